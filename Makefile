@@ -1,0 +1,27 @@
+# make setup   a virtual environment in .venv with everything that demo and test need
+# make demo    demo.mp4: the example portrait speaks the example sentence
+# make test    the whole test suite
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+STAMP := $(VENV)/.setup-complete
+
+.PHONY: setup demo test
+
+setup: $(STAMP)
+
+# torch comes first and alone, so that a CPU index or wheel given to pip decides its build. OpenCV's ordinary wheel (which
+# mediapipe asks for) needs the system's libGL; where that is missing, the same release without windows goes over it.
+$(STAMP): pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install torch==2.13.0
+	$(VENV)/bin/python -m pip install -e '.[dev]'
+	$(VENV)/bin/python -c 'import cv2' 2>/dev/null || $(VENV)/bin/python -m pip install --no-deps --force-reinstall opencv-contrib-python-headless==4.11.0.86
+	$(VENV)/bin/python -c 'import cv2'
+	touch $@
+
+demo: setup
+	$(VENV)/bin/triportrait animate examples/portrait.png --audio examples/speech.wav -o demo.mp4
+
+test: setup
+	$(VENV)/bin/python -m pytest

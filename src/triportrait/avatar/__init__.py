@@ -1,0 +1,1 @@
+"""A portrait and its motion to something that can be rendered."""

@@ -1,0 +1,1 @@
+"""Head, torso and background to finished frames; paste-back into the photo."""

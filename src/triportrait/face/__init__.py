@@ -1,0 +1,1 @@
+"""Pixels to what we know of a face: tracking, fitting, masks, layers, PNCC."""

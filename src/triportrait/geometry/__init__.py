@@ -1,0 +1,1 @@
+"""Rotations, cameras and the rasteriser: the geometry everything stands on."""

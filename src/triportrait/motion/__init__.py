@@ -1,0 +1,1 @@
+"""A driver to motion: speech, video, saved files; head pose, blinks, smoothing."""

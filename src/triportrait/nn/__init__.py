@@ -1,0 +1,1 @@
+"""Network blocks without a story: convolution, attention, WaveNet, flow, StyleGAN2."""

@@ -1,0 +1,1 @@
+"""Marks that say a video is synthetic, and the detector for them."""

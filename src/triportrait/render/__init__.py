@@ -1,0 +1,1 @@
+"""Tri-plane and camera to features, colour, alpha and depth."""

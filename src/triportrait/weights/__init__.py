@@ -1,0 +1,1 @@
+"""Catalogue and safe reading of weights; knows names and bytes, no model."""
