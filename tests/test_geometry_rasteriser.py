@@ -150,3 +150,75 @@ def test_indices_that_do_not_exist_are_refused_before_compiled_code_sees_them():
         triangles[3, 1] = bad
         with pytest.raises(ValueError, match="vertices"):
             rasterise(pixels, depth, triangles, 16, 16)
+
+
+def torch_fragments(pixels, depth, triangles, side, **options):
+    torch = pytest.importorskip("torch")
+    from triportrait.geometry import rasteriser_torch
+
+    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in (pixels, depth, triangles)]
+    return rasteriser_torch.rasterise(*tensors, side, side, **options)
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("snap", [None, 0.5])
+@pytest.mark.parametrize("cull", [None, "back"])
+def test_torch_and_numba_draw_random_soups_alike(number, snap, cull):
+    pixels, depth, triangles = soup(number, 60, 40, snap)
+    depth[::7] = 4.0  # equal depths
+    depth[5] = 0.001  # behind the lens
+    ours = rasterise(pixels, depth, triangles, 40, 40, cull=cull)
+    theirs = torch_fragments(pixels, depth, triangles, 40, cull=cull, chunk_size=5000)
+    np.testing.assert_array_equal(theirs.triangle.numpy(), ours.triangle)
+    np.testing.assert_array_equal(theirs.depth.numpy(), ours.depth)
+    np.testing.assert_allclose(theirs.barycentric.numpy(), ours.barycentric, atol=1e-6)
+
+
+def test_torch_and_numba_draw_a_sphere_alike_and_interpolate_alike():
+    import torch
+
+    from triportrait.geometry import rasteriser_torch
+
+    vertices, triangles = sphere(40, 60)
+    pixels, depth = project(vertices, 128)
+    ours = rasterise(pixels, depth, triangles, 128, 128)
+    theirs = torch_fragments(pixels, depth, triangles, 128)
+    np.testing.assert_array_equal(theirs.triangle.numpy(), ours.triangle)
+    np.testing.assert_array_equal(theirs.depth.numpy(), ours.depth)
+    values = rasteriser_torch.interpolate(theirs, torch.from_numpy(triangles), torch.from_numpy(vertices))
+    np.testing.assert_allclose(values.numpy(), interpolate(ours, triangles, vertices), atol=1e-6)
+
+
+def test_torch_gradients_of_depth_follow_finite_differences():
+    import torch
+
+    from triportrait.geometry import rasteriser_torch
+
+    pixels = torch.tensor([[-10.0, -8.0], [40.0, -3.0], [2.0, 45.0]], requires_grad=True)
+    depth = torch.tensor([4.0, 6.0, 9.0], requires_grad=True)
+    triangles = torch.tensor([[0, 1, 2]])
+
+    def total() -> torch.Tensor:
+        return rasteriser_torch.rasterise(pixels, depth, triangles, 8, 8).depth.double().sum()
+
+    assert torch.isfinite(total())
+    total().backward()
+    for tensor in (pixels, depth):
+        analytic = tensor.grad.clone()
+        for place in range(tensor.numel()):
+            values = []
+            for step in (0.01, -0.01):
+                with torch.no_grad():
+                    tensor.view(-1)[place] += step
+                    values.append(float(total()))
+                    tensor.view(-1)[place] -= step
+            assert float(analytic.view(-1)[place]) == pytest.approx((values[0] - values[1]) / 0.02, rel=2e-3, abs=2e-3)
+
+
+def test_nothing_to_draw_is_an_empty_picture():
+    for fragments in (
+        rasterise(np.zeros((0, 2)), np.zeros(0), np.zeros((0, 3)), 4, 5),
+        torch_fragments(np.zeros((3, 2), np.float32), np.ones(3, np.float32), np.array([[0, 1, 2]], np.int32), 4),
+    ):
+        assert (np.asarray(fragments.triangle) == -1).all()
+        assert np.isinf(np.asarray(fragments.depth)).all()
