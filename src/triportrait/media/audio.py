@@ -1,0 +1,241 @@
+"""Sound: any file to float32 blocks of any rate, streaming, and back to WAV."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import av
+import numpy as np
+import soxr
+
+from triportrait.errors import EmptyMedia, MediaError
+from triportrait.media.containers import (
+    DECODER_ERRORS,
+    audio_stream,
+    open_container,
+    stream_seconds,
+    stream_start_s,
+    video_stream,
+)
+from triportrait.media.files import atomic_file
+from triportrait.types import Waveform
+
+Array = np.ndarray
+logger = logging.getLogger(__name__)
+
+#: A hole in the time stamps longer than this is filled with silence (shorter ones are rounding of the container's).
+_HOLE_S = 0.1
+#: Holes longer than this are damage, not silence.
+_MAX_HOLE_S = 600.0
+#: Gains of a surround layout's speakers when it is mixed to mono; LFE carries no speech.
+_SPEAKER_GAINS = {"FC": 1.0, "FL": 0.7, "FR": 0.7, "LFE": 0.0, "LFE2": 0.0}
+_OTHER_SPEAKER_GAIN = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class AudioReader:
+    """The sound track of an audio or video file. Build it with :meth:`open`, which checks the file.
+
+    Args:
+        path: the file.
+        rate_hz: the track's own sample rate.
+        channels: its number of channels.
+        seconds: its length as the header announces it; 0 when unknown.
+    """
+
+    path: str
+    rate_hz: int
+    channels: int
+    seconds: float
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> AudioReader:
+        """Look at a file's header and decode its first samples.
+
+        Raises:
+            MediaError: missing, unreadable, not media, damaged, or without a sound track.
+            EmptyMedia: the sound track holds no samples.
+        """
+        shown = os.fspath(path)
+        with open_container(path) as container:
+            stream = audio_stream(container)
+            if stream is None:
+                raise MediaError(f"'{shown}' has no sound track; give a file with speech.")
+            seconds = stream_seconds(container, stream)
+            frame = next(_decoded_frames(container, stream, shown), None)
+            if frame is None:
+                raise EmptyMedia(f"'{shown}' has a sound track of 0 s; give a file with speech.")
+            return cls(shown, frame.sample_rate, len(frame.layout.channels), seconds)
+
+    def blocks(self, rate_hz: int, block_seconds: float = 1.0, channels: int = 1) -> Iterator[Array]:
+        """Decode, mix and resample as a stream; memory does not grow with the length.
+
+        In a video file sample 0 belongs to the start of the first picture: sound that starts later is preceded by
+        silence, sound that starts earlier is cut.
+
+        Args:
+            rate_hz: wanted sample rate.
+            block_seconds: length of the blocks; the last one may be shorter.
+            channels: 1 (mixed down) or 2 (as in the file; mono is doubled).
+
+        Yields:
+            float32 [n] for one channel, [n, 2] for two, in -1..1.
+
+        Raises:
+            MediaError, EmptyMedia: as :meth:`open`.
+        """
+        size = max(1, round(block_seconds * rate_hz))
+        held: list[Array] = []
+        count = 0
+        for piece in self._resampled(rate_hz, channels):
+            held.append(piece)
+            count += len(piece)
+            while count >= size:
+                joined = np.concatenate(held)
+                yield joined[:size].copy()
+                held, count = [joined[size:]], count - size
+        if count:
+            yield np.concatenate(held)
+
+    def _resampled(self, rate_hz: int, channels: int) -> Iterator[Array]:
+        """Pieces of any length at the wanted rate: [n] or [n, 2]."""
+        resampler = None
+        source_rate = 0
+        for samples, names, source_rate_now in self._native():
+            mixed = _mix(samples, names, channels)
+            if source_rate_now != source_rate:
+                # A chained stream may change its rate midway: finish the old rate, go on with the new one.
+                if resampler is not None:
+                    yield _limited(resampler.resample_chunk(mixed[:0], last=True))
+                source_rate = source_rate_now
+                resampler = soxr.ResampleStream(source_rate, rate_hz, channels, dtype="float32")
+            piece = resampler.resample_chunk(mixed)
+            if len(piece):
+                yield _limited(piece)
+        if resampler is None:
+            raise EmptyMedia(f"'{self.path}' has a sound track of 0 s; give a file with speech.")
+        tail = resampler.resample_chunk(np.zeros((0, channels)[:channels], np.float32), last=True)
+        if len(tail):
+            yield _limited(tail)
+
+    def _native(self) -> Iterator[tuple[Array, tuple[str, ...], int]]:
+        """(samples float32 [n, c], speaker names, rate) with holes filled and the start aligned with the pictures'."""
+        with open_container(self.path) as container:
+            stream = audio_stream(container)
+            if stream is None:
+                raise MediaError(f"'{self.path}' has no sound track; give a file with speech.")
+            pictures = video_stream(container)
+            start_s = None if pictures is None else stream_start_s(pictures)
+            written = 0
+            for frame in _decoded_frames(container, stream, self.path):
+                rate = frame.sample_rate
+                samples = _to_float(frame)
+                names = tuple(channel.name for channel in frame.layout.channels)
+                if frame.pts is not None and frame.time_base:
+                    time_s = float(frame.pts * frame.time_base)
+                    start_s = time_s if start_s is None else start_s
+                    shift = round((time_s - start_s) * rate) - written
+                    if written == 0 and shift < 0:
+                        samples = samples[-shift:]
+                    elif shift > (0 if written == 0 else _HOLE_S * rate):
+                        if shift > _MAX_HOLE_S * rate:
+                            raise MediaError(f"'{self.path}' has damaged time stamps in its sound; export it again.")
+                        yield np.zeros((shift, samples.shape[1]), np.float32), names, rate
+                        written += shift
+                if len(samples):
+                    yield samples, names, rate
+                    written += len(samples)
+
+
+def read_audio(path: str | os.PathLike[str], rate_hz: int = 16_000) -> Waveform:
+    """A whole sound track in memory, mono, at ``rate_hz``. For long files use :func:`stream_audio`.
+
+    Raises:
+        MediaError: missing, unreadable, not media, damaged, or without a sound track.
+        EmptyMedia: the sound track holds no samples.
+    """
+    return Waveform(np.concatenate(list(AudioReader.open(path).blocks(rate_hz))), rate_hz)
+
+
+def stream_audio(path: str | os.PathLike[str], rate_hz: int = 16_000, block_seconds: float = 1.0) -> Iterator[Array]:
+    """A sound track as mono float32 blocks [n] of ``block_seconds`` (the last may be shorter), in bounded memory.
+
+    The file is checked when this is called, not when the first block is asked for.
+
+    Raises:
+        MediaError, EmptyMedia: as :func:`read_audio`.
+    """
+    return AudioReader.open(path).blocks(rate_hz, block_seconds)
+
+
+def write_wav(path: str | os.PathLike[str], waveform: Waveform) -> None:
+    """Write 16-bit PCM WAV; the file appears whole or not at all.
+
+    Raises:
+        OutputError: the target cannot be written.
+    """
+    import soundfile
+
+    with atomic_file(path) as part:
+        soundfile.write(part, waveform.samples, waveform.rate_hz, subtype="PCM_16", format="WAV")
+
+
+def _decoded_frames(
+    container: av.container.InputContainer, stream: av.audio.stream.AudioStream, path: str
+) -> Iterator[av.AudioFrame]:
+    """Decode packet by packet: a damaged packet is skipped, a file of which nothing decodes is an error."""
+    damaged = 0
+    decoded = 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except DECODER_ERRORS:
+                damaged += 1
+                continue
+            for frame in frames:
+                if frame.samples and frame.sample_rate:
+                    decoded += 1
+                    yield frame
+    except DECODER_ERRORS:
+        # Reading on failed: the file ends in the middle.
+        damaged += 1
+    if damaged and not decoded:
+        raise MediaError(f"The sound of '{path}' is damaged and cannot be decoded; export or copy it again.")
+    if damaged:
+        logger.warning("'%s': %d damaged pieces of its sound were left out.", path, damaged)
+
+
+def _to_float(frame: av.AudioFrame) -> Array:
+    """Samples of one frame in any format -> float32 [n, c] in -1..1."""
+    array = frame.to_ndarray()
+    channels = len(frame.layout.channels)
+    array = array.T if frame.format.is_planar else array.reshape(-1, channels)
+    if array.dtype == np.uint8:
+        return (array.astype(np.float32) - 128.0) / 128.0
+    if array.dtype.kind == "i":
+        return array.astype(np.float32) / float(1 << (8 * array.dtype.itemsize - 1))
+    return np.nan_to_num(array.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _mix(samples: Array, names: tuple[str, ...], channels: int) -> Array:
+    """float32 [n, c] of named speakers -> [n] for one channel, [n, 2] for two; gains sum to one: nothing clips."""
+    count = samples.shape[1]
+    if channels == 2:
+        if count == 2:
+            return np.ascontiguousarray(samples)
+        return np.repeat(_mix(samples, names, 1)[:, None], 2, axis=1)
+    if count == 1:
+        return np.ascontiguousarray(samples[:, 0])
+    gains = np.full(count, 1.0, np.float32)
+    if count > 2:
+        gains[:] = [_SPEAKER_GAINS.get(name, _OTHER_SPEAKER_GAIN) for name in names]
+    total = float(gains.sum())
+    return samples @ (gains / total if total else np.full(count, 1.0 / count, np.float32))
+
+
+def _limited(samples: Array) -> Array:
+    return np.clip(samples, -1.0, 1.0)
