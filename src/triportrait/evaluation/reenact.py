@@ -1,0 +1,597 @@
+"""Same-identity reenactment: the first frame of a clip is the portrait, the whole clip drives it.
+
+Every avatar gets the same portrait, motion and frames. The square crop of the first frame is applied to all frames, so
+the real picture of each moment is the target. Pictures are compared at ``side_px`` (256); pixels outside the clip's
+picture, and a box that the folder's ``index.csv`` names in its column ``filled_box_xyxy``, are left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import triportrait
+from triportrait.errors import MediaError, NoFaceFound, NumericError, OutputError, TriPortraitError
+from triportrait.evaluation import metrics
+from triportrait.evaluation.contact_sheet import contact_sheet, write_sheet
+from triportrait.evaluation.report import mean_over_clips, reenact_markdown, strict_metrics, write_report
+from triportrait.types import FaceTrack, Motion, MotionFrame, Portrait
+
+Array = np.ndarray
+Renderer = Callable[[MotionFrame], Array]
+
+log = logging.getLogger(__name__)
+
+FORMAT = "triportrait-reenact-1"
+SHEET_COLUMNS = 8
+CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+
+
+@dataclass(frozen=True, slots=True)
+class ReenactOptions:
+    """What ``triportrait evaluate reenact`` asks for.
+
+    Args:
+        clips: folder of videos, optionally with an index.csv.
+        avatars: names of the avatars to compare.
+        out: the JSON report; a Markdown report is written beside it.
+        every: every n-th frame is measured; the first, the source itself, is not.
+        sheets: also write a contact sheet per clip into the folder ``<out>_sheets``.
+        limit: at most so many clips, in the order of their names.
+        side_px: side of the pictures at which everything is measured.
+        window: length in frames of the run of consecutive frames from the clip's middle, for jitter and flicker.
+    """
+
+    clips: Path
+    avatars: tuple[str, ...]
+    out: Path
+    every: int = 5
+    sheets: bool = False
+    limit: int | None = None
+    side_px: int = 256
+    window: int = 30
+
+    def __post_init__(self) -> None:
+        if not self.avatars or len(set(self.avatars)) != len(self.avatars):
+            raise TriPortraitError("--avatar needs at least one name and none twice, such as static,mesh2d,lifted.")
+        if self.every < 1 or self.window < 0 or (self.limit is not None and self.limit < 1):
+            raise TriPortraitError("--every and --limit must be at least 1.")
+        if self.side_px < 176:
+            raise TriPortraitError("the evaluated side must be at least 176 pixels (MS-SSIM needs five scales).")
+
+
+@dataclass(frozen=True, slots=True)
+class ReenactTools:
+    """The parts of the pipeline that the protocol calls.
+
+    Args:
+        read_frames: video file -> (frames per second, frames uint8 RGB [h, w, 3] one by one).
+        prepare_portrait: first frame uint8 RGB -> Portrait.
+        drive: (portrait, all frames one by one, frames per second) -> Motion with one row per frame, with
+            ``landmarks`` in the portrait's crop pixels.
+        make_renderer: (avatar's name, portrait) -> a function from a motion row to the finished crop, uint8 [s, s, 3].
+        track: pictures of one face, each on its own -> FaceTrack (no smoothing over time: it measures jitter).
+        crop: (picture, crop box, side) -> the square crop, as ``prepare_portrait`` cut it.
+    """
+
+    read_frames: Callable[[Path], tuple[float, Iterator[Array]]]
+    prepare_portrait: Callable[[Array], Portrait]
+    drive: Callable[[Portrait, Iterable[Array], float], Motion]
+    make_renderer: Callable[[str, Portrait], Renderer]
+    track: Callable[[Iterable[Array]], FaceTrack]
+    crop: Callable[[Array, tuple[float, float, float], int], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is: ``done`` of ``total`` frames of ``stage`` in clip number ``clip_index`` (from 0) of ``clips``."""
+
+    clip: str
+    clip_index: int
+    clips: int
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Pictures at the evaluated side and landmarks in its pixels, of a real clip or of what an avatar drew.
+
+    Args:
+        pictures: uint8 [s, s, 3] of the frames that are measured.
+        landmarks: [n, 478, 2] in them.
+        found: [n] bool.
+        window_pictures, window_landmarks, window_found: the same for the run of consecutive frames.
+    """
+
+    pictures: list[Array]
+    landmarks: Array
+    found: Array
+    window_pictures: list[Array]
+    window_landmarks: Array
+    window_found: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What every avatar is compared with: the real pictures and which of their pixels count, bool [s, s] each."""
+
+    real: _Seen
+    counted: Array
+    head_masks: list[Array]
+    mouth_masks: list[Array]
+
+
+def run_reenact(
+    options: ReenactOptions,
+    *,
+    tools: ReenactTools | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Measure the avatars on every clip of a folder, write the reports and return what the JSON holds.
+
+    After each clip the report is written with ``"complete": false``; a run that finds such a report of the same
+    options and version goes on after the clips already measured. A clip that fails is reported with its reason and does
+    not stop the run.
+
+    Raises:
+        MediaError: the folder holds no clip.
+        OutputError: the report cannot be written.
+        TriPortraitError: every clip failed.
+    """
+    clips = find_clips(options.clips, options.limit)
+    boxes = read_filled_boxes(options.clips)
+    report = _start_report(options, clips)
+    write_report(options.out, report, reenact_markdown(report))
+    tools = default_tools() if tools is None else tools
+    for index, path in enumerate(clips):
+        if report["clips"].get(path.name, {}).get("status") == "ok":
+            continue
+
+        def tell(stage: str, done: int, total: int, path: Path = path, index: int = index) -> None:
+            if progress is not None:
+                progress(Progress(path.name, index, len(clips), stage, done, total))
+
+        try:
+            entry = evaluate_clip(path, options, tools, boxes.get(path.name), tell)
+        except OutputError:
+            raise
+        except Exception as error:  # one bad clip must not cost the others; the reason is reported
+            log.warning("clip %s failed: %s", path.name, error, exc_info=not isinstance(error, TriPortraitError))
+            entry = {"status": "failed", "reason": _reason(error)}
+        report["clips"][path.name] = {**entry, "file_bytes": path.stat().st_size}
+        report["mean"] = mean_over_clips(report["clips"], options.avatars)
+        write_report(options.out, report, reenact_markdown(report))
+    report["complete"] = True
+    write_report(options.out, report, reenact_markdown(report))
+    if all(clip["status"] != "ok" for clip in report["clips"].values()):
+        first = next(iter(report["clips"].items()))
+        raise TriPortraitError(f"no clip of {options.clips} could be measured; {first[0]}: {first[1]['reason']}")
+    return report
+
+
+def find_clips(folder: Path, limit: int | None = None) -> list[Path]:
+    """The videos of ``folder`` in the order of their names, at most ``limit``.
+
+    Raises:
+        MediaError: there is no such folder, or no video in it.
+    """
+    if not folder.is_dir():
+        raise MediaError(f"{folder} is not a folder; --clips takes a folder of videos.")
+    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in CLIP_SUFFIXES and path.is_file())
+    if not clips:
+        raise MediaError(f"{folder} holds no video ({', '.join(CLIP_SUFFIXES)}); --clips takes a folder of videos.")
+    return clips[:limit]
+
+
+def read_filled_boxes(folder: Path) -> dict[str, tuple[float, float, float, float]]:
+    """Per file name the box (left, top, right, bottom) in clip pixels that ``index.csv`` says is not real picture.
+
+    Raises:
+        MediaError: a box is not four numbers.
+    """
+    index = folder / "index.csv"
+    if not index.is_file():
+        return {}
+    boxes = {}
+    with index.open(encoding="utf-8-sig", newline="") as handle:
+        for row in csv.DictReader(handle):
+            text, name = row.get("filled_box_xyxy") or "", row.get("file") or ""
+            if text.strip() and name:
+                try:
+                    left, top, right, bottom = (float(word) for word in text.replace(",", " ").split())
+                except ValueError:
+                    raise MediaError(
+                        f"{index}: filled_box_xyxy of {name} is {text!r}; write left top right bottom."
+                    ) from None
+                boxes[name] = (left, top, right, bottom)
+    return boxes
+
+
+def evaluate_clip(
+    path: Path,
+    options: ReenactOptions,
+    tools: ReenactTools,
+    filled_box: tuple[float, float, float, float] | None = None,
+    tell: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> dict[str, Any]:
+    """The report's entry of one clip; an avatar that fails has its reason in its own entry.
+
+    Raises:
+        TriPortraitError: nothing can be measured on this clip (no face in the first frame, too short, ...).
+    """
+    fps, frames = tools.read_frames(path)
+    first = next(iter(frames), None)
+    if first is None:
+        raise MediaError(f"{path.name} has no frames.")
+    tell("portrait", 0, 1)
+    started = time.perf_counter()
+    portrait = tools.prepare_portrait(first)
+    prepared = time.perf_counter()
+    motion = tools.drive(portrait, _counted(tools.read_frames(path)[1], lambda done: tell("motion", done, 0)), fps)
+    driven = time.perf_counter()
+    chosen = list(range(options.every, len(motion), options.every))
+    if not chosen:
+        raise MediaError(f"{path.name} has {len(motion)} frames; measuring one frame in {options.every} needs more.")
+    length = min(options.window, len(motion) - 1)
+    start = 1 + (len(motion) - 1 - length) // 2
+    window = list(range(start, start + length))
+
+    target = _read_target(path, portrait, options, tools, chosen, window, filled_box)
+    angles = [metrics.rotation_angle_deg(portrait.motion.rotation_rad, motion.rotation_rad[i]) for i in chosen]
+    entry: dict[str, Any] = {
+        "status": "ok",
+        "frames": len(motion),
+        "fps": float(fps),
+        "evaluated_frames": len(chosen),
+        "window_frames": len(window),
+        "largest_rotation_deg": float(max(angles)),
+        "prepare_s": round(prepared - started, 3),
+        "drive_s": round(driven - prepared, 3),
+        "real": _describe_real(target),
+        "avatars": {},
+    }
+    shown = _evenly(range(len(chosen)), SHEET_COLUMNS)
+    rows: list[list[Array | None]] = [[target.real.pictures[i] for i in shown]]
+    for name in options.avatars:
+        try:
+            made, seconds = _render_all(
+                name, portrait, motion, chosen, window, options.side_px, tools, lambda n, t, a=name: tell(a, n, t)
+            )
+            values, reasons, counts = _measure(made, target, angles)
+            entry["avatars"][name] = {
+                "status": "ok",
+                **strict_metrics(values, reasons),
+                "frames_by_rotation": counts,
+                "render_ms": round(1000.0 * seconds, 2),
+            }
+            rows.append([made.pictures[i] for i in shown])
+        except Exception as error:  # the other avatars are still measured; the reason is reported
+            log.warning("%s on %s failed: %s", name, path.name, error, exc_info=not isinstance(error, TriPortraitError))
+            entry["avatars"][name] = {"status": "failed", "reason": _reason(error)}
+            rows.append([])
+    if options.sheets:
+        labels = [f"{chosen[i] / fps:.2f} s  {angles[i]:.0f}°" for i in shown]
+        sheet = contact_sheet(
+            rows, row_labels=["real", *options.avatars], column_labels=labels, title=path.name, cell_px=options.side_px
+        )
+        write_sheet(sheet_path(options.out, path), sheet)
+    return entry
+
+
+def sheet_path(out: Path, clip: Path) -> Path:
+    """Where the contact sheet of ``clip`` lies for the report ``out``."""
+    return out.with_name(f"{out.stem}_sheets") / f"{clip.stem}.png"
+
+
+def crop_square(picture: Array, crop_box: tuple[float, float, float], side: int) -> Array:
+    """Cut the box (left, top, side) in pixels, which may reach beyond the border (repeated), and scale it to ``side``.
+
+    Shrinking averages areas; a picture is cut and scaled in one interpolation otherwise. uint8 [side, side, 3].
+    """
+    import cv2
+
+    left, top, width = crop_box
+    scale = side / width
+    if scale < 1.0:
+        # Area averaging first, so that the interpolation below never skips pixels.
+        height_px, width_px = picture.shape[:2]
+        size = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
+        scale_x, scale_y = size[0] / width_px, size[1] / height_px
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    else:
+        scale_x = scale_y = 1.0
+    # Output pixel centre u + 0.5 comes from box position (u + 0.5) / scale; OpenCV counts centres from 0.
+    matrix = np.array(
+        [
+            [scale_x / scale, 0.0, scale_x * (left + 0.5 / scale) - 0.5],
+            [0.0, scale_y / scale, scale_y * (top + 0.5 / scale) - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(picture, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def counted_pixels(
+    crop_box: tuple[float, float, float],
+    side_px: int,
+    picture_size: tuple[int, int],
+    filled_box: tuple[float, float, float, float] | None = None,
+) -> Array:
+    """Which pixels of the crop at ``side_px`` show real picture: bool [side_px, side_px].
+
+    Args:
+        crop_box: (left, top, side) in clip pixels.
+        side_px: side of the evaluated picture.
+        picture_size: (w, h) of the clip's picture in pixels.
+        filled_box: (left, top, right, bottom) in clip pixels to leave out, or None.
+    """
+    left, top, width = crop_box
+    centres = (np.arange(side_px) + 0.5) * (width / side_px)
+    x, y = left + centres[None, :], top + centres[:, None]
+    reach = 0.5 * width / side_px
+    inside = (x >= reach) & (x <= picture_size[0] - reach) & (y >= reach) & (y <= picture_size[1] - reach)
+    if filled_box is not None:
+        # Two pixels more: interpolation and compression carry the fill beyond its edge.
+        grown = 4 * reach
+        inside &= ~(
+            (x > filled_box[0] - grown)
+            & (x < filled_box[2] + grown)
+            & (y > filled_box[1] - grown)
+            & (y < filled_box[3] + grown)
+        )
+    return inside
+
+
+def _read_target(
+    path: Path,
+    portrait: Portrait,
+    options: ReenactOptions,
+    tools: ReenactTools,
+    chosen: Sequence[int],
+    window: Sequence[int],
+    filled_box: tuple[float, float, float, float] | None,
+) -> _Target:
+    side = len(portrait.image)
+    wanted, in_window = set(chosen), set(window)
+    pictures: list[Array] = []
+    window_crops: list[Array] = []
+    size = (0, 0)
+
+    def crops() -> Iterator[Array]:
+        nonlocal size
+        last = max(chosen[-1], window[-1] if window else 0)
+        for i, frame in enumerate(tools.read_frames(path)[1]):
+            if i > last:
+                break
+            if i not in wanted and i not in in_window:
+                continue
+            size = (frame.shape[1], frame.shape[0])
+            crop = tools.crop(frame, portrait.crop_box, side)
+            if i in in_window:
+                window_crops.append(crop)
+            if i in wanted:
+                pictures.append(_shrink(crop, options.side_px))
+                yield crop
+
+    landmarks, found = _landmarks(tools.track(crops()), options.side_px)
+    if len(pictures) != len(chosen) or len(landmarks) != len(chosen):
+        raise MediaError(f"{path.name} gave {len(pictures)} of {len(chosen)} frames when read again.")
+    window_landmarks, window_found = _landmarks(tools.track(iter(window_crops)), options.side_px)
+    if not found.any():
+        raise NoFaceFound(f"{path.name}: no face in any evaluated frame; use a clip that shows the face throughout.")
+    counted = counted_pixels(portrait.crop_box, options.side_px, size, filled_box)
+    window_pictures = [_shrink(crop, options.side_px) for crop in window_crops]
+    real = _Seen(pictures, landmarks, found, window_pictures, window_landmarks, window_found)
+    head_masks, mouth_masks = (
+        [
+            counted & measure(points, options.side_px) if seen else np.zeros_like(counted)
+            for points, seen in zip(landmarks, found, strict=True)
+        ]
+        for measure in (metrics.head_mask, metrics.mouth_mask)
+    )
+    return _Target(real, counted, head_masks, mouth_masks)
+
+
+def _render_all(
+    name: str,
+    portrait: Portrait,
+    motion: Motion,
+    chosen: Sequence[int],
+    window: Sequence[int],
+    side_px: int,
+    tools: ReenactTools,
+    tell: Callable[[int, int], None],
+) -> tuple[_Seen, float]:
+    """Every picture and landmark of one avatar, and its mean seconds per frame."""
+    render = tools.make_renderer(name, portrait)
+    total = len(chosen) + len(window)
+    spent, done = 0.0, 0
+
+    def drawn(indices: Sequence[int], keep: list[Array]) -> Iterator[Array]:
+        nonlocal spent, done
+        for i in indices:
+            begun = time.perf_counter()
+            picture = render(motion[i])
+            spent += time.perf_counter() - begun
+            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+                raise NumericError(f"avatar {name} drew {picture.dtype} {picture.shape}, expected uint8 (s, s, 3)")
+            keep.append(_shrink(picture, side_px))
+            done += 1
+            tell(done, total)
+            yield picture
+
+    pictures: list[Array] = []
+    window_pictures: list[Array] = []
+    landmarks, found = _landmarks(tools.track(drawn(chosen, pictures)), side_px)
+    window_landmarks, window_found = _landmarks(tools.track(drawn(window, window_pictures)), side_px)
+    made = _Seen(pictures, landmarks, found, window_pictures, window_landmarks, window_found)
+    return made, spent / total
+
+
+def _measure(
+    made: _Seen, target: _Target, angles: Sequence[float]
+) -> tuple[dict[str, float], dict[str, str], dict[str, int]]:
+    """Metrics, reasons for those that are NaN, and the number of frames per class of rotation."""
+    real, counted = target.real, target.counted
+    pairs = list(zip(made.pictures, real.pictures, strict=True))
+    values = {
+        "l1": _mean([metrics.l1(a, b, counted) for a, b in pairs]),
+        "psnr_db": _mean([metrics.psnr(a, b, counted) for a, b in pairs]),
+        "ssim": _mean([metrics.ssim(a, b, counted) for a, b in pairs]),
+        "ms_ssim": _mean([metrics.ms_ssim(a, b, counted) for a, b in pairs]),
+        "mouth_l1": _mean([metrics.l1(a, b, mask) for (a, b), mask in zip(pairs, target.mouth_masks, strict=True)]),
+        "faces_found": float(made.found.mean()),
+    }
+    reasons: dict[str, str] = {}
+
+    both = made.found & real.found
+    points, truth = made.landmarks[both], real.landmarks[both]
+    by_landmarks = {
+        "akd_px": metrics.landmark_distance,
+        "mouth_distance_px": partial(metrics.landmark_distance, indices=metrics.LIPS),
+        "lip_opening_error": metrics.lip_opening_error,
+        "eye_opening_error": metrics.eye_opening_error,
+    }
+    for key, measure in by_landmarks.items():
+        values[key] = measure(points, truth) if both.any() else math.nan
+        reasons[key] = "no frame in which a face was found in both pictures"
+
+    head = [metrics.psnr(a, b, mask) for (a, b), mask in zip(pairs, target.head_masks, strict=True)]
+    counts = {}
+    for name, (value, count) in metrics.mean_by_rotation(head, angles).items():
+        values[f"head_psnr_{name}_db"], counts[name] = value, count
+        reasons[f"head_psnr_{name}_db"] = f"no frame turned {name.replace('_', ' to ')} degrees from the source"
+
+    steady = len(made.window_pictures) >= 3 and bool(made.window_found.all() and real.window_found.all())
+    shaking = metrics.jitter(made.window_landmarks) if steady else math.nan
+    values["jitter_px"] = shaking
+    values["jitter_ratio"] = _ratio(shaking, metrics.jitter(real.window_landmarks)) if steady else math.nan
+    reasons["jitter_px"] = reasons["jitter_ratio"] = "no run of three consecutive frames with a face in both videos"
+    rest = _flicker(made.window_pictures, real.window_pictures, counted)
+    values["flicker"], values["flicker_ratio"] = rest.made, _ratio(rest.made, rest.real)
+    reasons["flicker"] = "no pixel of the real video stands still"
+    reasons["flicker_ratio"] = "no pixel of the real video stands still, or all of them do so perfectly"
+    return values, reasons, counts
+
+
+def _describe_real(target: _Target) -> dict[str, Any]:
+    """The real video's own jitter and flicker, for the report."""
+    real = target.real
+    own = _flicker(real.window_pictures, real.window_pictures, target.counted)
+    values = {
+        "jitter_px": metrics.jitter(real.window_landmarks) if real.window_found.all() else math.nan,
+        "flicker": own.real,
+        "still_share": own.still_share,
+        "faces_found": float(real.found.mean()),
+    }
+    return strict_metrics(values, {})
+
+
+def _flicker(made: list[Array], real: list[Array], counted: Array) -> metrics.Flicker:
+    if not made:
+        return metrics.Flicker(math.nan, math.nan, math.nan)
+    return metrics.flicker(np.array(made), np.array(real), counted)
+
+
+def _ratio(value: float, reference: float) -> float:
+    """``value / reference``, NaN when the reference is not above 0."""
+    return value / reference if reference > 0 else math.nan
+
+
+def _start_report(options: ReenactOptions, clips: Sequence[Path]) -> dict[str, Any]:
+    """An empty report, or the unfinished one of the same run with the clips that are still the same files."""
+    asked = {**asdict(options), "clips": str(options.clips), "out": str(options.out), "avatars": list(options.avatars)}
+    report: dict[str, Any] = {
+        "format": FORMAT,
+        "triportrait": getattr(triportrait, "__version__", "unknown"),
+        "complete": False,
+        "options": asked,
+        "clips": {},
+        "mean": {},
+    }
+    earlier = _read_unfinished(options.out)
+    if earlier is not None and _run_key(earlier) == _run_key(report):
+        for path in clips:
+            entry = earlier["clips"].get(path.name)
+            done = entry is not None and entry["status"] == "ok" and entry["file_bytes"] == path.stat().st_size
+            if done and all(entry["avatars"][name]["status"] == "ok" for name in options.avatars):
+                report["clips"][path.name] = entry
+        if report["clips"]:
+            log.info("going on with %s: %d clips already measured", options.out, len(report["clips"]))
+        report["mean"] = mean_over_clips(report["clips"], options.avatars)
+    return report
+
+
+def _run_key(report: dict[str, Any]) -> tuple[Any, ...]:
+    """What must agree for results of two runs to stand in one report."""
+    options = {key: value for key, value in report["options"].items() if key not in ("limit", "out")}
+    return report["format"], report["triportrait"], json.dumps(options, sort_keys=True)
+
+
+def _read_unfinished(path: Path) -> dict[str, Any] | None:
+    """The report at ``path`` when it is one of ours and not complete."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(report, dict) and report.get("format") == FORMAT and report.get("complete") is False
+    return report if ours else None
+
+
+def _landmarks(track: FaceTrack, side_px: int) -> tuple[Array, Array]:
+    """x, y [t, 478, 2] in pixels of the evaluated side, and where a face was found [t]."""
+    scale = side_px / np.asarray(track.size, np.float32)
+    return track.landmarks[..., :2] * scale, np.asarray(track.found, bool)
+
+
+def _shrink(picture: Array, side_px: int) -> Array:
+    import cv2
+
+    if len(picture) == side_px:
+        return picture
+    larger = len(picture) > side_px
+    return cv2.resize(picture, (side_px, side_px), interpolation=cv2.INTER_AREA if larger else cv2.INTER_LINEAR)
+
+
+def _evenly(indices: Sequence[int], count: int) -> list[int]:
+    """At most ``count`` of ``indices``, evenly spread, first and last included."""
+    if len(indices) <= count:
+        return list(indices)
+    return [indices[i] for i in np.round(np.linspace(0, len(indices) - 1, count)).astype(int)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of what is finite; NaN when nothing is."""
+    finite = np.asarray(values)[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else math.nan
+
+
+def _counted(frames: Iterable[Array], tell: Callable[[int], None]) -> Iterator[Array]:
+    for done, frame in enumerate(frames, 1):
+        yield frame
+        tell(done)
+
+
+def _reason(error: Exception) -> str:
+    """One line for the report: our own errors speak for themselves, others are named."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, TriPortraitError) else f"{type(error).__name__}: {text}"
+
+
+def default_tools() -> ReenactTools:
+    """The protocol's parts as the pipeline has them."""
+    from triportrait import pipeline
+
+    return ReenactTools(**pipeline.evaluation_parts(), crop=crop_square)
