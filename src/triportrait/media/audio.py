@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Iterator
@@ -130,9 +131,13 @@ class AudioReader:
             pictures = video_stream(container)
             start_s = None if pictures is None else stream_start_s(pictures)
             written = 0
-            for frame in _decoded_frames(container, stream, self.path):
+            frames = itertools.chain(_decoded_frames(container, stream, self.path), [None])
+            for frame, following in itertools.pairwise(frames):
                 rate = frame.sample_rate
                 samples = _to_float(frame)
+                if following is None and "mp4" in container.format.name and frame.duration and frame.time_base:
+                    # MP4 says how much of the last frame is sound and how much the codec's padding.
+                    samples = samples[: max(1, round(float(frame.duration * frame.time_base) * rate))]
                 names = tuple(channel.name for channel in frame.layout.channels)
                 if frame.pts is not None and frame.time_base:
                     time_s = float(frame.pts * frame.time_base)
