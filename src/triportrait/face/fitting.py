@@ -1,0 +1,343 @@
+"""Landmarks -> identity, expression, pose and gaze: bounded, regularised Gauss-Newton on the open head.
+
+All frames of a clip are solved together in batches; a shared identity is eliminated by its Schur complement, so one photograph and
+a thousand frames go through the same code. Source of the problem: Real3D-Portrait's 3DMM fitting (spec 3.2), which is Adam on the same
+reprojection error; here pixels are those of a 512 px crop, so the weights below are in (512-px) pixels squared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from triportrait.face.open_head import IRIS_CENTRES, OpenHead, gaze_weights
+from triportrait.geometry.rotations import euler_from_matrix, matrix_from_vector
+from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Motion, MotionFrame
+
+Array = np.ndarray
+
+#: Landmark groups (MediaPipe numbering).
+LIPS = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
+                 78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415])  # fmt: skip
+EYE_RIGHT_RIM = np.array([33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246])
+EYE_LEFT_RIM = np.array([263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466])
+OVAL = np.array([10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149,
+                 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109])  # fmt: skip
+#: Upper and lower partner of the inner lips and of the lids: their differences are fitted too, so that closed stays closed.
+LIP_PAIRS = np.array([[13, 14], [82, 87], [312, 317], [81, 178], [311, 402], [80, 88], [310, 318]])
+LID_PAIRS = np.array([[159, 145], [158, 153], [160, 144], [386, 374], [385, 380], [387, 373]])
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """Weights of the fit; residuals are pixels of a 512 px crop.
+
+    Args:
+        identity_prior: weight of the squared identity coefficients (their prior is a unit normal).
+        expression_prior: weight of the squared expression curves.
+        smooth_expression: weight that pulls each curve to its own zero-phase smoothed course (clips only).
+        smooth_pose: the same for rotation (radians times 512) and translation.
+        pair_weight: weight of lip and lid opening differences relative to single landmarks.
+        iterations: Gauss-Newton steps.
+    """
+
+    identity_prior: float = 3.0
+    expression_prior: float = 25.0
+    smooth_expression: float = 0.0
+    smooth_pose: float = 0.0
+    pair_weight: float = 6.0
+    iterations: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What does not move: ``identity`` [80] and ``landmark_offset`` [468, 3] (decimetres, what the coefficients leave)."""
+
+    identity: Array
+    landmark_offset: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Pose:
+    rotation: Array  # [t, 3, 3]
+    translation: Array  # [t, 3]
+    expression: Array  # [t, e]
+    gaze_rad: Array  # [t, 2]
+
+
+class LandmarkFitter:
+    """Fits the open head to landmarks given in pixels of a square crop of ``side_px``.
+
+    Args:
+        head: the open head.
+        focal: focal length in crop widths.
+        settings: weights.
+    """
+
+    def __init__(
+        self, head: OpenHead, focal: float = FOCAL_IN_WIDTHS, settings: FitSettings | None = None, side_px: float = 512.0
+    ) -> None:
+        self.head = head
+        self.settings = settings or FitSettings()
+        self.bases = head.landmark_bases()
+        self._focal_px = focal * 512.0
+        self._to_512 = 512.0 / side_px
+        weight = np.ones(468)
+        weight[LIPS] = 2.5
+        weight[EYE_LEFT_RIM] = weight[EYE_RIGHT_RIM] = 2.5
+        weight[OVAL] = 0.35  # the silhouette's landmarks slide with yaw
+        self._weight = weight
+        self._pairs = np.concatenate([LIP_PAIRS, LID_PAIRS])
+
+    # -- public -------------------------------------------------------------------------------------------------------
+
+    def fit_person(self, landmarks: Array) -> tuple[Person, Motion, Array]:
+        """Identity shared by all rows of ``landmarks`` [t, 478, >=2] -> (person, motion, residual [t, 468, 2] px of 512).
+
+        The person's ``landmark_offset`` makes the model meet the mean residual, so that the first row of a single photograph
+        is met exactly.
+        """
+        observed = self._observed(landmarks)
+        identity = np.zeros(self.head.identity_size)
+        person = Person(identity, np.zeros((468, 3)))
+        pose = self._initial(observed, person)
+        # Pose first: expression and identity must not explain what a rotation explains.
+        pose = self._solve(observed, person, pose, 4, expression=False)[0]
+        pose, identity = self._solve(observed, person, pose, self.settings.iterations, identity=True)
+        person = Person(identity, np.zeros((468, 3)))
+        residual = observed[:, :468] - self._project(person, pose)
+        offset = self._back_project(residual, person, pose).mean(0)
+        return Person(identity, offset), self._motion(person, pose, 25.0), residual
+
+    def fit_motion(self, landmarks: Array, person: Person, fps: float = 25.0, found: Array | None = None) -> Motion:
+        """Expression, pose and gaze of every row of ``landmarks`` [t, 478, >=2] for a known person -> :class:`Motion`."""
+        observed = self._observed(landmarks)
+        pieces = []
+        pose = None
+        for start in range(0, len(observed), 64):
+            rows = observed[start : start + 64]
+            pose = self._initial(rows, person)
+            pose = self._solve(rows, person, pose, 3, expression=False)[0]
+            pose = self._solve(rows, person, pose, max(5, self.settings.iterations // 2))[0]
+            pieces.append(pose)
+        whole = _Pose(*(np.concatenate([getattr(p, f) for p in pieces]) for f in _Pose.__slots__))
+        return self._motion(person, whole, fps)
+
+    def residual_px(self, landmarks: Array, person: Person, motion: Motion) -> Array:
+        """Distances [t, 468] in 512-px pixels between ``landmarks`` and the model's."""
+        from triportrait.geometry.rotations import matrix_from_euler
+
+        pose = _Pose(
+            matrix_from_euler(motion.rotation_rad), motion.translation.astype(np.float64),
+            motion.expression.astype(np.float64), motion.gaze_rad.astype(np.float64),
+        )  # fmt: skip
+        return np.linalg.norm(self._observed(landmarks)[:, :468] - self._project(person, pose), axis=-1)
+
+    def vertex_offset(self, person: Person) -> Array:
+        """The landmark offset spread smoothly over the mesh: [v, 3] float32 decimetres."""
+        return spread_offset(self.head, person)
+
+    # -- the model ----------------------------------------------------------------------------------------------------
+
+    def _observed(self, landmarks: Array) -> Array:
+        return np.asarray(landmarks, np.float64)[..., :2] * self._to_512
+
+    def _points(self, person: Person, pose: _Pose) -> Array:
+        """Unposed landmarks [t, 468, 3]."""
+        base = self.bases.mean + self.bases.identity @ person.identity + person.landmark_offset
+        lids = np.array([gaze_weights(*g) for g in pose.gaze_rad])
+        return base + np.einsum("nce,te->tnc", self.bases.expression, pose.expression) + np.einsum(
+            "ncg,tg->tnc", self.bases.gaze, lids
+        )
+
+    def _project(self, person: Person, pose: _Pose) -> Array:
+        posed = np.einsum("tij,tnj->tni", pose.rotation, self._points(person, pose)) + pose.translation[:, None]
+        return self._to_pixels(posed)
+
+    def _to_pixels(self, posed: Array) -> Array:
+        scale = self._focal_px / (CAMERA_DISTANCE_DM - posed[..., 2])
+        return np.stack([256.0 + posed[..., 0] * scale, 256.0 - posed[..., 1] * scale], -1)
+
+    def _back_project(self, residual: Array, person: Person, pose: _Pose) -> Array:
+        """Pixel residuals [t, 468, 2] as head-space offsets [t, 468, 3] at the landmarks' own depths."""
+        posed = np.einsum("tij,tnj->tni", pose.rotation, self._points(person, pose)) + pose.translation[:, None]
+        scale = (CAMERA_DISTANCE_DM - posed[..., 2]) / self._focal_px
+        shift = np.stack([residual[..., 0] * scale, -residual[..., 1] * scale, np.zeros_like(scale)], -1)
+        return np.einsum("tji,tnj->tni", pose.rotation, shift)
+
+    def _initial(self, observed: Array, person: Person) -> _Pose:
+        """Weak-perspective pose from stable landmarks (eye corners, nose, chin): scale, position and roll; no yaw, no pitch."""
+        stable = np.array([33, 133, 362, 263, 168, 4, 61, 291, 152])
+        model = (self.bases.mean + self.bases.identity @ person.identity)[stable]
+        seen = observed[:, stable]
+        centred = seen - seen.mean(1, keepdims=True)
+        flat = (model - model.mean(0))[:, :2] * (1, -1)
+        # Least-squares similarity as a complex number: a = <flat, seen> / <flat, flat>.
+        p, q = flat[:, 0] + 1j * flat[:, 1], centred[..., 0] + 1j * centred[..., 1]
+        a = (q * p.conj()).sum(1) / (abs(p) ** 2).sum()
+        depth = self._focal_px / np.abs(a)
+        roll = -np.angle(a)
+        rotation = matrix_from_vector(np.stack([0 * roll, 0 * roll, roll], -1))
+        turned = np.einsum("tij,j->ti", rotation, model.mean(0))
+        centre = (seen.mean(1) - 256.0) / self._focal_px * depth[:, None]
+        translation = np.stack([centre[:, 0], -centre[:, 1], CAMERA_DISTANCE_DM - depth], -1) - turned
+        frames = len(observed)
+        return _Pose(rotation, translation, np.zeros((frames, len(self.head.expression_names))), np.zeros((frames, 2)))
+
+    # -- the solver ---------------------------------------------------------------------------------------------------
+
+    def _solve(
+        self, observed: Array, person: Person, pose: _Pose, iterations: int, expression: bool = True, identity: bool = False
+    ) -> tuple[_Pose, Array]:
+        settings = self.settings
+        frames = len(observed)
+        shape = person.identity.astype(np.float64).copy()
+        rotation, translation = pose.rotation.copy(), pose.translation.copy()
+        curves, gaze = pose.expression.copy(), pose.gaze_rad.copy()
+        curve_count = curves.shape[1] if expression else 0
+        size = 6 + curve_count
+        first, second = self._pairs.T
+        root = np.sqrt(self._weight)[:, None]
+        pair_root = np.sqrt(settings.pair_weight)
+        for _ in range(iterations):
+            now = Person(shape, person.landmark_offset)
+            here = _Pose(rotation, translation, curves, gaze)
+            points = self._points(now, here)
+            posed = np.einsum("tij,tnj->tni", rotation, points) + translation[:, None]
+            depth = CAMERA_DISTANCE_DM - posed[..., 2]
+            scale = self._focal_px / depth
+            # Rows of d(pixel)/d(posed point): [t, n, 2, 3].
+            camera = np.zeros((*posed.shape[:2], 2, 3))
+            camera[..., 0, 0], camera[..., 0, 2] = scale, posed[..., 0] * scale / depth
+            camera[..., 1, 1], camera[..., 1, 2] = -scale, -posed[..., 1] * scale / depth
+            turned = camera @ rotation[:, None]  # [t, n, 2, 3] w.r.t. head-space points
+            jacobian = np.empty((frames, 468, 2, size + (len(shape) if identity else 0)))
+            # R exp(d) x = R x - R [x] d
+            x, y, z = points[..., None, 0], points[..., None, 1], points[..., None, 2]
+            a, b, c = turned[..., 0], turned[..., 1], turned[..., 2]
+            jacobian[..., 0], jacobian[..., 1], jacobian[..., 2] = c * y - b * z, a * z - c * x, b * x - a * y
+            jacobian[..., 3:6] = camera
+            if expression:
+                jacobian[..., 6:size] = turned @ self.bases.expression[None]
+            if identity:
+                jacobian[..., size:] = turned @ self.bases.identity[None]
+            residual = observed[:, :468] - self._to_pixels(posed)
+            stacked = np.concatenate(
+                [jacobian * root[..., None], pair_root * (jacobian[:, first] - jacobian[:, second])], 1
+            ).reshape(frames, -1, jacobian.shape[-1])
+            target = np.concatenate(
+                [residual * root, pair_root * (residual[:, first] - residual[:, second])], 1
+            ).reshape(frames, -1, 1)
+            normal = stacked.transpose(0, 2, 1) @ stacked
+            gradient = (stacked.transpose(0, 2, 1) @ target)[..., 0]
+            diagonal = np.arange(size)
+            normal[:, diagonal[:6], diagonal[:6]] *= 1.0 + 1e-4
+            if expression:
+                own = diagonal[6:]
+                normal[:, own, own] += settings.expression_prior
+                gradient[:, 6:size] -= settings.expression_prior * curves
+            step_shape, step = _bounded_step(
+                normal, gradient, curves if expression else None, size, settings.identity_prior, shape
+            )
+            if identity:
+                shape += step_shape
+            rotation = rotation @ matrix_from_vector(np.clip(step[:, :3], -0.5, 0.5))
+            translation = translation + step[:, 3:6]
+            if expression:
+                curves = np.clip(curves + step[:, 6:size], 0.0, 1.0)
+            gaze = self._gaze(observed, Person(shape, person.landmark_offset), rotation, translation)
+        return _Pose(rotation, translation, curves, gaze), shape
+
+    def _gaze(self, observed: Array, person: Person, rotation: Array, translation: Array) -> Array:
+        """Gaze [t, 2]: where the ray through each iris meets its eyeball, averaged over both eyes weighted by their opening."""
+        centres = self.head.eye_centres(self.head.shape(person.identity.astype(np.float32))).astype(np.float64)
+        directions = []
+        weights = []
+        for side, (iris, rim) in enumerate(zip(IRIS_CENTRES, (EYE_LEFT_RIM, EYE_RIGHT_RIM), strict=True)):
+            centre = rotation @ centres[side] + translation
+            ray = np.concatenate(
+                [(observed[:, iris] - 256.0) / self._focal_px * (1, -1), np.full((len(observed), 1), -1.0)], 1
+            )
+            ray /= np.linalg.norm(ray, axis=1, keepdims=True)
+            to_centre = centre - (0, 0, CAMERA_DISTANCE_DM)
+            along = (ray * to_centre).sum(1)
+            gap = np.maximum((to_centre**2).sum(1) - along**2, 0.0)
+            radius = float(self.head.eye_radius[side])
+            half = np.sqrt(np.maximum(radius**2 - gap, 1e-6))
+            hit = ray * (along - half)[:, None] - to_centre
+            directions.append(np.einsum("tji,tj->ti", rotation, hit / radius))
+            eye = observed[:, rim]
+            weights.append(np.clip((eye[:, 12, 1] - eye[:, 4, 1]) / np.ptp(eye[..., 0], axis=1), -1, -1e-3) ** 2)
+        weight = np.stack(weights)[..., None]
+        mean = (np.stack(directions) * weight).sum(0) / weight.sum(0)
+        pitch = np.arctan2(mean[:, 1], mean[:, 2])
+        yaw = np.arctan2(mean[:, 0], np.hypot(mean[:, 1], mean[:, 2]))
+        return np.clip(np.stack([pitch, yaw], -1), -0.7, 0.7)
+
+    def _motion(self, person: Person, pose: _Pose, fps: float) -> Motion:
+        return Motion(
+            pose.expression.astype(np.float32),
+            euler_from_matrix(pose.rotation).astype(np.float32),
+            pose.translation.astype(np.float32),
+            pose.gaze_rad.astype(np.float32),
+            fps,
+            self.head.expression_names,
+            self.head.name,
+            person.identity.astype(np.float32),
+        )
+
+
+def _bounded_step(
+    normal: Array, gradient: Array, curves: Array | None, size: int, prior: float, shape: Array
+) -> tuple[Array, Array]:
+    """One Gauss-Newton step that keeps the curves in 0..1: those that would leave are pinned to the bound and the rest solved again."""
+    normal, gradient = normal.copy(), gradient.copy()
+    pinned = None if curves is None else np.zeros(curves.shape, bool)
+    own = np.arange(6, size)
+    for attempt in range(4):
+        if normal.shape[-1] > size:
+            step_shape, step = _schur(normal, gradient, size, prior, shape)
+        else:
+            step_shape, step = np.zeros(0), np.linalg.solve(normal, gradient[..., None])[..., 0]
+        if curves is None or attempt == 3:
+            break
+        wanted = curves + step[:, 6:size]
+        leaving = ((wanted < -1e-6) | (wanted > 1.0 + 1e-6)) & ~pinned
+        if not leaving.any():
+            break
+        pinned |= leaving
+        stiff = 1e9 * leaving
+        normal[:, own, own] += stiff
+        gradient[:, 6:size] += stiff * (np.clip(wanted, 0.0, 1.0) - curves)
+    return step_shape, step
+
+
+def _schur(normal: Array, gradient: Array, size: int, prior: float, shape: Array) -> tuple[Array, Array]:
+    """One Gauss-Newton step with the identity shared by all frames: (identity step [i], frame steps [t, size])."""
+    own, cross, shared = normal[:, :size, :size], normal[:, :size, size:], normal[:, size:, size:]
+    solved = np.linalg.solve(own, np.concatenate([cross, gradient[:, :size, None]], -1))
+    left = (shared - cross.transpose(0, 2, 1) @ solved[..., :-1]).sum(0) + prior * np.eye(shared.shape[-1])
+    right = gradient[:, size:].sum(0) - (cross.transpose(0, 2, 1) @ solved[..., -1:])[..., 0].sum(0) - prior * shape
+    step_shape = np.linalg.solve(left, right)
+    return step_shape, solved[..., -1] - solved[..., :-1] @ step_shape
+
+
+def spread_offset(head: OpenHead, person: Person) -> Array:
+    """A person's landmark offset [468, 3] interpolated over the mesh [v, 3]: Gaussian-weighted near landmarks, fading away from them."""
+    from scipy.spatial import cKDTree
+
+    shape = head.shape(person.identity.astype(np.float32))
+    corners = shape[head.triangles[head.landmark_triangle]]
+    anchors = np.einsum("nk,nkc->nc", head.landmark_barycentric, corners)
+    distance, near = cKDTree(anchors).query(shape, k=8)
+    width = np.maximum(distance[:, 2:3], 0.02)
+    weight = np.exp(-((distance / width) ** 2)) + 1e-9
+    blended = (weight[..., None] * person.landmark_offset[near]).sum(1) / weight.sum(1, keepdims=True)
+    fade = np.exp(-((np.maximum(distance[:, 0] - 0.1, 0.0) / 0.35) ** 2))
+    return (blended * fade[:, None]).astype(np.float32)
+
+
+def first_row(motion: Motion) -> MotionFrame:
+    """The row of a photograph's one-row motion."""
+    return motion[0]

@@ -1,0 +1,178 @@
+"""The embedded head: shape, ARKit expressions, turning eyes, teeth and tongue. Built by ``scripts/build_open_head.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+
+from triportrait.types import ARKIT_EXPRESSIONS, expect
+
+Array = np.ndarray
+
+#: Values of :attr:`OpenHead.part`.
+SKIN, SOCKET, TONGUE, GUMS, TEETH_UPPER, TEETH_LOWER, EYE_LEFT, EYE_RIGHT = range(8)
+
+#: Gaze angles at which the lids follow fully (radians): up, down, to either side.
+GAZE_LIMITS_RAD = (0.52, 0.70, 0.70)
+
+#: MediaPipe numbers the iris of the subject's right eye 468..472 (centre, then a ring) and the left one's 473..477.
+IRIS_CENTRES = (473, 468)
+IRIS_RADIUS_DM = 0.060
+_RING = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float32)
+#: No skin comes nearer to the eyeball's surface than this; lids slide over it (decimetres).
+_LID_CLEARANCE_DM = 0.004
+
+
+@dataclass(frozen=True, slots=True)
+class LandmarkBases:
+    """Landmarks as ``mean [468, 3] + identity [468, 3, 80] a + expression [468, 3, 44] e + gaze [468, 3, 4] g``, decimetres."""
+
+    mean: Array
+    identity: Array
+    expression: Array
+    gaze: Array
+
+
+class OpenHead:
+    """Implements :class:`triportrait.types.HeadModel`: 80 identity coefficients, the 44 ARKit curves, gaze.
+
+    Attributes:
+        mean: [v, 3] float32 decimetres.
+        part: [v] uint8, one of SKIN .. EYE_RIGHT.
+        neck: [v] float32, 0 on the head, growing to 1 where the neck meets the shoulders.
+        eye_centre: [2, 3] decimetres and ``eye_radius`` [2], left (subject's) first.
+        landmark_triangle, landmark_barycentric: surface points of MediaPipe's first 468 landmarks.
+    """
+
+    name = "open"
+    expression_names = ARKIT_EXPRESSIONS
+
+    def __init__(self, data: dict[str, Array]) -> None:
+        self.mean: Array = data["mean"]
+        count = expect(self.mean, "v 3", "mean")["v"]
+        self.identity_basis: Array = data["identity"].astype(np.float32).reshape(-1, count * 3)
+        self.expression_basis: Array = data["expression"].astype(np.float32).reshape(-1, count * 3)
+        self.gaze_basis: Array = data["gaze"].astype(np.float32).reshape(4, count * 3)
+        self.triangles: Array = data["triangles"]
+        self.part: Array = data["part"]
+        self.neck: Array = data["neck"].astype(np.float32)
+        self.pncc_triangles: Array = data["pncc_triangles"].astype(bool)
+        self.landmarks68_vertices: Array = data["landmarks68"]
+        self.landmark_triangle: Array = data["landmark_triangle"]
+        self.landmark_barycentric: Array = data["landmark_barycentric"]
+        self.eye_centre: Array = data["eye_centre"]
+        self.eye_radius: Array = data["eye_radius"]
+        low, high = data["ncc_range"]
+        self.ncc_colours: Array = np.clip((self.mean - low) / (high - low), 0, 1).astype(np.float32)
+        self.identity_size = len(self.identity_basis)
+        self.eye_vertices = tuple(np.flatnonzero(self.part == label) for label in (EYE_LEFT, EYE_RIGHT))
+        self._lid_vertices = tuple(
+            np.flatnonzero(
+                (self.part == SKIN)
+                & (np.linalg.norm(self.mean - centre, axis=1) < 1.5 * radius)
+                & (self.mean[:, 2] > centre[2] - 0.2 * radius)
+            )
+            for centre, radius in zip(self.eye_centre, self.eye_radius, strict=True)
+        )
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def embedded(cls) -> OpenHead:
+        """The head that ships in the package (one shared, read-only instance)."""
+        with files("triportrait.face").joinpath("data/open_head.npz").open("rb") as stream:
+            return cls(dict(np.load(stream)))
+
+    def shape(self, identity: Array) -> Array:
+        """The expressionless head [v, 3] of ``identity`` [i]; compute it once per person."""
+        return self.mean + (np.asarray(identity, np.float32) @ self.identity_basis[: len(identity)]).reshape(-1, 3)
+
+    def deform(self, shape: Array, expression: Array, gaze_rad: Array | None = None) -> Array:
+        """Expression [44] and gaze [2] (pitch, yaw) on a ``shape`` [v, 3] -> [v, 3] float32; lids stay off the eyeballs."""
+        curves = np.asarray(expression, np.float32)
+        active = np.flatnonzero(curves)
+        flat = shape.reshape(-1).copy()
+        if len(active):
+            flat += curves[active] @ self.expression_basis[active]
+        pitch, yaw = (0.0, 0.0) if gaze_rad is None else (float(gaze_rad[0]), float(gaze_rad[1]))
+        for row, amount in enumerate(gaze_weights(pitch, yaw)):
+            if amount:
+                flat += amount * self.gaze_basis[row]
+        vertices = flat.reshape(-1, 3)
+        turn = gaze_matrix(pitch, yaw)
+        for side, (ball, lids) in enumerate(zip(self.eye_vertices, self._lid_vertices, strict=True)):
+            centre = self.eye_centres(shape)[side]
+            if gaze_rad is not None:
+                vertices[ball] = (vertices[ball] - centre) @ turn.T + centre
+            offset = vertices[lids] - centre
+            distance = np.linalg.norm(offset, axis=1, keepdims=True)
+            least = self.eye_radius[side] + _LID_CLEARANCE_DM
+            vertices[lids] = centre + offset * np.maximum(least / np.maximum(distance, 1e-6), 1.0)
+        return vertices
+
+    def vertices(self, identity: Array, expression: Array, gaze_rad: Array | None = None) -> Array:
+        """See :class:`triportrait.types.HeadModel`."""
+        return self.deform(self.shape(identity), expression, gaze_rad)
+
+    def eye_centres(self, shape: Array) -> Array:
+        """Centres [2, 3] of the eyeballs (subject's left first) of a shape [v, 3]."""
+        moved = [shape[ball[0]] - self.mean[ball[0]] for ball in self.eye_vertices]
+        return self.eye_centre + np.array(moved, np.float32)
+
+    def landmark_bases(self) -> LandmarkBases:
+        """The first 468 landmarks as linear functions of the coefficients (without the lids' clearance)."""
+        corners = self.triangles[self.landmark_triangle]
+
+        def at_landmarks(flat: Array) -> Array:
+            picked = flat.reshape(*flat.shape[:-1], -1, 3)[..., corners, :]
+            return np.einsum("nk,...nkc->...nc", self.landmark_barycentric, picked)
+
+        return LandmarkBases(
+            at_landmarks(self.mean.reshape(-1)),
+            np.moveaxis(at_landmarks(self.identity_basis), 0, -1),
+            np.moveaxis(at_landmarks(self.expression_basis), 0, -1),
+            np.moveaxis(at_landmarks(self.gaze_basis), 0, -1),
+        )
+
+    def landmarks68(self, vertices: Array) -> Array:
+        """See :class:`triportrait.types.HeadModel`."""
+        return vertices[self.landmarks68_vertices]
+
+    def landmarks478(self, vertices: Array) -> Array:
+        """See :class:`triportrait.types.HeadModel`; the irises come from the eyeballs as they stand in ``vertices``."""
+        corners = vertices[self.triangles[self.landmark_triangle]]
+        result = np.empty((478, 3), np.float32)
+        result[:468] = np.einsum("nk,nkc->nc", self.landmark_barycentric, corners)
+        for first, ball, radius in zip(IRIS_CENTRES, self.eye_vertices, self.eye_radius, strict=True):
+            pole = vertices[ball[0]]
+            # The ball's rings are flat circles round the gaze axis: their centres give axis and frame.
+            ring = vertices[ball[1:25]]
+            side, up = ring[0] - ring[12], ring[6] - ring[18]
+            side, up = side / np.linalg.norm(side), up / np.linalg.norm(up)
+            axis = np.cross(side, up)
+            centre = pole - radius * axis
+            iris = centre + axis * np.sqrt(radius**2 - IRIS_RADIUS_DM**2)
+            result[first] = iris
+            result[first + 1 : first + 5] = iris + IRIS_RADIUS_DM * (_RING @ np.stack([side, up]))
+        return result
+
+
+def gaze_matrix(pitch_rad: float, yaw_rad: float) -> Array:
+    """Rotation [3, 3] float32 that turns +z up by ``pitch_rad`` and towards +x by ``yaw_rad``."""
+    cp, sp, cy, sy = np.cos(pitch_rad), np.sin(pitch_rad), np.cos(yaw_rad), np.sin(yaw_rad)
+    yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+    return (yaw @ pitch).astype(np.float32)
+
+
+def gaze_weights(pitch_rad: float, yaw_rad: float) -> tuple[float, float, float, float]:
+    """How far the lids follow a gaze: weights of the rows (up, down, image right, image left) of the gaze basis."""
+    up, down, side = GAZE_LIMITS_RAD
+    return (
+        max(pitch_rad, 0.0) / up,
+        max(-pitch_rad, 0.0) / down,
+        max(yaw_rad, 0.0) / side,
+        max(-yaw_rad, 0.0) / side,
+    )

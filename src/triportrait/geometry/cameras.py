@@ -1,0 +1,39 @@
+"""Posing, projection, and the way from a head pose to EG3D's camera. Source: spec 3.1 and 3.4."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Camera
+
+Array = np.ndarray
+
+#: EG3D world units per decimetre of head space, and where the head-space origin lies in that world.
+EG3D_SCALE = 0.27
+EG3D_OFFSET = np.array([0.0, 0.006, 0.161])
+
+
+def pose_points(points: Array, rotation_rad: Array, translation: Array) -> Array:
+    """``p' = M p + t`` for head-space points [n, 3]; the result keeps the points' dtype."""
+    matrix = matrix_from_euler(rotation_rad)
+    return (points @ matrix.T + np.asarray(translation)).astype(points.dtype, copy=False)
+
+
+def project(posed: Array, side_px: float, focal: float = FOCAL_IN_WIDTHS) -> tuple[Array, Array]:
+    """Posed points [n, 3] -> pixels [n, 2] of a square picture of ``side_px`` and camera depths [n] in decimetres."""
+    depth = CAMERA_DISTANCE_DM - posed[:, 2]
+    scale = focal * side_px / depth
+    half = 0.5 * side_px
+    pixels = np.stack([half + posed[:, 0] * scale, half - posed[:, 1] * scale], -1)
+    return pixels.astype(posed.dtype, copy=False), depth
+
+
+def camera_from_pose(rotation_rad: Array, translation: Array, focal: float = FOCAL_IN_WIDTHS) -> Camera:
+    """The EG3D camera that sees the unposed head as the posed one is seen (spec 3.4)."""
+    matrix = matrix_from_euler(rotation_rad)
+    centre = -matrix.T @ (np.asarray(translation, np.float64) - (0.0, 0.0, CAMERA_DISTANCE_DM))
+    camera_to_world = np.eye(4)
+    camera_to_world[:3, :3] = matrix.T @ np.diag([1.0, -1.0, -1.0])
+    camera_to_world[:3, 3] = EG3D_SCALE * centre + EG3D_OFFSET
+    return Camera(camera_to_world, focal)

@@ -1,0 +1,346 @@
+"""The nouns on the wires between rooms: frozen dataclasses that check their shapes once.
+
+Axes and units, everywhere in the package:
+
+* **Image space**: pixels, x right, y down, pixel centres at +0.5. Images are uint8 RGB ``[h, w, 3]``, mattes float32 in 0..1.
+* **Head space**: decimetres, x to the subject's left (image right when facing the camera), y up, z out of the face.
+* **Pose**: a head point p becomes ``p' = M p + translation`` with ``M = Rz(roll) Ry(yaw) Rx(pitch)``; the camera stands at
+  ``(0, 0, 10)`` and looks along -z, so ``z_camera = 10 - p'_z`` (Real3D-Portrait, `spec` 3.1). Positive pitch lowers the chin's
+  front (looking down), positive yaw turns the nose towards image right, positive roll turns the head counter-clockwise in the image.
+* **Projection**: ``u = focal * p'_x / z_camera + centre_x``, ``v = centre_y - focal * p'_y / z_camera``, all in image widths.
+* **Time**: row i of a curve is frame i, shown at ``i / fps`` seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
+Array = np.ndarray
+
+#: ARKit's curve names without the eight ``eyeLook*`` (gaze is kept as angles; exports derive those eight from it).
+ARKIT_EXPRESSIONS: tuple[str, ...] = (
+    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
+    "cheekPuff", "cheekSquintLeft", "cheekSquintRight",
+    "eyeBlinkLeft", "eyeBlinkRight", "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight",
+    "jawForward", "jawLeft", "jawOpen", "jawRight",
+    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
+    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
+    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
+    "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight",
+    "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight", "tongueOut",
+)  # fmt: skip
+
+#: Focal length in image widths of the square head crop (EG3D and Real3D-Portrait: 2985.29 / 700).
+FOCAL_IN_WIDTHS = 2985.29 / 700.0
+
+#: Distance of the camera from the origin of head space at translation 0, in decimetres.
+CAMERA_DISTANCE_DM = 10.0
+
+
+def expect(array: Array, shape: str, name: str) -> dict[str, int]:
+    """Check ``array.shape`` against words such as ``"t 52"``; numbers must match, letters are bound and returned.
+
+    Raises:
+        ValueError: the number of axes or a size differs; the text names the array, its shape and the expected one.
+    """
+    words = shape.split()
+    bound: dict[str, int] = {}
+    fits = len(words) == array.ndim
+    for word, size in zip(words, array.shape, strict=False):
+        if word.isdigit():
+            fits &= int(word) == size
+        else:
+            fits &= bound.setdefault(word, size) == size
+    if not fits:
+        raise ValueError(f"{name} has shape {tuple(array.shape)}, expected ({', '.join(words)})")
+    return bound
+
+
+@dataclass(frozen=True, slots=True)
+class Waveform:
+    """Mono sound: ``samples`` [n] float32 in -1..1 at ``rate_hz``."""
+
+    samples: Array
+    rate_hz: int
+
+    def __post_init__(self) -> None:
+        expect(self.samples, "n", "samples")
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.rate_hz
+
+
+@dataclass(frozen=True, slots=True)
+class FaceTrack:
+    """What a tracker saw: one face over t frames of a w x h pixel picture.
+
+    Args:
+        landmarks: [t, 478, 3] float32; x, y in pixels, z in pixels of the same scale (smaller is nearer), MediaPipe order.
+        found: [t] bool; rows without a face hold the last one seen.
+        size: (w, h) in pixels.
+        fps: frames per second of the clip; 25 for a photograph.
+    """
+
+    landmarks: Array
+    found: Array
+    size: tuple[int, int]
+    fps: float = 25.0
+
+    def __post_init__(self) -> None:
+        frames = expect(self.landmarks, "t 478 3", "landmarks")["t"]
+        expect(self.found, f"{frames}", "found")
+
+    def __len__(self) -> int:
+        return len(self.landmarks)
+
+
+@dataclass(frozen=True, slots=True)
+class MotionFrame:
+    """One row of a :class:`Motion`.
+
+    Args:
+        expression: [e] float32.
+        rotation_rad: [3] pitch, yaw, roll.
+        translation: [3] decimetres.
+        gaze_rad: [2] pitch (up positive), yaw (towards image right positive), of both eyes relative to the head.
+        landmarks: [478, 2] pixels of the portrait's 512 crop, or None; only the 2-D baselines look at them.
+    """
+
+    expression: Array
+    rotation_rad: Array
+    translation: Array
+    gaze_rad: Array
+    landmarks: Array | None = None
+
+    def __post_init__(self) -> None:
+        expect(self.expression, "e", "expression")
+        for name, width in (("rotation_rad", 3), ("translation", 3), ("gaze_rad", 2)):
+            expect(getattr(self, name), f"{width}", name)
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """How a head moves, one row per frame.
+
+    Args:
+        expression: [t, e] float32, columns as ``expression_names``; ARKit curves lie in 0..1.
+        rotation_rad: [t, 3] float32 pitch, yaw, roll.
+        translation: [t, 3] float32 decimetres.
+        gaze_rad: [t, 2] float32 pitch, yaw of both eyes relative to the head.
+        fps: frames per second.
+        expression_names: names of the columns.
+        head_model: name of the :class:`HeadModel` the columns belong to.
+        identity: [i] float32 shape coefficients of whom it was measured on, or None.
+        landmarks: [t, 478, 2] pixels of the portrait's crop, or None (see :class:`MotionFrame`).
+    """
+
+    expression: Array
+    rotation_rad: Array
+    translation: Array
+    gaze_rad: Array
+    fps: float = 25.0
+    expression_names: tuple[str, ...] = ARKIT_EXPRESSIONS
+    head_model: str = "open"
+    identity: Array | None = None
+    landmarks: Array | None = None
+
+    def __post_init__(self) -> None:
+        frames = expect(self.expression, f"t {len(self.expression_names)}", "expression")["t"]
+        expect(self.rotation_rad, f"{frames} 3", "rotation_rad")
+        expect(self.translation, f"{frames} 3", "translation")
+        expect(self.gaze_rad, f"{frames} 2", "gaze_rad")
+        if self.landmarks is not None:
+            expect(self.landmarks, f"{frames} 478 2", "landmarks")
+        if not self.fps > 0:
+            raise ValueError(f"fps is {self.fps}, expected a positive number")
+
+    def __len__(self) -> int:
+        return len(self.expression)
+
+    def __getitem__(self, index: int) -> MotionFrame:
+        landmarks = None if self.landmarks is None else self.landmarks[index]
+        return MotionFrame(
+            self.expression[index], self.rotation_rad[index], self.translation[index], self.gaze_rad[index], landmarks
+        )
+
+    def __iter__(self) -> Iterator[MotionFrame]:
+        return (self[i] for i in range(len(self)))
+
+    def column(self, name: str) -> int:
+        """Index of the curve ``name``; KeyError when this motion's head model has no such curve."""
+        try:
+            return self.expression_names.index(name)
+        except ValueError:
+            raise KeyError(f"no expression curve {name!r} in a motion of head model {self.head_model!r}") from None
+
+    def with_rows(self, **changes: Any) -> Motion:
+        """A copy with some fields replaced (and checked again)."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A pinhole in EG3D's convention: OpenCV axes (x right, y down, z forward), world y up, intrinsics in image widths.
+
+    Args:
+        camera_to_world: [4, 4] float64.
+        focal: focal length in image widths.
+        centre: principal point (x, y) in image widths.
+    """
+
+    camera_to_world: Array
+    focal: float = FOCAL_IN_WIDTHS
+    centre: tuple[float, float] = (0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        expect(self.camera_to_world, "4 4", "camera_to_world")
+
+    def to_eg3d(self) -> Array:
+        """The 25 numbers EG3D networks take: camera_to_world row by row, then the 3 x 3 intrinsics. float32 [25]."""
+        intrinsics = [self.focal, 0.0, self.centre[0], 0.0, self.focal, self.centre[1], 0.0, 0.0, 1.0]
+        return np.concatenate([self.camera_to_world.reshape(-1), intrinsics]).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """Everything known of one photographed person, computed once; all pictures share one square crop of side s (512).
+
+    Args:
+        photo: uint8 [H, W, 3], the whole photograph, upright.
+        crop_box: (left, top, side) of the crop in photo pixels; may reach beyond the photo.
+        image: uint8 [s, s, 3], the crop.
+        person_alpha: float32 [s, s], soft matte of the whole person.
+        head_alpha: float32 [s, s], soft matte of head, hair and ears; never above ``person_alpha``.
+        torso: uint8 [s, s, 4], neck and shoulders with what the head hides painted in; alpha in the 4th channel.
+        background: uint8 [s, s, 3], the scene with the person painted out.
+        landmarks: float32 [478, 3] in crop pixels.
+        identity: float32 [i], coefficients of the head model.
+        vertex_offset: float32 [v, 3] decimetres, what the coefficients leave: makes the mesh's landmarks meet the photo's.
+        motion: expression, pose and gaze in the photo.
+        focal: focal length in crop widths; the principal point is the crop's centre.
+        head_model: name of the head model the coefficients belong to.
+    """
+
+    photo: Array
+    crop_box: tuple[float, float, float]
+    image: Array
+    person_alpha: Array
+    head_alpha: Array
+    torso: Array
+    background: Array
+    landmarks: Array
+    identity: Array
+    vertex_offset: Array
+    motion: MotionFrame
+    focal: float = FOCAL_IN_WIDTHS
+    head_model: str = "open"
+
+    def __post_init__(self) -> None:
+        side = expect(self.image, "s s 3", "image")["s"]
+        expect(self.person_alpha, f"{side} {side}", "person_alpha")
+        expect(self.head_alpha, f"{side} {side}", "head_alpha")
+        expect(self.torso, f"{side} {side} 4", "torso")
+        expect(self.background, f"{side} {side} 3", "background")
+        expect(self.landmarks, "478 3", "landmarks")
+
+
+@dataclass(frozen=True, slots=True)
+class TriPlane:
+    """Three feature planes and which pair of axes each one spans.
+
+    Args:
+        planes: torch [b, 3, c, h, w].
+        layout: ``"eg3d_original"`` (xy, xz, zx, as published) or ``"eg3d_fixed"`` (xy, xz, zy).
+    """
+
+    planes: torch.Tensor
+    layout: str = "eg3d_original"
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedHead:
+    """The head layer of one frame, before torso and background; s is the render's side in pixels.
+
+    Args:
+        rgb: float32 [s, s, 3] in 0..1, premultiplied by ``alpha``.
+        alpha: float32 [s, s] in 0..1.
+        depth: float32 [s, s], camera depth in decimetres; +inf where nothing is.
+        features: torch [c, s, s] for a super-resolution network, or None.
+    """
+
+    rgb: Array
+    alpha: Array
+    depth: Array
+    features: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One finished picture: ``image`` uint8 [h, w, 3], shown at ``time_s``; ``debug`` holds named panels of the same height."""
+
+    image: Array
+    time_s: float = 0.0
+    debug: dict[str, Array] = field(default_factory=dict)
+
+
+@runtime_checkable
+class HeadModel(Protocol):
+    """A morphable head: coefficients in, vertices out.
+
+    ``name`` is stored in motion files; ``identity_size`` and ``expression_names`` give the widths of the coefficients.
+    """
+
+    name: str
+    identity_size: int
+    expression_names: tuple[str, ...]
+    #: [f, 3] int32, counter-clockwise seen from outside.
+    triangles: Array
+    #: [v, 3] float32 in 0..1: the mean shape's coordinates normalised per axis, the colours of PNCC (eq. 1).
+    ncc_colours: Array
+    #: [f] bool, triangles that PNCC draws (eyeballs, teeth and the mouth's inside are left out, so eyes are holes).
+    pncc_triangles: Array
+
+    def vertices(self, identity: Array, expression: Array, gaze_rad: Array | None = None) -> Array:
+        """Head-space vertices [v, 3] float32 for identity [i], expression [e] and gaze [2] (pitch, yaw)."""
+        ...
+
+    def landmarks68(self, vertices: Array) -> Array:
+        """The 68 landmarks [68, 3] (iBUG order) of posed or unposed ``vertices`` [v, 3]."""
+        ...
+
+    def landmarks478(self, vertices: Array) -> Array:
+        """MediaPipe's 478 landmarks [478, 3]; rows the model cannot give are NaN."""
+        ...
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """Anything that yields motion for a portrait."""
+
+    def motion(self, portrait: Portrait) -> Motion:
+        """The motion of the whole performance, in the portrait's own pose frame."""
+        ...
+
+
+@runtime_checkable
+class Avatar(Protocol):
+    """A way to draw a portrait's head in motion. What depends on the portrait alone is computed in ``prepare``."""
+
+    name: str
+
+    def prepare(self, portrait: Portrait) -> Any:
+        """The state that the caller holds and hands back to :meth:`render`."""
+        ...
+
+    def render(self, state: Any, frame: MotionFrame) -> RenderedHead:
+        """The head layer for one motion row, in the portrait's crop."""
+        ...
