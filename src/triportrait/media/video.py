@@ -9,7 +9,8 @@ import math
 import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +45,8 @@ _CODECS = frozenset(
 #: A still longer than this is taken for damaged time stamps.
 _MAX_STILL_S = 600.0
 _DECODER_THREADS = min(4, os.cpu_count() or 1)
+#: FFmpeg's default conversion is 4 times faster but one level too dark and 11 dB worse in luma (measured on a photo).
+_ACCURATE = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 _WRITE_ERRORS = (av.FFmpegError, OSError)
 #: Sample rates that AAC has.
 _AAC_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -69,7 +72,7 @@ class VideoReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        self._open_files: list[contextlib.ExitStack] = []
+        self._iterations: weakref.WeakSet[Generator[tuple[int, Array]]] = weakref.WeakSet()
         with open_container(path) as container:
             stream = self._checked_stream(container)
             rate = stream.average_rate or stream.guessed_rate
@@ -108,10 +111,12 @@ class VideoReader:
         """
         if fps is not None and not fps > 0:
             raise ValueError(f"fps is {fps}, expected a positive number")
-        resources = contextlib.ExitStack()
-        self._open_files.append(resources)
-        try:
-            container = resources.enter_context(open_container(self.path))
+        iteration = self._frames(fps, max_side)
+        self._iterations.add(iteration)
+        return iteration
+
+    def _frames(self, fps: float | None, max_side: int | None) -> Generator[tuple[int, Array]]:
+        with open_container(self.path) as container:
             decoded = self._decoded(container, self._checked_stream(container))
             ticks = _native_ticks(decoded) if fps is None else _constant_rate(decoded, fps, 1.0 / self.fps, self.path)
             reformatter = VideoReformatter()
@@ -124,17 +129,14 @@ class VideoReader:
                     index += 1
             if index == 0:
                 raise EmptyMedia(f"'{self.path}' is a video without a single frame; give another one.")
-        finally:
-            resources.close()
-            self._open_files.remove(resources)
 
     def __iter__(self) -> Iterator[tuple[int, Array]]:
         return self.frames()
 
     def close(self) -> None:
-        """Close the file under iterations that were left unfinished."""
-        for resources in list(self._open_files):
-            resources.close()
+        """End the iterations that were left unfinished, and close their files."""
+        for iteration in list(self._iterations):
+            iteration.close()
 
     def __enter__(self) -> Self:
         return self
@@ -205,7 +207,7 @@ class VideoReader:
             height,
             "rgb24",
             src_colorspace=_colour_matrix(frame),
-            interpolation=Interpolation.BILINEAR if same_size else Interpolation.AREA,
+            interpolation=_ACCURATE | (Interpolation.BICUBIC if same_size else Interpolation.AREA),
         )
         image = rgb.to_ndarray()
         # MP4's display matrix turns counter-clockwise, as numpy does.
@@ -417,6 +419,7 @@ class VideoWriter:
             dst_colorspace=Colorspace.ITU709,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
+            interpolation=_ACCURATE | Interpolation.BICUBIC,
         )
         index = self._encoded
         frame.pts, frame.time_base = index, 1 / self._rate
