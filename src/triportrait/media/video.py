@@ -45,8 +45,6 @@ _CODECS = frozenset(
 #: A still longer than this is taken for damaged time stamps.
 _MAX_STILL_S = 600.0
 _DECODER_THREADS = min(4, os.cpu_count() or 1)
-#: FFmpeg's default conversion is 4 times faster but one level too dark and 11 dB worse in luma (measured on a photo).
-_ACCURATE = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 _WRITE_ERRORS = (av.FFmpegError, OSError)
 #: Sample rates that AAC has.
 _AAC_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -205,9 +203,11 @@ class VideoReader:
             frame,
             width,
             height,
-            "rgb24",
+            # Planar, as accurate rounding is twice as fast there as in "rgb24"; without that rounding a photograph
+            # comes out one level too dark and luma loses 11 dB.
+            "gbrp",
             src_colorspace=_colour_matrix(frame),
-            interpolation=_ACCURATE | (Interpolation.BICUBIC if same_size else Interpolation.AREA),
+            interpolation=Interpolation.ACCURATE_RND | (Interpolation.BICUBIC if same_size else Interpolation.AREA),
         )
         image = rgb.to_ndarray()
         # MP4's display matrix turns counter-clockwise, as numpy does.
@@ -419,7 +419,7 @@ class VideoWriter:
             dst_colorspace=Colorspace.ITU709,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
-            interpolation=_ACCURATE | Interpolation.BICUBIC,
+            interpolation=Interpolation.BICUBIC,
         )
         index = self._encoded
         frame.pts, frame.time_base = index, 1 / self._rate
