@@ -96,6 +96,14 @@ def test_photo_is_reproduced_at_its_own_motion(avatar, portrait):
     assert np.abs(head.rgb * 255 - portrait.image).max() <= 2.0
 
 
+def test_every_baseline_can_be_made_by_name():
+    assert tuple(baselines.make_baseline(name, BallHead()).name for name in baselines.BASELINE_NAMES) == tuple(
+        avatar.name for avatar in all_baselines()
+    )
+    with pytest.raises(KeyError):
+        baselines.make_baseline("lifted", BallHead())
+
+
 @pytest.mark.parametrize("avatar", all_baselines()[1:3], ids=lambda avatar: avatar.name)
 def test_landmark_baselines_say_what_they_need(avatar, portrait):
     with pytest.raises(MotionFileError, match="landmarks"):

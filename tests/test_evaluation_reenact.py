@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from triportrait.errors import MediaError, NoFaceFound, OutputError, TriPortraitError
-from triportrait.evaluation import reenact
+from triportrait.evaluation import parts, reenact
 from triportrait.evaluation.metrics import CHIN, FOREHEAD
-from triportrait.evaluation.reenact import ReenactOptions, ReenactTools, run_reenact
+from triportrait.evaluation.parts import ReenactTools
+from triportrait.evaluation.reenact import ReenactOptions, run_reenact
 from triportrait.types import FaceTrack, Motion, MotionFrame, Portrait
 
 SIDE = 256
@@ -88,7 +89,7 @@ class Fakes:
 
     def tools(self) -> ReenactTools:
         return ReenactTools(
-            self.read_frames, self.prepare_portrait, self.drive, self.make_renderer, self.track, reenact.crop_square
+            self.read_frames, self.prepare_portrait, self.drive, self.make_renderer, self.track, parts.crop_square
         )
 
 
@@ -280,6 +281,13 @@ def test_sheets_and_limit(clips):
     assert sheet.width > 8 * 200 and sheet.height > 3 * 200
 
 
+def test_without_a_window_jitter_is_null(clips):
+    report = run_reenact(options(clips, "follow", window=0), tools=Fakes().tools())
+    entry = report["clips"]["a.mp4"]["avatars"]["follow"]
+    assert entry["metrics"]["jitter_px"] is None and entry["metrics"]["flicker"] is None
+    assert entry["metrics"]["akd_px"] == pytest.approx(0, abs=1e-4)
+
+
 def test_progress_counts_up(clips):
     seen = []
     run_reenact(options(clips, "follow"), tools=Fakes().tools(), progress=seen.append)
@@ -301,14 +309,3 @@ def test_user_errors_are_said_at_once(clips, tmp_path):
     for wrong in ({"every": 0}, {"limit": 0}, {"side_px": 100}, {"avatars": ()}, {"avatars": ("a", "a")}):
         with pytest.raises(TriPortraitError):
             replace(options(clips), **wrong)
-
-
-def test_crop_square_takes_the_box():
-    rows = np.arange(64, dtype=np.uint8)[:, None, None] * 2
-    image = np.broadcast_to(rows + np.arange(64, dtype=np.uint8)[None, :, None], (64, 64, 3)).copy()
-    assert np.array_equal(reenact.crop_square(image, (8.0, 16.0, 32.0), 32), image[16:48, 8:40])
-    # Halving averages 2 x 2 pixels; beyond the border the border repeats.
-    halved = reenact.crop_square(image, (0.0, 0.0, 64.0), 32).astype(float)
-    assert np.abs(halved - image.reshape(32, 2, 32, 2, 3).astype(float).mean((1, 3))).max() <= 1
-    beyond = reenact.crop_square(image, (-8.0, 0.0, 64.0), 64)
-    assert np.array_equal(beyond[:, 8:], image[:, :56]) and (beyond[:, :8] == image[:, :1]).all()

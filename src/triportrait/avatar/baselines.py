@@ -16,9 +16,11 @@ from triportrait.errors import MotionFileError
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.rasteriser import rasterise, rasterise_attributes
 from triportrait.geometry.rotations import matrix_from_euler
-from triportrait.types import CAMERA_DISTANCE_DM, HeadModel, MotionFrame, Portrait, RenderedHead
+from triportrait.types import CAMERA_DISTANCE_DM, Avatar, HeadModel, MotionFrame, Portrait, RenderedHead
 
 Array = np.ndarray
+
+BASELINE_NAMES = ("static", "similarity", "mesh2d", "depth_warp")
 
 #: MediaPipe's points without the ten of the irises.
 FACE_POINTS = 468
@@ -122,12 +124,14 @@ class Mesh2dState:
     Args:
         image: uint8 [s, s, 3].
         source_px: float32 [n, 2], where the vertices lie in the photo.
+        order: float32 [n], a depth that only decides what covers what where the warp folds over.
         triangles: int32 [f, 3].
         surround_weights: float64 [n - 468, 468], how far each surround node follows each face point.
     """
 
     image: Array
     source_px: Array
+    order: Array
     triangles: Array
     surround_weights: Array
 
@@ -169,8 +173,13 @@ class Mesh2dAvatar:
         weights = np.zeros((len(nodes), FACE_POINTS))
         weights[:, outline] = follow * (fade * fade * (3.0 - 2.0 * fade))[:, None]
         points = np.concatenate([face, nodes])
+        # The photo's own depths, so flat that perspective does not show: nose before cheek before surround.
+        height = portrait.landmarks[:FACE_POINTS, 2]
+        height = (height - height.min()) / max(float(np.ptp(height)), 1e-6)
+        order = CAMERA_DISTANCE_DM * (1.0 + 1e-3 * np.concatenate([height, np.full(len(nodes), 1.2)]))
+        triangles = Delaunay(points).simplices
         return Mesh2dState(
-            portrait.image, points.astype(np.float32), Delaunay(points).simplices.astype(np.int32), weights
+            portrait.image, points.astype(np.float32), order.astype(np.float32), triangles.astype(np.int32), weights
         )
 
     def render(self, state: Mesh2dState, frame: MotionFrame) -> RenderedHead:
@@ -184,9 +193,8 @@ class Mesh2dAvatar:
         pixels = np.concatenate([target, state.source_px[FACE_POINTS:] + moved])
         side = len(state.image)
         source_px = _pixel_centres(side)
-        flat = np.full(len(pixels), CAMERA_DISTANCE_DM, np.float32)
         nothing_yet = np.full((side, side), np.inf, np.float32)
-        rasterise_attributes(pixels, flat, state.triangles, state.source_px, source_px, nothing_yet)
+        rasterise_attributes(pixels, state.order, state.triangles, state.source_px, source_px, nothing_yet)
         return _whole_crop(_sample(state.image, source_px))
 
 
@@ -300,6 +308,17 @@ class DepthWarpAvatar:
         seen_depth = np.full((side, side), np.inf, np.float32)
         rasterise_attributes(pixels, depth, state.triangles, state.source_px, source_px, seen_depth)
         return _whole_crop(_sample(state.image, source_px), seen_depth)
+
+
+def make_baseline(name: str, head_model: HeadModel) -> Avatar:
+    """The baseline called ``name`` (one of ``BASELINE_NAMES``); only ``depth_warp`` uses the head model.
+
+    Raises:
+        KeyError: there is no such baseline.
+    """
+    if name == DepthWarpAvatar.name:
+        return DepthWarpAvatar(head_model)
+    return {kind.name: kind for kind in (StaticAvatar, SimilarityAvatar, Mesh2dAvatar)}[name]()
 
 
 def _grid_triangles(count: int) -> Array:

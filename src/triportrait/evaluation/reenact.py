@@ -24,11 +24,11 @@ import triportrait
 from triportrait.errors import MediaError, NoFaceFound, NumericError, OutputError, TriPortraitError
 from triportrait.evaluation import metrics
 from triportrait.evaluation.contact_sheet import contact_sheet, write_sheet
+from triportrait.evaluation.parts import ReenactTools, default_tools
 from triportrait.evaluation.report import mean_over_clips, reenact_markdown, strict_metrics, write_report
-from triportrait.types import FaceTrack, Motion, MotionFrame, Portrait
+from triportrait.types import FaceTrack, Motion, Portrait
 
 Array = np.ndarray
-Renderer = Callable[[MotionFrame], Array]
 
 log = logging.getLogger(__name__)
 
@@ -68,28 +68,6 @@ class ReenactOptions:
             raise TriPortraitError("--every and --limit must be at least 1.")
         if self.side_px < 176:
             raise TriPortraitError("the evaluated side must be at least 176 pixels (MS-SSIM needs five scales).")
-
-
-@dataclass(frozen=True, slots=True)
-class ReenactTools:
-    """The parts of the pipeline that the protocol calls.
-
-    Args:
-        read_frames: video file -> (frames per second, frames uint8 RGB [h, w, 3] one by one).
-        prepare_portrait: first frame uint8 RGB -> Portrait.
-        drive: (portrait, all frames one by one, frames per second) -> Motion with one row per frame, with
-            ``landmarks`` in the portrait's crop pixels.
-        make_renderer: (avatar's name, portrait) -> a function from a motion row to the finished crop, uint8 [s, s, 3].
-        track: pictures of one face, each on its own -> FaceTrack (no smoothing over time: it measures jitter).
-        crop: (picture, crop box, side) -> the square crop, as ``prepare_portrait`` cut it.
-    """
-
-    read_frames: Callable[[Path], tuple[float, Iterator[Array]]]
-    prepare_portrait: Callable[[Array], Portrait]
-    drive: Callable[[Portrait, Iterable[Array], float], Motion]
-    make_renderer: Callable[[str, Portrait], Renderer]
-    track: Callable[[Iterable[Array]], FaceTrack]
-    crop: Callable[[Array, tuple[float, float, float], int], Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,34 +273,6 @@ def sheet_path(out: Path, clip: Path) -> Path:
     return out.with_name(f"{out.stem}_sheets") / f"{clip.stem}.png"
 
 
-def crop_square(picture: Array, crop_box: tuple[float, float, float], side: int) -> Array:
-    """Cut the box (left, top, side) in pixels, which may reach beyond the border (repeated), and scale it to ``side``.
-
-    Shrinking averages areas; a picture is cut and scaled in one interpolation otherwise. uint8 [side, side, 3].
-    """
-    import cv2
-
-    left, top, width = crop_box
-    scale = side / width
-    if scale < 1.0:
-        # Area averaging first, so that the interpolation below never skips pixels.
-        height_px, width_px = picture.shape[:2]
-        size = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
-        scale_x, scale_y = size[0] / width_px, size[1] / height_px
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    else:
-        scale_x = scale_y = 1.0
-    # Output pixel centre u + 0.5 comes from box position (u + 0.5) / scale; OpenCV counts centres from 0.
-    matrix = np.array(
-        [
-            [scale_x / scale, 0.0, scale_x * (left + 0.5 / scale) - 0.5],
-            [0.0, scale_y / scale, scale_y * (top + 0.5 / scale) - 0.5],
-        ]
-    )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(picture, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-
-
 def counted_pixels(
     crop_box: tuple[float, float, float],
     side_px: int,
@@ -388,7 +338,7 @@ def _read_target(
     landmarks, found = _landmarks(tools.track(crops()), options.side_px)
     if len(pictures) != len(chosen) or len(landmarks) != len(chosen):
         raise MediaError(f"{path.name} gave {len(pictures)} of {len(chosen)} frames when read again.")
-    window_landmarks, window_found = _landmarks(tools.track(iter(window_crops)), options.side_px)
+    window_landmarks, window_found = _window_landmarks(tools, iter(window_crops), window, options.side_px)
     if not found.any():
         raise NoFaceFound(f"{path.name}: no face in any evaluated frame; use a clip that shows the face throughout.")
     counted = counted_pixels(portrait.crop_box, options.side_px, size, filled_box)
@@ -435,7 +385,7 @@ def _render_all(
     pictures: list[Array] = []
     window_pictures: list[Array] = []
     landmarks, found = _landmarks(tools.track(drawn(chosen, pictures)), side_px)
-    window_landmarks, window_found = _landmarks(tools.track(drawn(window, window_pictures)), side_px)
+    window_landmarks, window_found = _window_landmarks(tools, drawn(window, window_pictures), window, side_px)
     made = _Seen(pictures, landmarks, found, window_pictures, window_landmarks, window_found)
     return made, spent / total
 
@@ -556,6 +506,15 @@ def _landmarks(track: FaceTrack, side_px: int) -> tuple[Array, Array]:
     return track.landmarks[..., :2] * scale, np.asarray(track.found, bool)
 
 
+def _window_landmarks(
+    tools: ReenactTools, frames: Iterator[Array], window: Sequence[int], side_px: int
+) -> tuple[Array, Array]:
+    """As :func:`_landmarks` for the consecutive frames, of which there may be none."""
+    if not window:
+        return np.zeros((0, 478, 2), np.float32), np.zeros(0, bool)
+    return _landmarks(tools.track(frames), side_px)
+
+
 def _shrink(picture: Array, side_px: int) -> Array:
     import cv2
 
@@ -588,10 +547,3 @@ def _reason(error: Exception) -> str:
     """One line for the report: our own errors speak for themselves, others are named."""
     text = " ".join(str(error).split())
     return text if isinstance(error, TriPortraitError) else f"{type(error).__name__}: {text}"
-
-
-def default_tools() -> ReenactTools:
-    """The protocol's parts as the pipeline has them."""
-    from triportrait import pipeline
-
-    return ReenactTools(**pipeline.evaluation_parts(), crop=crop_square)

@@ -1,0 +1,120 @@
+"""What an evaluation borrows from the rest of the package, as small functions that tests can replace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from triportrait.types import FaceTrack, HeadModel, Motion, MotionFrame, Portrait
+
+if TYPE_CHECKING:
+    from triportrait.face.tracker import FaceTracker
+
+Array = np.ndarray
+Renderer = Callable[[MotionFrame], Array]
+
+#: Clips of other rates are read at this one, so that "every 5th frame" and jitter mean the same everywhere.
+EVALUATED_FPS = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReenactTools:
+    """The parts of the pipeline that the protocol calls.
+
+    Args:
+        read_frames: video file -> (frames per second, frames uint8 RGB [h, w, 3] one by one).
+        prepare_portrait: first frame uint8 RGB -> Portrait.
+        drive: (portrait, all frames one by one, frames per second) -> Motion with one row per frame, with
+            ``landmarks`` in the portrait's crop pixels.
+        make_renderer: (avatar's name, portrait) -> a function from a motion row to the finished crop, uint8 [s, s, 3].
+        track: pictures of one face, each on its own -> FaceTrack (no smoothing over time: it measures jitter).
+        crop: (picture, crop box, side) -> the square crop, as ``prepare_portrait`` cut it.
+    """
+
+    read_frames: Callable[[Path], tuple[float, Iterator[Array]]]
+    prepare_portrait: Callable[[Array], Portrait]
+    drive: Callable[[Portrait, Iterable[Array], float], Motion]
+    make_renderer: Callable[[str, Portrait], Renderer]
+    track: Callable[[Iterable[Array]], FaceTrack]
+    crop: Callable[[Array, tuple[float, float, float], int], Array]
+
+
+def crop_square(picture: Array, crop_box: tuple[float, float, float], side: int) -> Array:
+    """Cut the box (left, top, side) in pixels, which may reach beyond the border (repeated), and scale it to ``side``.
+
+    Shrinking averages areas; a picture is cut and scaled in one interpolation otherwise. uint8 [side, side, 3].
+    """
+    import cv2
+
+    left, top, width = crop_box
+    scale = side / width
+    if scale < 1.0:
+        # Area averaging first, so that the interpolation below never skips pixels.
+        height_px, width_px = picture.shape[:2]
+        size = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
+        scale_x, scale_y = size[0] / width_px, size[1] / height_px
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    else:
+        scale_x = scale_y = 1.0
+    # Output pixel centre u + 0.5 comes from box position (u + 0.5) / scale; OpenCV counts centres from 0.
+    matrix = np.array(
+        [
+            [scale_x / scale, 0.0, scale_x * (left + 0.5 / scale) - 0.5],
+            [0.0, scale_y / scale, scale_y * (top + 0.5 / scale) - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(picture, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def track_each(tracker: FaceTracker, frames: Iterable[Array]) -> FaceTrack:
+    """The largest face of every picture on its own, without memory of the one before: jitter stays what it is."""
+    rows: list[Array] = []
+    found: list[bool] = []
+    size = (1, 1)
+    for frame in frames:
+        size = (frame.shape[1], frame.shape[0])
+        faces = tracker.detect(frame)
+        found.append(bool(faces))
+        last = rows[-1] if rows else np.zeros((478, 3), np.float32)
+        rows.append(faces[0].landmarks if faces else last)
+    return FaceTrack(np.stack(rows), np.array(found), size)
+
+
+def baseline_renderer(name: str, portrait: Portrait, head_model: HeadModel) -> Renderer:
+    """The finished crops of a baseline, whose head layer is already the whole picture."""
+    from triportrait.avatar.baselines import make_baseline
+
+    avatar = make_baseline(name, head_model)
+    state = avatar.prepare(portrait)
+    return lambda frame: np.round(avatar.render(state, frame).rgb * 255.0).astype(np.uint8)
+
+
+def default_tools() -> ReenactTools:
+    """The protocol's parts as the package has them: the pipeline, and the baselines of their own."""
+    from triportrait import pipeline
+    from triportrait.avatar.baselines import BASELINE_NAMES
+    from triportrait.face.open_head import OpenHead
+    from triportrait.face.tracker import MediaPipeTracker
+    from triportrait.media.video import VideoReader
+
+    tracker = MediaPipeTracker()
+
+    def read_frames(path: Path) -> tuple[float, Iterator[Array]]:
+        reader = VideoReader(path)
+        return EVALUATED_FPS, (frame for _, frame in reader.frames(EVALUATED_FPS))
+
+    def make_renderer(name: str, portrait: Portrait) -> Renderer:
+        if name in BASELINE_NAMES:
+            return baseline_renderer(name, portrait, OpenHead.embedded())
+        return pipeline.make_renderer(name, portrait)
+
+    track = partial(track_each, tracker)
+    return ReenactTools(
+        read_frames, pipeline.prepare, pipeline.motion_of_frames, make_renderer, track, crop_square
+    )
