@@ -139,8 +139,7 @@ class Mesh2dState:
 class Mesh2dAvatar:
     """A piecewise-affine warp of the photo by the driver's 468 landmarks.
 
-    Round the face the displacement of its outline is continued (inverse squared distances) and fades to nothing at the
-    crop's border.
+    Round the face, a thin-plate spline continues the displacement of its outline to nothing at the crop's border.
 
     Args:
         node_spacing: distance of the surround's nodes, as a fraction of the crop.
@@ -164,14 +163,13 @@ class Mesh2dAvatar:
         contour = face[outline].astype(np.float32)
         away = np.array([-cv2.pointPolygonTest(contour, (float(x), float(y)), True) for x, y in nodes])
         outside = away > 0.35 * side * self.node_spacing
-        nodes, away = nodes[outside], away[outside]
-        squared = np.square(nodes[:, None] - face[outline]).sum(axis=-1)
-        follow = 1.0 / np.maximum(squared, 1e-6)
-        follow /= follow.sum(axis=1, keepdims=True)
-        to_border = np.minimum(nodes, side - nodes).min(axis=1)
-        fade = to_border / (to_border + away)
+        nodes = nodes[outside]
+        on_border = (np.minimum(nodes, side - nodes) <= 0).any(axis=1)
+        # The spline is linear in the displacements of its control points; those of the border are zero.
+        controls = np.concatenate([face[outline], nodes[on_border]])
         weights = np.zeros((len(nodes), FACE_POINTS))
-        weights[:, outline] = follow * (fade * fade * (3.0 - 2.0 * fade))[:, None]
+        weights[:, outline] = _spline_weights(controls / side, nodes / side)[:, : len(outline)]
+        weights[on_border] = 0.0
         points = np.concatenate([face, nodes])
         # The photo's own depths, so flat that perspective does not show: nose before cheek before surround.
         height = portrait.landmarks[:FACE_POINTS, 2]
@@ -196,6 +194,19 @@ class Mesh2dAvatar:
         nothing_yet = np.full((side, side), np.inf, np.float32)
         rasterise_attributes(pixels, state.order, state.triangles, state.source_px, source_px, nothing_yet)
         return _whole_crop(_sample(state.image, source_px))
+
+
+def _spline_weights(controls: Array, points: Array) -> Array:
+    """[p, c]: what each of the controls [c, 2] contributes at points [p, 2] to a thin-plate spline through them."""
+
+    def terms(places: Array) -> tuple[Array, Array]:
+        squared = np.square(places[:, None] - controls).sum(axis=-1)
+        return squared * np.log(np.maximum(squared, 1e-20)), np.column_stack([np.ones(len(places)), places])
+
+    bending, plane = terms(controls)
+    count = len(controls)
+    system = np.block([[bending, plane], [plane.T, np.zeros((3, 3))]])
+    return np.linalg.solve(system, np.concatenate(terms(points), axis=1).T)[:count].T
 
 
 @dataclass(frozen=True, slots=True)
