@@ -1,0 +1,471 @@
+"""Content Credentials: a signed C2PA manifest in the finished file, and reading it back.
+
+The manifest says that a model made the video (``c2pa.created``, ``trainedAlgorithmicMedia``), with which software, and
+the SHA-256 of what went in. It is signed with a key that belongs to this installation: made at first use, kept in
+``<user folder>/signing`` as
+
+* ``key.pem``: the signing key (ES256), readable by its owner only,
+* ``chain.pem``: the signing certificate, followed by those that vouch for it,
+* ``root.pem``: the certificates this installation trusts when reading.
+
+Who has a certificate of their own replaces those three files. A file signed here reads as *trusted* here and as
+*valid* elsewhere. There is no time stamp, because a time-stamping authority cannot be asked without a network.
+
+Containers that C2PA does not know (WebM, Matroska), and installations without c2pa-python, get the same statement as
+``<file>.provenance.json`` beside the file, with the file's SHA-256 but without a signature; it reads as *unsigned*.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from triportrait.errors import MediaError, MissingPart, OutputError
+
+logger = logging.getLogger(__name__)
+
+State = Literal["trusted", "valid", "invalid", "unsigned", "none"]
+
+GENERATED_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+#: Our own assertion, with what the standard ones have no room for.
+STATEMENT_LABEL = "org.triportrait.generation"
+SIDECAR_SUFFIX = ".provenance.json"
+
+#: Containers that c2pa-python writes manifests into and that we may produce.
+_MEDIA_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".gif": "image/gif",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".wav": "audio/wav",
+}
+_CERTIFICATE_LIFE = timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestInfo:
+    """What a file's manifest says and whether to believe it.
+
+    Args:
+        state: ``trusted`` (unchanged, signed by this installation or one it trusts), ``valid`` (unchanged, signer
+            unknown here), ``invalid`` (changed since, or badly signed), ``unsigned`` (a note beside the file that fits
+            it), ``none``.
+        title: as given when signing.
+        software: the program that made the file, with its version.
+        is_generated: the manifest says that a model made the content.
+        ingredients: name -> SHA-256 of what went in, hexadecimal.
+        signer: the organisation named in the certificate.
+        watermark_payload: payload of the invisible watermark, or None when not stated.
+        when: ISO 8601 time of creation, as claimed.
+        problems: codes of the failed checks, such as ``assertion.bmffHash.mismatch``.
+    """
+
+    state: State
+    title: str = ""
+    software: str = ""
+    is_generated: bool = False
+    ingredients: dict[str, str] = field(default_factory=dict)
+    signer: str = ""
+    watermark_payload: int | None = None
+    when: str = ""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SigningIdentity:
+    """PEM texts: the private key, its certificate chain (leaf first) and the trusted root."""
+
+    key: bytes = field(repr=False)
+    chain: bytes
+    root: bytes
+
+
+def user_folder() -> Path:
+    """Where this user's keys live: ``$TRIPORTRAIT_HOME``, else ``triportrait`` in XDG's config folder."""
+    if home := os.environ.get("TRIPORTRAIT_HOME"):
+        return Path(home)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "triportrait"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal; MediaError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+
+
+def sign_video(
+    path: Path | str,
+    ingredients: Mapping[str, str | Path],
+    title: str,
+    software: str = "TriPortrait",
+    key_folder: Path | str | None = None,
+    *,
+    watermark_payload: int | None = None,
+    when: datetime | None = None,
+) -> Path:
+    """Put a signed statement of origin into the finished file at ``path``, atomically.
+
+    Args:
+        path: a finished mp4, mov, gif, png, jpg, webp or wav file; any other kind gets the JSON note beside it.
+        ingredients: name -> SHA-256 (hexadecimal), or name -> path of the file, which is then hashed here and whose
+            own manifest, if it has one, is carried along.
+        title: shown by manifest viewers.
+        software: name and version, separated by the last blank.
+        key_folder: where key and certificates are; None for ``user_folder() / "signing"``.
+        watermark_payload: payload of the invisible watermark, to be stated.
+        when: time of creation; None for now.
+
+    Returns:
+        The file that holds the statement: ``path`` itself, or the note beside it.
+
+    Raises:
+        MediaError: ``path`` or an ingredient cannot be read, or is not what its name says.
+        OutputError: the result cannot be written, or the key and certificates do not fit each other.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MediaError(f"{path} does not exist; only a finished file can be signed.")
+    when = when or datetime.now(UTC)
+    files = {name: value for name, value in ingredients.items() if isinstance(value, Path)}
+    hashes = {name: file_sha256(value) if isinstance(value, Path) else value for name, value in ingredients.items()}
+    statement: dict[str, Any] = {
+        "title": title,
+        "software": software,
+        "digital_source_type": GENERATED_BY_MODEL,
+        "ingredients": hashes,
+        "when": when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+    if watermark_payload is not None:
+        statement["watermark_payload"] = watermark_payload
+    media_type = _MEDIA_TYPES.get(path.suffix.lower())
+    if media_type is None or not _has_c2pa():
+        reason = "c2pa-python is not installed" if media_type else f"C2PA does not know {path.suffix or 'such'} files"
+        logger.warning("%s: %s, so its origin is noted unsigned beside it.", path.name, reason)
+        return _write_sidecar(path, statement)
+    _sign_embedded(path, media_type, statement, files, signing_identity(key_folder))
+    return path
+
+
+def read_manifest(path: Path | str, key_folder: Path | str | None = None) -> ManifestInfo:
+    """What the manifest in (or the note beside) ``path`` says; never raises for a file that merely has none.
+
+    Raises:
+        MediaError: no such file.
+        MissingPart: the file seems to have a manifest and c2pa-python is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MediaError(f"{path} does not exist; check the path.")
+    media_type = _MEDIA_TYPES.get(path.suffix.lower())
+    if media_type is None:
+        return _read_sidecar(path)
+    if not _has_c2pa():
+        if _mentions_c2pa(path):
+            raise MissingPart(f"{path.name} carries a C2PA manifest; reading it needs `pip install c2pa-python`.")
+        return _read_sidecar(path)
+    import c2pa
+
+    root_file = _folder(key_folder) / "root.pem"
+    roots = root_file.read_text() if root_file.is_file() else ""
+    try:
+        with _context(roots) as context, path.open("rb") as file:
+            with c2pa.Reader(media_type, file, context=context) as reader:
+                return _from_report(json.loads(reader.json()), reader.get_validation_state() or "Invalid")
+    except c2pa.C2paError.ManifestNotFound:
+        return _read_sidecar(path)
+    except c2pa.C2paError as error:
+        # A manifest too damaged to be parsed is a changed file; a file without any is none of C2PA's business.
+        if _mentions_c2pa(path):
+            return ManifestInfo("invalid", problems=(str(error),))
+        return _read_sidecar(path)
+
+
+def signing_identity(key_folder: Path | str | None = None) -> SigningIdentity:
+    """This installation's key and certificates, made on first use.
+
+    Where the folder cannot be written, a key for this one occasion is made: its signatures are valid, not trusted.
+
+    Raises:
+        OutputError: only some of the three files are there.
+    """
+    folder = _folder(key_folder)
+    if not (folder / "key.pem").exists():
+        identity = _make_identity()
+        try:
+            _store_identity(identity, folder)
+        except OSError as error:
+            logger.warning(
+                "%s cannot be written (%s): signing with a key for this occasion. Set TRIPORTRAIT_HOME to a folder "
+                "that can be written to keep one.",
+                folder,
+                error.strerror,
+            )
+            return identity
+    try:
+        # Read back: another process may have been first, and its key is then everybody's.
+        return SigningIdentity(*((folder / name).read_bytes() for name in ("key.pem", "chain.pem", "root.pem")))
+    except OSError as error:
+        raise OutputError(
+            f"{error.filename} cannot be read; restore it, or delete {folder} to have a new key made."
+        ) from error
+
+
+def _folder(key_folder: Path | str | None) -> Path:
+    return user_folder() / "signing" if key_folder is None else Path(key_folder)
+
+
+def _has_c2pa() -> bool:
+    try:
+        import c2pa  # noqa: F401
+        import cryptography  # noqa: F401
+    except (ImportError, OSError):  # OSError: the wheel's native library does not load on this system
+        return False
+    return True
+
+
+def _make_identity() -> SigningIdentity:
+    """A root certificate whose key is forgotten at once, and a leaf under it as C2PA's certificate profile asks."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    now = datetime.now(UTC)
+    root_key = ec.generate_private_key(ec.SECP256R1())
+    leaf_key = ec.generate_private_key(ec.SECP256R1())
+
+    def name(common_name: str) -> x509.Name:
+        organisation = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "TriPortrait user (self-made certificate)")
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name), organisation])
+
+    def usage(**granted: bool) -> x509.KeyUsage:
+        every = (
+            "digital_signature content_commitment key_encipherment data_encipherment key_agreement key_cert_sign "
+            "crl_sign encipher_only decipher_only"
+        )
+        return x509.KeyUsage(**{use: granted.get(use, False) for use in every.split()})
+
+    def certificate(
+        subject: str, key: ec.EllipticCurvePrivateKey, is_root: bool, key_usage: x509.KeyUsage
+    ) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name(subject))
+            .issuer_name(name("TriPortrait local root"))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(minutes=5))
+            .not_valid_after(now + _CERTIFICATE_LIFE)
+            .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
+            .add_extension(key_usage, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
+        )
+
+    root = certificate("TriPortrait local root", root_key, True, usage(key_cert_sign=True, crl_sign=True))
+    leaf = certificate("TriPortrait local signer", leaf_key, False, usage(digital_signature=True)).add_extension(
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False
+    )
+    pem = serialization.Encoding.PEM
+    root_pem = root.sign(root_key, hashes.SHA256()).public_bytes(pem)
+    return SigningIdentity(
+        key=leaf_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        chain=leaf.sign(root_key, hashes.SHA256()).public_bytes(pem) + root_pem,
+        root=root_pem,
+    )
+
+
+def _store_identity(identity: SigningIdentity, folder: Path) -> None:
+    """Write all three files or none: a folder is filled beside the target and takes its name when complete."""
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for name, text in (("key.pem", identity.key), ("chain.pem", identity.chain), ("root.pem", identity.root)):
+            with open(os.open(draft / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        with suppress(OSError):
+            folder.rmdir()  # an empty folder that somebody prepared
+        try:
+            draft.rename(folder)
+        except OSError:
+            if not (folder / "key.pem").exists():
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _context(roots: str) -> Any:
+    """A C2PA context that trusts ``roots``, stays off the network and adds no thumbnails."""
+    from c2pa import Context
+
+    settings: dict[str, Any] = {
+        "verify": {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False},
+        "builder": {"thumbnail": {"enabled": False}},
+    }
+    if roots:
+        settings["trust"] = {"user_anchors": roots}
+    return Context.from_dict(settings)
+
+
+def _sign_embedded(
+    path: Path, media_type: str, statement: dict[str, Any], files: Mapping[str, Path], identity: SigningIdentity
+) -> None:
+    import c2pa
+
+    program, _, version = statement["software"].rpartition(" ")
+    generator = {"name": program, "version": version} if program else {"name": version}
+    created = {"action": "c2pa.created", "digitalSourceType": GENERATED_BY_MODEL, "when": statement["when"]}
+    described = {name: _ingredient(name, digest) for name, digest in statement["ingredients"].items()}
+    readable = {name: file for name, file in files.items() if file.suffix.lower() in _MEDIA_TYPES}
+    manifest = {
+        "claim_generator_info": [generator],
+        "title": statement["title"],
+        "format": media_type,
+        "ingredients": [
+            {"format": "application/octet-stream", **entry} for name, entry in described.items() if name not in readable
+        ],
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
+            {"label": STATEMENT_LABEL, "data": statement},
+        ],
+    }
+
+    def write(target: IO[bytes]) -> None:
+        try:
+            # The chain may be a certificate authority's, of which only root.pem's own certificates are trusted.
+            with _context(identity.root.decode()) as context, c2pa.Builder(manifest, context=context) as builder:
+                for ingredient, file in readable.items():
+                    _carry_manifest(builder, described[ingredient], file)
+                info = c2pa.C2paSignerInfo(b"es256", identity.chain, identity.key, None)
+                with c2pa.Signer.from_info(info) as signer, path.open("rb") as source:
+                    builder.sign(signer, media_type, source, target)
+        except c2pa.C2paError as error:
+            raise OutputError(
+                f"{path} could not be signed ({error}); check that it is a whole {path.suffix} file and that the "
+                "signing key fits its certificates."
+            ) from error
+
+    _replace_atomically(path, write)
+
+
+def _ingredient(name: str, digest: str) -> dict[str, str]:
+    return {"title": name, "relationship": "inputTo", "description": f"sha256:{digest}"}
+
+
+def _carry_manifest(builder: Any, described: dict[str, str], file: Path) -> None:
+    """Add a file that went in, together with the manifest it may carry, so that the chain of origin stays whole."""
+    import c2pa
+
+    try:
+        with file.open("rb") as stream:
+            builder.add_ingredient(described, _MEDIA_TYPES[file.suffix.lower()], stream)
+    except c2pa.C2paError as error:
+        logger.warning("The manifest of %s cannot be carried along (%s); its hash is stated.", file.name, error)
+
+
+def _from_report(report: dict[str, Any], validation_state: str) -> ManifestInfo:
+    manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
+    assertions = {entry["label"]: entry.get("data", {}) for entry in manifest.get("assertions", [])}
+    actions = next((data for label, data in assertions.items() if label.startswith("c2pa.actions")), {})
+    sources = {action.get("digitalSourceType", "") for action in actions.get("actions", [])}
+    statement = assertions.get(STATEMENT_LABEL, {})
+    generator = (manifest.get("claim_generator_info") or [{}])[0]
+    failures = report.get("validation_results", {}).get("activeManifest", {}).get("failure", [])
+    states: dict[str, State] = {"Trusted": "trusted", "Valid": "valid"}
+    return ManifestInfo(
+        state=states.get(validation_state, "invalid"),
+        title=manifest.get("title", ""),
+        software=" ".join(filter(None, (generator.get("name", ""), generator.get("version", "")))),
+        is_generated=any(source.endswith("trainedAlgorithmicMedia") for source in sources),
+        ingredients=statement.get("ingredients", {}),
+        signer=manifest.get("signature_info", {}).get("issuer", ""),
+        watermark_payload=statement.get("watermark_payload"),
+        when=statement.get("when", ""),
+        # An unknown signer is what "valid" means; it is not a problem of the file.
+        problems=tuple(f["code"] for f in failures if f["code"] != "signingCredential.untrusted"),
+    )
+
+
+def _mentions_c2pa(path: Path) -> bool:
+    """Whether the bytes of a manifest's label occur in the file; read in pieces that overlap."""
+    label, tail = b"c2pa.claim", b""
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            if label in tail + piece:
+                return True
+            tail = piece[-len(label) :]
+    return False
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + SIDECAR_SUFFIX)
+
+
+def _write_sidecar(path: Path, statement: dict[str, Any]) -> Path:
+    note = _sidecar(path)
+    text = json.dumps({"file_sha256": file_sha256(path), **statement}, indent=2, ensure_ascii=False) + "\n"
+
+    def write(target: IO[bytes]) -> None:
+        target.write(text.encode())
+
+    _replace_atomically(note, write, mode_from=path)
+    return note
+
+
+def _read_sidecar(path: Path) -> ManifestInfo:
+    note = _sidecar(path)
+    if not note.is_file():
+        return ManifestInfo("none")
+    try:
+        statement = json.loads(note.read_bytes())
+        fits = statement["file_sha256"] == file_sha256(path)
+        return ManifestInfo(
+            state="unsigned" if fits else "invalid",
+            title=str(statement["title"]),
+            software=str(statement["software"]),
+            is_generated=statement["digital_source_type"] == GENERATED_BY_MODEL,
+            ingredients={str(name): str(digest) for name, digest in statement["ingredients"].items()},
+            watermark_payload=statement.get("watermark_payload"),
+            when=str(statement["when"]),
+            problems=() if fits else ("file_sha256.mismatch",),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return ManifestInfo("invalid", problems=("sidecar.malformed",))
+
+
+def _replace_atomically(path: Path, write: Callable[[IO[bytes]], None], mode_from: Path | None = None) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then let it take the name; nothing is left on failure."""
+    draft: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        draft = Path(name)
+        with open(handle, "w+b") as target:
+            write(target)
+            target.flush()
+            os.fsync(target.fileno())
+        shutil.copymode(mode_from or path, draft)
+        os.replace(draft, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}); check space and permissions.") from error
+    finally:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
