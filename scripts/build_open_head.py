@@ -334,7 +334,10 @@ def build(data: Path, embedding: Path | None) -> dict[str, Array]:
     normal = np.cross(ear[1] - chin, ear[0] - chin)
     normal /= np.linalg.norm(normal) * np.sign(normal[1])
     below = -((mean / CM_TO_DM + origin) - chin) @ normal
-    neck = np.clip(below / 7.0, 0.0, 1.0) * (parts == SKIN)
+    # The plane rises behind the ears: the skull's back lies under it and is head all the same, down to the nape.
+    height = mean[:, 1] / CM_TO_DM + origin[1]
+    nape = np.clip((-1.5 - height) / 3.0, 0.0, 1.0)
+    neck = np.minimum(np.clip(below / 7.0, 0.0, 1.0), nape) * (parts == SKIN)
 
     if embedding is not None:
         fitted = np.load(embedding)

@@ -17,8 +17,9 @@ import numpy as np
 from build_open_head import nearest_on_surface
 
 from triportrait.face.fitting import LandmarkFitter, Person, _Pose
-from triportrait.face.open_head import SKIN, SOCKET, OpenHead
+from triportrait.face.open_head import OpenHead
 from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.types import HeadPart
 
 log = logging.getLogger("fit_landmark_embedding")
 
@@ -45,7 +46,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     head = OpenHead.embedded()
     landmarks = np.stack([crop_to_face(row) for row in np.load(options.landmarks)["landmarks"][:: options.every]])
-    candidates = np.flatnonzero((head.part[head.triangles] <= SOCKET).all(1) & (head.part[head.triangles] == SKIN).any(1))
+    candidates = np.flatnonzero((head.part[head.triangles] <= HeadPart.SOCKET).all(1) & (head.part[head.triangles] == HeadPart.SKIN).any(1))
 
     targets = head.landmarks478(head.mean)[:468].astype(np.float64)
     for mediapipe, ibug in ANCHORS.items():

@@ -14,6 +14,7 @@ Axes and units, everywhere in the package:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -62,6 +63,19 @@ def expect(array: Array, shape: str, name: str) -> dict[str, int]:
     if not fits:
         raise ValueError(f"{name} has shape {tuple(array.shape)}, expected ({', '.join(words)})")
     return bound
+
+
+class HeadPart(IntEnum):
+    """What a vertex of a full head belongs to."""
+
+    SKIN = 0
+    SOCKET = 1
+    TONGUE = 2
+    GUMS = 3
+    TEETH_UPPER = 4
+    TEETH_LOWER = 5
+    EYE_LEFT = 6
+    EYE_RIGHT = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +333,32 @@ class HeadModel(Protocol):
 
     def landmarks478(self, vertices: Array) -> Array:
         """MediaPipe's 478 landmarks [478, 3]; rows the model cannot give are NaN."""
+        ...
+
+
+class FullHead(HeadModel, Protocol):
+    """A head with eyes, teeth and a mouth to look into; what the ``lifted`` avatar needs beyond :class:`HeadModel`.
+
+    ``part`` [v] uint8 (:class:`HeadPart`), ``neck`` [v] float32 (0 head .. 1 shoulders), ``eye_vertices`` (left, right) vertex indices,
+    ``eye_centre`` [2, 3] and ``eye_radius`` [2] in decimetres, the subject's left first.
+    """
+
+    part: Array
+    neck: Array
+    eye_vertices: tuple[Array, ...]
+    eye_centre: Array
+    eye_radius: Array
+
+    def shape(self, identity: Array) -> Array:
+        """The expressionless head [v, 3]."""
+        ...
+
+    def deform(self, shape: Array, expression: Array, gaze_rad: Array | None = None) -> Array:
+        """Expression and gaze on a shape [v, 3] -> [v, 3]."""
+        ...
+
+    def eye_centres(self, shape: Array) -> Array:
+        """Centres [2, 3] of a shape's eyeballs."""
         ...
 
 

@@ -11,23 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from triportrait.face.open_head import IRIS_CENTRES, OpenHead, gaze_weights
+from triportrait.face.open_head import OpenHead, gaze_weights
+from triportrait.geometry.landmarks import IRIS_CENTRES, EYE_LEFT_RIM, EYE_RIGHT_RIM, LID_PAIRS, LIP_PAIRS, LIPS, OVAL
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_vector
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Motion, MotionFrame
 
 Array = np.ndarray
-
-#: Landmark groups (MediaPipe numbering).
-LIPS = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
-                 78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415])  # fmt: skip
-EYE_RIGHT_RIM = np.array([33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246])
-EYE_LEFT_RIM = np.array([263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466])
-OVAL = np.array([10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149,
-                 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109])  # fmt: skip
-#: Upper and lower partner of the inner lips and of the lids: their differences are fitted too, so that closed stays closed.
-LIP_PAIRS = np.array([[13, 14], [82, 87], [312, 317], [81, 178], [311, 402], [80, 88], [310, 318]])
-LID_PAIRS = np.array([[159, 145], [158, 153], [160, 144], [386, 374], [385, 380], [387, 373]])
-
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
@@ -337,7 +326,3 @@ def spread_offset(head: OpenHead, person: Person) -> Array:
     fade = np.exp(-((np.maximum(distance[:, 0] - 0.1, 0.0) / 0.35) ** 2))
     return (blended * fade[:, None]).astype(np.float32)
 
-
-def first_row(motion: Motion) -> MotionFrame:
-    """The row of a photograph's one-row motion."""
-    return motion[0]

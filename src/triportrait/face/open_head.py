@@ -8,18 +8,14 @@ from importlib.resources import files
 
 import numpy as np
 
-from triportrait.types import ARKIT_EXPRESSIONS, expect
+from triportrait.geometry.landmarks import IRIS_CENTRES
+from triportrait.types import ARKIT_EXPRESSIONS, HeadPart, expect
 
 Array = np.ndarray
-
-#: Values of :attr:`OpenHead.part`.
-SKIN, SOCKET, TONGUE, GUMS, TEETH_UPPER, TEETH_LOWER, EYE_LEFT, EYE_RIGHT = range(8)
 
 #: Gaze angles at which the lids follow fully (radians): up, down, to either side.
 GAZE_LIMITS_RAD = (0.52, 0.70, 0.70)
 
-#: MediaPipe numbers the iris of the subject's right eye 468..472 (centre, then a ring) and the left one's 473..477.
-IRIS_CENTRES = (473, 468)
 IRIS_RADIUS_DM = 0.060
 _RING = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float32)
 #: No skin comes nearer to the eyeball's surface than this; lids slide over it (decimetres).
@@ -41,7 +37,7 @@ class OpenHead:
 
     Attributes:
         mean: [v, 3] float32 decimetres.
-        part: [v] uint8, one of SKIN .. EYE_RIGHT.
+        part: [v] uint8, a :class:`triportrait.types.HeadPart`.
         neck: [v] float32, 0 on the head, growing to 1 where the neck meets the shoulders.
         eye_centre: [2, 3] decimetres and ``eye_radius`` [2], left (subject's) first.
         landmark_triangle, landmark_barycentric: surface points of MediaPipe's first 468 landmarks.
@@ -68,10 +64,10 @@ class OpenHead:
         low, high = data["ncc_range"]
         self.ncc_colours: Array = np.clip((self.mean - low) / (high - low), 0, 1).astype(np.float32)
         self.identity_size = len(self.identity_basis)
-        self.eye_vertices = tuple(np.flatnonzero(self.part == label) for label in (EYE_LEFT, EYE_RIGHT))
+        self.eye_vertices = tuple(np.flatnonzero(self.part == label) for label in (HeadPart.EYE_LEFT, HeadPart.EYE_RIGHT))
         self._lid_vertices = tuple(
             np.flatnonzero(
-                (self.part == SKIN)
+                (self.part == HeadPart.SKIN)
                 & (np.linalg.norm(self.mean - centre, axis=1) < 1.5 * radius)
                 & (self.mean[:, 2] > centre[2] - 0.2 * radius)
             )

@@ -1,0 +1,171 @@
+"""Eyes of the lifted avatar: a texture for each eyeball, and the same photo with closed lids."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.filling import push_pull
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, IRIS_CENTRES, UPPER_LID_LEFT, UPPER_LID_RIGHT
+from triportrait.types import FullHead, Portrait
+
+Array = np.ndarray
+
+_SIDES = ((EYE_LEFT_RIM, UPPER_LID_LEFT, "Left"), (EYE_RIGHT_RIM, UPPER_LID_RIGHT, "Right"))
+#: Texels of an eyeball's texture along one side, and the angle from the gaze axis at its border.
+TEXTURE_PX = 128
+TEXTURE_ANGLE_RAD = np.radians(80.0)
+_SUPERSAMPLE = 4
+
+
+def eyeball_texture(portrait: Portrait, head: FullHead, source: Array, side: int) -> Array:
+    """One eye's surface unrolled round its gaze axis: float32 [e, e, 3] (0..255); the distance from the centre is the angle.
+
+    The photo gives what it shows. The hidden part of the iris repeats its seen colours at the same radius, the hidden sclera continues
+    the seen one.
+
+    Args:
+        side: 0 the subject's left, 1 the right.
+    """
+    import cv2
+
+    size = portrait.image.shape[0]
+    rim, _, _ = _SIDES[side]
+    offset = (np.arange(TEXTURE_PX) + 0.5) / TEXTURE_PX * 2 - 1
+    tx, ty = np.meshgrid(offset, offset)
+    radius = np.hypot(tx, ty)
+    angle = np.minimum(radius, 1.0) * TEXTURE_ANGLE_RAD
+    around = np.arctan2(ty, tx)
+    direction = np.stack([np.sin(angle) * np.cos(around), np.sin(angle) * np.sin(around), np.cos(angle)], -1)
+    centre, frame = eye_frame(head, source, side)
+    points = centre + head.eye_radius[side] * direction.reshape(-1, 3) @ frame.T
+    pixels, _ = project(
+        pose_points(points, portrait.motion.rotation_rad, portrait.motion.translation), size, portrait.focal
+    )
+    x, y = (pixels[:, c].reshape(TEXTURE_PX, TEXTURE_PX).astype(np.float32) for c in (0, 1))
+    opening = _polygon(portrait.landmarks[rim, :2], size, shrink_px=1.2 * size / 512)
+    seen = cv2.remap(opening, x - 0.5, y - 0.5, cv2.INTER_LINEAR, borderValue=0.0) * (radius < 1.0)
+    colour = cv2.remap(portrait.image, x - 0.5, y - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+
+    # Iris: centre and size from its landmarks, in texture coordinates.
+    iris = portrait.landmarks[IRIS_CENTRES[side] : IRIS_CENTRES[side] + 5, :2]
+    middle = _texture_position(iris[0], x, y)
+    ring = np.array([_texture_position(p, x, y) for p in iris[1:]])
+    iris_radius = float(np.median(np.hypot(*(ring - middle).T))) if np.isfinite(ring).all() else 0.3
+    iris_radius = float(np.clip(iris_radius, 0.2, 0.45))
+    from_iris = np.hypot(tx - middle[0], ty - middle[1])
+    whites = (seen > 0.9) & (from_iris > iris_radius * 1.15)
+    fallback = np.array([205.0, 200.0, 196.0]) * np.clip(float(np.median(portrait.image)) / 150.0, 0.4, 1.1)
+    if whites.sum() > 40:
+        bright = colour[whites]
+        level = np.quantile(bright.sum(1), 0.3)
+        whites &= colour.sum(-1) > level
+    sclera = push_pull(np.where(whites[..., None], colour, fallback).astype(np.float32), np.maximum(whites, 3e-3).astype(np.float32))
+    bins = np.clip((from_iris / iris_radius * 20).astype(int), 0, 23)
+    good = (seen > 0.9) & (bins < 24)
+    profile = np.stack([
+        np.array([np.median(colour[..., c][good & (bins == b)]) if (good & (bins == b)).sum() > 2 else np.nan for b in range(24)])
+        for c in range(3)
+    ], -1)  # fmt: skip
+    for c in range(3):
+        valid = np.isfinite(profile[:, c])
+        profile[:, c] = np.interp(np.arange(24), np.flatnonzero(valid), profile[valid, c]) if valid.any() else 60.0
+    rings = np.stack([np.interp(from_iris / iris_radius * 20 - 0.5, np.arange(24), profile[:, c]) for c in range(3)], -1)
+    edge = np.clip((from_iris / iris_radius - 0.95) / 0.15, 0, 1)[..., None]
+    guess = (1 - edge) * rings + edge * sclera
+    # The upper lid's shadow lies on whatever is uncovered there.
+    keep = cv2.GaussianBlur(seen, (0, 0), 1.2)[..., None]
+    return (keep * colour + (1 - keep) * guess).astype(np.float32)
+
+
+def eye_frame(head: FullHead, vertices: Array, side: int) -> tuple[Array, Array]:
+    """Centre [3] and axes [3, 3] (columns: towards image right, up, gaze) of an eyeball as it stands in ``vertices``."""
+    ball = vertices[head.eye_vertices[side]]
+    ring = ball[1:25]
+    right, up = ring[0] - ring[12], ring[6] - ring[18]
+    right, up = right / np.linalg.norm(right), up / np.linalg.norm(up)
+    gaze = np.cross(right, up)
+    return ball[0] - head.eye_radius[side] * gaze, np.stack([right, up, gaze], 1)
+
+
+def eye_coordinates(head: FullHead, side: int) -> Array:
+    """Texture coordinates [n, 2] (texels) of an eyeball's vertices, in the order of ``head.eye_vertices``."""
+    points = head.mean[head.eye_vertices[side]] - head.eye_centre[side]
+    direction = points / np.linalg.norm(points, axis=1, keepdims=True)
+    angle = np.arccos(np.clip(direction[:, 2], -1, 1)) / TEXTURE_ANGLE_RAD
+    flat = direction[:, :2] / np.maximum(np.linalg.norm(direction[:, :2], axis=1, keepdims=True), 1e-9)
+    return ((flat * angle[:, None] + 1) * 0.5 * TEXTURE_PX).astype(np.float32)
+
+
+def closed_eyes_photo(portrait: Portrait, head: FullHead, shape: Array) -> tuple[Array, Array]:
+    """The photo with both lids shut: (float32 [s, s, 3], the expression [e] that shuts them).
+
+    The openings are painted over with the skin above and below; a soft dark line stands for the lashes.
+    """
+    import cv2
+
+    size = portrait.image.shape[0]
+    names = list(head.expression_names)
+    expression = portrait.motion.expression.copy()
+    for name, value in (("eyeBlink", 1.0), ("eyeWide", 0.0)):
+        for half in ("Left", "Right"):
+            expression[names.index(name + half)] = value
+    closed = head.landmarks478(head.deform(shape, expression, portrait.motion.gaze_rad))
+    pixels, _ = project(pose_points(closed, portrait.motion.rotation_rad, portrait.motion.translation), size, portrait.focal)
+    photo = portrait.image.astype(np.float32)
+    result = photo.copy()
+    for rim, lid, _ in _SIDES:
+        points = portrait.landmarks[rim, :2]
+        width = float(np.ptp(points[:, 0]))
+        reach = max(2, round(0.10 * width))
+        hole = _polygon(points, size, 0.0) > 0.5
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+        hole = cv2.dilate(hole.astype(np.uint8), kernel).astype(np.float32)
+        ring = cv2.dilate(hole, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(0.5 * width) + 1,) * 2))
+        skin = push_pull(photo, np.clip(ring - hole, 0, 1) + 1e-4 * (1 - ring))
+        soft = cv2.GaussianBlur(hole, (0, 0), reach / 2.5)[..., None]
+        # Fine texture of the skin below goes on top, or the lid looks like wax.
+        result = soft * skin + (1 - soft) * result
+        lash_colour = np.quantile(photo[_polygon(points, size, 0.0) > 0.5], 0.03, axis=0)
+        line = _stroke(pixels[lid], size, max(1.0, 0.035 * width))
+        line = 0.85 * line[..., None]
+        result = (1 - line) * result + line * lash_colour
+    return result.astype(np.float32), expression
+
+
+def _polygon(points: Array, size: int, shrink_px: float) -> Array:
+    """Anti-aliased filled polygon [s, s] float32, optionally shrunk."""
+    import cv2
+
+    mask = np.zeros((size, size), np.uint8)
+    hull = cv2.convexHull(points.astype(np.float32))[:, 0]
+    cv2.fillPoly(mask, [np.round(hull * 16 - 8).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
+    mask = mask.astype(np.float32) / 255.0
+    if shrink_px > 0:
+        mask = np.clip(cv2.GaussianBlur(mask, (0, 0), shrink_px) * 2.0 - 1.0, 0.0, 1.0)
+    return mask
+
+
+def _stroke(points: Array, size: int, width_px: float) -> Array:
+    """A soft polyline [s, s] float32, drawn supersampled."""
+    import cv2
+
+    low = np.floor(points.min(0) - 4 * width_px).astype(int)
+    high = np.ceil(points.max(0) + 4 * width_px).astype(int)
+    canvas = np.zeros(((high - low)[1] * _SUPERSAMPLE, (high - low)[0] * _SUPERSAMPLE), np.uint8)
+    line = np.round((points - low) * _SUPERSAMPLE).astype(np.int32)
+    cv2.polylines(canvas, [line], False, 255, max(1, round(width_px * _SUPERSAMPLE)), cv2.LINE_AA)
+    small = cv2.resize(canvas, tuple((high - low).tolist()), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    small = cv2.GaussianBlur(small, (0, 0), 0.35 * width_px)
+    result = np.zeros((size, size), np.float32)
+    y0, x0 = max(low[1], 0), max(low[0], 0)
+    y1, x1 = min(high[1], size), min(high[0], size)
+    if y1 > y0 and x1 > x0:
+        result[y0:y1, x0:x1] = small[y0 - low[1] : y1 - low[1], x0 - low[0] : x1 - low[0]]
+    return result
+
+
+def _texture_position(pixel: Array, x: Array, y: Array) -> Array:
+    """Where in the texture (coordinates -1..1) a photo pixel lies, from the texels' own pixels."""
+    nearest = np.unravel_index(np.argmin((x - pixel[0]) ** 2 + (y - pixel[1]) ** 2), x.shape)
+    return np.array([(nearest[1] + 0.5) / TEXTURE_PX * 2 - 1, (nearest[0] + 0.5) / TEXTURE_PX * 2 - 1])

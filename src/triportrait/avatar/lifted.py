@@ -1,0 +1,184 @@
+"""The photo lifted onto the fitted head: a textured surface in true 3D, drawn by the z-buffer. No network, no training.
+
+* The **face** (lids, lips, cheeks, nose) is the head model's own skin with the photo projected onto it.
+* The **mantle** (hair, ears, hat) is a regular grid over the photo whose depth continues the head smoothly and rounds off towards the
+  outline, so that nothing can tear; it follows the head's bones and, near the face, its expression.
+* The **skull** behind both carries colours spread from what is seen, for what a turn uncovers.
+* **Eyeballs** turn under the lids; teeth, tongue and the mouth's lining are the model's, tinted and lit like the photo.
+
+A second texture shows the same photo with closed eyes; lids change over to it while they close. This avatar is the teacher, the preview
+and the baseline of the learned one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from triportrait.avatar import lifted_kernels as kernels
+from triportrait.avatar.eyes import closed_eyes_photo, eye_coordinates, eyeball_texture
+from triportrait.avatar.mantle import Mantle, build_mantle
+from triportrait.avatar.mouth import interior_colours, mouth_aperture
+from triportrait.avatar.surface import fit_surface, spread_colours
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.filling import foreground_colours
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
+from triportrait.geometry.rasteriser import Fragments, draw_fragments
+from triportrait.types import FullHead, HeadPart, MotionFrame, Portrait, RenderedHead
+
+Array = np.ndarray
+
+#: A skull triangle is left to the torso layer when the neck weight of its corners exceeds this.
+_NECK_LIMIT = 0.12
+#: Lids belong to the closed-eyes texture within this distance of the eye's rim (decimetres).
+_LID_REACH_DM = 0.22
+
+
+@dataclass(frozen=True, slots=True)
+class LiftedState:
+    """What :meth:`LiftedAvatar.prepare` computed; v mesh vertices, f mesh triangles, s the crop's side.
+
+    Args:
+        portrait: the portrait it was made from.
+        shape: [v, 3] float32, expressionless head with the portrait's own offsets.
+        source: [v, 3] float32, the head as in the photo (unposed).
+        mantle: the grid over hair and outline.
+        triangles: [f, 3] int32 and ``kind`` [f] uint8, how each is coloured (:mod:`lifted_kernels`).
+        source_pixels: [v, 2] float32, where each vertex lies in the photo (eyeballs: in their texture).
+        closed_pixels: [v, 2] float32, the same with closed eyes.
+        colours: [v, 4] float32, colour of what the photo does not show (0..255) and how much it counts (0..1).
+        lid: [v, 2] float32, membership of the left and right lids.
+        photo: [s, s, 4] float32, head colours (0..255) and matte (0..1).
+        closed_photo: [s, s, 3] float32, the photo with closed eyes.
+        aperture: [s, s, 1] float32, 1 where the photo looks into the mouth.
+        eye_textures: [2, e, e, 3] float32, left eye first.
+        bias: [v] float32 decimetres added to the depth (the skull yields to the mantle).
+    """
+
+    portrait: Portrait
+    shape: Array
+    source: Array
+    mantle: Mantle
+    triangles: Array
+    kind: Array
+    source_pixels: Array
+    closed_pixels: Array
+    colours: Array
+    lid: Array
+    photo: Array
+    closed_photo: Array
+    aperture: Array
+    eye_textures: Array
+    bias: Array
+
+
+class LiftedAvatar:
+    """:class:`triportrait.types.Avatar` on a head with eyes and a mouth, e.g. the open head."""
+
+    name = "lifted"
+
+    def __init__(self, head: FullHead) -> None:
+        self.head = head
+
+    def prepare(self, portrait: Portrait) -> LiftedState:
+        """Textures, surfaces and colours of one portrait."""
+        head, motion = self.head, portrait.motion
+        size = portrait.image.shape[0]
+        surface = fit_surface(portrait, head)
+        mantle = build_mantle(portrait, head, surface)
+        colours = spread_colours(surface, portrait, head)
+        seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
+        face_level = float(np.quantile(colours[seen, :3].max(1), 0.7)) if seen.any() else 160.0
+        inside = (head.part != HeadPart.SKIN) & (head.part < HeadPart.EYE_LEFT)
+        colours[inside, :3] = interior_colours(head, surface.shape, face_level)[inside]
+
+        closed_photo, closed_expression = closed_eyes_photo(portrait, head, surface.shape)
+        closed = head.deform(surface.shape, closed_expression, motion.gaze_rad)
+        closed_pixels, _ = project(pose_points(closed, motion.rotation_rad, motion.translation), size, portrait.focal)
+        source_pixels = surface.pixels.copy()
+        for side in (0, 1):
+            source_pixels[head.eye_vertices[side]] = eye_coordinates(head, side)
+        triangles, kind = _mesh_triangles(head)
+        background = portrait.background.astype(np.float32)
+        photo = np.dstack([foreground_colours(portrait.image, portrait.person_alpha, background), portrait.head_alpha])
+        return LiftedState(
+            portrait=portrait,
+            shape=surface.shape,
+            source=surface.source,
+            mantle=mantle,
+            triangles=triangles,
+            kind=kind,
+            source_pixels=source_pixels.astype(np.float32),
+            closed_pixels=closed_pixels.astype(np.float32),
+            colours=np.ascontiguousarray(colours, np.float32),
+            lid=_lid_membership(head, surface.source, surface.face),
+            photo=np.ascontiguousarray(photo, np.float32),
+            closed_photo=np.ascontiguousarray(closed_photo, np.float32),
+            aperture=mouth_aperture(portrait)[..., None],
+            eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side) for side in (0, 1)]),
+            bias=np.where((head.part == HeadPart.SKIN) & (surface.face < 0.5), 0.05, 0.0).astype(np.float32),
+        )
+
+    def render(self, state: LiftedState, frame: MotionFrame) -> RenderedHead:
+        """See :class:`triportrait.types.Avatar`."""
+        portrait = state.portrait
+        size = portrait.image.shape[0]
+        deformed = self.head.deform(state.shape, frame.expression, frame.gaze_rad)
+        mesh = Fragments.empty(size, size)
+        self._draw(deformed, state.triangles, frame, portrait, mesh, state.bias)
+        mantle = Fragments.empty(size, size)
+        self._draw(state.mantle.follow(deformed - state.source), state.mantle.triangles, frame, portrait, mantle, None)
+        rgb, alpha, depth = np.empty((size, size, 3), np.float32), *np.empty((2, size, size), np.float32)
+        kernels.shade(
+            mesh.triangle, mesh.barycentric, mesh.depth, state.triangles, state.kind, state.source_pixels, state.closed_pixels,
+            state.colours, state.lid, self._lid_closure(frame, portrait.motion), mantle.triangle, mantle.barycentric, mantle.depth,
+            state.mantle.triangles, state.mantle.pixels, state.photo, state.closed_photo, state.aperture, state.eye_textures,
+            rgb, alpha, depth,
+        )  # fmt: skip
+        soft_rgb, soft_alpha = np.empty_like(rgb), np.empty_like(alpha)
+        kernels.soften_edges(rgb, alpha, soft_rgb, soft_alpha)
+        return RenderedHead(soft_rgb, soft_alpha, depth)
+
+    def _draw(
+        self, points: Array, triangles: Array, frame: MotionFrame, portrait: Portrait, out: Fragments, bias: Array | None
+    ) -> None:
+        posed = pose_points(points, frame.rotation_rad, frame.translation)
+        pixels, depth = project(posed, portrait.image.shape[0], portrait.focal)
+        depth = depth.astype(np.float32) if bias is None else (depth + bias).astype(np.float32)
+        draw_fragments(pixels.astype(np.float32), depth, triangles, out.triangle, out.barycentric, out.depth)
+
+    def _lid_closure(self, frame: MotionFrame, photo: MotionFrame) -> Array:
+        """How far each lid has left the photo's own opening towards shut: float32 [2], left first."""
+        names = self.head.expression_names
+        result = []
+        for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+            now, then = (float(f.expression[names.index(name)]) for f in (frame, photo))
+            part = (now - then) / max(1.0 - then, 0.2)
+            smooth = np.clip((part - 0.12) / 0.5, 0.0, 1.0)
+            result.append(smooth * smooth * (3 - 2 * smooth))
+        return np.array(result, np.float32)
+
+
+def _mesh_triangles(head: FullHead) -> tuple[Array, Array]:
+    """Triangles drawn as the head, and how they are coloured; the neck is the torso layer's."""
+    parts = head.part[head.triangles]
+    first, last = parts.min(1), parts.max(1)
+    keep = ~((last == HeadPart.SKIN) & (head.neck[head.triangles].max(1) > _NECK_LIMIT))
+    kind = np.full(len(parts), kernels.INTERIOR, np.uint8)
+    kind[first == HeadPart.SKIN] = kernels.SKIN
+    kind[first == HeadPart.EYE_LEFT] = kernels.EYE_LEFT
+    kind[first == HeadPart.EYE_RIGHT] = kernels.EYE_RIGHT
+    return np.ascontiguousarray(head.triangles[keep]), kind[keep]
+
+
+def _lid_membership(head: FullHead, source: Array, face: Array) -> Array:
+    """[v, 2] float32: 1 on the lids of the left and right eye, fading out round them."""
+    from scipy.spatial import cKDTree
+
+    landmarks = head.landmarks478(source)
+    result = []
+    for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM):
+        distance = cKDTree(landmarks[rim]).query(source)[0]
+        result.append(np.clip(2.0 - distance / (0.5 * _LID_REACH_DM), 0.0, 1.0) * (head.part == HeadPart.SKIN))
+    return np.stack(result, 1).astype(np.float32)

@@ -1,0 +1,135 @@
+"""The lifted avatar's per-pixel work, compiled: from fragments of mesh and mantle to premultiplied colour, matte and depth."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+#: Values of ``kind``: how the triangles of the mesh are coloured.
+SKIN, INTERIOR, EYE_LEFT, EYE_RIGHT = 0, 1, 2, 3
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _bilinear(image, x, y, channel):
+    """Sample [h, w, c] at pixel coordinates (centres at +0.5), clamped at the border."""
+    height, width = image.shape[0], image.shape[1]
+    u = min(max(x - 0.5, 0.0), width - 1.001)
+    v = min(max(y - 0.5, 0.0), height - 1.001)
+    i, j = int(u), int(v)
+    a, b = u - i, v - j
+    top = image[j, i, channel] * (1 - a) + image[j, i + 1, channel] * a
+    bottom = image[j + 1, i, channel] * (1 - a) + image[j + 1, i + 1, channel] * a
+    return top * (1 - b) + bottom * b
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def shade(
+    mesh_triangle,  # int32 [s, s]
+    mesh_barycentric,  # float32 [s, s, 3]
+    mesh_depth,  # float32 [s, s]
+    mesh_triangles,  # int32 [f, 3]
+    kind,  # uint8 [f]
+    source_pixels,  # float32 [v, 2] where the photo shows a vertex (eyeballs: texels of their texture)
+    closed_pixels,  # float32 [v, 2] the same in the photo with closed eyes
+    colours,  # float32 [v, 4] own colour 0..255 and how much it replaces the photo's
+    lid,  # float32 [v, 2] how far a vertex belongs to the left and right lids
+    lid_closure,  # float32 [2]
+    mantle_triangle,
+    mantle_barycentric,
+    mantle_depth,
+    mantle_triangles,
+    mantle_pixels,
+    photo,  # float32 [s, s, 4] colours 0..255 and matte 0..1
+    closed_photo,  # float32 [s, s, 3]
+    aperture,  # float32 [s, s, 1]
+    eye_textures,  # float32 [2, e, e, 3]
+    out_rgb,  # float32 [s, s, 3] premultiplied, 0..1
+    out_alpha,  # float32 [s, s]
+    out_depth,  # float32 [s, s]
+):
+    """Colour every pixel; the mantle's soft edge lies over whatever the mesh shows behind it."""
+    height, width = out_alpha.shape
+    for row in range(height):
+        for column in range(width):
+            t = mesh_triangle[row, column]
+            n = mantle_triangle[row, column]
+            red, green, blue, alpha = 0.0, 0.0, 0.0, 0.0
+            depth = np.inf
+            if t >= 0:
+                i, j, k = mesh_triangles[t, 0], mesh_triangles[t, 1], mesh_triangles[t, 2]
+                p, q, r = mesh_barycentric[row, column, 0], mesh_barycentric[row, column, 1], mesh_barycentric[row, column, 2]
+                x = p * source_pixels[i, 0] + q * source_pixels[j, 0] + r * source_pixels[k, 0]
+                y = p * source_pixels[i, 1] + q * source_pixels[j, 1] + r * source_pixels[k, 1]
+                alpha = 1.0
+                depth = mesh_depth[row, column]
+                what = kind[t]
+                if what >= 2:
+                    eye = eye_textures[what - 2]
+                    red, green, blue = _bilinear(eye, x, y, 0), _bilinear(eye, x, y, 1), _bilinear(eye, x, y, 2)
+                else:
+                    red, green, blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
+                    if what == 0:
+                        for side in range(2):
+                            amount = lid_closure[side] * (p * lid[i, side] + q * lid[j, side] + r * lid[k, side])
+                            if amount > 0.004:
+                                cx = p * closed_pixels[i, 0] + q * closed_pixels[j, 0] + r * closed_pixels[k, 0]
+                                cy = p * closed_pixels[i, 1] + q * closed_pixels[j, 1] + r * closed_pixels[k, 1]
+                                red += amount * (_bilinear(closed_photo, cx, cy, 0) - red)
+                                green += amount * (_bilinear(closed_photo, cx, cy, 1) - green)
+                                blue += amount * (_bilinear(closed_photo, cx, cy, 2) - blue)
+                        own = p * colours[i, 3] + q * colours[j, 3] + r * colours[k, 3]
+                    else:
+                        own = 1.0 - _bilinear(aperture, x, y, 0)
+                    if own > 0.0:
+                        red += own * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0] - red)
+                        green += own * (p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1] - green)
+                        blue += own * (p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2] - blue)
+            if n >= 0 and mantle_depth[row, column] < depth:
+                i, j, k = mantle_triangles[n, 0], mantle_triangles[n, 1], mantle_triangles[n, 2]
+                p, q, r = mantle_barycentric[row, column, 0], mantle_barycentric[row, column, 1], mantle_barycentric[row, column, 2]
+                x = p * mantle_pixels[i, 0] + q * mantle_pixels[j, 0] + r * mantle_pixels[k, 0]
+                y = p * mantle_pixels[i, 1] + q * mantle_pixels[j, 1] + r * mantle_pixels[k, 1]
+                matte = _bilinear(photo, x, y, 3)
+                red = matte * _bilinear(photo, x, y, 0) + (1.0 - matte) * red * alpha
+                green = matte * _bilinear(photo, x, y, 1) + (1.0 - matte) * green * alpha
+                blue = matte * _bilinear(photo, x, y, 2) + (1.0 - matte) * blue * alpha
+                alpha = matte + (1.0 - matte) * alpha
+                if matte > 0.5:
+                    depth = mantle_depth[row, column]
+            out_rgb[row, column, 0] = red / 255.0
+            out_rgb[row, column, 1] = green / 255.0
+            out_rgb[row, column, 2] = blue / 255.0
+            out_alpha[row, column] = alpha
+            out_depth[row, column] = depth
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def soften_edges(rgb, alpha, out_rgb, out_alpha):
+    """Blur colour and matte by a 3 x 3 tent where the matte jumps: one sample per pixel leaves stairs along the jaw otherwise."""
+    height, width = alpha.shape
+    for row in range(height):
+        for column in range(width):
+            low, high = alpha[row, column], alpha[row, column]
+            if 0 < row < height - 1 and 0 < column < width - 1:
+                for dy in range(-1, 2):
+                    for dx in range(-1, 2):
+                        a = alpha[row + dy, column + dx]
+                        low, high = min(low, a), max(high, a)
+            if high - low > 0.4:
+                total_a, total_r, total_g, total_b = 0.0, 0.0, 0.0, 0.0
+                for dy in range(-1, 2):
+                    for dx in range(-1, 2):
+                        w = (2 - abs(dx)) * (2 - abs(dy)) / 16.0
+                        total_a += w * alpha[row + dy, column + dx]
+                        total_r += w * rgb[row + dy, column + dx, 0]
+                        total_g += w * rgb[row + dy, column + dx, 1]
+                        total_b += w * rgb[row + dy, column + dx, 2]
+                out_alpha[row, column] = total_a
+                out_rgb[row, column, 0] = total_r
+                out_rgb[row, column, 1] = total_g
+                out_rgb[row, column, 2] = total_b
+            else:
+                out_alpha[row, column] = alpha[row, column]
+                out_rgb[row, column, 0] = rgb[row, column, 0]
+                out_rgb[row, column, 1] = rgb[row, column, 1]
+                out_rgb[row, column, 2] = rgb[row, column, 2]

@@ -1,0 +1,157 @@
+"""The mantle: hair, ears and everything else of a head that the face mesh is not, as one continuous sheet over the photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from triportrait.avatar.surface import Surface
+from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.types import CAMERA_DISTANCE_DM, FullHead, Portrait
+
+Array = np.ndarray
+
+#: Grid spacing, and how far the sheet reaches beyond the crop, in pixels of a 512 px crop.
+_STEP_PX = 4
+_MARGIN_PX = 24
+#: Hair lies this far in front of the skull that the model knows (decimetres).
+_HAIR_DM = 0.07
+#: Head-space depth of the outline: a head is widest at its ears.
+_OUTLINE_Z_DM = -0.45
+
+
+@dataclass(frozen=True, slots=True)
+class Mantle:
+    """m nodes of a grid over the photo.
+
+    Args:
+        rest: [m, 3] float32 head-space positions in the photo's expression.
+        pixels: [m, 2] float32, the photo pixel each node shows.
+        triangles: [k, 3] int32.
+        corner: [m, 3] int32 mesh vertices each node follows and ``weight`` [m, 3] float32 (barycentric times a fade with distance).
+    """
+
+    rest: Array
+    pixels: Array
+    triangles: Array
+    corner: Array
+    weight: Array
+
+    def follow(self, displacement: Array) -> Array:
+        """Node positions [m, 3] for mesh vertices moved by ``displacement`` [v, 3] from the photo's expression."""
+        return self.rest + np.einsum("mk,mkc->mc", self.weight, displacement[self.corner])
+
+
+def build_mantle(portrait: Portrait, head: FullHead, surface: Surface) -> Mantle:
+    """Depth by inflation: squared height over the outline's plane solves Laplace's equation between skull and outline.
+
+    The square root rounds the sheet off towards the outline like a sphere, so that a turned head keeps a plausible contour.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    size = portrait.image.shape[0]
+    step = _STEP_PX * size / 512
+    margin = _MARGIN_PX * size / 512
+    line = np.arange(-margin, size + margin + step, step, dtype=np.float32)
+    x, y = np.meshgrid(line, line)
+    column, row = (np.clip(v, 0, size - 1).astype(int) for v in (x, y))
+
+    covered = surface.fragments.triangle >= 0
+    corners = surface.skin[np.maximum(surface.fragments.triangle, 0)]
+    barycentric = surface.fragments.barycentric
+    face = (surface.face[corners] * barycentric).sum(-1) * covered
+    neck = (head.neck[corners] * barycentric).sum(-1)
+
+    # Camera depth of the plane through the ears, parallel to the picture.
+    motion = portrait.motion
+    matrix = matrix_from_euler(motion.rotation_rad)
+    plane = CAMERA_DISTANCE_DM - float((matrix @ (0, 0.3, _OUTLINE_Z_DM) + motion.translation)[2])
+    height = np.where(covered, plane - surface.fragments.depth + _HAIR_DM * (1 - face), 0.0)
+    facing = _facing(surface, covered)
+    known = (covered & (facing > 0.3) & (neck < 0.02) & (portrait.head_alpha > 0.5))[row, column]
+    outside = (portrait.person_alpha < 0.03)[row, column]
+    target = np.where(known, np.maximum(height[row, column], 0.05) ** 2, 0.0)
+    squared = _laplace(target, known | outside)
+    depth = plane - np.sqrt(np.maximum(squared, 0.0))
+    # Where the mesh dips behind the outline's plane (ears of a turned head), trust the mesh.
+    behind = known & (height[row, column] < 0.05)
+    depth[behind] = surface.fragments.depth[row, column][behind]
+
+    focal_px = portrait.focal * size
+    posed = np.stack(
+        [(x - size / 2) * depth / focal_px, (size / 2 - y) * depth / focal_px, CAMERA_DISTANCE_DM - depth], -1
+    )
+    rest = (posed - motion.translation) @ matrix
+
+    distance, (near_row, near_column) = distance_transform_edt(~covered, return_indices=True)
+    at = near_row[row, column], near_column[row, column]
+    fade = np.exp(-((distance[row, column] / (0.08 * size)) ** 2))
+    # Inside the face the mesh itself is drawn; the sheet keeps a rim under it.
+    inner = distance_transform_edt(face > 0.98)[row, column] > 10 * size / 512
+    alive = (portrait.head_alpha > 0.01)[row, column]
+    triangles = _cells(alive & ~inner, alive)
+    return Mantle(
+        rest.reshape(-1, 3).astype(np.float32),
+        np.stack([x, y], -1).reshape(-1, 2),
+        triangles,
+        corners[at].reshape(-1, 3).astype(np.int32),
+        (barycentric[at] * fade[..., None]).reshape(-1, 3).astype(np.float32),
+    )
+
+
+def _facing(surface: Surface, covered: Array) -> Array:
+    """Cosine between the seen skin and the view, from the depth buffer's triangles: [s, s]."""
+    scale = surface.depth[:, None] / (surface.depth.mean() or 1.0)
+    unprojected = np.concatenate([surface.pixels * scale, surface.depth[:, None]], 1).astype(np.float64)
+    # In pixel units the depth axis must be stretched by the focal length; the mean depth serves for all.
+    spread = np.ptp(surface.pixels[:, 0]) / max(np.ptp(surface.source[:, 0]), 1e-6)
+    unprojected[:, 2] *= spread
+    corner = unprojected[surface.skin]
+    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    cosine = np.abs(normal[:, 2]) / np.maximum(np.linalg.norm(normal, axis=1), 1e-12)
+    return cosine[np.maximum(surface.fragments.triangle, 0)] * covered
+
+
+def _laplace(values: Array, fixed: Array) -> Array:
+    """Harmonic fill of a grid [h, w]: ``values`` where ``fixed``, the mean of the neighbours elsewhere (free at the border)."""
+    from scipy.sparse import coo_matrix, eye
+    from scipy.sparse.linalg import spsolve
+
+    if fixed.all():
+        return values
+    height, width = values.shape
+    index = np.arange(height * width).reshape(height, width)
+    pairs = np.concatenate([
+        np.stack([index[:, :-1].ravel(), index[:, 1:].ravel()], 1),
+        np.stack([index[:-1].ravel(), index[1:].ravel()], 1),
+    ])
+    i, j = np.concatenate([pairs, pairs[:, ::-1]]).T
+    adjacency = coo_matrix((np.ones(len(i)), (i, j)), shape=(index.size,) * 2).tocsr()
+    free = np.flatnonzero(~fixed.ravel())
+    degree = np.asarray(adjacency.sum(1)).ravel()
+    inner = adjacency[free]
+    matrix = coo_matrix((degree[free], (np.arange(len(free)),) * 2)).tocsr() - inner[:, free]
+    known = np.where(fixed, values, 0.0).ravel()
+    solution = known.copy()
+    # A whisper of regularisation keeps islands without any fixed neighbour solvable.
+    solution[free] = spsolve((matrix + 1e-9 * eye(len(free))).tocsc(), inner @ known)
+    return solution.reshape(height, width)
+
+
+def _cells(wanted: Array, alive: Array) -> Array:
+    """Two triangles for each grid cell that touches ``wanted`` nodes and lies beside ``alive`` ones: [k, 3] int32."""
+    rows, columns = wanted.shape
+    index = np.arange(rows * columns).reshape(rows, columns)
+    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
+    flat_wanted, flat_alive = wanted.ravel(), alive.ravel()
+    use = np.zeros(a.shape, bool)
+    for corner in (a, b, c, d):
+        use |= flat_wanted[corner]
+    touched = np.zeros(a.shape, bool)
+    for corner in (a, b, c, d):
+        touched |= flat_alive[corner]
+    use &= touched
+    return np.concatenate([
+        np.stack([a[use], c[use], b[use]], 1), np.stack([b[use], c[use], d[use]], 1)
+    ]).astype(np.int32)

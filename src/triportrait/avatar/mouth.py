@@ -1,0 +1,51 @@
+"""The inside of the mouth: colours of teeth, gums, tongue and lining, and where the photo itself looks in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from triportrait.geometry.landmarks import INNER_LIPS
+from triportrait.types import FullHead, HeadPart, Portrait
+
+Array = np.ndarray
+
+#: Reflectances under white light, relative to the face's brightness.
+_TINTS = {
+    HeadPart.SOCKET: (0.42, 0.17, 0.16),
+    HeadPart.TONGUE: (0.82, 0.45, 0.43),
+    HeadPart.GUMS: (0.74, 0.42, 0.41),
+    HeadPart.TEETH_UPPER: (1.12, 1.07, 0.98),
+    HeadPart.TEETH_LOWER: (1.02, 0.97, 0.88),
+}
+#: Light falls off behind the lips: one e-fold over this many decimetres.
+_FALL_OFF_DM = 0.22
+
+
+def interior_colours(head: FullHead, shape: Array, face_level: float) -> Array:
+    """Colours [v, 3] float32 (0..255) of everything inside the mouth, darker the deeper it lies; zero elsewhere.
+
+    Args:
+        shape: [v, 3] the expressionless head.
+        face_level: brightness (0..255) of the lit face in the photo; the mouth is lit by the same light.
+    """
+    lips = head.landmarks478(shape)[INNER_LIPS]
+    front = float(lips[:, 2].max())
+    colours = np.zeros((len(shape), 3), np.float32)
+    for part, tint in _TINTS.items():
+        inside = head.part == part
+        depth = np.maximum(front - shape[inside, 2] - 0.05, 0.0)
+        light = np.exp(-depth / _FALL_OFF_DM)
+        colours[inside] = np.minimum(np.array(tint) * face_level, 235.0) * (0.12 + 0.88 * light)[:, None]
+    return colours
+
+
+def mouth_aperture(portrait: Portrait) -> Array:
+    """1 where the photo looks between the lips: float32 [s, s], zero everywhere when the mouth is shut."""
+    import cv2
+
+    size = portrait.image.shape[0]
+    points = portrait.landmarks[INNER_LIPS, :2]
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(mask, [np.round(points * 16 - 8).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
+    mask = mask.astype(np.float32) / 255.0
+    return np.clip(cv2.GaussianBlur(mask, (0, 0), 1.2 * size / 512) * 1.8 - 0.8, 0.0, 1.0)

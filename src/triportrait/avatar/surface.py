@@ -1,0 +1,162 @@
+"""How the fitted head lies in its photograph: which vertices are seen, which only guessed, and with what colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.rasteriser import Fragments, rasterise
+from triportrait.types import FullHead, HeadPart, Portrait
+
+Array = np.ndarray
+
+#: Skin farther than this from any face landmark is skull, not face (decimetres).
+_FACE_REACH_DM = 0.16
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """The head of one portrait at the photo's pose; v vertices, s the crop's side.
+
+    Args:
+        shape: [v, 3] float32, expressionless head with the portrait's offsets; the skull drawn in under the photo's outline.
+        source: [v, 3] float32, the head as in the photo, unposed.
+        pixels: [v, 2] float32 and ``depth`` [v] float32: where it projects.
+        skin: [f, 3] int32 triangles of the skin alone.
+        fragments: the skin seen from the camera (front faces).
+        face: [v] float32, 1 in the face proper, falling to 0 on the skull.
+        seen: [v] float32, how well the photo shows a vertex.
+    """
+
+    shape: Array
+    source: Array
+    pixels: Array
+    depth: Array
+    skin: Array
+    fragments: Fragments
+    face: Array
+    seen: Array
+
+
+def fit_surface(portrait: Portrait, head: FullHead) -> Surface:
+    """Project the portrait's head, draw the skull in under the outline, and find what is seen."""
+    size = portrait.image.shape[0]
+    motion = portrait.motion
+    shape = head.shape(portrait.identity) + portrait.vertex_offset
+    is_skin = head.part == HeadPart.SKIN
+    skin = np.ascontiguousarray(head.triangles[(head.part[head.triangles] <= HeadPart.SOCKET).all(1)])
+
+    source = head.deform(shape, motion.expression, motion.gaze_rad)
+    face = face_weight(head, source)
+    shape = shape + _carve(portrait, head, source, is_skin & (face < 0.99) & (head.neck < 0.05), face)
+    source = head.deform(shape, motion.expression, motion.gaze_rad)
+    posed = pose_points(source, motion.rotation_rad, motion.translation)
+    pixels, depth = project(posed, size, portrait.focal)
+    pixels, depth = pixels.astype(np.float32), depth.astype(np.float32)
+    fragments = rasterise(pixels, depth, skin, size, size, cull="back")
+
+    view = np.array([0, 0, 10.0]) - posed
+    facing = (vertex_normals(posed, skin) * view).sum(1) / np.linalg.norm(view, axis=1)
+    x, y = (np.clip(pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
+    inside = (pixels >= 0).all(1) & (pixels < size).all(1)
+    front = depth < fragments.depth[y, x] + 0.04
+    solid = portrait.person_alpha[y, x] > 0.9
+    seen = np.clip((facing - 0.12) / 0.2, 0, 1) * (inside & front & solid & is_skin)
+    return Surface(shape, source, pixels, depth, skin, fragments, face, seen.astype(np.float32))
+
+
+def face_weight(head: FullHead, source: Array) -> Array:
+    """1 where face landmarks are near, 0 on skull, ears and neck: [v] float32."""
+    from scipy.spatial import cKDTree
+
+    anchors = head.landmarks478(source)[:468]
+    distance = cKDTree(anchors).query(source)[0]
+    return np.clip(1.5 - distance / _FACE_REACH_DM, 0.0, 1.0).astype(np.float32)
+
+
+def vertex_normals(vertices: Array, triangles: Array) -> Array:
+    """Area-weighted unit normals [v, 3]; zero where no triangle is."""
+    corner = vertices[triangles]
+    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    total = np.zeros((len(vertices), 3))
+    for c in range(3):
+        for axis in range(3):
+            total[:, axis] += np.bincount(triangles[:, c], normal[:, axis], len(vertices))
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+
+
+def _carve(portrait: Portrait, head: FullHead, source: Array, chosen: Array, face: Array) -> Array:
+    """Offsets [v, 3] that pull skull vertices towards the head's axis until the photo's outline hides them.
+
+    A bald model is never exactly as wide as a real head; where it is wider, guessed skin would stick out beside the hair.
+    """
+    import cv2
+
+    size = portrait.image.shape[0]
+    solid = cv2.erode((portrait.head_alpha > 0.95).astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+    index = np.flatnonzero(chosen)
+    axis = np.array([0.0, 0.35, -0.55])
+    best = np.full(len(index), 0.7)
+    for scale in (0.75, 0.8, 0.85, 0.9, 0.94, 0.97):
+        moved = axis + (source[index] - axis) * scale
+        pixels, _ = project(pose_points(moved, portrait.motion.rotation_rad, portrait.motion.translation), size, portrait.focal)
+        x, y = (np.clip(pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
+        inside = solid[y, x] | (pixels < 0).any(1) | (pixels >= size).any(1)
+        best[inside] = scale
+    offset = np.zeros_like(source)
+    amount = (1.0 - face[index])[:, None]
+    offset[index] = amount * (axis + (source[index] - axis) * best[:, None] - source[index])
+    return _smooth_over(offset, head.triangles, index, 6).astype(np.float32)
+
+
+def _smooth_over(values: Array, triangles: Array, index: Array, rounds: int) -> Array:
+    """Average neighbours a few times at ``index`` (values [v, c]); other vertices stay."""
+    matrix = _neighbour_mean(triangles, len(values))
+    values = values.copy()
+    for _ in range(rounds):
+        values[index] = (matrix @ values)[index]
+    return values
+
+
+def _neighbour_mean(triangles: Array, count: int):  # noqa: ANN202 - scipy type is private
+    from scipy.sparse import coo_matrix, diags
+
+    i = triangles[:, [0, 1, 2, 1, 2, 0]].reshape(-1)
+    j = triangles[:, [1, 2, 0, 0, 1, 2]].reshape(-1)
+    adjacency = coo_matrix((np.ones(len(i)), (i, j)), shape=(count, count)).tocsr()
+    adjacency.data[:] = 1.0
+    degree = np.maximum(np.asarray(adjacency.sum(1)).ravel(), 1.0)
+    return diags(1.0 / degree) @ adjacency
+
+
+def spread_colours(surface: Surface, portrait: Portrait, head: FullHead) -> Array:
+    """A colour for every skin vertex: seen ones from the photo, the rest spread over the mesh from them.
+
+    Returns:
+        [v, 4] float32: RGB 0..255, and how much this colour replaces the photo (1 = the photo does not show the vertex).
+    """
+    size = portrait.image.shape[0]
+    x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
+    import cv2
+
+    soft = cv2.GaussianBlur(portrait.image, (0, 0), 1.5).astype(np.float64)
+    colour = soft[y, x]
+    fixed = surface.seen > 0.6
+    colour[~fixed] = np.median(colour[fixed], axis=0) if fixed.any() else 127.0
+    # The other half of a face is the better guess than its rim: mirrored vertices seed the unseen side.
+    from scipy.spatial import cKDTree
+
+    skin = head.part == HeadPart.SKIN
+    tree = cKDTree(surface.shape[fixed & skin]) if fixed.any() else None
+    hidden = np.flatnonzero(skin & ~fixed)
+    if tree is not None and len(hidden):
+        distance, near = tree.query(surface.shape[hidden] * (-1, 1, 1))
+        close = distance < 0.12
+        colour[hidden[close]] = colour[np.flatnonzero(fixed & skin)[near[close]]]
+    matrix = _neighbour_mean(head.triangles, len(colour))
+    for _ in range(120):
+        colour[hidden] = (matrix @ colour)[hidden]
+    replaced = np.clip(1.0 - surface.seen / 0.6, 0.0, 1.0)
+    return np.concatenate([colour, replaced[:, None]], 1).astype(np.float32)

@@ -1,0 +1,80 @@
+"""Head over torso over background (Real3D-Portrait eq. 5 as plain alpha compositing), and back into the full photograph."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from triportrait.types import Portrait, RenderedHead
+
+Array = np.ndarray
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _fuse(head_rgb, head_alpha, torso, background, out):
+    height, width = head_alpha.shape
+    for row in range(height):
+        for column in range(width):
+            rest = 1.0 - head_alpha[row, column]
+            torso_rest = rest * (1.0 - torso[row, column, 3] / 255.0)
+            for c in range(3):
+                value = 255.0 * head_rgb[row, column, c] + rest * torso[row, column, c] + torso_rest * background[row, column, c]
+                out[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
+
+
+def fuse(head: RenderedHead, torso: Array, background: Array) -> Array:
+    """One picture from three layers.
+
+    Args:
+        head: premultiplied head layer.
+        torso: uint8 [s, s, 4], premultiplied.
+        background: uint8 [s, s, 3].
+
+    Returns:
+        uint8 [s, s, 3].
+    """
+    out = np.empty_like(background)
+    _fuse(head.rgb, head.alpha, torso, background, out)
+    return out
+
+
+class PasteBack:
+    """Puts animated crops into the full photograph without a seam.
+
+    The crop's rim is left as photographed: a feathered border as wide as the motion needs, and nothing where nothing moved.
+    """
+
+    def __init__(self, portrait: Portrait, feather: float = 0.06) -> None:
+        left, top, side = portrait.crop_box
+        height, width = portrait.photo.shape[:2]
+        size = portrait.image.shape[0]
+        self._photo = portrait.photo
+        self._x0, self._y0 = max(int(np.floor(left)), 0), max(int(np.floor(top)), 0)
+        self._x1, self._y1 = min(int(np.ceil(left + side)), width), min(int(np.ceil(top + side)), height)
+        scale = size / side
+        x = (np.arange(self._x0, self._x1, dtype=np.float32) + 0.5 - left) * scale - 0.5
+        y = (np.arange(self._y0, self._y1, dtype=np.float32) + 0.5 - top) * scale - 0.5
+        self._map = np.meshgrid(x, y)
+        self._scale = scale
+        ramp = feather * size
+
+        def rise(distance: Array) -> Array:
+            t = np.clip(distance / ramp, 0.0, 1.0)
+            return t * t * (3 - 2 * t)
+
+        # A crop border on the photo's own border needs no feather: there is nothing beyond to fit to.
+        fx = np.minimum(rise(x + 1) if self._x0 > 0 else 1.0, rise(size - x) if self._x1 < width else 1.0) * np.ones_like(x)
+        fy = np.minimum(rise(y + 1) if self._y0 > 0 else 1.0, rise(size - y) if self._y1 < height else 1.0) * np.ones_like(y)
+        self._weight = (fy[:, None] * fx[None, :])[..., None].astype(np.float32)
+        self._still = self._photo[self._y0 : self._y1, self._x0 : self._x1].astype(np.float32)
+
+    def __call__(self, crop: Array) -> Array:
+        """An animated crop uint8 [s, s, 3] -> the full photograph uint8 [H, W, 3]."""
+        import cv2
+
+        filter_ = cv2.INTER_LINEAR if self._scale >= 1 else cv2.INTER_CUBIC
+        patch = cv2.remap(crop, *self._map, filter_, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+        out = self._photo.copy()
+        blended = self._weight * patch + (1 - self._weight) * self._still
+        out[self._y0 : self._y1, self._x0 : self._x1] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)
+        return out

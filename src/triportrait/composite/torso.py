@@ -1,0 +1,113 @@
+"""The torso layer in motion: neck and shoulders follow the head by a smooth 2-D warp (Real3D-Portrait's torso branch, without a network).
+
+Each pixel of the layer has a depth and a share of the head's motion: all of it under the jaw, none at the shoulders. The warp is computed
+on a coarse grid and inverted by fixed-point iteration, which is exact enough for a field this smooth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.filling import push_pull
+from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.types import CAMERA_DISTANCE_DM, FullHead, HeadPart, MotionFrame, Portrait
+
+Array = np.ndarray
+
+_GRID = 65
+#: Share of the head's translation that shoulders take along; bodies sway with their heads.
+_SWAY = 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class TorsoState:
+    """Prepared once per portrait: the layer and, on a coarse grid g x g, its head-space points and shares of the head's motion.
+
+    Args:
+        layer: uint8 [s, s, 4], colours premultiplied by the matte.
+        points: float32 [g, g, 3] head-space positions in the photo.
+        share: float32 [g, g], 1 moves with the head, 0 stays.
+    """
+
+    layer: Array
+    points: Array
+    share: Array
+    source: MotionFrame
+    focal: float
+
+
+def prepare_torso(portrait: Portrait, head: FullHead) -> TorsoState:
+    """Depth and share of motion of every torso pixel, from the fitted neck."""
+    from triportrait.geometry.rasteriser import interpolate, rasterise
+
+    size = portrait.image.shape[0]
+    motion = portrait.motion
+    vertices = head.shape(portrait.identity) + portrait.vertex_offset
+    posed = pose_points(vertices, motion.rotation_rad, motion.translation)
+    pixels, depth = project(posed, size, portrait.focal)
+    neck_only = head.triangles[(head.part[head.triangles] == HeadPart.SKIN).all(1) & (head.neck[head.triangles] > 0.005).all(1)]
+    fragments = rasterise(pixels.astype(np.float32), depth.astype(np.float32), neck_only, size, size, cull="back")
+    neck = interpolate(fragments, neck_only, head.neck[:, None])[..., 0]
+    covered = fragments.triangle >= 0
+
+    chin, top = portrait.landmarks[152, :2], portrait.landmarks[10, :2]
+    face_height = max(float(np.linalg.norm(chin - top)), 1.0)
+    down = (chin - top) / face_height
+    y, x = np.mgrid[:size, :size] + 0.5
+    below = ((x - chin[0]) * down[0] + (y - chin[1]) * down[1]) / face_height
+    # A smooth guess everywhere (1 at the chin, 0 two thirds of a face below), bent to the mesh where there is one.
+    guess = np.clip(1.0 - (below + 0.1) / 0.75, 0.0, 1.0)
+    guess = guess * guess * (3 - 2 * guess)
+    on_mesh = np.clip(1.0 - neck, 0.0, 1.0)
+    blend = push_pull((on_mesh - guess)[..., None].astype(np.float32) * covered[..., None], np.maximum(covered, 2e-2).astype(np.float32))
+    share = np.clip(guess + blend[..., 0], 0.0, 1.0) * np.clip(1.3 - 1.3 * (below - 0.1) / 0.8, 0.0, 1.0)
+
+    typical = float(np.median(fragments.depth[covered])) if covered.any() else float(CAMERA_DISTANCE_DM - posed[:, 2].mean())
+    depth_map = np.where(covered, fragments.depth, typical).astype(np.float32)
+    depth_map = push_pull(depth_map[..., None], np.maximum(covered, 1e-3).astype(np.float32))[..., 0]
+
+    rows = np.clip(np.linspace(0, size, _GRID), 0, size - 1).astype(int)
+    grid = np.linspace(0, size, _GRID)
+    gx, gy = np.meshgrid(grid, grid)
+    z = depth_map[np.ix_(rows, rows)]
+    focal_px = portrait.focal * size
+    world = np.stack([(gx - size / 2) * z / focal_px, (size / 2 - gy) * z / focal_px, CAMERA_DISTANCE_DM - z], -1)
+    points = (world - motion.translation) @ matrix_from_euler(motion.rotation_rad)
+    layer = portrait.torso.astype(np.float32)
+    layer[..., :3] *= layer[..., 3:] / 255.0
+    return TorsoState(
+        np.round(layer).astype(np.uint8), points.astype(np.float32), share[np.ix_(rows, rows)].astype(np.float32), motion, portrait.focal
+    )
+
+
+def warp_torso(state: TorsoState, frame: MotionFrame) -> Array:
+    """The layer as it stands under ``frame``: uint8 [s, s, 4], premultiplied."""
+    import cv2
+
+    size = state.layer.shape[0]
+    flat = state.points.reshape(-1, 3)
+    here, depth = project(pose_points(flat, state.source.rotation_rad, state.source.translation), size, state.focal)
+    there, _ = project(pose_points(flat, frame.rotation_rad, frame.translation), size, state.focal)
+    moved = (there - here).reshape(_GRID, _GRID, 2)
+    scale = state.focal * size / float(np.median(depth))
+    sway = (frame.translation - state.source.translation)[:2] * (scale * _SWAY) * (1, -1)
+    share = state.share[..., None]
+    shift = (share * moved + (1 - share) * sway).astype(np.float32)
+    # Inverse by fixed point: the pixel that arrives at y started at y - shift(y - shift(y)).
+    step = size / (_GRID - 1)
+    grid = np.arange(_GRID, dtype=np.float32)
+    gx, gy = np.meshgrid(grid, grid)
+    inverse = shift
+    for _ in range(3):
+        inverse = cv2.remap(shift, gx - inverse[..., 0] / step, gy - inverse[..., 1] / step, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    # Grid nodes lie on pixel corners 0, step, .. size; pixel centres at +0.5.
+    centre = (np.arange(size, dtype=np.float32) + 0.5) / step
+    px, py = np.meshgrid(centre, centre)
+    dense = cv2.remap(inverse, px, py, cv2.INTER_LINEAR)
+    own = np.arange(size, dtype=np.float32)
+    return cv2.remap(
+        state.layer, own[None, :] - dense[..., 0], own[:, None] - dense[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )

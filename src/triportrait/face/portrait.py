@@ -1,0 +1,208 @@
+"""A photograph becomes a :class:`Portrait`: crop, fit, mattes, torso and background layers. Done once per photo."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from triportrait.face.fitting import LandmarkFitter, Person
+from triportrait.face.layers import background_behind
+from triportrait.face.mattes import HeadCover, head_cover, head_share, refine_matte
+from triportrait.face.open_head import OpenHead
+from triportrait.face.tracker import DetectedFace, FaceTracker, choose_face
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.filling import foreground_colours, push_pull
+from triportrait.types import FOCAL_IN_WIDTHS, HeadPart, MotionFrame, Portrait
+
+Array = np.ndarray
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PortraitOptions:
+    """How a photograph is prepared.
+
+    Args:
+        size_px: side of the crop that is animated.
+        face_widths: side of the crop in face sizes; head and shoulders at 2.3.
+        face: which face, counted from the left starting at 1; None takes the largest.
+        background_fill: ``"smooth"`` or ``"knn"`` (as published).
+        whole_frame: keep the photograph's full square instead of a crop round the face.
+    """
+
+    size_px: int = 512
+    face_widths: float = 2.3
+    face: int | None = None
+    background_fill: str = "smooth"
+    whole_frame: bool = False
+
+
+def prepare_portrait(
+    photo: Array, tracker: FaceTracker, head: OpenHead, options: PortraitOptions | None = None, name: str = "the photo"
+) -> Portrait:
+    """Everything that depends on the photo alone.
+
+    Args:
+        photo: uint8 [h, w, 3], upright RGB.
+        tracker, head: the parts to use.
+        options: see :class:`PortraitOptions`.
+        name: what to call the photo in messages.
+
+    Raises:
+        NoFaceFound: no face, too small, or turned too far.
+    """
+    options = options or PortraitOptions()
+    faces = tracker.detect(photo)
+    face = choose_face(faces, options.face, name)
+    if len(faces) > 1 and options.face is None:
+        log.warning("%s: %d faces found, taking the largest; --face N chooses another (from the left)", name, len(faces))
+    box = (0.0, 0.0, float(min(photo.shape[:2]))) if options.whole_frame else crop_box(face, photo.shape[:2], options.face_widths)
+    image = cut(photo, box, options.size_px)
+    scale = options.size_px / box[2]
+    landmarks = face.landmarks.copy()
+    landmarks[:, :2] = (landmarks[:, :2] - box[:2]) * scale
+    landmarks[:, 2] *= scale
+    return portrait_from_landmarks(photo, box, image, landmarks, tracker, head, options)
+
+
+def portrait_from_landmarks(
+    photo: Array,
+    box: tuple[float, float, float],
+    image: Array,
+    landmarks: Array,
+    tracker: FaceTracker,
+    head: OpenHead,
+    options: PortraitOptions,
+) -> Portrait:
+    """The part of :func:`prepare_portrait` after the crop: fit, mattes and layers for landmarks [478, 3] in crop pixels."""
+    size = options.size_px
+    fitter = LandmarkFitter(head, side_px=size)
+    person, motion, _ = fitter.fit_person(landmarks[None])
+    frame = motion[0]
+    offset = fitter.vertex_offset(person)
+    vertices = head.deform(head.shape(person.identity.astype(np.float32)), frame.expression, frame.gaze_rad) + offset
+    cover = head_cover(head, vertices, frame, size, FOCAL_IN_WIDTHS)
+
+    face_mask = _inside(landmarks, size)
+    alpha = refine_matte(image, tracker.person_mask(image), face_mask)
+    share = head_share(cover, landmarks)
+    head_alpha = np.minimum(alpha, alpha * share)
+    background = background_behind(image, alpha, options.background_fill)
+    torso = torso_layer(image, alpha, share, cover, head, vertices, frame, background)
+    return Portrait(
+        photo=photo,
+        crop_box=box,
+        image=image,
+        person_alpha=alpha,
+        head_alpha=head_alpha,
+        torso=torso,
+        background=background,
+        landmarks=landmarks.astype(np.float32),
+        identity=person.identity.astype(np.float32),
+        vertex_offset=offset,
+        motion=MotionFrame(frame.expression, frame.rotation_rad, frame.translation, frame.gaze_rad, landmarks[:, :2].astype(np.float32)),
+    )  # fmt: skip
+
+
+def person_of(portrait: Portrait, head: OpenHead) -> Person:
+    """The fitter's view of a portrait: identity and the offsets of its landmarks, for fitting further frames of the same person."""
+    corners = portrait.vertex_offset[head.triangles[head.landmark_triangle]]
+    return Person(portrait.identity.astype(np.float64), np.einsum("nk,nkc->nc", head.landmark_barycentric, corners))
+
+
+def crop_box(face: DetectedFace, shape: tuple[int, int], face_widths: float) -> tuple[float, float, float]:
+    """(left, top, side) of a head-and-shoulders square round a face, inside the photo wherever the photo is large enough."""
+    height, width = shape
+    low, high = face.landmarks[:, :2].min(0), face.landmarks[:, :2].max(0)
+    extent = float((high - low).max())
+    side = min(extent * face_widths, float(min(height, width)))
+    # Hair needs more room above the landmarks than the chin needs below, shoulders want the rest: nearly centred.
+    centre = 0.5 * (low + high) + (0.0, 0.02 * extent)
+    left = float(np.clip(centre[0] - side / 2, 0, width - side))
+    top = float(np.clip(centre[1] - side / 2, 0, height - side))
+    return left, top, side
+
+
+def cut(photo: Array, box: tuple[float, float, float], size: int) -> Array:
+    """The square ``box`` (left, top, side in pixels) of a photo, resampled to ``size``: uint8 [size, size, 3]."""
+    import cv2
+
+    left, top, side = box
+    scale = size / side
+    if scale < 1.0:
+        # Area averaging needs whole pixels: shrink the neighbourhood first, then shift by the fraction.
+        x0, y0 = int(np.floor(left)), int(np.floor(top))
+        x1, y1 = int(np.ceil(left + side)), int(np.ceil(top + side))
+        part = photo[max(y0, 0) : y1, max(x0, 0) : x1]
+        small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        fx, fy = small.shape[1] / part.shape[1], small.shape[0] / part.shape[0]
+        matrix = np.array([[1, 0, -(left - max(x0, 0)) * fx], [0, 1, -(top - max(y0, 0)) * fy]])
+        return cv2.warpAffine(small, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    # Pixel centres lie at +0.5.
+    matrix = np.array([[scale, 0, (0.5 - left) * scale - 0.5], [0, scale, (0.5 - top) * scale - 0.5]])
+    return cv2.warpAffine(photo, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def torso_layer(
+    image: Array,
+    alpha: Array,
+    share: Array,
+    cover: HeadCover,
+    head: OpenHead,
+    vertices: Array,
+    frame: MotionFrame,
+    background: Array,
+) -> Array:
+    """Neck and shoulders with the head painted out: uint8 [s, s, 4] (the paper's inpainted torso, made smooth).
+
+    Colours and matte grow upwards from what the photo shows; the fitted neck says where there must be skin behind the chin.
+    """
+    import cv2
+
+    from triportrait.geometry.rasteriser import rasterise
+
+    size = image.shape[0]
+    unit = size / 512
+    on_head = (cover.covered & (share > 0.5)).astype(np.uint8)
+    margin = cv2.dilate(on_head, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(7 * unit) + 1,) * 2)).astype(bool)
+    colours = foreground_colours(image, alpha, background)
+    known = ((alpha > 0.9) & (share < 0.9) & ~margin).astype(np.float32)
+    if not known.any():
+        return np.zeros((size, size, 4), np.uint8)
+    pixels, depth = project(pose_points(vertices, frame.rotation_rad, frame.translation), size)
+    neck_faces = head.triangles[(head.part[head.triangles] == HeadPart.SKIN).all(1) & (head.neck[head.triangles] > 0.01).all(1)]
+    column = rasterise(pixels.astype(np.float32), depth.astype(np.float32), neck_faces, size, size).triangle >= 0
+    # Behind a chin there is neck: its colour comes from the neck that shows, and from shaded face where hardly any does.
+    filled = push_pull(colours, known)
+    on_neck = known * cv2.erode(column.astype(np.uint8), np.ones((3, 3), np.uint8))
+    face_colour = np.median(colours[cover.covered & (share > 0.9) & (alpha > 0.9)].reshape(-1, 3), axis=0)
+    prior = np.where(on_neck[..., None] > 0, colours, 0.75 * face_colour)
+    neck_colour = push_pull(prior, np.maximum(on_neck, 2e-3 * column))
+    skin = cv2.GaussianBlur(column.astype(np.float32), (0, 0), 3.0 * unit)[..., None]
+    filled = skin * neck_colour + (1 - skin) * filled
+    keep = cv2.GaussianBlur(((share < 0.9) & ~margin).astype(np.float32), (0, 0), 1.2 * unit)[..., None]
+    colour = keep * colours + (1 - keep) * filled
+
+    trusted = ((share < 0.5) & ~margin).astype(np.float32)
+    soft = push_pull(alpha[..., None].astype(np.float32), trusted)[..., 0]
+    # Guesses far from anything seen would be ghosts at the side of the face.
+    reach = cv2.distanceTransform(1 - ((trusted > 0) & (alpha > 0.5)).astype(np.uint8), cv2.DIST_L2, 3) / (0.2 * size)
+    soft = np.clip((soft - 0.4) / 0.2, 0.0, 1.0) * np.clip(1.5 - reach, 0.0, 1.0)
+    behind = np.maximum(soft, cv2.GaussianBlur(column.astype(np.float32), (0, 0), 1.5 * unit))
+    # The neck never shows beyond the person's own outline.
+    behind *= cv2.GaussianBlur((alpha > 0.5).astype(np.float32), (0, 0), 1.0 * unit)
+    step = cv2.GaussianBlur(trusted, (0, 0), 1.5 * unit)
+    matte = step * alpha + (1 - step) * behind
+    return np.clip(np.dstack([colour, 255.0 * matte]), 0, 255).astype(np.uint8)
+
+
+def _inside(landmarks: Array, size: int) -> Array:
+    """The face's hull [s, s] bool, a little shrunk: certainly person."""
+    import cv2
+
+    mask = np.zeros((size, size), np.uint8)
+    hull = cv2.convexHull(landmarks[:468, :2].astype(np.float32))
+    cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), 1)
+    return cv2.erode(mask, np.ones((5, 5), np.uint8)).astype(bool)

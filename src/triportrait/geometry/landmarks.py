@@ -1,0 +1,22 @@
+"""Groups of MediaPipe's 478 face landmarks. "Left" and "right" are the subject's own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+LIPS = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
+                 78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415])  # fmt: skip
+EYE_RIGHT_RIM = np.array([33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246])
+EYE_LEFT_RIM = np.array([263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466])
+OVAL = np.array([10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149,
+                 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109])  # fmt: skip
+#: Upper and lower partner of the inner lips and of the lids: their differences are fitted too, so that closed stays closed.
+LIP_PAIRS = np.array([[13, 14], [82, 87], [312, 317], [81, 178], [311, 402], [80, 88], [310, 318]])
+LID_PAIRS = np.array([[159, 145], [158, 153], [160, 144], [386, 374], [385, 380], [387, 373]])
+#: Contour of the inner lips, in order round the mouth's opening.
+INNER_LIPS = np.array([78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95])
+#: Margins of the upper lids from outer to inner corner.
+UPPER_LID_LEFT = np.array([263, 466, 388, 387, 386, 385, 384, 398, 362])
+UPPER_LID_RIGHT = np.array([33, 246, 161, 160, 159, 158, 157, 173, 133])
+#: Centres of the irises, subject's left first; each is followed by four points of its rim.
+IRIS_CENTRES = (473, 468)
