@@ -1,0 +1,176 @@
+"""Write a corpus of synthesised speech with exact phoneme times: ``python scripts/synthesise_speech.py --out DIR
+--clips N``.
+
+Voices, languages, rates and pitches vary. ``test`` clips use voices, variants and languages that no ``train`` clip
+uses. Each clip is ``DIR/<split>_<number>.npz``: samples int16 at 16 kHz, symbols, start_s, end_s, voice. Existing
+clips are kept, so an interrupted run continues. Texts are random words of the CMU dictionary (package festlex-cmu) in
+English, own short sentences in other languages, and pseudo-words in all, rich in p, b, m, f, v and w.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from triportrait.training.synthesis import Espeak, Utterance, festival, flite
+
+SENTENCES: dict[str, str] = {
+    "en-us": "we may move the big blue box|please bring me a map of the farm|my mother bought five apples at the market|"
+    "above the bay a plane is flying|people believe what they want to believe|the weather was warm for most of the week|"
+    "he put the paper back upon the table|a few of them never moved before|what would you do with so much water",
+    "de": "meine Mutter kommt am Abend mit dem Bus|bitte gib mir ein Glas Wasser|fünf Bäume stehen vor dem Haus|"
+    "über den Bergen liegt viel Schnee|wir möchten morgen früh aufbrechen|der Apfel fällt nicht weit vom Stamm|"
+    "schöne Blumen blühen im Mai|das Pferd läuft über die Brücke|am Bahnhof warten viele Menschen",
+    "fr": "ma mère prépare un bon repas|nous avons bu du vin blanc|il pleut beaucoup au mois de mai|"
+    "le petit bateau part pour la mer|vous pouvez venir avec moi demain|la voiture bleue est devant la porte|"
+    "je voudrais une tasse de café|un homme marche sur la plage|beaucoup de monde aime la musique",
+    "es": "mi madre prepara la comida|el barco viene por la mañana|buenos días a todos mis amigos|"
+    "vamos a beber un vaso de agua|la puerta de mi casa es blanca|por favor abre la ventana|el hombre compró pan y miel|"
+    "siempre hablamos por la noche|me gusta mucho viajar en tren",
+    "pt": "minha mãe comprou pão e manteiga|bom dia meu amigo como vai você|o barco partiu para o mar|"
+    "por favor abra a porta da frente|a menina bebe um copo de água|vamos embora amanhã de manhã|o homem falou muito bem",
+    "ru": "мама мыла раму|поезд прибывает в полдень|большое спасибо вам за помощь|мы любим пить чай вечером|"
+    "на берегу моря было тепло|папа купил пять яблок|белая собака бежит по полю|можно мне воды пожалуйста",
+    "sv": "min mamma bor på landet|vi vill äta bröd med smör|båten går över sjön på morgonen|"
+    "de pratar om vädret varje dag|fem fåglar flyger över berget|barnen badar på sommaren",
+    "tr": "annem pazardan elma aldı|bugün hava çok güzel|lütfen bana bir bardak su ver|beyaz gemi limana geldi|"
+    "babam mavi arabayı sattı|biz müzik dinlemeyi çok seviyoruz",
+    "fi": "mummo menee mökille maanantaina|poika juo lasin vettä|pieni vene on meren rannalla|"
+    "hyvää päivää kaikille ystäville|me puhumme paljon musiikista",
+    "hi": "मेरी माँ बाज़ार जाती है|कृपया मुझे पानी दो|बच्चे बाहर खेल रहे हैं|मौसम बहुत अच्छा है|पाँच फूल बगीचे में हैं",
+    "id": "ibu membeli pisang di pasar|bapak membaca buku baru|mereka bermain bola bersama|"
+    "selamat pagi apa kabar|perahu biru ada di pantai",
+    "ja": "はは は まいあさ パン を たべます|ぼく は みず を のみます|ふね が うみ を わたる|まど を あけて ください",
+    # Held out for the test split:
+    "it": "mia madre prepara la pasta|un bicchiere d'acqua per favore|la barca bianca parte per il mare|"
+    "buon giorno a tutti voi|il bambino vuole un gelato|abbiamo bevuto un buon vino|mi piace molto la musica",
+    "pl": "moja mama kupiła pięć jabłek|poproszę szklankę wody|biały pies biegnie po polu|"
+    "bardzo lubimy muzykę|w maju kwitną piękne kwiaty|pociąg przyjeżdża po południu",
+    "nl": "mijn moeder koopt brood en melk|wij wonen vlak bij de zee|vijf vogels vliegen boven het bos|"
+    "mag ik een glas water|de boot vaart over het meer|het weer is vandaag bijzonder mooi",
+}
+TEST_LANGUAGES = ("it", "pl", "nl")
+TRAIN_VARIANTS = (
+    "",
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m7",
+    "f1",
+    "f2",
+    "f4",
+    "f5",
+    "Alex",
+    "Annie",
+    "belinda",
+    "edward",
+    "steph",
+    "michael",
+)
+TEST_VARIANTS = ("m6", "m8", "f3", "Andy", "Alicia", "linda")
+TRAIN_FLITE = ("slt", "slt", "awb", "awb", "kal16")
+ONSETS = "p b m f v w p b m t d n s k g l r sh ch th j h st br pl fl sp tr".split()
+NUCLEI = "a e i o u a o u ee oo ai ou".split()
+CODAS = ["", "", "", "m", "p", "b", "n", "s", "t", "l", "f", "v", "r"]
+
+
+def english_words() -> list[str]:
+    """Words of the CMU dictionary that festival carries, or of our sentences when it is not installed."""
+    path = Path("/usr/share/festival/dicts/cmu/cmudict-0.4.out")
+    if path.exists():
+        found = re.findall(r'^\("([a-z]{2,9})" nil', path.read_text(errors="ignore"), re.M)
+        if found:
+            return sorted(set(found))
+    return SENTENCES["en-us"].replace("|", " ").split()
+
+
+def pseudo_word(random: np.random.Generator) -> str:
+    """A pronounceable word that is none."""
+    syllables = int(random.integers(1, 4))
+    return "".join(random.choice(ONSETS) + random.choice(NUCLEI) + random.choice(CODAS) for _ in range(syllables))
+
+
+def make_text(language: str, words: list[str], random: np.random.Generator) -> str:
+    """One to three phrases, some with commas."""
+    phrases = []
+    for _ in range(int(random.integers(1, 4))):
+        kind = random.random()
+        if kind < 0.25 and language not in ("hi", "ja", "ru"):
+            phrase = " ".join(pseudo_word(random) for _ in range(int(random.integers(2, 6))))
+        elif language.startswith("en") and kind < 0.75:
+            filler = ["the", "a", "my", "of", "from", "we", "with", "above", "but", "if", "for"]
+            picked = [str(random.choice(words)) for _ in range(int(random.integers(2, 5)))]
+            phrase = " ".join(f"{random.choice(filler)} {word}" for word in picked)
+        else:
+            phrase = str(random.choice(SENTENCES.get(language, SENTENCES["en-us"]).split("|")))
+        phrases.append(phrase)
+    return ", ".join(phrases) + "."
+
+
+def make_utterance(split: str, words: list[str], espeak: Espeak, random: np.random.Generator) -> tuple[Utterance, str]:
+    """One utterance of the split and the name of its voice."""
+    stretch = float(np.exp(random.normal(0.0, 0.16)))
+    kind = random.random()
+    if split == "test":
+        if kind < 0.4:
+            return flite(make_text("en-us", words, random), "rms", stretch), "flite:rms"
+        language = str(random.choice(("en-us",) + TEST_LANGUAGES))
+        variants = TEST_VARIANTS
+    else:
+        if kind < 0.4:
+            voice = str(random.choice(TRAIN_FLITE))
+            return flite(make_text("en-us", words, random), voice, stretch), f"flite:{voice}"
+        if kind < 0.48:
+            return festival(make_text("en-us", words, random), duration_stretch=stretch), "festival:slt"
+        language = str(
+            random.choice([name for name in SENTENCES if name not in TEST_LANGUAGES] + ["en-us", "en-gb-x-rp"])
+        )
+        variants = TRAIN_VARIANTS
+    variant = str(random.choice(variants))
+    voice = language + (f"+{variant}" if variant else "")
+    rate = int(np.clip(160 / stretch, 100, 260))
+    pitch, spread = int(random.integers(25, 80)), int(random.integers(30, 80))
+    return espeak.speak(make_text(language.split("+")[0], words, random), voice, rate, pitch, spread), f"espeak:{voice}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=2400)
+    parser.add_argument("--test-clips", type=int, default=160)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    import soxr
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    words, espeak = english_words(), Espeak()
+    jobs = [("test", i) for i in range(options.test_clips)] + [("train", i) for i in range(options.clips)]
+    for split, number in jobs:
+        path = options.out / f"{split}_{number:05d}.npz"
+        if path.exists():
+            continue
+        random = np.random.default_rng([options.seed, int(split == "test"), number])
+        utterance, voice = make_utterance(split, words, espeak, random)
+        samples = soxr.resample(utterance.waveform.samples, utterance.waveform.rate_hz, 16000)
+        samples = np.clip(samples / max(float(np.abs(samples).max()), 1e-3) * 0.7, -1, 1)
+        part = path.with_suffix(".part.npz")
+        np.savez_compressed(
+            part,
+            samples=(samples * 32767).astype(np.int16),
+            symbols=np.array([phone.symbol for phone in utterance.phones]),
+            start_s=np.array([phone.start_s for phone in utterance.phones], np.float32),
+            end_s=np.array([phone.end_s for phone in utterance.phones], np.float32),
+            voice=np.array(voice),
+        )
+        os.replace(part, path)
+    print(f"{len(jobs)} clips in {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""The voice as a driver: mouth curves from the network of :mod:`audio_network`, everything else from natural motion.
+
+Streaming and offline run the same code: what is pending is kept, and every chunk is computed with the context that
+the whole would have given it, so that both give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from triportrait.errors import MediaError
+from triportrait.motion.audio_network import STRIDE, AudioToMotion, load_model
+from triportrait.motion.lips import close_lips
+from triportrait.motion.natural import NaturalMotion, NaturalSettings
+from triportrait.motion.speech_features import RATE_HZ, LogMel, ProsodyTracker
+from triportrait.types import ARKIT_EXPRESSIONS, Motion, Portrait, Waveform
+
+Array = np.ndarray
+
+FPS = 25.0
+
+
+class MouthStream:
+    """Sound blocks in, mouth rows out: the network with its pending features."""
+
+    def __init__(self, model: AudioToMotion) -> None:
+        self._model = model
+        self._features = LogMel()
+        self._pending = np.zeros((0, model.config.features), np.float32)
+        #: Motion rows at the front of ``_pending`` that are context only.
+        self._context = 0
+
+    def push(self, samples: Array) -> tuple[Array, Array, Array]:
+        """Next samples [n] at 16 kHz -> curves [k, c], opening [k], contact probability [k] that are now final."""
+        self._pending = np.concatenate([self._pending, self._features.push(samples)])
+        return self._run((len(self._pending) - self._model.features_ahead - 1) // STRIDE + 1)
+
+    def finish(self) -> tuple[Array, Array, Array]:
+        """The rows that remain."""
+        self._pending = np.concatenate([self._pending, self._features.finish()])
+        total = -(-len(self._pending) // STRIDE)
+        result = self._run(total)
+        self._pending = self._pending[:0]
+        self._context = 0
+        return result
+
+    def _run(self, until: int) -> tuple[Array, Array, Array]:
+        """Compute pending rows ``context`` to ``until`` in pieces, then forget what no later row can reach."""
+        model = self._model
+        parts = []
+        # 30 s at a time bound the memory.
+        while self._context < until:
+            stop = min(until, self._context + 750)
+            with torch.inference_mode():
+                last = min(len(self._pending), stop * STRIDE + model.features_ahead)
+                curves, opening, contact = model(torch.from_numpy(self._pending[:last])[None])
+            rows = slice(self._context, stop)
+            parts.append(
+                (
+                    curves[0, rows].clamp(0.0, 1.0).numpy(),
+                    opening[0, rows].clamp(min=0.0).numpy(),
+                    torch.sigmoid(contact[0, rows]).numpy(),
+                )
+            )
+            drop = max(0, stop - model.rows_back)
+            self._pending = self._pending[drop * STRIDE :]
+            self._context = stop - drop
+            until -= drop
+        if not parts:
+            return np.zeros((0, len(model.config.curves)), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32)
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSettings:
+    """What a user may turn.
+
+    Args:
+        mouth_gain: how far the mouth moves; closures stay closed.
+        expressiveness: brows and other signs of prosody, 1 = natural, 0 = none.
+        natural: head motion, blinks and gaze (see :class:`NaturalSettings`).
+        seed: of everything random.
+    """
+
+    mouth_gain: float = 1.0
+    expressiveness: float = 1.0
+    natural: NaturalSettings = NaturalSettings()
+    seed: int = 0
+
+
+def mouth_expression(curves: Array, contact: Array, names: tuple[str, ...], gain: float = 1.0) -> Array:
+    """The network's rows as full expression rows, lips brought together where it is sure of a contact: [t, 44]."""
+    expression = np.zeros((len(curves), len(ARKIT_EXPRESSIONS)), np.float32)
+    for column, name in enumerate(names):
+        expression[:, ARKIT_EXPRESSIONS.index(name)] = curves[:, column]
+    expression = np.clip(expression * gain, 0.0, 1.0)
+    ramp = np.clip((contact - CONTACT_FROM) / (CONTACT_TO - CONTACT_FROM), 0.0, 1.0)
+    return close_lips(expression, ARKIT_EXPRESSIONS, ramp * ramp * (3 - 2 * ramp), jaw_share=0.0)
+
+
+#: Contact probabilities between which lips are brought together.
+CONTACT_FROM, CONTACT_TO = 0.3, 0.7
+
+
+class AudioDriver:
+    """A voice as a driver: mouth from the network; blinks, brows, gaze and head from :class:`NaturalMotion`.
+
+    Args:
+        voice: the sound, or blocks of it (all of one rate, any length).
+        settings: see :class:`AudioSettings`.
+        model: another network than the embedded one.
+    """
+
+    def __init__(
+        self,
+        voice: Waveform | Iterable[Waveform],
+        settings: AudioSettings | None = None,
+        model: AudioToMotion | None = None,
+    ) -> None:
+        self._voice = voice
+        self.settings = settings or AudioSettings()
+        self._model = model or load_model()
+
+    def chunks(self) -> Iterator[Motion]:
+        """Motion as the sound comes in; at most about 0.3 s behind it. Memory does not grow with length.
+
+        Raises:
+            MediaError: the voice has no samples, or its blocks change their rate.
+        """
+        settings = self.settings
+        mouth, prosody = MouthStream(self._model), ProsodyTracker()
+        natural = NaturalMotion(settings.natural, settings.seed, expressiveness=settings.expressiveness)
+        names = self._model.config.curves
+        waiting = np.zeros((0, len(ARKIT_EXPRESSIONS)), np.float32)
+        heard = 0
+
+        def join(final: bool, expression: Array, motion: Motion) -> Motion | None:
+            nonlocal waiting
+            waiting = np.concatenate([waiting, expression])
+            if len(motion) > len(waiting):
+                raise AssertionError("natural motion ran ahead of the mouth")
+            if not len(motion):
+                return None
+            rows, waiting = waiting[: len(motion)], waiting[len(motion) :]
+            return motion.with_rows(expression=np.clip(rows + motion.expression, 0.0, 1.0))
+
+        for samples in self._blocks():
+            heard += len(samples)
+            curves, _, contact = mouth.push(samples)
+            expression = mouth_expression(curves, contact, names, settings.mouth_gain)
+            natural.hear(prosody.push(samples))
+            chunk = join(False, expression, natural.advance(len(waiting) + len(expression)))
+            if chunk is not None:
+                yield chunk
+        if not heard:
+            raise MediaError("the voice has no sound; give a recording that is longer than 0 s")
+        curves, _, contact = mouth.finish()
+        expression = mouth_expression(curves, contact, names, settings.mouth_gain)
+        natural.hear(prosody.finish())
+        natural.end()
+        chunk = join(True, expression, natural.advance(len(waiting) + len(expression)))
+        if chunk is not None:
+            yield chunk
+
+    def motion(self, portrait: Portrait | None = None) -> Motion:
+        """All chunks in one, relative to the portrait's own pose (the first row's rotation, translation and gaze are zero)."""
+        parts = list(self.chunks())
+        fields = ("expression", "rotation_rad", "translation", "gaze_rad")
+        return parts[0].with_rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
+
+    def _blocks(self) -> Iterator[Array]:
+        """16 kHz blocks of at most ten seconds; resampling keeps its state from block to block."""
+        blocks = (self._voice,) if isinstance(self._voice, Waveform) else self._voice
+        resampler, rate = None, None
+        for block in blocks:
+            if rate is None:
+                rate = block.rate_hz
+                if rate != RATE_HZ:
+                    import soxr
+
+                    resampler = soxr.ResampleStream(rate, RATE_HZ, 1, dtype="float32")
+            elif block.rate_hz != rate:
+                raise MediaError(f"the voice changes from {rate} to {block.rate_hz} Hz; give blocks of one rate")
+            for start in range(0, len(block.samples), 10 * rate):
+                samples = np.nan_to_num(np.asarray(block.samples[start : start + 10 * rate], np.float32))
+                if resampler is not None:
+                    samples = resampler.resample_chunk(samples)
+                yield samples
+        if resampler is not None:
+            yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -1,0 +1,143 @@
+"""The network that turns log-mel rows into mouth curves at 25 per second, and its weights file.
+
+It sees 192.5 ms ahead at most (12.5 ms window, 60 ms of strided convolutions, 120 ms of blocks) and about 1.6 s back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from triportrait.errors import WeightsError
+
+#: Feature rows per motion row.
+STRIDE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class AudioToMotionConfig:
+    """Sizes of the network; stored with its weights.
+
+    Args:
+        features: numbers per feature row (100 rows per second).
+        channels: width of the residual blocks.
+        front_channels: width of the first strided convolution.
+        ahead: number of blocks that look one motion row (40 ms) ahead; they come first.
+        dilations: one causal block per entry.
+        curves: expression curves it predicts.
+    """
+
+    features: int = 82
+    channels: int = 144
+    front_channels: int = 112
+    ahead: int = 3
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2)
+    curves: tuple[str, ...] = ()
+
+
+class _Block(nn.Module):
+    """Gated residual convolution (van den Oord et al., "WaveNet", 2016, section 2.3) on normalised channels."""
+
+    def __init__(self, channels: int, dilation: int, ahead: int) -> None:
+        super().__init__()
+        self.padding = (2 * dilation - ahead, ahead)
+        self.norm = nn.LayerNorm(channels)
+        self.conv = nn.Conv1d(channels, 2 * channels, 3, dilation=dilation)
+        self.out = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(x.transpose(1, 2)).transpose(1, 2)
+        signal, gate = self.conv(functional.pad(y, self.padding)).chunk(2, dim=1)
+        return x + self.out(torch.tanh(signal) * torch.sigmoid(gate))
+
+
+class AudioToMotion(nn.Module):
+    """Feature rows [b, 4 t, f] at 100 Hz -> curves [b, t, c], lip opening [b, t] in face heights, contact logit [b, t] at 25 Hz."""
+
+    def __init__(self, config: AudioToMotionConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, front = config.channels, config.front_channels
+        self.front = nn.Conv1d(config.features, front, 5, stride=2)
+        self.middle = nn.Conv1d(front, width, 5, stride=2)
+        blocks = [_Block(width, 1, 1) for _ in range(config.ahead)]
+        blocks += [_Block(width, dilation, 0) for dilation in config.dilations]
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, len(config.curves) + 2)
+
+    @property
+    def rows_back(self) -> int:
+        """Motion rows of past context that can reach an output row."""
+        return 2 + self.config.ahead + 2 * sum(self.config.dilations)
+
+    @property
+    def features_ahead(self) -> int:
+        """Feature rows after ``4 i`` that can reach output row i."""
+        return STRIDE * self.config.ahead + 6
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = features.transpose(1, 2)
+        x = functional.gelu(self.front(functional.pad(x, (2, 2))))
+        x = functional.gelu(self.middle(functional.pad(x, (2, 2))))
+        for block in self.blocks:
+            x = block(x)
+        y = self.head(self.norm(x.transpose(1, 2)))
+        return y[..., :-2], y[..., -2], y[..., -1]
+
+
+def save_model(model: AudioToMotion, path: Path, notes: dict[str, str] | None = None) -> None:
+    """Write half-precision weights with the configuration as metadata (safetensors)."""
+    from safetensors.torch import save_file
+
+    metadata = {"config": json.dumps(asdict(model.config)), **(notes or {})}
+    state = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
+    part = path.with_name(path.name + ".part")
+    save_file(state, str(part), metadata=metadata)
+    part.replace(path)
+
+
+def load_model(path: Path | None = None) -> AudioToMotion:
+    """The embedded model, or one from a file of :func:`save_model`.
+
+    Raises:
+        WeightsError: the file is missing, foreign or damaged.
+    """
+    if path is None:
+        return _embedded()
+    return _read(path)
+
+
+@lru_cache(maxsize=1)
+def _embedded() -> AudioToMotion:
+    with resources.as_file(resources.files("triportrait.motion") / "data" / "audio_to_motion.safetensors") as path:
+        return _read(path)
+
+
+def _read(path: Path) -> AudioToMotion:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        values = json.loads(metadata["config"])
+        values["dilations"], values["curves"] = tuple(values["dilations"]), tuple(values["curves"])
+        model = AudioToMotion(AudioToMotionConfig(**values))
+        model.load_state_dict(state)
+    except FileNotFoundError:
+        raise WeightsError(
+            f"the audio model {path} does not exist; give another file or none for the built-in one"
+        ) from None
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not an audio model of TriPortrait; give another file or none for the built-in one"
+        ) from error
+    return model.eval().requires_grad_(False)

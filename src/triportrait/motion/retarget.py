@@ -1,0 +1,222 @@
+"""One person's motion on another's portrait: relative expression and pose, exchange of the pose, and the user's
+controls.
+
+Rotations are composed as matrices. Changes of pose are taken in the head's own frame: a nod stays a nod on a portrait
+that looks aside.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
+from triportrait.motion.lips import PARTING_CURVES, close_lips, gap_weights, lip_opening
+from triportrait.motion.natural import NaturalSettings, idle_motion
+from triportrait.types import Motion, MotionFrame
+
+Array = np.ndarray
+
+#: Below this gap (face heights) lips count as touching; at three times as much they are free.
+_TOUCHING = 0.004
+
+
+def neutral_row(motion: Motion) -> int:
+    """The row that looks most at rest: little expression, mouth shut, eyes open, head near its median pose, little movement."""
+    expression = motion.expression.astype(np.float64)
+    effort = np.abs(expression).sum(axis=1)
+    if "jawOpen" in motion.expression_names:
+        effort = effort + 20.0 * lip_opening(expression, motion.expression_names)
+    turn = np.abs(motion.rotation_rad - np.median(motion.rotation_rad, axis=0)).sum(axis=1)
+    glance = np.abs(motion.gaze_rad - np.median(motion.gaze_rad, axis=0)).sum(axis=1)
+    speed = np.zeros(len(motion))
+    if len(motion) > 1:
+        speed[1:] = np.abs(np.diff(expression, axis=0)).sum(axis=1)
+        speed[:-1] = np.maximum(speed[:-1], speed[1:])
+    return int(np.argmin(effort + 4.0 * turn + 2.0 * glance + speed))
+
+
+def relative(
+    motion: Motion,
+    reference_row: Literal["first", "neutral"] | int,
+    portrait_motion: MotionFrame,
+    lip_contact: bool = True,
+) -> Motion:
+    """Apply a clip's changes since its reference row to the portrait's own expression, pose and gaze.
+
+    Args:
+        motion: the clip's.
+        reference_row: ``"first"``, ``"neutral"`` (see :func:`neutral_row`) or a row number.
+        portrait_motion: what the photo shows; same curves as ``motion``.
+        lip_contact: bring the portrait's lips together wherever the clip's touch, even if the photo's are parted.
+
+    Returns:
+        Motion in the portrait's pose frame. With ``lip_contact=False`` the reference row gives exactly the portrait's
+        own.
+    """
+    row = {"first": 0}.get(reference_row) if isinstance(reference_row, str) else int(reference_row)
+    if row is None:
+        row = neutral_row(motion)
+    expression = portrait_motion.expression + (motion.expression - motion.expression[row])
+    if "jawOpen" in motion.expression_names:
+        expression = np.clip(expression, 0.0, 1.0)
+        if lip_contact:
+            expression = _keep_contact(expression, motion)
+    change = matrix_from_euler(motion.rotation_rad[row]).T @ matrix_from_euler(motion.rotation_rad)
+    rotation = euler_from_matrix(matrix_from_euler(portrait_motion.rotation_rad) @ change)
+    return Motion(
+        expression.astype(np.float32),
+        rotation.astype(np.float32),
+        (portrait_motion.translation + motion.translation - motion.translation[row]).astype(np.float32),
+        (portrait_motion.gaze_rad + motion.gaze_rad - motion.gaze_rad[row]).astype(np.float32),
+        fps=motion.fps,
+        expression_names=motion.expression_names,
+        head_model=motion.head_model,
+    )
+
+
+def from_rest(motion: Motion, portrait_motion: MotionFrame) -> Motion:
+    """Motion that starts at rest (from a voice, or idle) on a portrait: pose and gaze on top of the photo's, the
+    mouth in its own right.
+
+    Curves that part the lips are the motion's alone, because a photo with an open mouth has to close it for /p/; the
+    others add up, so that a smile stays a smile.
+    """
+    names = motion.expression_names
+    base = np.array(portrait_motion.expression, np.float32)
+    for name in (*PARTING_CURVES, "mouthClose"):
+        if name in names:
+            base[names.index(name)] = 0.0
+    expression = np.clip(base + motion.expression, 0.0, 1.0)
+    if "jawOpen" in names:
+        expression = _keep_contact(expression, motion)
+    rotation = matrix_from_euler(portrait_motion.rotation_rad) @ matrix_from_euler(motion.rotation_rad)
+    return motion.with_rows(
+        expression=expression.astype(np.float32),
+        rotation_rad=euler_from_matrix(rotation).astype(np.float32),
+        translation=(portrait_motion.translation + motion.translation).astype(np.float32),
+        gaze_rad=(portrait_motion.gaze_rad + motion.gaze_rad).astype(np.float32),
+    )
+
+
+def _keep_contact(expression: Array, motion: Motion) -> Array:
+    """Close the lips of ``expression`` [t, e] where those of ``motion`` touch and it would part them."""
+    weights = gap_weights(motion.expression_names)
+    gap = np.maximum(motion.expression @ weights, 0.0)
+    touching = np.clip((3 * _TOUCHING - gap) / (2 * _TOUCHING), 0.0, 1.0)
+    parted = np.clip((expression @ weights - gap) / 0.002, 0.0, 1.0)
+    return close_lips(expression, motion.expression_names, touching * parted, jaw_share=0.0)
+
+
+def fit_length(motion: Motion, frames: int, how: Literal["ping_pong", "loop", "hold"] = "ping_pong") -> Motion:
+    """``frames`` rows of a motion: cut when longer, played to and fro, again, or held at the last row when shorter."""
+    count = len(motion)
+    index = np.arange(frames)
+    if how == "loop":
+        index = index % count
+    elif how == "hold" or count == 1:
+        index = np.minimum(index, count - 1)
+    else:
+        index = index % (2 * count - 2)
+        index = np.where(index < count, index, 2 * count - 2 - index)
+    rows = {name: getattr(motion, name)[index] for name in ("expression", "rotation_rad", "translation", "gaze_rad")}
+    if motion.landmarks is not None:
+        rows["landmarks"] = motion.landmarks[index]
+    return motion.with_rows(**rows)
+
+
+def with_pose(
+    motion: Motion,
+    pose: Motion | Literal["still", "natural"],
+    portrait_motion: MotionFrame,
+    settings: NaturalSettings | None = None,
+    seed: int = 0,
+) -> Motion:
+    """Replace rotation and translation.
+
+    Args:
+        motion: rows whose expression stays.
+        pose: another clip's motion (relative to its first row, to and fro when it is shorter, at the rate of
+            ``motion``), ``"still"`` for the portrait's own pose, or ``"natural"`` for idle motion (gaze then keeps
+            the contact that the new turns ask for).
+        portrait_motion: what the photo shows.
+        settings: for ``"natural"``.
+        seed: for ``"natural"``.
+    """
+    frames = len(motion)
+    if isinstance(pose, Motion):
+        other = relative(fit_length(resample(pose, motion.fps), frames), "first", portrait_motion, lip_contact=False)
+        return motion.with_rows(rotation_rad=other.rotation_rad, translation=other.translation, landmarks=None)
+    if pose == "still":
+        return motion.with_rows(
+            rotation_rad=np.tile(np.asarray(portrait_motion.rotation_rad, np.float32), (frames, 1)),
+            translation=np.tile(np.asarray(portrait_motion.translation, np.float32), (frames, 1)),
+            landmarks=None,
+        )
+    settings = settings or NaturalSettings()
+    idle = idle_motion(frames, motion.fps, settings, seed)
+    rotation = matrix_from_euler(portrait_motion.rotation_rad) @ matrix_from_euler(idle.rotation_rad)
+    counter = settings.eye_contact * np.stack([idle.rotation_rad[:, 0], -idle.rotation_rad[:, 1]], axis=1)
+    return motion.with_rows(
+        rotation_rad=euler_from_matrix(rotation).astype(np.float32),
+        translation=(portrait_motion.translation + idle.translation).astype(np.float32),
+        gaze_rad=(motion.gaze_rad + counter).astype(np.float32),
+        landmarks=None,
+    )
+
+
+def resample(motion: Motion, fps: float) -> Motion:
+    """The motion at another frame rate, linear between rows; landmarks too."""
+    if abs(fps - motion.fps) < 1e-6 or len(motion) < 2:
+        return motion.with_rows(fps=fps)
+    frames = int((len(motion) - 1) * fps / motion.fps + 1e-6) + 1
+    at = np.arange(frames) * motion.fps / fps
+    low = np.minimum(at.astype(int), len(motion) - 2)
+    mix = (at - low).astype(np.float32)
+
+    def between(rows: Array) -> Array:
+        share = mix.reshape(-1, *([1] * (rows.ndim - 1)))
+        return (rows[low] * (1 - share) + rows[low + 1] * share).astype(np.float32)
+
+    names = ("expression", "rotation_rad", "translation", "gaze_rad") + (
+        ("landmarks",) if motion.landmarks is not None else ()
+    )
+    return motion.with_rows(fps=fps, **{name: between(getattr(motion, name)) for name in names})
+
+
+def mouth_gain(motion: Motion, gain: float) -> Motion:
+    """Scale jaw, mouth and tongue curves; lips that touch go on touching."""
+    names = motion.expression_names
+    moving = [i for i, name in enumerate(names) if name.startswith(("jaw", "mouth", "tongue"))]
+    expression = np.array(motion.expression, np.float32)
+    expression[:, moving] = np.clip(expression[:, moving] * gain, 0.0, 1.0)
+    if "jawOpen" in names:
+        expression = _keep_contact(expression, motion)
+    return motion.with_rows(expression=expression)
+
+
+def without_blinks(motion: Motion) -> Motion:
+    """Lids at their resting height throughout: what exceeds the median of the surrounding two seconds by 0.15 is taken away."""
+    from scipy.ndimage import median_filter
+
+    expression = np.array(motion.expression, np.float32)
+    size = max(3, int(2 * motion.fps) | 1)
+    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+        if name in motion.expression_names:
+            column = motion.expression_names.index(name)
+            rest = median_filter(expression[:, column], size=size, mode="nearest")
+            expression[:, column] = np.minimum(expression[:, column], rest + 0.15)
+    return motion.with_rows(expression=expression)
+
+
+def with_blinks(motion: Motion, blinks_per_minute: float = 18.0, seed: int = 0) -> Motion:
+    """Natural blinks on top of the motion's own lids (the more closed of the two counts)."""
+    settings = NaturalSettings(head_motion=0.0, blinks_per_minute=blinks_per_minute, gaze_motion=0.0)
+    idle = idle_motion(len(motion), motion.fps, settings, seed)
+    expression = np.array(motion.expression, np.float32)
+    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+        if name in motion.expression_names:
+            column = motion.expression_names.index(name)
+            expression[:, column] = np.maximum(expression[:, column], idle.expression[:, idle.column(name)])
+    return motion.with_rows(expression=expression)

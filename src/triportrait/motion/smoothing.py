@@ -1,0 +1,91 @@
+"""Zero-phase smoothing that takes the tremble of tracking away and leaves blinks, lip closures and quick turns as
+they are.
+
+Each curve is compared with its Savitzky-Golay fit (A. Savitzky and M. Golay, 1964): where they differ by little, the
+difference is noise and the fit is taken; where they differ by much, something happened and the measurement stays.
+Between the two the mix is smooth.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from triportrait.geometry.rotations import (
+    euler_from_matrix,
+    matrix_from_euler,
+    matrix_from_vector,
+    mean_rotation,
+    vector_from_matrix,
+)
+from triportrait.motion.lips import close_lips, lip_opening
+from triportrait.types import Motion
+
+Array = np.ndarray
+
+
+def smooth_adaptive(values: Array, noise: float | Array, window: int = 7) -> Array:
+    """Smooth [t, n] along time where changes are of the size of ``noise`` (standard deviation, in the units of
+    ``values``).
+
+    Args:
+        values: [t, n].
+        noise: scalar or [n]; differences of three times as much are kept in full.
+        window: frames of the quadratic fit, odd.
+    """
+    from scipy.signal import savgol_filter
+
+    values = np.asarray(values, np.float64)
+    window = min(window, len(values) - (1 - len(values) % 2))
+    if window < 5:
+        return values.copy()
+    fit = savgol_filter(values, window, 2, axis=0, mode="interp")
+    difference = np.abs(values - fit)
+    # The strongest difference within two frames decides, so that a blink keeps its shape and not only its peak.
+    padded = np.pad(difference, ((2, 2), (0, 0)), mode="edge")
+    strongest = np.max([padded[k : k + len(values)] for k in range(5)], axis=0)
+    keep = np.clip((strongest / np.maximum(noise, 1e-9) - 1.0) / 2.0, 0.0, 1.0)
+    keep = keep * keep * (3 - 2 * keep)
+    return fit + (values - fit) * keep
+
+
+def smooth_rotations(rotation_rad: Array, noise_rad: float = 0.004, window: int = 9) -> Array:
+    """Smooth Euler angles [t, 3] as rotations: in the tangent space at their mean, so that no angle wraps or couples."""
+    if len(rotation_rad) < 5:
+        return np.asarray(rotation_rad, np.float64).copy()
+    matrices = matrix_from_euler(rotation_rad)
+    mean = mean_rotation(matrices)
+    vectors = vector_from_matrix(mean.T @ matrices)
+    return euler_from_matrix(mean @ matrix_from_vector(smooth_adaptive(vectors, noise_rad, window)))
+
+
+def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
+    """Smooth all of a tracked motion.
+
+    Args:
+        motion: one row per frame, as fitted.
+        strength: scales what counts as noise; 0 gives the motion back unchanged.
+
+    Returns:
+        The motion with curves in 0..1 (for ARKit curves), lips closed wherever they were, lids shut wherever they
+        were.
+    """
+    if strength <= 0 or len(motion) < 5:
+        return motion
+    names = motion.expression_names
+    expression = smooth_adaptive(motion.expression, 0.02 * strength, 5)
+    if "jawOpen" in names:
+        expression = np.clip(expression, 0.0, 1.0)
+        lids = [i for i, name in enumerate(names) if name.startswith("eyeBlink")]
+        shut = motion.expression[:, lids] > 0.7
+        expression[:, lids] = np.where(shut, motion.expression[:, lids], expression[:, lids])
+        before, after = lip_opening(motion.expression, names), lip_opening(expression, names)
+        # Closed lips stay closed: whatever the fit opened is taken back in full below 0.4 % of the face's height.
+        contact = np.clip((0.008 - before) / 0.004, 0.0, 1.0) * (after > before)
+        expression = close_lips(expression, names, contact, jaw_share=0.0)
+    return motion.with_rows(
+        expression=expression.astype(np.float32),
+        rotation_rad=smooth_rotations(motion.rotation_rad, 0.004 * strength).astype(np.float32),
+        translation=smooth_adaptive(motion.translation, 0.01 * strength, 9).astype(np.float32),
+        # Saccades are jumps: the fit must not round them.
+        gaze_rad=smooth_adaptive(motion.gaze_rad, 0.015 * strength, 5).astype(np.float32),
+    )

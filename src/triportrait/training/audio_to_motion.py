@@ -1,0 +1,374 @@
+"""Training of the audio-to-motion network: corpora, augmentation, losses and a resumable loop for one CPU core.
+
+Sources: synthesised speech with exact phoneme times through the coarticulation model, and the tracked speaker of
+``speech_av``. Every example is augmented as a waveform and its targets are moved with it (pauses, speed), so that
+nothing can drift apart.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from triportrait.media.audio import read_audio
+from triportrait.motion.audio_network import AudioToMotion, AudioToMotionConfig, save_model
+from triportrait.motion.lips import gap_weights, lip_opening
+from triportrait.motion.speech_features import RATE_HZ, LogMel
+from triportrait.training.articulation import Style, curves_from_phones
+from triportrait.training.lip_tracks import LipTrack, curves_from_landmarks, load_speech_av
+from triportrait.training.synthesis import Phone
+from triportrait.types import ARKIT_EXPRESSIONS
+
+Array = np.ndarray
+
+log = logging.getLogger(__name__)
+
+#: Curves the network predicts; all others belong to natural motion.
+CURVES = tuple(
+    name
+    for name in ARKIT_EXPRESSIONS
+    if name.startswith(("jawOpen", "jawForward", "mouth", "tongue"))
+    and name not in ("mouthLeft", "mouthRight", "mouthShrugUpper", "mouthFrownLeft", "mouthFrownRight")
+)
+
+_COLUMNS = [ARKIT_EXPRESSIONS.index(name) for name in CURVES]
+
+#: How far curves fitted to 21 tracked points are trusted: shapes that such a fit cannot tell apart are left to the
+#: articulation model.
+_TRACKED_TRUST = np.array(
+    [
+        1.0
+        if name in ("jawOpen", "mouthFunnel", "mouthPucker")
+        else 0.3
+        if name.startswith(("mouthStretch", "mouthUpper"))
+        else 0.0
+        for name in CURVES
+    ],
+    np.float32,
+)
+
+FPS = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A synthesised clip: int16 samples at 16 kHz and its phonemes."""
+
+    samples: Array
+    phones: tuple[Phone, ...]
+    voice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A real clip: int16 samples at 16 kHz and the targets of its landmarks."""
+
+    samples: Array
+    targets: LipTrack
+    name: str
+
+
+def load_synthesised(folder: Path, split: str, limit: int | None = None) -> list[Spoken]:
+    """Clips of ``scripts/synthesise_speech.py``."""
+    clips = []
+    for path in sorted(folder.glob(f"{split}_*.npz"))[:limit]:
+        with np.load(path, allow_pickle=False) as data:
+            rows = zip(data["symbols"], data["start_s"], data["end_s"], strict=True)
+            phones = tuple(Phone(str(symbol), float(start), float(end)) for symbol, start, end in rows)
+            clips.append(Spoken(data["samples"], phones, str(data["voice"])))
+    return clips
+
+
+def load_tracked(shared_data: Path, split: str) -> list[Tracked]:
+    """Clips of ``speech_av`` with targets from :func:`curves_from_landmarks`."""
+    clips = []
+    for name, (part, track) in load_speech_av(shared_data / "speech_av").items():
+        if part == split:
+            wave = read_audio(shared_data / "speech_av" / "audio" / f"{name}.flac")
+            targets = curves_from_landmarks(track, shared_data / "ict_facekit.npz")
+            clips.append(Tracked((wave.samples * 32767).astype(np.int16), targets, name))
+    return clips
+
+
+def _noise(count: int, colour: float, random: np.random.Generator) -> Array:
+    """Noise of power ``1 / f^colour``, unit RMS."""
+    spectrum = np.fft.rfft(random.standard_normal(count))
+    spectrum *= np.maximum(np.arange(len(spectrum)), 1.0) ** (-colour / 2)
+    noise = np.fft.irfft(spectrum, count)
+    return noise / max(float(np.sqrt(np.mean(noise**2))), 1e-9)
+
+
+def _music(count: int, random: np.random.Generator) -> Array:
+    """A bed of plucked chords, unit RMS."""
+    time_s = np.arange(count) / RATE_HZ
+    sound = np.zeros(count)
+    start = 0.0
+    while start < count / RATE_HZ:
+        root = 110.0 * 2 ** (random.integers(0, 24) / 12)
+        length = float(random.uniform(0.25, 0.8))
+        since = time_s - start
+        envelope = np.where(since >= 0, np.exp(-np.maximum(since, 0) * float(random.uniform(1.0, 6.0))), 0.0)
+        for step in (0, random.choice([3, 4]), 7):
+            for harmonic in (1, 2, 3, 4):
+                tone = root * 2 ** (step / 12) * harmonic
+                if tone < 7000:
+                    sound += envelope * np.sin(2 * np.pi * tone * since + random.uniform(0, 6.28)) / harmonic**1.5
+        start += length
+    return sound / max(float(np.sqrt(np.mean(sound**2))), 1e-9)
+
+
+def augment(samples: Array, random: np.random.Generator) -> Array:
+    """Room, colour of the microphone, noise or music, band limit, clipping and gain; timing stays."""
+    count = len(samples)
+    if random.random() < 0.35:
+        seconds = float(random.uniform(0.08, 0.5))
+        tail = int(seconds * RATE_HZ)
+        response = random.standard_normal(tail) * np.exp(-6.9 * np.arange(tail) / tail)
+        response *= float(random.uniform(0.05, 0.5)) / np.sqrt(np.sum(response**2))
+        response[0] = 1.0
+        size = 1 << int(np.ceil(np.log2(count + tail)))
+        samples = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(response, size), size)[:count]
+    if random.random() < 0.7:
+        spectrum = np.fft.rfft(samples)
+        hertz = np.arange(len(spectrum)) * RATE_HZ / count
+        knots = np.array([0, 150, 400, 1000, 2500, 5000, 8000])
+        gains_db = random.normal(0.0, 4.0, len(knots))
+        if random.random() < 0.2:
+            gains_db[:2] -= 20.0
+        if random.random() < 0.25:
+            gains_db[-2:] -= random.uniform(10.0, 40.0)
+        spectrum *= 10 ** (np.interp(hertz, knots, gains_db) / 20)
+        samples = np.fft.irfft(spectrum, count)
+    level = max(float(np.sqrt(np.mean(samples**2))), 1e-4)
+    kind = random.random()
+    if kind < 0.45:
+        ratio_db = random.uniform(8.0, 45.0)
+        samples = samples + _noise(count, float(random.uniform(0.0, 1.5)), random) * level * 10 ** (-ratio_db / 20)
+    elif kind < 0.6:
+        samples = samples + _music(count, random) * level * 10 ** (-random.uniform(8.0, 30.0) / 20)
+    elif kind < 0.8:
+        samples = samples + _noise(count, 0.5, random) * 10 ** (-random.uniform(60.0, 90.0) / 20)
+    gain = 10 ** (random.uniform(-24.0, 6.0) / 20)
+    samples = samples * gain
+    if random.random() < 0.1:
+        samples = np.clip(samples, -2.5 * level * gain, 2.5 * level * gain)
+    return np.clip(samples, -1.0, 1.0).astype(np.float32)
+
+
+def _loudness(samples: Array) -> Array:
+    """0..1 at 100 per second, 0.5 at the clip's speech level."""
+    count = len(samples) // 160
+    energy = np.sqrt(np.mean(samples[: count * 160].reshape(count, 160) ** 2, axis=1) + 1e-10)
+    speaking = energy > 0.1 * energy.max()
+    reference = np.exp(np.mean(np.log(energy[speaking])))
+    smooth = np.convolve(20 * np.log10(energy / reference), np.ones(9) / 9, mode="same")
+    return np.clip(0.5 + smooth / 40.0, 0.0, 1.0)
+
+
+def spoken_targets(clip: Spoken, style: Style | None = None) -> LipTrack:
+    """The coarticulation model's targets for an untouched clip."""
+    samples = clip.samples.astype(np.float32) / 32767
+    frames = -(-len(samples) * 25 // RATE_HZ)
+    expression, contact = curves_from_phones(clip.phones, frames, FPS, style, _loudness(samples))
+    return LipTrack(expression, lip_opening(expression, ARKIT_EXPRESSIONS), contact)
+
+
+def _resample_rows(rows: Array, speed: float) -> Array:
+    """Rows of a clip that is played ``speed`` times as fast."""
+    count = max(int(len(rows) / speed), 1)
+    at = np.arange(count) * speed
+    low = np.minimum(at.astype(int), len(rows) - 1)
+    high = np.minimum(low + 1, len(rows) - 1)
+    mix = (at - low).astype(np.float32)
+    if rows.ndim == 2:
+        mix = mix[:, None]
+    return rows[low] * (1 - mix) + rows[high] * mix
+
+
+def _articulated(contact: Array) -> Array:
+    """1 in contacts of at most 0.3 s (bilabials, not pauses) and one row around them, else 0."""
+    touching = np.concatenate([[False], contact > 0.5, [False]])
+    edges = np.flatnonzero(np.diff(touching.astype(int)))
+    result = np.zeros(len(contact), np.float32)
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        if end - start <= 8 and start > 0 and end < len(contact):
+            result[max(start - 1, 0) : end + 1] = 1.0
+    return result
+
+
+def example(clip: Spoken | Tracked, frames: int, random: np.random.Generator) -> tuple[Array, ...]:
+    """One augmented training example of ``frames`` rows.
+
+    Returns:
+        features [4 frames, f], curves [frames, c], opening [frames], contact [frames], articulated contacts [frames]
+        and trust per curve [c].
+    """
+    speed = float(np.exp(random.normal(0.0, 0.07)))
+    samples = clip.samples.astype(np.float32) / 32767
+    if isinstance(clip, Spoken):
+        targets = spoken_targets(clip, Style.sample(random))
+    else:
+        targets = clip.targets
+    positions = np.arange(int(len(samples) / speed)) * speed
+    samples = np.interp(positions, np.arange(len(samples)), samples).astype(np.float32)
+    expression = _resample_rows(targets.expression[:, _COLUMNS], speed)
+    opening, contact = _resample_rows(targets.opening, speed), _resample_rows(targets.contact, speed)
+
+    rows = min(len(opening), len(samples) // 640)
+    # Place the clip in a window with room before it, or cut a window out of it.
+    before = int(random.integers(0, 25)) if random.random() < 0.6 else 0
+    start = int(random.integers(0, max(rows - frames + before + 12, 1))) if rows + before > frames else 0
+    window = np.zeros(frames * 640, np.float32)
+    curve_rows = np.zeros((frames, len(_COLUMNS)), np.float32)
+    opening_rows, contact_rows = np.zeros(frames, np.float32), np.ones(frames, np.float32)
+    first = before - start
+    target_slice = slice(max(first, 0), min(first + rows, frames))
+    source_slice = slice(target_slice.start - first, target_slice.stop - first)
+    window[target_slice.start * 640 : target_slice.stop * 640] = samples[
+        source_slice.start * 640 : source_slice.stop * 640
+    ]
+    curve_rows[target_slice] = expression[source_slice]
+    opening_rows[target_slice], contact_rows[target_slice] = opening[source_slice], contact[source_slice]
+    if random.random() < 0.03:
+        # Nobody speaks: noise or music only.
+        window = (_music if random.random() < 0.5 else lambda n, r: _noise(n, r.uniform(0, 2), r))(len(window), random)
+        window = window.astype(np.float32) * 0.05
+        curve_rows[:], opening_rows[:], contact_rows[:] = 0.0, 0.0, 1.0
+    extractor = LogMel()
+    features = np.concatenate([extractor.push(augment(window, random)), extractor.finish()])
+    trust = _TRACKED_TRUST if isinstance(clip, Tracked) else np.ones(len(CURVES), np.float32)
+    return features[: frames * 4], curve_rows, opening_rows, contact_rows, _articulated(contact_rows), trust
+
+
+def losses(
+    outputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    targets: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    curve_weight: torch.Tensor,
+) -> torch.Tensor:
+    """Curves and opening (L1 + L2), their velocity, contact, and the opening that the curves themselves give."""
+    curves, opening, logit = outputs
+    curves_t, opening_t, contact_t, articulated, trust = targets
+    curve_weight = curve_weight * trust[:, None]
+    # Openings are some hundredths of a face height: 15 brings them to the scale of curves.
+    scale = 15.0
+    importance = 1.0 + 3.0 * articulated
+    from_curves = curves @ torch.from_numpy(gap_weights(CURVES))
+    given = curves_t @ torch.from_numpy(gap_weights(CURVES))
+    difference = (curves - curves_t) * curve_weight
+    shape = (difference.abs() + 2.0 * difference**2).mean(-1)
+    gap = scale * (opening - opening_t)
+    own_gap = scale * (from_curves - given)
+    amount = gap.abs() + 2.0 * gap**2 + 0.5 * (own_gap.abs() + 2.0 * own_gap**2)
+    steps = ((curves[:, 1:] - curves[:, :-1]) - (curves_t[:, 1:] - curves_t[:, :-1])) * curve_weight
+    gap_steps = scale * ((opening[:, 1:] - opening[:, :-1]) - (opening_t[:, 1:] - opening_t[:, :-1]))
+    contact = functional.binary_cross_entropy_with_logits(logit, contact_t, weight=importance)
+    return (
+        (importance * (shape + amount)).mean() + 1.0 * steps.abs().mean() + 0.5 * gap_steps.abs().mean() + 1.0 * contact
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """Length and shape of a run."""
+
+    steps: int = 3000
+    batch: int = 20
+    frames: int = 96
+    tracked_share: float = 0.4
+    rate: float = 1.5e-3
+    seed: int = 0
+    save_every: int = 200
+    #: Examples made anew for each step; the rest of the batch is drawn from the last ``memory`` ones (making costs
+    #: more than learning).
+    fresh: int = 8
+    memory: int = 1600
+
+
+def curve_weights(spoken: list[Spoken], tracked: list[Tracked]) -> torch.Tensor:
+    """Weights that bring curves of different size together: 0.15 over the standard deviation, between 0.5 and 4."""
+    rows = [spoken_targets(clip).expression for clip in spoken[:100]] + [
+        clip.targets.expression for clip in tracked[:100]
+    ]
+    deviation = np.concatenate(rows)[:, _COLUMNS].std(axis=0)
+    return torch.from_numpy(np.clip(0.15 / np.maximum(deviation, 1e-3), 0.5, 4.0).astype(np.float32))
+
+
+def train(
+    spoken: list[Spoken],
+    tracked: list[Tracked],
+    folder: Path,
+    settings: TrainingSettings,
+    config: AudioToMotionConfig | None = None,
+) -> AudioToMotion:
+    """Train or continue; ``folder`` holds ``state.pt`` and ``model.safetensors`` (averaged weights)."""
+    torch.manual_seed(settings.seed)
+    model = AudioToMotion(config or AudioToMotionConfig(curves=CURVES))
+    average = AudioToMotion(model.config)
+    average.load_state_dict(model.state_dict())
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    weight = curve_weights(spoken, tracked)
+    first = 0
+    state_path = folder / "state.pt"
+    folder.mkdir(parents=True, exist_ok=True)
+    if state_path.exists():
+        state = torch.load(state_path, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        first = int(state["step"])
+    began, running = time.monotonic(), 0.0
+    memory: list[tuple[Array, ...]] = []
+    for step in range(first, settings.steps):
+        random = np.random.default_rng([settings.seed, step])
+        rows = []
+        for _ in range(settings.fresh if len(memory) >= settings.batch else settings.batch):
+            pool = tracked if tracked and random.random() < settings.tracked_share else spoken
+            rows.append(example(pool[int(random.integers(len(pool)))], settings.frames, random))
+        memory = (memory + rows)[-settings.memory :]
+        rows += [memory[int(random.integers(len(memory)))] for _ in range(settings.batch - len(rows))]
+        features, *targets = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
+        warm = min(1.0, (step + 1) / 100)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(step / settings.steps, 1.0)))
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate * warm * (0.02 + 0.98 * cosine)
+        loss = losses(model(features), tuple(targets), weight)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        keep = min(0.995, (step + 1) / (step + 20))
+        with torch.no_grad():
+            for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+                slow.lerp_(fast, 1 - keep)
+        running += float(loss.detach())
+        if (step + 1) % 50 == 0:
+            log.info(
+                "step %d loss %.4f %.2f s/step", step + 1, running / 50, (time.monotonic() - began) / (step + 1 - first)
+            )
+            running = 0.0
+        if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
+            part = state_path.with_suffix(".part")
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "step": step + 1,
+                },
+                part,
+            )
+            part.replace(state_path)
+            notes = {
+                "steps": str(step + 1),
+                "settings": json.dumps({"batch": settings.batch, "frames": settings.frames}),
+            }
+            save_model(average, folder / "model.safetensors", notes)
+    return average.eval()

@@ -1,0 +1,140 @@
+"""Lip-sync figures of an audio-to-motion network: against tracked lips, against known phonemes, and in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from triportrait.motion.audio import MouthStream, mouth_expression
+from triportrait.motion.audio_network import AudioToMotion
+from triportrait.motion.lips import lip_opening
+from triportrait.training.articulation import VISEMES, visemes_of
+from triportrait.training.audio_to_motion import load_synthesised, load_tracked
+from triportrait.types import ARKIT_EXPRESSIONS
+
+Array = np.ndarray
+
+FPS = 25.0
+
+
+def predict(model: AudioToMotion, samples: Array) -> tuple[Array, Array]:
+    """What the driver would show: expression [t, 44], and the lip opening it gives [t], for 16 kHz ``samples``."""
+    stream = MouthStream(model)
+    parts = [stream.push(samples), stream.finish()]
+    curves, contact = (np.concatenate([part[i] for part in parts]) for i in (0, 2))
+    expression = mouth_expression(curves, contact, model.config.curves)
+    return expression, lip_opening(expression, ARKIT_EXPRESSIONS)
+
+
+def correlation_by_lag(predicted: Array, tracked: Array, most: int = 5) -> dict[int, float]:
+    """Pearson correlation for each lag in frames; positive = the prediction comes late."""
+    result = {}
+    for lag in range(-most, most + 1):
+        first = predicted[max(lag, 0) : len(predicted) + min(lag, 0)]
+        second = tracked[max(-lag, 0) : len(tracked) + min(-lag, 0)]
+        steady = first.std() < 1e-6 or second.std() < 1e-6
+        result[lag] = 0.0 if steady else float(np.corrcoef(first, second)[0, 1])
+    return result
+
+
+def against_tracks(model: AudioToMotion, shared_data: Path, split: str = "val") -> dict:
+    """Correlation and lag of lip opening on ``speech_av``, per clip and mean, and the opening in tracked pauses."""
+    clips, silence = {}, []
+    for clip in load_tracked(shared_data, split):
+        _, opening = predict(model, clip.samples.astype(np.float32) / 32767)
+        tracked = clip.targets.opening
+        count = min(len(opening), len(tracked))
+        opening, tracked = opening[:count], tracked[:count]
+        by_lag = correlation_by_lag(opening, tracked)
+        best = max(by_lag, key=by_lag.__getitem__)
+        error = float(np.abs(opening - tracked).mean())
+        clips[clip.name] = {"correlation": by_lag[0], "best_lag": best, "at_best_lag": by_lag[best], "l1": error}
+        silence.append((opening, tracked))
+    values = np.array([row["correlation"] for row in clips.values()])
+    lags = np.array([row["best_lag"] for row in clips.values()])
+    all_predicted, all_tracked = (np.concatenate(column) for column in zip(*silence, strict=True))
+    shut = all_tracked < 0.005
+    return {
+        "clips": len(clips),
+        "correlation_mean": float(values.mean()),
+        "correlation_median": float(np.median(values)),
+        "correlation_worst": float(values.min()),
+        "correlation_pooled": float(np.corrcoef(all_predicted, all_tracked)[0, 1]),
+        "best_lag_median": float(np.median(lags)),
+        "best_lag_within_1": float(np.mean(np.abs(lags) <= 1)),
+        "l1_face_heights": float(np.abs(all_predicted - all_tracked).mean()),
+        "shut_when_tracked_shut": float(np.mean(all_predicted[shut] < 0.1 * np.quantile(all_predicted, 0.95))),
+        "amplitude_ratio": float(np.quantile(all_predicted, 0.95) / np.quantile(all_tracked, 0.95)),
+        "per_clip": clips,
+    }
+
+
+def against_phonemes(model: AudioToMotion, folder: Path, limit: int | None = None) -> dict:
+    """Contacts of unseen synthesised voices: lips at /p b m/, teeth at /f v/, rounding, rest in silence.
+
+    Closed means an opening below 5 % of the range, the 95th percentile of the clip's opening; the looser 10 % is
+    given too.
+    """
+    column = {name: ARKIT_EXPRESSIONS.index(name) for name in ("mouthPucker", "mouthFunnel", "mouthRollLower")}
+    closed, nearly, teeth, rounded, silent, by_voice = [], [], [], [], [], {}
+    for clip in load_synthesised(folder, "test", limit):
+        samples = clip.samples.astype(np.float32) / 32767
+        # Half a second of digital silence on both ends.
+        pad = np.zeros(8000, np.float32)
+        expression, opening = predict(model, np.concatenate([pad, samples, pad]))
+        span = max(float(np.quantile(opening, 0.95)), 1e-4)
+        rounding = expression[:, column["mouthPucker"]] + expression[:, column["mouthFunnel"]]
+        middle = float(np.median(rounding[12:-12]))
+        silent.extend((opening[2:9] / span).tolist())
+        silent.extend((opening[-8:] / span).tolist())
+        for phone in clip.phones:
+            row = round((0.5 + (phone.start_s + phone.end_s) / 2) * FPS)
+            kinds = visemes_of(phone.symbol)
+            if row >= len(opening):
+                continue
+            if kinds == ("p",):
+                hit = opening[row] < 0.05 * span
+                closed.append(hit)
+                nearly.append(opening[row] < 0.1 * span)
+                language = clip.voice.split("+")[0]
+                by_voice.setdefault(language, []).append(hit)
+            elif kinds == ("f",):
+                teeth.append(expression[row, column["mouthRollLower"]] > 0.15 and opening[row] < 0.4 * span)
+            elif len(kinds) == 1 and VISEMES[kinds[0]].targets[2] >= 0.4 and phone.end_s - phone.start_s > 0.06:
+                rounded.append(rounding[row] > middle)
+            elif kinds == ("sil",) and phone.end_s - phone.start_s > 0.4:
+                silent.append(opening[row] / span)
+    return {
+        "bilabials": len(closed),
+        "closed_at_5_percent": float(np.mean(closed)),
+        "closed_at_10_percent": float(np.mean(nearly)),
+        "closed_by_voice": {name: float(np.mean(hits)) for name, hits in sorted(by_voice.items())},
+        "labiodentals": len(teeth),
+        "teeth": float(np.mean(teeth)),
+        "rounded_vowels": len(rounded),
+        "rounded": float(np.mean(rounded)),
+        "silence_rows": len(silent),
+        "silence_opening_mean": float(np.mean(silent)),
+        "silence_below_5_percent": float(np.mean(np.array(silent) < 0.05)),
+    }
+
+
+def without_speech(model: AudioToMotion, seed: int = 0) -> dict:
+    """Share of rows with closed lips (opening below 0.004 face heights) in digital silence, noise and music of 20 s each."""
+    from triportrait.training.audio_to_motion import _music, _noise
+
+    random = np.random.default_rng(seed)
+    count = 20 * 16000
+    sounds = {
+        "silence": np.zeros(count),
+        "white_noise": 0.02 * _noise(count, 0.0, random),
+        "pink_noise": 0.05 * _noise(count, 1.0, random),
+        "hum": 0.02 * np.sin(np.arange(count) * 2 * np.pi * 50 / 16000),
+        "music": 0.05 * _music(count, random),
+    }
+    result = {}
+    for name, sound in sounds.items():
+        _, opening = predict(model, sound.astype(np.float32))
+        result[name] = float(np.mean(opening < 0.004))
+    return result

@@ -1,0 +1,194 @@
+"""Retargeting, controls and smoothing: identities, closures and blinks survive."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.motion import retarget
+from triportrait.motion.lips import close_lips, lip_opening
+from triportrait.motion.natural import blink_shape, idle_motion
+from triportrait.motion.smoothing import smooth_adaptive, smooth_motion, smooth_rotations
+from triportrait.types import ARKIT_EXPRESSIONS, Motion, MotionFrame
+
+
+def column(name: str) -> int:
+    return ARKIT_EXPRESSIONS.index(name)
+
+
+def talking(frames: int = 100, seed: int = 0) -> Motion:
+    """A mouth that opens and closes, lids that blink, a turning head."""
+    random = np.random.default_rng(seed)
+    expression = np.zeros((frames, 44), np.float32)
+    time_s = np.arange(frames) / 25
+    expression[:, column("jawOpen")] = 0.15 + 0.15 * np.sin(2 * np.pi * 2.3 * time_s)
+    expression[:, column("mouthFunnel")] = 0.1
+    contact = np.zeros(frames)
+    contact[::13] = 1.0
+    contact[:4] = 1.0
+    expression = close_lips(expression, ARKIT_EXPRESSIONS, contact)
+    for side in ("Left", "Right"):
+        lid = [max(blink_shape(t - at, 0.1, 0.05, 0.2) for at in (0.8, 2.9)) for t in time_s]
+        expression[:, column(f"eyeBlink{side}")] = lid
+    rotation = np.cumsum(random.normal(0, 0.01, (frames, 3)), axis=0).astype(np.float32)
+    translation = np.cumsum(random.normal(0, 0.005, (frames, 3)), axis=0).astype(np.float32)
+    return Motion(expression, rotation, translation, np.zeros((frames, 2), np.float32))
+
+
+def portrait_frame() -> MotionFrame:
+    expression = np.zeros(44, np.float32)
+    expression[column("mouthSmileLeft")] = expression[column("mouthSmileRight")] = 0.4
+    expression[column("jawOpen")] = 0.1
+    return MotionFrame(
+        expression, np.array([0.1, -0.4, 0.05]), np.array([0.1, -0.2, 0.3]), np.array([0.02, -0.01])
+    )  # fmt: skip
+
+
+def test_reference_row_gives_the_portrait_itself() -> None:
+    motion, portrait = talking(), portrait_frame()
+    for reference, row in (("first", 0), (37, 37), ("neutral", retarget.neutral_row(talking()))):
+        result = retarget.relative(motion, reference, portrait, lip_contact=False)
+        np.testing.assert_allclose(result.expression[row], portrait.expression, atol=1e-6)
+        np.testing.assert_allclose(result.rotation_rad[row], portrait.rotation_rad, atol=1e-6)
+        np.testing.assert_allclose(result.translation[row], portrait.translation, atol=1e-6)
+        np.testing.assert_allclose(result.gaze_rad[row], portrait.gaze_rad, atol=1e-6)
+
+
+def test_motion_onto_its_own_reference_is_itself() -> None:
+    motion = talking()
+    result = retarget.relative(motion, 20, motion[20])
+    np.testing.assert_allclose(result.rotation_rad, motion.rotation_rad, atol=1e-6)
+    np.testing.assert_allclose(result.translation, motion.translation, atol=1e-6)
+    np.testing.assert_allclose(result.expression, motion.expression, atol=2e-3)
+
+
+def test_rotations_compose_in_the_heads_own_frame() -> None:
+    frames = 3
+    rotation = np.zeros((frames, 3), np.float32)
+    rotation[:, 0] = [0.0, 0.2, -0.1]
+    motion = talking(frames).with_rows(rotation_rad=rotation)
+    portrait = portrait_frame()
+    result = matrix_from_euler(retarget.relative(motion, "first", portrait).rotation_rad)
+    expected = matrix_from_euler(portrait.rotation_rad) @ matrix_from_euler(rotation)
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+def test_closed_lips_close_an_open_portrait() -> None:
+    motion = talking()
+    closed = lip_opening(motion.expression, ARKIT_EXPRESSIONS) < 1e-3
+    assert closed.sum() > 8
+    for result in (retarget.relative(motion, 6, portrait_frame()), retarget.from_rest(motion, portrait_frame())):
+        assert lip_opening(result.expression, ARKIT_EXPRESSIONS)[closed].max() < 1e-3
+        assert lip_opening(result.expression, ARKIT_EXPRESSIONS)[~closed].mean() > 0.02
+    smile = retarget.from_rest(motion, portrait_frame()).expression[:, column("mouthSmileLeft")]
+    np.testing.assert_allclose(smile, 0.4, atol=1e-6)
+
+
+def test_neutral_row_is_at_rest() -> None:
+    motion = talking()
+    row = retarget.neutral_row(motion)
+    assert lip_opening(motion.expression, ARKIT_EXPRESSIONS)[row] < 1e-2
+    assert motion.expression[row, column("eyeBlinkLeft")] < 0.1
+
+
+def test_fit_length() -> None:
+    motion = talking(4)
+    index = np.arange(4, dtype=np.float32)
+    motion = motion.with_rows(translation=np.stack([index] * 3, axis=1))
+
+    def order(how: str, frames: int) -> list[int]:
+        return retarget.fit_length(motion, frames, how).translation[:, 0].astype(int).tolist()
+
+    assert order("ping_pong", 9) == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert order("loop", 6) == [0, 1, 2, 3, 0, 1]
+    assert order("hold", 6) == [0, 1, 2, 3, 3, 3]
+    assert order("ping_pong", 2) == [0, 1]
+    assert len(retarget.fit_length(talking(1), 5)) == 5
+
+
+def test_pose_replacement() -> None:
+    motion, portrait = talking(60), portrait_frame()
+    still = retarget.with_pose(motion, "still", portrait)
+    np.testing.assert_allclose(still.rotation_rad, np.tile(portrait.rotation_rad, (60, 1)), atol=1e-6)
+    natural = retarget.with_pose(motion, "natural", portrait, seed=3)
+    np.testing.assert_allclose(natural.rotation_rad[0], portrait.rotation_rad, atol=1e-6)
+    assert np.ptp(natural.rotation_rad, axis=0).max() > 0.01
+    other = talking(20, seed=5)
+    posed = retarget.with_pose(motion, other, portrait)
+    np.testing.assert_allclose(posed.rotation_rad[0], portrait.rotation_rad, atol=1e-6)
+    np.testing.assert_allclose(posed.rotation_rad[38], posed.rotation_rad[0], atol=1e-6)
+    for result in (still, natural, posed):
+        np.testing.assert_array_equal(result.expression, motion.expression)
+
+
+def test_resample_keeps_duration_and_ends() -> None:
+    motion = talking(50)
+    slow, back = retarget.resample(motion, 12.5), retarget.resample(retarget.resample(motion, 100.0), 25.0)
+    assert (len(slow), len(back)) == (25, 50)
+    np.testing.assert_allclose(slow.expression, motion.expression[::2][:25], atol=1e-5)
+    np.testing.assert_allclose(back.rotation_rad, motion.rotation_rad, atol=1e-5)
+
+
+@pytest.mark.parametrize("gain", [0.5, 1.5, 3.0])
+def test_mouth_gain_keeps_closures(gain: float) -> None:
+    motion = talking()
+    before = lip_opening(motion.expression, ARKIT_EXPRESSIONS)
+    result = retarget.mouth_gain(motion, gain)
+    after = lip_opening(result.expression, ARKIT_EXPRESSIONS)
+    assert after[before < 1e-3].max() < 1e-3
+    wide = before > 0.03
+    np.testing.assert_allclose(after[wide] / before[wide], gain, rtol=0.02)
+
+
+def test_blinks_off_and_on() -> None:
+    motion = talking(200)
+    without = retarget.without_blinks(motion)
+    assert without.expression[:, column("eyeBlinkLeft")].max() < 0.2
+    mouth = column("jawOpen")
+    np.testing.assert_array_equal(without.expression[:, mouth], motion.expression[:, mouth])
+    again = retarget.with_blinks(without, 30.0, seed=1)
+    assert again.expression[:, column("eyeBlinkLeft")].max() > 0.85
+
+
+def test_smoothing_removes_tremble_and_keeps_events() -> None:
+    clean = talking(200)
+    random = np.random.default_rng(0)
+    noisy = clean.with_rows(
+        expression=np.clip(clean.expression + random.normal(0, 0.008, clean.expression.shape), 0, 1).astype(np.float32),
+        rotation_rad=idle_motion(200).rotation_rad + random.normal(0, 0.003, (200, 3)).astype(np.float32),
+    )
+    smooth = smooth_motion(noisy)
+    target = idle_motion(200).rotation_rad
+    assert np.abs(smooth.rotation_rad - target).mean() < 0.6 * np.abs(noisy.rotation_rad - target).mean()
+    lid = column("eyeBlinkLeft")
+    shut = noisy.expression[:, lid] > 0.7
+    np.testing.assert_array_equal(smooth.expression[shut, lid], noisy.expression[shut, lid])
+    touching = lip_opening(noisy.expression, ARKIT_EXPRESSIONS) < 0.004
+    assert touching.sum() > 5
+    assert lip_opening(smooth.expression, ARKIT_EXPRESSIONS)[touching].max() < 0.006
+    brow = column("browInnerUp")
+    assert smooth.expression[:, brow].std() < noisy.expression[:, brow].std()
+
+
+def test_smoothing_has_no_lag_and_leaves_parabolas() -> None:
+    time_s = np.linspace(-1, 1, 60)
+    parabola = np.stack([time_s**2, 3 * time_s], axis=1)
+    np.testing.assert_allclose(smooth_adaptive(parabola, 10.0), parabola, atol=1e-9)
+    step = np.zeros((40, 1))
+    step[20:] = 1.0
+    np.testing.assert_allclose(smooth_adaptive(step, 0.01)[[5, 19, 20, 35]], step[[5, 19, 20, 35]], atol=1e-6)
+    assert len(smooth_adaptive(step[:3], 0.01)) == 3
+
+
+def test_smooth_rotations_of_a_constant() -> None:
+    constant = np.tile([0.3, -0.9, 0.2], (30, 1))
+    np.testing.assert_allclose(smooth_rotations(constant), constant, atol=1e-9)
+
+
+def test_close_lips_is_exact() -> None:
+    random = np.random.default_rng(1)
+    expression = random.uniform(0, 0.4, (50, 44)).astype(np.float32)
+    expression[:, column("mouthClose")] = 0
+    assert lip_opening(close_lips(expression, ARKIT_EXPRESSIONS, np.ones(50)), ARKIT_EXPRESSIONS).max() < 1e-6
+    np.testing.assert_array_equal(close_lips(expression, ARKIT_EXPRESSIONS, np.zeros(50)), expression)

@@ -1,0 +1,78 @@
+"""Streaming equals whole; pitch and level mean what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from triportrait.motion.speech_features import LogMel, ProsodyTracker, SpeechFeatures, mel_filterbank
+
+
+def voice(seconds: float, pitch_hz: float, random: np.random.Generator, level: float = 0.1) -> np.ndarray:
+    time_s = np.arange(int(seconds * 16000)) / 16000
+    tone = sum(np.sin(2 * np.pi * pitch_hz * k * time_s + random.uniform(0, 6)) / k for k in range(1, 12))
+    syllables = 0.5 + 0.5 * np.sin(2 * np.pi * 3.1 * time_s)
+    return (level * tone * syllables + 0.001 * random.standard_normal(len(time_s))).astype(np.float32)
+
+
+def pieces(samples: np.ndarray, random: np.random.Generator):
+    start = 0
+    while start < len(samples):
+        size = int(random.integers(0, 1500))
+        yield samples[start : start + size]
+        start += size
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.0125, 0.3, 2.37])
+def test_streamed_log_mel_equals_whole(seconds: float) -> None:
+    random = np.random.default_rng(3)
+    samples = voice(seconds, 130.0, random)
+    extractor = LogMel()
+    assert isinstance(extractor, SpeechFeatures)
+    whole = np.concatenate([extractor.push(samples), extractor.finish()])
+    # The same object again: finish() leaves nothing behind.
+    streamed = np.concatenate([extractor.push(piece) for piece in pieces(samples, random)] + [extractor.finish()])
+    assert whole.shape == (-(-len(samples) // 160), 82)
+    np.testing.assert_allclose(streamed, whole, atol=1e-4)
+
+
+def test_streamed_prosody_equals_whole() -> None:
+    random = np.random.default_rng(4)
+    samples = voice(1.7, 160.0, random)
+    tracker = ProsodyTracker()
+    parts = [tracker.push(samples), tracker.finish()]
+    streamed = [tracker.push(piece) for piece in pieces(samples, random)] + [tracker.finish()]
+    for field in ("pitch_hz", "voicing", "energy_db"):
+        whole = np.concatenate([getattr(part, field) for part in parts])
+        assert len(whole) == 170
+        np.testing.assert_allclose(np.concatenate([getattr(part, field) for part in streamed]), whole, atol=1e-3)
+
+
+@pytest.mark.parametrize("pitch_hz", [75.0, 110.0, 180.0, 240.0, 390.0])
+def test_pitch_of_a_buzz(pitch_hz: float) -> None:
+    tracked = ProsodyTracker().push(voice(1.0, pitch_hz, np.random.default_rng(0)))
+    voiced = tracked.pitch_hz[tracked.energy_db > -15]
+    assert np.median(voiced) == pytest.approx(pitch_hz, rel=0.01)
+    assert np.mean(np.abs(voiced / pitch_hz - 1) < 0.03) > 0.95
+
+
+def test_noise_has_no_pitch() -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    assert np.mean(ProsodyTracker().push(noise).pitch_hz > 0) < 0.1
+
+
+def test_gain_fades_from_the_features() -> None:
+    samples = voice(4.0, 140.0, np.random.default_rng(5), level=0.3)
+    loud, quiet = LogMel().push(samples), LogMel().push(samples * 0.1)
+    # The absolute level is told in the last number only.
+    # Bands that the quiet version leaves in the floor (1e-9) do not count.
+    difference = np.abs(loud[100:, :81] - quiet[100:, :81])[loud[100:, :81] > 0]
+    assert np.median(difference) < 0.02 and np.quantile(difference, 0.95) < 0.05
+    assert np.median(loud[100:, 81] - quiet[100:, 81]) == pytest.approx(1.0, abs=0.05)
+
+
+def test_filterbank_covers_the_band() -> None:
+    bank = mel_filterbank()
+    assert bank.shape == (80, 257)
+    np.testing.assert_allclose(bank.sum(axis=1), 1.0, rtol=1e-5)
+    assert (bank[:, 4:240].sum(axis=0) > 0).all()
