@@ -292,6 +292,9 @@ def build(data: Path, embedding: Path | None) -> dict[str, Array]:
     for row, name in enumerate(ARKIT_EXPRESSIONS):
         if not name.startswith("jaw"):
             expression[row, inner] = 0.0
+    # At 1 the published blink leaves a slit; a closed eye is closed.
+    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+        expression[ARKIT_EXPRESSIONS.index(name)] *= 1.08
     tongue = part[kept] == TONGUE
     forward = np.clip((mean[tongue, 2] - 6.0) / 3.5, 0, 1)[:, None] ** 1.5
     expression[ARKIT_EXPRESSIONS.index("tongueOut"), tongue] = forward * np.array([0, -0.7, 3.2])
@@ -337,7 +340,7 @@ def build(data: Path, embedding: Path | None) -> dict[str, Array]:
     # The plane rises behind the ears: the skull's back lies under it and is head all the same, down to the nape.
     height = mean[:, 1] / CM_TO_DM + origin[1]
     nape = np.clip((-1.5 - height) / 3.0, 0.0, 1.0)
-    neck = np.minimum(np.clip(below / 7.0, 0.0, 1.0), nape) * (parts == SKIN)
+    neck = np.minimum(np.clip((below - 0.8) / 6.0, 0.0, 1.0), nape) * (parts == SKIN)
 
     if embedding is not None:
         fitted = np.load(embedding)

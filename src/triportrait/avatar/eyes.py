@@ -121,16 +121,32 @@ def closed_eyes_photo(portrait: Portrait, head: FullHead, shape: Array) -> tuple
         hole = _polygon(points, size, 0.0) > 0.5
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
         hole = cv2.dilate(hole.astype(np.uint8), kernel).astype(np.float32)
-        ring = cv2.dilate(hole, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(0.5 * width) + 1,) * 2))
-        skin = push_pull(photo, np.clip(ring - hole, 0, 1) + 1e-4 * (1 - ring))
+        ring = cv2.dilate(hole, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(0.3 * width) + 1,) * 2))
+        near = np.clip(ring - hole, 0, 1)
+        # Lashes and creases are darker, highlights on the brow bone lighter than the lid that will cover the eye.
+        luma = photo.sum(-1)
+        low, high = np.quantile(luma[near > 0.5], (0.3, 0.75)) if (near > 0.5).any() else (0.0, 765.0)
+        skin = push_pull(photo, near * ((luma >= low) & (luma <= high)) + 1e-4 * (1 - ring))
         soft = cv2.GaussianBlur(hole, (0, 0), reach / 2.5)[..., None]
         # Fine texture of the skin below goes on top, or the lid looks like wax.
         result = soft * skin + (1 - soft) * result
         lash_colour = np.quantile(photo[_polygon(points, size, 0.0) > 0.5], 0.03, axis=0)
-        line = _stroke(pixels[lid], size, max(1.0, 0.035 * width))
+        line = _stroke(_smooth_curve(pixels[lid]), size, max(1.0, 0.035 * width))
         line = 0.85 * line[..., None]
         result = (1 - line) * result + line * lash_colour
     return result.astype(np.float32), expression
+
+
+def _smooth_curve(points: Array) -> Array:
+    """A cubic through noisy points of a lid from corner to corner: [40, 2]."""
+    along = points[-1] - points[0]
+    length = float(np.linalg.norm(along)) or 1.0
+    along = along / length
+    across = np.array([-along[1], along[0]])
+    u, v = (points - points[0]) @ along, (points - points[0]) @ across
+    fit = np.polynomial.Polynomial.fit(u, v, 3)
+    at = np.linspace(0.04, 0.96, 40) * length
+    return points[0] + at[:, None] * along + fit(at)[:, None] * across
 
 
 def _polygon(points: Array, size: int, shrink_px: float) -> Array:

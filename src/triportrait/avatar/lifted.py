@@ -3,7 +3,7 @@
 * The **face** (lids, lips, cheeks, nose) is the head model's own skin with the photo projected onto it.
 * The **mantle** (hair, ears, hat) is a regular grid over the photo whose depth continues the head smoothly and rounds off towards the
   outline, so that nothing can tear; it follows the head's bones and, near the face, its expression.
-* The **skull** behind both carries colours spread from what is seen, for what a turn uncovers.
+* What a turn uncovers of the face has colours spread from what is seen; behind the outline the mantle is mirrored.
 * **Eyeballs** turn under the lids; teeth, tongue and the mouth's lining are the model's, tinted and lit like the photo.
 
 A second texture shows the same photo with closed eyes; lids change over to it while they close. This avatar is the teacher, the preview
@@ -19,8 +19,8 @@ import numpy as np
 from triportrait.avatar import lifted_kernels as kernels
 from triportrait.avatar.eyes import closed_eyes_photo, eye_coordinates, eyeball_texture
 from triportrait.avatar.mantle import Mantle, build_mantle
-from triportrait.avatar.mouth import interior_colours, mouth_aperture
-from triportrait.avatar.surface import fit_surface, spread_colours
+from triportrait.avatar.mouth import interior_colours, mouth_texture
+from triportrait.avatar.surface import Surface, fit_surface, spread_colours, vertex_normals
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import foreground_colours
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
@@ -30,7 +30,7 @@ from triportrait.types import FullHead, HeadPart, MotionFrame, Portrait, Rendere
 Array = np.ndarray
 
 #: A skull triangle is left to the torso layer when the neck weight of its corners exceeds this.
-_NECK_LIMIT = 0.12
+_NECK_LIMIT = 0.2
 #: Lids belong to the closed-eyes texture within this distance of the eye's rim (decimetres).
 _LID_REACH_DM = 0.22
 
@@ -51,9 +51,9 @@ class LiftedState:
         lid: [v, 2] float32, membership of the left and right lids.
         photo: [s, s, 4] float32, head colours (0..255) and matte (0..1).
         closed_photo: [s, s, 3] float32, the photo with closed eyes.
-        aperture: [s, s, 1] float32, 1 where the photo looks into the mouth.
+        mouth: [s, s, 4] float32, what the photo shows between the lips, and how much it counts.
         eye_textures: [2, e, e, 3] float32, left eye first.
-        bias: [v] float32 decimetres added to the depth (the skull yields to the mantle).
+        bias: [v] float32 decimetres added to the depth (the rim of the face yields to the mantle).
     """
 
     portrait: Portrait
@@ -68,7 +68,7 @@ class LiftedState:
     lid: Array
     photo: Array
     closed_photo: Array
-    aperture: Array
+    mouth: Array
     eye_textures: Array
     bias: Array
 
@@ -99,7 +99,7 @@ class LiftedAvatar:
         source_pixels = surface.pixels.copy()
         for side in (0, 1):
             source_pixels[head.eye_vertices[side]] = eye_coordinates(head, side)
-        triangles, kind = _mesh_triangles(head)
+        triangles, kind = _mesh_triangles(head, surface)
         background = portrait.background.astype(np.float32)
         photo = np.dstack([foreground_colours(portrait.image, portrait.person_alpha, background), portrait.head_alpha])
         return LiftedState(
@@ -115,9 +115,9 @@ class LiftedAvatar:
             lid=_lid_membership(head, surface.source, surface.face),
             photo=np.ascontiguousarray(photo, np.float32),
             closed_photo=np.ascontiguousarray(closed_photo, np.float32),
-            aperture=mouth_aperture(portrait)[..., None],
+            mouth=mouth_texture(portrait),
             eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side) for side in (0, 1)]),
-            bias=np.where((head.part == HeadPart.SKIN) & (surface.face < 0.5), 0.05, 0.0).astype(np.float32),
+            bias=_depth_bias(head, surface.face),
         )
 
     def render(self, state: LiftedState, frame: MotionFrame) -> RenderedHead:
@@ -126,27 +126,31 @@ class LiftedAvatar:
         size = portrait.image.shape[0]
         deformed = self.head.deform(state.shape, frame.expression, frame.gaze_rad)
         mesh = Fragments.empty(size, size)
-        self._draw(deformed, state.triangles, frame, portrait, mesh, state.bias)
-        mantle = Fragments.empty(size, size)
-        self._draw(state.mantle.follow(deformed - state.source), state.mantle.triangles, frame, portrait, mantle, None)
+        self._draw(deformed, state.triangles, frame, portrait, mesh, state.bias, cull_back=True)
+        nodes = state.mantle.follow(deformed - state.source)
+        mantle, far = Fragments.empty(size, size), Fragments.empty(size, size)
+        self._draw(nodes, state.mantle.triangles, frame, portrait, mantle, None)
+        self._draw(nodes, state.mantle.far_triangles, frame, portrait, far, None)
         rgb, alpha, depth = np.empty((size, size, 3), np.float32), *np.empty((2, size, size), np.float32)
+        surface = np.empty((size, size), np.uint8)
         kernels.shade(
             mesh.triangle, mesh.barycentric, mesh.depth, state.triangles, state.kind, state.source_pixels, state.closed_pixels,
             state.colours, state.lid, self._lid_closure(frame, portrait.motion), mantle.triangle, mantle.barycentric, mantle.depth,
-            state.mantle.triangles, state.mantle.pixels, state.photo, state.closed_photo, state.aperture, state.eye_textures,
-            rgb, alpha, depth,
+            state.mantle.triangles, far.triangle, far.barycentric, state.mantle.far_triangles, state.mantle.pixels, state.photo, state.closed_photo, state.mouth, state.eye_textures,
+            rgb, alpha, depth, surface,
         )  # fmt: skip
         soft_rgb, soft_alpha = np.empty_like(rgb), np.empty_like(alpha)
-        kernels.soften_edges(rgb, alpha, soft_rgb, soft_alpha)
+        kernels.soften_edges(rgb, alpha, surface, soft_rgb, soft_alpha)
         return RenderedHead(soft_rgb, soft_alpha, depth)
 
     def _draw(
-        self, points: Array, triangles: Array, frame: MotionFrame, portrait: Portrait, out: Fragments, bias: Array | None
-    ) -> None:
+        self, points: Array, triangles: Array, frame: MotionFrame, portrait: Portrait, out: Fragments, bias: Array | None,
+        cull_back: bool = False,
+    ) -> None:  # fmt: skip
         posed = pose_points(points, frame.rotation_rad, frame.translation)
         pixels, depth = project(posed, portrait.image.shape[0], portrait.focal)
         depth = depth.astype(np.float32) if bias is None else (depth + bias).astype(np.float32)
-        draw_fragments(pixels.astype(np.float32), depth, triangles, out.triangle, out.barycentric, out.depth)
+        draw_fragments(pixels.astype(np.float32), depth, triangles, out.triangle, out.barycentric, out.depth, 0.0, cull_back)
 
     def _lid_closure(self, frame: MotionFrame, photo: MotionFrame) -> Array:
         """How far each lid has left the photo's own opening towards shut: float32 [2], left first."""
@@ -160,11 +164,24 @@ class LiftedAvatar:
         return np.array(result, np.float32)
 
 
-def _mesh_triangles(head: FullHead) -> tuple[Array, Array]:
-    """Triangles drawn as the head, and how they are coloured; the neck is the torso layer's."""
+def _depth_bias(head: FullHead, face: Array) -> Array:
+    """[v] float32 decimetres: rim of the face yields to the mantle; eyeballs and the mouth's inside never come through the skin before them."""
+    bias = np.where(head.part == HeadPart.SKIN, np.where(face < 0.5, 0.05, 0.0), 0.15)
+    bias[head.part >= HeadPart.EYE_LEFT] = 0.08
+    return bias.astype(np.float32)
+
+
+def _mesh_triangles(head: FullHead, surface: Surface) -> tuple[Array, Array]:
+    """Triangles drawn as the head, and how they are coloured; the neck is the torso layer's, hair and ears are the mantle's."""
     parts = head.part[head.triangles]
     first, last = parts.min(1), parts.max(1)
-    keep = ~((last == HeadPart.SKIN) & (head.neck[head.triangles].max(1) > _NECK_LIMIT))
+    before_ears = head.mean[:, 2] > head.landmarks68(head.mean)[[0, 16], 2].min() - 0.02
+    other = (head.neck[head.triangles].max(1) > _NECK_LIMIT) | ((surface.face < 0.05) | ~before_ears)[head.triangles].any(1)
+    # What hides under the chin is left to the painted neck: drawn as skin it looks like a second chin.
+    normal = vertex_normals(surface.source, surface.skin)
+    under = (normal[:, 1] < -0.3) & (surface.shape[:, 1] < -0.5) & (surface.seen < 0.3)
+    other |= under[head.triangles].all(1)
+    keep = ~((last == HeadPart.SKIN) & other)
     kind = np.full(len(parts), kernels.INTERIOR, np.uint8)
     kind[first == HeadPart.SKIN] = kernels.SKIN
     kind[first == HeadPart.EYE_LEFT] = kernels.EYE_LEFT

@@ -38,14 +38,18 @@ def shade(
     mantle_barycentric,
     mantle_depth,
     mantle_triangles,
+    far_triangle,  # the mantle's mirror image behind everything
+    far_barycentric,
+    far_triangles,
     mantle_pixels,
     photo,  # float32 [s, s, 4] colours 0..255 and matte 0..1
     closed_photo,  # float32 [s, s, 3]
-    aperture,  # float32 [s, s, 1]
+    mouth,  # float32 [s, s, 4] the photo between the lips, and how much it counts
     eye_textures,  # float32 [2, e, e, 3]
     out_rgb,  # float32 [s, s, 3] premultiplied, 0..1
     out_alpha,  # float32 [s, s]
     out_depth,  # float32 [s, s]
+    out_surface,  # uint8 [s, s], which kind of surface a pixel shows
 ):
     """Colour every pixel; the mantle's soft edge lies over whatever the mesh shows behind it."""
     height, width = out_alpha.shape
@@ -55,6 +59,7 @@ def shade(
             n = mantle_triangle[row, column]
             red, green, blue, alpha = 0.0, 0.0, 0.0, 0.0
             depth = np.inf
+            surface = 0
             if t >= 0:
                 i, j, k = mesh_triangles[t, 0], mesh_triangles[t, 1], mesh_triangles[t, 2]
                 p, q, r = mesh_barycentric[row, column, 0], mesh_barycentric[row, column, 1], mesh_barycentric[row, column, 2]
@@ -63,12 +68,13 @@ def shade(
                 alpha = 1.0
                 depth = mesh_depth[row, column]
                 what = kind[t]
+                surface = 1 + what
                 if what >= 2:
                     eye = eye_textures[what - 2]
                     red, green, blue = _bilinear(eye, x, y, 0), _bilinear(eye, x, y, 1), _bilinear(eye, x, y, 2)
                 else:
-                    red, green, blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
                     if what == 0:
+                        red, green, blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
                         for side in range(2):
                             amount = lid_closure[side] * (p * lid[i, side] + q * lid[j, side] + r * lid[k, side])
                             if amount > 0.004:
@@ -79,11 +85,22 @@ def shade(
                                 blue += amount * (_bilinear(closed_photo, cx, cy, 2) - blue)
                         own = p * colours[i, 3] + q * colours[j, 3] + r * colours[k, 3]
                     else:
-                        own = 1.0 - _bilinear(aperture, x, y, 0)
+                        red, green, blue = _bilinear(mouth, x, y, 0), _bilinear(mouth, x, y, 1), _bilinear(mouth, x, y, 2)
+                        own = 1.0 - _bilinear(mouth, x, y, 3)
                     if own > 0.0:
                         red += own * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0] - red)
                         green += own * (p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1] - green)
                         blue += own * (p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2] - blue)
+            f = far_triangle[row, column]
+            if t < 0 and f >= 0:
+                i, j, k = far_triangles[f, 0], far_triangles[f, 1], far_triangles[f, 2]
+                p, q, r = far_barycentric[row, column, 0], far_barycentric[row, column, 1], far_barycentric[row, column, 2]
+                x = p * mantle_pixels[i, 0] + q * mantle_pixels[j, 0] + r * mantle_pixels[k, 0]
+                y = p * mantle_pixels[i, 1] + q * mantle_pixels[j, 1] + r * mantle_pixels[k, 1]
+                alpha = _bilinear(photo, x, y, 3)
+                red, green, blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
+                if n < 0:  # nothing in front: this is the colour, premultiplied
+                    red, green, blue = red * alpha, green * alpha, blue * alpha
             if n >= 0 and mantle_depth[row, column] < depth:
                 i, j, k = mantle_triangles[n, 0], mantle_triangles[n, 1], mantle_triangles[n, 2]
                 p, q, r = mantle_barycentric[row, column, 0], mantle_barycentric[row, column, 1], mantle_barycentric[row, column, 2]
@@ -96,26 +113,30 @@ def shade(
                 alpha = matte + (1.0 - matte) * alpha
                 if matte > 0.5:
                     depth = mantle_depth[row, column]
+                    surface = 1
             out_rgb[row, column, 0] = red / 255.0
             out_rgb[row, column, 1] = green / 255.0
             out_rgb[row, column, 2] = blue / 255.0
             out_alpha[row, column] = alpha
             out_depth[row, column] = depth
+            out_surface[row, column] = surface
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def soften_edges(rgb, alpha, out_rgb, out_alpha):
-    """Blur colour and matte by a 3 x 3 tent where the matte jumps: one sample per pixel leaves stairs along the jaw otherwise."""
+def soften_edges(rgb, alpha, surface, out_rgb, out_alpha):
+    """Blur by a 3 x 3 tent where the matte jumps or one surface meets another: one sample per pixel leaves stairs otherwise."""
     height, width = alpha.shape
     for row in range(height):
         for column in range(width):
             low, high = alpha[row, column], alpha[row, column]
+            own, border = surface[row, column], False
             if 0 < row < height - 1 and 0 < column < width - 1:
                 for dy in range(-1, 2):
                     for dx in range(-1, 2):
                         a = alpha[row + dy, column + dx]
                         low, high = min(low, a), max(high, a)
-            if high - low > 0.4:
+                        border |= surface[row + dy, column + dx] != own
+            if high - low > 0.4 or (border and 0 < row < height - 1 and 0 < column < width - 1):
                 total_a, total_r, total_g, total_b = 0.0, 0.0, 0.0, 0.0
                 for dy in range(-1, 2):
                     for dx in range(-1, 2):

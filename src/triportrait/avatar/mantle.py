@@ -19,6 +19,9 @@ _MARGIN_PX = 24
 _HAIR_DM = 0.07
 #: Head-space depth of the outline: a head is widest at its ears.
 _OUTLINE_Z_DM = -0.45
+#: The far side's depth behind that plane relative to the near side's before it.
+_FAR_DEPTH = 0.7
+_BACK_GAP_DM = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +31,14 @@ class Mantle:
     Args:
         rest: [m, 3] float32 head-space positions in the photo's expression.
         pixels: [m, 2] float32, the photo pixel each node shows.
-        triangles: [k, 3] int32.
+        triangles: [k, 3] int32 of the sheet, and ``far_triangles`` of its mirror image behind the head.
         corner: [m, 3] int32 mesh vertices each node follows and ``weight`` [m, 3] float32 (barycentric times a fade with distance).
     """
 
     rest: Array
     pixels: Array
     triangles: Array
+    far_triangles: Array
     corner: Array
     weight: Array
 
@@ -74,10 +78,6 @@ def build_mantle(portrait: Portrait, head: FullHead, surface: Surface) -> Mantle
     target = np.where(known, np.maximum(height[row, column], 0.05) ** 2, 0.0)
     squared = _laplace(target, known | outside)
     depth = plane - np.sqrt(np.maximum(squared, 0.0))
-    # Where the mesh dips behind the outline's plane (ears of a turned head), trust the mesh.
-    behind = known & (height[row, column] < 0.05)
-    depth[behind] = surface.fragments.depth[row, column][behind]
-
     focal_px = portrait.focal * size
     posed = np.stack(
         [(x - size / 2) * depth / focal_px, (size / 2 - y) * depth / focal_px, CAMERA_DISTANCE_DM - depth], -1
@@ -88,16 +88,40 @@ def build_mantle(portrait: Portrait, head: FullHead, surface: Surface) -> Mantle
     at = near_row[row, column], near_column[row, column]
     fade = np.exp(-((distance[row, column] / (0.08 * size)) ** 2))
     # Inside the face the mesh itself is drawn; the sheet keeps a rim under it.
-    inner = distance_transform_edt(face > 0.98)[row, column] > 10 * size / 512
+    inner = distance_transform_edt(_face_hull(portrait.landmarks, size))[row, column] > 12 * size / 512
     alive = (portrait.head_alpha > 0.01)[row, column]
-    triangles = _cells(alive & ~inner, alive)
+    # Beyond the crop's border the sheet repeats the photo mirrored: hair cut off by the frame goes on as hair.
+    shown = np.stack([size - np.abs(size - np.abs(x)), size - np.abs(size - np.abs(y))], -1)
+    front = _cells(alive & ~inner, alive)
+    # The far side of the head is the near side mirrored at the outline's plane: a turn uncovers hair that continues the hair at the rim.
+    far_depth = plane + _FAR_DEPTH * (plane - depth) + _BACK_GAP_DM
+    far = posed * (far_depth / depth)[..., None]
+    far[..., 2] = CAMERA_DISTANCE_DM - far_depth
+    back = (far - motion.translation) @ matrix
+    # Hair and ears have a far side; a chin mirrored behind itself would be a second chin.
+    eyes, mouth = portrait.landmarks[168, :2], portrait.landmarks[13, :2]
+    above = ((x - mouth[0]) * (eyes[0] - mouth[0]) + (y - mouth[1]) * (eyes[1] - mouth[1])) > 0
+    rounded = alive & above & (depth < plane - 0.02)
+    away = _cells(rounded, rounded) + x.size
+    following = (barycentric[at] * fade[..., None]).reshape(-1, 3)
     return Mantle(
-        rest.reshape(-1, 3).astype(np.float32),
-        np.stack([x, y], -1).reshape(-1, 2),
-        triangles,
-        corners[at].reshape(-1, 3).astype(np.int32),
-        (barycentric[at] * fade[..., None]).reshape(-1, 3).astype(np.float32),
+        np.concatenate([rest.reshape(-1, 3), back.reshape(-1, 3)]).astype(np.float32),
+        np.tile(shown.reshape(-1, 2), (2, 1)),
+        front,
+        away,
+        np.tile(corners[at].reshape(-1, 3), (2, 1)).astype(np.int32),
+        np.concatenate([following, np.zeros_like(following)]).astype(np.float32),
     )
+
+
+def _face_hull(landmarks: Array, size: int) -> Array:
+    """Hull of the face's landmarks: bool [s, s]."""
+    import cv2
+
+    mask = np.zeros((size, size), np.uint8)
+    hull = cv2.convexHull(landmarks[:468, :2].astype(np.float32))
+    cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), 1)
+    return mask.astype(bool)
 
 
 def _facing(surface: Surface, covered: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import INNER_LIPS
 from triportrait.types import FullHead, HeadPart, Portrait
 
@@ -39,8 +40,12 @@ def interior_colours(head: FullHead, shape: Array, face_level: float) -> Array:
     return colours
 
 
-def mouth_aperture(portrait: Portrait) -> Array:
-    """1 where the photo looks between the lips: float32 [s, s], zero everywhere when the mouth is shut."""
+def mouth_texture(portrait: Portrait) -> Array:
+    """What the photo shows between the lips, spread beyond them: float32 [s, s, 4], colours 0..255 and how much they count.
+
+    Teeth and tongue move behind the lips, so their colours must reach a little farther than the opening; the weight is zero everywhere
+    when the mouth is shut.
+    """
     import cv2
 
     size = portrait.image.shape[0]
@@ -48,4 +53,12 @@ def mouth_aperture(portrait: Portrait) -> Array:
     mask = np.zeros((size, size), np.uint8)
     cv2.fillPoly(mask, [np.round(points * 16 - 8).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
     mask = mask.astype(np.float32) / 255.0
-    return np.clip(cv2.GaussianBlur(mask, (0, 0), 1.2 * size / 512) * 1.8 - 0.8, 0.0, 1.0)
+    aperture = np.clip(cv2.GaussianBlur(mask, (0, 0), 1.2 * size / 512) * 1.8 - 0.8, 0.0, 1.0)
+    width = float(np.linalg.norm(portrait.landmarks[78, :2] - portrait.landmarks[308, :2]))
+    height = float(np.linalg.norm(portrait.landmarks[13, :2] - portrait.landmarks[14, :2]))
+    # A slit shows shadow, not teeth: it must not colour a whole mouth.
+    open_enough = np.clip((height / max(width, 1.0) - 0.05) / 0.1, 0.0, 1.0)
+    spread = push_pull(portrait.image.astype(np.float32), aperture) if aperture.max() > 0.5 else portrait.image.astype(np.float32)
+    reach = cv2.distanceTransform((aperture < 0.5).astype(np.uint8), cv2.DIST_L2, 3)
+    weight = np.maximum(aperture, open_enough * np.clip(1.0 - reach / max(0.25 * width, 1.0), 0.0, 1.0))
+    return np.dstack([spread, weight]).astype(np.float32)

@@ -98,16 +98,19 @@ def _carve(portrait: Portrait, head: FullHead, source: Array, chosen: Array, fac
     solid = cv2.erode((portrait.head_alpha > 0.95).astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
     index = np.flatnonzero(chosen)
     axis = np.array([0.0, 0.35, -0.55])
-    best = np.full(len(index), 0.7)
-    for scale in (0.75, 0.8, 0.85, 0.9, 0.94, 0.97):
+    best = np.full(len(index), 0.65)
+    for scale in (0.7, 0.75, 0.8, 0.85, 0.9, 0.93):
         moved = axis + (source[index] - axis) * scale
         pixels, _ = project(pose_points(moved, portrait.motion.rotation_rad, portrait.motion.translation), size, portrait.focal)
         x, y = (np.clip(pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
         inside = solid[y, x] | (pixels < 0).any(1) | (pixels >= size).any(1)
         best[inside] = scale
+    target = axis + (source[index] - axis) * best[:, None]
+    # Ears are the mantle's: the model's own are never where the photo's are.
+    target[:, 0] = np.clip(target[:, 0], -0.62, 0.62)
     offset = np.zeros_like(source)
     amount = (1.0 - face[index])[:, None]
-    offset[index] = amount * (axis + (source[index] - axis) * best[:, None] - source[index])
+    offset[index] = amount * (target - source[index])
     return _smooth_over(offset, head.triangles, index, 6).astype(np.float32)
 
 
@@ -143,20 +146,25 @@ def spread_colours(surface: Surface, portrait: Portrait, head: FullHead) -> Arra
 
     soft = cv2.GaussianBlur(portrait.image, (0, 0), 1.5).astype(np.float64)
     colour = soft[y, x]
-    fixed = surface.seen > 0.6
-    colour[~fixed] = np.median(colour[fixed], axis=0) if fixed.any() else 127.0
-    # The other half of a face is the better guess than its rim: mirrored vertices seed the unseen side.
     from scipy.spatial import cKDTree
 
     skin = head.part == HeadPart.SKIN
-    tree = cKDTree(surface.shape[fixed & skin]) if fixed.any() else None
+    fixed = (surface.seen > 0.6) & skin
     hidden = np.flatnonzero(skin & ~fixed)
-    if tree is not None and len(hidden):
-        distance, near = tree.query(surface.shape[hidden] * (-1, 1, 1))
-        close = distance < 0.12
-        colour[hidden[close]] = colour[np.flatnonzero(fixed & skin)[near[close]]]
+    if not fixed.any():
+        colour[hidden] = 127.0
+    # Hair continues as hair, skin as skin; and the other half of a head is a better guess than its rim.
+    for group in (surface.face >= 0.5, surface.face < 0.5):
+        known = np.flatnonzero(fixed & (group if (fixed & group).any() else True))
+        rows = hidden[group[hidden]]
+        if not len(known) or not len(rows):
+            continue
+        tree = cKDTree(surface.shape[known])
+        direct, near = tree.query(surface.shape[rows])
+        mirrored, opposite = tree.query(surface.shape[rows] * (-1, 1, 1))
+        colour[rows] = colour[known[np.where(mirrored + 0.1 < direct, opposite, near)]]
     matrix = _neighbour_mean(head.triangles, len(colour))
-    for _ in range(120):
+    for _ in range(12):
         colour[hidden] = (matrix @ colour)[hidden]
     replaced = np.clip(1.0 - surface.seen / 0.6, 0.0, 1.0)
     return np.concatenate([colour, replaced[:, None]], 1).astype(np.float32)

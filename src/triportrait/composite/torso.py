@@ -58,12 +58,12 @@ def prepare_torso(portrait: Portrait, head: FullHead) -> TorsoState:
     down = (chin - top) / face_height
     y, x = np.mgrid[:size, :size] + 0.5
     below = ((x - chin[0]) * down[0] + (y - chin[1]) * down[1]) / face_height
-    # A smooth guess everywhere (1 at the chin, 0 two thirds of a face below), bent to the mesh where there is one.
-    guess = np.clip(1.0 - (below + 0.1) / 0.75, 0.0, 1.0)
+    # A smooth guess everywhere (1 at the chin, 0 half a face below), bent to the mesh where there is one.
+    guess = np.clip(1.0 - (below + 0.05) / 0.42, 0.0, 1.0)
     guess = guess * guess * (3 - 2 * guess)
-    on_mesh = np.clip(1.0 - neck, 0.0, 1.0)
+    on_mesh = np.clip(1.0 - 1.5 * neck, 0.0, 1.0)
     blend = push_pull((on_mesh - guess)[..., None].astype(np.float32) * covered[..., None], np.maximum(covered, 2e-2).astype(np.float32))
-    share = np.clip(guess + blend[..., 0], 0.0, 1.0) * np.clip(1.3 - 1.3 * (below - 0.1) / 0.8, 0.0, 1.0)
+    share = np.clip(guess + blend[..., 0], 0.0, 1.0) * np.clip(1.3 - 1.3 * (below - 0.02) / 0.42, 0.0, 1.0)
 
     typical = float(np.median(fragments.depth[covered])) if covered.any() else float(CAMERA_DISTANCE_DM - posed[:, 2].mean())
     depth_map = np.where(covered, fragments.depth, typical).astype(np.float32)

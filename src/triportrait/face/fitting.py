@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.face.open_head import OpenHead, gaze_weights
-from triportrait.geometry.landmarks import IRIS_CENTRES, EYE_LEFT_RIM, EYE_RIGHT_RIM, LID_PAIRS, LIP_PAIRS, LIPS, OVAL
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, IRIS_CENTRES, LID_PAIRS, LIP_PAIRS, LIPS, OVAL
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_vector
-from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Motion, MotionFrame
+from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Motion
 
 Array = np.ndarray
 

@@ -37,8 +37,8 @@ def background_behind(image: Array, person_alpha: Array, method: str = "smooth")
     import cv2
 
     size = max(image.shape[:2])
-    margin = max(3, round(size * 10 / 512))
-    touched = cv2.dilate((person_alpha > 0.04).astype(np.uint8), np.ones((margin, margin), np.uint8)).astype(bool)
+    margin = max(3, round(size * 18 / 512))
+    touched = cv2.dilate((person_alpha > 0.02).astype(np.uint8), np.ones((margin, margin), np.uint8)).astype(bool)
     if method == "knn":
         return nearest_fill(image, ~touched)
     if touched.all():

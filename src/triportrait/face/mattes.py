@@ -8,13 +8,14 @@ import numpy as np
 
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.filling import push_pull
 from triportrait.types import HeadPart, MotionFrame
 
 Array = np.ndarray
 
 
 def refine_matte(image: Array, probability: Array, face_mask: Array | None = None) -> Array:
-    """A segmentation's soft blob sharpened onto the photo's edges by guided filtering (He, Sun and Tang, 2013).
+    """A segmentation's soft blob sharpened onto the photo's edges: guided filtering (He, Sun and Tang, 2013) and linear unmixing.
 
     Args:
         image: uint8 [h, w, 3].
@@ -28,17 +29,62 @@ def refine_matte(image: Array, probability: Array, face_mask: Array | None = Non
 
     size = max(image.shape[:2])
     guide = image.astype(np.float32) / 255.0
-    sharp = np.clip((probability - 0.25) / 0.5, 0.0, 1.0).astype(np.float32)
+    certain = np.clip((probability - 0.25) / 0.5, 0.0, 1.0).astype(np.float32)
     if face_mask is not None:
-        sharp[face_mask] = 1.0
-    wide = cv2.ximgproc.guidedFilter(guide, sharp, max(4, size // 40), 2e-4)
-    fine = cv2.ximgproc.guidedFilter(guide, np.clip(wide, 0, 1), max(2, size // 128), 5e-5)
-    alpha = np.clip((fine - 0.3) / 0.55, 0.0, 1.0)
-    # Far from the blob's edge the filter has nothing to say.
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size // 24 | 1, size // 24 | 1))
-    alpha[cv2.erode(sharp, kernel) > 0.98] = 1.0
-    alpha[cv2.dilate(sharp, kernel) < 0.02] = 0.0
-    return alpha.astype(np.float32)
+        certain[face_mask] = 1.0
+    wide = np.clip(_guided_filter(guide, certain, max(4, size // 50), 2e-4), 0.0, 1.0)
+
+    # Trimap: inside, outside, and a band between them as wide as the segmentation is coarse.
+    band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * (size // 64) + 1,) * 2)
+    inside = cv2.erode((certain > 0.7).astype(np.uint8), band).astype(bool)
+    outside = cv2.dilate((certain > 0.3).astype(np.uint8), band) == 0
+    if face_mask is not None:
+        inside |= face_mask
+    if not inside.any() or not outside.any():
+        return np.clip((wide - 0.25) / 0.5, 0.0, 1.0)
+    # In the band a pixel is a mixture of the colours on both sides: its place on the line between them is the matte.
+    front = push_pull(guide, inside.astype(np.float32))
+    back = push_pull(guide, outside.astype(np.float32))
+    line = front - back
+    length = np.maximum((line**2).sum(-1), 1e-6)
+    mixture = np.clip(((guide - back) * line).sum(-1) / length, 0.0, 1.0)
+    # Only as far as the two sides differ, and the pixel lies near that line, is this to be believed.
+    stray = ((guide - back - mixture[..., None] * line) ** 2).sum(-1)
+    trust = np.clip((np.sqrt(length) - 0.08) / 0.25, 0.0, 1.0) * np.exp(-stray / 0.02)
+    steep = np.clip((wide - 0.4) / 0.3, 0.0, 1.0)
+    # The segmentation keeps a say: a dark wall behind dark hair is still a wall.
+    mixture = np.clip(mixture * 1.15 - 0.06, 0.0, 1.0) * np.clip(wide * 5.0, 0.0, 1.0)
+    alpha = trust * mixture + (1 - trust) * steep
+    alpha[inside] = 1.0
+    alpha[outside] = 0.0
+    alpha = _guided_filter(guide, alpha.astype(np.float32), max(2, size // 170), 1e-5)
+    alpha = np.clip((alpha - 0.06) / 0.88, 0.0, 1.0).astype(np.float32)
+    # One person: pieces of scenery that the segmentation took along are not connected to the face.
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((alpha > 0.3).astype(np.uint8))
+    votes = np.bincount(labels[face_mask], minlength=len(stats)) if face_mask is not None else stats[:, cv2.CC_STAT_AREA].copy()
+    votes[0] = 0
+    own = cv2.dilate((labels == votes.argmax()).astype(np.uint8), band)
+    return alpha * own if votes.any() else alpha
+
+
+def _guided_filter(guide: Array, values: Array, radius: int, epsilon: float) -> Array:
+    """Edge-preserving smoothing of ``values`` [h, w] that follows the colours of ``guide`` [h, w, 3] in 0..1 (He et al., 2013, eq. 19)."""
+    import cv2
+
+    def mean(array: Array) -> Array:
+        return cv2.blur(array, (2 * radius + 1,) * 2, borderType=cv2.BORDER_REFLECT)
+
+    centre, level = mean(guide), mean(values)
+    cross = mean(guide * values[..., None]) - centre * level[..., None]
+    products = np.stack([guide[..., i] * guide[..., j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))], -1)
+    spread = np.concatenate([mean(products[..., :3]), mean(products[..., 3:])], -1)
+    covariance = np.empty((*values.shape, 3, 3), np.float32)
+    for k, (i, j) in enumerate(((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))):
+        covariance[..., i, j] = covariance[..., j, i] = spread[..., k] - centre[..., i] * centre[..., j]
+    covariance += epsilon * np.eye(3, dtype=np.float32)
+    slope = np.linalg.solve(covariance, cross[..., None])[..., 0]
+    offset = level - (slope * centre).sum(-1)
+    return (mean(slope.astype(np.float32)) * guide).sum(-1) + mean(offset.astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)

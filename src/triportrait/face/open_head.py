@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from triportrait.geometry.landmarks import IRIS_CENTRES
+from triportrait.geometry.landmarks import IRIS_CENTRES, LID_PAIRS
 from triportrait.types import ARKIT_EXPRESSIONS, HeadPart, expect
 
 Array = np.ndarray
@@ -18,8 +18,6 @@ GAZE_LIMITS_RAD = (0.52, 0.70, 0.70)
 
 IRIS_RADIUS_DM = 0.060
 _RING = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float32)
-#: No skin comes nearer to the eyeball's surface than this; lids slide over it (decimetres).
-_LID_CLEARANCE_DM = 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +62,9 @@ class OpenHead:
         low, high = data["ncc_range"]
         self.ncc_colours: Array = np.clip((self.mean - low) / (high - low), 0, 1).astype(np.float32)
         self.identity_size = len(self.identity_basis)
+        self._blink_columns = np.array([ARKIT_EXPRESSIONS.index("eyeBlinkLeft"), ARKIT_EXPRESSIONS.index("eyeBlinkRight")])
+        self._lid_pairs = (LID_PAIRS[3:], LID_PAIRS[:3])
         self.eye_vertices = tuple(np.flatnonzero(self.part == label) for label in (HeadPart.EYE_LEFT, HeadPart.EYE_RIGHT))
-        self._lid_vertices = tuple(
-            np.flatnonzero(
-                (self.part == HeadPart.SKIN)
-                & (np.linalg.norm(self.mean - centre, axis=1) < 1.5 * radius)
-                & (self.mean[:, 2] > centre[2] - 0.2 * radius)
-            )
-            for centre, radius in zip(self.eye_centre, self.eye_radius, strict=True)
-        )
 
     @classmethod
     @lru_cache(maxsize=1)
@@ -86,8 +78,10 @@ class OpenHead:
         return self.mean + (np.asarray(identity, np.float32) @ self.identity_basis[: len(identity)]).reshape(-1, 3)
 
     def deform(self, shape: Array, expression: Array, gaze_rad: Array | None = None) -> Array:
-        """Expression [44] and gaze [2] (pitch, yaw) on a ``shape`` [v, 3] -> [v, 3] float32; lids stay off the eyeballs."""
-        curves = np.asarray(expression, np.float32)
+        """Expression [44] and gaze [2] (pitch, yaw) on a ``shape`` [v, 3] -> [v, 3] float32."""
+        curves = np.asarray(expression, np.float32).copy()
+        blinks = curves[self._blink_columns]
+        curves[self._blink_columns] = 0.0
         active = np.flatnonzero(curves)
         flat = shape.reshape(-1).copy()
         if len(active):
@@ -96,17 +90,30 @@ class OpenHead:
         for row, amount in enumerate(gaze_weights(pitch, yaw)):
             if amount:
                 flat += amount * self.gaze_basis[row]
+        self._shut_lids(flat, blinks)
         vertices = flat.reshape(-1, 3)
         turn = gaze_matrix(pitch, yaw)
-        for side, (ball, lids) in enumerate(zip(self.eye_vertices, self._lid_vertices, strict=True)):
-            centre = self.eye_centres(shape)[side]
-            if gaze_rad is not None:
+        if gaze_rad is not None:
+            for ball, centre in zip(self.eye_vertices, self.eye_centres(shape), strict=True):
                 vertices[ball] = (vertices[ball] - centre) @ turn.T + centre
-            offset = vertices[lids] - centre
-            distance = np.linalg.norm(offset, axis=1, keepdims=True)
-            least = self.eye_radius[side] + _LID_CLEARANCE_DM
-            vertices[lids] = centre + offset * np.maximum(least / np.maximum(distance, 1e-6), 1.0)
         return vertices
+
+    def _shut_lids(self, flat: Array, blinks: Array) -> None:
+        """Add both blinks so that lids meet and never cross: a linear curve closes one face's eye too far and another's too little."""
+        vertices = flat.reshape(-1, 3)
+        for blink, column, pairs in zip(blinks, self._blink_columns, self._lid_pairs, strict=True):
+            if blink <= 0.0:
+                continue
+            corners = self.triangles[self.landmark_triangle[pairs]]
+            weights = self.landmark_barycentric[pairs][..., None]
+            upper, lower = (vertices[corners] * weights).sum(2)[..., 1].T
+            basis = self.expression_basis[column].reshape(-1, 3)
+            rise, fall = (basis[corners] * weights).sum(2)[..., 1].T
+            shut = float(np.median((upper - lower) / np.maximum(fall - rise, 1e-4)))
+            shut = min(max(shut, 0.0), 1.4)
+            # Near 1 the curve means "closed", whatever this face needs for it.
+            firm = min(max((float(blink) - 0.8) / 0.2, 0.0), 1.0)
+            flat += np.float32(min(float(blink), shut) * (1 - firm) + shut * firm) * self.expression_basis[column]
 
     def vertices(self, identity: Array, expression: Array, gaze_rad: Array | None = None) -> Array:
         """See :class:`triportrait.types.HeadModel`."""
@@ -118,7 +125,7 @@ class OpenHead:
         return self.eye_centre + np.array(moved, np.float32)
 
     def landmark_bases(self) -> LandmarkBases:
-        """The first 468 landmarks as linear functions of the coefficients (without the lids' clearance)."""
+        """The first 468 landmarks as linear functions of the coefficients."""
         corners = self.triangles[self.landmark_triangle]
 
         def at_landmarks(flat: Array) -> Array:

@@ -166,7 +166,7 @@ def torso_layer(
     size = image.shape[0]
     unit = size / 512
     on_head = (cover.covered & (share > 0.5)).astype(np.uint8)
-    margin = cv2.dilate(on_head, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(7 * unit) + 1,) * 2)).astype(bool)
+    margin = cv2.dilate(on_head, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(2.5 * unit) + 1,) * 2)).astype(bool)
     colours = foreground_colours(image, alpha, background)
     known = ((alpha > 0.9) & (share < 0.9) & ~margin).astype(np.float32)
     if not known.any():
@@ -178,9 +178,11 @@ def torso_layer(
     filled = push_pull(colours, known)
     on_neck = known * cv2.erode(column.astype(np.uint8), np.ones((3, 3), np.uint8))
     face_colour = np.median(colours[cover.covered & (share > 0.9) & (alpha > 0.9)].reshape(-1, 3), axis=0)
-    prior = np.where(on_neck[..., None] > 0, colours, 0.75 * face_colour)
+    on_neck = on_neck * np.exp(-((np.linalg.norm(_chroma(colours) - _chroma(face_colour), axis=-1) / 0.06) ** 2))
+    prior = np.where(on_neck[..., None] > 0.1, colours, 0.75 * face_colour)
     neck_colour = push_pull(prior, np.maximum(on_neck, 2e-3 * column))
-    skin = cv2.GaussianBlur(column.astype(np.float32), (0, 0), 3.0 * unit)[..., None]
+    wide = cv2.dilate(column.astype(np.uint8), np.ones((2 * round(10 * unit) + 1,) * 2, np.uint8))
+    skin = cv2.GaussianBlur(wide.astype(np.float32), (0, 0), 4.0 * unit)[..., None]
     filled = skin * neck_colour + (1 - skin) * filled
     keep = cv2.GaussianBlur(((share < 0.9) & ~margin).astype(np.float32), (0, 0), 1.2 * unit)[..., None]
     colour = keep * colours + (1 - keep) * filled
@@ -188,7 +190,7 @@ def torso_layer(
     trusted = ((share < 0.5) & ~margin).astype(np.float32)
     soft = push_pull(alpha[..., None].astype(np.float32), trusted)[..., 0]
     # Guesses far from anything seen would be ghosts at the side of the face.
-    reach = cv2.distanceTransform(1 - ((trusted > 0) & (alpha > 0.5)).astype(np.uint8), cv2.DIST_L2, 3) / (0.2 * size)
+    reach = cv2.distanceTransform(1 - ((trusted > 0) & (alpha > 0.5)).astype(np.uint8), cv2.DIST_L2, 3) / (0.1 * size)
     soft = np.clip((soft - 0.4) / 0.2, 0.0, 1.0) * np.clip(1.5 - reach, 0.0, 1.0)
     behind = np.maximum(soft, cv2.GaussianBlur(column.astype(np.float32), (0, 0), 1.5 * unit))
     # The neck never shows beyond the person's own outline.
@@ -196,6 +198,11 @@ def torso_layer(
     step = cv2.GaussianBlur(trusted, (0, 0), 1.5 * unit)
     matte = step * alpha + (1 - step) * behind
     return np.clip(np.dstack([colour, 255.0 * matte]), 0, 255).astype(np.uint8)
+
+
+def _chroma(colour: Array) -> Array:
+    """Colour without brightness: [..., 3] summing to 1."""
+    return (colour + 1.0) / (colour + 1.0).sum(-1, keepdims=True)
 
 
 def _inside(landmarks: Array, size: int) -> Array:
