@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from triportrait.training.audio_to_motion import TrainingSettings, load_synthesised, load_tracked, train
+from triportrait.motion.audio_network import load_model
+from triportrait.training.audio_to_motion import TrainingSettings, aligned, load_synthesised, load_tracked, train
 
 
 def main() -> None:
@@ -23,11 +24,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--align-with", type=Path, default=None, help="model that finds clips whose sound is out of step"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     spoken, tracked = load_synthesised(options.synthesised, "train"), load_tracked(options.shared, "train")
+    # Real voices count eightfold: there are few.
+    recordings = load_synthesised(options.synthesised, "recording")
+    spoken = spoken + 8 * recordings
+    logging.info("%d aligned recordings", len(recordings))
     logging.info("%d synthesised and %d tracked clips", len(spoken), len(tracked))
+    if options.align_with:
+        before = tracked
+        tracked = aligned(tracked, load_model(options.align_with))
+        moved = sum(first is not second for first, second in zip(before, tracked, strict=True))
+        logging.info("%d tracked clips brought into step", moved)
     train(spoken, tracked, options.out, TrainingSettings(steps=options.steps, batch=options.batch))
 
 

@@ -40,7 +40,7 @@ _AHEAD = 3
 NECK_PIVOT_DM = np.array([0.0, -0.7, -0.3])
 
 #: Bounds of pitch, yaw, roll in radians at amount 1; reached softly.
-HEAD_LIMITS_RAD = np.radians([4.5, 6.5, 3.5])
+HEAD_LIMITS_RAD = np.radians([5.5, 8.0, 4.5])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class NaturalSettings:
     """
 
     head_motion: float = 1.0
-    blinks_per_minute: float = 18.0
+    blinks_per_minute: float = 22.0
     gaze_motion: float = 1.0
     eye_contact: float = 0.85
 
@@ -127,10 +127,11 @@ class NaturalMotion:
         self.settings = settings or NaturalSettings()
         self._expressiveness = expressiveness
         self._fps, self._dt = fps, 1.0 / fps
-        streams = [np.random.default_rng([seed, number]) for number in range(7)]
+        streams = [np.random.default_rng([seed, number]) for number in range(8)]
         self._drift = _Drift(3, 0.22, self._dt, streams[0])
         self._sway = _Drift(3, 0.15, self._dt, streams[1])
-        self._posture_random, self._nod_random, self._blink_random, self._gaze_random, self._brow_random = streams[2:]
+        self._lively = _Drift(3, 0.9, self._dt, streams[7])
+        self._posture_random, self._nod_random, self._blink_random, self._gaze_random, self._brow_random = streams[2:7]
         self._row = 0
         self._ended = False
         # Voice per prosody row that is still needed; ``_voice_start`` is the number of its first row.
@@ -260,24 +261,24 @@ class NaturalMotion:
 
     def _head(self, now_s: float, accent: float) -> tuple[Array, Array]:
         random = self._posture_random
-        drift, sway = self._drift.step(), self._sway.step()
+        drift, sway, lively = self._drift.step(), self._sway.step(), self._lively.step()
         if now_s >= self._next_posture_s:
             done = _smooth_step((now_s - self._posture_start_s) / self._posture_length_s)
             self._posture_from = self._posture_from + (self._posture_to - self._posture_from) * done
-            self._posture_to = random.standard_normal(3) * np.radians([1.1, 2.4, 1.0])
+            self._posture_to = random.standard_normal(3) * np.radians([1.5, 3.2, 1.6])
             self._posture_start_s, self._posture_length_s = now_s, float(random.uniform(0.5, 1.3))
-            pause = float(np.exp(random.normal(math.log(2.6), 0.6)))
+            pause = float(np.exp(random.normal(math.log(1.6), 0.6)))
             self._next_posture_s = now_s + self._posture_length_s + pause * (1.0 if self._speaking > 0.5 else 2.2)
         posture = self._posture_from + (self._posture_to - self._posture_from) * _smooth_step(
             (now_s - self._posture_start_s) / self._posture_length_s
         )
         nod_random = self._nod_random
         if accent > 0 and nod_random.random() < 0.35 + 0.35 * accent:
-            axis = np.array([1.0, nod_random.normal(0.0, 0.45), nod_random.normal(0.0, 0.25)])
-            size = math.radians(float(nod_random.uniform(0.8, 2.6))) * (0.5 + accent) * self._expressiveness
+            axis = np.array([1.0, nod_random.normal(0.0, 0.6), nod_random.normal(0.0, 0.4)])
+            size = math.radians(float(nod_random.uniform(1.0, 3.0))) * (0.5 + accent) * self._expressiveness
             # One nod in six goes up.
             size *= -0.7 if nod_random.random() < 1 / 6 else 1.0
-            down, up = float(nod_random.uniform(0.14, 0.24)), float(nod_random.uniform(0.25, 0.5))
+            down, up = float(nod_random.uniform(0.2, 0.32)), float(nod_random.uniform(0.3, 0.6))
             self._nods.append((now_s, down, up, axis * size))
         nod = np.zeros(3)
         for start, down, up, size in self._nods:
@@ -285,7 +286,9 @@ class NaturalMotion:
             nod += size * (_smooth_step(since / down) - _smooth_step((since - down) / up))
         self._nods = [row for row in self._nods if now_s - row[0] < row[1] + row[2]]
         liveliness = 0.55 + 0.45 * self._speaking
-        rotation = drift * np.radians([0.8, 1.3, 0.7]) * liveliness + posture * liveliness + nod
+        rotation = (drift * np.radians([0.9, 1.5, 0.9]) + posture) * liveliness + nod
+        # Speech shakes the head with its loudness: small, quick and in all directions.
+        rotation = rotation + lively * np.radians([0.9, 1.2, 0.7]) * (0.2 + 1.4 * self._energy_slow) * self._speaking
         rotation[0] -= math.radians(0.7) * self._energy_slow * self._speaking * self._expressiveness
         limits = HEAD_LIMITS_RAD
         rotation = self.settings.head_motion * limits * np.tanh(rotation / limits)

@@ -151,10 +151,13 @@ class LogMel:
         rows = [self._transform(windows[i : i + 4096]) for i in range(0, len(windows), 4096)]
         return np.concatenate(rows) if rows else np.zeros((0, self.size), np.float32)
 
-    def _transform(self, windows: Array) -> Array:
+    def _power(self, windows: Array) -> Array:
+        """Power spectra [k, 257]; a full-scale sine has power 1 in its bin."""
         spectrum = np.fft.rfft(windows * self._shape, _FFT)
-        # A full-scale sine has power 0 dB in its band.
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) / (self._shape.sum() / 2) ** 2
+        return (spectrum.real**2 + spectrum.imag**2).astype(np.float32) / (self._shape.sum() / 2) ** 2
+
+    def _transform(self, windows: Array) -> Array:
+        power = self._power(windows)
         bands_db = 10 * np.log10(power @ mel_filterbank().T + 1e-9)
         energy_db = 10 * np.log10(power.sum(axis=1) + 1e-9)
         level_db = self._follower.follow(energy_db)

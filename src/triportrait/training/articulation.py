@@ -130,13 +130,23 @@ class Style:
 
     @staticmethod
     def sample(random: np.random.Generator) -> Style:
-        """A speaker: log-normal amplitudes, a little lead or lag, a lopsided mouth."""
-        opening, rounding, spreading, upper, lower = np.exp(random.normal(0.0, [0.16, 0.16, 0.2, 0.25, 0.2]))
+        """A speaker: log-normal amplitudes, a little lead or lag, a lopsided mouth.
+
+        The median opens a quarter further than the tables, which were made after a corpus of sober sentences; in
+        conversation the 95th percentile of opening is about a tenth of the face's height.
+        """
+        opening, rounding, spreading, upper, lower = np.exp(
+            random.normal([0.22, 0.1, 0.1, 0.1, 0.1], [0.2, 0.16, 0.2, 0.25, 0.2])
+        )
         return Style(
             float(opening), float(rounding), float(spreading), float(upper), float(lower),
             float(random.uniform(0.1, 0.4)), float(random.normal(0.0, 0.06)), float(random.uniform(0.3, 0.7)),
             float(random.normal(0.0, 0.008)), float(np.exp(random.normal(0.0, 0.15))),
         )  # fmt: skip
+
+
+#: Pauses up to this long leave the lips apart.
+_SHORT_PAUSE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +206,7 @@ def contact_curves(phones: Sequence[Phone], times: Array) -> tuple[Array, Array]
                 lips = np.maximum(lips, gate)
             else:
                 teeth = np.maximum(teeth, gate)
-        elif name == "sil" and seconds > 0.2:
+        elif name == "sil" and seconds > _SHORT_PAUSE_S:
             # The mouth closes within 0.16 s of the last sound and opens 0.12 s before the next.
             first = start <= 1e-6
             begin = -1.0 if first else start + min(0.16, 0.4 * seconds)
@@ -238,7 +248,10 @@ def curves_from_phones(
     def dominance(strengths: Array, before_s: float, after_s: float) -> Array:
         return strengths * np.exp(-np.where(outside < 0, -outside / before_s, outside / after_s))
 
-    quick = dominance(np.array([VISEMES[name].opening for name in segments.names]), 0.045, 0.050)
+    # In a short pause the mouth does not close, it only falls towards rest.
+    brief = np.array([name == "sil" for name in segments.names]) & (2 * half < _SHORT_PAUSE_S)
+    opening = np.array([VISEMES[name].opening for name in segments.names]) * np.where(brief, 0.25, 1.0)
+    quick = dominance(opening, 0.045, 0.050)
     wide = dominance(np.array([VISEMES[name].shape for name in segments.names]), 0.085, 0.065)
     if loudness is not None and len(loudness):
         local = np.interp(times, np.arange(len(loudness)) / 100.0, loudness)

@@ -1,0 +1,145 @@
+"""Training data keeps sound and lips together; the loop learns, stops and continues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from triportrait.motion.audio_network import AudioToMotion, AudioToMotionConfig
+from triportrait.motion.lips import lip_opening
+from triportrait.motion.speech_features import LogMel
+from triportrait.training.alignment import aligned_phones
+from triportrait.training.audio_to_motion import (
+    CURVES,
+    Spoken,
+    Tracked,
+    TrainingSettings,
+    WarpedLogMel,
+    aligned,
+    augment,
+    example,
+    losses,
+    train,
+)
+from triportrait.training.lip_tracks import LipTrack, curves_from_landmarks, load_speech_av
+from triportrait.training.synthesis import Phone, Utterance
+from triportrait.types import ARKIT_EXPRESSIONS, Waveform
+
+
+def spoken(seed: int = 0, stretch: float = 1.0) -> Spoken:
+    """Vowels are tones with overtones, bilabials silent gaps, /s/ is noise."""
+    random = np.random.default_rng(seed)
+    phones, sound, at = [], [], 0.0
+    for symbol in ("pau", *random.choice(["aa", "iy", "p", "s", "uw", "m"], 18), "pau"):
+        seconds = float(random.uniform(0.08, 0.16)) * stretch if symbol != "pau" else 0.4
+        count = int(seconds * 16000)
+        time_s = np.arange(count) / 16000
+        tone = {"aa": (700, 1100), "iy": (280, 2300), "uw": (300, 800)}.get(symbol)
+        if tone:
+            wave = sum(np.sin(2 * np.pi * f * time_s) for f in (120, 240, *tone)) * 0.15
+        else:
+            wave = random.standard_normal(count) * (0.1 if symbol == "s" else 0.001)
+        sound.append(wave)
+        phones.append(Phone(str(symbol), at, at + count / 16000))
+        at += count / 16000
+    return Spoken((np.clip(np.concatenate(sound), -1, 1) * 32767).astype(np.int16), tuple(phones), "test")
+
+
+def test_examples_have_the_shapes_and_pauses_are_shut() -> None:
+    for seed in range(6):
+        rows = example(spoken(seed), 96, np.random.default_rng(seed))
+        features, curves, opening, contact, articulated, trust = rows
+        assert features.shape == (384, 82) and curves.shape == (96, len(CURVES)) and trust.shape == (len(CURVES),)
+        assert np.isfinite(features).all() and contact.min() >= 0 and contact.max() <= 1
+        assert opening.shape == contact.shape == articulated.shape == (96,)
+        assert opening[contact > 0.99].max(initial=0) < 1e-4
+
+
+def test_targets_follow_the_sound_through_speed_and_placing() -> None:
+    """Energy rises where the lips open, wherever the clip lands in its window."""
+    lags = []
+    for seed in range(12):
+        features, _, opening, *_ = example(spoken(seed), 96, np.random.default_rng(seed + 50))
+        if opening.max() < 0.01:
+            continue
+        energy = features[:, 80].reshape(96, 4).mean(axis=1)
+        scores = [np.corrcoef(np.roll(opening, lag)[6:-6], energy[6:-6])[0, 1] for lag in range(-5, 6)]
+        lags.append(int(np.argmax(scores)) - 5)
+    assert len(lags) >= 9 and abs(np.median(lags)) <= 1
+
+
+def test_augmentation_keeps_time_and_range() -> None:
+    samples = np.zeros(32000, np.float32)
+    samples[16000:16200] = 0.5
+    for seed in range(20):
+        result = augment(samples, np.random.default_rng(seed))
+        assert result.shape == samples.shape and np.isfinite(result).all() and np.abs(result).max() <= 1
+    peaks = [int(np.argmax(np.abs(augment(samples, np.random.default_rng(seed))))) for seed in range(20)]
+    assert abs(np.median(peaks) - 16100) < 200
+
+
+def test_warped_features_move_a_tone() -> None:
+    tone = (0.3 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)).astype(np.float32)
+
+    def peak(extractor: LogMel) -> int:
+        return int(np.argmax(extractor.push(tone)[50, :80]))
+
+    assert peak(WarpedLogMel(0.85)) < peak(LogMel()) < peak(WarpedLogMel(1.2))
+    assert peak(WarpedLogMel(1.0)) == peak(LogMel())
+
+
+def test_alignment_finds_a_slower_speaker() -> None:
+    fast, slow = spoken(3), spoken(3, stretch=1.4)
+    waves = [Waveform(clip.samples.astype(np.float32) / 32767, 16000) for clip in (fast, slow)]
+    found, _ = aligned_phones(Utterance(waves[0], fast.phones), waves[1])
+    assert [phone.symbol for phone in found] == [phone.symbol for phone in slow.phones]
+    errors = [abs(a.start_s - b.start_s) for a, b in zip(found, slow.phones, strict=True)]
+    assert np.median(errors) < 0.03 and max(errors) < 0.15
+
+
+def test_training_learns_and_continues(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    clips = [spoken(seed) for seed in range(4)]
+    config = AudioToMotionConfig(channels=24, front_channels=16, dilations=(1, 2), curves=CURVES)
+    settings = TrainingSettings(steps=40, batch=6, frames=64, fresh=3, save_every=20, rate=4e-3)
+    half = TrainingSettings(steps=20, batch=6, frames=64, fresh=3, save_every=20, rate=4e-3)
+    train(clips, [], tmp_path, half, config)
+    model = train(clips, [], tmp_path, settings, config)
+    assert int(torch.load(tmp_path / "state.pt", weights_only=True)["step"]) == 40
+    assert (tmp_path / "model.safetensors").exists()
+    rows = [example(clip, 64, np.random.default_rng(1)) for clip in clips]
+    features, *targets = (torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True))
+    torch.manual_seed(settings.seed)
+    untrained = AudioToMotion(config).eval()
+    with torch.inference_mode():
+        before, after = (
+            float(losses(m(features), tuple(targets), torch.ones(len(CURVES)))) for m in (untrained, model)
+        )
+    assert after < 0.7 * before
+
+
+def test_tracked_lips_become_curves(shared: Path) -> None:
+    name, (_, track) = next(iter(load_speech_av(shared / "data" / "speech_av").items()))
+    targets = curves_from_landmarks(track, shared / "data" / "ict_facekit.npz")
+    assert name and len(targets.opening) == len(track)
+    given = lip_opening(targets.expression, ARKIT_EXPRESSIONS)
+    assert np.abs(given - targets.opening).mean() < 0.002
+    assert given[targets.contact > 0.99].max() < 1e-3
+    assert targets.expression.min() >= 0 and targets.expression.max() <= 1
+
+
+def test_clips_out_of_step_are_moved() -> None:
+    class Oracle(torch.nn.Module):
+        def forward(self, features: torch.Tensor) -> tuple:
+            return None, truth[None], None
+
+    random = np.random.default_rng(0)
+    truth = torch.from_numpy(np.abs(np.cumsum(random.normal(size=75)) % 3 - 1.5).astype(np.float32))
+    shifted = np.roll(truth.numpy(), -2)
+    targets = LipTrack(np.zeros((75, 44), np.float32), shifted, np.zeros(75, np.float32))
+    moved = aligned([Tracked(np.zeros(48000, np.int16), targets, "a")], Oracle())[0].targets.opening
+    np.testing.assert_allclose(moved[3:], truth.numpy()[3:], atol=1e-6)
+    assert pytest.approx(np.corrcoef(moved[3:], truth.numpy()[3:])[0, 1]) == 1.0
