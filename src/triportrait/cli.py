@@ -1,0 +1,326 @@
+"""The command line. Nothing heavy is imported before a command runs, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, arg, subcommand
+
+from triportrait.errors import MediaError, TriPortraitError
+
+
+@dataclass
+class Animate:
+    """One photo plus a voice, a driving video or a motion file becomes a talking portrait video."""
+
+    photo: Positional[Path]
+    """Portrait photo (JPEG, PNG or WebP)."""
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Video to write, ending in .mp4."""
+    audio: Path | None = None
+    """Voice: wav, mp3, flac, m4a, ogg, or a video's sound."""
+    driving: Path | None = None
+    """Video of a person to imitate."""
+    motion: Path | None = None
+    """Motion file written by 'triportrait extract' (.npz or .csv)."""
+    pose: str = "driving"
+    """Head motion: driving (the clip's own; natural for a voice), still, natural, or a video or motion file to take it from."""
+    background: str | None = None
+    """What stands behind the person: a colour (#204060, white, green, ...), a picture or a video. Default: the photo's own."""
+    background_fill: Literal["smooth", "knn"] = "smooth"
+    """How the scene behind the person is painted in; knn is the published method."""
+    mouth_gain: float = 1.0
+    """How far the mouth moves."""
+    blink: str = "driving"
+    """natural, none, driving (the clip's own), or blinks per minute."""
+    head_motion: float = 1.0
+    """Amount of natural head motion."""
+    expressiveness: float = 1.0
+    """Brows and other signs of prosody, for voices."""
+    reference: Literal["neutral", "first"] = "neutral"
+    """Which frame of the driving clip counts as the photo's own expression and pose."""
+    face: int | None = None
+    """Which face, counted from the left, when the photo shows several. Default: the largest."""
+    full_frame: bool = False
+    """Put the animated head back into the full photograph."""
+    debug_panel: bool = False
+    """Write source | PNCC | raw render | depth | final side by side."""
+    size: int = 512
+    """Side of the animated square in pixels."""
+    avatar: str = "lifted"
+    """Which avatar draws the head."""
+    label: bool = True
+    """Small visible label that the video is generated."""
+    watermark: bool = True
+    """Invisible watermark in the pixels."""
+    manifest: bool = True
+    """Signed statement (C2PA) in the file."""
+    crf: int = 18
+    """Video quality, lower is better (0 to 51)."""
+    seed: int = 0
+    """Of everything random."""
+
+    def run(self) -> int:
+        chosen = [name for name in ("audio", "driving", "motion") if getattr(self, name) is not None]
+        if not chosen:
+            raise MediaError("nothing to drive the portrait with; give --audio, --driving or --motion")
+        if self.driving is not None and self.motion is not None:
+            raise MediaError("--driving and --motion both bring an expression; give one of them")
+        if self.audio is not None and self.driving is not None:
+            raise MediaError("--audio and --driving both move the mouth; for a voice with another clip's head motion use --audio A --pose V")
+        if self.full_frame and (self.background or self.debug_panel):
+            raise MediaError("--background and --debug-panel work on the crop; leave out --full-frame")
+        if not 128 <= self.size <= 1024 or self.size % 2:
+            raise MediaError(f"--size is {self.size}; use an even number from 128 to 1024")
+        from triportrait.face.portrait import PortraitOptions
+        from triportrait.media.files import AtomicFile
+        from triportrait.pipeline import Background, DriveOptions, Marks, Portrait
+
+        if self.out.suffix.lower() not in (".mp4", ".m4v"):
+            raise MediaError(f"'{self.out}' should end in .mp4; the video is written in that format")
+        AtomicFile(self.out).discard()  # an unwritable target is found before any work is done
+        options = DriveOptions(
+            self.pose, self.mouth_gain, self.blink, self.head_motion, self.expressiveness, self.reference, self.seed
+        )
+        options.blinks_per_minute()
+        background = Background(self.background) if self.background else None
+        started = time.perf_counter()
+        with _progress() as progress:
+            progress("preparing the portrait", 0, 0)
+            portrait = Portrait.from_image(
+                self.photo, PortraitOptions(self.size, face=self.face, background_fill=self.background_fill), self.avatar
+            )
+            if self.driving is not None:
+                performance = portrait.drive(self.driving, options, progress)
+            elif self.motion is not None:
+                performance = portrait.perform(self.motion, options, sound=self.audio, progress=progress)
+            else:
+                performance = portrait.talk(self.audio, options, progress)
+            performance.save(
+                self.out, full_frame=self.full_frame, debug_panel=self.debug_panel, background=background,
+                marks=Marks(self.label, self.watermark, self.manifest), crf=self.crf, progress=progress,
+            )  # fmt: skip
+        print(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
+        return 0
+
+
+@dataclass
+class Extract:
+    """Measure the motion of the person in a video and save it, to look at, edit and reuse."""
+
+    video: Positional[Path]
+    """Video of one person."""
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Motion file: .npz or .csv (ours, editable), .json, or .livelink.csv (ARKit-52 for Live Link Face)."""
+
+    def run(self) -> int:
+        from triportrait.pipeline import motion_of_video
+
+        with _progress() as progress:
+            motion = motion_of_video(self.video, progress=progress)
+        _save_motion(motion, self.out)
+        print(f"{self.out}  ({len(motion)} frames)")
+        return 0
+
+
+@dataclass
+class MotionCommand:
+    """Turn a voice into motion (ARKit curves, head, gaze) without any portrait."""
+
+    audio: Positional[Path]
+    """Voice: wav, mp3, flac, m4a, ogg, or a video's sound."""
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Motion file: .npz or .csv (ours, editable), .json, or .livelink.csv (ARKit-52 for Live Link Face)."""
+    mouth_gain: float = 1.0
+    """How far the mouth moves."""
+    seed: int = 0
+    """Of blinks, gaze and head motion."""
+
+    def run(self) -> int:
+        import numpy as np
+
+        from triportrait.motion.audio import AudioSettings
+        from triportrait.pipeline import motion_of_audio
+
+        parts = list(motion_of_audio(self.audio, AudioSettings(mouth_gain=self.mouth_gain, seed=self.seed)))
+        names = ("expression", "rotation_rad", "translation", "gaze_rad")
+        motion = parts[0].with_rows(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+        _save_motion(motion, self.out)
+        print(f"{self.out}  ({len(motion)} frames)")
+        return 0
+
+
+@dataclass
+class Reenact:
+    """Same-identity reenactment: the first frame of each clip performs the whole clip."""
+
+    clips: Path
+    """Folder of videos."""
+    out: Path
+    """JSON report; a Markdown table is written beside it."""
+    avatar: str = "static,similarity,mesh2d,depth_warp,lifted"
+    """Names separated by commas."""
+    every: int = 5
+    """Every n-th frame is measured."""
+    sheets: bool = False
+    """Also write a contact sheet per clip."""
+    limit: int | None = None
+    """At most so many clips."""
+
+    def run(self) -> int:
+        from triportrait.evaluation.reenact import ReenactOptions, run_reenact
+
+        names = tuple(name.strip() for name in self.avatar.split(",") if name.strip())
+        with _progress() as progress:
+            run_reenact(
+                ReenactOptions(self.clips, names, self.out, self.every, self.sheets, self.limit),
+                progress=lambda p: progress(f"{p.clip} ({p.clip_index + 1}/{p.clips}) {p.stage}", p.done, p.total),
+            )
+        table = self.out.with_suffix(".md")
+        print(table.read_text(encoding="utf-8") if table.exists() else str(self.out))
+        return 0
+
+
+@dataclass
+class Evaluate:
+    """Measure quality by a protocol."""
+
+    protocol: Annotated[Reenact, subcommand("reenact")]
+
+    def run(self) -> int:
+        return self.protocol.run()
+
+
+@dataclass
+class Detect:
+    """Tell whether a video was generated: watermark in the pixels, signed statement in the file."""
+
+    file: Positional[Path]
+    """Video to look at."""
+
+    def run(self) -> int:
+        from triportrait.media.video import VideoReader
+        from triportrait.provenance.detect import detect
+
+        with VideoReader(self.file) as reader:
+            print(detect((frame for _, frame in reader.frames(None)), self.file))
+        return 0
+
+
+@dataclass
+class Doctor:
+    """Versions, models and devices; what is missing and how to get it."""
+
+    def run(self) -> int:
+        from triportrait.doctor import report
+
+        lines, healthy = report()
+        print("\n".join(lines))
+        return 0 if healthy else 1
+
+
+Command = (
+    Annotated[Animate, subcommand("animate")]
+    | Annotated[Extract, subcommand("extract")]
+    | Annotated[MotionCommand, subcommand("motion")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Detect, subcommand("detect")]
+    | Annotated[Doctor, subcommand("doctor")]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code. An input at fault is one sentence on standard error and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments in (["--version"], ["-V"]):
+        from triportrait import __version__
+
+        print(__version__)
+        return 0
+    command = tyro.cli(
+        Command, prog="triportrait", args=arguments or ["--help"], description="One photo and a voice become a talking 3D portrait.",
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.HelptextFromCommentsOff),
+    )  # fmt: skip
+    try:
+        return command.run()
+    except TriPortraitError as error:
+        if os.environ.get("TRIPORTRAIT_DEBUG"):
+            raise
+        print(f"triportrait: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("triportrait: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    except Exception as error:  # the last door before a user: a bug of ours is one sentence too
+        if os.environ.get("TRIPORTRAIT_DEBUG"):
+            raise
+        print(
+            f"triportrait: internal error ({type(error).__name__}: {error}); set TRIPORTRAIT_DEBUG=1 for details and report it, please",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _save_motion(motion, out: Path) -> None:  # noqa: ANN001 - types would import numpy
+    from triportrait.motion.files import export_json, export_live_link_csv, save_motion
+
+    if out.name.lower().endswith(".livelink.csv"):
+        export_live_link_csv(motion, out)
+    elif out.suffix.lower() == ".json":
+        export_json(motion, out)
+    else:
+        save_motion(motion, out)
+
+
+@dataclass
+class _progress:  # noqa: N801 - used like a function
+    """A progress bar with speed and time left on a terminal; a line every ten seconds elsewhere."""
+
+    bars: dict[str, int] = field(default_factory=dict)
+
+    def __enter__(self) -> Callable[[str, int, int], None]:
+        self._last = 0.0
+        self._started: dict[str, float] = {}
+        self._bar = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+            )  # fmt: skip
+            self._bar.start()
+        return self._update
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _update(self, what: str, done: int, total: int) -> None:
+        now = time.perf_counter()
+        started = self._started.setdefault(what, now)
+        rate = f"{done / (now - started):.1f} fps" if done > 1 and now > started else ""
+        if self._bar is not None:
+            if what not in self.bars:
+                for task in self._bar.task_ids:
+                    self._bar.update(task, visible=False)
+                self.bars[what] = self._bar.add_task(what, total=total or None, rate="")
+            self._bar.update(self.bars[what], completed=done, rate=rate)
+        elif now - self._last > 10.0 and done:
+            self._last = now
+            left = f", {(total - done) * (now - started) / done:.0f} s left" if total > done else ""
+            print(f"{what}: {done}{f'/{total}' if total else ''} {rate}{left}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

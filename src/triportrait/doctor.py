@@ -1,0 +1,62 @@
+"""What is installed, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from importlib.util import find_spec
+
+_REQUIRED = ("torch", "numpy", "scipy", "av", "soundfile", "soxr", "pillow", "mediapipe", "numba", "safetensors", "tyro", "c2pa-python")
+_OPTIONAL = {"lightning": "train", "torchmetrics": "eval", "gradio": "app"}
+
+
+def report() -> tuple[list[str], bool]:
+    """Lines for a terminal, and whether everything that is needed works."""
+    lines, healthy = [f"triportrait {metadata.version('triportrait')}, Python {platform.python_version()}, {platform.platform()}"], True
+    for name in _REQUIRED:
+        version, fine = _version(name)
+        healthy &= fine
+        lines.append(f"  {'ok     ' if fine else 'MISSING'} {name} {version}" + ("" if fine else f"; pip install {name}"))
+    for name, extra in _OPTIONAL.items():
+        version, fine = _version(name)
+        lines.append(f"  {'ok     ' if fine else 'absent '} {name} {version}" + ("" if fine else f" (only for [{extra}]: pip install 'triportrait[{extra}]')"))
+    lines.append(f"cores: {os.cpu_count()}")
+    if find_spec("torch"):
+        import torch
+
+        devices = ["cpu"] + [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+        lines.append(f"devices: {', '.join(devices)}")
+    for what, check in (("face tracker", _tracker), ("open head", _head), ("audio-to-motion weights", _voice)):
+        try:
+            lines.append(f"  ok      {what}: {check()}")
+        except Exception as error:  # a doctor reports whatever is wrong
+            healthy = False
+            lines.append(f"  BROKEN  {what}: {type(error).__name__}: {error}; reinstall with pip install --force-reinstall triportrait")
+    return lines, healthy
+
+
+def _version(name: str) -> tuple[str, bool]:
+    try:
+        return metadata.version(name), True
+    except metadata.PackageNotFoundError:
+        return "", False
+
+
+def _tracker() -> str:
+    from triportrait.pipeline import default_tracker
+
+    return type(default_tracker()).__name__
+
+
+def _head() -> str:
+    from triportrait.pipeline import default_head
+
+    head = default_head()
+    return f"{len(head.mean)} vertices, {head.identity_size} identity coefficients, {len(head.expression_names)} expressions"
+
+
+def _voice() -> str:
+    from triportrait.motion.audio_network import load_model
+
+    return f"{sum(p.numel() for p in load_model().parameters()) / 1e6:.2f} M parameters"

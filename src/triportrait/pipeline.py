@@ -1,0 +1,562 @@
+"""Files and arrays in, talking portraits out: the one place that joins media, face, motion, provenance and the model."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from triportrait.errors import EmptyMedia, MediaError
+from triportrait.types import Frame, Motion, MotionFrame, RenderedHead, Waveform
+from triportrait.types import Portrait as PreparedPortrait
+
+if TYPE_CHECKING:
+    from triportrait.face.open_head import OpenHead
+    from triportrait.face.portrait import PortraitOptions
+    from triportrait.face.tracker import FaceTracker
+    from triportrait.model import ModelState, PortraitModel
+    from triportrait.motion.audio import AudioSettings
+
+Array = np.ndarray
+PathLike = str | os.PathLike[str]
+log = logging.getLogger(__name__)
+
+FPS = 25.0
+#: Frames of a driving clip from which the driver's own shape is estimated.
+_PERSON_FRAMES = 200
+_PERSON_ROWS = 10
+#: Rows fitted at a time; landmarks of a long clip are not kept.
+_FIT_ROWS = 256
+#: Full photographs are written up to this side; H.264 players give up beyond.
+_FULL_FRAME_LIMIT_PX = 4096
+
+
+@lru_cache(maxsize=1)
+def default_tracker() -> FaceTracker:
+    """The tracker that every default uses (one per process: its networks take a second to start)."""
+    from triportrait.face.tracker import MediaPipeTracker
+
+    return MediaPipeTracker()
+
+
+@lru_cache(maxsize=1)
+def default_head() -> OpenHead:
+    """The embedded open head."""
+    from triportrait.face.open_head import OpenHead
+
+    return OpenHead.embedded()
+
+
+@lru_cache(maxsize=4)
+def make_model(avatar: str = "lifted") -> PortraitModel:
+    """The model of an avatar's name.
+
+    Raises:
+        MissingPart: no avatar of that name.
+    """
+    from triportrait.model import build_model
+
+    return build_model(avatar, default_head())
+
+
+# -- photographs ----------------------------------------------------------------------------------------------------------
+
+
+def prepare(photo: PathLike | Array, options: PortraitOptions | None = None) -> PreparedPortrait:
+    """A photograph (file, or uint8 RGB [h, w, 3]) -> everything known of its person.
+
+    Raises:
+        MediaError: the file is not a readable picture.
+        NoFaceFound: no face, too small, or turned too far.
+    """
+    from triportrait.face.portrait import prepare_portrait
+    from triportrait.media.images import composite_over, read_image
+
+    if isinstance(photo, np.ndarray):
+        image, name = photo, "the photo"
+    else:
+        image, name = read_image(photo), Path(photo).name
+    if image.shape[-1] == 4:
+        image = composite_over(image)
+    return prepare_portrait(image, default_tracker(), default_head(), options, name)
+
+
+def make_renderer(avatar: str, portrait: PreparedPortrait) -> Callable[[MotionFrame], Array]:
+    """A function from motion rows to finished crops uint8 [s, s, 3]."""
+    model = make_model(avatar)
+    state = model.prepare(portrait)
+    return lambda frame: model.step(state, frame)[0]
+
+
+# -- motion ---------------------------------------------------------------------------------------------------------------
+
+
+def motion_of_frames(portrait: PreparedPortrait, frames: Iterable[Array], fps: float = FPS) -> Motion:
+    """Motion of the portrait's own person in other frames of the same shot, in the portrait's crop (for reenactment).
+
+    The crop box of the portrait applies to every frame; ``landmarks`` of the result are in its pixels.
+    """
+    from triportrait.face.fitting import LandmarkFitter
+    from triportrait.face.portrait import person_of
+    from triportrait.face.tracker import track_clip
+    from triportrait.motion.smoothing import smooth_motion
+
+    track = track_clip(default_tracker(), frames, fps)
+    size = portrait.image.shape[0]
+    left, top, side = portrait.crop_box
+    landmarks = (track.landmarks[..., :2] - (left, top)) * (size / side)
+    fitter = LandmarkFitter(default_head(), side_px=size)
+    motion = smooth_motion(fitter.fit_motion(landmarks, person_of(portrait, default_head()), fps))
+    return motion.with_rows(landmarks=landmarks.astype(np.float32))
+
+
+def motion_of_video(path: PathLike, fps: float = FPS, progress: Progress | None = None) -> Motion:
+    """Expression, pose and gaze of the person in a clip, in that person's own shape. Bounded memory for any length.
+
+    Raises:
+        MediaError: not a readable video.
+        NoFaceFound: nobody in it.
+    """
+    from triportrait.face.fitting import LandmarkFitter, Person
+    from triportrait.media.video import VideoReader
+    from triportrait.motion.smoothing import smooth_motion
+
+    fitter = LandmarkFitter(default_head())
+    with VideoReader(path) as reader:
+        total = max(1, round(reader.seconds * fps)) if reader.seconds else 0
+        frames = (frame for _, frame in reader.frames(fps))
+        tracked = default_tracker().track(_counted(frames, progress, "tracking", total))
+        opening = [row for row, _ in islice(tracked, _PERSON_FRAMES)]
+        low, high = opening[0][:, :2].min(0), opening[0][:, :2].max(0)
+        side = 2.3 * float((high - low).max())
+        corner = 0.5 * (low + high) - 0.5 * side
+
+        def in_crop(rows: list[Array]) -> Array:
+            return (np.stack(rows)[..., :2] - corner) * (512.0 / side)
+
+        person: Person = fitter.fit_person(in_crop(opening[:: max(1, len(opening) // _PERSON_ROWS)]))[0]
+        pieces = []
+        rows = chain(opening, (row for row, _ in tracked))
+        while batch := list(islice(rows, _FIT_ROWS)):
+            pieces.append(fitter.fit_motion(in_crop(batch), person, fps))
+    names = ("expression", "rotation_rad", "translation", "gaze_rad")
+    whole = pieces[0].with_rows(**{n: np.concatenate([getattr(p, n) for p in pieces]) for n in names})
+    return smooth_motion(whole)
+
+
+def motion_of_audio(path: PathLike, settings: AudioSettings | None = None) -> Iterator[Motion]:
+    """Motion chunks of a voice, starting at rest; memory does not grow with its length."""
+    from triportrait.media.audio import stream_audio
+    from triportrait.motion.audio import AudioDriver
+
+    blocks = (Waveform(block, 16_000) for block in stream_audio(path, 16_000, 1.0))
+    return AudioDriver(blocks, settings).chunks()
+
+
+# -- performances ---------------------------------------------------------------------------------------------------------
+
+#: Called with what is being done, how many are done and how many there are (0 = not known).
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """How generated video is marked: a visible label, a watermark in the pixels, a signed statement in the file."""
+
+    label: bool = True
+    watermark: bool = True
+    manifest: bool = True
+
+
+@dataclass(frozen=True)
+class Performance:
+    """A portrait in motion. Iterate for :class:`Frame` objects, or :meth:`save` to a file. Frames are made on demand.
+
+    Args:
+        portrait: who.
+        chunks: called anew for each pass; yields motion in the portrait's pose frame.
+        fps: frames per second.
+        sound: file whose sound belongs to it, or None.
+        frame_count: number of frames when known beforehand, else 0.
+        sources: files that went in, for the signed statement.
+    """
+
+    portrait: Portrait
+    chunks: Callable[[], Iterator[Motion]]
+    fps: float = FPS
+    sound: Path | None = None
+    frame_count: int = 0
+    sources: dict[str, Path] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.frames()
+
+    def motion(self) -> Motion:
+        """All rows in one :class:`Motion`."""
+        parts = list(self.chunks())
+        names = ("expression", "rotation_rad", "translation", "gaze_rad")
+        return parts[0].with_rows(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names}, landmarks=None)
+
+    def frames(self, debug: bool = False, full_frame: bool = False, background: Background | None = None) -> Iterator[Frame]:
+        """Finished pictures, one by one.
+
+        Args:
+            debug: put source, PNCC, raw render and depth into ``Frame.debug``.
+            full_frame: the whole photograph with the animated head in its place, instead of the crop.
+            background: what stands behind the person; None keeps the photo's own.
+        """
+        model, state = self.portrait.model, self.portrait.state
+        prepared = self.portrait.prepared
+        paste = None
+        if full_frame:
+            from triportrait.model import paste_back
+
+            paste = paste_back(prepared)
+        panels = _DebugPanels(prepared) if debug else None
+        index = 0
+        scenes = background.frames(prepared.image.shape[0], self.fps) if background is not None else None
+        for chunk in self.chunks():
+            for row in chunk:
+                scene = next(scenes) if scenes is not None else None
+                image, head = model.step(state, row, scene)
+                extra = panels(row, head, image) if panels else {}
+                yield Frame(paste(image) if paste else image, index / self.fps, extra)
+                index += 1
+        if not index:
+            raise EmptyMedia("there is nothing to show: the motion has no frames")
+
+    def save(
+        self,
+        path: PathLike,
+        *,
+        full_frame: bool = False,
+        debug_panel: bool = False,
+        background: Background | None = None,
+        marks: Marks | None = None,
+        crf: int = 18,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Write an mp4; it appears whole or not at all.
+
+        Args:
+            path: target, ending in .mp4.
+            full_frame, background: see :meth:`frames`.
+            debug_panel: source | PNCC | raw render | depth | final side by side.
+            marks: label, watermark and manifest; all on by default.
+            crf: x264 quality, lower is better.
+            progress: called after each frame.
+
+        Raises:
+            OutputError: the target cannot be written.
+        """
+        from triportrait import __version__
+        from triportrait.media.video import VideoWriter
+
+        marks = marks or Marks()
+        prepared = self.portrait.prepared
+        height, width = prepared.photo.shape[:2] if full_frame else prepared.image.shape[:2]
+        size = (width * 5, height) if debug_panel else (width, height)
+        if max(size) > _FULL_FRAME_LIMIT_PX and full_frame:
+            raise MediaError(
+                f"the photo is {width} x {height} px; --full-frame writes up to {_FULL_FRAME_LIMIT_PX} px a side, use a smaller copy"
+            )
+        finish = _Finish(marks, size)
+        writer = VideoWriter(
+            path, size, self.fps, audio=self.sound, crf=crf, background=True, metadata={"comment": f"AI-generated, TriPortrait {__version__}"}
+        )
+        with writer:
+            for index, frame in enumerate(self.frames(debug_panel, full_frame, background)):
+                image = np.hstack([*frame.debug.values(), frame.image]) if debug_panel else frame.image
+                writer.write(finish(image))
+                if progress:
+                    progress("rendering", index + 1, self.frame_count)
+        if marks.manifest:
+            self._sign(Path(path), finish.payload)
+        return Path(path)
+
+    def _sign(self, path: Path, payload: int | None) -> None:
+        from triportrait import __version__
+        from triportrait.provenance.manifest import sign_video
+
+        sign_video(path, dict(self.sources), path.name, f"TriPortrait {__version__}", watermark_payload=payload)
+
+
+class _Finish:
+    """Label and watermark on every frame."""
+
+    #: A fixed payload tells that this project made the picture; the signed statement says more.
+    PAYLOAD = 0x3D50
+
+    def __init__(self, marks: Marks, size: tuple[int, int]) -> None:
+        from triportrait.provenance.label import draw_label
+        from triportrait.provenance.watermark import Watermarker
+
+        self._label = draw_label if marks.label else None
+        self._watermark = Watermarker(size, self.PAYLOAD) if marks.watermark and min(size) >= 128 else None
+        self.payload = self.PAYLOAD if self._watermark else None
+
+    def __call__(self, image: Array) -> Array:
+        if self._label:
+            image = self._label(image)
+        return self._watermark.apply(image) if self._watermark else image
+
+
+class _DebugPanels:
+    """Source, PNCC, raw render and depth of one portrait's frames."""
+
+    def __init__(self, portrait: PreparedPortrait) -> None:
+        from triportrait.face.pncc import PnccRenderer
+
+        self._portrait = portrait
+        self._size = portrait.image.shape[0]
+        self._head = default_head()
+        self._shape = self._head.shape(portrait.identity)
+        self._pncc = PnccRenderer(self._head, self._size)
+
+    def __call__(self, row: MotionFrame, head: RenderedHead, final: Array) -> dict[str, Array]:
+        coloured = self._pncc.render(self._head.deform(self._shape, row.expression, row.gaze_rad))
+        pncc = ((coloured.transpose(1, 2, 0) + 1.0) * 127.5).astype(np.uint8)
+        raw = np.clip(head.rgb * 255.0 + 0.5, 0, 255).astype(np.uint8)
+        seen = np.isfinite(head.depth)
+        near = 10.0 - head.depth - row.translation[2]
+        level = np.where(seen, np.clip((near + 1.2) / 2.0, 0.05, 1.0), 0.0)
+        depth = np.repeat((level * 255).astype(np.uint8)[..., None], 3, axis=2)
+        return {"source": self._portrait.image, "pncc": pncc, "raw": raw, "depth": depth}
+
+
+class Background:
+    """A scene behind the person: a colour (``#rrggbb`` or a name), a picture or a video file."""
+
+    _COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (127, 127, 127), "gray": (127, 127, 127),
+                "green": (0, 177, 64), "blue": (0, 71, 187)}  # fmt: skip
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._colour = self._COLOURS.get(what.lower()) or self._hex(what)
+        self._kind = "colour"
+        if self._colour is None:
+            from triportrait.media.probe import probe
+
+            self._kind = probe(what).kind
+            if self._kind not in ("image", "video"):
+                raise MediaError(f"{what}: a background is a colour such as #204060, a picture or a video")
+
+    @staticmethod
+    def _hex(what: str) -> tuple[int, int, int] | None:
+        digits = what.removeprefix("#")
+        if not what.startswith("#") or len(digits) != 6 or any(c not in "0123456789abcdefABCDEF" for c in digits):
+            return None
+        return tuple(int(digits[i : i + 2], 16) for i in (0, 2, 4))
+
+    def frames(self, size: int, fps: float) -> Iterator[Array]:
+        """Endless square pictures uint8 [size, size, 3]; videos start again at their end."""
+        if self._kind == "colour":
+            plain = np.full((size, size, 3), self._colour, np.uint8)
+            while True:
+                yield plain
+        elif self._kind == "image":
+            from triportrait.media.images import composite_over, read_image
+
+            image = read_image(self._what)
+            still = _cover(composite_over(image) if image.shape[-1] == 4 else image, size)
+            while True:
+                yield still
+        else:
+            from triportrait.media.video import VideoReader
+
+            while True:
+                with VideoReader(self._what) as reader:
+                    for _, frame in reader.frames(fps):
+                        yield _cover(frame, size)
+
+
+def _cover(image: Array, size: int) -> Array:
+    """The largest centred square of a picture, scaled to ``size``."""
+    from triportrait.face.portrait import cut
+
+    height, width = image.shape[:2]
+    side = float(min(height, width))
+    return cut(image, ((width - side) / 2, (height - side) / 2, side), size)
+
+
+@dataclass(frozen=True, slots=True)
+class DriveOptions:
+    """How motion is put on a portrait.
+
+    Args:
+        pose: ``"driving"`` (the clip's own, or natural for a voice), ``"still"``, ``"natural"``, or a video whose head motion is taken.
+        mouth_gain: how far the mouth moves.
+        blink: ``"natural"``, ``"none"``, ``"driving"`` (the clip's own), or blinks per minute as a number.
+        head_motion: amount of natural head motion.
+        expressiveness: brows and other signs of prosody, for voices.
+        reference: which row of a clip counts as the portrait's own expression and pose.
+        seed: of everything random.
+    """
+
+    pose: str = "driving"
+    mouth_gain: float = 1.0
+    blink: str = "driving"
+    head_motion: float = 1.0
+    expressiveness: float = 1.0
+    reference: Literal["neutral", "first"] = "neutral"
+    seed: int = 0
+
+    def blinks_per_minute(self) -> float | None:
+        """Blinks to add per minute; None leaves the motion's own."""
+        if self.blink in ("driving", "none"):
+            return 0.0 if self.blink == "none" else None
+        if self.blink == "natural":
+            return 18.0
+        try:
+            return max(0.0, float(self.blink))
+        except ValueError:
+            raise MediaError(f"--blink is {self.blink!r}; use natural, none, driving or a number per minute") from None
+
+
+class Portrait:
+    """One photographed person, ready to be driven. Preparation is done once; performances are cheap.
+
+    >>> portrait = Portrait.from_image("photo.jpg")          # doctest: +SKIP
+    >>> portrait.talk("voice.wav").save("talking.mp4")       # doctest: +SKIP
+    """
+
+    def __init__(self, prepared: PreparedPortrait, avatar: str = "lifted", source: Path | None = None) -> None:
+        self.prepared = prepared
+        self.source = source
+        self.model: PortraitModel = make_model(avatar)
+        self.state: ModelState = self.model.prepare(prepared)
+
+    @classmethod
+    def from_image(cls, photo: PathLike | Array, options: PortraitOptions | None = None, avatar: str = "lifted") -> Portrait:
+        """Prepare a photograph: a file, or uint8 RGB [h, w, 3].
+
+        Raises:
+            MediaError, NoFaceFound: see :func:`prepare`.
+        """
+        source = None if isinstance(photo, np.ndarray) else Path(photo)
+        return cls(prepare(photo, options), avatar, source)
+
+    def talk(self, audio: PathLike, options: DriveOptions | None = None, progress: Progress | None = None) -> Performance:
+        """The portrait says what is on a recording (wav, mp3, flac, m4a, ogg, or the sound of a video)."""
+        from triportrait.media.audio import AudioReader
+        from triportrait.motion.audio import AudioSettings
+        from triportrait.motion.natural import NaturalSettings
+
+        options = options or DriveOptions()
+        reader = AudioReader.open(audio)
+        rate = options.blinks_per_minute()
+        still = options.pose in ("still",) or options.pose not in ("driving", "natural")
+        natural = NaturalSettings(
+            head_motion=0.0 if still else options.head_motion, blinks_per_minute=18.0 if rate is None else rate
+        )
+        settings = AudioSettings(options.mouth_gain, options.expressiveness, natural, options.seed)
+        pose = self._pose_clip(options.pose, progress)
+
+        def chunks() -> Iterator[Motion]:
+            from triportrait.motion.retarget import from_rest
+
+            done = 0
+            for chunk in motion_of_audio(audio, settings):
+                placed = from_rest(chunk, self.prepared.motion)
+                yield placed if pose is None else _with_clip_pose(placed, pose, done)
+                done += len(chunk)
+
+        return self._performance(chunks, FPS, Path(audio), round(reader.seconds * FPS) if reader.seconds else 0, {"voice": Path(audio)})
+
+    def drive(self, video: PathLike, options: DriveOptions | None = None, progress: Progress | None = None) -> Performance:
+        """The portrait does what the person in a clip does; the clip's sound goes along."""
+        from triportrait.media.probe import probe
+
+        motion = motion_of_video(video, FPS, progress)
+        sound = Path(video) if probe(video).has_audio else None
+        return self.perform(motion, options, sound=sound, sources={"driving video": Path(video)}, progress=progress)
+
+    def perform(
+        self,
+        motion: Motion | PathLike,
+        options: DriveOptions | None = None,
+        sound: Path | None = None,
+        sources: dict[str, Path] | None = None,
+        progress: Progress | None = None,
+    ) -> Performance:
+        """Motion measured on somebody (or a saved motion file) on this portrait."""
+        from triportrait.motion import retarget
+        from triportrait.motion.files import load_motion
+        from triportrait.motion.natural import NaturalSettings
+
+        options = options or DriveOptions()
+        if not isinstance(motion, Motion):
+            sources = {"motion": Path(motion)} | (sources or {})
+            motion = load_motion(motion)
+        if motion.head_model != self.prepared.head_model:
+            raise MediaError(
+                f"the motion belongs to head model {motion.head_model!r}, the portrait to {self.prepared.head_model!r}; extract it again"
+            )
+        if not len(motion):
+            raise EmptyMedia("there is nothing to show: the motion has no frames")
+        placed = retarget.relative(motion, options.reference, self.prepared.motion)
+        if options.mouth_gain != 1.0:
+            placed = retarget.mouth_gain(placed, options.mouth_gain)
+        rate = options.blinks_per_minute()
+        if rate is not None:
+            placed = retarget.without_blinks(placed)
+            if rate > 0:
+                placed = retarget.with_blinks(placed, rate, options.seed)
+        if options.pose in ("still", "natural"):
+            settings = NaturalSettings(head_motion=options.head_motion)
+            placed = retarget.with_pose(placed, options.pose, self.prepared.motion, settings, options.seed)
+        elif options.pose != "driving":
+            placed = _with_clip_pose(placed, self._pose_clip(options.pose, progress), 0)
+        return self._performance(lambda: iter([placed]), placed.fps, sound, len(placed), sources or {})
+
+    def idle(self, seconds: float, options: DriveOptions | None = None) -> Performance:
+        """The portrait looks alive without speaking."""
+        from triportrait.motion.natural import NaturalSettings, idle_motion
+        from triportrait.motion.retarget import from_rest
+
+        options = options or DriveOptions()
+        rate = options.blinks_per_minute()
+        settings = NaturalSettings(head_motion=options.head_motion, blinks_per_minute=18.0 if rate is None else rate)
+        motion = from_rest(idle_motion(round(seconds * FPS), FPS, settings, options.seed), self.prepared.motion)
+        return self._performance(lambda: iter([motion]), FPS, None, len(motion), {})
+
+    def _performance(
+        self, chunks: Callable[[], Iterator[Motion]], fps: float, sound: Path | None, count: int, sources: dict[str, Path]
+    ) -> Performance:
+        named = {"portrait": self.source} if self.source else {}
+        return Performance(self, chunks, fps, sound, count, named | sources)
+
+    def _pose_clip(self, pose: str, progress: Progress | None) -> Motion | None:
+        """The head motion of another clip on this portrait, or None when ``pose`` names no file."""
+        from triportrait.motion.files import load_motion
+        from triportrait.motion.retarget import relative
+
+        if pose in ("driving", "still", "natural"):
+            return None
+        clip = load_motion(pose) if Path(pose).suffix.lower() in (".npz", ".csv") else motion_of_video(pose, FPS, progress)
+        return relative(clip, "first", self.prepared.motion)
+
+
+def _with_clip_pose(motion: Motion, pose: Motion | None, start: int) -> Motion:
+    """Rotation and translation of ``pose`` from row ``start`` on, to and fro when it is shorter."""
+    if pose is None:
+        return motion
+    index = np.arange(start, start + len(motion))
+    period = max(1, 2 * len(pose) - 2)
+    index = index % period
+    index = np.where(index < len(pose), index, period - index)
+    return motion.with_rows(rotation_rad=pose.rotation_rad[index], translation=pose.translation[index])
+
+
+def _counted(frames: Iterable[Array], progress: Progress | None, what: str, total: int) -> Iterator[Array]:
+    for index, frame in enumerate(frames):
+        yield frame
+        if progress:
+            progress(what, index + 1, total)
