@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from triportrait.face.open_head import OpenHead
+    from triportrait.face.tracker import MediaPipeTracker
+    from triportrait.types import Portrait
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -41,3 +47,27 @@ def astronaut_png(astronaut: np.ndarray, tmp_path: Path) -> Path:
     path = tmp_path / "astronaut.png"
     Image.fromarray(astronaut).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def open_head() -> OpenHead:
+    """The embedded head model."""
+    from triportrait.face.open_head import OpenHead
+
+    return OpenHead.embedded()
+
+
+@pytest.fixture(scope="session")
+def face_tracker() -> MediaPipeTracker:
+    """One tracker for all tests: its networks take a while to load."""
+    from triportrait.face.tracker import MediaPipeTracker
+
+    return MediaPipeTracker()
+
+
+@pytest.fixture(scope="session")
+def astronaut_portrait(astronaut: np.ndarray, face_tracker: MediaPipeTracker, open_head: OpenHead) -> Portrait:
+    """The astronaut, prepared once with the ordinary options."""
+    from triportrait.face.portrait import prepare_portrait
+
+    return prepare_portrait(astronaut, face_tracker, open_head)

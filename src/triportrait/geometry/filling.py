@@ -21,9 +21,9 @@ def push_pull(values: Array, known: Array) -> Array:
     values = values.astype(np.float32)
     weights = [np.clip(known, 0, 1).astype(np.float32)]
     levels = [values * weights[0][..., None]]
-    while min(levels[-1].shape[:2]) > 1:
-        levels.append(_at_least_3d(cv2.pyrDown(levels[-1]), values))
-        weights.append(cv2.pyrDown(weights[-1]))
+    while max(levels[-1].shape[:2]) > 1:
+        levels.append(_at_least_3d(_half(levels[-1]), values))
+        weights.append(_half(weights[-1]))
     # Saturating the weight stops sparse coarse data from fading towards black.
     filled = levels[-1] / np.maximum(weights[-1], 1e-6)[..., None]
     for level, weight in zip(levels[-2::-1], weights[-2::-1], strict=True):
@@ -47,6 +47,14 @@ def foreground_colours(image: Array, alpha: Array, background: Array) -> Array:
         mean_front = cv2.blur(inner * weight, (radius, radius)) / blurred_alpha
         inner = np.clip(mean_front + weight * (photo - weight * mean_front - (1 - weight) * background), 0, 255)
     return np.where(alpha[..., None] > 0.98, photo, inner)
+
+
+def _half(array: Array) -> Array:
+    """Half the size by the taps 1 3 3 1, centred between pixels as a resize expects; pyrDown's even grid would shift every level."""
+    import cv2
+
+    height, width = array.shape[:2]
+    return cv2.resize(cv2.GaussianBlur(array, (3, 3), 0), ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
 
 
 def _at_least_3d(array: Array, like: Array) -> Array:
