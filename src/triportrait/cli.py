@@ -159,12 +159,14 @@ class MotionCommand:
 
 
 @dataclass
-class Reenact:
-    """Same-identity reenactment: the first frame of each clip performs the whole clip."""
+class Evaluate:
+    """Measure quality by a protocol. reenact: the first frame of each clip performs the whole clip."""
 
+    protocol: Positional[Literal["reenact"]]
+    """Which protocol."""
     clips: Path
     """Folder of videos."""
-    out: Path
+    out: Annotated[Path, arg(aliases=("-o",))]
     """JSON report; a Markdown table is written beside it."""
     avatar: str = "static,similarity,mesh2d,depth_warp,lifted"
     """Names separated by commas."""
@@ -187,16 +189,6 @@ class Reenact:
         table = self.out.with_suffix(".md")
         print(table.read_text(encoding="utf-8") if table.exists() else str(self.out))
         return 0
-
-
-@dataclass
-class Evaluate:
-    """Measure quality by a protocol."""
-
-    protocol: Annotated[Reenact, subcommand("reenact")]
-
-    def run(self) -> int:
-        return self.protocol.run()
 
 
 @dataclass

@@ -131,8 +131,8 @@ def closed_eyes_photo(portrait: Portrait, head: FullHead, shape: Array) -> tuple
         # Fine texture of the skin below goes on top, or the lid looks like wax.
         result = soft * skin + (1 - soft) * result
         lash_colour = np.quantile(photo[_polygon(points, size, 0.0) > 0.5], 0.03, axis=0)
-        line = _stroke(_smooth_curve(pixels[lid]), size, max(1.0, 0.035 * width))
-        line = 0.85 * line[..., None]
+        line = _stroke(_smooth_curve(pixels[lid]), size, max(0.8, 0.024 * width))
+        line = 0.7 * line[..., None]
         result = (1 - line) * result + line * lash_colour
     return result.astype(np.float32), expression
 

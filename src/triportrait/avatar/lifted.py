@@ -18,7 +18,7 @@ import numpy as np
 
 from triportrait.avatar import lifted_kernels as kernels
 from triportrait.avatar.eyes import closed_eyes_photo, eye_coordinates, eyeball_texture
-from triportrait.avatar.mantle import Mantle, build_mantle
+from triportrait.avatar.mantle import Mantle, build_mantle, face_hull
 from triportrait.avatar.mouth import interior_colours, mouth_texture
 from triportrait.avatar.surface import Surface, fit_surface, spread_colours, vertex_normals
 from triportrait.geometry.cameras import pose_points, project
@@ -31,6 +31,8 @@ Array = np.ndarray
 
 #: A skull triangle is left to the torso layer when the neck weight of its corners exceeds this.
 _NECK_LIMIT = 0.2
+#: The back of the skin yields to its front by this much (decimetres).
+_BACK_BIAS_DM = 0.03
 #: Lids belong to the closed-eyes texture within this distance of the eye's rim (decimetres).
 _LID_REACH_DM = 0.22
 
@@ -44,7 +46,7 @@ class LiftedState:
         shape: [v, 3] float32, expressionless head with the portrait's own offsets.
         source: [v, 3] float32, the head as in the photo (unposed).
         mantle: the grid over hair and outline.
-        triangles: [f, 3] int32 and ``kind`` [f] uint8, how each is coloured (:mod:`lifted_kernels`).
+        triangles: [f, 3] int32, skin first, and ``kind`` [f] uint8, how each is coloured (:mod:`lifted_kernels`).
         source_pixels: [v, 2] float32, where each vertex lies in the photo (eyeballs: in their texture).
         closed_pixels: [v, 2] float32, the same with closed eyes.
         colours: [v, 4] float32, colour of what the photo does not show (0..255) and how much it counts (0..1).
@@ -117,7 +119,7 @@ class LiftedAvatar:
             closed_photo=np.ascontiguousarray(closed_photo, np.float32),
             mouth=mouth_texture(portrait),
             eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side) for side in (0, 1)]),
-            bias=_depth_bias(head, surface.face),
+            bias=_depth_bias(head, surface, portrait.landmarks, size),
         )
 
     def render(self, state: LiftedState, frame: MotionFrame) -> RenderedHead:
@@ -126,6 +128,9 @@ class LiftedAvatar:
         size = portrait.image.shape[0]
         deformed = self.head.deform(state.shape, frame.expression, frame.gaze_rad)
         mesh = Fragments.empty(size, size)
+        # Lips fold where they close: the skin's back stops the mouth's inside from shining through such a fold.
+        skin = state.triangles[: int((state.kind == kernels.SKIN).sum())]
+        self._draw(deformed, skin, frame, portrait, mesh, state.bias + _BACK_BIAS_DM)
         self._draw(deformed, state.triangles, frame, portrait, mesh, state.bias, cull_back=True)
         nodes = state.mantle.follow(deformed - state.source)
         mantle, far = Fragments.empty(size, size), Fragments.empty(size, size)
@@ -164,9 +169,17 @@ class LiftedAvatar:
         return np.array(result, np.float32)
 
 
-def _depth_bias(head: FullHead, face: Array) -> Array:
-    """[v] float32 decimetres: rim of the face yields to the mantle; eyeballs and the mouth's inside never come through the skin before them."""
-    bias = np.where(head.part == HeadPart.SKIN, np.where(face < 0.5, 0.05, 0.0), 0.15)
+def _depth_bias(head: FullHead, surface: Surface, landmarks: Array, size: int) -> Array:
+    """[v] float32 decimetres by which a vertex stands back.
+
+    The face's rim yields to the mantle (hair hangs over temples and cheeks); eyeballs and the mouth's inside never come through the skin.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    inside = distance_transform_edt(face_hull(landmarks, size))
+    x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
+    rim = np.clip(1.0 - inside[y, x] / (12.0 * size / 512), 0.0, 1.0)
+    bias = np.where(head.part == HeadPart.SKIN, 0.12 * rim, 0.15)
     bias[head.part >= HeadPart.EYE_LEFT] = 0.08
     return bias.astype(np.float32)
 
@@ -184,9 +197,11 @@ def _mesh_triangles(head: FullHead, surface: Surface) -> tuple[Array, Array]:
     keep = ~((last == HeadPart.SKIN) & other)
     kind = np.full(len(parts), kernels.INTERIOR, np.uint8)
     kind[first == HeadPart.SKIN] = kernels.SKIN
+    kind[(first == HeadPart.TEETH_UPPER) | (first == HeadPart.TEETH_LOWER)] = kernels.TEETH
     kind[first == HeadPart.EYE_LEFT] = kernels.EYE_LEFT
     kind[first == HeadPart.EYE_RIGHT] = kernels.EYE_RIGHT
-    return np.ascontiguousarray(head.triangles[keep]), kind[keep]
+    order = np.flatnonzero(keep)[np.argsort(kind[keep] != kernels.SKIN, kind="stable")]
+    return np.ascontiguousarray(head.triangles[order]), kind[order]
 
 
 def _lid_membership(head: FullHead, source: Array, face: Array) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 #: Values of ``kind``: how the triangles of the mesh are coloured.
-SKIN, INTERIOR, EYE_LEFT, EYE_RIGHT = 0, 1, 2, 3
+SKIN, INTERIOR, TEETH, EYE_LEFT, EYE_RIGHT = 0, 1, 2, 3, 4
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -69,8 +69,8 @@ def shade(
                 depth = mesh_depth[row, column]
                 what = kind[t]
                 surface = 1 + what
-                if what >= 2:
-                    eye = eye_textures[what - 2]
+                if what >= 3:
+                    eye = eye_textures[what - 3]
                     red, green, blue = _bilinear(eye, x, y, 0), _bilinear(eye, x, y, 1), _bilinear(eye, x, y, 2)
                 else:
                     if what == 0:

@@ -88,7 +88,7 @@ def build_mantle(portrait: Portrait, head: FullHead, surface: Surface) -> Mantle
     at = near_row[row, column], near_column[row, column]
     fade = np.exp(-((distance[row, column] / (0.08 * size)) ** 2))
     # Inside the face the mesh itself is drawn; the sheet keeps a rim under it.
-    inner = distance_transform_edt(_face_hull(portrait.landmarks, size))[row, column] > 12 * size / 512
+    inner = distance_transform_edt(face_hull(portrait.landmarks, size))[row, column] > 12 * size / 512
     alive = (portrait.head_alpha > 0.01)[row, column]
     # Beyond the crop's border the sheet repeats the photo mirrored: hair cut off by the frame goes on as hair.
     shown = np.stack([size - np.abs(size - np.abs(x)), size - np.abs(size - np.abs(y))], -1)
@@ -99,8 +99,8 @@ def build_mantle(portrait: Portrait, head: FullHead, surface: Surface) -> Mantle
     far[..., 2] = CAMERA_DISTANCE_DM - far_depth
     back = (far - motion.translation) @ matrix
     # Hair and ears have a far side; a chin mirrored behind itself would be a second chin.
-    eyes, mouth = portrait.landmarks[168, :2], portrait.landmarks[13, :2]
-    above = ((x - mouth[0]) * (eyes[0] - mouth[0]) + (y - mouth[1]) * (eyes[1] - mouth[1])) > 0
+    eyes, nose = portrait.landmarks[168, :2], portrait.landmarks[2, :2]
+    above = ((x - nose[0]) * (eyes[0] - nose[0]) + (y - nose[1]) * (eyes[1] - nose[1])) > 0
     rounded = alive & above & (depth < plane - 0.02)
     away = _cells(rounded, rounded) + x.size
     following = (barycentric[at] * fade[..., None]).reshape(-1, 3)
@@ -114,7 +114,7 @@ def build_mantle(portrait: Portrait, head: FullHead, surface: Surface) -> Mantle
     )
 
 
-def _face_hull(landmarks: Array, size: int) -> Array:
+def face_hull(landmarks: Array, size: int) -> Array:
     """Hull of the face's landmarks: bool [s, s]."""
     import cv2
 

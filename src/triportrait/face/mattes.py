@@ -122,9 +122,11 @@ def head_share(cover: HeadCover, landmarks: Array) -> Array:
     from scipy.ndimage import distance_transform_edt
 
     side = cover.covered.shape[0]
+    notch = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * (side // 40) + 1,) * 2)
     on_mesh = 1.0 - np.clip((cover.neck - 0.02) / 0.06, 0.0, 1.0)
     distance, (rows, columns) = distance_transform_edt(~cover.covered, return_indices=True)
-    share = on_mesh[rows, columns].astype(np.float32)
+    # Notches below the ears, where the neck shows through between cheek and hair, belong to the head.
+    share = cv2.morphologyEx(on_mesh[rows, columns].astype(np.float32), cv2.MORPH_CLOSE, notch)
     face_height = float(np.linalg.norm(landmarks[10, :2] - landmarks[152, :2]))
     # Nothing far below the chin is head, whatever lies nearest.
     along = landmarks[152, :2] - landmarks[10, :2]

@@ -90,7 +90,7 @@ def portrait_from_landmarks(
     share = head_share(cover, landmarks)
     head_alpha = np.minimum(alpha, alpha * share)
     background = background_behind(image, alpha, options.background_fill)
-    torso = torso_layer(image, alpha, share, cover, head, vertices, frame, background)
+    torso = torso_layer(image, alpha, share, cover, head, vertices, frame, background, landmarks)
     return Portrait(
         photo=photo,
         crop_box=box,
@@ -154,6 +154,7 @@ def torso_layer(
     vertices: Array,
     frame: MotionFrame,
     background: Array,
+    landmarks: Array,
 ) -> Array:
     """Neck and shoulders with the head painted out: uint8 [s, s, 4] (the paper's inpainted torso, made smooth).
 
@@ -174,6 +175,10 @@ def torso_layer(
     pixels, depth = project(pose_points(vertices, frame.rotation_rad, frame.translation), size)
     neck_faces = head.triangles[(head.part[head.triangles] == HeadPart.SKIN).all(1) & (head.neck[head.triangles] > 0.01).all(1)]
     column = rasterise(pixels.astype(np.float32), depth.astype(np.float32), neck_faces, size, size).triangle >= 0
+    # The model's nape is wider than what shows between two jaws; nothing of it stands beside the face.
+    jaw = landmarks[[172, 397], 0]
+    column[:, : max(0, int(jaw.min()))] = column[:, max(0, int(np.ceil(jaw.max()))) :] = False
+    column[: max(0, int(landmarks[13, 1]))] = False
     # Behind a chin there is neck: its colour comes from the neck that shows, and from shaded face where hardly any does.
     filled = push_pull(colours, known)
     on_neck = known * cv2.erode(column.astype(np.uint8), np.ones((3, 3), np.uint8))
@@ -185,6 +190,8 @@ def torso_layer(
     skin = cv2.GaussianBlur(wide.astype(np.float32), (0, 0), 4.0 * unit)[..., None]
     filled = skin * neck_colour + (1 - skin) * filled
     keep = cv2.GaussianBlur(((share < 0.9) & ~margin).astype(np.float32), (0, 0), 1.2 * unit)[..., None]
+    # Beside the head the layer is the photo itself, up to the very edge: any other colour would draw a line along the jaw.
+    keep = np.maximum(keep, np.clip((0.6 - share) / 0.2, 0.0, 1.0)[..., None])
     colour = keep * colours + (1 - keep) * filled
 
     trusted = ((share < 0.5) & ~margin).astype(np.float32)

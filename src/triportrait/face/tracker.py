@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,7 +66,8 @@ class MediaPipeTracker:
     def __init__(self) -> None:
         os.environ.setdefault("GLOG_minloglevel", "2")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        import mediapipe
+        with _quiet():
+            import mediapipe
 
         self._solutions = mediapipe.solutions
         self._still: Any = None
@@ -98,9 +101,11 @@ class MediaPipeTracker:
         Raises:
             NoFaceFound: no frame shows a face.
         """
-        mesh = self._solutions.face_mesh.FaceMesh(
-            static_image_mode=False, max_num_faces=1, refine_landmarks=True, min_detection_confidence=0.4
-        )
+        with _quiet():
+            mesh = self._solutions.face_mesh.FaceMesh(
+                static_image_mode=False, max_num_faces=1, refine_landmarks=True, min_detection_confidence=0.4
+            )
+            mesh.process(np.zeros((64, 64, 3), np.uint8))
         last: Array | None = None
         missing = 0
         with mesh:
@@ -121,15 +126,18 @@ class MediaPipeTracker:
     def person_mask(self, image: Array) -> Array:
         """See :class:`FaceTracker`."""
         if self._segmenter is None:
-            self._segmenter = self._solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
+            with _quiet():
+                self._segmenter = self._solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
+                self._segmenter.process(np.zeros((64, 64, 3), np.uint8))
         return np.asarray(self._segmenter.process(np.ascontiguousarray(image)).segmentation_mask, np.float32)
 
     def _boxes(self, image: Array) -> list[tuple[Array, float]]:
         if not self._detectors:
-            self._detectors = [
-                self._solutions.face_detection.FaceDetection(model_selection=m, min_detection_confidence=0.4)
-                for m in (0, 1)
-            ]
+            with _quiet():
+                for model in (0, 1):
+                    detector = self._solutions.face_detection.FaceDetection(model_selection=model, min_detection_confidence=0.4)
+                    detector.process(np.zeros((64, 64, 3), np.uint8))
+                    self._detectors.append(detector)
         height, width = image.shape[:2]
         boxes: list[tuple[Array, float]] = []
         for detector in self._detectors:
@@ -153,9 +161,11 @@ class MediaPipeTracker:
         import cv2
 
         if self._still is None:
-            self._still = self._solutions.face_mesh.FaceMesh(
-                static_image_mode=False, max_num_faces=1, refine_landmarks=True, min_detection_confidence=0.3
-            )
+            with _quiet():
+                self._still = self._solutions.face_mesh.FaceMesh(
+                    static_image_mode=False, max_num_faces=1, refine_landmarks=True, min_detection_confidence=0.3
+                )
+                self._still.process(np.zeros((64, 64, 3), np.uint8))
         side = face_side * _CROP_FACE_WIDTHS
         scale = _CROP_PX / side
         matrix = np.array([[scale, 0, _CROP_PX / 2 - centre[0] * scale], [0, scale, _CROP_PX / 2 - centre[1] * scale]])
@@ -165,13 +175,34 @@ class MediaPipeTracker:
             matrix[:, :2] = np.eye(2)
             image = shrunk
         crop = cv2.warpAffine(image, matrix, (_CROP_PX, _CROP_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        self._still.reset()
-        found = self._settled(self._still, crop, _SETTLE)
+        with _quiet():  # a reset builds the graph anew
+            self._still.reset()
+            found = self._settled(self._still, crop, _SETTLE)
         if not found:
             return None
         landmarks = found[0] / scale
         landmarks[:, :2] += centre - side / 2
         return landmarks
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MediaPipe's C++ writes warnings about its own models past Python's logging; nobody can act on them."""
+    sys.stderr.flush()
+    try:
+        saved = os.dup(2)
+    except OSError:  # no standard error at all
+        yield
+        return
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)
 
 
 def _landmarks(result: Any, shape: tuple[int, ...]) -> list[Array]:
