@@ -16,12 +16,16 @@ from triportrait.synth.hair import HairStyle
 from triportrait.synth.makehuman import Macro, MakeHuman, Posture
 from triportrait.synth.portrait import Light, Person, background, build_scene, develop, load_hdri
 from triportrait.synth.render import View, render
-from triportrait.synth.shade import KeyLight
+from triportrait.synth.shade import SoftBox
 
 WOMAN = Person(
     macro=Macro(caucasian=0.85, asian=0.15, male=0.0, old=0.10, muscle=0.5, weight=0.52),
     details={
-        "head/head-oval": 0.35, "nose/nose-scale-vert-decr": 0.15, "mouth/mouth-scale-horiz-incr": 0.15,
+        "head/head-oval": 0.5, "nose/nose-scale-vert-decr": 0.15, "nose/nose-scale-horiz-decr": 0.25,
+        "mouth/mouth-scale-horiz-incr": 0.15, "mouth/mouth-upperlip-volume-incr": 0.25,
+        "mouth/mouth-lowerlip-volume-incr": 0.15, "chin/chin-width-decr": 0.3, "chin/chin-bones-decr": 0.3,
+        "eyebrows/eyebrows-trans-up": 0.2, "eyebrows/eyebrows-angle-up": 0.35,
+        "eyes/l-eye-scale-incr": 0.2, "eyes/r-eye-scale-incr": 0.2, "forehead/forehead-scale-vert-decr": 0.25,
         "asym/asym-nose-1-l": 0.2, "asym/asym-mouth-1-r": 0.2, "asym/asym-eye-1-l": 0.2, "asym/asym-brown-1-l": 0.3,
     },
     skin="young_lightskinned_female3",
@@ -29,13 +33,14 @@ WOMAN = Person(
     iris_gain=(0.60, 0.55, 0.5),
     lip_gain=(1.0, 0.78, 0.80),
     brows="eyebrow010",
+    brow_colour=(0.075, 0.042, 0.026),
     lashes="eyelashes01",
     clothes="female_casualsuit01",
     hair=HairStyle(
-        kind="long", length_dm=2.75, strands=80000, wave=0.018, colour=(0.16, 0.080, 0.042), hairline_px=26.0,
-        part_dm=0.25, volume_dm=0.16, seed=3,
+        kind="tied", length_dm=2.7, strands=110000, width_dm=0.0065, wave=0.018, colour=(0.16, 0.080, 0.042), hairline_px=62.0,
+        part_dm=0.25, volume_dm=0.11, seed=3,
     ),
-    posture=Posture(arms_down_rad=0.45, torso_yaw_rad=-0.12, head_rad=(0.03, 0.20, 0.03)),
+    posture=Posture(arms_down_rad=0.45, torso_yaw_rad=-0.12, head_rad=(0.02, 0.20, 0.05)),
     cloth_colour=(0.03, 0.09, 0.10),
 )  # fmt: skip
 
@@ -46,6 +51,7 @@ MAN = Person(
     eyes="brownlight",
     iris_gain=(0.22, 0.16, 0.14),
     lip_gain=(1.0, 0.84, 0.84),
+    sclera_gain=0.24,
     brows="eyebrow008",
     lashes="eyelashes01",
     clothes="male_casualsuit04",
@@ -54,12 +60,13 @@ MAN = Person(
     cloth_colour=(0.16, 0.13, 0.10),
 )
 
-SMILE = {"mouthSmileLeft": 0.16, "mouthSmileRight": 0.13, "cheekSquintLeft": 0.1, "cheekSquintRight": 0.1}
-KEY = KeyLight(-0.75, 0.45, 0.45, 0.55, (16.0, 15.0, 13.6))
+SMILE = {"mouthSmileLeft": 0.32, "mouthSmileRight": 0.27, "browInnerUp": 0.15, "cheekSquintLeft": 0.1, "cheekSquintRight": 0.1}
+KEY = SoftBox(-0.75, 0.45, 0.45, 0.55, (16.0, 15.0, 13.6))
+RIM = SoftBox(2.0, 0.35, 0.28, 0.6, (26.0, 22.0, 17.0))
 
 SETUPS = {
-    "portrait": (WOMAN, Light("esplanade", 0.375, KEY, background_blur_px=30.0, background_gain=0.55)),
-    "portrait2": (MAN, Light("forest", 0.625, KEY, background_blur_px=30.0, background_gain=0.4)),
+    "portrait": (WOMAN, Light("esplanade", 0.375, (KEY, RIM), background_blur_px=30.0, background_gain=0.55)),
+    "portrait2": (MAN, Light("forest", 0.625, (KEY,), background_blur_px=30.0, background_gain=0.4)),
 }
 
 
@@ -84,7 +91,7 @@ def photograph(data: Path, name: str, size_px: tuple[int, int], passes: int, sam
     return develop(picture, rng, exposure)
 
 
-EXPOSURE = {"portrait": 0.31, "portrait2": 0.16}
+EXPOSURE = {"portrait": 0.34, "portrait2": 0.16}
 
 
 def main() -> None:
@@ -93,7 +100,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "examples")
     parser.add_argument("--names", nargs="*", default=list(SETUPS))
     parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--passes", type=int, default=48)
+    parser.add_argument("--passes", type=int, default=44)
     parser.add_argument("--samples", type=int, default=320)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -124,6 +124,6 @@ def test_rendering_is_deterministic_and_shows_a_lit_head(assets: MakeHuman, shar
 
     first = photograph(person)
     np.testing.assert_array_equal(photograph(person), first)
-    bald = photograph(replace(person, hair=HairStyle(strands=1500, colour=(0.5, 0.4, 0.2))))
-    assert np.abs(bald.astype(int) - first).mean() > 0.5
+    blond = photograph(replace(person, hair=HairStyle(strands=1500, colour=(0.5, 0.4, 0.2))))
+    assert np.abs(blond.astype(int) - first).mean() > 0.5
     assert 60 < first[40:56, 40:56].mean() < 220

@@ -36,6 +36,7 @@ class HairStyle:
         part_dm: x of the parting (head's left positive) for ``long`` and ``tied``.
         volume_dm: how far the hair stands off the scalp.
         wave: amplitude of the waves, decimetres.
+        width_dm: of a strand; several real hairs, which keeps the count low.
         seed: seed of all random choices.
     """
 
@@ -47,6 +48,7 @@ class HairStyle:
     part_dm: float = 0.25
     volume_dm: float = 0.08
     wave: float = 0.012
+    width_dm: float = 0.008
     seed: int = 0
 
 
@@ -59,16 +61,21 @@ class Strands:
         guide: [n, 3] int, the guides each strand follows.
         share: [n, 3] float, their weights.
         tone: [n] float, brightness of each strand around 1.
+        fineness: [n] float in 0..1, width of each strand relative to a full one.
     """
 
     points: Array
     guide: Array
     share: Array
     tone: Array
+    fineness: Array
 
 
-def hairline_distance(uv: Array) -> Array:
-    """Signed distance [n] in texture pixels from the hairline (positive: on the scalp) for texture coordinates [n, 2]."""
+def hairline_distance(uv: Array, beyond_px: float = 0.0) -> Array:
+    """Signed distance [n] in texture pixels from the hairline (positive: on the scalp) for texture coordinates [n, 2].
+
+    The forehead's part of the line lies ``beyond_px`` further towards the face; at the ears it stays.
+    """
     upper = np.array(_HAIRLINE_PX, np.float64)
     lower = upper[::-1] * (1.0, -1.0) + (0.0, 2.0 * _HAIRLINE_MIRROR_PX)
     # The scalp lies on the left of the polygon, which is closed far outside the crop.
@@ -84,11 +91,12 @@ def hairline_distance(uv: Array) -> Array:
         edge = b - a
         along = np.clip(((pixels - a) @ edge) / (edge @ edge), 0.0, 1.0)
         nearest = np.minimum(nearest, np.linalg.norm(pixels - a - along[:, None] * edge, axis=1))
-    return np.where(inside, nearest, -nearest)
+    front = np.clip((205.0 - np.abs(pixels[:, 1] - _HAIRLINE_MIRROR_PX)) / 90.0, 0.0, 1.0)
+    return np.where(inside, nearest, -nearest) + beyond_px * front
 
 
 def sample_scalp(
-    skin: Mesh, count: int, rng: np.random.Generator, beyond_px: float = 0.0, fade_px: float = 26.0
+    skin: Mesh, count: int, rng: np.random.Generator, beyond_px: float = 0.0, fade_px: float = 42.0
 ) -> tuple[Array, Array, Array]:
     """``count`` random roots, area-uniform, thinning out over ``fade_px`` at the hairline, which lies ``beyond_px`` lower.
 
@@ -97,7 +105,7 @@ def sample_scalp(
     """
     triangles, triangles_uv = skin.triangles()
     centre_uv = skin.uv[triangles_uv].mean(1)
-    near = (hairline_distance(centre_uv) > -30.0) & (centre_uv[:, 0] > HEAD_CROP_PX[0][0] / 2048.0)
+    near = (hairline_distance(centre_uv, beyond_px) > -30.0) & (centre_uv[:, 0] > HEAD_CROP_PX[0][0] / 2048.0)
     # Other islands of the texture lie inside the outline: hands, and the mouth's inside.
     centre = skin.vertices[triangles].mean(1)
     middle = np.array([0.0, skin.vertices[:, 1].max() - 1.05, 0.35])
@@ -112,9 +120,9 @@ def sample_scalp(
     first, second = np.sqrt(rng.random(len(pick))), rng.random(len(pick))
     weights = np.stack([1.0 - first, first * (1.0 - second), first * second], -1)[..., None]
     pieces = (corners[pick] * weights).sum(1)
-    distance = hairline_distance((skin.uv[triangles_uv[pick]] * weights).sum(1)) + beyond_px
+    distance = hairline_distance((skin.uv[triangles_uv[pick]] * weights).sum(1), beyond_px)
     # An uneven line, as hair grows.
-    distance += 5.0 * np.sin(pieces @ rng.normal(0.0, 9.0, (3, 3))).sum(1)
+    distance += 7.0 * np.sin(pieces @ rng.normal(0.0, 9.0, (3, 3))).sum(1)
     keep = np.nonzero(rng.random(len(pick)) < (distance + 0.35 * fade_px) / fade_px)[0][:count]
     normals = vertex_normals(skin.vertices, skin.triangles()[0])[triangles]
     points = pieces[keep]
@@ -168,12 +176,18 @@ def grow(skin: Mesh, style: HairStyle, guides: int = 1400) -> tuple[Array, Stran
     points += loose * run**1.4
     length = 0.72 + 0.28 * rng.random(len(child_roots))
     length *= np.clip(0.35 + child_distance / 25.0, 0.35, 1.0) if style.kind == "crop" else 1.0
+    # The first rows at the hairline do not lie as neatly as the rest.
+    edge = (child_distance < 30.0) & (style.kind != "crop")
+    stray = rng.normal(0.0, 0.045, (edge.sum(), 1, 3)) * rng.random((edge.sum(), 1, 1)) ** 2
+    points[edge] += stray * np.sin(np.pi * np.minimum(run * 2.2, 1.0))
     points = _shorten(points, length)
     points = _push_out(points.reshape(-1, 3), tree, skin.vertices, normals, 0.004).reshape(points.shape)
     points[:, 0] = child_roots
     # Strands differ a little, locks differ more.
     tone = np.exp(rng.normal(0.0, 0.25, len(child_roots)) + rng.normal(0.0, 0.22, guides)[guide[:, 0]])
-    return curves, Strands(points, guide, share, tone)
+    # Hair is finest along the hairline.
+    fineness = np.clip(0.25 + child_distance / 60.0, 0.25, 1.0) * rng.uniform(0.7, 1.0, len(child_roots))
+    return curves, Strands(points, guide, share, tone, fineness)
 
 
 def _locks(curves: Array, style: HairStyle, rng: np.random.Generator) -> Array:
@@ -212,6 +226,9 @@ Field = Callable[[Array, Array, Array, Array, Array, float], tuple[Array, Array,
 
 def _integrate(roots, root_normals, distance, field: Field, style, steps, tree, vertices, normals):  # type: ignore[no-untyped-def]
     points, heading, top = roots.copy(), root_normals.copy(), vertices[:, 1].max()
+    if style.kind == "tied":  # drawn tight: it leaves the skin flat
+        above, normal = _height(points, tree, vertices, normals)
+        heading = _unit(0.12 * root_normals + field(points, roots, root_normals, above, normal, 0.0)[0])
     curves = [points]
     for step in range(1, steps):
         run = step / (steps - 1)
@@ -260,12 +277,14 @@ def _long(style: HairStyle, top: float, back: float) -> Field:
         outward = np.maximum((wish * normal).sum(1, keepdims=True), 0.0) * (skull > 0.0)
         inward = np.minimum((wish * normal).sum(1, keepdims=True), 0.0)
         target = _unit(wish - (outward + inward * (above < 0.15)[:, None]) * normal)
-        return target, np.full(len(roots), style.length_dm), 0.5
+        # The back is cut shorter, or it would slide off the shoulders.
+        ahead = np.clip((roots[:, 2] + 0.2) / 0.8, 0.0, 1.0)
+        return target, style.length_dm * (0.74 + 0.26 * ahead), 0.5
     return field
 
 
 def _tied(style: HairStyle, top: float, back: float) -> Field:
-    knot = np.array([0.0, top - 1.55, back + 0.05])
+    knot = np.array([0.0, top - 1.22, back - 0.02])
 
     def field(points, roots, root_normals, above, normal, run):  # type: ignore[no-untyped-def]
         towards = knot - points

@@ -17,7 +17,7 @@ from triportrait.synth import shade, surface
 from triportrait.synth.hair import HairStyle, grow, ribbons
 from triportrait.synth.makehuman import HEAD_CROP_PX, Macro, MakeHuman, Posture
 from triportrait.synth.render import Scene, View
-from triportrait.synth.shade import CLOTH, EYE, LASH, SKIN, Environment, KeyLight
+from triportrait.synth.shade import CLOTH, EYE, LASH, SKIN, Environment, SoftBox
 
 Array = np.ndarray
 
@@ -34,7 +34,7 @@ class Person:
         cloth_colour: linear RGB that replaces the garment's hue, or None to keep its texture.
         brow_colour: linear RGB of the brows; the lashes are darker.
         scalp_tint: how strongly the scalp takes the hair's colour, 0..1.
-        iris_gain, lip_gain: [3] factors on the linear colour of irises and lips.
+        iris_gain, lip_gain: [3] factors on the linear colour of irises and lips; sclera_gain: on the whites.
     """
 
     macro: Macro
@@ -52,6 +52,7 @@ class Person:
     scalp_tint: float = 0.6
     iris_gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     lip_gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    sclera_gain: float = 0.68
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Light:
 
     Args:
         hdri: name in ``hdri_512x256.npz``; ``turn`` rolls it (fraction of a circle), its middle is behind the person.
-        key: a soft box, or None.
+        lamps: soft boxes added to it.
         background_zoom: the picture shows this many times the true angle of the environment (a wider view, as if nearer).
         background_blur_px: radius of the out-of-focus disc at 1024 px width.
         background_gain: exposure of the background relative to the person.
@@ -68,7 +69,7 @@ class Light:
 
     hdri: str
     turn: float = 0.0
-    key: KeyLight | None = None
+    lamps: tuple[SoftBox, ...] = ()
     background_zoom: float = 3.0
     background_blur_px: float = 26.0
     background_gain: float = 1.0
@@ -97,7 +98,7 @@ def _skin_map(assets: MakeHuman, person: Person, rng: np.random.Generator) -> Ar
     noise = rng.normal(size=grey.shape).astype(np.float32)
     pores = np.minimum(gaussian_filter(noise, 1.1) * 3.9, 0.6)
     lumps = gaussian_filter(rng.normal(size=grey.shape).astype(np.float32), 7.0) * 24.0
-    height = height + 0.00030 * pores + 0.0009 * lumps
+    height = height + 0.00045 * pores + 0.0009 * lumps
     y, x = np.mgrid[0:2048, 0:2048].astype(np.float32)
     x, y = x - HEAD_CROP_PX[0][0], y - HEAD_CROP_PX[1][0]
 
@@ -107,14 +108,14 @@ def _skin_map(assets: MakeHuman, person: Person, rng: np.random.Generator) -> Ar
     lips = spot(603.0, 738.0, 36.0, 52.0, 0.35)
     redness = np.clip((srgb[..., 0] - srgb[..., 1] - 0.16) / 0.12, 0.0, 1.0) * lips
     # Oily forehead, nose and chin; mottled, ruddier cheeks, nose and ears.
-    oily = 0.25 * spot(330.0, 738.0, 90.0, 150.0) + 0.35 * spot(500.0, 738.0, 60.0, 34.0) + 0.2 * spot(680.0, 738.0, 40.0, 60.0)
+    oily = 0.14 * spot(330.0, 738.0, 90.0, 150.0) + 0.35 * spot(500.0, 738.0, 60.0, 34.0) + 0.2 * spot(680.0, 738.0, 40.0, 60.0)
     gloss = 0.30 + oily + 0.55 * redness + 0.05 * lumps
     mottle = gaussian_filter(rng.normal(size=grey.shape).astype(np.float32), 16.0) * 56.0
     blush = 0.5 * (spot(525.0, 610.0, 75.0, 75.0) + spot(525.0, 866.0, 75.0, 75.0)) + 0.6 * spot(520.0, 738.0, 40.0, 40.0)
-    red = 0.018 * mottle + 0.05 * blush
+    red = 0.025 * mottle + 0.11 * blush
     albedo = albedo * np.stack([1.0 + 0.3 * red, 1.0 - red, 1.0 - 0.8 * red], -1)
     spots = np.clip(gaussian_filter(rng.normal(size=grey.shape).astype(np.float32), 1.6) * 5.6 - 3.2, 0.0, 1.0)
-    albedo = albedo * (1.0 - spots[..., None] * np.array([0.16, 0.26, 0.3]))
+    albedo = albedo * (1.0 - spots[..., None] * np.array([0.14, 0.24, 0.28]))
     albedo = albedo * (1.0 + lips[..., None] * (np.array(person.lip_gain) - 1.0))
     scalp = _scalp_map(person.hair.hairline_px)
     root = np.array(person.hair.colour)
@@ -131,8 +132,8 @@ def _scalp_map(beyond_px: float) -> Array:
     from triportrait.synth.hair import hairline_distance
 
     v, u = np.meshgrid(1.0 - (np.arange(256) + 0.5) / 256.0, (np.arange(256) + 0.5) / 256.0, indexing="ij")
-    distance = hairline_distance(np.stack([u.reshape(-1), v.reshape(-1)], -1)).reshape(256, 256)
-    amount = np.clip((distance + beyond_px - 2.0) / 40.0, 0.0, 1.0)
+    distance = hairline_distance(np.stack([u.reshape(-1), v.reshape(-1)], -1), beyond_px).reshape(256, 256)
+    amount = np.clip((distance + 4.0) / 50.0, 0.0, 1.0)
     # Left of the crop lies the rest of the body, not scalp.
     amount *= (u > HEAD_CROP_PX[0][0] / 2048.0 + 0.004) & (v < 0.84)
     return zoom(amount, 8, order=1)
@@ -207,7 +208,7 @@ def build_scene(
     pile = _Pile()
     skin = refined(assets.body(rest, lowest, clothes_name), levels)
     skin_part = pile.add(posed(skin), SKIN, -1)
-    textures = [_iris(_card(assets, f"eyes/{person.eyes}.webp", None), person.iris_gain)]
+    textures = [_iris(_card(assets, f"eyes/{person.eyes}.webp", None), person)]
     eyes, frames = _eyes(assets, rest, joints, pose, view)
     eye_part = pile.add(eyes, EYE, 0)
     for category, name, colour in (
@@ -215,12 +216,14 @@ def build_scene(
         ("eyelashes", person.lashes, tuple(0.35 * c for c in person.brow_colour)),
     ):
         mesh = refined(assets.fit(f"{category}.{name}", rest), 1)
-        textures.append(_card(assets, f"{category}/{name}.webp", colour))
+        card = _card(assets, f"{category}/{name}.webp", colour)
+        card[..., 3] = np.minimum(card[..., 3] * (1.3 if category == "eyebrows" else 1.0), 1.0)
+        textures.append(card)
         pile.add(posed(mesh), LASH, len(textures) - 1, 0.08)
     clothes = assets.fit(clothes_name, rest)
     clothes = clothes.keep_faces(clothes.vertices[clothes.faces[:, :3], 1].min(1) > lowest)
     textures.append(_weave(_card(assets, f"clothes/{person.clothes}.jpg", person.cloth_colour, 0.0), rng))
-    pile.add(posed(refined(clothes, levels)), CLOTH, len(textures) - 1)
+    pile.add(posed(_folds(refined(clothes, levels), joints["neck"], rng)), CLOTH, len(textures) - 1)
 
     vertices, triangles = np.concatenate(pile.vertices), np.concatenate(pile.triangles)
     normals = surface.vertex_normals(vertices, triangles)
@@ -228,12 +231,15 @@ def build_scene(
     curves = pose.apply(curves.reshape(-1, 3), joints).reshape(curves.shape)
     points = pose.apply(strands.points.reshape(-1, 3), joints).reshape(strands.points.shape)
     bands, band_triangles = ribbons(curves, 0.085)
+    # Thin at the roots, or each guide along the hairline throws a shadow of its own on the forehead.
+    run = np.arange(curves.shape[1] - 1) / (curves.shape[1] - 1.0)
+    band_opacity = np.tile(0.42 * np.clip(run * 5.0, 0.08, 1.0), 2 * len(curves))
     occluders = surface.Occluders.build(
         np.concatenate([vertices, bands]),
         np.concatenate([triangles, band_triangles + len(vertices)]),
-        np.concatenate([*pile.opacity, np.full(len(band_triangles), 0.42)]),
+        np.concatenate([*pile.opacity, band_opacity]),
     )
-    environment = Environment.build(hdri, light.turn, light.key)
+    environment = Environment.build(hdri, light.turn, light.lamps)
     directions, radiance = environment.directions(light_samples, rng)
     radiance = radiance / np.pi
     toward = np.asarray(view.position) - vertices
@@ -244,9 +250,9 @@ def build_scene(
     )
     open_ = lit.mean(1) / np.maximum(bare.mean(1), 1e-9)
     # One bounce: what a point does not see of the light it sees of nearby skin and cloth.
-    lit += (1.0 - open_)[:, None] * 0.45 * np.array([0.50, 0.27, 0.19]) * lit[visible].mean(0)
+    lit += (1.0 - open_)[:, None] * 0.32 * np.array([0.50, 0.27, 0.19]) * lit[visible].mean(0)
     part = triangles[np.concatenate(pile.material) == SKIN]
-    lit[skin_part] = shade.scatter(lit[skin_part], vertices[skin_part], part, (0.050, 0.022, 0.011))
+    lit[skin_part] = shade.scatter(lit[skin_part], vertices[skin_part], part, (0.036, 0.018, 0.010))
     lit[eye_part] = 0.75 * lit[eye_part] + 0.25 * lit[eye_part].mean(0)
     lean /= np.maximum(np.linalg.norm(lean, axis=1, keepdims=True), 1e-9)
     spare = np.zeros((len(vertices), 2))
@@ -260,11 +266,12 @@ def build_scene(
         vertices, normals, np.concatenate([lit, lean, open_[:, None], spare], 1), triangles, np.concatenate(pile.uv),
         np.concatenate(pile.material), np.concatenate(pile.texture), _skin_map(assets, person, rng), np.stack(textures),
         frames, environment.image, environment.levels, points, colour,
+        person.hair.width_dm * strands.fineness,
     )  # fmt: skip
 
 
-def _iris(texture: Array, gain: tuple[float, float, float]) -> Array:
-    """The eye texture [1024, 1024, 4] with both irises times ``gain``, wider pupils, a dark rim and paler veins."""
+def _iris(texture: Array, person: Person) -> Array:
+    """The eye texture [1024, 1024, 4] with both irises tinted, wider pupils, a dark rim and paler veins."""
     y, x = np.mgrid[0:1024, 0:1024]
     result = texture.copy()
     for cx, cy in ((296.0, 714.0), (725.0, 298.0)):
@@ -272,12 +279,38 @@ def _iris(texture: Array, gain: tuple[float, float, float]) -> Array:
         inside = np.clip((1.06 - radius) / 0.1, 0.0, 1.0)[..., None]
         pupil = np.clip((radius - 0.36) / 0.05, 0.02, 1.0)
         rim = (pupil * (1.0 - 0.55 * np.exp(-(((radius - 0.98) / 0.12) ** 2))))[..., None]
-        result[..., :3] *= (1.0 + inside * (np.array(gain) - 1.0)) * rim
+        result[..., :3] *= (1.0 + inside * (np.array(person.iris_gain) - 1.0)) * rim
     grey = result[..., :3].mean(-1, keepdims=True)
     white = np.clip((grey - 0.3) / 0.2, 0.0, 1.0)
     result[..., :3] = result[..., :3] * (1.0 - 0.4 * white) + 0.4 * white * grey * (1.02, 1.0, 0.98)
-    result[..., :3] *= 1.0 - 0.25 * white
+    result[..., :3] *= 1.0 - (1.0 - person.sclera_gain) * white
     return result
+
+
+def _folds(cloth: surface.Mesh, neck: Array, rng: np.random.Generator) -> surface.Mesh:
+    """The garment with a raised band around the neck and soft folds, which painted textures lack."""
+    from scipy.spatial import cKDTree
+
+    corners, _ = cloth.triangles()
+    normals = surface.vertex_normals(cloth.vertices, corners)
+    edges = np.sort(np.stack([cloth.faces, np.roll(cloth.faces, -1, 1)], -1).reshape(-1, 2), 1)
+    edges, uses = np.unique(edges[edges[:, 0] >= 0], axis=0, return_counts=True)
+    rim = np.unique(edges[uses == 1])
+    rim = rim[(cloth.vertices[rim, 1] > neck[1] - 1.6) & (np.abs(cloth.vertices[rim, 0]) < 1.1)]
+    lift = np.zeros(len(cloth.vertices))
+    away = np.ones(len(cloth.vertices))
+    if len(rim):
+        gap, _ = cKDTree(cloth.vertices[rim]).query(cloth.vertices)
+        lift += 0.035 * np.clip((0.24 - gap) / 0.06, 0.0, 1.0)
+        away = np.clip((gap - 0.2) / 0.5, 0.0, 1.0)
+    for _ in range(14):
+        # Ridges: |sin| has sharp valleys like folded cloth; they run mostly up and down, drawn to the armpits.
+        direction = rng.normal(size=3) * (1.0, 0.55, 0.6)
+        direction *= 2.0 * np.pi / (rng.uniform(0.7, 2.2) * np.linalg.norm(direction))
+        bend = 0.8 * np.sin(cloth.vertices @ rng.normal(0.0, 1.6, (3,)) + rng.uniform(0.0, 6.3))
+        wave = np.abs(np.sin(0.5 * (cloth.vertices @ direction) + bend + rng.uniform(0.0, 6.3)))
+        lift += 0.020 * (1.0 - np.sqrt(wave * wave + 0.02)) * away
+    return cloth.with_vertices(cloth.vertices + lift[:, None] * normals)
 
 
 def _weave(texture: Array, rng: np.random.Generator) -> Array:
@@ -286,7 +319,7 @@ def _weave(texture: Array, rng: np.random.Generator) -> Array:
 
     threads = gaussian_filter(rng.normal(size=(1024, 1024)), (0.4, 1.6)) + gaussian_filter(rng.normal(size=(1024, 1024)), (1.6, 0.4))
     cloud = gaussian_filter(rng.normal(size=(1024, 1024)), 12.0) * 30.0
-    gain = np.exp(0.16 * threads + 0.04 * cloud)[..., None]
+    gain = np.exp(0.11 * threads + 0.04 * cloud)[..., None]
     return np.concatenate([texture[..., :3] * gain, texture[..., 3:]], -1).astype(np.float32)
 
 

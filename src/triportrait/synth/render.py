@@ -56,7 +56,7 @@ class Scene:
         textures: [k, 1024, 1024, 4] linear RGB and alpha.
         eye_frames: [2, 4, 3] per eye (image right first): centre, gaze, and (eyeball radius, 0, 0), spare.
         environment, levels: of :class:`shade.Environment`.
-        strand_points: [n, s, 3]; strand_colour: [n, s, 3] radiance; strand_width_dm: at the root, half at the tip.
+        strand_points: [n, s, 3]; strand_colour: [n, s, 3] radiance; strand_width_dm: [n], narrowing to the tip.
     """
 
     vertices: Array
@@ -73,7 +73,7 @@ class Scene:
     levels: Array
     strand_points: Array
     strand_colour: Array
-    strand_width_dm: float = 0.009
+    strand_width_dm: Array
 
 
 def render(scene: Scene, view: View, passes: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -174,7 +174,7 @@ def _draw_strands(lines, colour, thickness, depth, picture, seen):  # type: igno
         for s in range(steps - 1):
             x0, y0, z0 = lines[i, s, 0], lines[i, s, 1], lines[i, s, 2]
             x1, y1, z1 = lines[i, s + 1, 0], lines[i, s + 1, 1], lines[i, s + 1, 2]
-            half = 0.5 * thickness / z0 * (1.0 - 0.6 * s / (steps - 1))
+            half = 0.5 * thickness[i] / z0 * (1.0 - 0.6 * s / (steps - 1)) * min(0.45 + 0.3 * s, 1.0)
             dx, dy = x1 - x0, y1 - y0
             squared = dx * dx + dy * dy
             if squared < 1e-8:

@@ -33,8 +33,8 @@ class Environment:
     levels: Array
 
     @staticmethod
-    def build(image: Array, turn: float, key: KeyLight | None = None, clip: float = 40.0) -> Environment:
-        """From an HDRI ``image`` [h, w, 3] rolled by ``turn`` of a full circle, with a soft box added.
+    def build(image: Array, turn: float, lamps: tuple[SoftBox, ...] = (), clip: float = 40.0) -> Environment:
+        """From an HDRI ``image`` [h, w, 3] rolled by ``turn`` of a full circle, with soft boxes added.
 
         Radiance above ``clip`` times the mean is cut, which keeps a sun from spraying single bright samples.
         """
@@ -42,8 +42,8 @@ class Environment:
         image = np.roll(image, int(round(turn * width)), axis=1).astype(np.float64)
         image = image / _sphere_mean(image)
         image = np.minimum(image, clip)
-        if key is not None:
-            image = key.paint(image)
+        for lamp in lamps:
+            image = lamp.paint(image)
         small = _resample(image, 64, 128)
         levels = np.stack([small, *(_blurred(small, angle) for angle in LEVEL_BLUR_RAD[1:])])
         return Environment(image, levels)
@@ -72,7 +72,7 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyLight:
+class SoftBox:
     """A rectangular soft box far away.
 
     Args:
