@@ -28,6 +28,10 @@ CM_TO_DM = 0.1
 SKIN_END, SOCKET_END, GUMS_END, TEETH_END = 11248, 13294, 17039, 21451
 UPPER_TEETH_END = 19247
 EYE_VERTICES = {"Left": (21451, 22221), "Right": (23021, 23791)}
+#: MediaPipe's inner lips without the corners, and the jaw's pull that tells the lips apart even next to the corners.
+UPPER_INNER_LIP = np.array([191, 80, 81, 82, 13, 312, 311, 310, 415])
+LOWER_INNER_LIP = np.array([95, 88, 178, 87, 14, 317, 402, 318, 324])
+LIP_DIVIDE_DM = 0.14
 TARGET_VERTICES = {SKIN: 6200, SOCKET: 420, TONGUE: 260, GUMS: 420, TEETH_UPPER: 620, TEETH_LOWER: 420}
 
 
@@ -347,6 +351,8 @@ def build(data: Path, embedding: Path | None) -> dict[str, Array]:
         landmark_triangle, landmark_barycentric = fitted["triangle"], fitted["barycentric"]
     else:
         landmark_triangle, landmark_barycentric = initial_embedding(mp_rows, neutral, kept, mean, triangles, parts, origin)
+    opening = expression[ARKIT_EXPRESSIONS.index("jawOpen"), :, 1] * CM_TO_DM
+    keep_lips_apart(landmark_triangle, landmark_barycentric, mean, triangles, parts, opening)
 
     skin_faces = face_part == SKIN
     lo, hi = mean[parts == SKIN].min(0), mean[parts == SKIN].max(0)
@@ -366,6 +372,27 @@ def build(data: Path, embedding: Path | None) -> dict[str, Array]:
         "eye_centre": ((np.array(eye_centre) - origin) * CM_TO_DM).astype(np.float32),
         "eye_radius": (np.array(eye_radius) * CM_TO_DM).astype(np.float32),
     }
+
+
+def keep_lips_apart(
+    landmark_triangle: Array, landmark_barycentric: Array, mean: Array, triangles: Array, parts: Array, jaw_opening: Array
+) -> None:
+    """Put each landmark of the inner lips on its own lip, in place.
+
+    The model's lips touch, so the surface nearest to a landmark of the upper lip may be the lower one, which the jaw takes away.
+
+    Args:
+        jaw_opening: [v] vertical displacement in decimetres when the jaw opens fully; it tells the lips apart.
+    """
+    corner = mean[triangles]
+    centre, lowered = corner.mean(1), jaw_opening[triangles].mean(1)
+    lips = np.concatenate([UPPER_INNER_LIP, LOWER_INNER_LIP])
+    points = (landmark_barycentric[lips, :, None] * corner[landmark_triangle[lips]]).sum(1)
+    skin = (parts[triangles] <= SOCKET).all(1) & (parts[triangles] == SKIN).any(1)
+    mouth = skin & (np.abs(centre - points.mean(0)) < (0.35, 0.15, 0.15)).all(1)
+    for lip, own in ((UPPER_INNER_LIP, lowered > -LIP_DIVIDE_DM), (LOWER_INNER_LIP, lowered < -LIP_DIVIDE_DM)):
+        points = (landmark_barycentric[lip, :, None] * corner[landmark_triangle[lip]]).sum(1)
+        landmark_triangle[lip], landmark_barycentric[lip] = nearest_on_surface(points, mean, triangles, np.flatnonzero(mouth & own))
 
 
 def initial_embedding(

@@ -14,7 +14,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from build_open_head import nearest_on_surface
+from build_open_head import keep_lips_apart, nearest_on_surface
 
 from triportrait.face.fitting import LandmarkFitter, Person, _Pose
 from triportrait.face.open_head import OpenHead
@@ -36,6 +36,13 @@ def crop_to_face(landmarks: np.ndarray, widths: float = 2.2) -> np.ndarray:
     return (landmarks[:, :2] - (0.5 * (low + high) - 0.5 * side)) * (512.0 / side)
 
 
+def place(head: OpenHead, targets: np.ndarray, candidates: np.ndarray) -> None:
+    """Put the head's landmarks where the skin (triangles ``candidates``) is nearest to ``targets`` [468, 3]."""
+    head.landmark_triangle, head.landmark_barycentric = nearest_on_surface(targets, head.mean, head.triangles, candidates)
+    jaw = head.expression_basis[head.expression_names.index("jawOpen")].reshape(-1, 3)[:, 1]
+    keep_lips_apart(head.landmark_triangle, head.landmark_barycentric, head.mean, head.triangles, head.part, jaw)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--landmarks", type=Path, required=True)
@@ -54,9 +61,7 @@ def main() -> None:
     for round_ in range(options.rounds):
         # Half-way the lips and lids are released; the corners and the nose's base go on holding the gauge.
         anchored = np.array(list(ANCHORS) if round_ < options.rounds // 2 else GAUGE)
-        head.landmark_triangle, head.landmark_barycentric = nearest_on_surface(
-            targets, head.mean, head.triangles, candidates
-        )
+        place(head, targets, candidates)
         fitter = LandmarkFitter(head)
         normal, right, residuals = np.zeros((468, 3, 3)), np.zeros((468, 3)), []
         for row in landmarks:
@@ -83,7 +88,7 @@ def main() -> None:
         log.info("round %d: rms %.3f px, anchors %.3f px, mean step %.4f dm", round_,
                  np.sqrt(np.mean(np.square(residuals))), np.sqrt(np.mean(np.square(np.array(residuals)[..., anchored]))),
                  np.linalg.norm(step[free], axis=1).mean())  # fmt: skip
-    head.landmark_triangle, head.landmark_barycentric = nearest_on_surface(targets, head.mean, head.triangles, candidates)
+    place(head, targets, candidates)
     np.savez(options.out, triangle=head.landmark_triangle, barycentric=head.landmark_barycentric)
 
 
