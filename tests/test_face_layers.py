@@ -1,0 +1,75 @@
+"""The painted-in scene: nearest colours exactly, untouched pixels untouched, nothing of the person left."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from triportrait.face.layers import background_behind, nearest_fill
+
+rng = np.random.default_rng(8)
+
+
+def test_nearest_fill_equals_brute_force():
+    image = rng.integers(0, 255, (24, 31, 3), dtype=np.uint8)
+    known = rng.uniform(size=(24, 31)) < 0.08
+    filled = nearest_fill(image, known)
+    places = np.argwhere(known)
+    for row in range(24):
+        for column in range(31):
+            squared = ((places - (row, column)) ** 2).sum(1)
+            nearest = {tuple(image[r, c]) for r, c in places[squared == squared.min()]}  # any of those equally near
+            assert tuple(filled[row, column]) in nearest
+    np.testing.assert_array_equal(filled[known], image[known])
+
+
+def test_nearest_fill_without_anything_known_is_grey():
+    assert (nearest_fill(np.zeros((5, 6, 3), np.uint8), np.zeros((5, 6), bool)) == 127).all()
+
+
+@pytest.fixture(scope="module")
+def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A green person before a smooth blue scene: (image, alpha, scene)."""
+    y, x = np.mgrid[:128, :128] + 0.5
+    behind = np.stack([40 + 0.2 * x, 60 + 0.2 * y, 180 + 0 * x], -1)
+    alpha = np.clip(30 - np.hypot(x - 64, y - 80) + 0.5, 0, 1).astype(np.float32)
+    image = alpha[..., None] * (30, 220, 30) + (1 - alpha[..., None]) * behind
+    return np.round(image).astype(np.uint8), alpha, behind
+
+
+@pytest.mark.parametrize("method", ["smooth", "knn"])
+def test_the_person_is_gone(scene, method):
+    image, alpha, behind = scene
+    background = background_behind(image, alpha, method)
+    assert background.dtype == np.uint8 and background.shape == image.shape
+    assert np.abs(background.astype(float) - behind).max() < 20.0  # the person differs by 150
+
+
+@pytest.mark.parametrize("method", ["smooth", "knn"])
+def test_far_from_the_person_the_scene_is_the_photo(scene, method):
+    image, alpha, _ = scene
+    y, x = np.mgrid[:128, :128] + 0.5
+    far = np.hypot(x - 64, y - 80) > 45
+    difference = np.abs(background_behind(image, alpha, method)[far].astype(int) - image[far])
+    assert difference.max() <= 1
+
+
+@pytest.mark.parametrize("method", ["smooth", "knn"])
+def test_without_a_person_nothing_changes(scene, method):
+    image, alpha, _ = scene
+    np.testing.assert_array_equal(background_behind(image, np.zeros_like(alpha), method), image)
+
+
+@pytest.mark.parametrize("method", ["smooth", "knn"])
+def test_a_person_who_fills_the_picture_leaves_grey(scene, method):
+    image, alpha, _ = scene
+    assert (background_behind(image, np.ones_like(alpha), method) == 127).all()
+
+
+def test_the_same_photo_gives_the_same_scene(scene):
+    image, alpha, _ = scene
+    kept = image.copy(), alpha.copy()
+    first = background_behind(image, alpha)
+    np.random.seed(123)
+    np.testing.assert_array_equal(background_behind(image, alpha), first)
+    assert np.array_equal(image, kept[0]) and np.array_equal(alpha, kept[1])
