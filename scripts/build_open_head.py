@@ -305,6 +305,11 @@ def build(data: Path, embedding: Path | None) -> dict[str, Array]:
     gaze = np.stack([ict["gaze"][n][kept] for n in ("eyeLookUp", "eyeLookDown", "lookRight", "lookLeft")])
     gaze[:, inner] = 0.0
     parts = part[kept]
+    # Seen from the front in speech: less of the upper teeth, more of the lower ones, and a tongue that does not sink with the jaw.
+    mean[parts == TEETH_UPPER, 1] += 0.24
+    mean[parts == TEETH_LOWER, 1] += 0.3
+    jaw_open = ARKIT_EXPRESSIONS.index("jawOpen")
+    expression[jaw_open, parts == TONGUE] *= 0.62
 
     eye_centre, eye_radius = [], []
     for label, side in ((EYE_LEFT, "Left"), (EYE_RIGHT, "Right")):

@@ -53,7 +53,7 @@ class LiftedState:
         lid: [v, 2] float32, membership of the left and right lids.
         photo: [s, s, 4] float32, head colours (0..255) and matte (0..1).
         closed_photo: [s, s, 3] float32, the photo with closed eyes.
-        mouth: [s, s, 4] float32, what the photo shows between the lips, and how much it counts.
+        mouth: [s, s, 4] float32, what the photo shows between the lips, and how much it counts; ``mouth_opening_dm`` their gap there.
         eye_textures: [2, e, e, 3] float32, left eye first.
         bias: [v] float32 decimetres added to the depth (the rim of the face yields to the mantle).
     """
@@ -71,6 +71,7 @@ class LiftedState:
     photo: Array
     closed_photo: Array
     mouth: Array
+    mouth_opening_dm: float
     eye_textures: Array
     bias: Array
 
@@ -104,7 +105,9 @@ class LiftedAvatar:
         triangles, kind = _mesh_triangles(head, surface)
         background = portrait.background.astype(np.float32)
         photo = np.dstack([foreground_colours(portrait.image, portrait.person_alpha, background), portrait.head_alpha])
+        lips = head.landmarks478(surface.source)[[13, 14]]
         return LiftedState(
+            mouth_opening_dm=float(np.linalg.norm(lips[0] - lips[1])),
             portrait=portrait,
             shape=surface.shape,
             source=surface.source,
@@ -141,7 +144,8 @@ class LiftedAvatar:
         kernels.shade(
             mesh.triangle, mesh.barycentric, mesh.depth, state.triangles, state.kind, state.source_pixels, state.closed_pixels,
             state.colours, state.lid, self._lid_closure(frame, portrait.motion), mantle.triangle, mantle.barycentric, mantle.depth,
-            state.mantle.triangles, far.triangle, far.barycentric, state.mantle.far_triangles, state.mantle.pixels, state.photo, state.closed_photo, state.mouth, state.eye_textures,
+            state.mantle.triangles, far.triangle, far.barycentric, state.mantle.far_triangles, state.mantle.pixels, state.photo, state.closed_photo,
+            state.mouth, *self._mouth_view(state, deformed), state.eye_textures,
             rgb, alpha, depth, surface,
         )  # fmt: skip
         soft_rgb, soft_alpha = np.empty_like(rgb), np.empty_like(alpha)
@@ -156,6 +160,18 @@ class LiftedAvatar:
         pixels, depth = project(posed, portrait.image.shape[0], portrait.focal)
         depth = depth.astype(np.float32) if bias is None else (depth + bias).astype(np.float32)
         draw_fragments(pixels.astype(np.float32), depth, triangles, out.triangle, out.barycentric, out.depth, 0.0, cull_back)
+
+    def _mouth_view(self, state: LiftedState, deformed: Array) -> tuple[float, float]:
+        """How far the photo's view between the lips still fits, and how much light falls in.
+
+        The first is 1 while the lips are open as in the photo and fades as they open wider. The second grows with the opening: between
+        barely parted lips lie shadows, not white teeth.
+        """
+        pair = self.head.landmarks478(deformed)[[13, 14]]
+        opening = float(np.linalg.norm(pair[0] - pair[1]))
+        then = max(state.mouth_opening_dm, 0.02)
+        trust = float(np.clip(1.8 - max(opening - then, 0.0) / (0.8 * then), 0.0, 1.0))
+        return trust, 0.4 + 0.6 * float(np.clip((opening - 0.02) / 0.2, 0.0, 1.0))
 
     def _lid_closure(self, frame: MotionFrame, photo: MotionFrame) -> Array:
         """How far each lid has left the photo's own opening towards shut: float32 [2], left first."""

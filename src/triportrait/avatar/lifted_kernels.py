@@ -45,6 +45,8 @@ def shade(
     photo,  # float32 [s, s, 4] colours 0..255 and matte 0..1
     closed_photo,  # float32 [s, s, 3]
     mouth,  # float32 [s, s, 4] the photo between the lips, and how much it counts
+    mouth_trust,  # 0..1, how far that still fits
+    mouth_light,  # 0..1, light on the rest of the mouth's inside
     eye_textures,  # float32 [2, e, e, 3]
     out_rgb,  # float32 [s, s, 3] premultiplied, 0..1
     out_alpha,  # float32 [s, s]
@@ -86,11 +88,12 @@ def shade(
                         own = p * colours[i, 3] + q * colours[j, 3] + r * colours[k, 3]
                     else:
                         red, green, blue = _bilinear(mouth, x, y, 0), _bilinear(mouth, x, y, 1), _bilinear(mouth, x, y, 2)
-                        own = 1.0 - _bilinear(mouth, x, y, 3)
+                        own = 1.0 - mouth_trust * _bilinear(mouth, x, y, 3)
                     if own > 0.0:
-                        red += own * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0] - red)
-                        green += own * (p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1] - green)
-                        blue += own * (p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2] - blue)
+                        light = 1.0 if what == 0 else mouth_light
+                        red += own * (light * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0]) - red)
+                        green += own * (light * (p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1]) - green)
+                        blue += own * (light * (p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2]) - blue)
             f = far_triangle[row, column]
             if t < 0 and f >= 0:
                 i, j, k = far_triangles[f, 0], far_triangles[f, 1], far_triangles[f, 2]

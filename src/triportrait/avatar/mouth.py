@@ -12,14 +12,25 @@ Array = np.ndarray
 
 #: Reflectances under white light, relative to the face's brightness.
 _TINTS = {
-    HeadPart.SOCKET: (0.42, 0.17, 0.16),
-    HeadPart.TONGUE: (0.82, 0.45, 0.43),
-    HeadPart.GUMS: (0.74, 0.42, 0.41),
-    HeadPart.TEETH_UPPER: (1.12, 1.07, 0.98),
-    HeadPart.TEETH_LOWER: (1.02, 0.97, 0.88),
+    HeadPart.SOCKET: (0.42, 0.22, 0.22),
+    HeadPart.TONGUE: (0.78, 0.45, 0.45),
+    HeadPart.GUMS: (0.78, 0.45, 0.45),
+    HeadPart.TEETH_UPPER: (0.86, 0.81, 0.76),
+    HeadPart.TEETH_LOWER: (0.8, 0.75, 0.7),
 }
 #: Light falls off behind the lips: one e-fold over this many decimetres.
-_FALL_OFF_DM = 0.22
+_FALL_OFF_DM = 0.34
+
+
+def seat_teeth(head: FullHead, shape: Array) -> Array:
+    """Shift [3] for everything inside the mouth that puts the teeth behind this person's lips as they are behind the mean head's.
+
+    Shape coefficients place the jaws only roughly, while lips are fitted to the pixel: without it smiles show gums or no teeth at all.
+    """
+    inner = INNER_LIPS
+    lips = head.landmarks478(shape)[inner].mean(0) - head.landmarks478(head.mean)[inner].mean(0)
+    upper = head.part == HeadPart.TEETH_UPPER
+    return (lips - (shape[upper] - head.mean[upper]).mean(0)).astype(np.float32)
 
 
 def interior_colours(head: FullHead, shape: Array, face_level: float) -> Array:
@@ -34,9 +45,9 @@ def interior_colours(head: FullHead, shape: Array, face_level: float) -> Array:
     colours = np.zeros((len(shape), 3), np.float32)
     for part, tint in _TINTS.items():
         inside = head.part == part
-        depth = np.maximum(front - shape[inside, 2] - 0.05, 0.0)
+        depth = np.maximum(front - shape[inside, 2] - 0.1, 0.0)
         light = np.exp(-depth / _FALL_OFF_DM)
-        colours[inside] = np.minimum(np.array(tint) * face_level, 235.0) * (0.12 + 0.88 * light)[:, None]
+        colours[inside] = np.minimum(np.array(tint) * face_level, 235.0) * (0.1 + 0.9 * light)[:, None]
     return colours
 
 
@@ -57,7 +68,7 @@ def mouth_texture(portrait: Portrait) -> Array:
     width = float(np.linalg.norm(portrait.landmarks[78, :2] - portrait.landmarks[308, :2]))
     height = float(np.linalg.norm(portrait.landmarks[13, :2] - portrait.landmarks[14, :2]))
     # A slit shows shadow, not teeth: it must not colour a whole mouth.
-    open_enough = np.clip((height / max(width, 1.0) - 0.05) / 0.1, 0.0, 1.0)
+    open_enough = np.clip((height / max(width, 1.0) - 0.1) / 0.12, 0.0, 1.0)
     spread = push_pull(portrait.image.astype(np.float32), aperture) if aperture.max() > 0.5 else portrait.image.astype(np.float32)
     reach = cv2.distanceTransform((aperture < 0.5).astype(np.uint8), cv2.DIST_L2, 3)
     weight = np.maximum(aperture, open_enough * np.clip(1.0 - reach / max(0.25 * width, 1.0), 0.0, 1.0))

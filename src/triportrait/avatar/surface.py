@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.avatar.mouth import seat_teeth
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.rasteriser import Fragments, rasterise
 from triportrait.types import FullHead, HeadPart, Portrait
@@ -45,6 +46,8 @@ def fit_surface(portrait: Portrait, head: FullHead) -> Surface:
     size = portrait.image.shape[0]
     motion = portrait.motion
     shape = head.shape(portrait.identity) + portrait.vertex_offset
+    inside = (head.part > HeadPart.SKIN) & (head.part < HeadPart.EYE_LEFT)
+    shape[inside] += seat_teeth(head, shape)
     is_skin = head.part == HeadPart.SKIN
     skin = np.ascontiguousarray(head.triangles[(head.part[head.triangles] <= HeadPart.SOCKET).all(1)])
 
