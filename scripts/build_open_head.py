@@ -307,9 +307,10 @@ def build(data: Path, embedding: Path | None) -> dict[str, Array]:
     parts = part[kept]
     # Seen from the front in speech: less of the upper teeth, more of the lower ones, and a tongue that does not sink with the jaw.
     mean[parts == TEETH_UPPER, 1] += 0.24
-    mean[parts == TEETH_LOWER, 1] += 0.3
+    mean[parts == TEETH_LOWER, 1] += 0.5
     jaw_open = ARKIT_EXPRESSIONS.index("jawOpen")
-    expression[jaw_open, parts == TONGUE] *= 0.62
+    expression[jaw_open, parts == TONGUE] *= 0.7
+    mean[parts == TONGUE] += (0.0, 0.35, 0.5)
 
     eye_centre, eye_radius = [], []
     for label, side in ((EYE_LEFT, "Left"), (EYE_RIGHT, "Right")):

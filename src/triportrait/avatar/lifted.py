@@ -19,12 +19,12 @@ import numpy as np
 from triportrait.avatar import lifted_kernels as kernels
 from triportrait.avatar.eyes import closed_eyes_photo, eye_coordinates, eyeball_texture
 from triportrait.avatar.mantle import Mantle, build_mantle, face_hull
-from triportrait.avatar.mouth import interior_colours, mouth_texture
+from triportrait.avatar.mouth import Membrane, interior_colours, mouth_light
 from triportrait.avatar.surface import Surface, fit_surface, spread_colours, vertex_normals
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import foreground_colours
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
-from triportrait.geometry.rasteriser import Fragments, draw_fragments
+from triportrait.geometry.rasteriser import Fragments, draw_attributes, draw_fragments
 from triportrait.types import FullHead, HeadPart, MotionFrame, Portrait, RenderedHead
 
 Array = np.ndarray
@@ -53,7 +53,7 @@ class LiftedState:
         lid: [v, 2] float32, membership of the left and right lids.
         photo: [s, s, 4] float32, head colours (0..255) and matte (0..1).
         closed_photo: [s, s, 3] float32, the photo with closed eyes.
-        mouth: [s, s, 4] float32, what the photo shows between the lips, and how much it counts; ``mouth_opening_dm`` their gap there.
+        membrane: the photo's view between the lips.
         eye_textures: [2, e, e, 3] float32, left eye first.
         bias: [v] float32 decimetres added to the depth (the rim of the face yields to the mantle).
     """
@@ -70,8 +70,7 @@ class LiftedState:
     lid: Array
     photo: Array
     closed_photo: Array
-    mouth: Array
-    mouth_opening_dm: float
+    membrane: Membrane
     eye_textures: Array
     bias: Array
 
@@ -105,9 +104,7 @@ class LiftedAvatar:
         triangles, kind = _mesh_triangles(head, surface)
         background = portrait.background.astype(np.float32)
         photo = np.dstack([foreground_colours(portrait.image, portrait.person_alpha, background), portrait.head_alpha])
-        lips = head.landmarks478(surface.source)[[13, 14]]
         return LiftedState(
-            mouth_opening_dm=float(np.linalg.norm(lips[0] - lips[1])),
             portrait=portrait,
             shape=surface.shape,
             source=surface.source,
@@ -120,7 +117,7 @@ class LiftedAvatar:
             lid=_lid_membership(head, surface.source, surface.face),
             photo=np.ascontiguousarray(photo, np.float32),
             closed_photo=np.ascontiguousarray(closed_photo, np.float32),
-            mouth=mouth_texture(portrait),
+            membrane=Membrane.of(portrait.landmarks, head.landmarks478(surface.source)),
             eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side) for side in (0, 1)]),
             bias=_depth_bias(head, surface, portrait.landmarks, size),
         )
@@ -133,19 +130,23 @@ class LiftedAvatar:
         mesh = Fragments.empty(size, size)
         # Lips fold where they close: the skin's back stops the mouth's inside from shining through such a fold.
         skin = state.triangles[: int((state.kind == kernels.SKIN).sum())]
-        self._draw(deformed, skin, frame, portrait, mesh, state.bias + _BACK_BIAS_DM)
+        self._draw(deformed, skin, frame, portrait, mesh, state.bias + np.float32(_BACK_BIAS_DM))
         self._draw(deformed, state.triangles, frame, portrait, mesh, state.bias, cull_back=True)
         nodes = state.mantle.follow(deformed - state.source)
         mantle, far = Fragments.empty(size, size), Fragments.empty(size, size)
         self._draw(nodes, state.mantle.triangles, frame, portrait, mantle, None)
         self._draw(nodes, state.mantle.far_triangles, frame, portrait, far, None)
+        landmarks = self.head.landmarks478(deformed)
+        view, view_depth = np.zeros((size, size, 2), np.float32), np.full((size, size), np.inf, np.float32)
+        pixels, depth = self._project(state.membrane.points(landmarks), frame, portrait)
+        draw_attributes(pixels, depth, state.membrane.triangles, state.membrane.pixels, view, view_depth)
         rgb, alpha, depth = np.empty((size, size, 3), np.float32), *np.empty((2, size, size), np.float32)
         surface = np.empty((size, size), np.uint8)
         kernels.shade(
             mesh.triangle, mesh.barycentric, mesh.depth, state.triangles, state.kind, state.source_pixels, state.closed_pixels,
             state.colours, state.lid, self._lid_closure(frame, portrait.motion), mantle.triangle, mantle.barycentric, mantle.depth,
             state.mantle.triangles, far.triangle, far.barycentric, state.mantle.far_triangles, state.mantle.pixels, state.photo, state.closed_photo,
-            state.mouth, *self._mouth_view(state, deformed), state.eye_textures,
+            view, view_depth, state.membrane.trust(landmarks), mouth_light(landmarks), state.eye_textures,
             rgb, alpha, depth, surface,
         )  # fmt: skip
         soft_rgb, soft_alpha = np.empty_like(rgb), np.empty_like(alpha)
@@ -156,22 +157,16 @@ class LiftedAvatar:
         self, points: Array, triangles: Array, frame: MotionFrame, portrait: Portrait, out: Fragments, bias: Array | None,
         cull_back: bool = False,
     ) -> None:  # fmt: skip
+        pixels, depth = self._project(points, frame, portrait)
+        draw_fragments(
+            pixels, depth if bias is None else depth + bias, triangles, out.triangle, out.barycentric, out.depth, 0.0, cull_back
+        )
+
+    @staticmethod
+    def _project(points: Array, frame: MotionFrame, portrait: Portrait) -> tuple[Array, Array]:
         posed = pose_points(points, frame.rotation_rad, frame.translation)
         pixels, depth = project(posed, portrait.image.shape[0], portrait.focal)
-        depth = depth.astype(np.float32) if bias is None else (depth + bias).astype(np.float32)
-        draw_fragments(pixels.astype(np.float32), depth, triangles, out.triangle, out.barycentric, out.depth, 0.0, cull_back)
-
-    def _mouth_view(self, state: LiftedState, deformed: Array) -> tuple[float, float]:
-        """How far the photo's view between the lips still fits, and how much light falls in.
-
-        The first is 1 while the lips are open as in the photo and fades as they open wider. The second grows with the opening: between
-        barely parted lips lie shadows, not white teeth.
-        """
-        pair = self.head.landmarks478(deformed)[[13, 14]]
-        opening = float(np.linalg.norm(pair[0] - pair[1]))
-        then = max(state.mouth_opening_dm, 0.02)
-        trust = float(np.clip(1.8 - max(opening - then, 0.0) / (0.8 * then), 0.0, 1.0))
-        return trust, 0.4 + 0.6 * float(np.clip((opening - 0.02) / 0.2, 0.0, 1.0))
+        return pixels.astype(np.float32), depth.astype(np.float32)
 
     def _lid_closure(self, frame: MotionFrame, photo: MotionFrame) -> Array:
         """How far each lid has left the photo's own opening towards shut: float32 [2], left first."""

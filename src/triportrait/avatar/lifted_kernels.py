@@ -44,8 +44,9 @@ def shade(
     mantle_pixels,
     photo,  # float32 [s, s, 4] colours 0..255 and matte 0..1
     closed_photo,  # float32 [s, s, 3]
-    mouth,  # float32 [s, s, 4] the photo between the lips, and how much it counts
-    mouth_trust,  # 0..1, how far that still fits
+    view,  # float32 [s, s, 2] pixels of the photo seen between the lips
+    view_depth,  # float32 [s, s], inf where there is none
+    view_trust,  # 0..1, how far that still fits
     mouth_light,  # 0..1, light on the rest of the mouth's inside
     eye_textures,  # float32 [2, e, e, 3]
     out_rgb,  # float32 [s, s, 3] premultiplied, 0..1
@@ -87,8 +88,11 @@ def shade(
                                 blue += amount * (_bilinear(closed_photo, cx, cy, 2) - blue)
                         own = p * colours[i, 3] + q * colours[j, 3] + r * colours[k, 3]
                     else:
-                        red, green, blue = _bilinear(mouth, x, y, 0), _bilinear(mouth, x, y, 1), _bilinear(mouth, x, y, 2)
-                        own = 1.0 - mouth_trust * _bilinear(mouth, x, y, 3)
+                        own = 1.0
+                        if view_trust > 0.0 and view_depth[row, column] < np.inf:
+                            x, y = view[row, column, 0], view[row, column, 1]
+                            red, green, blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
+                            own = 1.0 - view_trust
                     if own > 0.0:
                         light = 1.0 if what == 0 else mouth_light
                         red += own * (light * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0]) - red)

@@ -1,25 +1,27 @@
-"""The inside of the mouth: colours of teeth, gums, tongue and lining, and where the photo itself looks in."""
+"""The inside of the mouth: colours of teeth, gums, tongue and lining, and the photo's own view into it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import INNER_LIPS
-from triportrait.types import FullHead, HeadPart, Portrait
+from triportrait.types import FullHead, HeadPart
 
 Array = np.ndarray
 
 #: Reflectances under white light, relative to the face's brightness.
 _TINTS = {
-    HeadPart.SOCKET: (0.42, 0.22, 0.22),
-    HeadPart.TONGUE: (0.78, 0.45, 0.45),
+    HeadPart.SOCKET: (0.40, 0.20, 0.20),
+    HeadPart.TONGUE: (0.86, 0.50, 0.52),
     HeadPart.GUMS: (0.78, 0.45, 0.45),
-    HeadPart.TEETH_UPPER: (0.86, 0.81, 0.76),
-    HeadPart.TEETH_LOWER: (0.8, 0.75, 0.7),
+    HeadPart.TEETH_UPPER: (0.92, 0.87, 0.81),
+    HeadPart.TEETH_LOWER: (0.92, 0.87, 0.81),
 }
-#: Light falls off behind the lips: one e-fold over this many decimetres.
-_FALL_OFF_DM = 0.34
+#: Light falls off behind the lips: one e-fold over this many decimetres; cheeks shade the back teeth, the tongue lies open.
+_FALL_OFF_DM = {HeadPart.TEETH_UPPER: 0.22, HeadPart.TEETH_LOWER: 0.16, HeadPart.TONGUE: 0.6}
+_OTHER_FALL_OFF_DM = 0.45
 
 
 def seat_teeth(head: FullHead, shape: Array) -> Array:
@@ -46,30 +48,55 @@ def interior_colours(head: FullHead, shape: Array, face_level: float) -> Array:
     for part, tint in _TINTS.items():
         inside = head.part == part
         depth = np.maximum(front - shape[inside, 2] - 0.1, 0.0)
-        light = np.exp(-depth / _FALL_OFF_DM)
+        light = np.exp(-depth / _FALL_OFF_DM.get(part, _OTHER_FALL_OFF_DM))
         colours[inside] = np.minimum(np.array(tint) * face_level, 235.0) * (0.1 + 0.9 * light)[:, None]
     return colours
 
 
-def mouth_texture(portrait: Portrait) -> Array:
-    """What the photo shows between the lips, spread beyond them: float32 [s, s, 4], colours 0..255 and how much they count.
+@dataclass(frozen=True, slots=True)
+class Membrane:
+    """The photo's own view between the lips, stretched over their inner contour like a skin (one fan of triangles).
 
-    Teeth and tongue move behind the lips, so their colours must reach a little farther than the opening; the weight is zero everywhere
-    when the mouth is shut.
+    It is what the mouth really looks like while it is open about as far as in the photo; :meth:`trust` tells how far that holds.
+
+    Args:
+        pixels: [n + 1, 2] float32, the contour's points in the photo and their centre.
+        triangles: [n, 3] int32.
+        opening_dm: gap between the middles of the lips in the photo.
     """
-    import cv2
 
-    size = portrait.image.shape[0]
-    points = portrait.landmarks[INNER_LIPS, :2]
-    mask = np.zeros((size, size), np.uint8)
-    cv2.fillPoly(mask, [np.round(points * 16 - 8).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
-    mask = mask.astype(np.float32) / 255.0
-    aperture = np.clip(cv2.GaussianBlur(mask, (0, 0), 1.2 * size / 512) * 1.8 - 0.8, 0.0, 1.0)
-    width = float(np.linalg.norm(portrait.landmarks[78, :2] - portrait.landmarks[308, :2]))
-    height = float(np.linalg.norm(portrait.landmarks[13, :2] - portrait.landmarks[14, :2]))
-    # A slit shows shadow, not teeth: it must not colour a whole mouth.
-    open_enough = np.clip((height / max(width, 1.0) - 0.1) / 0.12, 0.0, 1.0)
-    spread = push_pull(portrait.image.astype(np.float32), aperture) if aperture.max() > 0.5 else portrait.image.astype(np.float32)
-    reach = cv2.distanceTransform((aperture < 0.5).astype(np.uint8), cv2.DIST_L2, 3)
-    weight = np.maximum(aperture, open_enough * np.clip(1.0 - reach / max(0.25 * width, 1.0), 0.0, 1.0))
-    return np.dstack([spread, weight]).astype(np.float32)
+    pixels: Array
+    triangles: Array
+    opening_dm: float
+
+    @classmethod
+    def of(cls, landmarks: Array, source_landmarks: Array) -> Membrane:
+        """From the photo's landmarks [478, >=2] in pixels and the fitted head's [478, 3] in decimetres."""
+        count = len(INNER_LIPS)
+        around = np.arange(count)
+        fan = np.stack([np.full(count, count), around, (around + 1) % count], 1).astype(np.int32)
+        return cls(_with_centre(landmarks[INNER_LIPS, :2]), fan, _opening(source_landmarks))
+
+    def points(self, landmarks: Array) -> Array:
+        """Where the membrane's vertices stand for posed or unposed landmarks [478, 3]: [n + 1, 3]."""
+        return _with_centre(landmarks[INNER_LIPS])
+
+    def trust(self, landmarks: Array) -> float:
+        """1 while the lips are open as in the photo, falling to 0 as they open wider."""
+        wider = max(_opening(landmarks) - self.opening_dm, 0.0) / max(self.opening_dm, 0.015)
+        return float(np.clip(1.6 - wider, 0.0, 1.0))
+
+
+def mouth_light(landmarks: Array) -> float:
+    """Light that falls between the lips: parted by a slit they show shadow, not white teeth."""
+    return 0.4 + 0.6 * float(np.clip((_opening(landmarks) - 0.02) / 0.14, 0.0, 1.0))
+
+
+def _opening(landmarks: Array) -> float:
+    return float(np.linalg.norm(landmarks[13] - landmarks[14]))
+
+
+def _with_centre(ring: Array) -> Array:
+    """The contour, a little widened so that it reaches under the lips, and its centre."""
+    centre = ring.mean(0)
+    return np.concatenate([centre + (ring - centre) * 1.04, centre[None]]).astype(np.float32)

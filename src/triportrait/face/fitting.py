@@ -73,7 +73,7 @@ class LandmarkFitter:
         self._focal_px = focal * 512.0
         self._to_512 = 512.0 / side_px
         weight = np.ones(468)
-        weight[LIPS] = 4.0
+        weight[LIPS] = 9.0
         weight[EYE_LEFT_RIM] = weight[EYE_RIGHT_RIM] = 2.5
         weight[OVAL] = 0.35  # the silhouette's landmarks slide with yaw
         self._weight = weight

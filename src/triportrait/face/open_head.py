@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from triportrait.geometry.landmarks import IRIS_CENTRES, LID_PAIRS
+from triportrait.geometry.landmarks import IRIS_CENTRES, LID_PAIRS, LIP_PAIRS
 from triportrait.types import ARKIT_EXPRESSIONS, HeadPart, expect
 
 Array = np.ndarray
@@ -91,6 +91,7 @@ class OpenHead:
             if amount:
                 flat += amount * self.gaze_basis[row]
         self._shut_lids(flat, blinks)
+        self._part_lips(flat)
         vertices = flat.reshape(-1, 3)
         turn = gaze_matrix(pitch, yaw)
         if gaze_rad is not None:
@@ -114,6 +115,18 @@ class OpenHead:
             # Near 1 the curve means "closed", whatever this face needs for it.
             firm = min(max((float(blink) - 0.8) / 0.2, 0.0), 1.0)
             flat += np.float32(min(float(blink), shut) * (1 - firm) + shut * firm) * self.expression_basis[column]
+
+    def _part_lips(self, flat: Array) -> None:
+        """Lips may touch but not pass through each other: what curves add up to beyond contact is taken back along mouthClose."""
+        corners = self.triangles[self.landmark_triangle[LIP_PAIRS]]
+        weights = self.landmark_barycentric[LIP_PAIRS][..., None]
+        upper, lower = (flat.reshape(-1, 3)[corners] * weights).sum(2)[..., 1].T
+        gap = float(np.median(upper - lower))
+        if gap >= 0.0:
+            return
+        basis = self.expression_basis[ARKIT_EXPRESSIONS.index("mouthClose")]
+        rise, fall = (basis.reshape(-1, 3)[corners] * weights).sum(2)[..., 1].T
+        flat += np.float32(-gap / min(float(np.median(rise - fall)), -1e-3)) * basis
 
     def vertices(self, identity: Array, expression: Array, gaze_rad: Array | None = None) -> Array:
         """See :class:`triportrait.types.HeadModel`."""

@@ -17,7 +17,6 @@ from triportrait.geometry.rotations import (
     mean_rotation,
     vector_from_matrix,
 )
-from triportrait.motion.lips import close_lips, lip_opening
 from triportrait.types import Motion
 
 Array = np.ndarray
@@ -66,8 +65,7 @@ def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
         strength: scales what counts as noise; 0 gives the motion back unchanged.
 
     Returns:
-        The motion with curves in 0..1 (for ARKit curves), lips closed wherever they were, lids shut wherever they
-        were.
+        The motion with curves in 0..1 (for ARKit curves), lids shut wherever they were.
     """
     if strength <= 0 or len(motion) < 5:
         return motion
@@ -78,10 +76,6 @@ def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
         lids = [i for i, name in enumerate(names) if name.startswith("eyeBlink")]
         shut = motion.expression[:, lids] > 0.7
         expression[:, lids] = np.where(shut, motion.expression[:, lids], expression[:, lids])
-        before, after = lip_opening(motion.expression, names), lip_opening(expression, names)
-        # Closed lips stay closed: whatever the fit opened is taken back in full below 0.4 % of the face's height.
-        contact = np.clip((0.008 - before) / 0.004, 0.0, 1.0) * (after > before)
-        expression = close_lips(expression, names, contact, jaw_share=0.0)
     return motion.with_rows(
         expression=expression.astype(np.float32),
         rotation_rad=smooth_rotations(motion.rotation_rad, 0.004 * strength).astype(np.float32),
