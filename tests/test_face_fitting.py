@@ -30,10 +30,18 @@ def landmarks_of(head: OpenHead, identity: np.ndarray, motion: Motion, side_px: 
 
 
 def random_motion(count: int) -> Motion:
-    """A few curves at a time, turns up to 17 degrees, gaze up to 14 degrees, lids at most half shut."""
+    """A few curves at a time, turns up to 17 degrees, gaze up to 14 degrees, lids at most half shut, lips parted.
+
+    Where lids or lips touch, the head is not linear, and the fitter's model is.
+    """
     rng = np.random.default_rng(1)
     expression = rng.uniform(0, 1, (count, 44)) * (rng.uniform(size=(count, 44)) < 0.12)
     expression[:, BLINKS] = np.minimum(expression[:, BLINKS], 0.5)
+    for column, name in enumerate(ARKIT_EXPRESSIONS):
+        if name.startswith(("mouthClose", "mouthPress", "mouthRoll", "mouthShrug")):
+            expression[:, column] = 0.0
+    jaw = ARKIT_EXPRESSIONS.index("jawOpen")
+    expression[:, jaw] = np.maximum(expression[:, jaw], 0.15)
     return Motion(
         expression.astype(np.float32),
         rng.uniform(-0.3, 0.3, (count, 3)).astype(np.float32),
@@ -114,6 +122,22 @@ def test_a_blink_is_no_nod(open_head, fitter, identity):
         found = fitter.fit_motion(landmarks + rng.normal(0, noise_px, landmarks.shape), Person(identity, NO_OFFSET))
         assert angles_between(found, truth).max() < 0.5
         assert found.expression[0, BLINKS].max() < 0.1 and found.expression[count // 2, BLINKS].min() > 0.85
+
+
+def test_shut_lips_are_found_shut(open_head, fitter, identity):
+    """As in m, b and p: whatever curves shut them, the fitted lips are as shut as the seen ones."""
+    rng = np.random.default_rng(9)
+    expression = np.zeros((12, 44), np.float32)
+    for name, highest in (("jawOpen", 0.25), ("mouthPressLeft", 0.6), ("mouthPressRight", 0.6), ("mouthRollLower", 0.5)):
+        expression[:, ARKIT_EXPRESSIONS.index(name)] = rng.uniform(0, highest, 12)
+    expression[:, ARKIT_EXPRESSIONS.index("mouthClose")] = expression[:, ARKIT_EXPRESSIONS.index("jawOpen")]
+    zero = np.zeros((12, 3), np.float32)
+    truth = Motion(expression, zero, zero, np.zeros((12, 2), np.float32))
+    found = fitter.fit_motion(landmarks_of(open_head, identity, truth), Person(identity, NO_OFFSET))
+    lips = slice(0, len(LIP_PAIRS))
+    apart = openings(open_head, identity, found)[:, lips] - openings(open_head, identity, truth)[:, lips]
+    assert np.abs(apart).max() < 0.01
+    assert angles_between(found, truth).max() < 0.5
 
 
 def test_gaze_follows_the_irises(open_head, fitter, identity):
