@@ -309,8 +309,8 @@ def build(data: Path, embedding: Path | None) -> dict[str, Array]:
     mean[parts == TEETH_UPPER, 1] += 0.24
     mean[parts == TEETH_LOWER, 1] += 0.5
     jaw_open = ARKIT_EXPRESSIONS.index("jawOpen")
-    expression[jaw_open, parts == TONGUE] *= 0.7
-    mean[parts == TONGUE] += (0.0, 0.35, 0.5)
+    expression[jaw_open, parts == TONGUE] *= 0.8
+    mean[parts == TONGUE] += (0.0, 0.45, 0.9)
 
     eye_centre, eye_radius = [], []
     for label, side in ((EYE_LEFT, "Left"), (EYE_RIGHT, "Right")):

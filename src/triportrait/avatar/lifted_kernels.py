@@ -47,6 +47,7 @@ def shade(
     view,  # float32 [s, s, 2] pixels of the photo seen between the lips
     view_depth,  # float32 [s, s], inf where there is none
     view_trust,  # 0..1, how far that still fits
+    view_light,  # 0..1, light on it
     mouth_light,  # 0..1, light on the rest of the mouth's inside
     eye_textures,  # float32 [2, e, e, 3]
     out_rgb,  # float32 [s, s, 3] premultiplied, 0..1
@@ -92,6 +93,7 @@ def shade(
                         if view_trust > 0.0 and view_depth[row, column] < np.inf:
                             x, y = view[row, column, 0], view[row, column, 1]
                             red, green, blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
+                            red, green, blue = red * view_light, green * view_light, blue * view_light
                             own = 1.0 - view_trust
                     if own > 0.0:
                         light = 1.0 if what == 0 else mouth_light

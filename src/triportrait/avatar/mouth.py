@@ -16,11 +16,11 @@ _TINTS = {
     HeadPart.SOCKET: (0.40, 0.20, 0.20),
     HeadPart.TONGUE: (0.86, 0.50, 0.52),
     HeadPart.GUMS: (0.78, 0.45, 0.45),
-    HeadPart.TEETH_UPPER: (0.92, 0.87, 0.81),
-    HeadPart.TEETH_LOWER: (0.92, 0.87, 0.81),
+    HeadPart.TEETH_UPPER: (0.94, 0.90, 0.85),
+    HeadPart.TEETH_LOWER: (0.94, 0.90, 0.85),
 }
 #: Light falls off behind the lips: one e-fold over this many decimetres; cheeks shade the back teeth, the tongue lies open.
-_FALL_OFF_DM = {HeadPart.TEETH_UPPER: 0.22, HeadPart.TEETH_LOWER: 0.16, HeadPart.TONGUE: 0.6}
+_FALL_OFF_DM = {HeadPart.TEETH_UPPER: 0.18, HeadPart.TEETH_LOWER: 0.1, HeadPart.TONGUE: 0.6}
 _OTHER_FALL_OFF_DM = 0.45
 
 
@@ -85,6 +85,10 @@ class Membrane:
         """1 while the lips are open as in the photo, falling to 0 as they open wider."""
         wider = max(_opening(landmarks) - self.opening_dm, 0.0) / max(self.opening_dm, 0.015)
         return float(np.clip(1.6 - wider, 0.0, 1.0))
+
+    def light(self, landmarks: Array) -> float:
+        """Lips that close throw a shadow on what the photo shows between them."""
+        return 0.35 + 0.65 * float(np.clip(_opening(landmarks) / max(self.opening_dm, 0.01), 0.0, 1.0))
 
 
 def mouth_light(landmarks: Array) -> float:
