@@ -218,6 +218,21 @@ def test_the_jaw_changes_the_lower_face_alone(avatar, state, astronaut_portrait,
     assert changed.sum() > 50
 
 
+def test_hair_goes_along_with_raised_brows(avatar, state, astronaut_portrait, still):
+    """The mantle follows the face it lies beside, and lies still far from it."""
+    import cv2
+
+    raised = avatar.render(state, moved(astronaut_portrait, browInnerUp=1.0, browOuterUpLeft=1.0, browOuterUpRight=1.0))
+    face = np.zeros((512, 512), np.uint8)
+    cv2.fillConvexPoly(face, cv2.convexHull(np.round(astronaut_portrait.landmarks[:468, :2]).astype(np.int32))[:, 0], 1)
+    from_face = cv2.distanceTransform(1 - face, cv2.DIST_L2, 5)
+    changed = np.sqrt(change(still, raised))
+    beside, far = (from_face > 4) & (from_face < 20), from_face > 90
+    above = np.arange(512)[:, None] < astronaut_portrait.landmarks[10, 1]
+    assert changed[beside & above].mean() > 0.02
+    assert changed[far].mean() < 0.002
+
+
 def test_an_opened_mouth_shows_its_dark_inside(avatar, state, astronaut_portrait):
     upper, lower = astronaut_portrait.landmarks[13, :2], astronaut_portrait.landmarks[14, :2]
     layers = [avatar.render(state, moved(astronaut_portrait, jawOpen=value, mouthSmileLeft=0, mouthSmileRight=0)) for value in (0.0, 1.0)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from triportrait.face.fitting import LandmarkFitter, Person, spread_offset
+from triportrait.face.fitting import FitSettings, LandmarkFitter, Person, spread_offset
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.landmarks import LID_PAIRS, LIP_PAIRS, LIPS
@@ -183,6 +183,16 @@ def test_curves_stay_in_their_range_even_for_nonsense(fitter):
         for name in ("expression", "rotation_rad", "translation", "gaze_rad"):
             assert np.isfinite(getattr(found, name)).all()
     assert np.isfinite(person.identity).all() and np.isfinite(person.landmark_offset).all()
+
+
+def test_a_stronger_prior_gives_calmer_curves(open_head, identity):
+    landmarks = landmarks_of(open_head, identity, random_motion(6))
+    landmarks += np.random.default_rng(7).normal(0, 1.0, landmarks.shape)
+    sums = []
+    for prior in (1.0, 25.0, 400.0, 1e5):
+        fitter = LandmarkFitter(open_head, settings=FitSettings(expression_prior=prior))
+        sums.append(float(fitter.fit_motion(landmarks, Person(identity, NO_OFFSET)).expression.sum()))
+    assert sums == sorted(sums, reverse=True) and sums[-1] < 0.2 * sums[0]
 
 
 def test_the_motion_names_its_model_and_person(open_head, fitter, identity):
