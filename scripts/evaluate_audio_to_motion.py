@@ -12,7 +12,12 @@ from pathlib import Path
 import torch
 
 from triportrait.motion.audio_network import load_model
-from triportrait.training.audio_to_motion_metrics import against_phonemes, against_tracks, without_speech
+from triportrait.training.audio_to_motion_metrics import (
+    against_phonemes,
+    against_tracks,
+    against_videos,
+    without_speech,
+)
 
 
 def main() -> None:
@@ -20,6 +25,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--synthesised", type=Path, required=True)
     parser.add_argument("--model", type=Path, default=None)
+    parser.add_argument("--clips", type=Path, default=None, help="folder of talking videos of unseen people")
     parser.add_argument("--per-clip", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -32,6 +38,8 @@ def main() -> None:
         "synthesised_test": against_phonemes(model, options.synthesised),
         "without_speech_closed": without_speech(model),
     }
+    if options.clips:
+        report["talking_clips"] = against_videos(model, options.clips)
     print(json.dumps(report, indent=1))
 
 

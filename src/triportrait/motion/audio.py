@@ -103,7 +103,7 @@ def mouth_expression(curves: Array, contact: Array, names: tuple[str, ...], gain
 
 
 #: Contact probabilities between which lips are brought together.
-CONTACT_FROM, CONTACT_TO = 0.3, 0.7
+CONTACT_FROM, CONTACT_TO = 0.25, 0.6
 
 
 class AudioDriver:

@@ -51,11 +51,12 @@ class _Block(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.conv = nn.Conv1d(channels, 2 * channels, 3, dilation=dilation)
         self.out = nn.Conv1d(channels, channels, 1)
+        self.dropout = nn.Dropout1d(0.08)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm(x.transpose(1, 2)).transpose(1, 2)
         signal, gate = self.conv(functional.pad(y, self.padding)).chunk(2, dim=1)
-        return x + self.out(torch.tanh(signal) * torch.sigmoid(gate))
+        return x + self.dropout(self.out(torch.tanh(signal) * torch.sigmoid(gate)))
 
 
 class AudioToMotion(nn.Module):

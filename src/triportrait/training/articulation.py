@@ -52,10 +52,10 @@ VISEMES: dict[str, Viseme] = {
     "aa": Viseme((0.34, 0.00, 0.00, 0.02, 0.00, 0.18, 0.08, 0.00, 0.0), 1.4, 0.8),
     "ae": Viseme((0.28, 0.00, 0.00, 0.14, 0.05, 0.22, 0.12, 0.00, 0.0), 1.3, 0.9),
     "ah": Viseme((0.22, 0.00, 0.00, 0.03, 0.00, 0.15, 0.06, 0.00, 0.0), 1.1, 0.6),
-    "ax": Viseme((0.13, 0.00, 0.00, 0.03, 0.00, 0.12, 0.05, 0.00, 0.0), 0.7, 0.3),
+    "ax": Viseme((0.16, 0.00, 0.00, 0.03, 0.00, 0.15, 0.07, 0.00, 0.0), 0.7, 0.3),
     "eh": Viseme((0.20, 0.00, 0.00, 0.14, 0.05, 0.18, 0.10, 0.00, 0.0), 1.2, 0.9),
-    "ih": Viseme((0.12, 0.00, 0.00, 0.14, 0.06, 0.15, 0.08, 0.00, 0.0), 1.0, 0.8),
-    "iy": Viseme((0.08, 0.00, 0.00, 0.24, 0.14, 0.15, 0.08, 0.00, 0.0), 1.1, 1.2),
+    "ih": Viseme((0.14, 0.00, 0.00, 0.14, 0.06, 0.18, 0.10, 0.00, 0.0), 1.0, 0.8),
+    "iy": Viseme((0.10, 0.00, 0.00, 0.24, 0.14, 0.19, 0.11, 0.00, 0.0), 1.1, 1.2),
     "uw": Viseme((0.08, 0.18, 0.62, 0.00, 0.00, 0.05, 0.00, 0.00, 0.0), 1.1, 1.6),
     "uh": Viseme((0.11, 0.18, 0.38, 0.00, 0.00, 0.10, 0.03, 0.00, 0.0), 1.0, 1.2),
     "ow": Viseme((0.17, 0.26, 0.46, 0.00, 0.00, 0.08, 0.00, 0.00, 0.0), 1.2, 1.4),
@@ -65,14 +65,14 @@ VISEMES: dict[str, Viseme] = {
     "oe": Viseme((0.14, 0.26, 0.42, 0.00, 0.00, 0.08, 0.02, 0.00, 0.0), 1.1, 1.3),
     "p": Viseme((0.06, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.10, 0.0), 1.2, 0.3, lips=1.0),
     "f": Viseme((0.07, 0.00, 0.00, 0.05, 0.00, 0.00, 0.12, 0.00, 0.0), 1.5, 0.5, teeth=1.0),
-    "th": Viseme((0.09, 0.00, 0.00, 0.06, 0.00, 0.16, 0.06, 0.00, 0.35), 1.0, 0.5),
-    "t": Viseme((0.08, 0.00, 0.00, 0.06, 0.00, 0.13, 0.05, 0.00, 0.0), 0.7, 0.25),
-    "s": Viseme((0.04, 0.00, 0.00, 0.14, 0.04, 0.24, 0.12, 0.00, 0.0), 1.3, 0.7),
-    "sh": Viseme((0.05, 0.34, 0.26, 0.00, 0.00, 0.14, 0.10, 0.00, 0.0), 1.3, 1.3),
-    "k": Viseme((0.10, 0.00, 0.00, 0.03, 0.00, 0.10, 0.04, 0.00, 0.0), 0.4, 0.15),
-    "h": Viseme((0.12, 0.00, 0.00, 0.02, 0.00, 0.10, 0.04, 0.00, 0.0), 0.2, 0.1),
-    "l": Viseme((0.12, 0.00, 0.00, 0.05, 0.00, 0.12, 0.05, 0.00, 0.10), 0.6, 0.3),
-    "r": Viseme((0.09, 0.16, 0.22, 0.00, 0.00, 0.08, 0.03, 0.00, 0.0), 0.8, 0.9),
+    "th": Viseme((0.11, 0.00, 0.00, 0.06, 0.00, 0.20, 0.09, 0.00, 0.35), 1.0, 0.5),
+    "t": Viseme((0.11, 0.00, 0.00, 0.06, 0.00, 0.20, 0.10, 0.00, 0.0), 0.7, 0.25),
+    "s": Viseme((0.07, 0.00, 0.00, 0.14, 0.04, 0.30, 0.17, 0.00, 0.0), 1.3, 0.7),
+    "sh": Viseme((0.06, 0.36, 0.26, 0.00, 0.00, 0.16, 0.12, 0.00, 0.0), 1.3, 1.3),
+    "k": Viseme((0.14, 0.00, 0.00, 0.03, 0.00, 0.16, 0.07, 0.00, 0.0), 0.4, 0.15),
+    "h": Viseme((0.15, 0.00, 0.00, 0.02, 0.00, 0.15, 0.06, 0.00, 0.0), 0.2, 0.1),
+    "l": Viseme((0.14, 0.00, 0.00, 0.05, 0.00, 0.17, 0.08, 0.00, 0.10), 0.6, 0.3),
+    "r": Viseme((0.10, 0.18, 0.22, 0.00, 0.00, 0.10, 0.05, 0.00, 0.0), 0.8, 0.9),
     "w": Viseme((0.05, 0.10, 0.66, 0.00, 0.00, 0.02, 0.00, 0.00, 0.0), 1.4, 1.8),
 }  # fmt: skip
 
@@ -194,14 +194,18 @@ def contact_curves(phones: Sequence[Phone], times: Array) -> tuple[Array, Array]
     """How firmly lips touch lips (bilabials, pauses) and teeth (labiodentals) at ``times`` [t], each [t] in 0..1."""
     segments = _segments(phones, float(times[-1]) if len(times) else 0.0)
     lips, teeth = np.zeros(len(times)), np.zeros(len(times))
-    for start, end, name in zip(segments.start, segments.end, segments.names, strict=True):
+    lengths = segments.end - segments.start
+    for index, (start, end, name) in enumerate(zip(segments.start, segments.end, segments.names, strict=True)):
         seconds = end - start
         viseme = VISEMES[name]
         if viseme.lips or viseme.teeth:
             # A stop's segment ends with its burst: the lips part after 80 % of it. At least 50 ms, so that one frame
             # of 25 per second shows it.
             hold = max(0.8 * seconds, 0.05)
-            gate = _gate(times, start, start + hold, min(0.075, 0.04 + 0.5 * seconds), 0.06)
+# Closing and parting take at most 60 % of the neighbour, so that a short vowel between two closures shows.
+            rise = min(0.075, 0.6 * lengths[index - 1]) if index else 0.075
+            fall = min(0.06, 0.6 * lengths[index + 1]) if index + 1 < len(lengths) else 0.06
+            gate = _gate(times, start, start + hold, max(rise, 0.02), max(fall, 0.02))
             if viseme.lips:
                 lips = np.maximum(lips, gate)
             else:

@@ -98,15 +98,15 @@ def load_tracked(shared_data: Path, split: str) -> list[Tracked]:
     return clips
 
 
-def _noise(count: int, colour: float, random: np.random.Generator) -> Array:
+def noise(count: int, colour: float, random: np.random.Generator) -> Array:
     """Noise of power ``1 / f^colour``, unit RMS."""
     spectrum = np.fft.rfft(random.standard_normal(count))
     spectrum *= np.maximum(np.arange(len(spectrum)), 1.0) ** (-colour / 2)
-    noise = np.fft.irfft(spectrum, count)
-    return noise / max(float(np.sqrt(np.mean(noise**2))), 1e-9)
+    sound = np.fft.irfft(spectrum, count)
+    return sound / max(float(np.sqrt(np.mean(sound**2))), 1e-9)
 
 
-def _music(count: int, random: np.random.Generator) -> Array:
+def music_bed(count: int, random: np.random.Generator) -> Array:
     """A bed of plucked chords, unit RMS."""
     time_s = np.arange(count) / RATE_HZ
     sound = np.zeros(count)
@@ -151,11 +151,11 @@ def augment(samples: Array, random: np.random.Generator) -> Array:
     kind = random.random()
     if kind < 0.45:
         ratio_db = random.uniform(8.0, 45.0)
-        samples = samples + _noise(count, float(random.uniform(0.0, 1.5)), random) * level * 10 ** (-ratio_db / 20)
+        samples = samples + noise(count, float(random.uniform(0.0, 1.5)), random) * level * 10 ** (-ratio_db / 20)
     elif kind < 0.6:
-        samples = samples + _music(count, random) * level * 10 ** (-random.uniform(8.0, 30.0) / 20)
+        samples = samples + music_bed(count, random) * level * 10 ** (-random.uniform(8.0, 30.0) / 20)
     elif kind < 0.8:
-        samples = samples + _noise(count, 0.5, random) * 10 ** (-random.uniform(60.0, 90.0) / 20)
+        samples = samples + noise(count, 0.5, random) * 10 ** (-random.uniform(60.0, 90.0) / 20)
     gain = 10 ** (random.uniform(-24.0, 6.0) / 20)
     samples = samples * gain
     if random.random() < 0.1:
@@ -261,8 +261,11 @@ def example(clip: Spoken | Tracked, frames: int, random: np.random.Generator) ->
     opening_rows[target_slice], contact_rows[target_slice] = opening[source_slice], contact[source_slice]
     if random.random() < 0.03:
         # Nobody speaks: noise or music only.
-        window = (_music if random.random() < 0.5 else lambda n, r: _noise(n, r.uniform(0, 2), r))(len(window), random)
-        window = window.astype(np.float32) * 0.05
+        if random.random() < 0.5:
+            window = music_bed(len(window), random)
+        else:
+            window = noise(len(window), float(random.uniform(0, 2)), random)
+        window = 0.05 * window.astype(np.float32)
         curve_rows[:], opening_rows[:], contact_rows[:] = 0.0, 0.0, 1.0
     extractor = WarpedLogMel(float(np.exp(random.uniform(-0.16, 0.2)))) if random.random() < 0.7 else LogMel()
     features = np.concatenate([extractor.push(augment(window, random)), extractor.finish()])
@@ -271,6 +274,26 @@ def example(clip: Spoken | Tracked, frames: int, random: np.random.Generator) ->
     articulated = np.maximum(_articulated(contact_rows), teeth.astype(np.float32))
     trust = _TRACKED_TRUST if isinstance(clip, Tracked) else np.ones(len(CURVES), np.float32)
     return features[: frames * 4], curve_rows, opening_rows, contact_rows, articulated, trust
+
+
+def roughen(features: torch.Tensor) -> torch.Tensor:
+    """Hide what a voice should not be known by: bands masked, a random smooth tilt, a little noise; [b, k, f] -> same.
+
+    Source: D. Park et al., "SpecAugment", 2019 (frequency masks only: lips need every moment).
+    """
+    batch = len(features)
+    bands = torch.arange(80)
+    result = features + 0.05 * torch.randn_like(features)
+    knots = torch.randn(batch, 1, 6) * 0.12
+    tilt = functional.interpolate(knots, size=80, mode="linear", align_corners=True)
+    result[..., :80] += tilt
+    for _ in range(2):
+        start = torch.randint(0, 80, (batch, 1))
+        width = torch.randint(0, 14, (batch, 1))
+        masked = (bands >= start) & (bands < start + width)
+        mean = result[..., :80].mean(dim=1, keepdim=True)
+        result[..., :80] = torch.where(masked[:, None], mean, result[..., :80])
+    return result
 
 
 def losses(
@@ -294,7 +317,9 @@ def losses(
     amount = gap.abs() + 2.0 * gap**2 + 0.5 * (own_gap.abs() + 2.0 * own_gap**2)
     steps = ((curves[:, 1:] - curves[:, :-1]) - (curves_t[:, 1:] - curves_t[:, :-1])) * curve_weight
     gap_steps = scale * ((opening[:, 1:] - opening[:, :-1]) - (opening_t[:, 1:] - opening_t[:, :-1]))
-    contact = functional.binary_cross_entropy_with_logits(logit, contact_t, weight=importance)
+    # A missed closure is seen, a closure too many hardly.
+    weight = importance + 1.5 * articulated * contact_t
+    contact = functional.binary_cross_entropy_with_logits(logit, contact_t, weight=weight)
     return (
         (importance * (shape + amount)).mean() + 1.0 * steps.abs().mean() + 0.5 * gap_steps.abs().mean() + 1.0 * contact
     )
@@ -394,7 +419,7 @@ def train(
         cosine = 0.5 * (1 + math.cos(math.pi * min(step / settings.steps, 1.0)))
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * warm * (0.02 + 0.98 * cosine)
-        loss = losses(model(features), tuple(targets), weight)
+        loss = losses(model(roughen(features)), tuple(targets), weight)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

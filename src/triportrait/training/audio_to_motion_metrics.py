@@ -9,8 +9,10 @@ import numpy as np
 from triportrait.motion.audio import MouthStream, mouth_expression
 from triportrait.motion.audio_network import AudioToMotion
 from triportrait.motion.lips import lip_opening
+from triportrait.motion.speech_features import RATE_HZ, LogMel
 from triportrait.training.articulation import VISEMES, visemes_of
-from triportrait.training.audio_to_motion import load_synthesised, load_tracked
+from triportrait.training.audio_to_motion import load_synthesised, load_tracked, music_bed, noise
+from triportrait.training.lip_tracks import lip_opening_of
 from triportrait.types import ARKIT_EXPRESSIONS
 
 Array = np.ndarray
@@ -120,18 +122,50 @@ def against_phonemes(model: AudioToMotion, folder: Path, limit: int | None = Non
     }
 
 
+def against_videos(model: AudioToMotion, folder: Path) -> dict:
+    """Correlation of predicted and tracked lip opening on talking clips of people and voices that were never seen.
+
+    The loudness of the sound against the tracked lips is given beside it: where that is at or below zero at every lag,
+    sound and picture of the clip hardly belong together.
+    """
+    from triportrait.face.tracker import MediaPipeTracker, track_clip
+    from triportrait.media.audio import read_audio
+    from triportrait.media.video import VideoReader
+
+    clips = {}
+    for path in sorted(folder.glob("*.mp4")):
+        with VideoReader(path) as reader:
+            track = track_clip(MediaPipeTracker(), (frame for _, frame in reader.frames(FPS)), FPS)
+        tracked = lip_opening_of(track)
+        samples = read_audio(path, RATE_HZ).samples
+        _, opening = predict(model, samples)
+        extractor = LogMel()
+        energy = np.concatenate([extractor.push(samples), extractor.finish()])[:, 80]
+        energy = energy[: len(energy) // 4 * 4].reshape(-1, 4).mean(axis=1)
+        count = min(len(opening), len(tracked), len(energy))
+        by_lag = correlation_by_lag(opening[:count], tracked[:count])
+        best = max(by_lag, key=by_lag.__getitem__)
+        clips[path.stem] = {
+            "correlation": by_lag[0],
+            "best_lag": best,
+            "at_best_lag": by_lag[best],
+            "loudness_best": max(correlation_by_lag(energy[:count], tracked[:count]).values()),
+            "opening_p95": float(np.quantile(opening, 0.95)),
+            "tracked_p95": float(np.quantile(tracked, 0.95)),
+        }
+    return {"correlation_mean": float(np.mean([row["correlation"] for row in clips.values()])), "per_clip": clips}
+
+
 def without_speech(model: AudioToMotion, seed: int = 0) -> dict:
     """Share of rows with closed lips (opening below 0.004 face heights) in digital silence, noise and music of 20 s each."""
-    from triportrait.training.audio_to_motion import _music, _noise
-
     random = np.random.default_rng(seed)
     count = 20 * 16000
     sounds = {
         "silence": np.zeros(count),
-        "white_noise": 0.02 * _noise(count, 0.0, random),
-        "pink_noise": 0.05 * _noise(count, 1.0, random),
+        "white_noise": 0.02 * noise(count, 0.0, random),
+        "pink_noise": 0.05 * noise(count, 1.0, random),
         "hum": 0.02 * np.sin(np.arange(count) * 2 * np.pi * 50 / 16000),
-        "music": 0.05 * _music(count, random),
+        "music": 0.05 * music_bed(count, random),
     }
     result = {}
     for name, sound in sounds.items():
