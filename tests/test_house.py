@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": JOINED | {"synth"},
     "evaluation": JOINED,
     "app": JOINED,
-    "cli": JOINED | {"synth", "training", "evaluation", "app"},
+    "doctor": JOINED,
+    "cli": JOINED | {"doctor", "synth", "training", "evaluation", "app"},
     "__main__": {"cli"},
     # The package itself names its exports as text and looks them up when they are used.
     "__init__": set(),

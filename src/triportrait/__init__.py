@@ -16,8 +16,9 @@ _EXPORTS: dict[str, str] = {
     "MotionFrame": "triportrait.types",
     "Waveform": "triportrait.types",
     "TriPortraitError": "triportrait.errors",
-    "TalkingPortrait": "triportrait.pipeline",
     "Portrait": "triportrait.pipeline",
+    "Performance": "triportrait.pipeline",
+    "DriveOptions": "triportrait.pipeline",
     "prepare": "triportrait.pipeline",
 }
 

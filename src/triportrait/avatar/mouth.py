@@ -84,7 +84,9 @@ class Membrane:
     def trust(self, landmarks: Array) -> float:
         """1 while the lips are open as in the photo, falling to 0 as they open wider."""
         wider = max(_opening(landmarks) - self.opening_dm, 0.0) / max(self.opening_dm, 0.015)
-        return float(np.clip(1.6 - wider, 0.0, 1.0))
+        # A wide view, with teeth, bears more stretching than a slit.
+        limit = 1.5 + 0.8 * float(np.clip((self.opening_dm - 0.04) / 0.08, 0.0, 1.0))
+        return float(np.clip(limit - wider, 0.0, 1.0))
 
     def light(self, landmarks: Array) -> float:
         """Lips that close throw a shadow on what the photo shows between them."""

@@ -18,6 +18,10 @@ from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Motion
 
 Array = np.ndarray
 
+#: Rounds of spreading the landmark offsets over the mesh; the worst landmark is then met to about a pixel.
+_SPREAD_ROUNDS = 2
+
+
 @dataclass(frozen=True, slots=True)
 class FitSettings:
     """Weights of the fit; residuals are pixels of a 512 px crop.
@@ -25,16 +29,12 @@ class FitSettings:
     Args:
         identity_prior: weight of the squared identity coefficients (their prior is a unit normal).
         expression_prior: weight of the squared expression curves.
-        smooth_expression: weight that pulls each curve to its own zero-phase smoothed course (clips only).
-        smooth_pose: the same for rotation (radians times 512) and translation.
         pair_weight: weight of lip and lid opening differences relative to single landmarks.
         iterations: Gauss-Newton steps.
     """
 
     identity_prior: float = 3.0
     expression_prior: float = 25.0
-    smooth_expression: float = 0.0
-    smooth_pose: float = 0.0
     pair_weight: float = 6.0
     iterations: int = 10
 
@@ -99,11 +99,10 @@ class LandmarkFitter:
         offset = self._back_project(residual, person, pose).mean(0)
         return Person(identity, offset), self._motion(person, pose, 25.0), residual
 
-    def fit_motion(self, landmarks: Array, person: Person, fps: float = 25.0, found: Array | None = None) -> Motion:
+    def fit_motion(self, landmarks: Array, person: Person, fps: float = 25.0) -> Motion:
         """Expression, pose and gaze of every row of ``landmarks`` [t, 478, >=2] for a known person -> :class:`Motion`."""
         observed = self._observed(landmarks)
         pieces = []
-        pose = None
         for start in range(0, len(observed), 64):
             rows = observed[start : start + 64]
             pose = self._initial(rows, person)
@@ -317,12 +316,19 @@ def spread_offset(head: OpenHead, person: Person) -> Array:
     from scipy.spatial import cKDTree
 
     shape = head.shape(person.identity.astype(np.float32))
-    corners = shape[head.triangles[head.landmark_triangle]]
-    anchors = np.einsum("nk,nkc->nc", head.landmark_barycentric, corners)
-    distance, near = cKDTree(anchors).query(shape, k=8)
+    corners = head.triangles[head.landmark_triangle]
+
+    def at_landmarks(field: Array) -> Array:
+        return np.einsum("nk,nkc->nc", head.landmark_barycentric, field[corners])
+
+    distance, near = cKDTree(at_landmarks(shape)).query(shape, k=8)
     width = np.maximum(distance[:, 2:3], 0.02)
     weight = np.exp(-((distance / width) ** 2)) + 1e-9
-    blended = (weight[..., None] * person.landmark_offset[near]).sum(1) / weight.sum(1, keepdims=True)
-    fade = np.exp(-((np.maximum(distance[:, 0] - 0.1, 0.0) / 0.35) ** 2))
-    return (blended * fade[:, None]).astype(np.float32)
+    weight *= np.exp(-((np.maximum(distance[:, :1] - 0.1, 0.0) / 0.35) ** 2)) / weight.sum(1, keepdims=True)
+    total = np.zeros((len(shape), 3))
+    # Averaging neighbours falls short of each of them: spread what is left again until the landmarks are met.
+    for _ in range(_SPREAD_ROUNDS):
+        left = person.landmark_offset - at_landmarks(total)
+        total += (weight[..., None] * left[near]).sum(1)
+    return total.astype(np.float32)
 
