@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +17,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
-from triportrait.errors import MediaError, TriPortraitError
+from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError
 
 
 @dataclass
@@ -71,26 +74,31 @@ class Animate:
     def run(self) -> int:
         chosen = [name for name in ("audio", "driving", "motion") if getattr(self, name) is not None]
         if not chosen:
-            raise MediaError("nothing to drive the portrait with; give --audio, --driving or --motion")
+            raise OptionError("nothing to drive the portrait with; give --audio, --driving or --motion")
         if self.driving is not None and self.motion is not None:
-            raise MediaError("--driving and --motion both bring an expression; give one of them")
+            raise OptionError("--driving and --motion both bring an expression; give one of them")
         if self.audio is not None and self.driving is not None:
-            raise MediaError("--audio and --driving both move the mouth; for a voice with another clip's head motion use --audio A --pose V")
+            raise OptionError("--audio and --driving both move the mouth; for a voice with another clip's head motion use --audio A --pose V")
         if self.full_frame and (self.background or self.debug_panel):
-            raise MediaError("--background and --debug-panel work on the crop; leave out --full-frame")
+            raise OptionError("--background and --debug-panel work on the crop; leave out --full-frame")
         if not 128 <= self.size <= 1024 or self.size % 2:
-            raise MediaError(f"--size is {self.size}; use an even number from 128 to 1024")
+            raise OptionError(f"--size is {self.size}; use an even number from 128 to 1024")
+        if not 0 <= self.crf <= 51:
+            raise OptionError(f"--crf is {self.crf}; use a number from 0 (lossless) to 51")
+        if self.out.suffix.lower() not in (".mp4", ".m4v"):
+            raise OutputError(f"'{self.out}' should end in .mp4; the video is written in that format")
         from triportrait.face.portrait import PortraitOptions
-        from triportrait.media.files import AtomicFile
+        from triportrait.media.files import check_readable
         from triportrait.pipeline import Background, DriveOptions, Marks, Portrait
 
-        if self.out.suffix.lower() not in (".mp4", ".m4v"):
-            raise MediaError(f"'{self.out}' should end in .mp4; the video is written in that format")
-        AtomicFile(self.out).discard()  # an unwritable target is found before any work is done
+        # What cannot be read or written is found before any work is done.
+        inputs = [path for path in (self.photo, self.audio, self.driving, self.motion) if path is not None]
+        for path in inputs:
+            check_readable(path)
+        _check_output(self.out, inputs)
         options = DriveOptions(
             self.pose, self.mouth_gain, self.blink, self.head_motion, self.expressiveness, self.reference, self.seed
         )
-        options.blinks_per_minute()
         background = Background(self.background) if self.background else None
         started = time.perf_counter()
         with _progress() as progress:
@@ -122,8 +130,11 @@ class Extract:
     """Motion file: .npz or .csv (ours, editable), .json, or .livelink.csv (ARKit-52 for Live Link Face)."""
 
     def run(self) -> int:
+        from triportrait.media.files import check_readable
         from triportrait.pipeline import motion_of_video
 
+        check_readable(self.video)
+        _check_motion_output(self.out, [self.video])
         with _progress() as progress:
             motion = motion_of_video(self.video, progress=progress)
         _save_motion(motion, self.out)
@@ -145,14 +156,14 @@ class MotionCommand:
     """Of blinks, gaze and head motion."""
 
     def run(self) -> int:
-        import numpy as np
-
+        from triportrait.media.files import check_readable
         from triportrait.motion.audio import AudioSettings
-        from triportrait.pipeline import motion_of_audio
+        from triportrait.pipeline import DriveOptions, join_motion, motion_of_audio
 
-        parts = list(motion_of_audio(self.audio, AudioSettings(mouth_gain=self.mouth_gain, seed=self.seed)))
-        names = ("expression", "rotation_rad", "translation", "gaze_rad")
-        motion = parts[0].with_rows(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+        check_readable(self.audio)
+        _check_motion_output(self.out, [self.audio])
+        options = DriveOptions(mouth_gain=self.mouth_gain, seed=self.seed)
+        motion = join_motion(motion_of_audio(self.audio, AudioSettings(mouth_gain=options.mouth_gain, seed=options.seed)))
         _save_motion(motion, self.out)
         print(f"{self.out}  ({len(motion)} frames)")
         return 0
@@ -231,7 +242,7 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code. An input at fault is one sentence on standard error and exit code 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="triportrait: %(message)s", stream=sys.stderr)
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments in (["--version"], ["-V"]):
         from triportrait import __version__
@@ -243,7 +254,8 @@ def main(arguments: list[str] | None = None) -> int:
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.HelptextFromCommentsOff),
     )  # fmt: skip
     try:
-        return command.run()
+        with _termination_as_exit():
+            return command.run()
     except TriPortraitError as error:
         if os.environ.get("TRIPORTRAIT_DEBUG"):
             raise
@@ -260,6 +272,38 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+@contextlib.contextmanager
+def _termination_as_exit() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that half-written files go; the exit code is 143."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(143)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_output(out: Path, inputs: list[Path]) -> None:
+    """Refuse a target that cannot be written, or that is one of the inputs."""
+    from triportrait.media.files import AtomicFile
+
+    AtomicFile(out).discard()
+    if out.exists() and any(out.samefile(path) for path in inputs):
+        raise OutputError(f"'{out}' is an input, too; choose another output")
+
+
+def _check_motion_output(out: Path, inputs: list[Path]) -> None:
+    if out.suffix.lower() not in (".npz", ".csv", ".json"):
+        raise MotionFileError(f"'{out}' has no ending of a motion file; name it .npz, .csv or .json")
+    _check_output(out, inputs)
 
 
 def _save_motion(motion, out: Path) -> None:  # noqa: ANN001 - types would import numpy
@@ -280,7 +324,7 @@ class _progress:  # noqa: N801 - used like a function
     bars: dict[str, int] = field(default_factory=dict)
 
     def __enter__(self) -> Callable[[str, int, int], None]:
-        self._last = 0.0
+        self._last = time.perf_counter()
         self._started: dict[str, float] = {}
         self._bar = None
         if sys.stderr.isatty():
@@ -311,7 +355,7 @@ class _progress:  # noqa: N801 - used like a function
         elif now - self._last > 10.0 and done:
             self._last = now
             left = f", {(total - done) * (now - started) / done:.0f} s left" if total > done else ""
-            print(f"{what}: {done}{f'/{total}' if total else ''} {rate}{left}", file=sys.stderr)
+            print(f"{what}: {done}{f'/{total}' if total else ''}{rate and f', {rate}'}{left}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

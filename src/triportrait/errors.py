@@ -13,6 +13,12 @@ class TriPortraitError(Exception):
     exit_code = 2
 
 
+class OptionError(TriPortraitError):
+    """A setting outside its range, or settings that exclude each other."""
+
+    code = "E_OPTION"
+
+
 class MediaError(TriPortraitError):
     """A file that cannot be opened, is of the wrong kind, is broken, or is too large."""
 

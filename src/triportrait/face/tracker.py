@@ -110,7 +110,11 @@ class MediaPipeTracker:
         missing = 0
         with mesh:
             for frame in frames:
-                found = self._settled(mesh, np.ascontiguousarray(frame), 1 if last is not None else _SETTLE)
+                if last is not None:
+                    found = self._settled(mesh, np.ascontiguousarray(frame), 1)
+                else:
+                    with _quiet():  # it remarks on the first landmarks
+                        found = self._settled(mesh, np.ascontiguousarray(frame), _SETTLE)
                 if found:
                     last = found[0]
                     yield from ((last, False) for _ in range(missing))
@@ -226,7 +230,8 @@ def choose_face(faces: list[DetectedFace], number: int | None, name: str) -> Det
     else:
         ordered = sorted(faces, key=lambda f: float(f.landmarks[4, 0]))
         if not 1 <= number <= len(ordered):
-            raise NoFaceFound(f"{name}: there is no face {number}; {len(ordered)} found, counted from the left")
+            found = "only one is found, leave the number out" if len(ordered) == 1 else f"{len(ordered)} found, counted from the left"
+            raise NoFaceFound(f"{name}: there is no face {number}; {found}")
         face = ordered[number - 1]
     if face.width_px < MIN_FACE_PX:
         raise NoFaceFound(

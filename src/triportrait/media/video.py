@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -275,6 +275,8 @@ class VideoWriter:
         metadata: tags; MP4 keeps title, artist, comment, description, copyright and date.
         background: encode in a thread, so that rendering the next frame and encoding this one overlap.
         queue_frames: frames that may wait for the encoder before :meth:`write` blocks.
+        before_commit: called with the complete file just before it takes its name; it may rewrite it, and when it raises
+            there is no file.
 
     Raises:
         OutputError: the target cannot be written, at construction, or its disk fills up later.
@@ -296,7 +298,9 @@ class VideoWriter:
         metadata: Mapping[str, str] | None = None,
         background: bool = False,
         queue_frames: int = 8,
+        before_commit: Callable[[Path], None] | None = None,
     ) -> None:
+        self._before_commit = before_commit
         self.path = os.fspath(path)
         self.size = size
         self.frames_written = 0
@@ -370,6 +374,8 @@ class VideoWriter:
                 self._container.close()
             except _WRITE_ERRORS as error:
                 raise self._failure(error) from error
+            if self._before_commit is not None:
+                self._before_commit(self._output.part)
             self._output.commit()
         except BaseException:
             self._abandon()

@@ -119,6 +119,7 @@ def sign_video(
     *,
     watermark_payload: int | None = None,
     when: datetime | None = None,
+    draft: Path | None = None,
 ) -> Path:
     """Put a signed statement of origin into the finished file at ``path``, atomically.
 
@@ -131,6 +132,7 @@ def sign_video(
         key_folder: where key and certificates are; None for ``user_folder() / "signing"``.
         watermark_payload: payload of the invisible watermark, to be stated.
         when: time of creation; None for now.
+        draft: the finished bytes that will be called ``path`` later, for outputs that appear signed or not at all.
 
     Returns:
         The file that holds the statement: ``path`` itself, or the note beside it.
@@ -140,8 +142,9 @@ def sign_video(
         OutputError: the result cannot be written, or the key and certificates do not fit each other.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MediaError(f"{path} does not exist; only a finished file can be signed.")
+    draft = path if draft is None else draft
+    if not draft.is_file():
+        raise MediaError(f"{draft} does not exist; only a finished file can be signed.")
     when = when or datetime.now(UTC)
     files = {name: value for name, value in ingredients.items() if isinstance(value, Path)}
     hashes = {name: file_sha256(value) if isinstance(value, Path) else value for name, value in ingredients.items()}
@@ -158,8 +161,8 @@ def sign_video(
     if media_type is None or not _has_c2pa():
         reason = "c2pa-python is not installed" if media_type else f"C2PA does not know {path.suffix or 'such'} files"
         logger.warning("%s: %s, so its origin is noted unsigned beside it.", path.name, reason)
-        return _write_sidecar(path, statement)
-    _sign_embedded(path, media_type, statement, files, signing_identity(key_folder))
+        return _write_sidecar(path, statement, draft)
+    _sign_embedded(path, draft, media_type, statement, files, signing_identity(key_folder))
     return path
 
 
@@ -327,7 +330,7 @@ def _context(roots: str) -> Any:
 
 
 def _sign_embedded(
-    path: Path, media_type: str, statement: dict[str, Any], files: Mapping[str, Path], identity: SigningIdentity
+    path: Path, draft: Path, media_type: str, statement: dict[str, Any], files: Mapping[str, Path], identity: SigningIdentity
 ) -> None:
     import c2pa
 
@@ -356,7 +359,7 @@ def _sign_embedded(
                 for ingredient, file in readable.items():
                     _carry_manifest(builder, described[ingredient], file)
                 info = c2pa.C2paSignerInfo(b"es256", identity.chain, identity.key, None)
-                with c2pa.Signer.from_info(info) as signer, path.open("rb") as source:
+                with c2pa.Signer.from_info(info) as signer, draft.open("rb") as source:
                     builder.sign(signer, media_type, source, target)
         except c2pa.C2paError as error:
             raise OutputError(
@@ -364,7 +367,7 @@ def _sign_embedded(
                 "signing key fits its certificates."
             ) from error
 
-    _replace_atomically(path, write)
+    _replace_atomically(draft, write, shown=path)
 
 
 def _ingredient(name: str, digest: str) -> dict[str, str]:
@@ -420,14 +423,14 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + SIDECAR_SUFFIX)
 
 
-def _write_sidecar(path: Path, statement: dict[str, Any]) -> Path:
+def _write_sidecar(path: Path, statement: dict[str, Any], draft: Path) -> Path:
     note = _sidecar(path)
-    text = json.dumps({"file_sha256": file_sha256(path), **statement}, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps({"file_sha256": file_sha256(draft), **statement}, indent=2, ensure_ascii=False) + "\n"
 
     def write(target: IO[bytes]) -> None:
         target.write(text.encode())
 
-    _replace_atomically(note, write, mode_from=path)
+    _replace_atomically(note, write, mode_from=draft)
     return note
 
 
@@ -452,7 +455,9 @@ def _read_sidecar(path: Path) -> ManifestInfo:
         return ManifestInfo("invalid", problems=("sidecar.malformed",))
 
 
-def _replace_atomically(path: Path, write: Callable[[IO[bytes]], None], mode_from: Path | None = None) -> None:
+def _replace_atomically(
+    path: Path, write: Callable[[IO[bytes]], None], mode_from: Path | None = None, shown: Path | None = None
+) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then let it take the name; nothing is left on failure."""
     draft: Path | None = None
     try:
@@ -465,7 +470,7 @@ def _replace_atomically(path: Path, write: Callable[[IO[bytes]], None], mode_fro
         shutil.copymode(mode_from or path, draft)
         os.replace(draft, path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}); check space and permissions.") from error
+        raise OutputError(f"{shown or path} cannot be written ({error.strerror}); check space and permissions.") from error
     finally:
         if draft is not None:
             draft.unlink(missing_ok=True)
