@@ -127,8 +127,7 @@ def closed_eyes_photo(portrait: Portrait, head: FullHead, shape: Array) -> tuple
         luma = photo.sum(-1)
         low, high = np.quantile(luma[near > 0.5], (0.3, 0.75)) if (near > 0.5).any() else (0.0, 765.0)
         skin = push_pull(photo, near * ((luma >= low) & (luma <= high)) + 1e-4 * (1 - ring))
-        soft = cv2.GaussianBlur(hole, (0, 0), reach / 2.5)[..., None]
-        # Fine texture of the skin below goes on top, or the lid looks like wax.
+        soft = cv2.GaussianBlur(hole, (0, 0), reach / 1.3)[..., None]
         result = soft * skin + (1 - soft) * result
         lash_colour = np.quantile(photo[_polygon(points, size, 0.0) > 0.5], 0.03, axis=0)
         line = _stroke(_smooth_curve(pixels[lid]), size, max(0.8, 0.024 * width))
