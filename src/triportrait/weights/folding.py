@@ -1,0 +1,104 @@
+"""Multiply out re-parametrisations of a state dict: the result computes the same with fewer operations.
+
+Plain functions from dict to dict; keys they do not concern pass through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+
+from triportrait.errors import WeightsError
+
+State = dict[str, torch.Tensor]
+
+
+def rename_strictly(published: Mapping[str, torch.Tensor], names: Mapping[str, str], source: str) -> State:
+    """Tensors under our names.
+
+    Args:
+        published: state dict of a published model.
+        names: published key -> our key.
+        source: what the state dict is said to be, for the message.
+
+    Raises:
+        WeightsError: a key is missing or unknown; the message names it.
+    """
+    missing = sorted(names.keys() - published.keys())
+    unknown = sorted(published.keys() - names.keys())
+    if missing:
+        raise WeightsError(f"{source}: key {missing[0]!r} is missing ({len(missing)} in all); give the complete published file")
+    if unknown:
+        raise WeightsError(f"{source}: key {unknown[0]!r} is unknown ({len(unknown)} in all); give a published file of this kind")
+    return {ours: published[theirs] for theirs, ours in names.items()}
+
+
+def without(state: Mapping[str, torch.Tensor], unread: Callable[[str], bool]) -> State:
+    """A copy that lacks the keys for which ``unread`` is true."""
+    return {key: value for key, value in state.items() if not unread(key)}
+
+
+def fold_weight_norm(state: Mapping[str, torch.Tensor]) -> State:
+    """``weight_g`` and ``weight_v`` to ``weight`` = g v / |v|, the norm taken per output channel."""
+    folded = dict(state)
+    for key in state:
+        if key.endswith(".weight_g"):
+            stem = key.removesuffix("_g")
+            gain, direction = folded.pop(key), _take(folded, f"{stem}_v", key)
+            length = direction.flatten(1).norm(dim=1).reshape(-1, *[1] * (direction.ndim - 1))
+            folded[stem] = direction * (gain / length)
+    return folded
+
+
+def fold_spectral_norm(state: Mapping[str, torch.Tensor]) -> State:
+    """``weight_orig``, ``weight_u`` and ``weight_v`` to ``weight`` = W / (u^T W v) with the stored vectors."""
+    folded = dict(state)
+    for key in state:
+        if key.endswith(".weight_orig"):
+            stem = key.removesuffix("_orig")
+            weight, left, right = folded.pop(key), _take(folded, f"{stem}_u", key), _take(folded, f"{stem}_v", key)
+            folded[stem] = weight / torch.dot(left, weight.flatten(1) @ right)
+    return folded
+
+
+def fold_batch_norm(state: Mapping[str, torch.Tensor], convolution: str, norm: str, epsilon: float = 1e-5) -> State:
+    """The batch norm with the key prefix ``norm`` multiplied into the convolution before it; its keys disappear."""
+    folded = dict(state)
+    first = f"{norm}.running_var"
+    variance = _take(folded, first, norm)
+    mean, gain, shift = (_take(folded, f"{norm}.{name}", first) for name in ("running_mean", "weight", "bias"))
+    folded.pop(f"{norm}.num_batches_tracked", None)
+    weight = _take(folded, f"{convolution}.weight", first)
+    bias = folded.get(f"{convolution}.bias", torch.zeros_like(mean))
+    scale = gain / torch.sqrt(variance + epsilon)
+    folded[f"{convolution}.weight"] = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    folded[f"{convolution}.bias"] = (bias - mean) * scale + shift
+    return folded
+
+
+def constant_style(affine_weight: torch.Tensor, affine_bias: torch.Tensor) -> torch.Tensor:
+    """Style [c] of an equalised affine layer whose input is all ones (Real3D-Portrait feeds its super-resolution nothing else)."""
+    return affine_weight.sum(1) / math.sqrt(affine_weight.shape[1]) + affine_bias
+
+
+def fold_constant_style(state: Mapping[str, torch.Tensor], layer: str, *, demodulate: bool) -> State:
+    """The modulated convolution with the key prefix ``layer`` as an ordinary one; ``affine`` keys disappear (StyleGAN2, section 2.2)."""
+    folded = dict(state)
+    key = f"{layer}.affine.weight"
+    style = constant_style(_take(folded, key, layer), _take(folded, f"{layer}.affine.bias", key))
+    weight = _take(folded, f"{layer}.weight", key)  # [out, in, k, k]
+    weight = weight * style[None, :, None, None]
+    if demodulate:
+        weight = weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + 1e-8)
+    else:
+        weight = weight / math.sqrt(weight.shape[1])
+    folded[f"{layer}.weight"] = weight
+    return folded
+
+
+def _take(state: State, key: str, because: str) -> torch.Tensor:
+    if key not in state:
+        raise WeightsError(f"key {key!r} is missing although {because!r} is there; the file is damaged or of another kind")
+    return state.pop(key)
