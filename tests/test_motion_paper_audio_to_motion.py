@@ -25,7 +25,7 @@ def tiny_inputs(rows: int) -> dict[str, torch.Tensor]:
 
 def test_published_size() -> None:
     with torch.device("meta"):
-        model = PaperAudioToMotion(PaperAudioToMotion.Config(weight_normed=True))
+        model = PaperAudioToMotion(PaperAudioToMotion.Config(trained_form=True))
     assert sum(parameter.numel() for parameter in model.parameters()) == 11_864_064
 
 

@@ -86,7 +86,7 @@ class PaperAudioToMotion(nn.Module):
             amplitudes: which amplitudes the model was trained to follow, of ``"mouth"`` and ``"eye"``, in this order.
             encoder_layers, decoder_layers, kernel: their WaveNets; ``encoder_layers`` 0 leaves the encoder out (it only serves training).
             flow_steps, flow_hidden, flow_layers, flow_kernel: the prior flow.
-            weight_normed: the form that is trained; imported weights have the norms multiplied in.
+            trained_form: with weight norms, as the authors trained it; imported weights have them multiplied in.
         """
 
         features: int = 1024
@@ -102,7 +102,7 @@ class PaperAudioToMotion(nn.Module):
         flow_hidden: int = 64
         flow_layers: int = 4
         flow_kernel: int = 3
-        weight_normed: bool = False
+        trained_form: bool = False
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -119,12 +119,12 @@ class PaperAudioToMotion(nn.Module):
         self.squeeze = nn.Conv1d(width, width, 2 * stride, stride=stride, padding=stride // 2)
         if config.encoder_layers:
             self.encoder_in = nn.Conv1d(config.motion, hidden, 2 * stride, stride=stride, padding=stride // 2)
-            self.encoder = WaveNet(WaveNet.Config(hidden, width, config.encoder_layers, config.kernel, config.weight_normed))
+            self.encoder = WaveNet(WaveNet.Config(hidden, width, config.encoder_layers, config.kernel, config.trained_form))
             self.encoder_out = nn.Conv1d(hidden, 2 * config.latent, 1)
-        flow_net = WaveNet.Config(config.flow_hidden, width, config.flow_layers, config.flow_kernel, config.weight_normed)
+        flow_net = WaveNet.Config(config.flow_hidden, width, config.flow_layers, config.flow_kernel, config.trained_form)
         self.flow = CouplingFlow(CouplingFlow.Config(config.latent, config.flow_steps, flow_net))
         self.decoder_in = nn.ConvTranspose1d(config.latent, hidden, stride, stride=stride)
-        self.decoder = WaveNet(WaveNet.Config(hidden, width, config.decoder_layers, config.kernel, config.weight_normed))
+        self.decoder = WaveNet(WaveNet.Config(hidden, width, config.decoder_layers, config.kernel, config.trained_form))
         self.decoder_out = nn.Conv1d(hidden, config.motion, 1)
 
     def conditions(self, features: torch.Tensor, f0_hz: torch.Tensor, blink: torch.Tensor, amplitudes: torch.Tensor) -> torch.Tensor:

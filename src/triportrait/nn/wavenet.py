@@ -15,8 +15,8 @@ from torch.nn.utils.parametrizations import weight_norm
 class WaveNet(nn.Module):
     """x [b, channels, t] and a condition [b, condition, t] -> the sum of all layers' skip outputs [b, channels, t].
 
-    Every layer: ``tanh(a) * sigmoid(b)`` of a convolution plus its slice of one shared projection of the condition, then a 1 x 1 convolution
-    to a residual and a skip half; the last layer has a skip output only.
+    Every layer: ``tanh(a) * sigmoid(b)`` of a convolution plus its slice of one shared projection of the condition, then a 1 x 1
+    convolution to a residual and a skip half; the last layer has a skip output only.
     """
 
     @dataclass(frozen=True)

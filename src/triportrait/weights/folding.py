@@ -5,7 +5,6 @@ Plain functions from dict to dict; keys they do not concern pass through.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -47,8 +46,8 @@ def fold_weight_norm(state: Mapping[str, torch.Tensor]) -> State:
         if key.endswith(".weight_g"):
             stem = key.removesuffix("_g")
             gain, direction = folded.pop(key), _take(folded, f"{stem}_v", key)
-            length = direction.flatten(1).norm(dim=1).reshape(-1, *[1] * (direction.ndim - 1))
-            folded[stem] = direction * (gain / length)
+            length = direction.double().flatten(1).norm(dim=1).reshape(-1, *[1] * (direction.ndim - 1))
+            folded[stem] = (direction * (gain / length)).float()
     return folded
 
 
@@ -59,42 +58,22 @@ def fold_spectral_norm(state: Mapping[str, torch.Tensor]) -> State:
         if key.endswith(".weight_orig"):
             stem = key.removesuffix("_orig")
             weight, left, right = folded.pop(key), _take(folded, f"{stem}_u", key), _take(folded, f"{stem}_v", key)
-            folded[stem] = weight / torch.dot(left, weight.flatten(1) @ right)
+            norm = torch.dot(left.double(), weight.double().flatten(1) @ right.double())
+            folded[stem] = (weight / norm).float()
     return folded
 
 
 def fold_batch_norm(state: Mapping[str, torch.Tensor], convolution: str, norm: str, epsilon: float = 1e-5) -> State:
     """The batch norm with the key prefix ``norm`` multiplied into the convolution before it; its keys disappear."""
     folded = dict(state)
-    first = f"{norm}.running_var"
-    variance = _take(folded, first, norm)
-    mean, gain, shift = (_take(folded, f"{norm}.{name}", first) for name in ("running_mean", "weight", "bias"))
-    folded.pop(f"{norm}.num_batches_tracked", None)
-    weight = _take(folded, f"{convolution}.weight", first)
-    bias = folded.get(f"{convolution}.bias", torch.zeros_like(mean))
+    variance, mean, gain, shift = (
+        _take(folded, f"{norm}.{name}", convolution).double() for name in ("running_var", "running_mean", "weight", "bias")
+    )
+    weight = _take(folded, f"{convolution}.weight", norm).double()
+    bias = folded[f"{convolution}.bias"].double() if f"{convolution}.bias" in folded else torch.zeros_like(mean)
     scale = gain / torch.sqrt(variance + epsilon)
-    folded[f"{convolution}.weight"] = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    folded[f"{convolution}.bias"] = (bias - mean) * scale + shift
-    return folded
-
-
-def constant_style(affine_weight: torch.Tensor, affine_bias: torch.Tensor) -> torch.Tensor:
-    """Style [c] of an equalised affine layer whose input is all ones (Real3D-Portrait feeds its super-resolution nothing else)."""
-    return affine_weight.sum(1) / math.sqrt(affine_weight.shape[1]) + affine_bias
-
-
-def fold_constant_style(state: Mapping[str, torch.Tensor], layer: str, *, demodulate: bool) -> State:
-    """The modulated convolution with the key prefix ``layer`` as an ordinary one; ``affine`` keys disappear (StyleGAN2, section 2.2)."""
-    folded = dict(state)
-    key = f"{layer}.affine.weight"
-    style = constant_style(_take(folded, key, layer), _take(folded, f"{layer}.affine.bias", key))
-    weight = _take(folded, f"{layer}.weight", key)  # [out, in, k, k]
-    weight = weight * style[None, :, None, None]
-    if demodulate:
-        weight = weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + 1e-8)
-    else:
-        weight = weight / math.sqrt(weight.shape[1])
-    folded[f"{layer}.weight"] = weight
+    folded[f"{convolution}.weight"] = (weight * scale.reshape(-1, *[1] * (weight.ndim - 1))).float()
+    folded[f"{convolution}.bias"] = ((bias - mean) * scale + shift).float()
     return folded
 
 
