@@ -53,8 +53,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "imageio": (),
     "torchvision": (),
     "torchaudio": (),
-    # An unpickler that builds arrays and plain containers only: FLAME is published as a pickle.
-    "pickle": ("face/flame.py",),
+    # Unpicklers that build arrays and plain containers, or inert records, only: FLAME and EG3D are published as pickles.
+    "pickle": ("face/flame.py", "weights/inert_pickle.py"),
     "c2pa": ("provenance/",),
     "lightning": ("training/",),
     "webdataset": ("training/",),
