@@ -1,0 +1,61 @@
+"""The folder of golden outputs: ``TRIPORTRAIT_GOLDEN`` when set, else the shared one; tests are skipped where it is absent."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "spec"
+
+
+def golden_folder() -> Path:
+    folder = Path(os.environ.get("TRIPORTRAIT_GOLDEN") or SHARED / "golden")
+    if not (folder / "golden_fill.py").is_file():
+        pytest.skip(f"needs the golden outputs in {folder}")
+    return folder
+
+
+@lru_cache
+def golden_fill() -> ModuleType:
+    """The fill's own formulae."""
+    spec = importlib.util.spec_from_file_location("golden_fill", golden_folder() / "golden_fill.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def golden(name: str) -> dict[str, Any]:
+    """A golden file, for instance ``real3d/vr.json``."""
+    path = golden_folder() / name
+    if not path.is_file():
+        pytest.skip(f"needs {path}")
+    return json.loads(path.read_text())
+
+
+def key_shapes(name: str, prefixes: Iterable[str] = ("",)) -> dict[str, list[int]]:
+    """Published keys under one of the prefixes -> shapes, from ``keys/<name>``."""
+    beside = golden_folder().parent / "keys" / name
+    keys = json.loads((beside if beside.is_file() else SHARED / "keys" / name).read_text())["keys"]
+    return {key: entry["shape"] for key, entry in keys.items() if key.startswith(tuple(prefixes))}
+
+
+def check_fill(state: dict[str, Any], reference: dict[str, Any]) -> None:
+    """The rebuilt state dict is the one that the golden outputs were made with."""
+    for key, first in reference["fill_check"]["first4"].items():
+        if key in state:
+            np.testing.assert_allclose(state[key].flatten()[: len(first)].numpy(), first, rtol=1e-6, atol=1e-9)
+
+
+def check(tensor: Any, reference: dict[str, Any], error: float = 2e-5, projection: float = 1e-3) -> None:
+    """A tensor against a digest: largest sampled difference over the largest value, and a random projection of all of it."""
+    largest, whole = golden_fill().compare9(tensor, reference)
+    assert largest <= error and whole <= projection, f"error {largest:.2e} (limit {error:g}), projection {whole:.2e} (limit {projection:g})"
