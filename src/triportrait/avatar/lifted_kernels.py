@@ -98,8 +98,8 @@ def shade(
                     if own > 0.0:
                         light = 1.0 if what == 0 else mouth_light
                         red += own * (light * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0]) - red)
-                        green += own * (light * (p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1]) - green)
-                        blue += own * (light * (p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2]) - blue)
+                        green += own * (light ** 1.1 * (p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1]) - green)
+                        blue += own * (light ** 1.25 * (p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2]) - blue)
             f = far_triangle[row, column]
             if t < 0 and f >= 0:
                 i, j, k = far_triangles[f, 0], far_triangles[f, 1], far_triangles[f, 2]

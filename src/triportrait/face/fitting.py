@@ -265,7 +265,7 @@ class LandmarkFitter:
 
     def _motion(self, person: Person, pose: _Pose, fps: float) -> Motion:
         return Motion(
-            pose.expression.astype(np.float32),
+            self._together(pose.expression).astype(np.float32),
             euler_from_matrix(pose.rotation).astype(np.float32),
             pose.translation.astype(np.float32),
             pose.gaze_rad.astype(np.float32),
@@ -274,6 +274,18 @@ class LandmarkFitter:
             self.head.name,
             person.identity.astype(np.float32),
         )
+
+
+    def _together(self, expression: Array) -> Array:
+        """Lids move together unless they clearly do not: a small difference is the tracker's, a large one is a wink."""
+        names = self.head.expression_names
+        expression = expression.copy()
+        for curve in ("eyeBlink", "eyeWide", "eyeSquint"):
+            pair = [names.index(curve + "Left"), names.index(curve + "Right")]
+            both = expression[:, pair]
+            shared = np.clip((0.6 - np.abs(both[:, :1] - both[:, 1:])) / 0.2, 0.0, 1.0)
+            expression[:, pair] = shared * both.mean(1, keepdims=True) + (1 - shared) * both
+        return expression
 
 
 def _bounded_step(

@@ -127,6 +127,9 @@ def head_share(cover: HeadCover, landmarks: Array) -> Array:
     distance, (rows, columns) = distance_transform_edt(~cover.covered, return_indices=True)
     # Notches below the ears, where the neck shows through between cheek and hair, belong to the head.
     share = cv2.morphologyEx(on_mesh[rows, columns].astype(np.float32), cv2.MORPH_CLOSE, notch)
+    # The jaw's rim goes with the head, and a little of its shadow: a sliver left behind would be a second jaw.
+    rim = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(4 * side / 512) + 1,) * 2)
+    share = cv2.dilate(share, rim)
     face_height = float(np.linalg.norm(landmarks[10, :2] - landmarks[152, :2]))
     # Nothing far below the chin is head, whatever lies nearest.
     along = landmarks[152, :2] - landmarks[10, :2]

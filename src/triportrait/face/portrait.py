@@ -179,6 +179,8 @@ def torso_layer(
     jaw = landmarks[[172, 397], 0]
     column[:, : max(0, int(jaw.min()))] = column[:, max(0, int(np.ceil(jaw.max()))) :] = False
     column[: max(0, int(landmarks[13, 1]))] = False
+    left, right = _neck_sides(alpha, landmarks)
+    column[:, :left] = column[:, right:] = False
     # Behind a chin there is neck: its colour comes from the neck that shows, and from shaded face where hardly any does.
     filled = push_pull(colours, known)
     on_neck = known * cv2.erode(column.astype(np.uint8), np.ones((3, 3), np.uint8))
@@ -199,12 +201,35 @@ def torso_layer(
     # Guesses far from anything seen would be ghosts at the side of the face.
     reach = cv2.distanceTransform(1 - ((trusted > 0) & (alpha > 0.5)).astype(np.uint8), cv2.DIST_L2, 3) / (0.1 * size)
     soft = np.clip((soft - 0.4) / 0.2, 0.0, 1.0) * np.clip(1.5 - reach, 0.0, 1.0)
+    # Where a bare neck shows, what grows up from it is as wide as that neck; hair beside it grows from hair.
+    bare = on_neck.sum() > 0.3 * (known * column).sum()
+    if bare:
+        rise = slice(max(0, int(landmarks[13, 1])), max(0, int(landmarks[152, 1])))
+        soft[rise, :left] = soft[rise, right:] = 0.0
     behind = np.maximum(soft, cv2.GaussianBlur(column.astype(np.float32), (0, 0), 1.5 * unit))
     # The neck never shows beyond the person's own outline.
     behind *= cv2.GaussianBlur((alpha > 0.5).astype(np.float32), (0, 0), 1.0 * unit)
     step = cv2.GaussianBlur(trusted, (0, 0), 1.5 * unit)
     matte = step * alpha + (1 - step) * behind
     return np.clip(np.dstack([colour, 255.0 * matte]), 0, 255).astype(np.uint8)
+
+
+def _neck_sides(alpha: Array, landmarks: Array) -> tuple[int, int]:
+    """Left and right edge (pixels) of the neck where it is narrowest, from the person's outline just below the chin."""
+    size = alpha.shape[0]
+    face_height = float(np.linalg.norm(landmarks[10, :2] - landmarks[152, :2]))
+    chin_x, chin_y = landmarks[152, :2]
+    best = (0, size)
+    for row in range(int(chin_y - 0.05 * face_height), int(chin_y + 0.2 * face_height)):
+        column = int(np.clip(chin_x, 0, size - 1))
+        if not 0 <= row < size or alpha[row, column] < 0.5:
+            continue
+        gaps = np.flatnonzero(alpha[row] < 0.5)
+        left = int(gaps[gaps < column].max(initial=-1)) + 1
+        right = int(gaps[gaps > column].min(initial=size))
+        if right - left < best[1] - best[0]:
+            best = (left, right)
+    return best
 
 
 def _chroma(colour: Array) -> Array:
