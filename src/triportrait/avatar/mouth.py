@@ -95,7 +95,7 @@ class Membrane:
 
 def mouth_light(landmarks: Array) -> float:
     """Light that falls between the lips: parted by a slit they show shadow, not white teeth."""
-    return 0.5 + 0.5 * float(np.clip((_opening(landmarks) - 0.02) / 0.12, 0.0, 1.0))
+    return 0.42 + 0.58 * float(np.clip((_opening(landmarks) - 0.02) / 0.12, 0.0, 1.0))
 
 
 def _opening(landmarks: Array) -> float:
