@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,11 @@ import pytest
 if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import MediaPipeTracker
+    from triportrait.pipeline import Portrait as TalkingPortrait
     from triportrait.types import Portrait
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +26,15 @@ def seed() -> int:
     random.seed(0)
     np.random.seed(0)
     return 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signing_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keys made by tests never reach the user's own folder."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIPORTRAIT_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -59,10 +71,10 @@ def open_head() -> OpenHead:
 
 @pytest.fixture(scope="session")
 def face_tracker() -> MediaPipeTracker:
-    """One tracker for all tests: its networks take a while to load."""
-    from triportrait.face.tracker import MediaPipeTracker
+    """One tracker for all tests, the pipeline's own: its networks take a while to load."""
+    from triportrait.pipeline import default_tracker
 
-    return MediaPipeTracker()
+    return default_tracker()
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +83,32 @@ def astronaut_portrait(astronaut: np.ndarray, face_tracker: MediaPipeTracker, op
     from triportrait.face.portrait import prepare_portrait
 
     return prepare_portrait(astronaut, face_tracker, open_head)
+
+
+@pytest.fixture(scope="session")
+def talking_portrait(astronaut: np.ndarray) -> TalkingPortrait:
+    """The astronaut ready to perform, at 256 px."""
+    from triportrait.face.portrait import PortraitOptions
+    from triportrait.pipeline import Portrait
+
+    return Portrait.from_image(astronaut, PortraitOptions(256))
+
+
+@pytest.fixture(scope="session")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first second of the example speech."""
+    import soundfile
+
+    samples, rate_hz = soundfile.read(ROOT / "examples" / "speech.wav")
+    path = tmp_path_factory.mktemp("voice") / "voice.wav"
+    soundfile.write(path, samples[:rate_hz], rate_hz)
+    return path
+
+
+@pytest.fixture(scope="session")
+def clip(talking_portrait: TalkingPortrait, voice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A driving video with sound: the astronaut saying the first second of the example speech, 25 frames of 256 x 256, unmarked."""
+    from triportrait.pipeline import Marks
+
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return talking_portrait.talk(voice).save(path, marks=Marks(False, False, False))
