@@ -191,6 +191,9 @@ def torso_layer(
     wide = cv2.dilate(column.astype(np.uint8), np.ones((2 * round(10 * unit) + 1,) * 2, np.uint8))
     skin = cv2.GaussianBlur(wide.astype(np.float32), (0, 0), 4.0 * unit)[..., None]
     filled = skin * neck_colour + (1 - skin) * filled
+    # Whatever the guess, it starts from the very colour that the photo shows at the edge: no line along the jaw.
+    away = cv2.distanceTransform((known < 0.5).astype(np.uint8), cv2.DIST_L2, 3)[..., None] / (25.0 * unit)
+    filled = filled + np.exp(-away) * push_pull(colours - filled, known)
     keep = cv2.GaussianBlur(((share < 0.9) & ~margin).astype(np.float32), (0, 0), 1.2 * unit)[..., None]
     # Beside the head the layer is the photo itself, up to the very edge: any other colour would draw a line along the jaw.
     keep = np.maximum(keep, np.clip((0.6 - share) / 0.2, 0.0, 1.0)[..., None])
