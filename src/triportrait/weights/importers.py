@@ -1,0 +1,169 @@
+"""From a published file to one of ours: recognise, check strictly, fold, save with provenance."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from triportrait.errors import WeightsError
+from triportrait.weights.bfm import MODEL_FILE, import_bfm, looks_like_bfm
+from triportrait.weights.catalogue import licence_of_layout
+from triportrait.weights.home import weights_home
+from triportrait.weights.reading import Checkpoint, newest_checkpoint, read_checkpoint, refuse_not_finite, sha256_of
+from triportrait.weights.store import FORMAT, Provenance, load_weights, save_weights
+from triportrait.weights.tables import check, recognise
+
+if TYPE_CHECKING:
+    import torch
+
+    State = dict[str, torch.Tensor]
+
+#: Rises whenever a converter gives other numbers or names for the same file.
+IMPORTER_VERSION = "1"
+
+#: Layout -> (module, function from published tensors to ours, function from published tensors to configuration or None).
+CONVERTERS: dict[str, tuple[str, str, str | None]] = {
+    "real3d_head": ("triportrait.weights.real3d_head", "head_state", None),
+    "real3d_torso": ("triportrait.weights.real3d_torso", "torso_state", None),
+    "real3d_a2m": ("triportrait.weights.real3d_a2m", "audio_to_motion_state", "audio_to_motion_config"),
+    "eg3d": ("triportrait.weights.eg3d", "eg3d_state", None),
+}
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        layout: what the file was recognised as.
+        source: the published file.
+        target: the file of ours.
+        sha256: of the published file.
+        published_numbers: trained numbers in the published file.
+        stored_numbers: numbers in ours, after folding.
+        left_out: networks of the file that were not imported.
+        licence: the terms, which hold for the converted file, too.
+    """
+
+    layout: str
+    source: Path
+    target: Path
+    sha256: str
+    published_numbers: int
+    stored_numbers: int
+    left_out: tuple[str, ...]
+    licence: str
+
+    def __str__(self) -> str:
+        left_out = f"; not imported: {', '.join(self.left_out)}" if self.left_out else ""
+        return (
+            f"{self.source} -> {self.target}\n  {self.layout}, {self.published_numbers / 1e6:.3f} M published numbers, "
+            f"{self.stored_numbers / 1e6:.3f} M stored{left_out}\n  SHA-256 {self.sha256}\n  licence: {self.licence}"
+        )
+
+
+def import_checkpoint(
+    path: str | os.PathLike[str], out_folder: str | os.PathLike[str] | None = None, *, network: str | None = None
+) -> ImportReport:
+    """Import one published file.
+
+    Args:
+        path: a checkpoint, a folder with checkpoints of one training, the face model, or a file of ours (checked and copied).
+        out_folder: where to; by default where :func:`triportrait.weights.home.find_weights` looks.
+        network: which network of the file, where it holds several.
+
+    Raises:
+        WeightsError: anything is wrong with the file; nothing is written then.
+        OutputError: the folder cannot be written.
+    """
+    folder = Path(out_folder) if out_folder is not None else weights_home()
+    source = Path(path)
+    if source.exists() and (source.is_dir() or source.is_file()) and looks_like_bfm(source):
+        target, vertices = import_bfm(source, folder / "bfm")
+        numbers = vertices * 3 * 145
+        return ImportReport("bfm", source, target, sha256_of(target), numbers, numbers, (), licence_of_layout("bfm"))
+    checkpoint = read_checkpoint(source, network)
+    if checkpoint.info.metadata.get("format") == FORMAT:
+        return _copy_of_ours(checkpoint, folder)
+    return _convert(checkpoint, folder)
+
+
+def importable(path: str | os.PathLike[str]) -> list[Path]:
+    """What :func:`import_checkpoint` takes in a folder and the three levels below it; a file is returned as it is.
+
+    Raises:
+        WeightsError: a folder without anything.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        return [root]
+    found = sorted(_importable(root, 3))
+    if not found:
+        raise WeightsError(
+            f"The folder '{root}' holds no model_ckpt_steps_*.ckpt, *.pkl or {MODEL_FILE}; name the file itself."
+        )
+    return found
+
+
+def _importable(folder: Path, depth: int) -> set[Path]:
+    if any(folder.glob("model_ckpt_steps_*.ckpt")):
+        return {folder}
+    found = set(folder.glob("*.pkl")) | ({folder} if looks_like_bfm(folder) else set())
+    if depth:
+        for below in folder.iterdir():
+            if below.is_dir() and not below.is_symlink():
+                found |= _importable(below, depth - 1)
+    return found
+
+
+def _convert(checkpoint: Checkpoint, folder: Path) -> ImportReport:
+    published, info = checkpoint.tensors, checkpoint.info
+    table = recognise(published, info.path)
+    check(published, table, info.path)
+    if table.layout not in CONVERTERS:
+        raise WeightsError(
+            f"'{info.path}' holds {table.layout}, for which there is no use here; import another network of it."
+        )
+    to_state, to_config = _converter(table.layout)
+    state = to_state(published)
+    refuse_not_finite(state, info.path)
+    config = {**table.config, **to_config(published)}
+    licence = licence_of_layout(table.layout)
+    target = folder / f"{table.layout}.safetensors"
+    provenance = Provenance(info.path.name, info.sha256, info.network, IMPORTER_VERSION, licence)
+    save_weights(target, state, layout=table.layout, config=config, provenance=provenance)
+    trained = sum(tensor.numel() for key, tensor in published.items() if key not in table.buffers)
+    return ImportReport(table.layout, info.path, target, info.sha256, trained, _numbers(state), info.others, licence)
+
+
+def _converter(
+    layout: str,
+) -> tuple[Callable[[Mapping[str, torch.Tensor]], State], Callable[[Mapping[str, torch.Tensor]], dict[str, Any]]]:
+    module_name, state, config = CONVERTERS[layout]
+    module = import_module(module_name)
+    return getattr(module, state), getattr(module, config) if config else lambda published: {}
+
+
+def _copy_of_ours(checkpoint: Checkpoint, folder: Path) -> ImportReport:
+    stored = load_weights(newest_checkpoint(checkpoint.info.path), verify=True)
+    target = folder / f"{stored.layout}.safetensors"
+    save_weights(target, stored.tensors, layout=stored.layout, config=stored.config, provenance=stored.provenance)
+    numbers = _numbers(stored.tensors)
+    return ImportReport(
+        stored.layout,
+        checkpoint.info.path,
+        target,
+        stored.provenance.source_sha256,
+        numbers,
+        numbers,
+        (),
+        stored.provenance.licence,
+    )
+
+
+def _numbers(state: Mapping[str, torch.Tensor]) -> int:
+    return sum(tensor.numel() for tensor in state.values())

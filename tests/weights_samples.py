@@ -1,0 +1,100 @@
+"""Checkpoints made up from the key tables, and files that mean harm. Nothing in here is anybody's weights."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from triportrait.weights.tables import key_table
+
+
+def filled(layout: str, seed: int = 0) -> dict[str, torch.Tensor]:
+    """A state dict of a published layout with random numbers that a network could have."""
+    table, generator = key_table(layout), torch.Generator().manual_seed(seed)
+    state = {}
+    for key, shape in table.shapes.items():
+        if key in table.integers:
+            state[key] = torch.zeros(shape, dtype=torch.int64)
+        elif key.endswith("running_var"):
+            state[key] = 1.0 + torch.rand(shape, generator=generator)
+        else:
+            state[key] = 0.1 * torch.randn(shape, generator=generator)
+    return state
+
+
+def published(path: Path, state: dict[str, Any], *, legacy: bool = True, **others: dict[str, Any]) -> Path:
+    """Save a state dict as the authors' trainer does (spec 1.2)."""
+    content = {
+        "epoch": 3,
+        "global_step": 100_000,
+        "checkpoint_callback_best": np.float64(0.25),
+        "optimizer_states": [{"state": {0: {"step": 1, "exp_avg": torch.zeros(4)}}, "param_groups": [{"lr": 1e-4}]}],
+        "state_dict": {"model": state, **others},
+    }
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+class Canary:
+    """Whoever unpickles it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch '{self.path}'",)
+
+
+def _reconstruct_persistent_obj(meta: dict[str, Any]) -> Any:
+    raise AssertionError("the code in a network pickle was called")
+
+
+class PersistentModule(torch.nn.Module):
+    """Pickles itself as NVIDIA's persistent classes do: a call with its state and its source code."""
+
+    source = "import os; os.system('touch canary')"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        meta = {
+            "type": "class",
+            "version": 6,
+            "module_src": self.source,
+            "class_name": "Network",
+            "state": self.__dict__,
+        }
+        return _reconstruct_persistent_obj, (meta,), None
+
+
+def persistent_network(state: dict[str, torch.Tensor], buffers: frozenset[str] = frozenset()) -> PersistentModule:
+    """A tree of persistent modules with this state dict."""
+    root = PersistentModule()
+    for key, tensor in state.items():
+        *path, name = key.split(".")
+        module = root
+        for part in path:
+            if part not in module._modules:
+                module.add_module(part, PersistentModule())
+            module = module._modules[part]
+        if key in buffers:
+            module.register_buffer(name, tensor)
+        else:
+            module.register_parameter(name, torch.nn.Parameter(tensor, requires_grad=False))
+    return root
+
+
+def network_pickle(
+    path: Path, state: dict[str, torch.Tensor], buffers: frozenset[str] = frozenset(), **others: Any
+) -> Path:
+    """Save as EG3D does: a bare pickle of a dictionary of networks."""
+    network = persistent_network(state, buffers)
+    network.rendering_kwargs = OrderedDict(depth_resolution=48, box_warp=1)
+    network.neural_rendering_resolution = 128
+    content = {"training_set_kwargs": {}, "G": None, "D": None, "G_ema": network, "augment_pipe": None, **others}
+    path.write_bytes(pickle.dumps(content))
+    return path
