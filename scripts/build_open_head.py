@@ -1,6 +1,6 @@
-"""Build the embedded open head model from ICT-FaceKit (MIT) -> src/triportrait/face/data/open_head.npz.
+"""Build the embedded open head model from ICT-FaceKit (MIT) -> src/triportrait/face/data/open_head.safetensors.
 
-    python scripts/build_open_head.py --data ../shared/data [--embedding FITTED.npz]
+    python scripts/build_open_head.py --data ../shared/data --embedding scripts/open_head_embedding.npz
 
 What is ours: the compact topology (half-edge collapses under quadrics summed over expressions), the identity basis (principal
 components of the face under the published prior), the merged ARKit curves, the eyeballs, the tongue's movement, the regions and the
@@ -15,6 +15,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 from scipy.spatial import cKDTree
 
 from triportrait.types import ARKIT_EXPRESSIONS
@@ -440,12 +441,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--embedding", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("src/triportrait/face/data/open_head.npz"))
+    parser.add_argument("--out", type=Path, default=Path("src/triportrait/face/data/open_head.safetensors"))
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     model = build(options.data, options.embedding)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(options.out, **model)
+    save_file({name: np.ascontiguousarray(value) for name, value in model.items()}, options.out, metadata={"licence": "MIT, see NOTICE"})
     log.info("%s: %d vertices, %d triangles, %.1f MB", options.out, len(model["mean"]), len(model["triangles"]),
              options.out.stat().st_size / 1e6)  # fmt: skip
 

@@ -49,7 +49,7 @@ def gaps(head: OpenHead, vertices: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def test_the_file_is_small():
-    assert len(files("triportrait.face").joinpath("data/open_head.npz").read_bytes()) <= 12 * 2**20
+    assert len(files("triportrait.face").joinpath("data/open_head.safetensors").read_bytes()) <= 12 * 2**20
 
 
 def test_it_is_a_head_model_with_the_arkit_curves(open_head: OpenHead):

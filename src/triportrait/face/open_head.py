@@ -70,8 +70,9 @@ class OpenHead:
     @lru_cache(maxsize=1)
     def embedded(cls) -> OpenHead:
         """The head that ships in the package (one shared, read-only instance)."""
-        with files("triportrait.face").joinpath("data/open_head.npz").open("rb") as stream:
-            return cls(dict(np.load(stream)))
+        from safetensors.numpy import load
+
+        return cls(load(files("triportrait.face").joinpath("data/open_head.safetensors").read_bytes()))
 
     def shape(self, identity: Array) -> Array:
         """The expressionless head [v, 3] of ``identity`` [i]; compute it once per person."""
