@@ -325,7 +325,7 @@ class _progress:  # noqa: N801 - used like a function
 
     def __enter__(self) -> Callable[[str, int, int], None]:
         self._last = time.perf_counter()
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, int]] = {}
         self._bar = None
         if sys.stderr.isatty():
             from rich.console import Console
@@ -344,8 +344,9 @@ class _progress:  # noqa: N801 - used like a function
 
     def _update(self, what: str, done: int, total: int) -> None:
         now = time.perf_counter()
-        started = self._started.setdefault(what, now)
-        rate = f"{done / (now - started):.1f} fps" if done > 1 and now > started else ""
+        started, already = self._started.setdefault(what, (now, done))
+        per_second = (done - already) / (now - started) if now > started else 0.0
+        rate = f"{per_second:.1f} fps" if per_second else ""
         if self._bar is not None:
             if what not in self.bars:
                 for task in self._bar.task_ids:
@@ -354,7 +355,7 @@ class _progress:  # noqa: N801 - used like a function
             self._bar.update(self.bars[what], completed=done, rate=rate)
         elif now - self._last > 10.0 and done:
             self._last = now
-            left = f", {(total - done) * (now - started) / done:.0f} s left" if total > done else ""
+            left = f", {(total - done) / per_second:.0f} s left" if total > done and per_second else ""
             print(f"{what}: {done}{f'/{total}' if total else ''}{rate and f', {rate}'}{left}", file=sys.stderr, flush=True)
 
 
