@@ -9,15 +9,26 @@ import gc
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from golden_folder import check, check_fill, golden, golden_fill, key_shapes
 from triportrait.avatar.image_to_plane import ImageToPlane
 from triportrait.avatar.motion_adapter import MotionAdapter
+from triportrait.render.compositing import composite, interval_weights
+from triportrait.render.decoder import Decoder
+from triportrait.render.rays import box_crossings, camera_rays, published_bounds
+from triportrait.render.sampling import SamplePositions, importance_depths, sample_planes, stratified_depths
+from triportrait.render.super_resolution import SuperResolution
+from triportrait.render.volume import VolumeRenderer
+from triportrait.types import TriPlane
 from triportrait.weights import real3d_head
 
 NETWORK_ERROR = 2e-5
+POINT_ERROR = 1e-4
+RENDER_ERROR = 5e-5
+FRAME_ERROR, FRAME_PROJECTION = 2e-4, 1e-2
 
 
 def published(prefix: str, reference: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -57,19 +68,32 @@ def head_image(side_px: int, reference: dict[str, Any]) -> torch.Tensor:
     return image
 
 
-@pytest.mark.parametrize("side_px", [128, 512])
-def test_image_to_plane(image_to_plane: ImageToPlane, side_px: int) -> None:
-    reference = golden(f"real3d/i2p_{side_px}.json")
-    seen: dict[str, torch.Tensor] = {}
-    parts = {"low_reso_encoder": image_to_plane.encoder, "low_reso_vit": image_to_plane.low, "high_reso_encoder": image_to_plane.detail}
-    hooks = [part.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out})) for name, part in parts.items()]
-    planes = image_to_plane(head_image(side_px, reference))
+def image_to_plane_outputs(network: ImageToPlane, side_px: int) -> dict[str, torch.Tensor]:
+    """The outputs of the network and of its parts, published names."""
+    outputs: dict[str, torch.Tensor] = {}
+    parts = {"low_reso_encoder": network.encoder, "low_reso_vit": network.low, "high_reso_encoder": network.detail}
+    hooks = [part.register_forward_hook(lambda _, __, out, name=name: outputs.update({name: out})) for name, part in parts.items()]
+    outputs["planes"] = network(head_image(side_px, golden(f"real3d/i2p_{side_px}.json")))
     for hook in hooks:
         hook.remove()
-    case = reference["cases"][f"in{side_px}"]
-    for name in parts:
-        check(seen[name], case[name], NETWORK_ERROR)
-    check(planes, case["planes"], NETWORK_ERROR)
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def full_size(image_to_plane: ImageToPlane) -> dict[str, torch.Tensor]:
+    return image_to_plane_outputs(image_to_plane, 512)
+
+
+def test_image_to_plane_at_full_size(full_size: dict[str, torch.Tensor]) -> None:
+    case = golden("real3d/i2p_512.json")["cases"]["in512"]
+    for name, tensor in full_size.items():
+        check(tensor, case[name], NETWORK_ERROR)
+
+
+def test_image_to_plane_at_quarter_size(image_to_plane: ImageToPlane) -> None:
+    case = golden("real3d/i2p_128.json")["cases"]["in128"]
+    for name, tensor in image_to_plane_outputs(image_to_plane, 128).items():
+        check(tensor, case[name], NETWORK_ERROR)
 
 
 def test_image_to_plane_norm_eps(image_to_plane: ImageToPlane, image_to_plane_published: dict[str, torch.Tensor]) -> None:
@@ -130,3 +154,169 @@ def test_importer_names_what_is_foreign_or_missing(motion_adapter_published: dic
         real3d_head.motion_adapter_state(motion_adapter_published | {f"{real3d_head.MOTION_ADAPTER}foreign": torch.zeros(1)})
     with pytest.raises(real3d_head.WeightsError, match="missing"):
         real3d_head.motion_adapter_state({key: value for key, value in motion_adapter_published.items() if key != first})
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Decoder:
+    network = Decoder()
+    network.load_state_dict(real3d_head.decoder_state(published(real3d_head.DECODER, golden("real3d/vr.json"))))
+    return network.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def planes() -> TriPlane:
+    reference = golden("real3d/vr.json")
+    field = golden_fill().field((1, 3, 32, 256, 256), "vr.planes", reference["seed"], 2.5)
+    check(field, reference["input_check"]["planes"], 1e-6)
+    return TriPlane(field, "eg3d_original")
+
+
+def test_decoder_at_points(decoder: Decoder, planes: TriPlane) -> None:
+    reference = golden("real3d/vr.json")
+    points = golden_fill().rand_in((1, 512, 3), "vr.points", reference["seed"], -0.6, 0.6)
+    density, colours = decoder(sample_planes(planes.planes, points, planes.layout))
+    check(colours, reference["cases"]["points"]["rgb"], POINT_ERROR)
+    check(density[..., None], reference["cases"]["points"]["sigma"], POINT_ERROR)
+
+
+def hashed(name: str, seed: int) -> torch.Tensor:
+    values = golden_fill().unit(f"vr.{name}", 16384 * 48, seed).astype(np.float32)
+    return torch.from_numpy(values).view(1, 16384, 48)
+
+
+@pytest.mark.parametrize("case", ["main_mid", "main_hash", "miss_mid"])
+def test_volume_renderer(decoder: Decoder, planes: TriPlane, case: str) -> None:
+    reference = golden("real3d/vr.json")
+    seed, (camera, sampling) = reference["seed"], case.split("_")
+    cameras = torch.tensor([reference["inputs"][f"camera_{camera}"]])
+    positions = SamplePositions(hashed("jitter", seed), hashed("u", seed)) if sampling == "hash" else None
+    renderer = VolumeRenderer(decoder, VolumeRenderer.Config(published_misses=True))
+    with torch.no_grad():
+        render = renderer(planes, cameras, positions)
+    case = reference["cases"][case]
+    check(render.features, case["feature_image"], RENDER_ERROR)
+    check(render.depth, case["depth_image"], RENDER_ERROR)
+    check(render.alpha, case["weights_image"], RENDER_ERROR)
+
+
+@pytest.mark.parametrize("case", ["main_mid", "main_hash", "miss_mid"])
+def test_rays_and_samples(decoder: Decoder, planes: TriPlane, case: str) -> None:
+    reference = golden("real3d/vr.json")
+    seed, (camera, sampling) = reference["seed"], case.split("_")
+    case = reference["cases"][case]
+    origins, directions = camera_rays(torch.tensor([reference["inputs"][f"camera_{camera}"]]), 128)
+    near, far, hit = box_crossings(origins, directions, -0.5, 0.5)
+    check(directions, case["ray_dirs"], 1e-6)
+    # Where every ray hits, the spread that projections are measured in is 0.
+    check(hit[..., None].float(), case["ray_valid"], 0.0, float("inf"))
+    near, far = published_bounds(near, far, hit)
+    jitter: torch.Tensor | float = hashed("jitter", seed)[:, ::37] if sampling == "hash" else 0.5
+    quantiles = hashed("u", seed)[:, ::37] if sampling == "hash" else torch.linspace(0, 1, 48)
+    coarse = stratified_depths(near[:, ::37], far[:, ::37], 48, jitter)
+    check(coarse[0], case["depths_coarse"], RENDER_ERROR)
+    points = origins[:, ::37, None] + coarse[..., None] * directions[:, ::37, None]
+    density, _ = decoder(sample_planes(planes.planes, points.flatten(1, 2), planes.layout))
+    weights = interval_weights(coarse, density.view_as(coarse))
+    check(weights[0], case["weights_coarse"], POINT_ERROR)
+    check(importance_depths(coarse, weights, quantiles)[0], case["depths_fine"], RENDER_ERROR)
+
+
+def test_compositing_alone() -> None:
+    reference = golden("real3d/compositing.json")
+    seed, fill = reference["seed"], golden_fill()
+
+    def depths(shape: tuple[int, ...], name: str, high: float) -> torch.Tensor:
+        steps = fill.rand_in(shape, name, seed, 0.005, high)
+        return 2.2 + torch.cumsum(steps, 2)[..., 0]
+
+    def expect_equal(tensor: torch.Tensor, name: str) -> None:
+        output = reference["outputs"][name]
+        np.testing.assert_allclose(tensor.numpy().reshape(output["shape"]), np.reshape(output["val"], output["shape"]), atol=1e-6)
+
+    colours = fill.rand_in((1, 16, 24, 4), "vr.comp_col", seed, 0, 1)
+    densities = fill.rand_in((1, 16, 24, 1), "vr.comp_den", seed, -6, 8)[..., 0]
+    along = depths((1, 16, 24, 1), "vr.comp_dz", 0.08)
+    features, depth, _ = composite(along, densities, colours)
+    expect_equal(features, "rgb")
+    expect_equal(depth, "depth")
+    expect_equal(interval_weights(along, densities), "weights")
+
+    along = depths((1, 8, 48, 1), "vr.imp_dz", 0.04)
+    weights = 10 * fill.rand_in((1, 8, 47, 1), "vr.imp_w", seed, 0, 0.08)[..., 0] ** 2
+    uniform = torch.from_numpy(fill.unit("vr.u", 8 * 48, seed).astype(np.float32)).view(1, 8, 48)
+    expect_equal(importance_depths(along, weights, uniform), "fine_hash")
+    expect_equal(importance_depths(along, weights, torch.linspace(0, 1, 48)), "fine_mid")
+
+
+@pytest.mark.parametrize("side_px", [128, 160])
+def test_super_resolution(side_px: int) -> None:
+    reference = golden("real3d/sr.json")
+    network = SuperResolution()
+    network.load_state_dict(real3d_head.super_resolution_state(published(real3d_head.SUPER_RESOLUTION, reference)))
+    network = ready(network)
+    seen: list[torch.Tensor] = []
+    network.blocks[0].register_forward_hook(lambda _, __, out: seen.append(out[0]))
+    name = "sr.x" if side_px == 128 else f"sr.x{side_px}"
+    features = golden_fill().field((1, 32, side_px, side_px), name, reference["seed"], 0.6, 0, (-1, 1))
+    case = reference["cases"][f"in{side_px}"]
+    check(network(features), case["image"], NETWORK_ERROR)
+    if "block0_x" in case:
+        check(seen[0], case["block0_x"], NETWORK_ERROR)
+
+
+def test_frame_up_to_the_raw_picture(
+    full_size: dict[str, torch.Tensor], motion_adapter_published: dict[str, torch.Tensor], decoder: Decoder
+) -> None:
+    """Image, motion pictures and camera to the raw picture; the torso's test goes on from there."""
+    case = golden("real3d/frame.json")["cases"]["main"]
+    volume, canonical = golden("real3d/vr.json"), full_size["planes"]
+    changed = canonical + motion_adapter(motion_adapter_published)(motion_pictures(512, golden("real3d/ma.json")["seed"]))
+    with torch.no_grad():
+        render = VolumeRenderer(decoder)(TriPlane(changed), torch.tensor([volume["inputs"]["camera_main"]]))
+    for name, tensor in {
+        "cano_planes": canonical,
+        "plane": changed,
+        "image_raw": render.features[:, :3].clamp(-1, 1),
+        "image_depth": render.depth,
+        "weights_img": render.alpha,
+    }.items():
+        check(tensor, case[name], FRAME_ERROR, FRAME_PROJECTION)
+
+
+def test_whole_head_is_imported_strictly() -> None:
+    tensors = {key: torch.zeros(shape) for key, shape in key_shapes("real3d_head.json").items()}
+    state = real3d_head.head_state(tensors)
+    networks = {
+        "image_to_plane": ImageToPlane(),
+        "motion_adapter": MotionAdapter(),
+        "decoder": Decoder(),
+        "super_resolution": SuperResolution(),
+    }
+    for name, network in networks.items():
+        network.load_state_dict({key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")})
+    with pytest.raises(real3d_head.WeightsError, match="stranger.weight"):
+        real3d_head.head_state(tensors | {"stranger.weight": torch.zeros(1)})
+    with pytest.raises(real3d_head.WeightsError, match="block1.torgb.bias"):
+        real3d_head.head_state({key: tensor for key, tensor in tensors.items() if key != "superresolution.block1.torgb.bias"})
+
+
+@pytest.mark.parametrize(
+    ("network", "parameters"), [(ImageToPlane, 87_332_960), (MotionAdapter, 5_705_694), (Decoder, 4_257), (SuperResolution, 1_107_846)]
+)
+def test_parameter_counts_are_the_published_ones(network: type[torch.nn.Module], parameters: int) -> None:
+    with torch.device("meta"):
+        assert sum(p.numel() for p in network().parameters()) == parameters
+
+
+@pytest.mark.parametrize(("low_blocks", "predictor_blocks", "millions"), [(2, 1, 62.07), (10, 3, 154.67)])
+def test_sizes_of_the_ablation(low_blocks: int, predictor_blocks: int, millions: float) -> None:
+    with torch.device("meta"):
+        network = ImageToPlane(ImageToPlane.Config(low_blocks=low_blocks, predictor_blocks=predictor_blocks))
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def test_folded_styles_account_for_the_published_size() -> None:
+    shapes = key_shapes("real3d_head.json", (real3d_head.SUPER_RESOLUTION,))
+    affine = sum(int(np.prod(shape)) for key, shape in shapes.items() if ".affine." in key)
+    unread = sum(key.endswith("noise_strength") for key in shapes)
+    assert 1_107_846 + affine + unread == 1_649_578
