@@ -1,0 +1,487 @@
+"""Files in, talking portraits out: the whole way, on a real photograph and a voice of ours."""
+
+from __future__ import annotations
+
+import csv
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+import triportrait
+from triportrait.errors import EmptyMedia, OptionError
+from triportrait.face.portrait import PortraitOptions
+from triportrait.media.audio import read_audio
+from triportrait.media.video import VideoReader, VideoWriter
+from triportrait.motion.files import load_motion, save_motion
+from triportrait.motion.lips import lip_opening
+from triportrait.pipeline import (
+    Background,
+    DriveOptions,
+    Marks,
+    Portrait,
+    motion_of_frames,
+    motion_of_video,
+    prepare,
+)
+from triportrait.provenance.detect import detect
+
+ROOT = Path(__file__).resolve().parents[1]
+UNMARKED = Marks(label=False, watermark=False, manifest=False)
+
+
+def read(path: Path) -> np.ndarray:
+    """All frames of a video: uint8 [t, h, w, 3]."""
+    with VideoReader(path) as reader:
+        return np.stack([image for _, image in reader.frames(None)])
+
+
+def images(frames) -> np.ndarray:
+    return np.stack([frame.image for frame in frames])
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2)))
+
+
+def opening_of(landmarks: np.ndarray) -> np.ndarray:
+    """Inner lip gap in face heights [t] of tracked landmarks [t, 478, 3]."""
+    gap = np.linalg.norm(landmarks[:, 13, :2] - landmarks[:, 14, :2], axis=1)
+    return gap / np.linalg.norm(landmarks[:, 10, :2] - landmarks[:, 152, :2], axis=1)
+
+
+@pytest.fixture(scope="module")
+def sentence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of the example speech."""
+    samples, rate_hz = soundfile.read(ROOT / "examples" / "speech.wav")
+    path = tmp_path_factory.mktemp("sentence") / "sentence.wav"
+    soundfile.write(path, samples[: 3 * rate_hz], rate_hz)
+    return path
+
+
+@pytest.fixture(scope="module")
+def talking(talking_portrait: Portrait, sentence: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The astronaut saying it, with all marks."""
+    return talking_portrait.talk(sentence).save(tmp_path_factory.mktemp("talking") / "talking.mp4")
+
+
+# -- a voice ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_photo_talks(talking_portrait: Portrait, sentence: Path, talking: Path, face_tracker) -> None:
+    frames, sound = read(talking), read_audio(talking)
+    assert frames.shape == (75, 256, 256, 3)
+    assert abs(sound.seconds - len(frames) / 25) <= 1 / 25
+    # The voice is in it, in step: the best lag is within a tenth of a frame.
+    voice = read_audio(sentence).samples
+    lags = range(-400, 401, 8)
+    match = [float(np.dot(voice[400:-800], sound.samples[400 + lag : len(voice) - 800 + lag])) for lag in lags]
+    assert abs(lags[int(np.argmax(match))]) <= 64
+
+    seen = list(face_tracker.track(frames))
+    assert all(found for _, found in seen)
+    landmarks = np.stack([row for row, _ in seen])
+    motion = talking_portrait.talk(sentence).motion()
+    asked = lip_opening(motion.expression, motion.expression_names)
+    assert len(motion) == 75 and np.ptp(asked) > 0.02
+    assert np.corrcoef(opening_of(landmarks), asked)[0, 1] > 0.9
+    # The head follows its pose: 2 px at 256.
+    nose = landmarks[:, 4, 0] - landmarks[0, 4, 0]
+    assert np.corrcoef(nose, motion.rotation_rad[:, 1] - motion.rotation_rad[0, 1])[0, 1] > 0.8
+    # The rest of the picture stays.
+    corner = frames[:, :24, :24].astype(float)
+    assert np.abs(corner - corner[0]).mean() < 2.0
+
+
+def test_the_file_says_what_it_is(talking: Path, sentence: Path) -> None:
+    report = detect(read(talking), talking)
+    assert report.is_marked
+    assert report.watermark.found and report.watermark.payload == 0x3D50
+    assert report.manifest.state in ("trusted", "valid") and report.manifest.is_generated
+    assert set(report.manifest.ingredients) == {"voice"}
+    assert report.manifest.watermark_payload == 0x3D50
+
+
+def test_marks_can_be_left_out(clip: Path) -> None:
+    assert not detect(read(clip), clip).is_marked
+
+
+def test_seeds_reproduce(talking_portrait: Portrait, sentence: Path) -> None:
+    one, again, other = (talking_portrait.talk(sentence, DriveOptions(seed=seed)).motion() for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.rotation_rad, again.rotation_rad)
+    np.testing.assert_array_equal(one.expression, again.expression)
+    assert np.abs(one.rotation_rad - other.rotation_rad).max() > 0.005
+
+
+def test_frames_come_out_the_same_each_time(talking_portrait: Portrait, voice: Path, tmp_path: Path) -> None:
+    """Streamed, twice, and in chunks of another size: the same pictures; and files of the same bytes."""
+    performance = talking_portrait.talk(voice)
+    first = images(performance)
+    np.testing.assert_array_equal(first, images(performance.frames()))
+    whole = performance.motion()
+    joined = [talking_portrait.model.step(talking_portrait.state, row)[0] for row in whole]
+    np.testing.assert_array_equal(first, joined)
+    files = [performance.save(tmp_path / f"{i}.mp4", marks=Marks(manifest=False)).read_bytes() for i in (1, 2)]
+    assert files[0] == files[1]
+    times = [frame.time_s for frame in islice(performance, 3)]
+    assert times == pytest.approx([0.0, 0.04, 0.08])
+
+
+def test_controls_of_a_voice(talking_portrait: Portrait, sentence: Path) -> None:
+    def motion(**options):
+        return talking_portrait.talk(sentence, DriveOptions(**options)).motion()
+
+    plain = motion()
+    names = plain.expression_names
+    opening = {gain: lip_opening(motion(mouth_gain=gain).expression, names).max() for gain in (0.0, 0.5, 1.0, 1.5)}
+    assert opening[0.0] < 0.005 < opening[0.5] < opening[1.0] < opening[1.5]
+    still = motion(pose="still")
+    own = talking_portrait.prepared.motion
+    np.testing.assert_allclose(still.rotation_rad, np.tile(own.rotation_rad, (len(still), 1)), atol=1e-6)
+    np.testing.assert_allclose(still.translation, np.tile(own.translation, (len(still), 1)), atol=1e-6)
+    assert np.ptp(motion(head_motion=2.0).rotation_rad, axis=0).max() > np.ptp(plain.rotation_rad, axis=0).max()
+    blink = plain.column("eyeBlinkLeft")
+    assert np.ptp(motion(blink="none").expression[:, blink]) < 0.2
+    assert motion(blink="60").expression[:, blink].max() > own.expression[blink] + 0.5
+
+
+# -- a driving video -------------------------------------------------------------------------------------------------------
+
+
+def test_a_photo_does_what_a_clip_does(talking_portrait: Portrait, clip: Path, tmp_path: Path, face_tracker) -> None:
+    """The astronaut drives the astronaut: the copy does what the clip does."""
+    out = talking_portrait.drive(clip).save(tmp_path / "driven.mp4", marks=UNMARKED)
+    driving, driven = read(clip), read(out)
+    assert driven.shape == driving.shape
+    assert abs(read_audio(out).seconds - 1.0) <= 0.04
+    tracks = [np.stack([row for row, _ in face_tracker.track(frames)]) for frames in (driving, driven)]
+    assert np.corrcoef(opening_of(tracks[0]), opening_of(tracks[1]))[0, 1] > 0.85
+    # Every landmark stays within 2 % of the picture of the clip's.
+    assert np.linalg.norm(tracks[0][..., :2] - tracks[1][..., :2], axis=-1).mean() < 0.02 * 256
+
+
+def test_extract_edit_render(talking_portrait: Portrait, clip: Path, tmp_path: Path, face_tracker) -> None:
+    motion = motion_of_video(clip)
+    assert len(motion) == 25 and motion.fps == 25.0
+    assert motion.expression.min() >= 0.0 and motion.expression.max() <= 1.0
+    save_motion(motion, tmp_path / "motion.csv")
+    with (tmp_path / "motion.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    heading = next(i for i, row in enumerate(rows) if row[0] == "time_s")
+    jaw = rows[heading].index("jawOpen")
+    for frame, row in enumerate(rows[heading + 1 :]):
+        row[jaw] = "0.6" if 10 <= frame < 15 else "0"
+    with (tmp_path / "edited.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    edited = load_motion(tmp_path / "edited.csv")
+    np.testing.assert_allclose(edited.rotation_rad, motion.rotation_rad, atol=1e-6)
+    np.testing.assert_array_equal(edited.expression[:, edited.column("jawOpen")] == 0.6, np.isin(np.arange(25), range(10, 15)))
+
+    frames = images(talking_portrait.perform(tmp_path / "edited.csv"))
+    opening = opening_of(np.stack([row for row, _ in face_tracker.track(frames)]))
+    assert opening[10:15].min() > np.delete(opening, range(10, 15)).max() + 0.02
+
+
+def test_a_saved_motion_is_the_motion(talking_portrait: Portrait, clip: Path, tmp_path: Path) -> None:
+    motion = motion_of_video(clip)
+    save_motion(motion, tmp_path / "motion.npz")
+    direct = images(talking_portrait.perform(motion))
+    np.testing.assert_array_equal(direct, images(talking_portrait.perform(tmp_path / "motion.npz")))
+    np.testing.assert_array_equal(direct, images(talking_portrait.drive(clip)))
+
+
+def test_a_motion_file_with_a_voice_beside_it(talking_portrait: Portrait, clip: Path, voice: Path, tmp_path: Path) -> None:
+    save_motion(motion_of_video(clip), tmp_path / "motion.npz")
+    out = talking_portrait.perform(tmp_path / "motion.npz", sound=voice).save(tmp_path / "out.mp4")
+    assert abs(read_audio(out).seconds - 1.0) <= 0.04
+    assert set(detect(read(out), out).manifest.ingredients) == {"motion", "voice"}
+
+
+def test_clips_of_any_rate_keep_their_length(talking_portrait: Portrait, clip: Path, tmp_path: Path) -> None:
+    frames = read(clip)
+    with VideoWriter(tmp_path / "slow.mp4", (256, 256), 12.5) as writer:
+        for frame in frames[::2]:
+            writer.write(frame)
+    driven = talking_portrait.drive(tmp_path / "slow.mp4")
+    assert len(images(driven)) == 26 and driven.fps == 25.0
+
+
+@pytest.mark.parametrize("reference", ["first", "neutral"])
+def test_the_reference_row_shows_the_photo(talking_portrait: Portrait, clip: Path, reference: str) -> None:
+    """Where the clip is at its reference, the portrait looks as photographed (lips aside, which may be closed)."""
+    from triportrait.motion.retarget import neutral_row
+
+    motion = motion_of_video(clip)
+    row = 0 if reference == "first" else neutral_row(motion)
+    placed = talking_portrait.perform(motion, DriveOptions(reference=reference)).motion()
+    np.testing.assert_allclose(placed.rotation_rad[row], talking_portrait.prepared.motion.rotation_rad, atol=1e-5)
+    frame = images(talking_portrait.perform(motion, DriveOptions(reference=reference)))[row]
+    assert psnr(frame, talking_portrait.prepared.image) > 26.0
+
+
+# -- pose ------------------------------------------------------------------------------------------------------------------
+
+
+def test_still_keeps_the_pose(talking_portrait: Portrait, clip: Path) -> None:
+    motion = talking_portrait.drive(clip, DriveOptions(pose="still")).motion()
+    own = talking_portrait.prepared.motion
+    np.testing.assert_array_equal(motion.rotation_rad, np.tile(own.rotation_rad, (25, 1)))
+    np.testing.assert_array_equal(motion.translation, np.tile(own.translation, (25, 1)))
+    assert np.ptp(motion.expression[:, motion.column("jawOpen")]) > 0.02
+
+
+def test_natural_pose_replaces_the_clips(talking_portrait: Portrait, clip: Path) -> None:
+    natural = [talking_portrait.drive(clip, DriveOptions(pose="natural", seed=seed)).motion() for seed in (0, 0, 1)]
+    driving = talking_portrait.drive(clip).motion()
+    np.testing.assert_array_equal(natural[0].rotation_rad, natural[1].rotation_rad)
+    assert np.abs(natural[0].rotation_rad - natural[2].rotation_rad).max() > 1e-3
+    np.testing.assert_array_equal(natural[0].expression, driving.expression)
+
+
+@pytest.mark.parametrize("kind", ["video", "motion file"])
+def test_the_head_of_one_and_the_mouth_of_another(
+    talking_portrait: Portrait, clip: Path, sentence: Path, tmp_path: Path, kind: str
+) -> None:
+    source = clip
+    if kind == "motion file":
+        source = tmp_path / "pose.npz"
+        save_motion(motion_of_video(clip), source)
+    voice_alone = talking_portrait.talk(sentence, DriveOptions(pose="still")).motion()
+    both = talking_portrait.talk(sentence, DriveOptions(pose=str(source))).motion()
+    np.testing.assert_array_equal(both.expression, voice_alone.expression)
+    clip_pose = talking_portrait.drive(clip, DriveOptions(reference="first")).motion()
+    # 25 rows to and fro over 75.
+    for start, rows in ((0, slice(None)), (24, slice(None, None, -1)), (48, slice(None))):
+        np.testing.assert_allclose(both.rotation_rad[start : start + 25], clip_pose.rotation_rad[rows], atol=1e-5)
+
+
+def test_idle(talking_portrait: Portrait) -> None:
+    idle = talking_portrait.idle(2.0, DriveOptions(seed=3))
+    frames = images(idle)
+    assert len(frames) == 50 and idle.sound is None
+    motion = idle.motion()
+    assert lip_opening(motion.expression, motion.expression_names).max() < 0.01
+    assert np.ptp(motion.rotation_rad, axis=0).max() > 0.005
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), 1e9])
+def test_idle_refuses_impossible_lengths(talking_portrait: Portrait, seconds: float) -> None:
+    with pytest.raises(OptionError, match="no length for idling"):
+        talking_portrait.idle(seconds)
+
+
+# -- pictures --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["colour", "name", "picture", "video"])
+def test_backgrounds(talking_portrait: Portrait, voice: Path, clip: Path, tmp_path: Path, kind: str) -> None:
+    first = np.full((180, 320, 3), (200, 30, 60), np.uint8)
+    if kind == "picture":
+        first[:, :160] = (20, 200, 40)
+        Image.fromarray(first).save(tmp_path / "scene.png")
+    if kind == "video":
+        with VideoWriter(tmp_path / "scene.mp4", (320, 180), 25.0, crf=0) as writer:
+            for level in (40, 120, 200):
+                writer.write(np.full((180, 320, 3), level, np.uint8))
+    what = {"colour": "#204060", "name": "green"}.get(kind) or str(tmp_path / ("scene.png" if kind == "picture" else "scene.mp4"))
+    performance = talking_portrait.talk(voice)
+    frames = images(islice(performance.frames(background=Background(what)), 5))
+    plain = images(islice(performance.frames(), 5))
+    far = talking_portrait.prepared.person_alpha < 0.004
+    far &= np.roll(far, 8, 0) & np.roll(far, -8, 0) & np.roll(far, 8, 1) & np.roll(far, -8, 1)
+    far[:30] = False  # hair that moves
+    assert far.mean() > 0.1
+    if kind == "picture":
+        left, right = far.copy(), far.copy()
+        left[:, 126:], right[:, :130] = False, False
+        assert np.abs(frames[:, left].astype(int) - (20, 200, 40)).max() <= 3
+        assert np.abs(frames[:, right].astype(int) - (200, 30, 60)).max() <= 3
+    elif kind == "video":
+        for frame, level in zip(frames, (40, 120, 200, 40, 120), strict=True):  # starts again at its end
+            assert np.abs(frame[far].astype(int) - level).max() <= 4
+    else:
+        assert np.abs(frames[:, far].astype(int) - ((32, 64, 96) if kind == "colour" else (0, 177, 64))).max() <= 3
+    inside = talking_portrait.prepared.person_alpha > 0.999
+    inside &= np.roll(inside, 16, 1) & np.roll(inside, -16, 1)
+    inside[:90] = False  # hair lets light through
+    assert np.abs(frames[:, inside].astype(int) - plain[:, inside]).mean() < 2.0
+
+
+def test_full_frame_touches_nothing_outside_the_crop(astronaut: np.ndarray, voice: Path, tmp_path: Path) -> None:
+    wide = np.pad(astronaut, ((40, 10), (200, 101), (0, 0)), mode="reflect")
+    portrait = Portrait.from_image(wide, PortraitOptions(256))
+    left, top, side = portrait.prepared.crop_box
+    rows, columns = np.indices(wide.shape[:2])
+    inside = (columns >= np.floor(left)) & (columns < np.ceil(left + side)) & (rows >= np.floor(top)) & (rows < np.ceil(top + side))
+    frames = list(islice(portrait.talk(voice).frames(full_frame=True), 0, 25, 6))
+    for frame in frames:
+        np.testing.assert_array_equal(frame.image[~inside], wide[~inside])
+    moved = np.abs(frames[-1].image[inside].astype(int) - frames[0].image[inside])
+    assert moved.max() > 20
+    # No seam: right inside the border the picture is still the photo's.
+    box = slice(int(top) + 1, int(top + side) - 1), slice(int(left) + 1, int(left + side) - 1)
+    for frame in frames:
+        got, photo = frame.image[box].astype(int), wide[box].astype(int)
+        for edge in (np.s_[:2], np.s_[:, :2], np.s_[:, -2:]):
+            assert np.abs(got[edge] - photo[edge]).mean() < 1.5
+    # An odd size is written as the next even one; lossless but for the conversion to 4:2:0.
+    out = portrait.talk(voice).save(tmp_path / "full.mp4", full_frame=True, marks=UNMARKED, crf=0)
+    written = read(out)
+    assert written.shape == (25, 562, 814, 3)
+    assert psnr(written[12, :562, :813], images(portrait.talk(voice).frames(full_frame=True))[12]) > 34
+
+
+def test_the_debug_panel_has_five_panels(talking_portrait: Portrait, voice: Path, tmp_path: Path) -> None:
+    frame = list(islice(talking_portrait.talk(voice).frames(debug=True), 10))[-1]
+    assert list(frame.debug) == ["source", "pncc", "raw", "depth"]
+    np.testing.assert_array_equal(frame.debug["source"], talking_portrait.prepared.image)
+    for name, panel in frame.debug.items():
+        assert panel.shape == (256, 256, 3) and panel.dtype == np.uint8, name
+    covered = talking_portrait.prepared.head_alpha > 0.9
+    for name in ("pncc", "raw", "depth"):
+        drawn = frame.debug[name].max(axis=2) > 8
+        assert drawn[covered].mean() > 0.6 and drawn[:20, :20].mean() == 0.0, name
+    nose, ear = talking_portrait.prepared.landmarks[[4, 234], :2].astype(int)
+    assert frame.debug["depth"][nose[1], nose[0], 0] > frame.debug["depth"][ear[1], ear[0], 0]
+
+    out = talking_portrait.talk(voice).save(tmp_path / "panel.mp4", debug_panel=True, marks=UNMARKED)
+    written = read(out)
+    assert written.shape == (25, 256, 5 * 256, 3)
+    assert psnr(written[9, :, :256], talking_portrait.prepared.image) > 28
+    assert psnr(written[9, :, -256:], frame.image) > 28
+
+
+def test_marks_change_little(talking_portrait: Portrait, voice: Path, talking: Path) -> None:
+    """Label apart, the watermark costs little, and both are on every frame."""
+    from triportrait.pipeline import _Finish
+
+    frame = next(iter(talking_portrait.talk(voice))).image
+    marked = _Finish(Marks(label=False, manifest=False), (256, 256))(frame)
+    assert psnr(frame, marked) > 40
+    labelled = _Finish(Marks(watermark=False, manifest=False), (256, 256))(frame)
+    changed = np.argwhere(np.abs(labelled.astype(int) - frame).max(axis=2) > 0)
+    assert len(changed) and changed.min() > 128  # bottom right
+
+
+# -- photographs -----------------------------------------------------------------------------------------------------------
+
+
+def variants(astronaut: np.ndarray, folder: Path) -> dict[str, Path]:
+    photo = Image.fromarray(astronaut)
+    grey = photo.convert("L")
+    clear = photo.convert("RGBA")
+    clear.putalpha(Image.fromarray(np.where(np.arange(512)[None] < 400, 255, 0).repeat(512, 0).astype(np.uint8)))
+    rotated = photo.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise to see it upright
+    pictures = {
+        "alpha.png": lambda path: clear.save(path),
+        "grey.png": lambda path: grey.save(path),
+        "sixteen bits.png": lambda path: Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(path),
+        "turned.jpg": lambda path: rotated.save(path, quality=95, exif=exif),
+        "cmyk.jpg": lambda path: photo.convert("CMYK").save(path, quality=95),
+        "palette.png": lambda path: photo.quantize(256).save(path),
+        "web.webp": lambda path: photo.save(path, quality=95),
+        "odd größe 333x401 图.png": lambda path: photo.crop((70, 0, 403, 401)).save(path),
+        "narrow.png": lambda path: photo.crop((150, 10, 301, 512)).save(path),
+        "tight.png": lambda path: photo.crop((165, 55, 285, 195)).resize((257, 300)).save(path),
+        "large.jpg": lambda path: photo.resize((3001, 3001), Image.Resampling.BICUBIC).save(path, quality=90),
+    }
+    for name, save in pictures.items():
+        save(folder / name)
+    return {name: folder / name for name in pictures}
+
+
+NAMES = ["alpha.png", "grey.png", "sixteen bits.png", "turned.jpg", "cmyk.jpg", "palette.png", "web.webp",
+         "odd größe 333x401 图.png", "narrow.png", "tight.png", "large.jpg"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return variants(astronaut, tmp_path_factory.mktemp("photos"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("full_frame", [False, True], ids=["crop", "full frame"])
+def test_photographs_of_every_kind(photos: dict[str, Path], voice: Path, name: str, full_frame: bool, face_tracker) -> None:
+    portrait = Portrait.from_image(photos[name], PortraitOptions(256))
+    frame = list(islice(portrait.talk(voice).frames(full_frame=full_frame), 3))[-1].image
+    assert frame.shape == (portrait.prepared.photo.shape if full_frame else (256, 256, 3))
+    assert len(face_tracker.detect(frame)) == 1
+    if not full_frame and name not in ("narrow.png", "tight.png", "odd größe 333x401 图.png"):
+        # The same person as in the plain photo, upright.
+        assert np.corrcoef(frame.mean(2).ravel(), talking_frame(photos, voice).mean(2).ravel())[0, 1] > 0.9
+
+
+def talking_frame(photos: dict[str, Path], voice: Path) -> np.ndarray:
+    portrait = Portrait.from_image(photos["web.webp"], PortraitOptions(256))
+    return list(islice(portrait.talk(voice), 3))[-1].image
+
+
+def test_paths_of_every_kind(astronaut: np.ndarray, voice: Path, clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "Ordner mit Leerzeichen" / "Übung 视频 😀 'quoted' %d"
+    folder.mkdir(parents=True)
+    photo, sound, video, out = (folder / name for name in ("ä b.png", "-ß.wav", "視 频.mp4", "é #1.mp4"))
+    Image.fromarray(astronaut).save(photo)
+    sound.write_bytes(voice.read_bytes())
+    video.write_bytes(clip.read_bytes())
+    portrait = Portrait.from_image(str(photo), PortraitOptions(128))
+    portrait.talk(str(sound)).save(str(out))
+    assert set(detect(read(out), out).manifest.ingredients) == {"portrait", "voice"}
+    out.unlink()
+    portrait.drive(video).save(out, background=Background(str(video)))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["ä b.png", "-ß.wav", "視 频.mp4", "é #1.mp4"])
+
+
+def test_a_photo_in_memory_is_the_photo_in_a_file(astronaut: np.ndarray, astronaut_png: Path) -> None:
+    np.testing.assert_array_equal(prepare(astronaut).image, prepare(astronaut_png).image)
+
+
+def test_the_public_names(astronaut_png: Path, voice: Path, tmp_path: Path) -> None:
+    """What the README shows."""
+    portrait = triportrait.Portrait.from_image(astronaut_png)
+    assert isinstance(portrait.talk(voice), triportrait.Performance)
+    for frame in islice(portrait.talk(voice), 2):
+        assert frame.image.shape == (512, 512, 3) and frame.image.dtype == np.uint8
+    steps: list[tuple[str, int, int]] = []
+    out = portrait.talk(voice, triportrait.DriveOptions(mouth_gain=1.2)).save(
+        tmp_path / "talk.mp4", progress=lambda *step: steps.append(step)
+    )
+    assert out.is_file() and steps == [("rendering", index, 25) for index in range(1, 26)]
+
+
+def test_motion_of_frames_of_the_same_shot(talking_portrait: Portrait, clip: Path) -> None:
+    motion = motion_of_frames(talking_portrait.prepared, read(clip))
+    assert motion.landmarks.shape == (25, 478, 2)
+
+
+def test_no_frames_is_an_error(talking_portrait: Portrait, clip: Path, tmp_path: Path) -> None:
+    motion = motion_of_video(clip)
+    empty = motion.with_rows(
+        expression=motion.expression[:0], rotation_rad=motion.rotation_rad[:0], translation=motion.translation[:0],
+        gaze_rad=motion.gaze_rad[:0],
+    )  # fmt: skip
+    with pytest.raises(EmptyMedia, match="give a longer one"):
+        talking_portrait.perform(empty)
+
+
+# -- real clips ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_real_clip(talking_portrait: Portrait, shared: Path, face_tracker, tmp_path: Path) -> None:
+    """Somebody else's face and sound drive the astronaut."""
+    clip = shared / "data" / "clips" / "vasa1_l2.mp4"
+    with VideoReader(clip) as reader:
+        start = [frame for _, frame in islice(reader.frames(25.0), 50)]
+    with VideoWriter(tmp_path / "start.mp4", (start[0].shape[1], start[0].shape[0]), 25.0, crf=12) as writer:
+        for frame in start:
+            writer.write(frame)
+    motion = motion_of_video(tmp_path / "start.mp4")
+    assert len(motion) == 50
+    frames = images(talking_portrait.perform(motion))
+    asked = opening_of(np.stack([row for row, _ in face_tracker.track(start)]))
+    shown = opening_of(np.stack([row for row, _ in face_tracker.track(frames)]))
+    assert np.corrcoef(asked, shown)[0, 1] > 0.8
