@@ -1,7 +1,7 @@
 """One picture of a head to its canonical tri-plane (Real3D-Portrait, section 3.1; layers as published, spec 2.1).
 
 A transformer branch understands the head as a whole at low resolution, a convolutional branch keeps its details, and a predictor
-joins both. Published sizes: ``low_blocks`` 2 (small, 62 M parameters), 5 (standard, 87 M), or 10 with ``predictor_blocks`` 3 (large, 155 M).
+joins both. Published sizes: ``low_blocks`` 2 (small, 62 M), 5 (standard, 87 M), or 10 with ``predictor_blocks`` 3 (large, 155 M).
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ Array = np.ndarray
 
 #: Reflectances under white light, relative to the face's brightness.
 _TINTS = {
-    HeadPart.SOCKET: (0.40, 0.20, 0.20),
-    HeadPart.TONGUE: (0.86, 0.50, 0.52),
+    HeadPart.SOCKET: (0.44, 0.21, 0.20),
+    HeadPart.TONGUE: (0.84, 0.46, 0.45),
     HeadPart.GUMS: (0.78, 0.45, 0.45),
     HeadPart.TEETH_UPPER: (0.94, 0.90, 0.85),
     HeadPart.TEETH_LOWER: (0.94, 0.90, 0.85),
@@ -22,6 +22,8 @@ _TINTS = {
 #: Light falls off behind the lips: one e-fold over this many decimetres; cheeks shade the back teeth, the tongue lies open.
 _FALL_OFF_DM = {HeadPart.TEETH_UPPER: 0.18, HeadPart.TEETH_LOWER: 0.1, HeadPart.TONGUE: 0.6}
 _OTHER_FALL_OFF_DM = 0.45
+#: What is left at the back: of the flesh, and of the teeth.
+_LEAST_LIGHT = (0.2, 0.07)
 
 
 def seat_teeth(head: FullHead, shape: Array) -> Array:
@@ -49,7 +51,8 @@ def interior_colours(head: FullHead, shape: Array, face_level: float) -> Array:
         inside = head.part == part
         depth = np.maximum(front - shape[inside, 2] - 0.1, 0.0)
         light = np.exp(-depth / _FALL_OFF_DM.get(part, _OTHER_FALL_OFF_DM))
-        colours[inside] = np.minimum(np.array(tint) * face_level, 235.0) * (0.1 + 0.9 * light)[:, None]
+        least = _LEAST_LIGHT[part in (HeadPart.TEETH_UPPER, HeadPart.TEETH_LOWER)]
+        colours[inside] = np.minimum(np.array(tint) * face_level, 235.0) * (least + (1.0 - least) * light)[:, None]
     return colours
 
 

@@ -110,7 +110,8 @@ class LandmarkFitter:
             pose = self._solve(rows, person, pose, max(5, self.settings.iterations // 2))[0]
             pieces.append(pose)
         whole = _Pose(*(np.concatenate([getattr(p, f) for p in pieces]) for f in _Pose.__slots__))
-        return self._motion(person, whole, fps)
+        motion = self._motion(person, whole, fps)
+        return motion.with_rows(expression=self._together(motion.expression))
 
     def residual_px(self, landmarks: Array, person: Person, motion: Motion) -> Array:
         """Distances [t, 468] in 512-px pixels between ``landmarks`` and the model's."""
@@ -265,7 +266,7 @@ class LandmarkFitter:
 
     def _motion(self, person: Person, pose: _Pose, fps: float) -> Motion:
         return Motion(
-            self._together(pose.expression).astype(np.float32),
+            pose.expression.astype(np.float32),
             euler_from_matrix(pose.rotation).astype(np.float32),
             pose.translation.astype(np.float32),
             pose.gaze_rad.astype(np.float32),
