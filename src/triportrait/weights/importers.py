@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from triportrait.weights.bfm import MODEL_FILE, import_bfm, looks_like_bfm
 from triportrait.weights.catalogue import licence_of_layout
 from triportrait.weights.home import weights_home
 from triportrait.weights.reading import Checkpoint, newest_checkpoint, read_checkpoint, refuse_not_finite, sha256_of
-from triportrait.weights.store import FORMAT, Provenance, load_weights, save_weights
+from triportrait.weights.store import ENTRY, Provenance, load_weights, save_weights
 from triportrait.weights.tables import check, recognise
 
 if TYPE_CHECKING:
@@ -24,14 +23,6 @@ if TYPE_CHECKING:
 
 #: Rises whenever a converter gives other numbers or names for the same file.
 IMPORTER_VERSION = "1"
-
-#: Layout -> (module, function from published tensors to ours, function from published tensors to configuration or None).
-CONVERTERS: dict[str, tuple[str, str, str | None]] = {
-    "real3d_head": ("triportrait.weights.real3d_head", "head_state", None),
-    "real3d_torso": ("triportrait.weights.real3d_torso", "torso_state", None),
-    "real3d_a2m": ("triportrait.weights.real3d_a2m", "audio_to_motion_state", "audio_to_motion_config"),
-    "eg3d": ("triportrait.weights.eg3d", "eg3d_state", None),
-}
 
 
 @dataclass(frozen=True)
@@ -87,7 +78,7 @@ def import_checkpoint(
         numbers = vertices * 3 * 145
         return ImportReport("bfm", source, target, sha256_of(target), numbers, numbers, (), licence_of_layout("bfm"))
     checkpoint = read_checkpoint(source, network)
-    if checkpoint.info.metadata.get("format") == FORMAT:
+    if ENTRY in checkpoint.info.metadata:
         return _copy_of_ours(checkpoint, folder)
     return _convert(checkpoint, folder)
 
@@ -128,10 +119,9 @@ def _convert(checkpoint: Checkpoint, folder: Path) -> ImportReport:
         raise WeightsError(
             f"'{info.path}' holds {table.layout}, for which there is no use here; import another network of it."
         )
-    to_state, to_config = _converter(table.layout)
-    state = to_state(published)
+    state, parts = CONVERTERS[table.layout](published)
     refuse_not_finite(state, info.path)
-    config = {**table.config, **to_config(published)}
+    config = {"published": dict(table.config), **parts}
     licence = licence_of_layout(table.layout)
     target = folder / f"{table.layout}.safetensors"
     provenance = Provenance(info.path.name, info.sha256, info.network, IMPORTER_VERSION, licence)
@@ -140,12 +130,46 @@ def _convert(checkpoint: Checkpoint, folder: Path) -> ImportReport:
     return ImportReport(table.layout, info.path, target, info.sha256, trained, _numbers(state), info.others, licence)
 
 
-def _converter(
-    layout: str,
-) -> tuple[Callable[[Mapping[str, torch.Tensor]], State], Callable[[Mapping[str, torch.Tensor]], dict[str, Any]]]:
-    module_name, state, config = CONVERTERS[layout]
-    module = import_module(module_name)
-    return getattr(module, state), getattr(module, config) if config else lambda published: {}
+def _head(published: Mapping[str, torch.Tensor]) -> tuple[State, dict[str, Any]]:
+    from triportrait.weights.real3d_head import head_state, image_to_plane_config
+
+    return head_state(published), {"image_to_plane": image_to_plane_config(published)}
+
+
+def _torso(published: Mapping[str, torch.Tensor]) -> tuple[State, dict[str, Any]]:
+    """The complete model: the head's parts, and a super-resolution that contains the head's own."""
+    from triportrait.weights import real3d_head as head
+    from triportrait.weights.real3d_torso import htb_super_resolution_state
+
+    parts = {
+        "image_to_plane": head.image_to_plane_state(published),
+        "motion_adapter": head.motion_adapter_state(published),
+        "decoder": head.decoder_state(published),
+        "htb_super_resolution": htb_super_resolution_state(published),
+    }
+    state = {f"{part}.{key}": tensor for part, tensors in parts.items() for key, tensor in tensors.items()}
+    return state, {"image_to_plane": head.image_to_plane_config(published)}
+
+
+def _audio_to_motion(published: Mapping[str, torch.Tensor]) -> tuple[State, dict[str, Any]]:
+    from triportrait.weights.real3d_a2m import audio_to_motion_config, audio_to_motion_state
+
+    return audio_to_motion_state(published), {"audio_to_motion": audio_to_motion_config(published)}
+
+
+def _eg3d(published: Mapping[str, torch.Tensor]) -> tuple[State, dict[str, Any]]:
+    from triportrait.weights.eg3d import eg3d_state
+
+    return eg3d_state(published), {}
+
+
+#: Layout -> function from published tensors to (ours, keyword arguments of the parts' configurations).
+CONVERTERS: dict[str, Callable[[Mapping[str, torch.Tensor]], tuple[State, dict[str, Any]]]] = {
+    "real3d_head": _head,
+    "real3d_torso": _torso,
+    "real3d_a2m": _audio_to_motion,
+    "eg3d": _eg3d,
+}
 
 
 def _copy_of_ours(checkpoint: Checkpoint, folder: Path) -> ImportReport:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = "triportrait-weights-1"
+#: The metadata entry that holds everything about a file, as JSON.
+ENTRY = "triportrait"
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,15 @@ def save_weights(
 
     target = Path(path)
     plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-    metadata = {
+    description = {
         "format": FORMAT,
         "layout": layout,
-        "config": json.dumps(dict(config), sort_keys=True),
-        "provenance": json.dumps(asdict(provenance), sort_keys=True),
+        "config": dict(config),
+        "provenance": asdict(provenance),
         "digest": digest_of(plain),
     }
+    # One entry: safetensors writes several in an order that changes from run to run.
+    metadata = {ENTRY: json.dumps(description, sort_keys=True)}
     part = target.with_name(f".triportrait-{secrets.token_hex(8)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +91,8 @@ def save_weights(
             f"'{target}' cannot be written: {error}; choose another folder or free some space."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def load_weights(path: str | os.PathLike[str], *, layout: str | None = None, verify: bool = False) -> StoredWeights:
@@ -104,15 +109,18 @@ def load_weights(path: str | os.PathLike[str], *, layout: str | None = None, ver
     file = newest_checkpoint(Path(path))
     tensors, metadata = load_safetensors(file)
     again = "import the published checkpoint again"
-    if metadata.get("format") != FORMAT:
+    if ENTRY not in metadata:
         raise WeightsError(
             f"'{file}' was not written by 'triportrait weights import'; import the published checkpoint first."
         )
     try:
-        provenance = Provenance(**json.loads(metadata["provenance"]))
-        stored = StoredWeights(
-            metadata["layout"], json.loads(metadata["config"]), tensors, provenance, metadata["digest"]
-        )
+        description = json.loads(metadata[ENTRY])
+        if description["format"] != FORMAT:
+            raise WeightsError(
+                f"'{file}' was written by another version of triportrait ({description['format']}); {again}."
+            )
+        provenance = Provenance(**description["provenance"])
+        stored = StoredWeights(description["layout"], description["config"], tensors, provenance, description["digest"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"'{file}' has damaged metadata ({error}); {again}.") from error
     if layout is not None and stored.layout != layout:

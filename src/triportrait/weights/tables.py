@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -71,7 +71,18 @@ def recognise(keys: Mapping[str, Any], path: Path) -> KeyTable:
             f"'{path}' is no checkpoint that is known here (its first key is '{next(iter(keys), '')}'); "
             f"known are {', '.join(LAYOUTS)}, see 'triportrait weights list'."
         )
-    return key_table(best)
+    return with_amplitudes(key_table(best), have) if best == "real3d_a2m" else key_table(best)
+
+
+def with_amplitudes(table: KeyTable, keys: set[str]) -> KeyTable:
+    """Audio to motion exists with mouth and eye amplitudes or without: each has an embedding, and widens the condition."""
+    condition, width = "cond_proj.weight", 128
+    shapes = {key: shape for key, shape in table.shapes.items() if not key.endswith("_amp_embed")}
+    amplitudes = [name for name in ("mouth", "eye") if f"{name}_amp_embed" in keys]
+    shapes |= {f"{name}_amp_embed": (width,) for name in amplitudes}
+    shapes[condition] = (width, width * (3 + len(amplitudes)))
+    config = dict(table.config) | {f"use_{name}_amp_embed": name in amplitudes for name in ("mouth", "eye")}
+    return replace(table, shapes=shapes, config=config)
 
 
 def check(tensors: Mapping[str, torch.Tensor], table: KeyTable, path: Path) -> None:
