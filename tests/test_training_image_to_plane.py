@@ -1,0 +1,142 @@
+"""The stage image_to_plane: it learns, resumes exactly, survives a bad step, and mirrors heads consistently."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from triportrait.avatar.compact_encoder import CompactImageToPlane
+from triportrait.errors import EmptyMedia, NumericError
+from triportrait.geometry.cameras import camera_from_pose
+from triportrait.synth import lifted_views as lv
+from triportrait.training import image_to_plane as stage
+
+FACES = 3
+
+
+def ball_views(seed: int) -> lv.LiftedViews:
+    """A coloured ball of one decimetre, painted by position, seen 15 dm away from a few sides: exact pictures by ray casting."""
+    random = np.random.default_rng(seed)
+    paint = random.uniform(0.5, 3.0, (3, 3))
+    turns = np.radians(np.concatenate([random.uniform(-5, 5, (1, 3)), random.uniform((-10, -20, -3), (10, 20, 3), (4, 3))]))
+    move = np.array([0.1, -0.1, -5.0])
+    pictures = []
+    for turn in turns:
+        for side in (lv.PHOTO_PX, lv.VIEW_PX):
+            line = (np.arange(side) + 0.5) / side - 0.5
+            ray = np.stack([*np.meshgrid(line / lv.FOCAL_IN_WIDTHS, -line / lv.FOCAL_IN_WIDTHS), -np.ones((side, side))], -1)
+            centre = move - (0, 0, 10)
+            a, b, c = (ray**2).sum(-1), ray @ centre, centre @ centre - 1.0
+            root = b * b - a * c
+            depth = np.where(root > 0, (b - np.sqrt(np.maximum(root, 0))) / a, np.inf)
+            hit = np.where(root[..., None] > 0, ray * np.nan_to_num(depth, posinf=0)[..., None] - centre, 0)
+            on_ball = hit @ lv.matrix_from_euler(turn)
+            colour = (0.5 + 0.4 * np.sin(on_ball @ paint)) * (root > 0)[..., None]
+            rgba = np.concatenate([colour, (root > 0)[..., None]], -1).transpose(2, 0, 1)
+            pictures.append((rgba, lv.depth_to_bytes(depth, move[2])))
+    views = [np.concatenate([np.uint8(np.round(255 * rgba)), code[None], np.uint8(code > 0)[None] * 255]) for rgba, code in pictures[1::2]]
+    moves = np.tile(move, (len(turns), 1)).astype(np.float32)
+    cameras = np.stack([camera_from_pose(turn, move).to_eg3d() for turn in turns])
+    photo = np.uint8(np.round(255 * pictures[0][0]))
+    return lv.LiftedViews("ball", photo, np.stack(views), turns.astype(np.float32), moves, cameras)
+
+
+@pytest.fixture(scope="module")
+def data() -> stage.ViewSet:
+    return stage.ViewSet.of(ball_views(seed) for seed in range(FACES))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def test_the_photo_carried_by_its_depth_is_the_view(data: stage.ViewSet) -> None:
+    """The warp joins everything that could be off by a sign: pose, camera, stored depth, sampling."""
+    for flip in (None, torch.tensor([True])):
+        batch = stage.collate(data, torch.tensor([0]), torch.arange(5)[None], 256, 64, flip)
+        warped = stage.warp_by_guide(batch)
+        inner = batch.rgba[0, :, 3:] > 0.99
+        error = ((warped[:, :3] - batch.rgba[0, :, :3]).abs() * inner).sum() / (3 * inner.sum())
+        assert error < 0.015
+
+
+def test_without_its_depth_or_its_turn_the_photo_misses(data: stage.ViewSet) -> None:
+    batch = stage.collate(data, torch.tensor([0]), torch.arange(5)[None], 256, 64)
+    inner = batch.rgba[0, :, 3:] > 0.99
+    unturned = replace(batch, target=(batch.target[0][:, :1].expand(-1, 5, -1), batch.target[1]))
+    error = ((stage.warp_by_guide(unturned)[1:, :3] - batch.rgba[0, 1:, :3]).abs() * inner[1:]).sum() / (3 * inner[1:].sum())
+    assert error > 0.03
+
+
+def test_the_loss_falls_and_views_come_closer(data: stage.ViewSet, tmp_path: Path) -> None:
+    recipe = replace(stage.tiny(), steps=80, rate=2e-3)
+
+    def judge(model: CompactImageToPlane) -> tuple[float, stage.Score]:
+        random = torch.Generator().manual_seed(7)
+        batch = stage.random_batch(data, replace(recipe, batch=3, views=4), random, model.mean_prior)
+        with torch.no_grad():
+            terms = stage.losses(model, batch, recipe, random)
+        return float(sum(terms.values())), stage.evaluate(model, data, recipe)
+
+    torch.manual_seed(recipe.seed)
+    before, first = judge(CompactImageToPlane(recipe.model))
+    after, last = judge(stage.train(recipe, data, data, tmp_path))
+    assert after < 0.6 * before
+    assert last.novel > first.novel + 3
+    assert (tmp_path / "curve.png").stat().st_size > 1000 and (tmp_path / "model.safetensors").exists()
+
+
+def test_resume_is_exact(data: stage.ViewSet, tmp_path: Path) -> None:
+    recipe = replace(stage.tiny(), steps=12, save_every=5, validate_every=6)
+    whole = stage.train(recipe, data, data, tmp_path / "whole")
+    for _ in range(4):  # leaves after every step that follows a start; state is saved then
+        stage.train(recipe, data, data, tmp_path / "parts", stop_after=0.0)
+    # A kill after the last checkpoint leaves lines behind that are made again.
+    with (tmp_path / "parts" / "log.jsonl").open("a") as file:
+        file.write('{"step": 9, "loss": 0.0}\n{"step": 10, "lo')
+    parts = stage.train(recipe, data, data, tmp_path / "parts")
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], value, rtol=0, atol=0, msg=name)
+    curves = [
+        [{k: v for k, v in json.loads(line).items() if k != "cpu_s"} for line in (tmp_path / part / "log.jsonl").read_text().splitlines()]
+        for part in ("whole", "parts")
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_a_step_without_a_number_changes_nothing_but_many_are_an_error(
+    data: stage.ViewSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = stage.losses
+
+    def sometimes(*arguments: object) -> dict[str, torch.Tensor]:
+        terms = honest(*arguments)  # type: ignore[arg-type]
+        sometimes.calls += 1
+        return {name: term * float("nan") for name, term in terms.items()} if sometimes.calls in broken else terms
+
+    monkeypatch.setattr(stage, "losses", sometimes)
+    recipe = replace(stage.tiny(), steps=3, validate_every=100)
+    sometimes.calls, broken = 0, {2}
+    model = stage.train(recipe, data, data, tmp_path / "once")
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+    sometimes.calls, broken = 0, set(range(100))
+    with pytest.raises(NumericError, match="20 steps"):
+        stage.train(replace(recipe, steps=40), data, data, tmp_path / "always")
+
+
+def test_no_photographs_is_an_error() -> None:
+    with pytest.raises(EmptyMedia, match="pack_lifted_views"):
+        stage.ViewSet.of([])
+
+
+def test_the_rate_rises_and_falls() -> None:
+    recipe = stage.compact()
+    rates = [stage.rate_at(step, recipe) for step in range(recipe.steps)]
+    assert rates[0] < 0.02 * recipe.rate and max(rates) <= recipe.rate and rates[-1] < 0.03 * recipe.rate
+    assert np.argmax(rates) == recipe.warm_up_steps - 1
