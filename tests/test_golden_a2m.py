@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_folder import check, check_fill, golden, golden_fill, key_shapes
 
+from golden_folder import check, check_fill, golden, golden_fill, key_shapes
 from triportrait.motion.paper_audio_to_motion import PaperAudioToMotion, kl_divergence, pitch_bins
 from triportrait.weights.real3d_a2m import audio_to_motion_config, audio_to_motion_state
 

@@ -1,0 +1,86 @@
+"""NVIDIA's published EG3D generators and discriminators to our names (spec C.5, C.6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+
+from triportrait.weights.folding import State, rename_strictly, without
+from triportrait.weights.real3d_head import DECODER, decoder_state
+
+_AFFINE = ("weight", "bias")
+#: Filters that are our code, and statistics of the training set.
+_UNREAD = re.compile(r"(.*\.)?resample_filter|dataset_label_std")
+#: Sides of the generator's and the discriminator's blocks; the last of the discriminator is another kind of layer.
+_PLANE_SIDES = (4, 8, 16, 32, 64, 128, 256)
+_PICTURE_SIDES = (512, 256, 128, 64, 32, 16, 8)
+
+
+def eg3d_state(published: Mapping[str, torch.Tensor]) -> State:
+    """The generator: our names prefixed ``prior.`` (``avatar.prior.Prior``) and ``decoder.`` (``render.decoder.Decoder``).
+
+    Raises:
+        WeightsError: a key is missing or unknown.
+    """
+    decoder = {key: tensor for key, tensor in published.items() if key.startswith(DECODER)}
+    rest = without(published, lambda key: key in decoder)
+    state = prior_state(rest)
+    parts = {"prior": state, "decoder": decoder_state(decoder)}
+    return {f"{part}.{key}": tensor for part, tensors in parts.items() for key, tensor in tensors.items()}
+
+
+def prior_state(published: Mapping[str, torch.Tensor]) -> State:
+    """State of ``avatar.prior.Prior`` from a generator without its decoder.
+
+    Raises:
+        WeightsError: a key is missing or unknown.
+    """
+    names = {"backbone.mapping.w_avg": "mean_style"} | _mapping("backbone.mapping", "mapping", 2)
+    for index, side in enumerate(_PLANE_SIDES):
+        names |= _block(f"backbone.synthesis.b{side}", f"synthesis.blocks.{index}", first=index == 0)
+    for index in range(2):
+        names |= _block(f"superresolution.block{index}", f"super_resolution.{index}")
+    # The noise of the super-resolution is published, though off; it stays so that the generator can be trained further.
+    return rename_strictly(_read(published), names, "EG3D generator")
+
+
+def discriminator_state(published: Mapping[str, torch.Tensor]) -> State:
+    """State of ``training.discriminator.DualDiscriminator``.
+
+    Raises:
+        WeightsError: a key is missing or unknown.
+    """
+    names = _mapping("mapping", "mapping", 8) | _layer("b512.fromrgb", "stem")
+    for index, side in enumerate(_PICTURE_SIDES):
+        for layer in ("conv0", "conv1"):
+            names |= _layer(f"b{side}.{layer}", f"blocks.{index}.{layer}")
+        names[f"b{side}.skip.weight"] = f"blocks.{index}.shortcut.weight"
+    names |= _layer("b4.conv", "last") | _layer("b4.fc", "flat") | _layer("b4.out", "out")
+    return rename_strictly(_read(published), names, "EG3D discriminator")
+
+
+def _read(published: Mapping[str, torch.Tensor]) -> State:
+    return without(published, lambda key: _UNREAD.fullmatch(key) is not None)
+
+
+def _layer(theirs: str, ours: str, parts: tuple[str, ...] = _AFFINE) -> dict[str, str]:
+    return {f"{theirs}.{part}": f"{ours}.{part}" for part in parts}
+
+
+def _mapping(theirs: str, ours: str, layers: int) -> dict[str, str]:
+    names = _layer(f"{theirs}.embed", f"{ours}.embed")
+    for index in range(layers):
+        names |= _layer(f"{theirs}.fc{index}", f"{ours}.layers.{index}")
+    return names
+
+
+def _block(theirs: str, ours: str, first: bool = False) -> dict[str, str]:
+    names = {f"{theirs}.const": f"{ours}.constant"} if first else {}
+    for layer in ("conv1",) if first else ("conv0", "conv1"):
+        names |= _layer(f"{theirs}.{layer}", f"{ours}.{layer}", (*_AFFINE, "noise_strength"))
+        names[f"{theirs}.{layer}.noise_const"] = f"{ours}.{layer}.noise"
+        names |= _layer(f"{theirs}.{layer}.affine", f"{ours}.{layer}.style")
+    names |= _layer(f"{theirs}.torgb", f"{ours}.to_colours") | _layer(f"{theirs}.torgb.affine", f"{ours}.to_colours.style")
+    return names
