@@ -16,6 +16,8 @@ import torch
 from golden_folder import check, check_fill, golden, golden_fill, key_shapes
 from triportrait.avatar.image_to_plane import ImageToPlane
 from triportrait.avatar.motion_adapter import MotionAdapter
+from triportrait.geometry.cameras import camera_from_pose, smooth_cameras
+from triportrait.motion.smoothing import smooth_box
 from triportrait.render.compositing import composite, interval_weights
 from triportrait.render.decoder import Decoder
 from triportrait.render.rays import box_crossings, camera_rays, published_bounds
@@ -281,6 +283,22 @@ def test_frame_up_to_the_raw_picture(
         "weights_img": render.alpha,
     }.items():
         check(tensor, case[name], FRAME_ERROR, FRAME_PROJECTION)
+
+
+def test_cameras_and_their_smoothing() -> None:
+    reference = golden("real3d/camera.json")
+    # The published code rounds poses to float32 first.
+    rotations, translations = (np.array(reference[name], np.float32) for name in ("euler", "trans"))
+    cameras = [camera_from_pose(*pose, focal=4.2647) for pose in zip(rotations, translations, strict=True)]
+    np.testing.assert_allclose([camera.to_eg3d() for camera in cameras], reference["camera"], atol=1e-6)
+    smooth = smooth_cameras(cameras[-12:])
+    np.testing.assert_allclose([camera.to_eg3d() for camera in smooth], reference["smoothed_last12"], atol=1e-6)
+
+
+def test_smoothing_of_key_points() -> None:
+    reference = golden("real3d/camera.json")
+    points = golden_fill().rand_in((12, 136), "cam.kp", reference["seed"], -1, 1).numpy()
+    check(torch.from_numpy(smooth_box(points)), reference["kp_smoothed"], 1e-6)
 
 
 def test_whole_head_is_imported_strictly() -> None:

@@ -102,11 +102,11 @@ class PlanePredictor(nn.Module):
     def forward(self, low: Tensor, detail: Tensor) -> Tensor:
         x = torch.cat([low, detail], 1)
         for layer in (self.conv1, self.conv2):
-            x = functional.leaky_relu(layer(x), SLOPE)
+            x = functional.leaky_relu(layer(x), SLOPE, inplace=True)
         x = functional.pixel_shuffle(self.blocks(self.embed(x)), 2)
         x = torch.cat([x, low], 1)
         for layer in (self.merge1, self.merge2, self.merge3):
-            x = functional.leaky_relu(layer(x), SLOPE)
+            x = functional.leaky_relu(layer(x), SLOPE, inplace=True)
         return self.out(x)
 
 

@@ -123,6 +123,6 @@ class MotionAdapter(nn.Module):
             stages.append(x)
         x = self.fuse(stages)
         for layer in self.layers:
-            x = functional.leaky_relu(layer(x), SLOPE)
+            x = functional.leaky_relu(layer(x), SLOPE, inplace=True)
         x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
         return planes_from_channels(self.out(x))

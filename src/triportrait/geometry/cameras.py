@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
-from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.geometry.rotations import matrix_from_euler, mean_rotation
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Camera
 
 Array = np.ndarray
@@ -37,3 +40,22 @@ def camera_from_pose(rotation_rad: Array, translation: Array, focal: float = FOC
     camera_to_world[:3, :3] = matrix.T @ np.diag([1.0, -1.0, -1.0])
     camera_to_world[:3, 3] = EG3D_SCALE * centre + EG3D_OFFSET
     return Camera(camera_to_world, focal)
+
+
+def smooth_cameras(cameras: Sequence[Camera], window: int = 7) -> list[Camera]:
+    """Each camera's position and rotation as the mean over a centred window of frames, cut off at the ends (spec 4, step 6).
+
+    Args:
+        cameras: one per frame.
+        window: frames, odd; 1 changes nothing.
+    """
+    matrices = np.stack([camera.camera_to_world for camera in cameras]) if cameras else np.empty((0, 4, 4))
+    reach = window // 2
+    smooth = []
+    for i, camera in enumerate(cameras):
+        near = matrices[max(i - reach, 0) : i + reach + 1]
+        camera_to_world = np.eye(4)
+        camera_to_world[:3, :3] = mean_rotation(near[:, :3, :3])
+        camera_to_world[:3, 3] = near[:, :3, 3].mean(0)
+        smooth.append(replace(camera, camera_to_world=camera_to_world))
+    return smooth

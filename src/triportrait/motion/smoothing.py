@@ -57,6 +57,21 @@ def smooth_rotations(rotation_rad: Array, noise_rad: float = 0.004, window: int 
     return euler_from_matrix(mean @ matrix_from_vector(smooth_adaptive(vectors, noise_rad, window)))
 
 
+def smooth_box(values: Array, window: int = 7) -> Array:
+    """Mean over a centred window of frames, mirrored at the ends with the edge frame included (spec 4, step 10).
+
+    Args:
+        values: [t, ...].
+        window: frames, odd; 1 changes nothing.
+
+    Returns:
+        The same shape, float64.
+    """
+    reach = window // 2
+    padded = np.pad(np.asarray(values, np.float64), [(reach, reach), *[(0, 0)] * (values.ndim - 1)], mode="symmetric")
+    return np.mean([padded[k : k + len(values)] for k in range(window)], axis=0)
+
+
 def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
     """Smooth all of a tracked motion.
 

@@ -13,11 +13,12 @@ SLOPE = 0.2
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
-def smooth_after_doubling(x: Tensor) -> Tensor:
-    """The low-pass that follows zero insertion: depth-wise TAPS x TAPS at gain 4, one pixel less per axis than ``pad = 1`` gives back.
+def smooth_after_doubling(x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The low-pass that follows a doubling convolution: depth-wise TAPS x TAPS at gain 4, zeros outside.
 
     Args:
         x: [b, c, h, w].
+        bias: [c] to add afterwards.
 
     Returns:
         [b, c, h - 1, w - 1].
@@ -27,7 +28,7 @@ def smooth_after_doubling(x: Tensor) -> Tensor:
     rows = taps.view(1, 1, 4, 1).expand(channels, 1, 4, 1)
     columns = taps.view(1, 1, 1, 4).expand(channels, 1, 1, 4)
     x = functional.conv2d(x, rows, padding=(1, 0), groups=channels)
-    return functional.conv2d(x, columns, padding=(0, 1), groups=channels)
+    return functional.conv2d(x, columns, bias, padding=(0, 1), groups=channels)
 
 
 def double_size(x: Tensor) -> Tensor:
@@ -58,7 +59,7 @@ class DoublingConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.conv_transpose2d(x, self.weight, stride=2)  # [b, out, 2 h + 1, 2 w + 1]
-        return smooth_after_doubling(x) + self.bias.view(-1, 1, 1)
+        return smooth_after_doubling(x, self.bias)
 
 
 class SynthesisBlock(nn.Module):
@@ -80,7 +81,7 @@ class SynthesisBlock(nn.Module):
 
     def forward(self, x: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
         """Features [b, c, h, w] and picture [b, colours, h, w] -> both, twice the size where the block doubles."""
-        x = functional.leaky_relu(self.conv0(x), SLOPE)
-        x = functional.leaky_relu(self.conv1(x), SLOPE)
+        x = functional.leaky_relu(self.conv0(x), SLOPE, inplace=True)
+        x = functional.leaky_relu(self.conv1(x), SLOPE, inplace=True)
         picture = double_size(picture) if self.doubling else picture
         return x, picture + self.to_colours(x)

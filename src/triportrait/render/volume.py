@@ -95,7 +95,7 @@ class VolumeRenderer(nn.Module):
         box_side: float = 1.0
         published_misses: bool = False
         colour_threshold: float = 0.0
-        rays_at_once: int = 512
+        rays_at_once: int = 1024
 
     def __init__(self, decoder: Decoder, config: Config | None = None) -> None:
         super().__init__()
@@ -167,16 +167,15 @@ class VolumeRenderer(nn.Module):
         if occupancy is not None:
             wanted = wanted & _meets(rays, occupancy)
         (order,) = torch.nonzero(wanted, as_tuple=True)
-        at_once = len(order) if torch.is_grad_enabled() else config.rays_at_once
-        parts = [
-            self._trace(look_up, rays.take(chosen), _chosen_positions(positions, chosen), occupancy)
-            for chosen in order.split(max(at_once, 1))
-        ]
         count, channels = len(wanted), self.decoder.config.colours
         features = rays.near.new_full((count, channels), -1.0)
         depth, alpha = rays.near.new_full((count,), torch.inf), rays.near.new_zeros(count)
         if not len(order):
             return features, depth, alpha
+        at_once = len(order) if torch.is_grad_enabled() else config.rays_at_once
+        parts = [
+            self._trace(look_up, rays.take(chosen), _chosen_positions(positions, chosen), occupancy) for chosen in order.split(at_once)
+        ]
         seen_features, seen_depth, seen_alpha, nearest, farthest = (torch.cat(part) for part in zip(*parts, strict=True))
         depth = depth.index_put((order,), seen_depth).clamp(nearest.amin(), farthest.amax())
         return features.index_put((order,), seen_features), depth, alpha.index_put((order,), seen_alpha)
