@@ -69,6 +69,12 @@ def test_planes_are_read_at_pixel_centres() -> None:
     assert sample(plane, torch.stack([x, y], -1)[None, None]).flatten().tolist() == [12.0, 6.0]
 
 
+def test_colours_are_averaged_for_small_pictures_only(model: CompactImageToPlane) -> None:
+    planes = encode(model)
+    assert planes.for_size(64) is planes
+    torch.testing.assert_close(planes.for_size(32).picture, planes.picture.view(2, 4, 32, 2, 32, 2).mean((3, 5)))
+
+
 def test_a_file_brings_back_the_same_network(model: CompactImageToPlane, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_image_to_plane(model.half().float(), path, {"steps": "3"})

@@ -70,3 +70,13 @@ def test_filling_keeps_what_is_known_and_stays_between() -> None:
     filled = ns.fill_smoothly(values, known)
     torch.testing.assert_close(filled * known, values * known)
     assert filled.min() >= values.min() - 1e-6 and filled.max() <= values.max() + 1e-6
+
+
+def test_a_march_meets_a_plane_where_it_is() -> None:
+    """The prior is a plane of constant depth in the source picture; the distance to it along every ray is known in closed form."""
+    places = ns.pixel_places(16)[None]
+    depth = ns.march_to_surface(places, torch.full((1, 1, 8, 8), 0.1), TARGET, SOURCE, 1.6)
+    points = ns.carry_to_source(places, depth[..., None], TARGET, SOURCE, 1.6)[0, :, 0]
+    inside = points[:, :2].abs().amax(-1) < 1
+    assert inside.sum() > 100
+    torch.testing.assert_close(points[inside, 2], torch.full((int(inside.sum()),), 0.1), rtol=0, atol=2e-3)

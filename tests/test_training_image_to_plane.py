@@ -60,10 +60,11 @@ def test_the_photo_carried_by_its_depth_is_the_view(data: stage.ViewSet) -> None
     """The warp joins everything that could be off by a sign: pose, camera, stored depth, sampling."""
     for flip in (None, torch.tensor([True])):
         batch = stage.collate(data, torch.tensor([0]), torch.arange(5)[None], 256, 64, flip)
-        warped = stage.warp_by_guide(batch)
         inner = batch.rgba[0, :, 3:] > 0.99
-        error = ((warped[:, :3] - batch.rgba[0, :, :3]).abs() * inner).sum() / (3 * inner.sum())
-        assert error < 0.015
+        for march, limit in ((False, 0.015), (True, 0.02)):
+            warped = stage.warp_by_guide(batch, march)
+            error = ((warped[:, :3] - batch.rgba[0, :, :3]).abs() * inner).sum() / (3 * inner.sum())
+            assert error < limit, (flip, march)
 
 
 def test_without_its_depth_or_its_turn_the_photo_misses(data: stage.ViewSet) -> None:
@@ -75,7 +76,7 @@ def test_without_its_depth_or_its_turn_the_photo_misses(data: stage.ViewSet) -> 
 
 
 def test_the_loss_falls_and_views_come_closer(data: stage.ViewSet, tmp_path: Path) -> None:
-    recipe = replace(stage.tiny(), steps=80, rate=2e-3)
+    recipe = replace(stage.tiny(), steps=50, rate=3e-3)
 
     def judge(model: CompactImageToPlane) -> tuple[float, stage.Score]:
         random = torch.Generator().manual_seed(7)

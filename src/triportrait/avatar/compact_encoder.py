@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -71,6 +71,12 @@ class ViewPlanes:
     down: Tensor
     picture: Tensor
     prior: Tensor
+
+    def for_size(self, size_px: int) -> ViewPlanes:
+        """The same with colours averaged for pictures of ``size_px``; a finer photograph would alias."""
+        if self.picture.shape[-1] <= size_px:
+            return self
+        return replace(self, picture=functional.interpolate(self.picture, size=(size_px, size_px), mode="area"))
 
 
 class _Residual(nn.Module):

@@ -79,6 +79,43 @@ def carry_to_source(
     return torch.stack([there[..., 0] * scale, -there[..., 1] * scale, -(there[..., 2] - move_source[:, None, None, 2]) / range_dm], -1)
 
 
+@torch.no_grad()
+def march_to_surface(
+    places: Tensor,
+    prior: Tensor,
+    target: tuple[Tensor, Tensor],
+    source: tuple[Tensor, Tensor],
+    range_dm: float,
+    steps: int = 32,
+    focal: float = FOCAL_IN_WIDTHS,
+) -> Tensor:
+    """Where the target's rays first meet the surface that a depth map of the *source* picture describes (relief mapping).
+
+    Policarpo, Oliveira and Comba, "Real-time relief mapping on arbitrary polygonal surfaces" (2005): even steps, one linear refinement.
+
+    Args:
+        places, target, source, range_dm, focal: as for :func:`carry_to_source`.
+        prior: [b, 1, h, w], depth of the surface over (u, v), as w; smooth beyond the head's outline.
+        steps: along the ray, over the whole range.
+
+    Returns:
+        camera depth [b, n] in decimetres; where the surface is missed, that of the nearest approach.
+    """
+    middle = CAMERA_DISTANCE_DM - target[1][:, 2]
+    line = torch.linspace(-1, 1, steps, device=prior.device) * range_dm
+    depth = (middle[:, None, None] + line).expand(-1, places.shape[1], -1)  # [b, n, k]
+    points = carry_to_source(places, depth, target, source, range_dm, focal)
+    under = functional.grid_sample(prior, points[..., :2], padding_mode="border", align_corners=False)[:, 0]
+    behind = points[..., 2] - under  # negative in front of the surface
+    crosses = (behind[..., :-1] < 0) & (behind[..., 1:] >= 0)
+    first = crosses.float().argmax(-1, keepdim=True)
+    before, after = behind.gather(-1, first), behind.gather(-1, first + 1)
+    part = (before / (before - after).clamp(max=-1e-6)).clamp(0, 1)
+    met = depth.gather(-1, first) + part * (2 * range_dm / (steps - 1))
+    nearest = depth.gather(-1, behind.abs().argmin(-1, keepdim=True))
+    return torch.where(crosses.any(-1, keepdim=True), met, nearest)[..., 0]
+
+
 def composite(density: Tensor, colour: Tensor, depth: Tensor, step_dm: float) -> tuple[Tensor, Tensor, Tensor]:
     """Front-to-back sum of samples.
 

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from triportrait.avatar.compact_encoder import DEPTH_RANGE_DM, CompactConfig, CompactImageToPlane, ViewPlanes, save_image_to_plane
 from triportrait.errors import EmptyMedia, NumericError
-from triportrait.render.near_surface import Slab, carry_to_source, composite, fill_smoothly, pixel_places, slab_depths
+from triportrait.render.near_surface import Slab, carry_to_source, composite, fill_smoothly, march_to_surface, pixel_places, slab_depths
 from triportrait.synth import lifted_views
 from triportrait.synth.lifted_views import LiftedViews
 from triportrait.types import CAMERA_DISTANCE_DM
@@ -52,6 +52,7 @@ class ImageToPlaneRecipe:
         alpha_weight, gradient_weight, depth_weight: of the losses beside the colours' L1.
         unseen_weight: of teacher pixels that the photograph does not show (the teacher guesses there).
         drop_prior: share of photographs for which the fitted depth is withheld; ``jitter`` scales all its other disturbances.
+        march: share of steps in which samples surround the prior met along the ray instead of the teacher's own depth.
         precision: ``"bf16"`` or ``"fp32"``.
         seed: of everything random.
         log_every, save_every, validate_every: steps.
@@ -74,6 +75,7 @@ class ImageToPlaneRecipe:
     depth_weight: float = 0.05
     unseen_weight: float = 0.5
     drop_prior: float = 0.2
+    march: float = 0.5
     jitter: float = 1.0
     precision: str = "bf16"
     seed: int = 0
@@ -254,18 +256,20 @@ def draw(
     corner: Sequence[tuple[int, int]] | None = None,
     patch_px: int | None = None,
     random: torch.Generator | None = None,
+    march: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Pictures of b heads at k poses each.
 
     Args:
         model: whose field is drawn.
         planes: of the b photographs.
-        guide: [b, k, 1, r, r], guessed camera depth in decimetres.
+        guide: [b, k, 1, r, r], guessed camera depth in decimetres; with ``march`` only its size counts.
         target: rotation_rad and translation [b, k, 3]; source: those of the photographs [b, 3].
         slab: where samples lie.
         corner: (row, column) of the patch of each of the b * k pictures; None draws them whole.
         patch_px: side of the patches.
         random: moves samples within their steps; None draws the middle of each.
+        march: look for the surface of the photograph's prior along each ray: nothing needs to be known about the target view.
 
     Returns:
         premultiplied colour [b, k, 3, p, p], matte [b, k, 1, p, p], depth [b, k, 1, p, p].
@@ -277,15 +281,18 @@ def draw(
         corner = [(0, 0)] * (b * k)
     cuts = [(slice(r, r + side), slice(c, c + side)) for r, c in corner]
     places = torch.stack([pixel_places(size, *cut, device=guide.device) for cut in cuts])
-    guess = torch.stack([picture[cut] for picture, cut in zip(flat, cuts, strict=True)]).flatten(1)
+    turn, move = (part.flatten(0, 1) for part in target)
+    sources = source[0].repeat_interleave(k, 0), source[1].repeat_interleave(k, 0)
+    if march:
+        guess = march_to_surface(places, planes.prior.repeat_interleave(k, 0), (turn, move), sources, DEPTH_RANGE_DM)
+    else:
+        guess = torch.stack([picture[cut] for picture, cut in zip(flat, cuts, strict=True)]).flatten(1)
     jitter = None
     if random is not None:
         jitter = (torch.rand(*guess.shape, slab.samples, generator=random) - 0.5).to(guess)
     depth = slab_depths(guess, slab, jitter)
-    turn, move = (part.flatten(0, 1) for part in target)
-    sources = source[0].repeat_interleave(k, 0), source[1].repeat_interleave(k, 0)
     points = carry_to_source(places, depth, (turn, move), sources, DEPTH_RANGE_DM)
-    density, colour = model.field(planes, points.view(b, -1, 3))
+    density, colour = model.field(planes.for_size(size), points.view(b, -1, 3))
     shape = (b * k, side * side, slab.samples)
     rgb, alpha, mean_depth = composite(density.reshape(shape), colour.reshape(*shape, 3), depth, 2 * slab.half_dm / slab.samples)
     pictures = (b, k, -1, side, side)
@@ -301,7 +308,8 @@ def losses(model: CompactImageToPlane, batch: Batch, recipe: ImageToPlaneRecipe,
     corners = [(int(r), int(c)) for r, c in ((size - side + 1) * spread).long().clamp(max=size - side)]
     with torch.autocast(batch.picture.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
         planes = model.encode(batch.picture, batch.prior, batch.known, batch.source[0])
-        rgb, alpha, depth = draw(model, planes, batch.guide, batch.target, batch.source, recipe.slab, corners, side, random)
+        march = float(torch.rand(1, generator=random)) < recipe.march
+        rgb, alpha, depth = draw(model, planes, batch.guide, batch.target, batch.source, recipe.slab, corners, side, random, march)
 
     def cut(pictures: Tensor) -> Tensor:
         flat = pictures.flatten(0, 1)
@@ -330,7 +338,7 @@ class Score:
         novel: of the network; by_turn: the same per held-out turn.
         own: of the network at the photograph's pose.
         copy: of the photograph itself as the answer.
-        warp: of the photograph carried by the teacher's own depth, without any network.
+        warp: of the photograph carried by the same depth as the network's samples, without any network.
     """
 
     novel: float
@@ -341,7 +349,9 @@ class Score:
 
 
 @torch.no_grad()
-def evaluate(model: CompactImageToPlane, data: ViewSet, recipe: ImageToPlaneRecipe, render_px: int = 64, prior: bool = True) -> Score:
+def evaluate(
+    model: CompactImageToPlane, data: ViewSet, recipe: ImageToPlaneRecipe, render_px: int = 64, prior: bool = True, march: bool = True
+) -> Score:
     """Compare with the teacher where its matte is above one half, over grey.
 
     Args:
@@ -350,6 +360,7 @@ def evaluate(model: CompactImageToPlane, data: ViewSet, recipe: ImageToPlaneReci
         recipe: slab and precision.
         render_px: side of the pictures.
         prior: False withholds the fitted depth.
+        march: samples surround the prior met along each ray; False: the teacher's own depth in the very view that is judged.
     """
     model.eval()
     rows = []
@@ -361,10 +372,10 @@ def evaluate(model: CompactImageToPlane, data: ViewSet, recipe: ImageToPlaneReci
             batch = replace(batch, prior=mean, known=torch.zeros_like(batch.known))
         with torch.autocast(batch.picture.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
             planes = model.encode(batch.picture, batch.prior, batch.known, batch.source[0])
-            rgb, alpha, _ = draw(model, planes, batch.guide, batch.target, batch.source, recipe.slab)
+            rgb, alpha, _ = draw(model, planes, batch.guide, batch.target, batch.source, recipe.slab, march=march)
         answer = rgb[0] + _GREY * (1 - alpha[0])
         copied = batch.rgba[0, :1].expand_as(batch.rgba[0])
-        warped = warp_by_guide(batch)
+        warped = warp_by_guide(batch, march)
         truth, mask = batch.rgba[0, :, :3] + _GREY * (1 - batch.rgba[0, :, 3:]), batch.rgba[0, :, 3:] > 0.5
         guesses = (answer, copied[:, :3] + _GREY * (1 - copied[:, 3:]), warped[:, :3] + _GREY * (1 - warped[:, 3:]))
         rows.append([_psnr(guess, truth, mask) for guess in guesses])
@@ -374,13 +385,20 @@ def evaluate(model: CompactImageToPlane, data: ViewSet, recipe: ImageToPlaneReci
     return Score(float(novel), tuple(float(x) for x in mean[0, 1:]), float(mean[0, 0]), float(copy), float(warp))
 
 
-def warp_by_guide(batch: Batch) -> Tensor:
-    """The photograph carried to the views of the first photograph by their depth: [k, 4, r, r]; the reference any network must meet."""
+def warp_by_guide(batch: Batch, march: bool = False) -> Tensor:
+    """The photograph carried to the views of the first photograph by their depth: [k, 4, r, r]; the reference any network must meet.
+
+    ``march`` looks for the photograph's own depth along each ray instead of taking the view's.
+    """
     count, size = batch.rgba.shape[1], batch.rgba.shape[-1]
     places = pixel_places(size)[None].expand(count, -1, -1)
     sources = batch.source[0][:1].expand(count, -1), batch.source[1][:1].expand(count, -1)
-    depth = batch.guide[0, :, 0].flatten(1)[..., None]
-    points = carry_to_source(places, depth, (batch.target[0][0], batch.target[1][0]), sources, DEPTH_RANGE_DM)
+    target = batch.target[0][0], batch.target[1][0]
+    if march:
+        depth = march_to_surface(places, batch.prior[:1].expand(count, -1, -1, -1), target, sources, DEPTH_RANGE_DM)
+    else:
+        depth = batch.guide[0, :, 0].flatten(1)
+    points = carry_to_source(places, depth[..., None], target, sources, DEPTH_RANGE_DM)
     picture = functional.interpolate(batch.picture[:1], size=(size, size), mode="area").expand(count, -1, -1, -1)
     where = points[:, :, 0, :2].view(count, size, size, 2)
     warped = functional.grid_sample(picture, where, padding_mode="border", align_corners=False)
@@ -538,7 +556,7 @@ def plot_curve(log_path: Path, picture: Path) -> None:
     left.plot([line["step"] for line in trained], [line["loss"] for line in trained], linewidth=0.7)
     left.set(xlabel="step", ylabel="training loss", yscale="log")
     judged = [line for line in lines if "novel_db" in line]
-    labels = {"novel_db": "network, other views", "own_db": "network, own view", "warp_db": "photo warped by the teacher's depth"}
+    labels = {"novel_db": "network, other views", "own_db": "network, own view", "warp_db": "photo warped by the same depth"}
     for name, label in labels.items():
         right.plot([line["step"] for line in judged], [line[name] for line in judged], label=label)
     right.set(xlabel="step", ylabel="held-out foreground PSNR, dB")
