@@ -46,6 +46,7 @@ def real3d_table(source: Path, layout: str, config: tuple[str, ...]) -> dict:
         "parameters": {key: entry["shape"] for key, entry in keys.items() if entry["kind"] == "param"},
         "buffers": {key: entry["shape"] for key, entry in keys.items() if entry["kind"] != "param"},
         "integers": [key for key, entry in keys.items() if entry["dtype"] == "int64"],
+        "optional": [],
     }
 
 
@@ -63,6 +64,8 @@ def eg3d_table(source: Path, layout: str, module: str) -> dict:
         "parameters": {key: shape for key, shape in keys.items() if not key.endswith(EG3D_BUFFERS)},
         "buffers": {key: shape for key, shape in keys.items() if key.endswith(EG3D_BUFFERS)},
         "integers": [],
+        # Talk3D's tuned generators hold it, NVIDIA's need not.
+        "optional": [key for key in keys if key == "dataset_label_std"],
     }
 
 

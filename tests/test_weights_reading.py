@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import collections
-import contextlib
-import io
 import pickle
 import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +17,11 @@ from safetensors.torch import save_file
 
 import weights_samples
 from triportrait.errors import WeightsError
-from triportrait.weights import reading, reading_child
+from triportrait.weights import reading
 from triportrait.weights.reading import read_checkpoint
-from weights_samples import Canary, network_pickle, published
+from weights_samples import Canary, in_process, network_pickle, published  # noqa: F401
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2), "b.num_batches_tracked": torch.tensor(7)}
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The child's work without a child, which takes a second to start; its fences have tests of their own."""
-
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
-        answer = io.StringIO()
-        with contextlib.redirect_stdout(answer):
-            status = reading_child.main(command[command.index("triportrait.weights.reading_child") + 1 :])
-        return subprocess.CompletedProcess(command, status, answer.getvalue().encode(), b"")
-
-    for fence in ("_limit", "_forbid"):
-        monkeypatch.setattr(reading_child, fence, lambda *_: None)
-    monkeypatch.setattr(reading.subprocess, "run", run)
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def assert_same(tensors: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pickle
+import subprocess
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
+from triportrait.weights import reading, reading_child
 from triportrait.weights.tables import key_table
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The child's work without a child, which takes a second to start; its fences have tests of their own."""
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        answer = io.StringIO()
+        with contextlib.redirect_stdout(answer):
+            status = reading_child.main(command[command.index("triportrait.weights.reading_child") + 1 :])
+        return subprocess.CompletedProcess(command, status, answer.getvalue().encode(), b"")
+
+    for fence in ("_limit", "_forbid"):
+        monkeypatch.setattr(reading_child, fence, lambda *_: None)
+    monkeypatch.setattr(reading.subprocess, "run", run)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 def filled(layout: str, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -89,12 +113,24 @@ def persistent_network(state: dict[str, torch.Tensor], buffers: frozenset[str] =
 
 
 def network_pickle(
-    path: Path, state: dict[str, torch.Tensor], buffers: frozenset[str] = frozenset(), **others: Any
+    path: Path,
+    state: dict[str, torch.Tensor],
+    buffers: frozenset[str] = frozenset(),
+    name: str = "G_ema",
+    **others: Any,
 ) -> Path:
     """Save as EG3D does: a bare pickle of a dictionary of networks."""
     network = persistent_network(state, buffers)
     network.rendering_kwargs = OrderedDict(depth_resolution=48, box_warp=1)
     network.neural_rendering_resolution = 128
-    content = {"training_set_kwargs": {}, "G": None, "D": None, "G_ema": network, "augment_pipe": None, **others}
+    content = {
+        "training_set_kwargs": {},
+        "G": None,
+        "D": None,
+        "G_ema": None,
+        "augment_pipe": None,
+        **others,
+        name: network,
+    }
     path.write_bytes(pickle.dumps(content))
     return path

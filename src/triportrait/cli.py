@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
-from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError
+from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError, WeightsError
 
 
 @dataclass
@@ -219,6 +219,105 @@ class Detect:
 
 
 @dataclass
+class WeightsList:
+    """What others have published that can be used here, under which licence, and what of it is imported."""
+
+    def run(self) -> int:
+        from triportrait.weights.overview import listing
+
+        print(listing())
+        return 0
+
+
+@dataclass
+class WeightsImport:
+    """Turn published checkpoints (Real3D-Portrait, EG3D, Basel face model) into files of ours. Nothing in them is executed."""
+
+    paths: Positional[tuple[Path, ...]]
+    """Checkpoint files, or folders that hold them."""
+    out: Annotated[Path | None, arg(aliases=("-o",))] = None
+    """Folder to write to. Default: where the presets look for weights."""
+    network: str | None = None
+    """Which network of a file that holds several: D for EG3D's discriminator."""
+
+    def run(self) -> int:
+        from triportrait.weights.importers import import_checkpoint, importable
+
+        if not self.paths:
+            raise WeightsError("nothing to import; name a checkpoint file or a folder that holds some")
+        for source in [found for path in self.paths for found in importable(path)]:
+            print(import_checkpoint(source, self.out, network=self.network))
+        return 0
+
+
+@dataclass
+class WeightsVerify:
+    """Check imported weights to the last number."""
+
+    paths: Positional[tuple[Path, ...]] = ()
+    """Files of ours. Default: everything that is imported."""
+
+    def run(self) -> int:
+        from triportrait.weights.overview import verify
+
+        lines, sound = verify(list(self.paths))
+        print("\n".join(lines))
+        return 0 if sound else 2
+
+
+@dataclass
+class WeightsDescribe:
+    """Count the parameters of a preset's networks."""
+
+    preset: Literal["paper", "compact", "tiny"] = "paper"
+    """paper: beside the figures of the paper's Table 6."""
+
+    def run(self) -> int:
+        from triportrait.presets import describe
+
+        print(describe(self.preset))
+        return 0
+
+
+@dataclass
+class WeightsFetch:
+    """Download what the catalogue names from its authors, a mirror or a folder; goes on after an interruption."""
+
+    name: Positional[str]
+    """Name in 'triportrait weights list'."""
+    mirror: str | None = None
+    """Address of a folder with the files under their published names."""
+    from_folder: Path | None = None
+    """Folder of this machine to copy from instead; nothing is downloaded."""
+    into: Path | None = None
+    """Folder to write to."""
+
+    def run(self) -> int:
+        from triportrait.weights.fetch import fetch
+
+        with _progress() as progress:
+            for path in fetch(self.name, mirror=self.mirror, from_folder=self.from_folder, into=self.into, progress=progress):
+                print(path)
+        return 0
+
+
+@dataclass
+class Weights:
+    """Weights that others have published: list, fetch, import, verify, describe."""
+
+    action: (
+        Annotated[WeightsList, subcommand("list")]
+        | Annotated[WeightsFetch, subcommand("fetch")]
+        | Annotated[WeightsImport, subcommand("import")]
+        | Annotated[WeightsVerify, subcommand("verify")]
+        | Annotated[WeightsDescribe, subcommand("describe")]
+    )
+
+    def run(self) -> int:
+        return self.action.run()
+
+
+@dataclass
 class Doctor:
     """Versions, models and devices; what is missing and how to get it."""
 
@@ -236,6 +335,7 @@ Command = (
     | Annotated[MotionCommand, subcommand("motion")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Detect, subcommand("detect")]
+    | Annotated[Weights, subcommand("weights")]
     | Annotated[Doctor, subcommand("doctor")]
 )
 

@@ -107,20 +107,12 @@ CATALOGUE: tuple[Entry, ...] = (
     ),
     Entry(
         "eg3d",
-        "EG3D, FFHQ rebalanced, 512 px with 128 px neural rendering: the prior for pre-training",
+        "EG3D, FFHQ rebalanced, 512 px with 128 px neural rendering (ffhq512-128.pkl fits, too): the prior for pre-training",
         (PublishedFile("ffhqrebalanced512-128.pkl", _EG3D_FILES + "ffhqrebalanced512-128.pkl"),),
         _EG3D_PAGE,
         _EG3D_LICENCE,
         ("eg3d", "eg3d_discriminator"),
         "training from EG3D's prior",
-    ),
-    Entry(
-        "eg3d_ffhq",
-        "EG3D, FFHQ, 512 px with 128 px neural rendering",
-        (PublishedFile("ffhq512-128.pkl", _EG3D_FILES + "ffhq512-128.pkl"),),
-        _EG3D_PAGE,
-        _EG3D_LICENCE,
-        ("eg3d", "eg3d_discriminator"),
     ),
 )
 

@@ -12,6 +12,7 @@ from triportrait.errors import WeightsError
 from triportrait.weights.bfm import MODEL_FILE, import_bfm, looks_like_bfm
 from triportrait.weights.catalogue import licence_of_layout
 from triportrait.weights.home import weights_home
+from triportrait.weights.hubert import import_hubert, looks_like_hubert
 from triportrait.weights.reading import Checkpoint, newest_checkpoint, read_checkpoint, refuse_not_finite, sha256_of
 from triportrait.weights.store import ENTRY, Provenance, load_weights, save_weights
 from triportrait.weights.tables import check, recognise
@@ -63,7 +64,8 @@ def import_checkpoint(
     """Import one published file.
 
     Args:
-        path: a checkpoint, a folder with checkpoints of one training, the face model, or a file of ours (checked and copied).
+        path: a checkpoint, a folder with checkpoints of one training, the face model or its folder, HuBERT's folder, or a
+            file of ours (checked and copied).
         out_folder: where to; by default where :func:`triportrait.weights.home.find_weights` looks.
         network: which network of the file, where it holds several.
 
@@ -77,6 +79,10 @@ def import_checkpoint(
         target, vertices = import_bfm(source, folder / "bfm")
         numbers = vertices * 3 * 145
         return ImportReport("bfm", source, target, sha256_of(target), numbers, numbers, (), licence_of_layout("bfm"))
+    if source.is_dir() and looks_like_hubert(source):
+        licence = licence_of_layout("hubert")
+        file, sha256, numbers = import_hubert(source, folder / "hubert", IMPORTER_VERSION, licence)
+        return ImportReport("hubert", file, folder / "hubert", sha256, numbers, numbers, (), licence)
     checkpoint = read_checkpoint(source, network)
     if ENTRY in checkpoint.info.metadata:
         return _copy_of_ours(checkpoint, folder)
@@ -95,13 +101,15 @@ def importable(path: str | os.PathLike[str]) -> list[Path]:
     found = sorted(_importable(root, 3))
     if not found:
         raise WeightsError(
-            f"The folder '{root}' holds no model_ckpt_steps_*.ckpt, *.pkl or {MODEL_FILE}; name the file itself."
+            f"The folder '{root}' holds no model_ckpt_steps_*.ckpt, *.pkl, {MODEL_FILE} or HuBERT; name the file itself."
         )
     return found
 
 
 def _importable(folder: Path, depth: int) -> set[Path]:
     if any(folder.glob("model_ckpt_steps_*.ckpt")):
+        return {folder}
+    if looks_like_hubert(folder):
         return {folder}
     found = set(folder.glob("*.pkl")) | ({folder} if looks_like_bfm(folder) else set())
     if depth:
@@ -115,10 +123,6 @@ def _convert(checkpoint: Checkpoint, folder: Path) -> ImportReport:
     published, info = checkpoint.tensors, checkpoint.info
     table = recognise(published, info.path)
     check(published, table, info.path)
-    if table.layout not in CONVERTERS:
-        raise WeightsError(
-            f"'{info.path}' holds {table.layout}, for which there is no use here; import another network of it."
-        )
     state, parts = CONVERTERS[table.layout](published)
     refuse_not_finite(state, info.path)
     config = {"published": dict(table.config), **parts}
@@ -163,12 +167,19 @@ def _eg3d(published: Mapping[str, torch.Tensor]) -> tuple[State, dict[str, Any]]
     return eg3d_state(published), {}
 
 
+def _eg3d_discriminator(published: Mapping[str, torch.Tensor]) -> tuple[State, dict[str, Any]]:
+    from triportrait.weights.eg3d import discriminator_state
+
+    return discriminator_state(published), {}
+
+
 #: Layout -> function from published tensors to (ours, keyword arguments of the parts' configurations).
 CONVERTERS: dict[str, Callable[[Mapping[str, torch.Tensor]], tuple[State, dict[str, Any]]]] = {
     "real3d_head": _head,
     "real3d_torso": _torso,
     "real3d_a2m": _audio_to_motion,
     "eg3d": _eg3d,
+    "eg3d_discriminator": _eg3d_discriminator,
 }
 
 

@@ -32,6 +32,7 @@ class KeyTable:
         shapes: key -> shape, parameters and buffers.
         buffers: the keys that are not trained.
         integers: the keys whose tensors are int64.
+        optional: keys that only some of the published files hold.
     """
 
     layout: str
@@ -40,6 +41,7 @@ class KeyTable:
     shapes: Mapping[str, tuple[int, ...]]
     buffers: frozenset[str]
     integers: frozenset[str]
+    optional: frozenset[str] = frozenset()
 
 
 @cache
@@ -48,9 +50,8 @@ def key_table(layout: str) -> KeyTable:
     text = resources.files("triportrait.weights").joinpath("keys", f"{layout}.json").read_text(encoding="utf-8")
     data = json.loads(text)
     shapes = {key: tuple(shape) for key, shape in (data["parameters"] | data["buffers"]).items()}
-    return KeyTable(
-        layout, data["class"], data["config"], shapes, frozenset(data["buffers"]), frozenset(data["integers"])
-    )
+    sets = (frozenset(data[name]) for name in ("buffers", "integers", "optional"))
+    return KeyTable(layout, data["class"], data["config"], shapes, *sets)
 
 
 def recognise(keys: Mapping[str, Any], path: Path) -> KeyTable:
@@ -103,6 +104,6 @@ def check(tensors: Mapping[str, torch.Tensor], table: KeyTable, path: Path) -> N
             )
         if (key in table.integers) == tensor.is_floating_point():
             raise WeightsError(f"{where}: '{key}' holds {tensor.dtype} numbers, which it should not; {remedy}.")
-    missing = next((key for key in table.shapes if key not in tensors), None)
+    missing = next((key for key in table.shapes if key not in tensors and key not in table.optional), None)
     if missing is not None:
         raise WeightsError(f"{where}: the key '{missing}' is missing; {remedy}.")

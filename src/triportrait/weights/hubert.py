@@ -1,0 +1,114 @@
+"""HuBERT's folder for ``transformers``: its configuration as it is, its weights as safetensors instead of a pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from triportrait.errors import OutputError, WeightsError
+from triportrait.weights.reading import read_checkpoint
+from triportrait.weights.store import ENTRY, FORMAT, Provenance, commit, digest_of
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+_SOURCES = ("model.safetensors", "pytorch_model.bin")
+_OTHERS = ("preprocessor_config.json",)
+_GET_IT = "run 'triportrait weights fetch hubert', or download the folder from https://huggingface.co/facebook/hubert-large-ls960-ft"
+
+
+def looks_like_hubert(path: Path) -> bool:
+    """Whether a folder is one of transformers' with HuBERT in it."""
+    try:
+        config = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("model_type") == "hubert"
+
+
+def import_hubert(folder: Path, target: Path, importer: str, licence: str) -> tuple[Path, str, int]:
+    """Check HuBERT's tensors against its configuration and write ``target`` for ``transformers``, which then reads no pickle.
+
+    Returns:
+        (the weights file that was read, its SHA-256, how many numbers it holds).
+
+    Raises:
+        WeightsError: incomplete, damaged, or not what its configuration says.
+        OutputError: the folder cannot be written.
+    """
+    source = next((folder / name for name in _SOURCES if (folder / name).is_file()), None)
+    if source is None:
+        raise WeightsError(f"The folder '{folder}' holds no {' and no '.join(_SOURCES)}; {_GET_IT}.")
+    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    checkpoint = read_checkpoint(source)
+    _check(checkpoint.tensors, config, source)
+    provenance = Provenance(source.name, checkpoint.info.sha256, checkpoint.info.network, importer, licence)
+    _write(checkpoint.tensors, folder, target, provenance)
+    return source, checkpoint.info.sha256, sum(tensor.numel() for tensor in checkpoint.tensors.values())
+
+
+def _write(tensors: dict[str, torch.Tensor], folder: Path, target: Path, provenance: Provenance) -> None:
+    from safetensors.torch import save_file
+
+    description = {
+        "format": FORMAT,
+        "layout": "hubert",
+        "config": {},
+        "provenance": asdict(provenance),
+        "digest": digest_of(tensors),
+    }
+    part = target / f".triportrait-{secrets.token_hex(8)}.part"
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (CONFIG_FILE, *_OTHERS):
+            if (folder / name).is_file() and (folder / name).resolve() != (target / name).resolve():
+                shutil.copyfile(folder / name, part)
+                commit(part, target / name)
+        # transformers asks for "format".
+        save_file(tensors, part, metadata={"format": "pt", ENTRY: json.dumps(description, sort_keys=True)})
+        commit(part, target / WEIGHTS_FILE)
+    except OSError as error:
+        raise OutputError(f"'{target}' cannot be written: {error.strerror or error}; choose another folder.") from error
+    finally:
+        if os.path.exists(part):
+            part.unlink()
+
+
+def _check(tensors: dict[str, torch.Tensor], config: dict[str, Any], path: Path) -> None:
+    """The layers that the configuration promises, with their widths, and nothing from another network."""
+    try:
+        width, layers, inner = (int(config[name]) for name in ("hidden_size", "num_hidden_layers", "intermediate_size"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"'{path.parent / CONFIG_FILE}' is no complete configuration of HuBERT ({error}); {_GET_IT}."
+        ) from error
+    # Published with the network for recognising speech; the bare network has no prefix.
+    stem = "hubert." if any(key.startswith("hubert.") for key in tensors) else ""
+    groups = tuple(
+        f"{stem}{group}" for group in ("feature_extractor.", "feature_projection.", "encoder.", "masked_spec_embed")
+    )
+    foreign = next((key for key in tensors if not key.startswith((*groups, "lm_head."))), None)
+    if foreign is not None:
+        raise WeightsError(f"'{path}' holds the foreign key '{foreign}'; {_GET_IT}.")
+    for layer in range(layers):
+        expected = {f"attention.{name}_proj.weight": [width, width] for name in ("q", "k", "v", "out")}
+        expected |= {
+            "feed_forward.intermediate_dense.weight": [inner, width],
+            "feed_forward.output_dense.weight": [width, inner],
+        }
+        for name, shape in expected.items():
+            key = f"{stem}encoder.layers.{layer}.{name}"
+            if key not in tensors:
+                raise WeightsError(f"'{path}': the key '{key}' is missing; {_GET_IT}.")
+            if list(tensors[key].shape) != shape:
+                raise WeightsError(
+                    f"'{path}': '{key}' has the shape {list(tensors[key].shape)} instead of {shape}; {_GET_IT}."
+                )
+    if any(key.startswith(f"{stem}encoder.layers.{layers}.") for key in tensors):
+        raise WeightsError(f"'{path}' holds more than the {layers} layers of its configuration; {_GET_IT}.")
