@@ -110,3 +110,15 @@ def test_motion_adapter_takes_two_or_three_pictures(pictures: int) -> None:
     assert planes.shape == (2, 3, 4, 16, 16)
     planes.square().mean().backward()
     assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("network", [tiny(), MotionAdapter(MotionAdapter.Config(**TINY_ADAPTER))], ids=["image_to_plane", "motion_adapter"])
+def test_autocast(network: torch.nn.Module) -> None:
+    network.eval()
+    channels = 3 if isinstance(network, ImageToPlane) else 9
+    image = torch.rand((1, channels, 32, 32), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        exact = network(image)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = network(image)
+    torch.testing.assert_close(mixed.float(), exact, atol=0.05 * float(exact.abs().max()), rtol=0)

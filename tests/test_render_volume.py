@@ -224,6 +224,18 @@ def test_same_input_same_picture_and_a_batch_is_its_pictures(generator: torch.Ge
             torch.testing.assert_close(alone.depth[0], both.depth[i], atol=1e-5, rtol=0)
 
 
+def test_autocast_leaves_the_depths_exact(generator: torch.Generator) -> None:
+    renderer = VolumeRenderer(random_decoder(generator), VolumeRenderer.Config(size_px=6, coarse=8, fine=8))
+    planes, view = random_planes(generator), cameras((0.0, 0.2, 0.0))
+    planes = TriPlane(planes.planes.bfloat16())
+    with torch.no_grad():
+        plain = renderer(planes, view)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = renderer(planes, view)
+    assert mixed.depth.dtype == torch.float32
+    torch.testing.assert_close(mixed.features, plain.features, atol=0, rtol=0)
+
+
 def test_random_positions_follow_their_generator() -> None:
     first, again = (random_positions((1, 3), 4, 5, torch.Generator().manual_seed(2)) for _ in range(2))
     assert torch.equal(first.jitter, again.jitter) and torch.equal(first.quantiles, again.quantiles)

@@ -7,7 +7,7 @@ from: colours are neither sorted nor stored, the coarse pass is decoded once, an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +86,7 @@ class VolumeRenderer(nn.Module):
             box_side: side of the volume.
             published_misses: rays that miss the volume are sampled as the published code does (spec 2.3) instead of being empty.
             colour_threshold: samples that would show by less than this are not coloured; 0 colours all, as published.
-            rays_at_once: bounds memory where no gradient is kept.
+            rays_at_once: of inference on a CPU, so that a part's samples stay in the caches; elsewhere all rays go at once.
         """
 
         size_px: int = 128
@@ -117,23 +117,9 @@ class VolumeRenderer(nn.Module):
             positions: where to sample, over r = size_px ** 2 rays; None takes the middles (no randomness).
             occupancy: lets rays and samples in empty cells be skipped; it must hold for all b pictures.
         """
-        config = self.config
-        origins, directions = camera_rays(cameras, config.size_px)
-        half = 0.5 * config.box_side
-        near, far, hit = box_crossings(origins, directions, -half, half)
-        if config.published_misses:
-            near, far = published_bounds(near, far, hit)
-            hit = torch.ones_like(hit)
-        positions = positions or middle_positions(config.fine, near)
-        pictures = [
-            self._picture(planes, i, _Rays(origins[i], directions[i], near[i], far[i], hit[i]), _picture_positions(positions, i), occupancy)
-            for i in range(len(cameras))
-        ]
-        features, depth, alpha = (torch.stack(parts) for parts in zip(*pictures, strict=True))  # [b, r, c], [b, r], [b, r]
-        square = (config.size_px, config.size_px)
-        return VolumeRender(
-            features.transpose(1, 2).unflatten(2, square), depth[:, None].unflatten(2, square), alpha[:, None].unflatten(2, square)
-        )
+        # Depths need single precision: eight bits of mantissa are less than the samples of a ray.
+        with torch.autocast(cameras.device.type, enabled=False):
+            return self._render(replace(planes, planes=planes.planes.float()), cameras.float(), positions, occupancy)
 
     @torch.no_grad()
     def occupancy(self, planes: TriPlane, cells: int = 48, threshold: float = 0.01, margin: int = 2) -> Occupancy:
@@ -157,6 +143,25 @@ class VolumeRenderer(nn.Module):
         grown = functional.max_pool3d(grid, 2 * margin + 1, 1, margin)
         return Occupancy(grown[0, 0] > 0, side)
 
+    def _render(self, planes: TriPlane, cameras: Tensor, positions: SamplePositions | None, occupancy: Occupancy | None) -> VolumeRender:
+        config = self.config
+        origins, directions = camera_rays(cameras, config.size_px)
+        half = 0.5 * config.box_side
+        near, far, hit = box_crossings(origins, directions, -half, half)
+        if config.published_misses:
+            near, far = published_bounds(near, far, hit)
+            hit = torch.ones_like(hit)
+        positions = positions or middle_positions(config.fine, near)
+        pictures = [
+            self._picture(planes, i, _Rays(origins[i], directions[i], near[i], far[i], hit[i]), _picture_positions(positions, i), occupancy)
+            for i in range(len(cameras))
+        ]
+        features, depth, alpha = (torch.stack(parts) for parts in zip(*pictures, strict=True))  # [b, r, c], [b, r], [b, r]
+        square = (config.size_px, config.size_px)
+        return VolumeRender(
+            features.transpose(1, 2).unflatten(2, square), depth[:, None].unflatten(2, square), alpha[:, None].unflatten(2, square)
+        )
+
     def _picture(
         self, planes: TriPlane, index: int, rays: _Rays, positions: SamplePositions, occupancy: Occupancy | None
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -172,7 +177,8 @@ class VolumeRenderer(nn.Module):
         depth, alpha = rays.near.new_full((count,), torch.inf), rays.near.new_zeros(count)
         if not len(order):
             return features, depth, alpha
-        at_once = len(order) if torch.is_grad_enabled() else config.rays_at_once
+        small = planes.planes.device.type == "cpu" and not torch.is_grad_enabled()
+        at_once = config.rays_at_once if small else len(order)
         parts = [
             self._trace(look_up, rays.take(chosen), _chosen_positions(positions, chosen), occupancy) for chosen in order.split(at_once)
         ]
