@@ -210,3 +210,22 @@ def test_json(tmp_path: Path) -> None:
     assert document["expression_names"] == list(ARKIT_EXPRESSIONS)
     values = [frame["expression"] for frame in document["frames"]]
     np.testing.assert_allclose(values, motion.expression, atol=1e-6)
+
+
+def test_damage_anywhere_is_a_motion_file_error(tmp_path: Path) -> None:
+    """Bytes overwritten and ends cut: the file reads, or the error is ours."""
+    good = tmp_path / "good.npz"
+    rng = np.random.default_rng(0)
+    save_motion(make_motion(40), good)
+    data = good.read_bytes()
+    refused = 0
+    for _ in range(300):
+        bytes_ = bytearray(data)
+        for _ in range(rng.choice([1, 5, 50])):
+            bytes_[rng.integers(len(bytes_))] = rng.integers(256)
+        (tmp_path / "bad.npz").write_bytes(bytes_[: rng.integers(1, len(bytes_))] if rng.random() < 0.2 else bytes_)
+        try:
+            load_motion(tmp_path / "bad.npz")
+        except MotionFileError:
+            refused += 1
+    assert refused > 200

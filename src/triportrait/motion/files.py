@@ -127,7 +127,8 @@ def _read_npz(source: Path) -> Motion:
             arrays = {name: data[name] for name in data.files}
     except MotionFileError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError, RuntimeError) as error:
+    # Damaged archives let almost any exception out (zlib.error, BadZipFile, struct.error, TokenError, MemoryError, ...).
+    except Exception as error:
         raise not_ours from error
     missing = [name for name in ("version", "fps", "expression", "expression_names") if name not in arrays]
     if missing:
