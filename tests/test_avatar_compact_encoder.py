@@ -63,6 +63,17 @@ def test_nothing_is_outside_the_photograph(model: CompactImageToPlane) -> None:
     assert (colour >= 0).all() and colour.shape == (2, 3, 3)
 
 
+def test_empty_space_begins_nearly_empty(model: CompactImageToPlane) -> None:
+    """Twelve opaque samples would hide the loss from the weights: the first steps would teach nothing."""
+    planes = encode(model)
+    random = torch.Generator().manual_seed(2)
+    points = torch.rand(2, 500, 3, generator=random) * 1.8 - 0.9
+    blank = ViewPlanes(planes.front, planes.across, planes.down, torch.zeros_like(planes.picture), planes.prior)
+    with torch.no_grad():
+        outside, _ = model.field(blank, points)
+    assert 1 - torch.exp(-0.7 * outside.mean()) < 0.5  # matte of a ray through 0.7 decimetres
+
+
 def test_planes_are_read_at_pixel_centres() -> None:
     plane = torch.arange(16.0).view(1, 1, 4, 4)
     x, y = torch.tensor([-0.75, 0.25]), torch.tensor([0.75, -0.25])

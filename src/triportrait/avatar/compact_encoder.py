@@ -16,6 +16,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib import resources
 from pathlib import Path
 
 import torch
@@ -233,7 +234,8 @@ class CompactImageToPlane(nn.Module):
         near = torch.cat([torch.tanh(ahead * scale) for scale in (2.0, 8.0, 32.0)], -1)
         out = self.decoder(torch.cat([features, colour, own[..., 3:], near, w[..., None]], -1)).float()
         inside = (u.abs() < 1) & (v.abs() < 1)
-        density = 20.0 * functional.softplus(out[..., 0]) * inside
+        # The photograph's matte says where a head is likely. Empty space must begin nearly empty: an opaque start has no gradient.
+        density = 20.0 * functional.softplus(out[..., 0] + 6.0 * own[..., 3] - 4.5) * inside
         # The photograph's colour or an own one: a copy is exact from the first step.
         copied = torch.sigmoid(out[..., 1:2] + 1.0)
         return density, copied * colour + (1 - copied) * torch.sigmoid(out[..., 2:])
@@ -255,14 +257,17 @@ def save_image_to_plane(model: CompactImageToPlane, path: Path, notes: Mapping[s
     os.replace(draft, path)
 
 
-def load_image_to_plane(path: Path) -> CompactImageToPlane:
-    """The network of a file from :func:`save_image_to_plane`, in evaluation mode.
+def load_image_to_plane(path: Path | None = None) -> CompactImageToPlane:
+    """The network of a file from :func:`save_image_to_plane`, in evaluation mode; None takes the embedded one.
 
     Raises:
         WeightsError: missing, foreign or damaged.
     """
     from safetensors import SafetensorError, safe_open
 
+    if path is None:
+        with resources.as_file(resources.files("triportrait.avatar") / "data" / "image_to_plane_compact.safetensors") as embedded:
+            return load_image_to_plane(embedded)
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
