@@ -1,0 +1,157 @@
+"""Named sizes of the networks: functions that return frozen configurations, and how many parameters they make.
+
+``build`` turns a preset into modules; its names are the prefixes of the tensors in imported weight files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import nn
+
+from triportrait.avatar.compact_encoder import CompactConfig, CompactImageToPlane
+from triportrait.avatar.image_to_plane import ImageToPlane
+from triportrait.avatar.motion_adapter import MotionAdapter
+from triportrait.composite.super_resolution_network import HtbSuperResolution
+from triportrait.composite.torso_network import TorsoNetwork
+from triportrait.motion.paper_audio_to_motion import PaperAudioToMotion
+from triportrait.render.decoder import Decoder
+from triportrait.render.volume import VolumeRenderer
+
+Variant = Literal["published", "paper"]
+
+
+@dataclass(frozen=True)
+class PaperNetworks:
+    """All networks of Real3D-Portrait.
+
+    Attributes:
+        photo_px: side of the picture that goes in and of the frame that comes out.
+        image_to_plane, motion_adapter, decoder, super_resolution, audio_to_motion: sizes.
+        volume: how the tri-plane is rendered; nothing in it is trained.
+    """
+
+    photo_px: int = 512
+    image_to_plane: ImageToPlane.Config = field(default_factory=ImageToPlane.Config)
+    motion_adapter: MotionAdapter.Config = field(default_factory=MotionAdapter.Config)
+    decoder: Decoder.Config = field(default_factory=Decoder.Config)
+    volume: VolumeRenderer.Config = field(default_factory=VolumeRenderer.Config)
+    super_resolution: HtbSuperResolution.Config = field(default_factory=HtbSuperResolution.Config.published)
+    audio_to_motion: PaperAudioToMotion.Config = field(default_factory=PaperAudioToMotion.Config)
+
+
+@dataclass(frozen=True)
+class CompactNetworks:
+    """The network that this project trains for laptops: one picture to planes near the surface of the fitted head."""
+
+    image_to_plane: CompactConfig = field(default_factory=CompactConfig)
+
+
+def paper(variant: Variant = "published") -> PaperNetworks:
+    """The sizes of the paper's Table 6.
+
+    Args:
+        variant: ``published``: those of the weights that its authors give away; ``paper``: the older super-resolution,
+            whose size the table has.
+    """
+    if variant == "paper":
+        return PaperNetworks(super_resolution=HtbSuperResolution.Config.paper())
+    return PaperNetworks()
+
+
+def compact() -> CompactNetworks:
+    """What runs on a laptop's CPU."""
+    return CompactNetworks()
+
+
+def tiny() -> PaperNetworks:
+    """Every network of the paper, built the same way, in a size for tests: 64 px, a few thousand parameters each."""
+    torso = TorsoNetwork.Config(
+        appearance_channels=(8, 8, 8), volume_channels=4, depth=4, residual_blocks=1, motion_channels=(8, 8), motion_out=4,
+        generator_channels=(8, 8, 8), occlusion_channels=4, head_channels=4,
+    )  # fmt: skip
+    return PaperNetworks(
+        photo_px=64,
+        image_to_plane=ImageToPlane.Config(
+            plane_channels=8, encoder_width=4, encoder_blocks=(1, 1, 1, 1), encoder_channels=8, token_width=16, heads=2,
+            low_blocks=2, low_channels=8, branch_channels=6, detail_stem=4, predictor_channels=(8, 6),
+        ),
+        motion_adapter=MotionAdapter.Config(
+            plane_channels=8, widths=(4, 8), depths=(1, 1), heads=(1, 2), reductions=(2, 1), channels=8, layers=1
+        ),
+        decoder=Decoder.Config(plane_channels=8, hidden=8, colours=8),
+        volume=VolumeRenderer.Config(size_px=16, coarse=8, fine=8),
+        super_resolution=HtbSuperResolution.Config(
+            head_side=16, head_channels=8, channels=8, out_channels=8, background_channels=4, torso=torso
+        ),
+        audio_to_motion=PaperAudioToMotion.Config(
+            condition=8, hidden=8, latent=4, encoder_layers=2, decoder_layers=2, flow_steps=2, flow_hidden=8, flow_layers=2
+        ),
+    )  # fmt: skip
+
+
+PRESETS: dict[str, Callable[[], PaperNetworks | CompactNetworks]] = {"paper": paper, "compact": compact, "tiny": tiny}
+
+
+def build(preset: PaperNetworks | CompactNetworks) -> dict[str, nn.Module]:
+    """The networks of a preset with untrained weights, named as the parts of an imported file are.
+
+    Inside ``with torch.device("meta")`` they take no memory; load them with ``load_state_dict(..., assign=True)`` then.
+    """
+    if isinstance(preset, CompactNetworks):
+        return {"image_to_plane": CompactImageToPlane(preset.image_to_plane)}
+    return {
+        "image_to_plane": ImageToPlane(preset.image_to_plane),
+        "motion_adapter": MotionAdapter(preset.motion_adapter),
+        "decoder": Decoder(preset.decoder),
+        "htb_super_resolution": HtbSuperResolution(preset.super_resolution),
+        "audio_to_motion": PaperAudioToMotion(preset.audio_to_motion),
+    }
+
+
+def trained_form(preset: PaperNetworks) -> PaperNetworks:
+    """The same networks with the re-parametrisations that serve training and that an import multiplies out."""
+    torso = replace(preset.super_resolution.torso, trained_form=True)
+    return replace(
+        preset,
+        super_resolution=replace(preset.super_resolution, torso=torso, trained_form=True),
+        audio_to_motion=replace(preset.audio_to_motion, trained_form=True),
+    )
+
+
+def parameter_counts(preset: PaperNetworks | CompactNetworks) -> dict[str, int]:
+    """Trained numbers of each network, in the form in which the paper counts them."""
+    with torch.device("meta"):
+        networks = build(trained_form(preset) if isinstance(preset, PaperNetworks) else preset)
+    return {name: sum(parameter.numel() for parameter in network.parameters()) for name, network in networks.items()}
+
+
+#: Part -> (what the paper calls it, its figure in Table 6 in millions).
+TABLE_6 = {
+    "image_to_plane": ("I2P", "87"),
+    "motion_adapter": ("MA", "5.7"),
+    "decoder": ("VR", "0.004"),
+    "htb_super_resolution": ("HTB-SR", "50"),
+    "audio_to_motion": ("A2M", "10"),
+}
+
+
+def describe(name: str) -> str:
+    """Parameter counts of a preset as a table; ``paper`` beside the paper's own figures."""
+    counts, with_figures = parameter_counts(PRESETS[name]()), name == "paper"
+    rows = [("network", "parameters", "in millions", "Table 6")]
+    for part, count in counts.items():
+        title, figure = TABLE_6[part]
+        rows.append((f"{part} ({title})" if with_figures else part, f"{count:,}", f"{count / 1e6:.3f}", figure))
+        if with_figures and part == "htb_super_resolution":
+            older = parameter_counts(paper("paper"))[part]
+            rows.append(("  in the paper's variant", f"{older:,}", f"{older / 1e6:.3f}", figure))
+    rows.append(("together", f"{sum(counts.values()):,}", f"{sum(counts.values()) / 1e6:.3f}", ""))
+    columns = list(zip(*rows, strict=True))[: 4 if with_figures else 3]
+    widths = [max(map(len, column)) for column in columns]
+    cells = [[cell.rjust(width) for cell in column] for column, width in zip(columns, widths, strict=True)]
+    cells[0] = [cell.ljust(widths[0]) for cell in columns[0]]
+    return "\n".join("  ".join(line).rstrip() for line in zip(*cells, strict=True))
