@@ -6,7 +6,7 @@ Tolerances are those of the folder's README.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from golden_folder import check, check_fill, golden, golden_fill, key_shapes
+from test_golden_real3d_torso import landmarks, torso_picture
 from triportrait.avatar.image_to_plane import ImageToPlane
 from triportrait.avatar.motion_adapter import MotionAdapter
+from triportrait.composite.super_resolution_network import HtbSuperResolution, SceneSource
 from triportrait.geometry.cameras import camera_from_pose, smooth_cameras
 from triportrait.motion.smoothing import smooth_box
 from triportrait.render.compositing import composite, interval_weights
@@ -26,6 +28,7 @@ from triportrait.render.super_resolution import SuperResolution
 from triportrait.render.volume import VolumeRenderer
 from triportrait.types import TriPlane
 from triportrait.weights import real3d_head
+from triportrait.weights.real3d_torso import htb_super_resolution_state
 
 NETWORK_ERROR = 2e-5
 POINT_ERROR = 1e-4
@@ -266,22 +269,39 @@ def test_super_resolution(side_px: int) -> None:
         check(seen[0], case["block0_x"], NETWORK_ERROR)
 
 
-def test_frame_up_to_the_raw_picture(
-    full_size: dict[str, torch.Tensor], motion_adapter_published: dict[str, torch.Tensor], decoder: Decoder
-) -> None:
-    """Image, motion pictures and camera to the raw picture; the torso's test goes on from there."""
-    case = golden("real3d/frame.json")["cases"]["main"]
-    volume, canonical = golden("real3d/vr.json"), full_size["planes"]
-    changed = canonical + motion_adapter(motion_adapter_published)(motion_pictures(512, golden("real3d/ma.json")["seed"]))
+def scene(network: HtbSuperResolution, seed: int) -> tuple[SceneSource, torch.Tensor]:
+    """Source and driving landmarks of the super-resolution's golden."""
+    background = golden_fill().field((1, 3, 512, 512), "ht.bg", seed, 0.5, 0, (-1, 1))
+    source_points, driving_points = landmarks(seed)
+    return network.prepare(*torso_picture("ht.torso", 512, seed), background, source_points), driving_points
+
+
+def test_whole_frame(full_size: dict[str, torch.Tensor], motion_adapter_published: dict[str, torch.Tensor], decoder: Decoder) -> None:
+    """Image, motion pictures, camera, torso and background to the final picture."""
+    reference, volume, canonical = golden("real3d/frame.json"), golden("real3d/vr.json"), full_size["planes"]
+    case, seed = reference["cases"]["main"], reference["seed"]
+    network = HtbSuperResolution(HtbSuperResolution.Config.published())
+    keys = key_shapes("real3d_torso.json", (real3d_head.SUPER_RESOLUTION,))
+    network.load_state_dict(htb_super_resolution_state(golden_fill().fill_real3d(keys, seed)))
+    seen: dict[str, torch.Tensor] = {}
+    network.eval().requires_grad_(False)
+    network.torso.register_forward_hook(lambda _, __, layer: seen.update(occlusion_2=layer.alpha))
+
+    changed = canonical + motion_adapter(motion_adapter_published)(motion_pictures(512, seed))
     with torch.no_grad():
         render = VolumeRenderer(decoder)(TriPlane(changed), torch.tensor([volume["inputs"]["camera_main"]]))
-    for name, tensor in {
+        source, driving_points = scene(network, seed)
+        image = network(render.features, render.alpha, source, driving_points)
+    seen |= {
         "cano_planes": canonical,
         "plane": changed,
         "image_raw": render.features[:, :3].clamp(-1, 1),
         "image_depth": render.depth,
         "weights_img": render.alpha,
-    }.items():
+        "image": image.clamp(-1, 1),
+    }
+    assert seen.keys() == case.keys()
+    for name, tensor in seen.items():
         check(tensor, case[name], FRAME_ERROR, FRAME_PROJECTION)
 
 
@@ -318,10 +338,21 @@ def test_whole_head_is_imported_strictly() -> None:
         real3d_head.head_state({key: tensor for key, tensor in tensors.items() if key != "superresolution.block1.torgb.bias"})
 
 
+def trained_super_resolution() -> SuperResolution:
+    return SuperResolution(SuperResolution.Config(trained_form=True))
+
+
 @pytest.mark.parametrize(
-    ("network", "parameters"), [(ImageToPlane, 87_332_960), (MotionAdapter, 5_705_694), (Decoder, 4_257), (SuperResolution, 1_107_846)]
+    ("network", "parameters"),
+    [
+        (ImageToPlane, 87_332_960),
+        (MotionAdapter, 5_705_694),
+        (Decoder, 4_257),
+        (SuperResolution, 1_107_846),
+        (trained_super_resolution, 1_649_578),
+    ],
 )
-def test_parameter_counts_are_the_published_ones(network: type[torch.nn.Module], parameters: int) -> None:
+def test_parameter_counts_are_the_published_ones(network: Callable[[], torch.nn.Module], parameters: int) -> None:
     with torch.device("meta"):
         assert sum(p.numel() for p in network().parameters()) == parameters
 
@@ -331,10 +362,3 @@ def test_sizes_of_the_ablation(low_blocks: int, predictor_blocks: int, millions:
     with torch.device("meta"):
         network = ImageToPlane(ImageToPlane.Config(low_blocks=low_blocks, predictor_blocks=predictor_blocks))
     assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
-
-
-def test_folded_styles_account_for_the_published_size() -> None:
-    shapes = key_shapes("real3d_head.json", (real3d_head.SUPER_RESOLUTION,))
-    affine = sum(int(np.prod(shape)) for key, shape in shapes.items() if ".affine." in key)
-    unread = sum(key.endswith("noise_strength") for key in shapes)
-    assert 1_107_846 + affine + unread == 1_649_578

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from triportrait.nn.stylegan import ConstantStyle, StyledBlock
 from triportrait.nn.synthesis import SynthesisBlock
+
+#: Numbers of a StyleGAN2 style.
+_STYLE = 512
 
 
 class SuperResolution(nn.Module):
-    """Features [b, c, h, w] to a picture of 2 ** blocks times ``input_px``.
-
-    The published network holds 1,649,578 parameters; 541,732 of them make styles from an input that is always ones, and are folded into
-    the 1,107,846 here.
-    """
+    """Features [b, c, h, w] to a picture of 2 ** blocks times ``input_px``."""
 
     @dataclass(frozen=True, slots=True)
     class Config:
@@ -26,17 +26,22 @@ class SuperResolution(nn.Module):
             feature_channels: channels that come in; the first three are the raw picture.
             channels: of the blocks; each doubles the size.
             input_px: side that the features are brought to first.
+            trained_form: with the layers that make styles of an input that is always ones (1,649,578 parameters, as published); else
+                they are folded into the convolutions (1,107,846).
         """
 
         feature_channels: int = 32
         channels: tuple[int, ...] = (256, 128)
         input_px: int = 128
+        trained_form: bool = False
 
     def __init__(self, config: Config | None = None) -> None:
         super().__init__()
         self.config = config = config or self.Config()
         widths = (config.feature_channels, *config.channels)
-        self.blocks = nn.ModuleList(SynthesisBlock(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(
+            _block(widths[i], widths[i + 1], config.input_px << (i + 1), config.trained_form) for i in range(len(config.channels))
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """Features [b, feature_channels, h, w] -> picture [b, 3, side, side], about -1..1, not clipped."""
@@ -47,3 +52,7 @@ class SuperResolution(nn.Module):
         for block in self.blocks:
             x, picture = block(x, picture)
         return picture
+
+
+def _block(channels: int, out: int, side: int, trained_form: bool) -> nn.Module:
+    return ConstantStyle(StyledBlock(channels, out, _STYLE, side), _STYLE) if trained_form else SynthesisBlock(channels, out)
