@@ -148,6 +148,28 @@ class BfmHead:
         return landmarks
 
 
+    def landmark_bases(self) -> tuple[Array, Array, Array, Array]:
+        """What MediaPipe's landmarks are made of, for fitting.
+
+        Returns:
+            which of the first 468 have a vertex [n], their mean [n, 3], and the bases [n, 3, 80] and [n, 3, 64]; float64.
+
+        Raises:
+            WeightsError: the head was read without ``index_mp468``.
+        """
+        if self._index_mp468 is None:
+            raise WeightsError(
+                "The face model has no index_mp468_from_mesh35709.npy beside it, which says where MediaPipe's landmarks lie on it; "
+                "it comes with the Real3D-Portrait download of the face model."
+            )
+        known = np.flatnonzero(self._index_mp468 >= 0)
+        vertices = self._index_mp468[known]
+        rows = (3 * vertices[:, None] + np.arange(3)).reshape(-1)
+        identity = self._identity_basis[rows].reshape(len(known), 3, -1).astype(np.float64)
+        expression = self._expression_basis[rows].reshape(len(known), 3, -1).astype(np.float64)
+        return known, self.mean[vertices].astype(np.float64), identity, expression
+
+
 def normalised_coordinates(mean: Array) -> Array:
     """Min-max normalised coordinates per axis of a mean shape [v, 3]: PNCC's colours in 0..1 (``ncc_code.npy``)."""
     low, high = mean.min(0), mean.max(0)
