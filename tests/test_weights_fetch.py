@@ -28,6 +28,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.drop_after, self.drops, self.ranges_known = 0, 0, True
+        self.content, self.version = CONTENT, ""
         self.asked: list[tuple[str, str | None]] = []
 
     @property
@@ -41,22 +42,28 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
         self.server.asked.append((self.path, wanted))
+        if self.headers.get("If-Range", self.server.version) != self.server.version:
+            wanted = None
         if self.path.endswith("/none"):
             self.send_error(404)
             return
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges_known else 0
-        if start >= len(CONTENT):
+        if start >= len(self.server.content):
             self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+            self.send_header("Content-Range", f"bytes */{len(self.server.content)}")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         self.send_response(206 if wanted and self.server.ranges_known else 200)
         if wanted and self.server.ranges_known:
-            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
-        self.send_header("Content-Length", str(len(CONTENT) - start))
+            self.send_header(
+                "Content-Range", f"bytes {start}-{len(self.server.content) - 1}/{len(self.server.content)}"
+            )
+        if self.server.version:
+            self.send_header("ETag", self.server.version)
+        self.send_header("Content-Length", str(len(self.server.content) - start))
         self.end_headers()
-        body = CONTENT[start:]
+        body = self.server.content[start:]
         if self.server.drops > 0:
             self.server.drops -= 1
             body = body[: self.server.drop_after]
@@ -145,6 +152,16 @@ def test_whatever_lies_there_the_result_is_the_file_or_an_error(
             fetch.fetch("eg3d", into=tmp_path)
         assert not list(tmp_path.glob("net*")), "a wrong part is thrown away"
     assert fetch.fetch("eg3d", into=tmp_path)[0].read_bytes() == CONTENT
+
+
+def test_a_part_of_an_older_version_is_not_continued(server: Server, tmp_path: Path) -> None:
+    server.version, server.drop_after, server.drops = '"one"', 50_000, fetch.ATTEMPTS
+    part = tmp_path / "net.pkl.part"
+    with pytest.raises(WeightsError, match="run the same command again"):
+        fetch.download(f"{server.address}/net.pkl", part)
+    server.version, server.content = '"two"', CONTENT[::-1]
+    fetch.download(f"{server.address}/net.pkl", part)
+    assert part.read_bytes() == CONTENT[::-1] and list(tmp_path.iterdir()) == [part]
 
 
 @pytest.mark.usefixtures("known")

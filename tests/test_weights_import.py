@@ -173,6 +173,8 @@ def test_stored_files_carry_everything(tmp_path: Path) -> None:
     )
     assert stored.config == {"width": 3, "sizes": [1, 2]} and stored.provenance == PROVENANCE
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.safetensors"]
+    (tmp_path / "ordinary").touch()
+    assert (tmp_path / "new" / "x.safetensors").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
 def test_changed_files_of_ours_are_found_out(tmp_path: Path) -> None:

@@ -113,21 +113,30 @@ def download(address: str, part: Path, progress: Progress | None = None) -> None
     """
     if urllib.parse.urlsplit(address).scheme not in ("http", "https"):
         raise WeightsError(f"'{address}' is no http or https address; use --from-folder for files of this machine.")
+    # What the server calls this version of the file; with it, a part of an older version is not continued.
+    version = part.with_name(f"{part.name}.version")
     reason = ""
     for _ in range(ATTEMPTS):
         have = part.stat().st_size if part.exists() else 0
-        request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        if have and version.exists():
+            headers["If-Range"] = version.read_text(encoding="ascii")
+        request = urllib.request.Request(address, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
                 resumed = have > 0 and response.status == 206 and _starts_at(response, have)
+                if not resumed:
+                    _note_version(response, version)
                 total = int(response.headers.get("Content-Length") or 0) + (have if resumed else 0)
                 written = _append(response, part, have if resumed else 0, total, progress)
             if not total or written == total:
+                version.unlink(missing_ok=True)
                 return
             reason = f"the connection broke after {written} of {total} bytes"
         except urllib.error.HTTPError as error:
             if error.code == 416 and have:
                 if error.headers.get("Content-Range", "").rpartition("/")[2] == str(have):
+                    version.unlink(missing_ok=True)
                     return  # the part was already complete
                 part.unlink()  # longer than the file: something else lay there
                 continue
@@ -139,6 +148,15 @@ def download(address: str, part: Path, progress: Progress | None = None) -> None
     raise WeightsError(
         f"'{address}' cannot be downloaded ({reason}); what has arrived is kept, run the same command again."
     )
+
+
+def _note_version(response: http.client.HTTPResponse, version: Path) -> None:
+    """Keep the server's strong name for this version of the file, if it gives one."""
+    name = response.headers.get("ETag", "")
+    if name and not name.startswith("W/") and name.isascii():
+        version.write_text(name, encoding="ascii")
+    else:
+        version.unlink(missing_ok=True)
 
 
 def _starts_at(response: http.client.HTTPResponse, have: int) -> bool:

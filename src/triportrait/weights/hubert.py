@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import OutputError, WeightsError
 from triportrait.weights.reading import read_checkpoint
-from triportrait.weights.store import ENTRY, FORMAT, Provenance, commit, digest_of
+from triportrait.weights.store import ENTRY, FORMAT, Provenance, commit, digest_of, write_safetensors
 
 if TYPE_CHECKING:
     import torch
@@ -54,8 +54,6 @@ def import_hubert(folder: Path, target: Path, importer: str, licence: str) -> tu
 
 
 def _write(tensors: dict[str, torch.Tensor], folder: Path, target: Path, provenance: Provenance) -> None:
-    from safetensors.torch import save_file
-
     description = {
         "format": FORMAT,
         "layout": "hubert",
@@ -71,7 +69,7 @@ def _write(tensors: dict[str, torch.Tensor], folder: Path, target: Path, provena
                 shutil.copyfile(folder / name, part)
                 commit(part, target / name)
         # transformers asks for "format".
-        save_file(tensors, part, metadata={"format": "pt", ENTRY: json.dumps(description, sort_keys=True)})
+        write_safetensors(part, tensors, {"format": "pt", ENTRY: json.dumps(description, sort_keys=True)})
         commit(part, target / WEIGHTS_FILE)
     except OSError as error:
         raise OutputError(f"'{target}' cannot be written: {error.strerror or error}; choose another folder.") from error

@@ -98,7 +98,10 @@ def importable(path: str | os.PathLike[str]) -> list[Path]:
     root = Path(path)
     if not root.is_dir():
         return [root]
-    found = sorted(_importable(root, 3))
+    try:
+        found = sorted(_importable(root, 3))
+    except OSError as error:
+        raise WeightsError(f"The folder '{root}' cannot be searched ({error.strerror}); name the file itself.") from error
     if not found:
         raise WeightsError(
             f"The folder '{root}' holds no model_ckpt_steps_*.ckpt, *.pkl, {MODEL_FILE} or HuBERT; name the file itself."

@@ -66,8 +66,6 @@ def save_weights(
     Raises:
         OutputError: the target cannot be written.
     """
-    from safetensors.torch import save_file
-
     target = Path(path)
     plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     description = {
@@ -82,7 +80,7 @@ def save_weights(
     part = target.with_name(f".triportrait-{secrets.token_hex(8)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(plain, part, metadata=metadata)
+        write_safetensors(part, plain, metadata)
         commit(part, target)
     except Exception as error:  # safetensors raises its own error for a full disk
         if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
@@ -142,6 +140,16 @@ def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def write_safetensors(part: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file with the rights of an ordinary new file; the library alone would give it to its owner only."""
+    from safetensors.torch import save_file
+
+    part.touch()
+    rights = part.stat().st_mode
+    save_file(dict(tensors), part, metadata=dict(metadata))
+    part.chmod(rights)
 
 
 def commit(part: Path, target: Path) -> None:
