@@ -43,8 +43,17 @@ def test_pose_and_landmarks_are_found_again(head: BfmHead, seed: int) -> None:
     for row, frame in zip(rows, motion, strict=True):
         again = seen(head, found, frame.expression, frame.rotation_rad, frame.translation)
         assert np.abs(again[:468][known] - row[:468][known]).max() < 0.5
-    # Shape can stand in for a little rotation, not for much.
+
+
+def test_the_published_priors_keep_pose_and_shape_apart(head: BfmHead, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    identity = 0.3 * random.normal(size=80)
+    rotation = random.uniform(-0.3, 0.3, (4, 3))
+    rows = np.stack([seen(head, identity, 0.3 * random.normal(size=64), turn, np.zeros(3)) for turn in rotation])
+    found, motion = BfmFitter(head, SIDE_PX).fit_person(rows)
     assert np.abs(motion.rotation_rad - rotation).max() < 0.1
+    assert np.abs(motion.translation).max() < 0.3
+    assert np.abs(found).max() < 3.0
 
 
 def test_a_known_person_gives_the_same_motion_row_by_row_and_at_once(head: BfmHead, seed: int) -> None:

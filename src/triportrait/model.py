@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +13,13 @@ from triportrait.avatar.lifted import LiftedAvatar
 from triportrait.composite.fusion import PasteBack, fuse
 from triportrait.composite.torso import TorsoState, prepare_torso, warp_torso
 from triportrait.errors import MissingPart, NumericError
-from triportrait.types import Avatar, FullHead, MotionFrame, Portrait, RenderedHead
+from triportrait.types import Avatar, Camera, FullHead, MotionFrame, Portrait, RenderedHead
+
+if TYPE_CHECKING:
+    import torch
+
+    from triportrait.avatar.oneshot import OneShotAvatar, OneShotState
+    from triportrait.composite.super_resolution_network import HtbSuperResolution, SceneSource
 
 Array = np.ndarray
 
@@ -56,11 +63,121 @@ class PortraitModel:
         Raises:
             NumericError: the motion row holds NaN or infinity.
         """
-        if not all(np.isfinite(rows).all() for rows in (frame.expression, frame.rotation_rad, frame.translation, frame.gaze_rad)):
-            raise NumericError("a motion row holds NaN or infinity; the motion file or its source is damaged")
+        _expect_finite(frame)
         head = self.avatar.render(state.avatar, frame)
         torso = warp_torso(state.torso, frame)
         return fuse(head, torso, state.portrait.background if background is None else background), head
+
+
+def _expect_finite(frame: MotionFrame) -> None:
+    if not all(np.isfinite(rows).all() for rows in (frame.expression, frame.rotation_rad, frame.translation, frame.gaze_rad)):
+        raise NumericError("a motion row holds NaN or infinity; the motion file or its source is damaged")
+
+
+@dataclass(frozen=True, slots=True)
+class PaperFrame(MotionFrame):
+    """A motion row with what the paper's pipeline smooths over neighbouring rows.
+
+    Args:
+        camera: instead of the row's own pose.
+        key_points: [68, 2] landmarks in -1..1, y down, that move the torso; None takes the row's own.
+        lid_closing: 0..1, a blink drawn into the motion picture.
+    """
+
+    camera: Camera | None = None
+    key_points: Array | None = None
+    lid_closing: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PaperState:
+    """What depends on the portrait alone, for :class:`PaperModel`."""
+
+    portrait: Portrait
+    avatar: OneShotState
+    scene: SceneSource
+
+
+class PaperModel:
+    """Real3D-Portrait: the one-shot avatar and the head-torso-background super-resolution.
+
+    Args:
+        avatar: draws the head with features.
+        super_resolution: joins head, torso and background.
+        landmarks: identity [i] and a motion row to the 68 landmarks [68, 2] in -1..1, y down.
+        truncate: colours are cut down to whole numbers as published, instead of rounded.
+    """
+
+    def __init__(
+        self,
+        avatar: OneShotAvatar,
+        super_resolution: HtbSuperResolution,
+        landmarks: Callable[[Array, MotionFrame], Array],
+        *,
+        truncate: bool = False,
+    ) -> None:
+        self.avatar, self.super_resolution = avatar, super_resolution
+        self._landmarks = landmarks
+        self._rounding = 0.0 if truncate else 0.5
+        #: The last scene that was put behind a person, with its features.
+        self._last: tuple[Array, torch.Tensor, torch.Tensor] | None = None
+
+    def prepare(self, portrait: Portrait, masks: Array | None = None, source_expression: Array | None = None) -> PaperState:
+        """Everything that is computed once per portrait.
+
+        Args:
+            portrait: fitted with the avatar's head model; its torso stands on black.
+            masks: float32 [2, s, s], neck and clothes; None takes all of the torso for clothes.
+            source_expression: see ``OneShotAvatar.prepare``.
+        """
+        import torch
+
+        if masks is None:
+            clothes = (portrait.torso[..., 3] > 127).astype(np.float32)
+            masks = np.stack([np.zeros_like(clothes), clothes])
+        device = self.avatar.device
+        key_points = torch.from_numpy(self._landmarks(portrait.identity, portrait.motion).astype(np.float32))[None].to(device)
+        with torch.inference_mode(), self._precision():
+            scene = self.super_resolution.prepare(
+                _to_network(portrait.torso[..., :3], device), torch.from_numpy(masks)[None].to(device),
+                _to_network(portrait.background, device), key_points,
+            )  # fmt: skip
+        return PaperState(portrait, self.avatar.prepare(portrait, source_expression), scene)
+
+    def step(self, state: PaperState, frame: MotionFrame, background: Array | None = None) -> tuple[Array, RenderedHead]:
+        """One picture of the crop; see :meth:`PortraitModel.step`. A :class:`PaperFrame` brings its own camera and key points."""
+        import torch
+
+        _expect_finite(frame)
+        own = frame if isinstance(frame, PaperFrame) else PaperFrame(*(getattr(frame, name) for name in MotionFrame.__slots__))
+        head = self.avatar.render(state.avatar, frame, camera=own.camera, lid_closing=own.lid_closing)
+        points = own.key_points if own.key_points is not None else self._landmarks(state.portrait.identity, frame)
+        device = self.avatar.device
+        with torch.inference_mode(), self._precision():
+            scene = state.scene if background is None else self._in_front_of(state.scene, background)
+            picture = self.super_resolution(
+                head.features[None], torch.from_numpy(head.alpha)[None, None].to(device), scene,
+                torch.from_numpy(np.asarray(points, np.float32))[None].to(device),
+            )  # fmt: skip
+            bytes_ = (picture[0].float() * 127.5 + (127.5 + self._rounding)).clamp(0.0, 255.0).to(torch.uint8)
+        return np.ascontiguousarray(bytes_.permute(1, 2, 0).cpu().numpy()), head
+
+    def _in_front_of(self, scene: SceneSource, background: Array) -> SceneSource:
+        if self._last is None or self._last[0] is not background:
+            self._last = (background, *self.super_resolution.prepare_background(_to_network(background, self.avatar.device)))
+        return replace(scene, background=self._last[1], background_features=self._last[2])
+
+    def _precision(self) -> Any:
+        import torch
+
+        return torch.autocast("cuda", torch.bfloat16) if self.avatar.half_precision else nullcontext()
+
+
+def _to_network(image: Array, device: torch.device) -> torch.Tensor:
+    """uint8 [s, s, 3] -> [1, 3, s, s] in -1..1."""
+    import torch
+
+    return (torch.from_numpy(image.astype(np.float32)) / 127.5 - 1.0).permute(2, 0, 1)[None].to(device)
 
 
 #: Avatars by name.

@@ -128,11 +128,16 @@ class HtbSuperResolution(nn.Module):
             landmarks: [b, 68, 2 or 3] in the source, -1..1, y down.
         """
         side = 2 * self.config.head_side
-        background = _resize(background, side)
+        source = self.torso.prepare(_resize(torso, side), masks, landmarks)
+        return SceneSource(source, *self.prepare_background(background))
+
+    def prepare_background(self, background: Tensor) -> tuple[Tensor, Tensor]:
+        """Background [b, 3, 512, 512] in -1..1 -> ``background`` and ``background_features`` of a :class:`SceneSource`."""
+        background = _resize(background, 2 * self.config.head_side)
         features = self.background_encoder(background)
         if self.config.scene == "convolve":
             features = self.background_join(features)
-        return SceneSource(self.torso.prepare(_resize(torso, side), masks, landmarks), background, features)
+        return background, features
 
     def forward(self, features: Tensor, alpha: Tensor, source: SceneSource, landmarks: Tensor) -> Tensor:
         """One frame.
