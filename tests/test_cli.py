@@ -131,6 +131,7 @@ def here(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs commands among the inputs; results go to the folder that is returned, as ``$OUT`` in arguments."""
     monkeypatch.chdir(inputs)
     monkeypatch.delenv("TRIPORTRAIT_DEBUG", raising=False)
+    monkeypatch.setattr(cli, "_SECONDS_BETWEEN_LINES", float("inf"))  # however slow the machine
     return tmp_path
 
 
@@ -453,7 +454,9 @@ def test_an_interrupted_job_leaves_nothing(sent: signal.Signals, code: int, here
         process.kill()
     assert process.returncode == code
     assert shown == "" and "Traceback" not in said
-    assert said == ("triportrait: interrupted; nothing was written\n" if sent == signal.SIGINT else "")
+    # A slow machine may have come to a line of progress.
+    lines = [line for line in said.splitlines() if not line.startswith("rendering: ")]
+    assert lines == (["triportrait: interrupted; nothing was written"] if sent == signal.SIGINT else [])
     assert only(here, "o.mp4").read_text() == "precious"
 
 
@@ -474,7 +477,8 @@ def test_a_fresh_process_says_nothing_but_the_result(here: Path, inputs: Path) -
     shown, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert shown.startswith(str(target)) and shown.count("\n") == 1
-    assert [line for line in said.splitlines() if "signing with a key for this occasion" not in line] == []
+    expected = ("signing with a key for this occasion", "tracking: ", "rendering: ")
+    assert [line for line in said.splitlines() if not any(words in line for words in expected)] == []
     assert len(frames_of(target)) == 25
 
 

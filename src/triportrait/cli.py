@@ -78,7 +78,7 @@ class Animate:
         if self.driving is not None and self.motion is not None:
             raise OptionError("--driving and --motion both bring an expression; give one of them")
         if self.audio is not None and self.driving is not None:
-            raise OptionError("--audio and --driving both move the mouth; for a voice with another clip's head motion use --audio A --pose V")
+            raise OptionError("--audio and --driving both move the mouth; for a voice with a clip's head motion use --audio A --pose V")
         if self.full_frame and (self.background or self.debug_panel):
             raise OptionError("--background and --debug-panel work on the crop; leave out --full-frame")
         if not 128 <= self.size <= 1024 or self.size % 2:
@@ -340,9 +340,16 @@ Command = (
 )
 
 
+class _Warnings(logging.Handler):
+    """Writes to whatever standard error is at that moment: a progress bar puts itself there and makes room."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code. An input at fault is one sentence on standard error and exit code 2."""
-    logging.basicConfig(level=logging.WARNING, format="triportrait: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="triportrait: %(message)s", handlers=[_Warnings()])
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments in (["--version"], ["-V"]):
         from triportrait import __version__
@@ -417,6 +424,10 @@ def _save_motion(motion, out: Path) -> None:  # noqa: ANN001 - types would impor
         save_motion(motion, out)
 
 
+#: Progress where no terminal is.
+_SECONDS_BETWEEN_LINES = 10.0
+
+
 @dataclass
 class _progress:  # noqa: N801 - used like a function
     """A progress bar with speed and time left on a terminal; a line every ten seconds elsewhere."""
@@ -453,7 +464,7 @@ class _progress:  # noqa: N801 - used like a function
                     self._bar.update(task, visible=False)
                 self.bars[what] = self._bar.add_task(what, total=total or None, rate="")
             self._bar.update(self.bars[what], completed=done, rate=rate)
-        elif now - self._last > 10.0 and done:
+        elif now - self._last > _SECONDS_BETWEEN_LINES and done:
             self._last = now
             left = f", {(total - done) / per_second:.0f} s left" if total > done and per_second else ""
             print(f"{what}: {done}{f'/{total}' if total else ''}{rate and f', {rate}'}{left}", file=sys.stderr, flush=True)
