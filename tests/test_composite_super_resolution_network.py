@@ -10,6 +10,8 @@ import torch
 from triportrait.composite.super_resolution_network import HtbSuperResolution
 from triportrait.composite.torso_network import TorsoNetwork
 from triportrait.nn.warping import identity_field
+from triportrait.weights.real3d_torso import fold_htb_super_resolution, trained_htb_super_resolution_state
+from triportrait.weights.tables import key_table
 
 TINY_TORSO = TorsoNetwork.Config(
     appearance_channels=(8, 8, 8),
@@ -49,13 +51,40 @@ def test_published_sizes(variant: str, count: int) -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
+def trained(config: HtbSuperResolution.Config) -> HtbSuperResolution.Config:
+    return replace(config, trained_form=True, torso=replace(config.torso, trained_form=True))
+
+
+def test_trained_form_takes_the_published_keys() -> None:
+    published = {key: torch.empty(shape, device="meta") for key, shape in key_table("real3d_torso").shapes.items()}
+    with torch.device("meta"):
+        model = HtbSuperResolution(HtbSuperResolution.Config.published(trained_form=True))
+    shapes = {key: tensor.shape for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    assert {key: tensor.shape for key, tensor in trained_htb_super_resolution_state(published).items()} == shapes
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@torch.no_grad()
+def test_folding_changes_nothing(variant: str) -> None:
+    torch.manual_seed(0)
+    whole = HtbSuperResolution(trained(VARIANTS[variant])).eval()
+    for name, tensor in whole.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.uniform_(0.5, 2.0)
+        elif name.endswith(("running_mean", "bias")):
+            tensor.normal_(std=0.3)
+    folded = HtbSuperResolution(VARIANTS[variant]).eval()
+    folded.load_state_dict(fold_htb_super_resolution(whole.state_dict()))
+    features, alpha, scene = torch.randn(1, 8, 16, 16), torch.rand(1, 1, 16, 16), given()
+    pictures = [model(features, alpha, model.prepare(**scene), scene["landmarks"] + 0.1) for model in (whole, folded)]
+    torch.testing.assert_close(*pictures, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("trained_form", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_draws_a_picture(variant: str, trained_form: bool) -> None:
     torch.manual_seed(0)
-    config = replace(VARIANTS[variant], trained_form=trained_form)
-    config = replace(config, torso=replace(config.torso, trained_form=trained_form))
-    model = HtbSuperResolution(config)
+    model = HtbSuperResolution(trained(VARIANTS[variant]) if trained_form else VARIANTS[variant])
     scene = given()
     image = model(torch.randn(1, 8, 16, 16), torch.rand(1, 1, 16, 16), model.prepare(**scene), scene["landmarks"] + 0.1)
     assert image.shape == (1, 3, 64, 64) and image.isfinite().all()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from triportrait.motion.paper_audio_to_motion import PaperAudioToMotion, kl_divergence
 from triportrait.nn.flow import CouplingFlow
 from triportrait.nn.wavenet import WaveNet
+from triportrait.weights.folding import fold_weight_norm
+from triportrait.weights.real3d_a2m import trained_audio_to_motion_state
+from triportrait.weights.tables import key_table
 
 TINY = PaperAudioToMotion.Config(
     features=6, motion=5, condition=8, hidden=8, latent=4, encoder_layers=2, decoder_layers=2, flow_steps=3, flow_hidden=8, flow_layers=2
@@ -27,6 +32,25 @@ def test_published_size() -> None:
     with torch.device("meta"):
         model = PaperAudioToMotion(PaperAudioToMotion.Config(trained_form=True))
     assert sum(parameter.numel() for parameter in model.parameters()) == 11_864_064
+
+
+def test_trained_form_takes_the_published_keys() -> None:
+    published = {key: torch.empty(shape, device="meta") for key, shape in key_table("real3d_a2m").shapes.items()}
+    with torch.device("meta"):
+        model = PaperAudioToMotion(PaperAudioToMotion.Config(trained_form=True))
+    shapes = {key: tensor.shape for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    assert {key: tensor.shape for key, tensor in trained_audio_to_motion_state(published).items()} == shapes
+
+
+@torch.no_grad()
+def test_folding_changes_nothing() -> None:
+    torch.manual_seed(0)
+    whole, folded = PaperAudioToMotion(replace(TINY, trained_form=True)).eval(), PaperAudioToMotion(TINY).eval()
+    for step in whole.flow.steps:
+        torch.nn.init.normal_(step.after.weight)
+    folded.load_state_dict(fold_weight_norm(whole.state_dict()))
+    noise, inputs = torch.randn(2, 4, 2), tiny_inputs(16)
+    torch.testing.assert_close(folded(**inputs, noise=noise), whole(**inputs, noise=noise), atol=1e-5, rtol=1e-5)
 
 
 def test_flow_is_undone_by_its_inverse() -> None:

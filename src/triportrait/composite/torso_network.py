@@ -165,9 +165,7 @@ class MotionField(nn.Module):
             y = halve_size(layer(y))
         x = torch.cat([x, self.up(y)], dim=1)
         if self.head_encoder is not None:
-            # The head's features are the same in every slice of the volume.
-            seen = self.head_encoder(head)[:, :, None].expand(-1, -1, size[0], -1, -1)
-            x = self.head_join(torch.cat([x, seen], dim=1))
+            x = convolve_with_flat(x, self.head_encoder(head), self.head_join.weight, self.head_join.bias)
         return x, torch.cat([still.expand(batch, 1, -1, -1, -1, -1), moved], dim=1)
 
 
@@ -246,6 +244,28 @@ class TorsoNetwork(nn.Module):
         rgb, hidden = self.generator(warp(source.volume, field, padding="border"))
         visible = functional.interpolate(visible, size=hidden.shape[-2:], mode="bilinear", align_corners=False)
         return TorsoLayer(rgb, hidden, torch.sigmoid(self.alpha(torch.cat([hidden, visible], dim=1))))
+
+
+def convolve_with_flat(volume: Tensor, flat: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """3-D convolution of a volume beside a picture that is the same in every slice, the size kept.
+
+    All taps that fall into the volume see the same picture, so that each slice's taps are summed first and the picture is convolved in 2-D.
+
+    Args:
+        volume: [b, c, d, h, w].
+        flat: [b, f, h, w].
+        weight, bias: [out, c + f, k, k, k] and [out], as for the two side by side.
+
+    Returns:
+        [b, out, d, h, w].
+    """
+    channels, depth, margin = volume.shape[1], volume.shape[2], weight.shape[-1] // 2
+    slices = torch.arange(depth, device=weight.device)
+    inside = slices[:, None] + torch.arange(-margin, margin + 1, device=weight.device)  # [d, k]
+    inside = ((inside >= 0) & (inside < depth)).to(weight.dtype)
+    summed = torch.einsum("ofkyx,dk->odfyx", weight[:, channels:], inside).flatten(0, 1)
+    seen = functional.conv2d(flat, summed, padding=margin).unflatten(1, (-1, depth))
+    return functional.conv3d(volume, weight[:, :channels], bias, padding=margin) + seen
 
 
 def grown(mask: Tensor) -> Tensor:

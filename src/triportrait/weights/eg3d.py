@@ -39,9 +39,9 @@ def prior_state(published: Mapping[str, torch.Tensor]) -> State:
     """
     names = {"backbone.mapping.w_avg": "mean_style"} | _mapping("backbone.mapping", "mapping", 2)
     for index, side in enumerate(_PLANE_SIDES):
-        names |= _block(f"backbone.synthesis.b{side}", f"synthesis.blocks.{index}", first=index == 0)
+        names |= styled_block_names(f"backbone.synthesis.b{side}", f"synthesis.blocks.{index}", first=index == 0)
     for index in range(2):
-        names |= _block(f"superresolution.block{index}", f"super_resolution.{index}")
+        names |= styled_block_names(f"superresolution.block{index}", f"super_resolution.{index}")
     # The noise of the super-resolution is published, though off; it stays so that the generator can be trained further.
     return rename_strictly(_read(published), names, "EG3D generator")
 
@@ -76,7 +76,8 @@ def _mapping(theirs: str, ours: str, layers: int) -> dict[str, str]:
     return names
 
 
-def _block(theirs: str, ours: str, first: bool = False) -> dict[str, str]:
+def styled_block_names(theirs: str, ours: str, first: bool = False) -> dict[str, str]:
+    """Published key -> name in ``nn.stylegan.StyledBlock``; the ``first`` block of a synthesis starts from a constant."""
     names = {f"{theirs}.const": f"{ours}.constant"} if first else {}
     for layer in ("conv1",) if first else ("conv0", "conv1"):
         names |= _layer(f"{theirs}.{layer}", f"{ours}.{layer}", (*_AFFINE, "noise_strength"))

@@ -39,33 +39,49 @@ def without(state: Mapping[str, torch.Tensor], unread: Callable[[str], bool]) ->
     return {key: value for key, value in state.items() if not unread(key)}
 
 
+#: Names of a re-parametrised weight: as published (old PyTorch) -> as PyTorch's parametrizations call it.
+WEIGHT_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+SPECTRAL_NORM = {
+    "weight_orig": "parametrizations.weight.original",
+    "weight_u": "parametrizations.weight.0._u",
+    "weight_v": "parametrizations.weight.0._v",
+}
+
+
 def fold_weight_norm(state: Mapping[str, torch.Tensor]) -> State:
-    """``weight_g`` and ``weight_v`` to ``weight`` = g v / |v|, the norm taken per output channel."""
+    """Weights g v / |v| from their :data:`WEIGHT_NORM`, the norm taken per output channel."""
     folded = dict(state)
-    for key in state:
-        if key.endswith(".weight_g"):
-            stem = key.removesuffix("_g")
-            gain, direction = folded.pop(key), _take(folded, f"{stem}_v", key)
-            length = direction.double().flatten(1).norm(dim=1).reshape(-1, *[1] * (direction.ndim - 1))
-            folded[stem] = (direction * (gain / length)).float()
+    gains, directions = WEIGHT_NORM.values()
+    for stem in _stems(state, gains):
+        gain, direction = (_take(folded, f"{stem}.{name}", f"{stem}.{gains}") for name in (gains, directions))
+        length = direction.double().flatten(1).norm(dim=1).reshape(-1, *[1] * (direction.ndim - 1))
+        folded[f"{stem}.weight"] = (direction * (gain / length)).float()
     return folded
 
 
 def fold_spectral_norm(state: Mapping[str, torch.Tensor]) -> State:
-    """``weight_orig``, ``weight_u`` and ``weight_v`` to ``weight`` = W / (u^T W v) with the stored vectors."""
+    """Weights W / (u^T W v) from their :data:`SPECTRAL_NORM`, with the stored vectors."""
     folded = dict(state)
-    for key in state:
-        if key.endswith(".weight_orig"):
-            stem = key.removesuffix("_orig")
-            weight, left, right = folded.pop(key), _take(folded, f"{stem}_u", key), _take(folded, f"{stem}_v", key)
-            norm = torch.dot(left.double(), weight.double().flatten(1) @ right.double())
-            folded[stem] = (weight / norm).float()
+    original = SPECTRAL_NORM["weight_orig"]
+    for stem in _stems(state, original):
+        weight, left, right = (_take(folded, f"{stem}.{name}", f"{stem}.{original}") for name in SPECTRAL_NORM.values())
+        norm = torch.dot(left.double(), weight.double().flatten(1) @ right.double())
+        folded[f"{stem}.weight"] = (weight / norm).float()
+    return folded
+
+
+def fold_batch_norms(state: Mapping[str, torch.Tensor], convolution: str, norm: str) -> State:
+    """:func:`fold_batch_norm` for every layer that has both parts of these names."""
+    folded = dict(state)
+    for stem in _stems(state, f"{norm}.running_var"):
+        folded = fold_batch_norm(folded, f"{stem}.{convolution}", f"{stem}.{norm}")
     return folded
 
 
 def fold_batch_norm(state: Mapping[str, torch.Tensor], convolution: str, norm: str, epsilon: float = 1e-5) -> State:
     """The batch norm with the key prefix ``norm`` multiplied into the convolution before it; its keys disappear."""
     folded = dict(state)
+    folded.pop(f"{norm}.num_batches_tracked", None)
     variance, mean, gain, shift = (
         _take(folded, f"{norm}.{name}", convolution).double() for name in ("running_var", "running_mean", "weight", "bias")
     )
@@ -75,6 +91,10 @@ def fold_batch_norm(state: Mapping[str, torch.Tensor], convolution: str, norm: s
     folded[f"{convolution}.weight"] = (weight * scale.reshape(-1, *[1] * (weight.ndim - 1))).float()
     folded[f"{convolution}.bias"] = ((bias - mean) * scale + shift).float()
     return folded
+
+
+def _stems(state: Mapping[str, torch.Tensor], ending: str) -> list[str]:
+    return [key.removesuffix(f".{ending}") for key in state if key.endswith(f".{ending}")]
 
 
 def _take(state: State, key: str, because: str) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from triportrait.weights.folding import State, fold_weight_norm, rename_strictly, without
+from triportrait.weights.folding import WEIGHT_NORM, State, fold_weight_norm, rename_strictly, without
 
 _SOURCE = "Real3D-Portrait audio-to-motion"
 _WAVENET = {"in_layers": "gates", "res_skip_layers": "outputs"}
@@ -20,7 +20,7 @@ def audio_to_motion_config(published: Mapping[str, torch.Tensor]) -> dict[str, A
 
 
 def audio_to_motion_state(published: Mapping[str, torch.Tensor]) -> State:
-    """Our state dict, weight norms multiplied in.
+    """Our state dict, folded.
 
     Args:
         published: ``checkpoint["state_dict"]["model"]``.
@@ -28,7 +28,12 @@ def audio_to_motion_state(published: Mapping[str, torch.Tensor]) -> State:
     Raises:
         WeightsError: a key is missing or unknown.
     """
-    state = fold_weight_norm(without(published, lambda key: key.endswith("num_batches_tracked")))
+    return fold_weight_norm(trained_audio_to_motion_state(published))
+
+
+def trained_audio_to_motion_state(published: Mapping[str, torch.Tensor]) -> State:
+    """The same in the trained form, with weight norms; :func:`triportrait.weights.folding.fold_weight_norm` folds it."""
+    state = without(published, lambda key: key.endswith("num_batches_tracked"))
     return rename_strictly(state, _names(audio_to_motion_config(published)["amplitudes"]), _SOURCE)
 
 
@@ -55,8 +60,12 @@ def _layer(theirs: str, ours: str) -> dict[str, str]:
 
 
 def _wavenet(theirs: str, ours: str, layers: int) -> dict[str, str]:
-    names = _layer(f"{theirs}.cond_layer", f"{ours}.condition")
+    names = _normed(f"{theirs}.cond_layer", f"{ours}.condition")
     for their_list, our_list in _WAVENET.items():
         for index in range(layers):
-            names |= _layer(f"{theirs}.{their_list}.{index}", f"{ours}.{our_list}.{index}")
+            names |= _normed(f"{theirs}.{their_list}.{index}", f"{ours}.{our_list}.{index}")
     return names
+
+
+def _normed(theirs: str, ours: str) -> dict[str, str]:
+    return {f"{theirs}.{a}": f"{ours}.{b}" for a, b in ({"bias": "bias"} | WEIGHT_NORM).items()}

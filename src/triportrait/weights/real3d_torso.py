@@ -1,16 +1,18 @@
 """The published Real3D-Portrait torso branch and head-torso-background super-resolution to our names (spec 1.4, 2.5, 2.6).
 
-Folded on the way, all exact but for rounding: spectral norms, batch norms behind convolutions, constant styles, nearest-neighbour doubling
-into convolutions, and the torso's 1 x 1 encoder into the convolution after it.
+The trained form keeps everything. Folding it is exact but for rounding: spectral norms, batch norms behind convolutions, constant styles,
+nearest-neighbour doubling into convolutions, and the torso's 1 x 1 encoder into the convolution after it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
 
-from triportrait.weights.folding import State, fold_batch_norm, fold_spectral_norm, rename_strictly, without
+from triportrait.weights.eg3d import styled_block_names
+from triportrait.weights.folding import SPECTRAL_NORM, State, fold_batch_norms, fold_spectral_norm, rename_strictly, without
 from triportrait.weights.real3d_head import synthesis_block_state, unread
 
 SUPER_RESOLUTION = "superresolution."
@@ -20,8 +22,8 @@ _SOURCE = "Real3D-Portrait torso"
 _AFFINE = ("weight", "bias")
 _BATCH_NORM = (*_AFFINE, "running_mean", "running_var")
 _SYNTHESIS_BLOCKS = {"block0": "double_head", "head_torso_block": "head_torso_block", "block1": "double_scene"}
-#: Published layers that only another fusion (v3) reads, and a map that nothing reads.
-_UNREAD = ("head_torso_alpha_predictor.", "motion_field_estimator.occlusion_conv.")
+#: Our names of the published layers that nothing reads.
+_UNREAD = ("unread.", "motion.unread.", "torso.motion.unread.")
 
 
 def torso_state(published: Mapping[str, torch.Tensor], prefix: str = TORSO) -> State:
@@ -34,13 +36,20 @@ def torso_state(published: Mapping[str, torch.Tensor], prefix: str = TORSO) -> S
     Raises:
         WeightsError: a key under the prefix is unknown, or one is missing.
     """
-    state = rename_strictly(fold_spectral_norm(_part(published, prefix)), _torso_names(), f"{_SOURCE}, {prefix}*")
-    for stem in [key.removesuffix(".norm.running_var") for key in state if key.endswith(".norm.running_var")]:
-        state = fold_batch_norm(state, f"{stem}.conv", f"{stem}.norm")
-    for stem in [key.removesuffix(".norm2.running_var") for key in state if key.endswith(".norm2.running_var")]:
-        state = fold_batch_norm(state, f"{stem}.conv1", f"{stem}.norm2")
-    doubling = [f"{part}.up.{index}.conv.weight" for part, layers in (("motion", 5), ("generator", 2)) for index in range(layers)]
-    return state | {key: doubled_phases(state[key]) for key in doubling}
+    return fold_torso(trained_torso_state(published, prefix))
+
+
+def trained_torso_state(published: Mapping[str, torch.Tensor], prefix: str = TORSO) -> State:
+    """The same in the trained form: with batch and spectral norms and the layer that nothing reads."""
+    return rename_strictly(_part(published, prefix), _torso_names(), f"{_SOURCE}, {prefix}*")
+
+
+def fold_torso(state: Mapping[str, torch.Tensor]) -> State:
+    """Trained form of ``TorsoNetwork`` to the folded form."""
+    folded = fold_spectral_norm(without(state, lambda key: key.startswith(_UNREAD)))
+    folded = fold_batch_norms(fold_batch_norms(folded, "conv", "norm"), "conv1", "norm2")
+    doubling = [key for key in folded if re.fullmatch(r"(.*\.)?(motion|generator)\.up\.\d+\.conv\.weight", key)]
+    return folded | {key: doubled_phases(folded[key]) for key in doubling}
 
 
 def htb_super_resolution_state(published: Mapping[str, torch.Tensor], prefix: str = SUPER_RESOLUTION) -> State:
@@ -53,20 +62,34 @@ def htb_super_resolution_state(published: Mapping[str, torch.Tensor], prefix: st
     Raises:
         WeightsError: a key under the prefix is unknown, or one is missing.
     """
-    part = _part(published, prefix)
-    torso = {key: tensor for key, tensor in part.items() if key.startswith("torso_model.")}
-    blocks = {key: tensor for key, tensor in part.items() if key.partition(".")[0] in _SYNTHESIS_BLOCKS}
-    rest = without(part, lambda key: key in torso or key in blocks)
-    state = rename_strictly(rest, _fusion_names(), f"{_SOURCE}, {prefix}*")
-    state |= joined_encoder(*(state.pop(f"torso_encoder.{part}") for part in _AFFINE), state["head_torso_join.weight"])
+    return fold_htb_super_resolution(trained_htb_super_resolution_state(published, prefix))
+
+
+def trained_htb_super_resolution_state(published: Mapping[str, torch.Tensor], prefix: str = SUPER_RESOLUTION) -> State:
+    """The same in the trained form: with norms, styles and the layers that nothing reads."""
+    names = _fusion_names() | {f"torso_model.{theirs}": f"torso.{ours}" for theirs, ours in _torso_names().items()}
+    for theirs, ours in _SYNTHESIS_BLOCKS.items():
+        names |= styled_block_names(theirs, f"{ours}.block")
+    state = rename_strictly(_part(published, prefix), names, f"{_SOURCE}, {prefix}*")
     # A 1 x 1 convolution of person and background side by side is the sum of one of each; the background's does not change.
     person, background = state.pop("scene_join.weight").chunk(2, dim=1)
-    state |= {"person_join.weight": person.contiguous(), "background_join.weight": background.contiguous()}
-    state |= {f"torso.{key}": tensor for key, tensor in torso_state(torso, "torso_model.").items()}
+    return state | {"person_join.weight": person.contiguous(), "background_join.weight": background.contiguous()}
+
+
+def fold_htb_super_resolution(state: Mapping[str, torch.Tensor]) -> State:
+    """Trained form of ``HtbSuperResolution`` to the folded form, whatever its way of fusing."""
+    blocks = {key: tensor for key, tensor in state.items() if key.partition(".")[0] in _SYNTHESIS_BLOCKS.values()}
+    folded = fold_torso(without(state, lambda key: key in blocks))
+    if "head_torso_join.weight" in folded:
+        weight, bias = (folded.pop(f"torso_encoder.{part}") for part in _AFFINE)
+        folded |= joined_encoder(weight, bias, folded["head_torso_join.weight"])
     for theirs, ours in _SYNTHESIS_BLOCKS.items():
-        block = synthesis_block_state(_only(blocks, theirs), theirs, doubling=theirs != "head_torso_block")
-        state |= {f"{ours}.{key}": tensor for key, tensor in block.items()}
-    return state
+        names = styled_block_names(theirs, f"{ours}.block")
+        block = {key: blocks[name] for key, name in names.items() if name in blocks and not unread(key)}
+        if block:
+            block = synthesis_block_state(block, theirs, doubling=theirs != "head_torso_block")
+        folded |= {f"{ours}.{key}": tensor for key, tensor in block.items()}
+    return folded
 
 
 def doubled_phases(weight: torch.Tensor) -> torch.Tensor:
@@ -106,10 +129,10 @@ def _torso_names() -> dict[str, str]:
     names = _conv_norm("appearance_extractor.in_conv", "appearance.stem")
     for index in range(2):
         names |= _conv_norm(f"appearance_extractor.down.{index}.layers.0", f"appearance.down.{index}")
-        names |= _conv_norm(f"deform_based_generator.up.{index}.layers.1", f"generator.up.{index}")
+        names |= _conv_norm(f"deform_based_generator.up.{index}.layers.1", f"generator.up.{index}", spectral=True)
     for index in range(6):
         names |= _residual(f"appearance_extractor.res.{index}", f"appearance.residual.{index}")
-        names |= _residual(f"deform_based_generator.res.{index}", f"generator.residual.{index}")
+        names |= _residual(f"deform_based_generator.res.{index}", f"generator.residual.{index}", spectral=True)
     for index in range(5):
         names |= _conv_norm(f"motion_field_estimator.down.{index}.layers.0", f"motion.down.{index}")
         names |= _conv_norm(f"motion_field_estimator.up.{index}.layers.1", f"motion.up.{index}")
@@ -117,13 +140,14 @@ def _torso_names() -> dict[str, str]:
     for index in range(3):
         names |= _residual(f"motion_field_estimator.tgt_head_encoder.{index + 1}", f"motion.head_encoder.residual.{index}")
         names |= _layer(f"occlusion_2_predictor.{2 * index}", f"alpha.{2 * index}")
-    names |= _conv_norm("deform_based_generator.in_conv", "generator.stem")
+    names |= _conv_norm("deform_based_generator.in_conv", "generator.stem", spectral=True)
     plain = {
         "appearance_extractor.mid_conv": "appearance.lift",
         "motion_field_estimator.compress": "motion.compress",
         "motion_field_estimator.tgt_head_fuser": "motion.head_join",
         "motion_field_estimator.mask_conv": "motion.weights",
         "motion_field_estimator.occlusion_conv2": "motion.visible",
+        "motion_field_estimator.occlusion_conv": "motion.unread",
         "deform_based_generator.mid_conv": "generator.mix",
         "deform_based_generator.out_conv": "generator.colour",
     }
@@ -139,6 +163,7 @@ def _fusion_names() -> dict[str, str]:
     names |= _layer("fuse_fg_bg_convs.2", "scene_mix.0") | _layer("fuse_fg_bg_convs.4", "scene_mix.2")
     for index in (0, 2, 4):
         names |= _layer(f"bg_encoder.{index}", f"background_encoder.{index}")
+        names |= _layer(f"head_torso_alpha_predictor.{index}", f"unread.{index}")
     return names
 
 
@@ -146,26 +171,24 @@ def _layer(theirs: str, ours: str, parts: tuple[str, ...] = _AFFINE) -> dict[str
     return {f"{theirs}.{part}": f"{ours}.{part}" for part in parts}
 
 
-def _conv_norm(theirs: str, ours: str) -> dict[str, str]:
-    return _layer(f"{theirs}.layers.0", f"{ours}.conv") | _layer(f"{theirs}.layers.1", f"{ours}.norm", _BATCH_NORM)
+def _conv_norm(theirs: str, ours: str, *, spectral: bool = False) -> dict[str, str]:
+    return _convolution(f"{theirs}.layers.0", f"{ours}.conv", spectral) | _layer(f"{theirs}.layers.1", f"{ours}.norm", _BATCH_NORM)
 
 
-def _residual(theirs: str, ours: str) -> dict[str, str]:
+def _residual(theirs: str, ours: str, *, spectral: bool = False) -> dict[str, str]:
     names: dict[str, str] = {}
     for index in range(2):
         names |= _layer(f"{theirs}.layers.{index}.layers.0", f"{ours}.norm{index + 1}", _BATCH_NORM)
-        names |= _layer(f"{theirs}.layers.{index}.layers.2", f"{ours}.conv{index + 1}")
+        names |= _convolution(f"{theirs}.layers.{index}.layers.2", f"{ours}.conv{index + 1}", spectral)
     return names
 
 
-def _only(state: Mapping[str, torch.Tensor], layer: str) -> State:
-    return {key: tensor for key, tensor in state.items() if key.startswith(f"{layer}.")}
+def _convolution(theirs: str, ours: str, spectral: bool) -> dict[str, str]:
+    if not spectral:
+        return _layer(theirs, ours)
+    return {f"{theirs}.{a}": f"{ours}.{b}" for a, b in ({"bias": "bias"} | SPECTRAL_NORM).items()}
 
 
 def _part(published: Mapping[str, torch.Tensor], prefix: str) -> State:
     part = {key.removeprefix(prefix): tensor for key, tensor in published.items() if key.startswith(prefix)}
-
-    def dropped(key: str) -> bool:
-        return unread(key) or key.endswith("num_batches_tracked") or key.removeprefix("torso_model.").startswith(_UNREAD)
-
-    return without(part, dropped)
+    return without(part, lambda key: key.endswith(("num_batches_tracked", "resample_filter")))
