@@ -52,6 +52,8 @@ class Animate:
     """Which frame of the driving clip counts as the photo's own expression and pose."""
     face: int | None = None
     """Which face, counted from the left, when the photo shows several. Default: the largest."""
+    crop: bool = False
+    """Write the animated head-and-shoulders square; this is the default."""
     full_frame: bool = False
     """Put the animated head back into the full photograph."""
     debug_panel: bool = False
@@ -79,6 +81,8 @@ class Animate:
             raise OptionError("--driving and --motion both bring an expression; give one of them")
         if self.audio is not None and self.driving is not None:
             raise OptionError("--audio and --driving both move the mouth; for a voice with a clip's head motion use --audio A --pose V")
+        if self.crop and self.full_frame:
+            raise OptionError("--crop and --full-frame exclude each other; give one of them")
         if self.full_frame and (self.background or self.debug_panel):
             raise OptionError("--background and --debug-panel work on the crop; leave out --full-frame")
         if not 128 <= self.size <= 1024 or self.size % 2:

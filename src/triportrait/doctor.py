@@ -20,7 +20,8 @@ def report() -> tuple[list[str], bool]:
         lines.append(f"  {'ok     ' if fine else 'MISSING'} {name} {version}" + ("" if fine else f"; pip install {name}"))
     for name, extra in _OPTIONAL.items():
         version, fine = _version(name)
-        lines.append(f"  {'ok     ' if fine else 'absent '} {name} {version}" + ("" if fine else f" (only for [{extra}]: pip install 'triportrait[{extra}]')"))
+        hint = "" if fine else f" (only for [{extra}]: pip install 'triportrait[{extra}]')"
+        lines.append(f"  {'ok     ' if fine else 'absent '} {name} {version}{hint}")
     lines.append(f"cores: {os.cpu_count()}")
     if find_spec("torch"):
         import torch

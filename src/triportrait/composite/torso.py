@@ -102,7 +102,8 @@ def warp_torso(state: TorsoState, frame: MotionFrame) -> Array:
     gx, gy = np.meshgrid(grid, grid)
     inverse = shift
     for _ in range(3):
-        inverse = cv2.remap(shift, gx - inverse[..., 0] / step, gy - inverse[..., 1] / step, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        start_x, start_y = gx - inverse[..., 0] / step, gy - inverse[..., 1] / step
+        inverse = cv2.remap(shift, start_x, start_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     # Grid nodes lie on pixel corners 0, step, .. size; pixel centres at +0.5.
     centre = (np.arange(size, dtype=np.float32) + 0.5) / step
     px, py = np.meshgrid(centre, centre)

@@ -116,7 +116,8 @@ def head_cover(head: OpenHead, vertices: Array, motion: MotionFrame, side: int, 
 def head_share(cover: HeadCover, landmarks: Array) -> Array:
     """Which part of each pixel belongs to the head rather than to neck and torso: float32 [s, s].
 
-    On the mesh the neck weight decides; beside it (hair, hats) the nearest mesh pixel does. The step along the jaw is sharp, elsewhere soft.
+    On the mesh the neck weight decides; beside it (hair, hats) the nearest mesh pixel does. The step along the jaw is sharp, elsewhere
+    soft.
     """
     import cv2
     from scipy.ndimage import distance_transform_edt
