@@ -11,12 +11,6 @@ from torch.nn import functional
 SLOPE = 0.2
 #: The separable resampling filter, as StyleGAN2 has it.
 TAPS = (1.0, 3.0, 3.0, 1.0)
-#: Zero insertion, a convolution of width 3 and TAPS / 4 along one axis, as two convolutions of width 3 of the row before zeros were put in:
-#: [phase of the output, tap, tap of the given convolution], times 4. It spares the low-pass over the large picture.
-_PHASES = (
-    ((0.0, 1.0, 3.0), (3.0, 3.0, 1.0), (1.0, 0.0, 0.0)),
-    ((0.0, 0.0, 1.0), (1.0, 3.0, 3.0), (3.0, 1.0, 0.0)),
-)
 
 
 def smooth_after_doubling(x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -64,11 +58,10 @@ class DoublingConvolution(nn.Module):
         nn.init.normal_(self.weight, std=(2.0 / (9 * channels)) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        phases = torch.tensor(_PHASES, dtype=x.dtype, device=x.device) / 4.0
-        # [out, row phase, column phase, c, 3, 3]: one convolution at the small size draws all four phases of the large one.
-        weight = torch.einsum("cors,par,qbs->opqcab", self.weight, phases, phases).flatten(0, 2)
-        y = functional.conv2d(x, weight, self.bias.repeat_interleave(4), padding=1)
-        return functional.pixel_shuffle(y, 2)
+        # Channels-last halves the time on a CPU. Drawing the four phases at the small size instead (one convolution with four times the
+        # outputs, no low-pass) takes twice as long again: the transposed convolution does a quarter of the multiplications.
+        x = functional.conv_transpose2d(x.contiguous(memory_format=torch.channels_last), self.weight, stride=2)
+        return smooth_after_doubling(x, self.bias)  # from [b, out, 2 h + 1, 2 w + 1]
 
 
 class SynthesisBlock(nn.Module):
