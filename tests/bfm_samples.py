@@ -32,7 +32,7 @@ def synthetic_bfm(folder: Path, head: OpenHead, seed: int = 0) -> Path:
     )
 
     def smooth(count: int, size_dm: float) -> np.ndarray:
-        waves = random.normal(0, 2.0, (count, 3, 2))
+        waves = random.normal(0, 4.0, (count, 3, 2))
         phase = random.uniform(0, 2 * np.pi, (count, 3))
         field = np.sin(np.einsum("kcd,nd->nck", waves, mean[:, :2]) + phase.T[None])
         return (size_dm * field).reshape(3 * len(mean), count)
@@ -49,7 +49,7 @@ def synthetic_bfm(folder: Path, head: OpenHead, seed: int = 0) -> Path:
     index = nearest(ours)
     index[[93, 127, 132, 234, 323, 356, 361, 454]] = -999
     centres = mean[triangles].mean(1)[:, :2]
-    eyes = [np.flatnonzero((np.abs(centres - (0.32 * side, 0.12)) < (0.14, 0.07)).all(1)) + 1 for side in (1, -1)]
+    eyes = [np.flatnonzero((np.abs(centres - (0.34 * side, 0.35)) < (0.16, 0.09)).all(1)) + 1 for side in (1, -1)]
     folder.mkdir(parents=True, exist_ok=True)
     savemat(
         folder / MODEL_FILE,

@@ -36,7 +36,7 @@ def test_pose_and_landmarks_are_found_again(head: BfmHead, seed: int) -> None:
     identity = random.normal(size=80)
     rotation, translation = random.uniform(-0.35, 0.35, (4, 3)), random.uniform(-0.5, 0.5, (4, 3))
     rows = np.stack([seen(head, identity, 0.5 * random.normal(size=64), *pose) for pose in zip(rotation, translation, strict=True)])
-    settings = BfmFitSettings(identity_prior=1e-4, expression_prior=1e-4, steps=20)
+    settings = BfmFitSettings(identity_prior=1e-4, expression_prior=1e-4, depth_prior=0.0, turn_prior=0.0, steps=20)
     found, motion = BfmFitter(head, SIDE_PX, settings).fit_person(rows)
     assert motion.head_model == "bfm" and len(motion) == 4
     known = np.isfinite(rows[0, :468, 0])
@@ -51,7 +51,7 @@ def test_the_published_priors_keep_pose_and_shape_apart(head: BfmHead, seed: int
     rotation = random.uniform(-0.3, 0.3, (4, 3))
     rows = np.stack([seen(head, identity, 0.3 * random.normal(size=64), turn, np.zeros(3)) for turn in rotation])
     found, motion = BfmFitter(head, SIDE_PX).fit_person(rows)
-    assert np.abs(motion.rotation_rad - rotation).max() < 0.1
+    assert np.abs(motion.rotation_rad - rotation).max() < 0.15
     assert np.abs(motion.translation).max() < 0.3
     assert np.abs(found).max() < 3.0
 

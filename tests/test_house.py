@@ -20,7 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 GROUND = {"types", "errors", "geometry"}
 STAGES = {"media", "face", "motion", "avatar", "render", "composite", "provenance"}
-JOINED = GROUND | STAGES | {"nn", "weights", "model", "presets", "pipeline", "load"}
+JOINED = GROUND | STAGES | {"nn", "weights", "model", "presets", "pipeline", "load", "paper"}
 
 #: Room (or module of the top level) -> rooms it may import, besides itself. Imports inside functions count.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": GROUND | {"nn", "avatar", "render", "composite"},
     "presets": GROUND | {"nn", "avatar", "render", "composite", "motion"},
     "pipeline": GROUND | {"media", "face", "motion", "provenance", "model", "presets"},
+    "paper": GROUND | STAGES | {"nn", "weights", "model", "presets", "pipeline"},
     "load": GROUND | {"model", "pipeline", "presets", "weights"},
     "synth": JOINED,
     "training": JOINED | {"synth"},
@@ -64,6 +65,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "fastapi": ("app/",),
     "starlette": ("app/",),
     "uvicorn": ("app/",),
+    "transformers": ("motion/hubert.py",),
     "tyro": ("cli.py",),
     "rich": ("cli.py",),
 }

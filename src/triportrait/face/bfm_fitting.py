@@ -13,7 +13,7 @@ import numpy as np
 from triportrait.face.bfm import BfmHead
 from triportrait.face.pncc import PNCC_FOCAL
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, LIPS, UPPER_LID_LEFT, UPPER_LID_RIGHT
-from triportrait.geometry.rotations import euler_from_matrix, matrix_from_vector
+from triportrait.geometry.rotations import euler_from_matrix, matrix_from_vector, vector_from_matrix
 from triportrait.types import CAMERA_DISTANCE_DM, Motion
 
 Array = np.ndarray
@@ -32,6 +32,8 @@ class BfmFitSettings:
     Args:
         eyes, upper_lids, lips: of their landmarks; all others have 1.
         identity_prior, expression_prior: of the mean squared coefficient, against the mean squared error.
+        depth_prior, turn_prior: of squared decimetres and radians away from the pose that the mean face would have, against squared pixels:
+            shape can stand in for distance and rotation, and then it should not.
         pose_steps, steps: Gauss-Newton steps for the pose alone and for everything.
     """
 
@@ -40,6 +42,8 @@ class BfmFitSettings:
     lips: float = 2.0
     identity_prior: float = 0.3
     expression_prior: float = 0.05
+    depth_prior: float = 100.0
+    turn_prior: float = 2000.0
     pose_steps: int = 6
     steps: int = 10
 
@@ -126,6 +130,7 @@ class BfmFitter:
         identity_prior = settings.identity_prior * _TERMS / self._identity.shape[2]
         root = np.sqrt(self._weight)[:, None]
         expressed = np.arange(6, size)
+        start = state
         for _ in range(steps):
             points = self._points(state)
             posed = np.einsum("tij,tnj->tni", state.rotation, points) + state.translation[:, None]
@@ -149,6 +154,11 @@ class BfmFitter:
             normal[:, np.arange(6), np.arange(6)] *= 1.0 + 1e-4
             normal[:, expressed, expressed] += own_prior
             gradient[:, 6:size] -= own_prior * state.expression[:, : size - 6]
+            if size > 6:
+                normal[:, np.arange(3), np.arange(3)] += settings.turn_prior
+                gradient[:, :3] -= settings.turn_prior * vector_from_matrix(start.rotation.transpose(0, 2, 1) @ state.rotation)
+                normal[:, 5, 5] += settings.depth_prior
+                gradient[:, 5] -= settings.depth_prior * (state.translation[:, 2] - start.translation[:, 2])
             step, step_identity = _shared_step(normal, gradient, size, identity_prior, state.identity)
             expression = state.expression
             if size > 6:

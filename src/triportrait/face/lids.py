@@ -42,7 +42,7 @@ def close_lids(picture: Array, fraction: float, uncovered: float = -1.0) -> Arra
         open_from = first + fraction * (middle - first)
         open_to = last + fraction * (middle - last)
         still_open = hole & (number >= open_from - 1e-6) & (number <= open_to + 1e-6) & (fraction < 1.0)
-        margin = distance_transform_edt(~hole) <= _MARGIN_PX * side / 512.0
+        margin = distance_transform_edt(~hole) <= max(1.5, _MARGIN_PX * side / 512.0)
         known = margin & covered[rows, columns]
         if not known.any():
             continue

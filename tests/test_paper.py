@@ -1,0 +1,147 @@
+"""The paper's pipeline from a photograph and a voice to a video, with made-up weights, face model and HuBERT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from paper_samples import made_up_parts
+from triportrait.errors import MissingPart, OptionError, WeightsError
+from triportrait.face.open_head import OpenHead
+from triportrait.media.video import VideoReader
+from triportrait.paper import PaperOptions, PaperPipeline, PaperPortrait, find_files, load_pipeline, published_crop
+from triportrait.pipeline import Marks
+
+pytest.importorskip("transformers")
+BARE = Marks(False, False, False)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory, open_head: OpenHead) -> dict[str, Path]:
+    return made_up_parts(tmp_path_factory.mktemp("parts"), open_head)
+
+
+@pytest.fixture(scope="module")
+def pipeline(parts: dict[str, Path]) -> PaperPipeline:
+    return load_pipeline(**parts)
+
+
+@pytest.fixture(scope="module")
+def portrait(pipeline: PaperPipeline, astronaut: np.ndarray) -> PaperPortrait:
+    return pipeline.portrait(astronaut)
+
+
+@pytest.fixture(scope="module")
+def word(voice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """0.25 s of speech."""
+    samples, rate_hz = soundfile.read(voice)
+    path = tmp_path_factory.mktemp("word") / "word.wav"
+    soundfile.write(path, samples[: rate_hz // 4], rate_hz)
+    return path
+
+
+def pictures(performance: object) -> np.ndarray:
+    return np.stack([frame.image for frame in performance])
+
+
+def test_a_photo_and_a_voice_become_a_video(portrait: PaperPortrait, word: Path, tmp_path: Path) -> None:
+    out = portrait.talk(word).save(tmp_path / "out.mp4", marks=BARE)
+    with VideoReader(out) as reader:
+        frames = [frame for _, frame in reader.frames(None)]
+    assert 5 <= len(frames) <= 7 and frames[0].shape == (64, 64, 3)
+
+
+def test_the_same_input_gives_the_same_frames_and_motion_changes_them(portrait: PaperPortrait, word: Path) -> None:
+    performance = portrait.talk(word, PaperOptions(temperature=2.0))
+    first, second = pictures(performance), pictures(portrait.talk(word, PaperOptions(temperature=2.0)))
+    np.testing.assert_array_equal(first, second)
+    assert len(performance.motion()) == len(first) == performance.frame_count
+    assert np.abs(first[0].astype(int) - first[-1]).max() > 0
+
+
+def test_a_clip_drives_the_portrait(portrait: PaperPortrait, clip: Path) -> None:
+    performance = portrait.drive(clip)
+    motion = performance.motion()
+    assert motion.head_model == "bfm" and abs(len(motion) - 25) <= 1
+    np.testing.assert_allclose(motion.rotation_rad[0], portrait.prepared.motion.rotation_rad, atol=1e-5)
+    assert next(iter(performance)).image.shape == (64, 64, 3)
+
+
+def test_a_voice_takes_the_pose_of_a_clip_or_none(portrait: PaperPortrait, word: Path, clip: Path) -> None:
+    still = portrait.talk(word, PaperOptions(pose="still")).motion()
+    assert np.ptp(still.rotation_rad, axis=0).max() == 0
+    moving = portrait.talk(word, PaperOptions(pose=str(clip))).motion()
+    np.testing.assert_allclose(moving.rotation_rad[0], still.rotation_rad[0], atol=1e-5)
+    assert np.ptp(moving.rotation_rad, axis=0).max() > 0
+    with pytest.raises(OptionError, match="--pose"):
+        portrait.talk(word, PaperOptions(pose="nowhere.mp4"))
+
+
+def test_blinks_close_the_eyes_of_the_motion_picture(pipeline: PaperPipeline) -> None:
+    identity, expression = np.zeros(80, np.float32), np.zeros(64, np.float32)
+    opened = pipeline.motion_picture(identity, expression).copy()
+    shut = pipeline.motion_picture(identity, expression, 1.0)
+    changed = (opened != shut).any(0)
+    assert changed.any() and (opened[:, changed] == -1.0).all()
+
+
+def test_source_picture_is_the_photographs_own_unless_published_behaviour_is_asked_for(
+    parts: dict[str, Path], pipeline: PaperPipeline, portrait: PaperPortrait, astronaut: np.ndarray, word: Path
+) -> None:
+    own = pipeline.motion_picture(portrait.prepared.identity, portrait.prepared.motion.expression)
+    portrait.talk(word)
+    np.testing.assert_array_equal(portrait.state.avatar.pictures[0, 3:].numpy(), own)
+    published = load_pipeline(**parts, published_behaviour=True)
+    other = published.portrait(astronaut)
+    performance = other.talk(word)
+    first = pipeline.motion_picture(portrait.prepared.identity, performance.motion().expression[0])
+    np.testing.assert_array_equal(other.state.avatar.pictures[0, 3:].numpy(), first)
+    frames = pictures(performance)
+    assert np.abs(frames.astype(int) - pictures(performance)).max() > 0, "random rays give other frames each time"
+
+
+def test_another_background_stands_behind_the_person(portrait: PaperPortrait) -> None:
+    own, _ = portrait.model.step(portrait.state, portrait.prepared.motion)
+    green, _ = portrait.model.step(portrait.state, portrait.prepared.motion, np.full((64, 64, 3), (0, 255, 0), np.uint8))
+    back, _ = portrait.model.step(portrait.state, portrait.prepared.motion, portrait.prepared.background)
+    assert np.abs(own.astype(int) - green).max() > 10
+    assert np.abs(own.astype(int) - back).max() <= 1
+
+
+def test_what_is_missing_is_said_in_one_sentence(parts: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(MissingPart) as caught:
+        find_files()
+    text = str(caught.value)
+    assert all(name in text for name in ("real3d_torso", "real3d_a2m", "BFM_model_front.mat", "hubert", "weights list"))
+    assert "\n" not in text and text.count(". ") == 0
+    with pytest.raises(MissingPart, match="lacks HuBERT"):
+        find_files(parts["weights"], parts["bfm"], tmp_path)
+    assert find_files(parts["weights"], parts["bfm"], voice=False).hubert is None
+    assert find_files(parts["weights"], parts["bfm"].parent, voice=False).bfm == parts["bfm"]
+
+
+def test_a_face_model_without_the_landmark_index_is_refused(parts: dict[str, Path], tmp_path: Path) -> None:
+    alone = tmp_path / parts["bfm"].name
+    alone.write_bytes(parts["bfm"].read_bytes())
+    with pytest.raises(WeightsError, match="index_mp468"):
+        load_pipeline(parts["weights"], alone, voice=False)
+
+
+@pytest.mark.parametrize("options", [{"temperature": -1.0}, {"mouth_amplitude": 9.0}, {"blink": "3"}, {"seed": -1}])
+def test_settings_out_of_range_are_refused(options: dict) -> None:
+    with pytest.raises(OptionError):
+        PaperOptions(**options)
+
+
+def test_the_crop_gives_the_face_a_fifth_and_stays_inside() -> None:
+    landmarks = np.tile((450.0, 360.0, 0.0), (478, 1))
+    landmarks[0, :2], landmarks[1, :2] = (400, 300), (500, 420)
+    left, top, side = published_crop(landmarks, (800, 1000))
+    assert 100 * 120 / side**2 == pytest.approx(0.2)
+    assert (left + side / 2, top + side / 2) == pytest.approx((450, 360))
+    assert published_crop(landmarks * 1.5 - 300, (200, 200)) == (0.0, 0.0, 200.0)
+    left, top, side = published_crop(landmarks, (430, 1000))
+    assert 0 <= top and top + side <= 430
