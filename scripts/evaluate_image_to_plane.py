@@ -41,7 +41,7 @@ def sheet_row(model: CompactImageToPlane, row: LiftedViews, size_px: int) -> Arr
     left, right = HELD_OUT_TURNS_DEG.index((0, -18)) + 1, HELD_OUT_TURNS_DEG.index((0, 18)) + 1
     batch = collate(ViewSet.of([row]), torch.tensor([0]), torch.tensor([[0, left, right]]), model.config.photo_px, size_px)
     turn, move = batch.source
-    turns = turn[:, None] + torch.tensor([[np.radians((*t, 0)) for t in TURNS_DEG]], dtype=torch.float32)
+    turns = turn[:, None] + torch.from_numpy(np.radians([[(*t, 0) for t in TURNS_DEG]])).float()
     moves = move[:, None].expand(-1, len(TURNS_DEG), -1)
     planes = model.encode(batch.picture, batch.prior, batch.known, turn)
     guide = torch.zeros(1, len(TURNS_DEG), 1, size_px, size_px)

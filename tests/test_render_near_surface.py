@@ -80,3 +80,15 @@ def test_a_march_meets_a_plane_where_it_is() -> None:
     inside = points[:, :2].abs().amax(-1) < 1
     assert inside.sum() > 100
     torch.testing.assert_close(points[inside, 2], torch.full((int(inside.sum()),), 0.1), rtol=0, atol=2e-3)
+
+
+def test_offsets_are_added_in_head_space() -> None:
+    """A ray's samples moved by an offset arrive where the head points moved by it would be seen."""
+    head = np.random.default_rng(3).uniform(-0.5, 0.5, (5, 3))
+    offset = np.random.default_rng(4).uniform(-0.1, 0.1, (5, 3))
+    pixels, depth = project(pose_points(head, TARGET[0][0].numpy(), TARGET[1][0].numpy()), 1.0)
+    places, depth = torch.from_numpy(pixels - 0.5).float()[None], torch.from_numpy(depth).float()[None, :, None]
+    moved = torch.from_numpy(offset).float()[None]
+    points = ns.carry_to_source(places, depth, TARGET, SOURCE, 1.6, offset=moved)[0, :, 0].numpy()
+    expected, _ = project(pose_points(head + offset, SOURCE[0][0].numpy(), SOURCE[1][0].numpy()), 1.0)
+    np.testing.assert_allclose(points[:, :2], 2 * expected - 1, atol=1e-4)

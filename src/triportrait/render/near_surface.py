@@ -56,6 +56,7 @@ def carry_to_source(
     source: tuple[Tensor, Tensor],
     range_dm: float,
     focal: float = FOCAL_IN_WIDTHS,
+    offset: Tensor | None = None,
 ) -> Tensor:
     """Samples on the target's rays -> (u, v, w) of the source camera: picture coordinates in -1..1, and depth.
 
@@ -65,6 +66,8 @@ def carry_to_source(
         target, source: rotation_rad [b, 3] and translation [b, 3] of the head in either picture.
         range_dm: depth at which w is 1, relative to the head's origin.
         focal: focal length in image widths, of both.
+        offset: [b, n, 3] decimetres of head space, added to all samples of a ray: from where the target's expression has brought the
+            skin back to where the photograph shows it.
 
     Returns:
         [b, n, k, 3].
@@ -74,6 +77,8 @@ def carry_to_source(
     (turn_target, move_target), (turn_source, move_source) = target, source
     turn = rotation_matrix(turn_source) @ rotation_matrix(turn_target).transpose(-1, -2)
     there = torch.einsum("bij,bnkj->bnki", turn, posed - move_target[:, None, None]) + move_source[:, None, None]
+    if offset is not None:
+        there = there + torch.einsum("bij,bnj->bni", rotation_matrix(turn_source), offset)[:, :, None]
     away = CAMERA_DISTANCE_DM - there[..., 2]
     scale = 2 * focal / away.clamp(min=0.1)
     return torch.stack([there[..., 0] * scale, -there[..., 1] * scale, -(there[..., 2] - move_source[:, None, None, 2]) / range_dm], -1)

@@ -257,6 +257,7 @@ def draw(
     patch_px: int | None = None,
     random: torch.Generator | None = None,
     march: bool = False,
+    offset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Pictures of b heads at k poses each.
 
@@ -270,6 +271,7 @@ def draw(
         patch_px: side of the patches.
         random: moves samples within their steps; None draws the middle of each.
         march: look for the surface of the photograph's prior along each ray: nothing needs to be known about the target view.
+        offset: [b, k, r, r, 3] decimetres, what :func:`carry_to_source` takes, for pictures that are drawn whole.
 
     Returns:
         premultiplied colour [b, k, 3, p, p], matte [b, k, 1, p, p], depth [b, k, 1, p, p].
@@ -291,7 +293,8 @@ def draw(
     if random is not None:
         jitter = (torch.rand(*guess.shape, slab.samples, generator=random) - 0.5).to(guess)
     depth = slab_depths(guess, slab, jitter)
-    points = carry_to_source(places, depth, (turn, move), sources, DEPTH_RANGE_DM)
+    moved = None if offset is None else offset.flatten(0, 1).flatten(1, 2)
+    points = carry_to_source(places, depth, (turn, move), sources, DEPTH_RANGE_DM, offset=moved)
     density, colour = model.field(planes.for_size(size), points.view(b, -1, 3))
     shape = (b * k, side * side, slab.samples)
     rgb, alpha, mean_depth = composite(density.reshape(shape), colour.reshape(*shape, 3), depth, 2 * slab.half_dm / slab.samples)
