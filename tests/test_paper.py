@@ -145,3 +145,34 @@ def test_the_crop_gives_the_face_a_fifth_and_stays_inside() -> None:
     assert published_crop(landmarks * 1.5 - 300, (200, 200)) == (0.0, 0.0, 200.0)
     left, top, side = published_crop(landmarks, (430, 1000))
     assert 0 <= top and top + side <= 430
+
+
+def animate(*arguments: object) -> int:
+    from triportrait.cli import main
+
+    return main(["animate", *map(str, arguments)])
+
+
+def test_the_command_line_runs_the_whole(
+    parts: dict[str, Path], astronaut_png: Path, word: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.mp4"
+    places = [text for name, path in parts.items() for text in (f"--{name}", path)]
+    bare = ("--no-label", "--no-watermark", "--no-manifest", "--device", "cpu")
+    assert animate(astronaut_png, "--audio", word, "-o", out, "--preset", "paper", *places, *bare, "--background", "#204060") == 0
+    with VideoReader(out) as reader:
+        assert sum(1 for _ in reader.frames(None)) >= 5
+
+
+def test_the_command_line_says_what_is_missing(
+    astronaut_png: Path, word: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.mp4"
+    assert animate(astronaut_png, "--audio", word, "-o", out, "--preset", "paper") == 2
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1 and "weights import" in text
+    assert animate(astronaut_png, "--audio", word, "-o", out, "--preset", "paper", "--mouth-gain", 2) == 2
+    assert "--mouth-gain" in capsys.readouterr().err
+    assert animate(astronaut_png, "--audio", word, "-o", out, "--bfm", tmp_path) == 2
+    assert "--preset paper" in capsys.readouterr().err
+    assert not out.exists()

@@ -72,6 +72,22 @@ class Animate:
     """Video quality, lower is better (0 to 51)."""
     seed: int = 0
     """Of everything random."""
+    preset: Literal["default", "paper"] = "default"
+    """paper: Real3D-Portrait's networks with the published weights, which you bring (see 'triportrait weights list')."""
+    weights: Path | None = None
+    """paper: folder of imported weights. Default: where 'triportrait weights import' puts them."""
+    bfm: Path | None = None
+    """paper: BFM_model_front.mat, or its folder."""
+    hubert: Path | None = None
+    """paper: folder of HuBERT."""
+    mouth_amplitude: float = 0.45
+    """paper: how far a voice opens the mouth, in decimetres."""
+    temperature: float = 0.2
+    """paper: liveliness of a voice's motion; 0 is the most likely one."""
+    published_behaviour: bool = False
+    """paper: do as the published code does where it is defective, for comparison."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """paper: what the networks run on."""
 
     def run(self) -> int:
         chosen = [name for name in ("audio", "driving", "motion") if getattr(self, name) is not None]
@@ -95,11 +111,14 @@ class Animate:
         from triportrait.media.files import check_readable
         from triportrait.pipeline import Background, DriveOptions, Marks, Portrait
 
+        self._check_preset()
         # What cannot be read or written is found before any work is done.
         inputs = [path for path in (self.photo, self.audio, self.driving, self.motion) if path is not None]
         for path in inputs:
             check_readable(path)
         _check_output(self.out, inputs)
+        if self.preset == "paper":
+            return self._run_paper()
         options = DriveOptions(
             self.pose, self.mouth_gain, self.blink, self.head_motion, self.expressiveness, self.reference, self.seed
         )
@@ -118,6 +137,43 @@ class Animate:
                 performance = portrait.talk(self.audio, options, progress)
             performance.save(
                 self.out, full_frame=self.full_frame, debug_panel=self.debug_panel, background=background,
+                marks=Marks(self.label, self.watermark, self.manifest), crf=self.crf, progress=progress,
+            )  # fmt: skip
+        print(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
+        return 0
+
+    def _check_preset(self) -> None:
+        """Refuse settings that the chosen preset would silently leave out."""
+        paper = ("weights", "bfm", "hubert", "mouth_amplitude", "temperature", "published_behaviour", "device")
+        others = ("motion", "background_fill", "mouth_gain", "head_motion", "expressiveness", "reference", "debug_panel", "size", "avatar")
+        foreign = others if self.preset == "paper" else paper
+        given = [name for name in foreign if getattr(self, name) != type(self).__dataclass_fields__[name].default]
+        if given:
+            flag = f"--{given[0].replace('_', '-')}"
+            rule = "does nothing with --preset paper; leave it out" if self.preset == "paper" else "belongs to --preset paper; add that"
+            raise OptionError(f"{flag} {rule}")
+
+    def _run_paper(self) -> int:
+        from triportrait.paper import PaperOptions, load_pipeline
+        from triportrait.pipeline import Background, Marks
+
+        options = PaperOptions(self.pose, self.mouth_amplitude, self.temperature, self.blink, self.seed)
+        background = Background(self.background) if self.background else None
+        started = time.perf_counter()
+        with _progress() as progress:
+            progress("loading the networks", 0, 0)
+            pipeline = load_pipeline(
+                self.weights, self.bfm, self.hubert, voice=self.audio is not None, device=self.device,
+                published_behaviour=self.published_behaviour, seed=self.seed,
+            )  # fmt: skip
+            progress("preparing the portrait", 0, 0)
+            portrait = pipeline.portrait(self.photo, self.face)
+            if self.driving is not None:
+                performance = portrait.drive(self.driving, options, progress)
+            else:
+                performance = portrait.talk(self.audio, options, progress)
+            performance.save(
+                self.out, full_frame=self.full_frame, background=background,
                 marks=Marks(self.label, self.watermark, self.manifest), crf=self.crf, progress=progress,
             )  # fmt: skip
         print(f"{self.out}  ({time.perf_counter() - started:.1f} s)")

@@ -521,18 +521,29 @@ def load_pipeline(
     hubert: Path | None = None,
     *,
     voice: bool = True,
-    device: str = "cpu",
+    device: str = "auto",
     published_behaviour: bool = False,
     seed: int = 0,
 ) -> PaperPipeline:
     """The paper's pipeline from the user's files; see :func:`find_files` for where they are looked for.
 
+    Args:
+        weights, bfm, hubert, voice: see :func:`find_files`.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+        published_behaviour, seed: see :class:`PaperPipeline`.
+
     Raises:
-        MissingPart: a file or an optional package is missing.
+        MissingPart: a file, an optional package or the GPU is missing.
         WeightsError: a file is damaged or of another kind.
     """
+    import torch
+
     from triportrait.motion.hubert import load_hubert
 
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MissingPart("There is no CUDA device that PyTorch can use; take --device cpu or auto.")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     files = find_files(weights, bfm, hubert, voice=voice)
     head = load_bfm(files.bfm)
     head.landmark_bases()  # says at once when the landmark index is missing
