@@ -100,16 +100,16 @@ class HtbSuperResolution(nn.Module):
             self.head_torso_block = _block(width, width, middle, trained, doubling=False)
         self.background_encoder = nn.Sequential(
             nn.Conv2d(3, narrow, 3, padding=1),
-            nn.LeakyReLU(_SLOPE),
+            nn.LeakyReLU(_SLOPE, inplace=True),
             nn.Conv2d(narrow, width, 3, padding=1),
-            nn.LeakyReLU(_SLOPE),
+            nn.LeakyReLU(_SLOPE, inplace=True),
             nn.Conv2d(width, width, 3, padding=1),
         )
         if config.scene == "convolve":
             self.person_join = nn.Conv2d(width, narrow, 1)
             self.background_join = nn.Conv2d(width, narrow, 1, bias=False)
             self.scene_mix = nn.Sequential(
-                nn.Conv2d(narrow, width, 3, padding=1), nn.LeakyReLU(_SLOPE), nn.Conv2d(width, width, 3, padding=1)
+                nn.Conv2d(narrow, width, 3, padding=1), nn.LeakyReLU(_SLOPE, inplace=True), nn.Conv2d(width, width, 3, padding=1)
             )
         self.double_scene = _block(width, config.out_channels, 2 * middle, trained)
         if trained and config.head_torso == "convolve":
@@ -167,7 +167,7 @@ class HtbSuperResolution(nn.Module):
         rest = 1.0 - person
         rgb = rgb * person + source.background * rest
         if self.config.scene == "convolve":
-            x = functional.leaky_relu(self.person_join(x * person) + source.background_features * rest, _SLOPE)
+            x = functional.leaky_relu(self.person_join(x * person) + source.background_features * rest, _SLOPE, inplace=True)
             x = self.scene_mix(x)
         else:
             x = x * person + source.background_features * rest
@@ -181,7 +181,7 @@ class HtbSuperResolution(nn.Module):
             torso = self.torso_encoder(hidden) * rest
         if self.config.head_torso == "blend":
             return head + torso
-        x = functional.leaky_relu(self.head_torso_join(torch.cat([head, torso], dim=1)), _SLOPE)
+        x = functional.leaky_relu(self.head_torso_join(torch.cat([head, torso], dim=1)), _SLOPE, inplace=True)
         return self.head_torso_mix(x)
 
 

@@ -39,7 +39,7 @@ class ConvNormAct(nn.Module):
         self.norm = _NORM[axes](out) if trained_form else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.leaky_relu(self.norm(self.conv(x)), self.slope)
+        return functional.leaky_relu(self.norm(self.conv(x)), self.slope, inplace=True)
 
 
 class ResidualBlock(nn.Module):
@@ -54,8 +54,8 @@ class ResidualBlock(nn.Module):
         self.conv2 = _convolution(axes, channels, channels, 3, spectral)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(functional.relu(self.norm1(x)))
-        return x + self.conv2(functional.relu(self.norm2(y)))
+        y = self.conv1(functional.relu(self.norm1(x), inplace=True))
+        return x + self.conv2(functional.relu(self.norm2(y), inplace=True))
 
 
 def halve_size(x: Tensor) -> Tensor:
@@ -106,4 +106,4 @@ class UpBlock(nn.Module):
         self.norm = _NORM[axes](out) if trained_form else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.norm(self.conv(repeat_twice(x) if self.trained_form else x)))
+        return functional.relu(self.norm(self.conv(repeat_twice(x) if self.trained_form else x)), inplace=True)
