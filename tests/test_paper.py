@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from paper_samples import made_up_parts
-from triportrait.errors import MissingPart, OptionError, WeightsError
+from triportrait.errors import MissingPart, NumericError, OptionError, WeightsError
 from triportrait.face.open_head import OpenHead
 from triportrait.media.video import VideoReader
 from triportrait.paper import PaperOptions, PaperPipeline, PaperPortrait, find_files, load_pipeline, published_crop
@@ -176,3 +176,40 @@ def test_the_command_line_says_what_is_missing(
     assert animate(astronaut_png, "--audio", word, "-o", out, "--bfm", tmp_path) == 2
     assert "--preset paper" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_skipping_empty_space_changes_nothing_that_can_be_seen(seed: int) -> None:
+    import torch
+
+    from triportrait.geometry.cameras import camera_from_pose
+    from triportrait.paper import _past_empty_space
+    from triportrait.render.decoder import Decoder
+    from triportrait.render.volume import VolumeRenderer
+    from triportrait.types import TriPlane
+
+    torch.manual_seed(seed)
+    config = Decoder.Config(plane_channels=8, hidden=8, colours=8)
+    volume = VolumeRenderer(Decoder(config), VolumeRenderer.Config(size_px=16, coarse=48, fine=48)).requires_grad_(False)
+    line = torch.linspace(-1, 1, 32)
+    bump = 3.0 - 40.0 * (line[:, None] ** 2 + line**2)  # a ball in the middle, strongly empty around it
+    planes = TriPlane(bump.expand(1, 3, 8, 32, 32).contiguous())
+    volume.decoder.hidden.weight.fill_(0.5)
+    volume.decoder.hidden.bias.zero_()
+    volume.decoder.out.weight[0].fill_(1.0)
+    volume.decoder.out.bias[0] = -12.0
+    occupied = volume.occupancy(planes, threshold=1e-5).cells.float().mean()
+    assert 0.0 < occupied < 0.5
+    cameras = torch.from_numpy(camera_from_pose(np.array((0.1, 0.2, 0.0)), np.zeros(3)).to_eg3d())[None]
+    with torch.inference_mode():
+        plain, skipping = volume(planes, cameras), _past_empty_space(volume)(planes, cameras)
+    assert plain.alpha.max() > 0.5
+    assert (plain.features - skipping.features).abs().max() < 2e-3
+    assert (plain.alpha - skipping.alpha).abs().max() < 1e-3
+
+
+def test_nan_in_the_weights_is_an_error(parts: dict[str, Path], astronaut: np.ndarray) -> None:
+    broken = load_pipeline(**parts)
+    portrait = broken.portrait(astronaut)
+    broken.model.super_resolution.double_scene.to_colours.bias.data.fill_(float("nan"))
+    with pytest.raises(NumericError, match="weights verify"):
+        broken.model.step(portrait.state, portrait.prepared.motion)

@@ -145,7 +145,11 @@ class PaperModel:
         return PaperState(portrait, self.avatar.prepare(portrait, source_expression), scene)
 
     def step(self, state: PaperState, frame: MotionFrame, background: Array | None = None) -> tuple[Array, RenderedHead]:
-        """One picture of the crop; see :meth:`PortraitModel.step`. A :class:`PaperFrame` brings its own camera and key points."""
+        """One picture of the crop; see :meth:`PortraitModel.step`. A :class:`PaperFrame` brings its own camera and key points.
+
+        Raises:
+            NumericError: the motion row or the networks' picture holds NaN or infinity.
+        """
         import torch
 
         _expect_finite(frame)
@@ -159,6 +163,8 @@ class PaperModel:
                 head.features[None], torch.from_numpy(head.alpha)[None, None].to(device), scene,
                 torch.from_numpy(np.asarray(points, np.float32))[None].to(device),
             )  # fmt: skip
+            if not torch.isfinite(picture).all():
+                raise NumericError("the networks gave NaN or infinity; 'triportrait weights verify' tells whether their weights are sound")
             bytes_ = (picture[0].float() * 127.5 + (127.5 + self._rounding)).clamp(0.0, 255.0).to(torch.uint8)
         return np.ascontiguousarray(bytes_.permute(1, 2, 0).cpu().numpy()), head
 
