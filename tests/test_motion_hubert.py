@@ -75,3 +75,19 @@ def test_what_is_missing_or_damaged_is_said(folder: Path, tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingPart, match="pip install"):
         load_hubert(folder)
+
+
+def test_the_published_names_of_weight_norm_are_understood(folder: Path, tmp_path: Path, sound: np.ndarray) -> None:
+    """The published file is older than PyTorch's parametrisations."""
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(folder / "model.safetensors")
+    names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    for new, old in names.items():
+        key = f"hubert.encoder.pos_conv_embed.conv.{new}"
+        state[key.replace(new, old)] = state.pop(key)
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    first, second = HubertFeatures(load_hubert(folder)), HubertFeatures(load_hubert(tmp_path))
+    first.push(sound), second.push(sound)
+    np.testing.assert_array_equal(first.finish(), second.finish())
