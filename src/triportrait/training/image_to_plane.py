@@ -563,7 +563,7 @@ def plot_curve(log_path: Path, picture: Path) -> None:
     for name, label in labels.items():
         right.plot([line["step"] for line in judged], [line[name] for line in judged], label=label)
     right.set(xlabel="step", ylabel="held-out foreground PSNR, dB")
-    right.legend(loc="lower right", fontsize=8)
+    right.legend(loc="center right", fontsize=8)
     draft = picture.with_suffix(".part.png")
     figure.savefig(draft, dpi=80)
     pyplot.close(figure)
