@@ -177,7 +177,8 @@ class PaperPipeline:
         networks: as :func:`load_networks` gives them; put to work on ``device``.
         preset: their sizes.
         head: the Basel face model, with the landmark index.
-        hubert: transformers' HuBERT, or None where no voice will come.
+        hubert: loads transformers' HuBERT, or None where no voice will come. It is let go after each voice: it is larger than all
+            other networks together.
         device: ``cpu`` or ``cuda``.
         published_behaviour: do as the published code does where it is defective.
         seed: of the random rays of the published behaviour.
@@ -188,7 +189,7 @@ class PaperPipeline:
         networks: dict[str, torch.nn.Module],
         preset: PaperNetworks,
         head: BfmHead,
-        hubert: Any | None = None,
+        hubert: Callable[[], Any] | None = None,
         *,
         device: str = "cpu",
         published_behaviour: bool = False,
@@ -341,7 +342,7 @@ class PaperPipeline:
 
         level = Level.of(heard())
         pitch_hz = tracker.finish()
-        features = HubertFeatures(self.hubert, level)
+        features = HubertFeatures(self.hubert(), level)
 
         def rows() -> Iterator[Array]:
             done = 0
@@ -556,7 +557,7 @@ def load_pipeline(
     """
     import torch
 
-    from triportrait.motion.hubert import load_hubert
+    from triportrait.motion.hubert import check_hubert, load_hubert
 
     if device == "cuda" and not torch.cuda.is_available():
         raise MissingPart("There is no CUDA device that PyTorch can use; take --device cpu or auto.")
@@ -565,6 +566,12 @@ def load_pipeline(
     files = find_files(weights, bfm, hubert, voice=voice)
     head = load_bfm(files.bfm)
     head.landmark_bases()  # says at once when the landmark index is missing
-    speech = load_hubert(files.hubert) if files.hubert is not None else None
+    speech = None
+    if (folder := files.hubert) is not None:
+        check_hubert(folder)
+
+        def speech() -> Any:
+            return load_hubert(folder).to(device)
+
     preset, networks = load_networks(files)
     return PaperPipeline(networks, preset, head, speech, device=device, published_behaviour=published_behaviour, seed=seed)

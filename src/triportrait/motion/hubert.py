@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ HOP, FIELD = 320, 400
 #: Rows that see each other, as in training: longer sounds are cut every 20 s.
 CHUNK_ROWS = 1000
 
+_INSTALL = "HuBERT needs the package 'transformers'; run: pip install 'triportrait[paper]'"
 _GET_IT = "run 'triportrait weights fetch hubert', then 'triportrait weights import' on its folder"
 
 
@@ -84,6 +87,19 @@ class HubertFeatures:
         return self._model(sound[None]).last_hidden_state[0].float().cpu().numpy()
 
 
+def check_hubert(folder: str | Path) -> None:
+    """Whether :func:`load_hubert` has what it needs, without reading it.
+
+    Raises:
+        MissingPart: the package ``transformers`` or the folder is missing.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+        raise MissingPart(f"There is no HuBERT in '{folder}' (config.json and model.safetensors); {_GET_IT}.")
+    if "transformers" not in sys.modules and importlib.util.find_spec("transformers") is None:
+        raise MissingPart(_INSTALL)
+
+
 def load_hubert(folder: str | Path) -> HubertModel:
     """HuBERT from a folder with ``config.json`` and ``model.safetensors``.
 
@@ -92,13 +108,12 @@ def load_hubert(folder: str | Path) -> HubertModel:
         WeightsError: the folder holds something else, or is damaged.
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
-        raise MissingPart(f"There is no HuBERT in '{folder}' (config.json and model.safetensors); {_GET_IT}.")
+    check_hubert(folder)
     try:
         from transformers import HubertModel
         from transformers.utils import logging as transformers_logging
     except ImportError as error:
-        raise MissingPart("HuBERT needs the package 'transformers'; run: pip install 'triportrait[paper]'") from error
+        raise MissingPart(_INSTALL) from error
     before, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
