@@ -219,7 +219,7 @@ class CompactImageToPlane(nn.Module):
             points: [b, n, 3] as (u, v, w).
 
         Returns:
-            density [b, n] per decimetre, not negative, 0 outside the photograph; colour [b, n, 3] in 0..1.
+            density [b, n] per decimetre, not negative, fading to 0 at the photograph's border; colour [b, n, 3] in 0..1.
         """
         u, v, w = points.unbind(-1)
         front = torch.stack([u, v], -1)[:, None]  # [b, 1, n, 2]
@@ -233,7 +233,8 @@ class CompactImageToPlane(nn.Module):
         colour = own[..., :3] / own[..., 3:].clamp(min=0.05)
         near = torch.cat([torch.tanh(ahead * scale) for scale in (2.0, 8.0, 32.0)], -1)
         out = self.decoder(torch.cat([features, colour, own[..., 3:], near, w[..., None]], -1)).float()
-        inside = (u.abs() < 1) & (v.abs() < 1)
+        # Convolutions know little at a picture's edge; a hard cut would be a line in turned views.
+        inside = ((0.98 - torch.maximum(u.abs(), v.abs())) / 0.06).clamp(0, 1)
         # The photograph's matte says where a head is likely. Empty space must begin nearly empty: an opaque start has no gradient.
         density = 20.0 * functional.softplus(out[..., 0] + 6.0 * own[..., 3] - 4.5) * inside
         # The photograph's colour or an own one: a copy is exact from the first step.
