@@ -11,7 +11,7 @@ from triportrait.types import FullHead, Portrait
 
 Array = np.ndarray
 
-_SIDES = ((EYE_LEFT_RIM, UPPER_LID_LEFT, "Left"), (EYE_RIGHT_RIM, UPPER_LID_RIGHT, "Right"))
+_SIDES = ((EYE_LEFT_RIM, UPPER_LID_LEFT), (EYE_RIGHT_RIM, UPPER_LID_RIGHT))
 #: Texels of an eyeball's texture along one side, and the angle from the gaze axis at its border.
 TEXTURE_PX = 128
 TEXTURE_ANGLE_RAD = np.radians(80.0)
@@ -30,7 +30,7 @@ def eyeball_texture(portrait: Portrait, head: FullHead, source: Array, side: int
     import cv2
 
     size = portrait.image.shape[0]
-    rim, _, _ = _SIDES[side]
+    rim, _ = _SIDES[side]
     offset = (np.arange(TEXTURE_PX) + 0.5) / TEXTURE_PX * 2 - 1
     tx, ty = np.meshgrid(offset, offset)
     radius = np.hypot(tx, ty)
@@ -114,7 +114,7 @@ def closed_eyes_photo(portrait: Portrait, head: FullHead, shape: Array) -> tuple
     pixels, _ = project(pose_points(closed, portrait.motion.rotation_rad, portrait.motion.translation), size, portrait.focal)
     photo = portrait.image.astype(np.float32)
     result = photo.copy()
-    for rim, lid, _ in _SIDES:
+    for rim, lid in _SIDES:
         points = portrait.landmarks[rim, :2]
         width = float(np.ptp(points[:, 0]))
         reach = max(2, round(0.10 * width))

@@ -143,14 +143,13 @@ def spread_colours(surface: Surface, portrait: Portrait, head: FullHead) -> Arra
     Returns:
         [v, 4] float32: RGB 0..255, and how much this colour replaces the photo (1 = the photo does not show the vertex).
     """
-    size = portrait.image.shape[0]
-    x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
     import cv2
-
-    soft = cv2.GaussianBlur(portrait.image, (0, 0), 1.5).astype(np.float64)
-    colour = soft[y, x]
     from scipy.spatial import cKDTree
 
+    size = portrait.image.shape[0]
+    x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
+    soft = cv2.GaussianBlur(portrait.image, (0, 0), 1.5).astype(np.float64)
+    colour = soft[y, x]
     skin = head.part == HeadPart.SKIN
     fixed = (surface.seen > 0.6) & skin
     hidden = np.flatnonzero(skin & ~fixed)

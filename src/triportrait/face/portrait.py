@@ -29,14 +29,12 @@ class PortraitOptions:
         face_widths: side of the crop in face sizes; head and shoulders at 2.3.
         face: which face, counted from the left starting at 1; None takes the largest.
         background_fill: ``"smooth"`` or ``"knn"`` (as published).
-        whole_frame: keep the photograph's full square instead of a crop round the face.
     """
 
     size_px: int = 512
     face_widths: float = 2.3
     face: int | None = None
     background_fill: str = "smooth"
-    whole_frame: bool = False
 
 
 def prepare_portrait(
@@ -58,7 +56,7 @@ def prepare_portrait(
     face = choose_face(faces, options.face, name)
     if len(faces) > 1 and options.face is None:
         log.warning("%s: %d faces found, taking the largest; --face N chooses another (from the left)", name, len(faces))
-    box = (0.0, 0.0, float(min(photo.shape[:2]))) if options.whole_frame else crop_box(face, photo.shape[:2], options.face_widths)
+    box = crop_box(face, photo.shape[:2], options.face_widths)
     image = cut(photo, box, options.size_px)
     scale = options.size_px / box[2]
     landmarks = face.landmarks.copy()

@@ -84,7 +84,7 @@ class MediaPipeTracker:
                 continue
             # A second look at the crop that the first landmarks ask for removes the detector's framing error.
             low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
-            landmarks = self._mesh_in_crop(image, 0.5 * (low + high), float((high - low).max())) if low.size else None
+            landmarks = self._mesh_in_crop(image, 0.5 * (low + high), float((high - low).max()))
             if landmarks is None:
                 continue
             nose = landmarks[4, :2]
