@@ -102,6 +102,32 @@ def write_png(path: str | os.PathLike[str], image: Array) -> None:
         Image.fromarray(np.ascontiguousarray(image)).save(part, format="PNG")
 
 
+def picture_to_bytes(image: Array, quality: int | None = None) -> bytes:
+    """Encode uint8 [h, w] or RGB [h, w, 3] for a data shard: PNG, or JPEG without colour subsampling at ``quality``."""
+    stream = io.BytesIO()
+    if quality is None:
+        Image.fromarray(image).save(stream, "PNG", compress_level=4)
+    else:
+        Image.fromarray(image).save(stream, "JPEG", quality=quality, subsampling=0)
+    return stream.getvalue()
+
+
+def picture_from_bytes(data: bytes, name: str = "a picture in the shard") -> Array:
+    """The inverse of :func:`picture_to_bytes`.
+
+    Raises:
+        MediaError: neither PNG nor JPEG, or damaged; ``name`` says which.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            _refuse_large(image.size, name)
+            return np.array(image)
+    except MediaError:
+        raise
+    except Exception as error:
+        raise MediaError(f"{name} is damaged or no PNG or JPEG; prepare the data again.") from error
+
+
 def looks_like_image(path: Path) -> bool:
     """Whether the first bytes are those of a JPEG, PNG or WebP."""
     with path.open("rb") as file:
