@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +16,24 @@ from triportrait.weights.bfm import INDEX_FILE, MODEL_FILE
 _SIDE = 56
 
 
-def synthetic_bfm(folder: Path, head: OpenHead, seed: int = 0) -> Path:
+def synthetic_bfm(folder: Path, head: OpenHead, seed: int = 0, vertices: int = _SIDE**2) -> Path:
     """Write ``BFM_model_front.mat``, the landmark index and the eyes' triangles into ``folder``; returns the model file.
 
-    The sheet is a curved mask as large as a face; landmarks take the vertex nearest to those of our own open head.
+    The sheet is a curved mask as large as a face with this many vertices (the real one has 35,709); landmarks take the vertex nearest to
+    those of our own open head.
     """
     random = np.random.default_rng(seed)
-    x, y = np.meshgrid(np.linspace(-0.85, 0.85, _SIDE), np.linspace(1.1, -1.0, _SIDE))
-    mean = np.stack([x, y, 0.75 - 0.55 * x**2 - 0.35 * y**2], -1).reshape(-1, 3)
-    corner = (np.arange(_SIDE - 1)[:, None] * _SIDE + np.arange(_SIDE - 1)).reshape(-1)
+    side = math.isqrt(vertices - 1) + 1
+    x, y = np.meshgrid(np.linspace(-0.85, 0.85, side), np.linspace(1.1, -1.0, side))
+    mean = np.stack([x, y, 0.75 - 0.55 * x**2 - 0.35 * y**2], -1).reshape(-1, 3)[:vertices]
+    corner = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).reshape(-1)
     triangles = np.concatenate(
         [
-            np.stack([corner, corner + _SIDE, corner + 1], -1),
-            np.stack([corner + 1, corner + _SIDE, corner + _SIDE + 1], -1),
+            np.stack([corner, corner + side, corner + 1], -1),
+            np.stack([corner + 1, corner + side, corner + side + 1], -1),
         ]
     )
+    triangles = triangles[triangles.max(1) < vertices]
 
     def smooth(count: int, size_dm: float) -> np.ndarray:
         waves = random.normal(0, 4.0, (count, 3, 2))
@@ -49,7 +53,7 @@ def synthetic_bfm(folder: Path, head: OpenHead, seed: int = 0) -> Path:
     index = nearest(ours)
     index[[93, 127, 132, 234, 323, 356, 361, 454]] = -999
     centres = mean[triangles].mean(1)[:, :2]
-    eyes = [np.flatnonzero((np.abs(centres - (0.34 * side, 0.35)) < (0.16, 0.09)).all(1)) + 1 for side in (1, -1)]
+    eyes = [np.flatnonzero((np.abs(centres - (0.34 * sign, 0.35)) < (0.16, 0.09)).all(1)) + 1 for sign in (1, -1)]
     folder.mkdir(parents=True, exist_ok=True)
     savemat(
         folder / MODEL_FILE,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from triportrait.geometry.cameras import EG3D_OFFSET, EG3D_SCALE, camera_from_pose, pose_points, project
+from triportrait.geometry.cameras import EG3D_OFFSET, EG3D_SCALE, camera_from_pose, look_at_camera, pose_points, project
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import FOCAL_IN_WIDTHS
 
@@ -86,3 +86,25 @@ def test_pose_points_is_the_matrix_and_keeps_the_type():
     np.testing.assert_allclose(pose_points(points, rotation, translation), expected, atol=1e-14)
     assert pose_points(points.astype(np.float32), rotation, translation).dtype == np.float32
     assert project(points.astype(np.float32), 512.0)[0].dtype == np.float32
+
+
+def test_a_camera_that_looks_at_a_point_sees_it_in_the_middle():
+    front = look_at_camera(0.0, 0.0)
+    np.testing.assert_allclose(front.camera_to_world[:3, :3], np.diag([1.0, -1.0, -1.0]), atol=1e-12)
+    np.testing.assert_allclose(front.camera_to_world[:3, 3], (0.0, 0.0, 2.7))
+    np.testing.assert_allclose(look_at_camera(0.3, 0.0).camera_to_world[:3, 3], (0.798, 0.0, 2.579), atol=1e-3)
+    for yaw, pitch in ((0.4, 0.3), (-1.2, -0.9), (2.0, 0.0)):
+        pivot = np.array((0.1, -0.2, 0.3))
+        camera = look_at_camera(yaw, pitch, 3.1, pivot)
+        rotation, position = camera.camera_to_world[:3, :3], camera.camera_to_world[:3, 3]
+        np.testing.assert_allclose(rotation.T @ rotation, np.eye(3), atol=1e-12)
+        assert np.linalg.det(rotation) == pytest.approx(1.0)
+        np.testing.assert_allclose(position + np.linalg.norm(pivot - position) * rotation[:, 2], pivot, atol=1e-12)
+        assert np.linalg.norm(position) == pytest.approx(3.1)
+        assert rotation[1, 0] == pytest.approx(0.0, abs=1e-12), "the horizon is level"
+        assert np.sign(position[1]) == -np.sign(pitch), "positive pitch looks from below"
+    for yaw, pitch, radius in ((0.0, 2.0, 2.7), (0.0, 0.0, 0.0)):
+        with pytest.raises(ValueError):
+            look_at_camera(yaw, pitch, radius)
+    with pytest.raises(ValueError, match="no upright"):
+        look_at_camera(0.0, 0.0, 1.0, (0.0, 5.0, 1.0))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from golden_folder import SHARED, golden, golden_fill, golden_folder
 from triportrait.avatar.prior import Prior
+from triportrait.geometry.cameras import look_at_camera
 from triportrait.render.compositing import composite
 from triportrait.render.decoder import Decoder
 from triportrait.render.rays import camera_rays
@@ -86,6 +88,11 @@ def test_dual_discriminator(reference: dict[str, Any], camera: torch.Tensor) -> 
     raw = golden_fill().wave((4, 3, 128, 128), 0.017, 0.5) * 0.8
     cameras = camera * torch.tensor([1, 0.9, 1.1, 1.2])[:, None]
     check_digest(network(image, raw, cameras), reference["dual_disc_logits"])
+
+
+def test_look_at_camera(reference: dict[str, Any]) -> None:
+    camera = look_at_camera(0.3, -0.1, 2.7, (0.0, 0.0, 0.2), 4.2647)
+    np.testing.assert_allclose(camera.to_eg3d(), reference[CAMERA], atol=1e-6)
 
 
 def test_rays(reference: dict[str, Any], camera: torch.Tensor) -> None:

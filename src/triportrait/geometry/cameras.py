@@ -42,6 +42,36 @@ def camera_from_pose(rotation_rad: Array, translation: Array, focal: float = FOC
     return Camera(camera_to_world, focal)
 
 
+def look_at_camera(
+    yaw_rad: float, pitch_rad: float, radius: float = 2.7, pivot: Sequence[float] = (0.0, 0.0, 0.2), focal: float = FOCAL_IN_WIDTHS
+) -> Camera:
+    """A camera on a sphere around the world's origin that looks at ``pivot``, as EG3D draws its training views (spec C.3).
+
+    Args:
+        yaw_rad: positive moves the camera to +x.
+        pitch_rad: positive moves it down. EG3D spreads heights evenly, so that this is an angle for small values only; below pi / 2.
+        radius: distance to the origin in EG3D world units.
+        pivot: where it looks.
+        focal: focal length over the picture's width.
+
+    Raises:
+        ValueError: the pitch is not below a right angle, the radius is not positive, or the camera stands above or below the pivot.
+    """
+    if not abs(pitch_rad) < np.pi / 2 or radius <= 0:
+        raise ValueError(f"pitch {pitch_rad:g} must be below a right angle and radius {radius:g} be positive")
+    height = -2.0 * pitch_rad / np.pi
+    away = np.sqrt(1.0 - height**2)
+    position = radius * np.array([away * np.sin(yaw_rad), height, away * np.cos(yaw_rad)])
+    forward = np.asarray(pivot, np.float64) - position
+    right = np.cross(forward, (0.0, 1.0, 0.0))
+    if np.linalg.norm(right) < 1e-9 * radius:
+        raise ValueError("the camera stands above or below its pivot, where it has no upright")
+    forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
+    camera_to_world = np.eye(4)
+    camera_to_world[:3] = np.stack([right, np.cross(forward, right), forward, position], 1)
+    return Camera(camera_to_world, focal)
+
+
 def smooth_cameras(cameras: Sequence[Camera], window: int = 7) -> list[Camera]:
     """Each camera's position and rotation as the mean over a centred window of frames, cut off at the ends (spec 4, step 6).
 
