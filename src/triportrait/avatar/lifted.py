@@ -145,7 +145,7 @@ class LiftedAvatar:
         kernels.shade(
             mesh.triangle, mesh.barycentric, mesh.depth, state.triangles, state.kind, state.source_pixels, state.closed_pixels,
             state.colours, state.lid, self._lid_closure(frame, portrait.motion), mantle.triangle, mantle.barycentric, mantle.depth,
-            state.mantle.triangles, far.triangle, far.barycentric, state.mantle.far_triangles, state.mantle.pixels, state.photo,
+            state.mantle.triangles, far.triangle, far.barycentric, far.depth, state.mantle.far_triangles, state.mantle.pixels, state.photo,
             state.closed_photo, view, view_depth, state.membrane.trust(landmarks), state.membrane.light(landmarks),
             mouth_light(landmarks), state.eye_textures, rgb, alpha, depth, surface,
         )  # fmt: skip

@@ -40,6 +40,7 @@ def shade(
     mantle_triangles,
     far_triangle,  # the mantle's mirror image behind everything
     far_barycentric,
+    far_depth,
     far_triangles,
     mantle_pixels,
     photo,  # float32 [s, s, 4] colours 0..255 and matte 0..1
@@ -108,6 +109,8 @@ def shade(
                 y = p * mantle_pixels[i, 1] + q * mantle_pixels[j, 1] + r * mantle_pixels[k, 1]
                 alpha = _bilinear(photo, x, y, 3)
                 red, green, blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
+                if alpha > 0.5:
+                    depth = far_depth[row, column]
                 if n < 0:  # nothing in front: this is the colour, premultiplied
                     red, green, blue = red * alpha, green * alpha, blue * alpha
             if n >= 0 and mantle_depth[row, column] < depth:

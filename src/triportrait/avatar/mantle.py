@@ -17,8 +17,8 @@ _STEP_PX = 4
 _MARGIN_PX = 24
 #: Hair lies this far in front of the skull that the model knows (decimetres).
 _HAIR_DM = 0.07
-#: Head-space depth of the outline: a head is widest at its ears.
-_OUTLINE_Z_DM = -0.45
+#: Head-space depth of the outline beside the brows and above (a skull is widest behind its ears), and beside the mouth (the jaw's corner).
+_CROWN_Z_DM, _JAW_Z_DM = -0.85, -0.6
 #: The far side's depth behind that plane relative to the near side's before it.
 _FAR_DEPTH = 0.7
 _BACK_GAP_DM = 0.02
@@ -67,15 +67,22 @@ def build_mantle(portrait: Portrait, head: FullHead, surface: Surface) -> Mantle
     face = (surface.face[corners] * barycentric).sum(-1) * covered
     neck = (head.neck[corners] * barycentric).sum(-1)
 
-    # Camera depth of the plane through the ears, parallel to the picture.
+    # Camera depth of the outline, for each row of nodes across the face.
     motion = portrait.motion
     matrix = matrix_from_euler(motion.rotation_rad)
-    plane = CAMERA_DISTANCE_DM - float((matrix @ (0, 0.3, _OUTLINE_Z_DM) + motion.translation)[2])
-    height = np.where(covered, plane - surface.fragments.depth + _HAIR_DM * (1 - face), 0.0)
+    brows, mouth = portrait.landmarks[9, :2], portrait.landmarks[13, :2]
+    up = (brows - mouth) / max(float(((brows - mouth) ** 2).sum()), 1.0)
+    rise = np.clip((x - mouth[0]) * up[0] + (y - mouth[1]) * up[1], 0.0, 1.0)
+    rise = rise * rise * (3 - 2 * rise)
+    jaw, crown = (CAMERA_DISTANCE_DM - float((matrix @ (0, 0.3, z) + motion.translation)[2]) for z in (_JAW_Z_DM, _CROWN_Z_DM))
+    plane = jaw + (crown - jaw) * rise
+    surface_depth = surface.fragments.depth[row, column]
+    hair = _HAIR_DM * (1 - face[row, column])
+    height = np.where(covered[row, column], plane - surface_depth + hair, 0.0)
     facing = _facing(surface, covered)
     known = (covered & (facing > 0.3) & (neck < 0.02) & (portrait.head_alpha > 0.5))[row, column]
     outside = (portrait.person_alpha < 0.03)[row, column]
-    target = np.where(known, np.maximum(height[row, column], 0.05) ** 2, 0.0)
+    target = np.where(known, np.maximum(height, 0.05) ** 2, 0.0)
     squared = _laplace(target, known | outside)
     depth = plane - np.sqrt(np.maximum(squared, 0.0))
     focal_px = portrait.focal * size
@@ -92,6 +99,12 @@ def build_mantle(portrait: Portrait, head: FullHead, surface: Surface) -> Mantle
     alive = (portrait.head_alpha > 0.01)[row, column]
     # Beyond the crop's border the sheet repeats the photo mirrored: hair cut off by the frame goes on as hair.
     shown = np.stack([size - np.abs(size - np.abs(x)), size - np.abs(size - np.abs(y))], -1)
+    centre, half, growth = _crown(portrait.head_alpha)
+    # A crown cut off by the upper border closes above it as a circle would: what is mirrored is drawn together sideways.
+    inside, beyond = np.sqrt(half**2 + growth * np.abs(y)), np.sqrt(np.maximum(half**2 - growth * np.abs(y), 1e-3))
+    above_crop = y < 0
+    alive &= ~above_crop | ((np.abs(x - centre) < beyond + step) & (half**2 > growth * (np.abs(y) - step)))
+    shown[..., 0] = np.where(above_crop, np.clip(centre + (x - centre) * inside / beyond, 0, size), shown[..., 0])
     front = _cells(alive & ~inner, alive)
     # The far side of the head is the near side mirrored at the outline's plane: a turn uncovers hair that continues the hair at the rim.
     far_depth = plane + _FAR_DEPTH * (plane - depth) + _BACK_GAP_DM
@@ -112,6 +125,17 @@ def build_mantle(portrait: Portrait, head: FullHead, surface: Surface) -> Mantle
         np.tile(corners[at].reshape(-1, 3), (2, 1)).astype(np.int32),
         np.concatenate([following, np.zeros_like(following)]).astype(np.float32),
     )
+
+
+def _crown(alpha: Array) -> tuple[float, float, float]:
+    """The head at the crop's upper border: the middle and half width of its chord there, and how fast that half width's square grows
+    downwards (all in pixels; a circle's chord does so evenly). Without growth the head goes on as wide as it is."""
+    rows = max(2, len(alpha) // 32)
+    chords = [np.flatnonzero(alpha[row] > 0.5) for row in (0, rows)]
+    if not len(chords[0]):
+        return len(alpha) / 2, 0.0, 0.0
+    halves = [(chord[-1] - chord[0] + 1) / 2 if len(chord) else 0.0 for chord in chords]
+    return float(chords[0][0] + halves[0]), halves[0], max(0.0, (halves[1] ** 2 - halves[0] ** 2) / rows)
 
 
 def face_hull(landmarks: Array, size: int) -> Array:

@@ -6,10 +6,10 @@ section 3.2 and figure 2; spec 4). Everything is deterministic unless the render
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -24,8 +24,12 @@ Array = np.ndarray
 _NOTHING = 0.02
 
 
+#: What the networks compute in under autocast; ``auto`` is bfloat16 on a GPU and float32 elsewhere.
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
 class SeenVolume(Protocol):
-    """What a renderer gives: see ``render.volume.VolumeRender``."""
+    """What a renderer gives for b cameras: see ``render.volume.VolumeRender``."""
 
     features: Tensor
     depth: Tensor
@@ -63,7 +67,7 @@ class OneShotAvatar:
         draw: motion pictures of the head model that portraits were fitted with.
         side_px: side of the pictures that go in.
         pictures: 3 (canonical, source, driving) or 2 (source, driving).
-        half_precision: bfloat16 where the networks run on a GPU; the renderer stays in single precision.
+        precision: of the networks; the renderer stays in single precision.
     """
 
     name = "oneshot"
@@ -77,12 +81,14 @@ class OneShotAvatar:
         side_px: int = 512,
         pictures: int = 3,
         *,
-        half_precision: bool = True,
+        precision: Precision = "auto",
     ) -> None:
         self._image_to_plane, self._motion_adapter, self._renderer, self._draw = image_to_plane, motion_adapter, renderer, draw
         self.side_px, self._pictures = side_px, pictures
         self.device = next(motion_adapter.parameters()).device
-        self.half_precision = half_precision and self.device.type == "cuda"
+        if precision == "auto":
+            precision = "bfloat16" if self.device.type == "cuda" else "float32"
+        self.precision = precision
 
     @torch.inference_mode()
     def prepare(self, portrait: Portrait, source_expression: Array | None = None) -> OneShotState:
@@ -100,7 +106,7 @@ class OneShotAvatar:
             raise ValueError(f"the portrait's crop is {len(portrait.image)} px wide, the networks take {self.side_px}")
         head = np.where((portrait.head_alpha > 0.5)[..., None], portrait.image, 0)
         image = torch.from_numpy(head.astype(np.float32) / 127.5 - 1.0).permute(2, 0, 1)[None].to(self.device)
-        with self._precision():
+        with self.autocast():
             planes = self._image_to_plane(image).float()
         own = portrait.motion.expression
         own = own if source_expression is None else np.asarray(source_expression, np.float32)
@@ -116,40 +122,67 @@ class OneShotAvatar:
         return replace(state, pictures=pictures)
 
     @torch.inference_mode()
-    def planes(self, state: OneShotState, frame: MotionFrame, lid_closing: float = 0.0) -> TriPlane:
-        """The tri-plane of one motion row."""
-        driving = self._picture(state.identity, frame.expression, lid_closing)
-        with self._precision():
-            change = self._motion_adapter(torch.cat([state.pictures, driving], 1))
+    def planes(self, state: OneShotState, frames: Sequence[MotionFrame], lid_closings: Sequence[float] | None = None) -> TriPlane:
+        """The tri-planes of motion rows, one picture each."""
+        closings = lid_closings or [0.0] * len(frames)
+        drawn = [self._picture(state.identity, row.expression, closing) for row, closing in zip(frames, closings, strict=True)]
+        driving = torch.cat(drawn)
+        with self.autocast():
+            change = self._motion_adapter(torch.cat([state.pictures.expand(len(drawn), -1, -1, -1), driving], 1))
         return TriPlane(state.planes + change.float())
 
     @torch.inference_mode()
-    def render(self, state: OneShotState, frame: MotionFrame, *, camera: Camera | None = None, lid_closing: float = 0.0) -> RenderedHead:
-        """The head layer of one motion row, at the renderer's size, with features.
+    def look(
+        self,
+        state: OneShotState,
+        frames: Sequence[MotionFrame],
+        cameras: Sequence[Camera | None] | None = None,
+        lid_closings: Sequence[float] | None = None,
+    ) -> SeenVolume:
+        """The heads of motion rows as tensors on the networks' device, all at once.
 
         Args:
             state: from :meth:`prepare`.
-            frame: expression and pose.
-            camera: a smoothed one instead of the row's own.
-            lid_closing: 0..1, drawn into the motion picture.
+            frames: expressions and poses.
+            cameras: smoothed ones instead of the rows' own; None takes the row's.
+            lid_closings: 0..1 each, drawn into the motion pictures.
         """
-        camera = camera or camera_from_pose(frame.rotation_rad, frame.translation)
-        numbers = torch.from_numpy(camera.to_eg3d())[None].to(self.device)
-        seen = self._renderer(self.planes(state, frame, lid_closing), numbers)
-        features = seen.features[0].float()
-        alpha = seen.alpha[0, 0].float().cpu().numpy()
-        rgb = (0.5 * features[:3] + 0.5).clamp(0.0, 1.0).permute(1, 2, 0).cpu().numpy()
-        along = seen.depth[0, 0].float().cpu().numpy() * _cosines(len(alpha), camera) / EG3D_SCALE
-        depth = np.where(alpha > _NOTHING, along, np.inf).astype(np.float32)
-        return RenderedHead(np.ascontiguousarray(rgb), alpha, depth, features)
+        numbers = np.stack([camera.to_eg3d() for camera in cameras_of(frames, cameras)])
+        return self._renderer(self.planes(state, frames, lid_closings), torch.from_numpy(numbers).to(self.device))
+
+    def render(self, state: OneShotState, frame: MotionFrame, *, camera: Camera | None = None, lid_closing: float = 0.0) -> RenderedHead:
+        """The head layer of one motion row, at the renderer's size, with features; see :meth:`look`."""
+        seen = self.look(state, [frame], [camera], [lid_closing])
+        return rendered_head(seen, 0, cameras_of([frame], [camera])[0])
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision of the networks, for all that runs beside them."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, getattr(torch, self.precision))
 
     def _picture(self, identity: Array, expression: Array, lid_closing: float = 0.0) -> Tensor:
         picture = self._draw(identity, expression, lid_closing)
         # The drawer may use its picture again.
         return torch.from_numpy(picture)[None].to(self.device, copy=True)
 
-    def _precision(self) -> AbstractContextManager[object]:
-        return torch.autocast("cuda", torch.bfloat16) if self.half_precision else nullcontext()
+
+def cameras_of(frames: Sequence[MotionFrame], cameras: Sequence[Camera | None] | None = None) -> list[Camera]:
+    """The cameras that are given, and those of the rows' poses where None is."""
+    given = cameras or [None] * len(frames)
+    return [
+        camera or camera_from_pose(frame.rotation_rad, frame.translation) for frame, camera in zip(frames, given, strict=True)
+    ]
+
+
+def rendered_head(seen: SeenVolume, index: int, camera: Camera) -> RenderedHead:
+    """One of the pictures that a renderer gave, as the head layer of a frame."""
+    features = seen.features[index].float()
+    alpha = seen.alpha[index, 0].float().cpu().numpy()
+    rgb = (0.5 * features[:3] + 0.5).clamp(0.0, 1.0).permute(1, 2, 0).cpu().numpy()
+    along = seen.depth[index, 0].float().cpu().numpy() * _cosines(len(alpha), camera) / EG3D_SCALE
+    depth = np.where(alpha > _NOTHING, along, np.inf).astype(np.float32)
+    return RenderedHead(np.ascontiguousarray(rgb), alpha, depth, features)
 
 
 def _cosines(side_px: int, camera: Camera) -> Array:

@@ -142,3 +142,68 @@ def head_share(cover: HeadCover, landmarks: Array) -> Array:
     near = np.clip(distance / (side / 50), 0.0, 1.0).astype(np.float32)
     crisp = cv2.GaussianBlur(share, (0, 0), side / 400)
     return (near * soft + (1 - near) * crisp).astype(np.float32)
+
+
+def settle_jaw(image: Array, alpha: Array, share: Array, landmarks: Array) -> Array:
+    """``share`` with its step along the jaw moved onto the edge that the photo shows: float32 [s, s].
+
+    The fitted jaw is bare and never exactly as wide as a real one. A beard's rim, or a sliver of cheek beside the fit, would stay behind
+    with the torso and show as a second jaw. Near the step, a pixel's place between the colours on both sides decides (as in
+    :func:`refine_matte`); beside the neck there is nothing but head.
+
+    Args:
+        image: uint8 [s, s, 3]; alpha: float32 [s, s], person; share: from :func:`head_share`; landmarks: [478, 2 or 3] in pixels.
+    """
+    import cv2
+
+    side = len(image)
+    unit = side / 512
+    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(10 * unit) + 1,) * 2)
+    person = (alpha > 0.9).astype(np.uint8)
+    head = ((share > 0.5) & (alpha > 0.5)).astype(np.uint8)
+    inside, near = cv2.erode(head, reach), cv2.dilate(head, reach)
+    outside = person * (1 - near)
+    band = person.astype(bool) & (inside == 0) & (near == 1)
+    guide = image.astype(np.float32) / 255
+    front, back = push_pull(guide, inside.astype(np.float32)), push_pull(guide, outside.astype(np.float32))
+    line = front - back
+    length = np.maximum((line**2).sum(-1), 1e-6)
+    mixture = np.clip(((guide - back) * line).sum(-1) / length, 0.0, 1.0)
+    stray = ((guide - back - mixture[..., None] * line) ** 2).sum(-1)
+    trust = np.clip((np.sqrt(length) - 0.12) / 0.2, 0.0, 1.0) * np.exp(-stray / 0.02) * band
+    # The jaw alone: beside the ears hair hangs before everything, and far below the chin there is cloth.
+    rows = np.arange(side)[:, None] + 0.5
+    mouth, chin = float(landmarks[13, 1]), float(landmarks[152, 1])
+    fade = 0.12 * max(chin - float(landmarks[10, 1]), 1.0)
+    trust = trust * np.clip((rows - mouth) / fade, 0.0, 1.0) * np.clip((chin + fade - rows) / fade, 0.0, 1.0)
+    trust = cv2.GaussianBlur(trust.astype(np.float32), (0, 0), unit)
+    left, right = neck_sides(alpha, landmarks)
+    columns = np.arange(side)[None, :]
+    beside = ((columns < left) | (columns >= right)) & (near == 1) & (rows < chin) & (rows > mouth - fade)
+    settled = (1 - trust) * share + trust * np.clip((mixture - 0.3) / 0.4, 0.0, 1.0)
+    settled = np.where(beside, np.maximum(settled, share + (1 - share) * cv2.GaussianBlur(near.astype(np.float32), (0, 0), unit)), settled)
+    # One step and no islands: what is thinner than a few pixels, or has no connection with the head, is not jaw.
+    level = cv2.medianBlur(np.round(255 * settled).astype(np.uint8), 2 * max(1, round(4 * unit)) + 1)
+    _, labels = cv2.connectedComponents((level > 127).astype(np.uint8))
+    own = np.isin(labels, np.unique(labels[(inside > 0) & (level > 127)]))
+    moved = (level / 255) * cv2.dilate(own.astype(np.uint8), np.ones((3, 3), np.uint8))
+    result = np.where(band & (rows > mouth - fade) & (rows < chin + fade), moved, share).astype(np.float32)
+    return cv2.GaussianBlur(result, (0, 0), 0.7 * unit)
+
+
+def neck_sides(alpha: Array, landmarks: Array) -> tuple[int, int]:
+    """Left and right edge (pixels) of the neck where it is narrowest, from the person's outline just below the chin."""
+    size = alpha.shape[0]
+    face_height = float(np.linalg.norm(landmarks[10, :2] - landmarks[152, :2]))
+    chin_x, chin_y = landmarks[152, :2]
+    best = (0, size)
+    for row in range(int(chin_y - 0.05 * face_height), int(chin_y + 0.2 * face_height)):
+        column = int(np.clip(chin_x, 0, size - 1))
+        if not 0 <= row < size or alpha[row, column] < 0.5:
+            continue
+        gaps = np.flatnonzero(alpha[row] < 0.5)
+        left = int(gaps[gaps < column].max(initial=-1)) + 1
+        right = int(gaps[gaps > column].min(initial=size))
+        if right - left < best[1] - best[0]:
+            best = (left, right)
+    return best

@@ -9,7 +9,7 @@ import numpy as np
 
 from triportrait.face.fitting import LandmarkFitter, Person
 from triportrait.face.layers import background_behind
-from triportrait.face.mattes import HeadCover, head_cover, head_share, refine_matte
+from triportrait.face.mattes import HeadCover, head_cover, head_share, neck_sides, refine_matte, settle_jaw
 from triportrait.face.open_head import OpenHead
 from triportrait.face.tracker import DetectedFace, FaceTracker, choose_face
 from triportrait.geometry.cameras import pose_points, project
@@ -83,9 +83,9 @@ def portrait_from_landmarks(
     vertices = head.deform(head.shape(person.identity.astype(np.float32)), frame.expression, frame.gaze_rad) + offset
     cover = head_cover(head, vertices, frame, size, FOCAL_IN_WIDTHS)
 
-    face_mask = _inside(landmarks, size)
+    face_mask = inside_face(landmarks, size)
     alpha = refine_matte(image, tracker.person_mask(image), face_mask)
-    share = head_share(cover, landmarks)
+    share = settle_jaw(image, alpha, head_share(cover, landmarks), landmarks)
     head_alpha = np.minimum(alpha, alpha * share)
     background = background_behind(image, alpha, options.background_fill)
     torso = torso_layer(image, alpha, share, cover, head, vertices, frame, background, landmarks)
@@ -164,8 +164,9 @@ def torso_layer(
 
     size = image.shape[0]
     unit = size / 512
-    on_head = (cover.covered & (share > 0.5)).astype(np.uint8)
-    margin = cv2.dilate(on_head, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(2.5 * unit) + 1,) * 2)).astype(bool)
+    # The jaw's own rim is unsharp: a pixel or two beyond the step still carry its colour, and would stay behind as a line.
+    on_head = ((cover.covered & (share > 0.5)) | (share > 0.85)).astype(np.uint8)
+    margin = cv2.dilate(on_head, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(4.5 * unit) + 1,) * 2)).astype(bool)
     colours = foreground_colours(image, alpha, background)
     known = ((alpha > 0.9) & (share < 0.9) & ~margin).astype(np.float32)
     if not known.any():
@@ -177,7 +178,7 @@ def torso_layer(
     jaw = landmarks[[172, 397], 0]
     column[:, : max(0, int(jaw.min()))] = column[:, max(0, int(np.ceil(jaw.max()))) :] = False
     column[: max(0, int(landmarks[13, 1]))] = False
-    left, right = _neck_sides(alpha, landmarks)
+    left, right = neck_sides(alpha, landmarks)
     column[:, :left] = column[:, right:] = False
     # Behind a chin there is neck: its colour comes from the neck that shows, and from shaded face where hardly any does.
     filled = push_pull(colours, known)
@@ -193,8 +194,6 @@ def torso_layer(
     away = cv2.distanceTransform((known < 0.5).astype(np.uint8), cv2.DIST_L2, 3)[..., None] / (25.0 * unit)
     filled = filled + np.exp(-away) * push_pull(colours - filled, known)
     keep = cv2.GaussianBlur(((share < 0.9) & ~margin).astype(np.float32), (0, 0), 1.2 * unit)[..., None]
-    # Beside the head the layer is the photo itself, up to the very edge: any other colour would draw a line along the jaw.
-    keep = np.maximum(keep, np.clip((0.6 - share) / 0.2, 0.0, 1.0)[..., None])
     colour = keep * colours + (1 - keep) * filled
 
     trusted = ((share < 0.5) & ~margin).astype(np.float32)
@@ -215,30 +214,12 @@ def torso_layer(
     return np.clip(np.dstack([colour, 255.0 * matte]), 0, 255).astype(np.uint8)
 
 
-def _neck_sides(alpha: Array, landmarks: Array) -> tuple[int, int]:
-    """Left and right edge (pixels) of the neck where it is narrowest, from the person's outline just below the chin."""
-    size = alpha.shape[0]
-    face_height = float(np.linalg.norm(landmarks[10, :2] - landmarks[152, :2]))
-    chin_x, chin_y = landmarks[152, :2]
-    best = (0, size)
-    for row in range(int(chin_y - 0.05 * face_height), int(chin_y + 0.2 * face_height)):
-        column = int(np.clip(chin_x, 0, size - 1))
-        if not 0 <= row < size or alpha[row, column] < 0.5:
-            continue
-        gaps = np.flatnonzero(alpha[row] < 0.5)
-        left = int(gaps[gaps < column].max(initial=-1)) + 1
-        right = int(gaps[gaps > column].min(initial=size))
-        if right - left < best[1] - best[0]:
-            best = (left, right)
-    return best
-
-
 def _chroma(colour: Array) -> Array:
     """Colour without brightness: [..., 3] summing to 1."""
     return (colour + 1.0) / (colour + 1.0).sum(-1, keepdims=True)
 
 
-def _inside(landmarks: Array, size: int) -> Array:
+def inside_face(landmarks: Array, size: int) -> Array:
     """The face's hull [s, s] bool, a little shrunk: certainly person."""
     import cv2
 
