@@ -152,9 +152,7 @@ def render_near_surface(
     guide = np.ascontiguousarray(guide, np.float32)
     moves = np.zeros((0, 3), np.float32) if offset is None else np.ascontiguousarray(offset, np.float32).reshape(-1, 3)
     rays = np.flatnonzero(np.isfinite(guide.reshape(-1)))
-    turn_source = matrix_from_euler(np.asarray(source[0], np.float64))
-    turn = turn_source @ matrix_from_euler(np.asarray(target[0], np.float64)).T
-    shift = turn @ ((0.0, 0.0, CAMERA_DISTANCE_DM) - np.asarray(target[1], np.float64)) + source[1]
+    turn, shift, turn_source = _rigid(target, source)
     rgb, place = np.zeros((size, size, 3), np.float32), np.zeros((size, size, 2), np.float32)
     alpha = np.zeros((size, size), np.float32)
     depth, away = np.full((2, size, size), np.inf, np.float32)
@@ -175,6 +173,34 @@ def render_near_surface(
     else:
         list(_pool(threads).map(march, cuts[:-1], cuts[1:]))
     return SurfaceRender(rgb, alpha, depth, place, away)
+
+
+def march_guide(
+    prior: Array,
+    size_px: int,
+    target: tuple[Array, Array],
+    source: tuple[Array, Array],
+    range_dm: float,
+    steps: int = 32,
+    focal: float = FOCAL_IN_WIDTHS,
+) -> Array:
+    """A guide for :func:`render_near_surface` from the photograph's prior alone, without a mesh: float32 [s, s], finite everywhere.
+
+    The fast twin of :func:`triportrait.render.near_surface.march_to_surface`, for whole pictures; ``prior`` is [k, k].
+    """
+    turn, shift, _ = _rigid(target, source)
+    result = np.empty((size_px, size_px), np.float32)
+    middle = CAMERA_DISTANCE_DM - float(target[1][2])
+    _meet(np.ascontiguousarray(prior, np.float32), turn, shift, float(source[1][2]), middle, focal, range_dm, steps, result)
+    return result
+
+
+def _rigid(target: tuple[Array, Array], source: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+    """``turn`` [3, 3] and ``shift`` [3] from the target's camera (x right, y up, -z away) to the source's; the source's own rotation."""
+    turn_source = matrix_from_euler(np.asarray(source[0], np.float64))
+    turn = turn_source @ matrix_from_euler(np.asarray(target[0], np.float64)).T
+    shift = turn @ ((0.0, 0.0, CAMERA_DISTANCE_DM) - np.asarray(target[1], np.float64)) + np.asarray(source[1], np.float64)
+    return turn, shift, turn_source
 
 
 @lru_cache(maxsize=4)
@@ -533,3 +559,35 @@ def _march(
                         out_place[place, 0], out_place[place, 1] = px[j] * scale + _HALF, _HALF - py[j] * scale
                         out_away[place] = camera - pz[j]
             alive = kept
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATH)
+def _meet(prior, turn, shift, source_z, middle, focal, range_dm, steps, out):
+    """First crossing of each ray with the surface over the source's picture, refined linearly; else the nearest approach."""
+    height, width = prior.shape
+    size = out.shape[0]
+    stride = 2 * range_dm / (steps - 1)
+    ahead = np.empty(3, np.float64)
+    for row in range(size):
+        for column in range(size):
+            dx, dy = ((column + 0.5) / size - 0.5) / focal, -((row + 0.5) / size - 0.5) / focal
+            for axis in range(3):
+                ahead[axis] = turn[axis, 0] * dx + turn[axis, 1] * dy - turn[axis, 2]
+            before, nearest, best = _0, _F(np.inf), 0.0
+            for k in range(steps):
+                depth = middle - range_dm + k * stride
+                z = _F(shift[2] + ahead[2] * depth)
+                scale = _F(focal) / max(_F(CAMERA_DISTANCE_DM) - z, _F(0.1))
+                i, a = _corner(_F(shift[0] + ahead[0] * depth) * scale + _HALF, width)
+                q, b = _corner(_HALF - _F(shift[1] + ahead[1] * depth) * scale, height)
+                under = (prior[q, i] * (_1 - a) + prior[q, i + 1] * a) * (_1 - b) + (
+                    prior[q + 1, i] * (_1 - a) + prior[q + 1, i + 1] * a
+                ) * b
+                behind = (_F(source_z) - z) / _F(range_dm) - under
+                if k and before < _0 and behind >= _0:
+                    best = depth - stride + stride * min(max(before / min(before - behind, _F(-1e-6)), _0), _1)
+                    break
+                if abs(behind) < nearest:
+                    nearest, best = abs(behind), depth
+                before = behind
+            out[row, column] = best
