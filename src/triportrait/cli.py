@@ -88,6 +88,12 @@ class Animate:
     """paper: do as the published code does where it is defective, for comparison."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """paper: what the networks run on."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """paper: what the networks compute in; auto is bfloat16 on a GPU."""
+    batch: int = 0
+    """paper: frames that go through the networks at once; 0 takes what suits the device."""
+    compiled: bool = False
+    """paper: compile the networks first (torch.compile), for long videos on a GPU."""
 
     def run(self) -> int:
         chosen = [name for name in ("audio", "driving", "motion") if getattr(self, name) is not None]
@@ -144,7 +150,8 @@ class Animate:
 
     def _check_preset(self) -> None:
         """Refuse settings that the chosen preset would silently leave out."""
-        paper = ("weights", "bfm", "hubert", "mouth_amplitude", "temperature", "published_behaviour", "device")
+        paper = ("weights", "bfm", "hubert", "mouth_amplitude", "temperature", "published_behaviour")
+        paper += ("device", "precision", "batch", "compiled")
         others = ("motion", "background_fill", "mouth_gain", "head_motion", "expressiveness", "reference", "debug_panel", "size", "avatar")
         foreign = others if self.preset == "paper" else paper
         given = [name for name in foreign if getattr(self, name) != type(self).__dataclass_fields__[name].default]
@@ -164,7 +171,8 @@ class Animate:
             progress("loading the networks", 0, 0)
             pipeline = load_pipeline(
                 self.weights, self.bfm, self.hubert, voice=self.audio is not None, device=self.device,
-                published_behaviour=self.published_behaviour, seed=self.seed,
+                published_behaviour=self.published_behaviour, seed=self.seed, precision=self.precision, batch=self.batch,
+                compiled=self.compiled,
             )  # fmt: skip
             progress("preparing the portrait", 0, 0)
             portrait = pipeline.portrait(self.photo, self.face)
@@ -260,6 +268,83 @@ class Evaluate:
         table = self.out.with_suffix(".md")
         print(table.read_text(encoding="utf-8") if table.exists() else str(self.out))
         return 0
+
+
+@dataclass
+class DataPrepare:
+    """Turn videos of talking people into training shards. Interrupted, the same line goes on; what fails is in report.csv, exit code 3."""
+
+    videos: Positional[Path]
+    """Folder of videos (CelebV-HQ, TalkingHead-1KH and VoxCeleb2 as published are recognised), or one video."""
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder for shards, index.json and report.csv."""
+    layout: Literal["auto", "folder", "celebv_hq", "talkinghead_1kh", "voxceleb2"] = "auto"
+    """How the folder is laid out."""
+    size: int = 512
+    """Side of the pictures in pixels."""
+    clip_seconds: float = 4.0
+    """Longer videos are cut into clips of this length; memory grows with it."""
+    minimum_fps: float = 20.0
+    """Slower videos are refused."""
+    hubert: Path | None = None
+    """Folder of HuBERT for speech features. Default: built-in log-mel features."""
+    need_sound: bool = False
+    """Refuse clips without sound."""
+    workers: int = 2
+    """Processes of this machine; about 0.8 GB each."""
+    ray: str | None = None
+    """Address of a Ray cluster that does the work instead (auto, or HOST:PORT)."""
+    videos_per_shard: int = 64
+    """Videos whose clips share a shard."""
+    retry_failed: bool = False
+    """Begin clips that failed in earlier runs again."""
+
+    def run(self) -> int:
+        from triportrait.training.data.clip import PrepareSettings
+        from triportrait.training.data.prepare import PrepareOptions, prepare
+
+        settings = PrepareSettings(
+            self.size, self.clip_seconds, self.minimum_fps, hubert=str(self.hubert) if self.hubert else None, need_sound=self.need_sound
+        )
+        options = PrepareOptions(
+            self.videos, self.out, self.layout, settings, self.workers, self.ray,
+            videos_per_shard=self.videos_per_shard, retry_failed=self.retry_failed,
+        )  # fmt: skip
+        try:
+            with _progress("clips/s") as progress:
+                summary = prepare(options, progress)
+        except KeyboardInterrupt:
+            print("triportrait: interrupted; the same line goes on where this one ended", file=sys.stderr)
+            return 130
+        print(f"{self.out}  ({summary.prepared} clips in {summary.shards} shards, {summary.new} of them new)")
+        if summary.failed:
+            print(f"triportrait: {summary.failed} clips failed; {self.out / 'report.csv'} says why", file=sys.stderr)
+        return 3 if summary.failed else 0
+
+
+@dataclass
+class DataVerify:
+    """Check a folder of shards: sizes, hashes, counts, and that every clip is complete."""
+
+    shards: Positional[Path]
+    """Folder that 'triportrait data prepare' wrote."""
+
+    def run(self) -> int:
+        from triportrait.training.data.shards import verify
+
+        wrong = verify(self.shards)
+        print("\n".join(wrong) if wrong else f"{self.shards}: all is well")
+        return 2 if wrong else 0
+
+
+@dataclass
+class Data:
+    """Training data from videos: prepare, verify."""
+
+    action: Annotated[DataPrepare, subcommand("prepare")] | Annotated[DataVerify, subcommand("verify")]
+
+    def run(self) -> int:
+        return self.action.run()
 
 
 @dataclass
@@ -394,6 +479,7 @@ Command = (
     | Annotated[Extract, subcommand("extract")]
     | Annotated[MotionCommand, subcommand("motion")]
     | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Data, subcommand("data")]
     | Annotated[Detect, subcommand("detect")]
     | Annotated[Weights, subcommand("weights")]
     | Annotated[Doctor, subcommand("doctor")]
@@ -492,6 +578,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 class _progress:  # noqa: N801 - used like a function
     """A progress bar with speed and time left on a terminal; a line every ten seconds elsewhere."""
 
+    unit: str = "fps"
     bars: dict[str, int] = field(default_factory=dict)
 
     def __enter__(self) -> Callable[[str, int, int], None]:
@@ -517,7 +604,7 @@ class _progress:  # noqa: N801 - used like a function
         now = time.perf_counter()
         started, already = self._started.setdefault(what, (now, done))
         per_second = (done - already) / (now - started) if now > started else 0.0
-        rate = f"{per_second:.1f} fps" if per_second else ""
+        rate = f"{per_second:.1f} {self.unit}" if per_second else ""
         if self._bar is not None:
             if what not in self.bars:
                 for task in self._bar.task_ids:

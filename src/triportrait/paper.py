@@ -17,12 +17,13 @@ import numpy as np
 
 from triportrait.errors import EmptyMedia, MissingPart, NoFaceFound, OptionError
 from triportrait.pipeline import FPS, Performance, Progress, default_head, default_tracker
-from triportrait.types import FOCAL_IN_WIDTHS, Motion, MotionFrame, TriPlane
+from triportrait.types import FOCAL_IN_WIDTHS, Motion, MotionFrame, RenderedHead, TriPlane
 from triportrait.types import Portrait as PreparedPortrait
 
 if TYPE_CHECKING:
     import torch
 
+    from triportrait.avatar.oneshot import Precision
     from triportrait.face.bfm import BfmHead
     from triportrait.face.published_layers import PublishedLayers
     from triportrait.model import PaperFrame, PaperModel, PaperState
@@ -181,7 +182,10 @@ class PaperPipeline:
             other networks together.
         device: ``cpu`` or ``cuda``.
         published_behaviour: do as the published code does where it is defective.
-        seed: of the random rays of the published behaviour.
+        seed: of the random rays of the published behaviour; their order depends on the batch.
+        precision: ``float32``, ``bfloat16`` or ``float16``; ``auto`` is bfloat16 on a GPU.
+        batch: frames that go through the networks at once; 0 takes 8 on a GPU and 1 on a CPU.
+        compiled: the networks of a frame through ``torch.compile``, which takes minutes at the first frame and needs a C++ compiler.
     """
 
     def __init__(
@@ -194,6 +198,9 @@ class PaperPipeline:
         device: str = "cpu",
         published_behaviour: bool = False,
         seed: int = 0,
+        precision: Precision = "auto",
+        batch: int = 0,
+        compiled: bool = False,
     ) -> None:
         from triportrait.avatar.oneshot import OneShotAvatar
         from triportrait.face.pncc import PnccRenderer
@@ -201,12 +208,20 @@ class PaperPipeline:
         from triportrait.render.volume import VolumeRenderer
 
         self.head, self.preset, self.published = head, preset, published_behaviour
+        if batch < 0:
+            raise OptionError(f"--batch is {batch}; use a positive whole number, or 0 for what suits the device")
         self.hubert = hubert
+        self.batch = batch or (8 if device.startswith("cuda") else 1)
         self.audio_to_motion = networks.get("audio_to_motion")
         parts = {
             name: _channels_last(networks[name].to(device))
             for name in ("image_to_plane", "motion_adapter", "decoder", "htb_super_resolution")
         }
+        if compiled:
+            import torch
+
+            # Only what runs for every frame; the renderer's shapes depend on what it sees.
+            parts |= {name: torch.compile(parts[name]) for name in ("motion_adapter", "htb_super_resolution")}
         volume = VolumeRenderer(parts["decoder"], replace(preset.volume, published_misses=published_behaviour))
         # As the published renderer does: the open face is seen from both sides.
         self._pncc = PnccRenderer(head, preset.photo_px, cull=None)
@@ -217,6 +232,7 @@ class PaperPipeline:
             self.motion_picture,
             preset.photo_px,
             preset.motion_adapter.pictures,
+            precision=precision,
         )
         self.model: PaperModel = PaperModel(self.avatar, parts["htb_super_resolution"], self.key_points, truncate=published_behaviour)
 
@@ -384,6 +400,15 @@ class PaperPerformance(Performance):
             raise OptionError("--debug-panel shows the open head; leave it out with the paper's preset")
         return super().frames(False, full_frame, background)
 
+    def _pictures(self, scenes: Iterator[Array] | None) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
+        """Several rows go through the networks at once."""
+        model, state = self.portrait.model, self.portrait.state
+        rows = chain.from_iterable(self.chunks())
+        while batch := list(islice(rows, self.portrait.pipeline.batch)):
+            behind = None if scenes is None else list(islice(scenes, len(batch)))
+            for row, picture in zip(batch, model.steps(state, batch, behind), strict=True):
+                yield row, picture, None
+
 
 class PaperPortrait:
     """One photographed person, ready to be driven; made by :meth:`PaperPipeline.portrait`."""
@@ -543,13 +568,16 @@ def load_pipeline(
     device: str = "auto",
     published_behaviour: bool = False,
     seed: int = 0,
+    precision: Precision = "auto",
+    batch: int = 0,
+    compiled: bool = False,
 ) -> PaperPipeline:
     """The paper's pipeline from the user's files; see :func:`find_files` for where they are looked for.
 
     Args:
         weights, bfm, hubert, voice: see :func:`find_files`.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
-        published_behaviour, seed: see :class:`PaperPipeline`.
+        published_behaviour, seed, precision, batch, compiled: see :class:`PaperPipeline`.
 
     Raises:
         MissingPart: a file, an optional package or the GPU is missing.
@@ -574,4 +602,7 @@ def load_pipeline(
             return load_hubert(folder).to(device)
 
     preset, networks = load_networks(files)
-    return PaperPipeline(networks, preset, head, speech, device=device, published_behaviour=published_behaviour, seed=seed)
+    return PaperPipeline(
+        networks, preset, head, speech, device=device, published_behaviour=published_behaviour, seed=seed,
+        precision=precision, batch=batch, compiled=compiled,
+    )  # fmt: skip

@@ -245,7 +245,6 @@ class Performance:
             full_frame: the whole photograph with the animated head in its place, instead of the crop.
             background: what stands behind the person; None keeps the photo's own.
         """
-        model, state = self.portrait.model, self.portrait.state
         prepared = self.portrait.prepared
         paste = None
         if full_frame:
@@ -255,15 +254,19 @@ class Performance:
         panels = _DebugPanels(prepared) if debug else None
         index = 0
         scenes = background.frames(prepared.image.shape[0], self.fps) if background is not None else None
-        for chunk in self.chunks():
-            for row in chunk:
-                scene = next(scenes) if scenes is not None else None
-                image, head = model.step(state, row, scene)
-                extra = panels(row, head, image) if panels else {}
-                yield Frame(paste(image) if paste else image, index / self.fps, extra)
-                index += 1
+        for row, image, head in self._pictures(scenes):
+            extra = panels(row, head, image) if panels else {}
+            yield Frame(paste(image) if paste else image, index / self.fps, extra)
+            index += 1
         if not index:
             raise EmptyMedia(_NOTHING)
+
+    def _pictures(self, scenes: Iterator[Array] | None) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
+        """Motion rows, their crops, and the head layers that panels show."""
+        model, state = self.portrait.model, self.portrait.state
+        for chunk in self.chunks():
+            for row in chunk:
+                yield (row, *model.step(state, row, next(scenes) if scenes is not None else None))
 
     def save(
         self,

@@ -22,6 +22,8 @@ NINE_KEY_POINTS = (0, 3, 6, 8, 10, 13, 16, 27, 33)
 
 #: The torso mask grows by this many cells of the volume on every side before it cuts the appearance.
 _MASK_MARGIN = 3
+#: Temperature of the heat that unsupervised key points are the mean places of.
+_HEAT = 0.1
 #: Channels that the appearance is squeezed to before it is warped with every key point.
 _COMPRESSED = 4
 
@@ -33,6 +35,12 @@ class TorsoSource:
     volume: Tensor
     compressed: Tensor
     key_points: Tensor
+
+    def for_frames(self, count: int) -> TorsoSource:
+        """One source for ``count`` frames, as views; sources of that many stay."""
+        if len(self.volume) == count:
+            return self
+        return TorsoSource(*(part.expand(count, *part.shape[1:]) for part in (self.volume, self.compressed, self.key_points)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,9 @@ class TorsoNetworkConfig:
         generator_channels: widths of the generator at 1/4, 1/2 and 1 of the size.
         occlusion_channels: width of the predictor of the torso's alpha.
         key_points: rows of the 68 landmarks.
+        unsupervised_key_points: that many key points found in the head's picture by a network that nobody tells where they should be, in
+            place of the landmarks (an ablation of the paper's Table 4); 0 takes the landmarks.
+        detector_channels: widths of that network's hourglass, finest first.
         mask_channels: masks that join the picture (neck, clothes); 0 leaves them out.
         head_channels: width of the head's encoding that steers the motion field; 0 leaves it out.
         trained_form: with batch and spectral norms, and with the published layer that nothing reads; else they are folded or left out.
@@ -71,9 +82,16 @@ class TorsoNetworkConfig:
     generator_channels: tuple[int, int, int] = (256, 128, 64)
     occlusion_channels: int = 32
     key_points: tuple[int, ...] = KEY_POINTS
+    unsupervised_key_points: int = 0
+    detector_channels: tuple[int, ...] = (64, 128, 256, 512, 1024)
     mask_channels: int = 2
     head_channels: int = 32
     trained_form: bool = False
+
+    @property
+    def motions(self) -> int:
+        """Candidates of every cell's motion: one per key point, and rest."""
+        return 1 + (self.unsupervised_key_points or len(self.key_points))
 
     @classmethod
     def paper(cls, trained_form: bool = False) -> TorsoNetworkConfig:
@@ -117,13 +135,38 @@ class HeadEncoder(nn.Module):
         return functional.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=False)
 
 
+class KeyPointDetector(nn.Module):
+    """A head's picture [b, 3, H, W] -> key points [b, k, 3] in -1..1, each the mean place of a heat volume.
+
+    As face-vid2vid and its kin find theirs (Siarohin et al., 2019; Wang et al., 2021): only the pictures that they lead to train them.
+    """
+
+    def __init__(self, config: TorsoNetworkConfig) -> None:
+        super().__init__()
+        trained, widths = config.trained_form, config.detector_channels
+        self.shape = (config.unsupervised_key_points, config.depth)
+        down = zip((3, *widths), widths, strict=False)
+        self.down = nn.ModuleList(ConvNormAct(2, a, b, trained_form=trained) for a, b in down)
+        up = zip(widths[::-1], (*widths[-2::-1], config.motion_out), strict=True)
+        self.up = nn.Sequential(*(UpBlock(2, a, b, trained_form=trained) for a, b in up))
+        self.heat = nn.Conv2d(3 + config.motion_out, config.unsupervised_key_points * config.depth, 7, padding=3)
+
+    def forward(self, head: Tensor) -> Tensor:
+        x = y = functional.interpolate(head, scale_factor=0.25, mode="bilinear", align_corners=False, antialias=True)
+        for layer in self.down:
+            y = halve_size(layer(y))
+        heat = self.heat(torch.cat([x, self.up(y)], dim=1)).float().unflatten(1, self.shape)  # [b, k, d, h, w]
+        share = torch.softmax(heat.flatten(2) / _HEAT, dim=-1).unflatten(2, heat.shape[2:])
+        return torch.einsum("bkdhw,dhwc->bkc", share, identity_field(tuple(heat.shape[2:]), share))
+
+
 class MotionField(nn.Module):
     """A volume and two sets of key points -> where every cell comes from, and how much of the torso is visible."""
 
     def __init__(self, config: TorsoNetworkConfig) -> None:
         super().__init__()
         trained, widths = config.trained_form, config.motion_channels
-        motions = len(config.key_points) + 1
+        motions = config.motions
         channels = motions * (1 + _COMPRESSED)
         self.compress = nn.Conv3d(config.volume_channels + config.mask_channels, _COMPRESSED, 1)
         down = zip((channels, *widths), widths, strict=False)
@@ -153,7 +196,8 @@ class MotionField(nn.Module):
         """What the motion of every cell is read from [b, c, d, h, w], and the candidates [b, 1 + k, d, h, w, 3]."""
         volume = source.compressed
         batch, _, *size = volume.shape
-        still = identity_field(tuple(size), volume)
+        # Positions stay in single precision under autocast, too: eight bits of mantissa are coarser than the cells.
+        still = identity_field(tuple(size), key_points)
         maps = key_point_maps(source.key_points, key_points, still)
         moved = key_point_motions(source.key_points, key_points, still)
         parts = [torch.zeros_like(maps[:, :1]), volume]
@@ -198,6 +242,7 @@ class TorsoNetwork(nn.Module):
         self.appearance = AppearanceExtractor(config)
         self.motion = MotionField(config)
         self.generator = TorsoGenerator(config)
+        self.detector = KeyPointDetector(config) if config.unsupervised_key_points else None
         width = config.occlusion_channels
         self.alpha = nn.Sequential(
             nn.Conv2d(config.generator_channels[-1] + 1, width, 3, padding=1),
@@ -207,18 +252,29 @@ class TorsoNetwork(nn.Module):
             nn.Conv2d(width, 1, 3, padding=1),
         )
 
-    def select(self, landmarks: Tensor) -> Tensor:
-        """The key points [b, k, 3] among 68 landmarks [b, 68, 2 or 3] in -1..1; z is 0, as trained."""
+    def select(self, landmarks: Tensor, head: Tensor | None = None) -> Tensor:
+        """The key points [b, k, 3] among 68 landmarks [b, 68, 2 or 3] in -1..1; z is 0, as trained.
+
+        Unsupervised ones are found in the head's picture [b, 3, H, W] in -1..1 on black instead.
+
+        Raises:
+            ValueError: they are, and there is no picture.
+        """
+        if self.detector is not None:
+            if head is None:
+                raise ValueError("unsupervised key points need the picture of the head")
+            return self.detector(head)
         points = landmarks[:, list(self.config.key_points), :2]
         return functional.pad(points, (0, 1))
 
-    def prepare(self, picture: Tensor, masks: Tensor, landmarks: Tensor) -> TorsoSource:
+    def prepare(self, picture: Tensor, masks: Tensor, landmarks: Tensor, head: Tensor | None = None) -> TorsoSource:
         """All that the source alone decides.
 
         Args:
             picture: [b, 3, H, W] the torso in -1..1, -1 where it is not.
             masks: [b, 2, any, any] neck and clothes, 0 or 1.
             landmarks: [b, 68, 2 or 3] in the source, in -1..1, y down.
+            head: [b, 3, H, W] the source's head on black, for unsupervised key points only.
         """
         if self.config.mask_channels:
             picture = torch.cat([picture, _resize(masks, picture.shape[-1])], dim=1)
@@ -228,19 +284,20 @@ class TorsoNetwork(nn.Module):
         joined = volume
         if self.config.mask_channels:
             joined = torch.cat([volume, small[:, :, None].expand(-1, -1, self.config.depth, -1, -1)], dim=1)
-        return TorsoSource(volume, self.motion.compress(joined), self.select(landmarks))
+        return TorsoSource(volume, self.motion.compress(joined), self.select(landmarks, head))
 
     def forward(self, source: TorsoSource, landmarks: Tensor, head_rgb: Tensor, head_alpha: Tensor) -> TorsoLayer:
         """The torso under a head in motion.
 
         Args:
-            source: of :meth:`prepare`.
+            source: of :meth:`prepare`; one source serves all frames of a batch.
             landmarks: [b, 68, 2 or 3] where the source's landmarks are now.
             head_rgb: [b, 3, H, W] the rendered head in -1..1.
             head_alpha: [b, 1, H, W] its alpha.
         """
         head = torch.cat([head_rgb, head_alpha], dim=1) if self.config.head_channels else None
-        field, visible = self.motion(source, self.select(landmarks), head)
+        source = source.for_frames(len(head_rgb))
+        field, visible = self.motion(source, self.select(landmarks, head_rgb), head)
         rgb, hidden = self.generator(warp(source.volume, field, padding="border"))
         visible = functional.interpolate(visible, size=hidden.shape[-2:], mode="bilinear", align_corners=False)
         return TorsoLayer(rgb, hidden, torch.sigmoid(self.alpha(torch.cat([hidden, visible], dim=1))))

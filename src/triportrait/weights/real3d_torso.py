@@ -48,7 +48,7 @@ def fold_torso(state: Mapping[str, torch.Tensor]) -> State:
     """Trained form of ``TorsoNetwork`` to the folded form."""
     folded = fold_spectral_norm(without(state, lambda key: key.startswith(_UNREAD)))
     folded = fold_batch_norms(fold_batch_norms(folded, "conv", "norm"), "conv1", "norm2")
-    doubling = [key for key in folded if re.fullmatch(r"(.*\.)?(motion|generator)\.up\.\d+\.conv\.weight", key)]
+    doubling = [key for key in folded if re.fullmatch(r"(.*\.)?(motion|generator|detector)\.up\.\d+\.conv\.weight", key)]
     return folded | {key: doubled_phases(folded[key]) for key in doubling}
 
 
