@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from triportrait.training.synthesis import Espeak, Utterance, festival, flite
+from triportrait.training.synthesis import FESTIVAL_VOICES, Espeak, Utterance, festival, flite
 
 SENTENCES: dict[str, str] = {
     "en-us": "we may move the big blue box|please bring me a map of the farm|my mother bought five apples at the market|"
@@ -52,6 +52,17 @@ SENTENCES: dict[str, str] = {
     "bardzo lubimy muzykę|w maju kwitną piękne kwiaty|pociąg przyjeżdża po południu",
     "nl": "mijn moeder koopt brood en melk|wij wonen vlak bij de zee|vijf vogels vliegen boven het bos|"
     "mag ik een glas water|de boot vaart over het meer|het weer is vandaag bijzonder mooi",
+}
+#: Voices of festival that join recorded speech: split ``joined`` for training, Italian ones (``joinedtest``) held out.
+TEST_JOINED = ("lp_diphone", "pc_diphone")
+TRAIN_JOINED = tuple(voice for voice in FESTIVAL_VOICES if "slt" not in voice and voice not in TEST_JOINED)
+#: Letters of pseudo-words where an alphabet or its spelling differs from the English one: onsets, vowels, codas.
+LETTERS: dict[str, tuple[str, str, str]] = {
+    "ru": ("п б м ф в п б м т д н с к г л р ш ж ч х", "а о у и э ы я ю е", "м п б н с т л ф р ш"),
+    "cs": ("p b m f v p b m t d n s k h l r ch z st pr", "a e i o u a o", "m p n s t l f r k"),
+    "fi": ("p m v p m t n s k l r h j pr", "a e i o u y aa ii uu ai ou", "n s t l r m"),
+    "ca": ("p b m f v p b m t d n s c g l r x", "a e i o u a o", "m p n s t l f r"),
+    "it": ("p b m f v p b m t d n s c g l r sc z st pr", "a e i o u a o", "n s l r"),
 }
 TEST_LANGUAGES = ("it", "pl", "nl")
 TRAIN_VARIANTS = (
@@ -113,8 +124,34 @@ def make_text(language: str, words: list[str], random: np.random.Generator) -> s
     return ", ".join(phrases) + "."
 
 
+def joined_utterance(split: str, words: list[str], random: np.random.Generator) -> tuple[Utterance, str]:
+    """About ten seconds of a festival voice that joins recorded speech."""
+    voice = str(random.choice(TEST_JOINED if split == "joinedtest" else TRAIN_JOINED))
+    language = FESTIVAL_VOICES[voice][0]
+    if language == "en-us":
+        text = " ".join(make_text(language, words, random) for _ in range(2))
+    else:
+        onsets, vowels, codas = (part.split() for part in LETTERS[language])
+        phrases = []
+        for _ in range(int(random.integers(3, 6))):
+            if language in ("ru", "it") and random.random() < 0.5:
+                phrases.append(str(random.choice(SENTENCES[language].replace("'", " ").split("|"))))
+                continue
+            spoken = []
+            for _ in range(int(random.integers(2, 6))):
+                syllables = [random.choice(onsets) + random.choice(vowels) for _ in range(int(random.integers(1, 4)))]
+                spoken.append("".join(syllables) + (random.choice(codas) if random.random() < 0.5 else ""))
+            phrases.append(" ".join(spoken))
+        text = ", ".join(phrases) + "."
+    # Letters outside the voice's 8-bit alphabet are not read; Russian is read in UTF-8.
+    stretch = float(np.exp(random.normal(0.0, 0.16)))
+    return festival(text, voice, stretch), f"festival:{voice}"
+
+
 def make_utterance(split: str, words: list[str], espeak: Espeak, random: np.random.Generator) -> tuple[Utterance, str]:
     """One utterance of the split and the name of its voice."""
+    if split.startswith("joined"):
+        return joined_utterance(split, words, random)
     stretch = float(np.exp(random.normal(0.0, 0.16)))
     kind = random.random()
     if split == "test":
@@ -144,6 +181,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=2400)
     parser.add_argument("--test-clips", type=int, default=160)
+    parser.add_argument("--joined-clips", type=int, default=0, help="clips of festival's other voices, see synthesis.py")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     import soxr
@@ -151,11 +189,13 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     words, espeak = english_words(), Espeak()
     jobs = [("test", i) for i in range(options.test_clips)] + [("train", i) for i in range(options.clips)]
+    jobs += [("joined", i) for i in range(options.joined_clips)]
+    jobs += [("joinedtest", i) for i in range(options.joined_clips // 16)]
     for split, number in jobs:
         path = options.out / f"{split}_{number:05d}.npz"
         if path.exists():
             continue
-        random = np.random.default_rng([options.seed, int(split == "test"), number])
+        random = np.random.default_rng([options.seed, ("train", "test", "joined", "joinedtest").index(split), number])
         utterance, voice = make_utterance(split, words, espeak, random)
         samples = soxr.resample(utterance.waveform.samples, utterance.waveform.rate_hz, 16000)
         samples = np.clip(samples / max(float(np.abs(samples).max()), 1e-3) * 0.7, -1, 1)

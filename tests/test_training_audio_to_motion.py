@@ -51,7 +51,7 @@ def spoken(seed: int = 0, stretch: float = 1.0) -> Spoken:
 def test_examples_have_the_shapes_and_pauses_are_shut() -> None:
     for seed in range(6):
         rows = example(spoken(seed), 96, np.random.default_rng(seed))
-        features, curves, opening, contact, articulated, trust = rows
+        features, curves, opening, contact, articulated, trust, visemes = rows
         assert features.shape == (384, 82) and curves.shape == (96, len(CURVES)) and trust.shape == (len(CURVES),)
         assert np.isfinite(features).all() and contact.min() >= 0 and contact.max() <= 1
         assert opening.shape == contact.shape == articulated.shape == (96,)
@@ -133,6 +133,8 @@ def test_tracked_lips_become_curves(shared: Path) -> None:
 
 def test_clips_out_of_step_are_moved() -> None:
     class Oracle(torch.nn.Module):
+        config = AudioToMotionConfig()
+
         def forward(self, features: torch.Tensor) -> tuple:
             return None, truth[None], None
 

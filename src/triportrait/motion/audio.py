@@ -14,9 +14,12 @@ import torch
 
 from triportrait.errors import MediaError
 from triportrait.motion.audio_network import STRIDE, AudioToMotion, load_model
+from triportrait.motion.controls import ControlCurves, Controls
+from triportrait.motion.emotion import EmotionName, with_emotion
 from triportrait.motion.lips import close_lips
 from triportrait.motion.natural import NaturalMotion, NaturalSettings
-from triportrait.motion.speech_features import RATE_HZ, LogMel, ProsodyTracker
+from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, ProsodyTracker
+from triportrait.motion.style import SpeakingStyle
 from triportrait.types import ARKIT_EXPRESSIONS, Motion, Portrait, Waveform
 
 Array = np.ndarray
@@ -29,7 +32,7 @@ class MouthStream:
 
     def __init__(self, model: AudioToMotion) -> None:
         self._model = model
-        self._features = LogMel()
+        self._features = EXTRACTORS[model.config.extractor]()
         self._pending = np.zeros((0, model.config.features), np.float32)
         #: Motion rows at the front of ``_pending`` that are context only.
         self._context = 0
@@ -84,20 +87,50 @@ class AudioSettings:
         expressiveness: brows and other signs of prosody, 1 = natural, 0 = none.
         natural: head motion, blinks and gaze (see :class:`NaturalSettings`).
         seed: of everything random.
+        temperature: how far chance departs from the most likely motion, 0..2.
+        emotion: neutral, happy, sad, angry or surprised.
+        emotion_strength: 0..1.
+        style: manner of a person (see :func:`triportrait.motion.style.style_of`).
+        curves: any of these over time; they take the place of the numbers.
+        voice_gain: brings the network's openings to those of real speakers; multiplies ``mouth_gain``.
+
+    Raises:
+        OptionError: a number out of range, or an unknown emotion.
     """
 
     mouth_gain: float = 1.0
     expressiveness: float = 1.0
     natural: NaturalSettings = NaturalSettings()
     seed: int = 0
+    temperature: float = 1.0
+    emotion: EmotionName = "neutral"
+    emotion_strength: float = 0.7
+    style: SpeakingStyle | None = None
+    curves: ControlCurves | None = None
+    voice_gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.controls()
+
+    def controls(self) -> Controls:
+        """All amounts as one object."""
+        amounts = Controls(
+            mouth_gain=self.mouth_gain, expressiveness=self.expressiveness, head_motion=self.natural.head_motion,
+            blinks_per_minute=self.natural.blinks_per_minute, gaze_motion=self.natural.gaze_motion,
+            eye_contact=self.natural.eye_contact, temperature=self.temperature,
+        )  # fmt: skip
+        return amounts.with_emotion(self.emotion, self.emotion_strength)
 
 
-def mouth_expression(curves: Array, contact: Array, names: tuple[str, ...], gain: float = 1.0) -> Array:
-    """The network's rows as full expression rows, lips brought together where it is sure of a contact: [t, 44]."""
+def mouth_expression(curves: Array, contact: Array, names: tuple[str, ...], gain: float | Array = 1.0) -> Array:
+    """The network's rows as full expression rows, lips brought together where it is sure of a contact: [t, 44].
+
+    ``gain`` is a number or [t].
+    """
     expression = np.zeros((len(curves), len(ARKIT_EXPRESSIONS)), np.float32)
     for column, name in enumerate(names):
         expression[:, ARKIT_EXPRESSIONS.index(name)] = curves[:, column]
-    expression = np.clip(expression * gain, 0.0, 1.0)
+    expression = np.clip(expression * np.reshape(np.asarray(gain, np.float32), (-1, 1)), 0.0, 1.0)
     ramp = np.clip((contact - CONTACT_FROM) / (CONTACT_TO - CONTACT_FROM), 0.0, 1.0)
     return close_lips(expression, ARKIT_EXPRESSIONS, ramp * ramp * (3 - 2 * ramp), jaw_share=0.0)
 
@@ -133,36 +166,37 @@ class AudioDriver:
         """
         settings = self.settings
         mouth, prosody = MouthStream(self._model), ProsodyTracker()
-        natural = NaturalMotion(settings.natural, settings.seed, expressiveness=settings.expressiveness)
+        natural = NaturalMotion(seed=settings.seed, controls=settings.controls(), curves=settings.curves, style=settings.style)
         names = self._model.config.curves
-        waiting = np.zeros((0, len(ARKIT_EXPRESSIONS)), np.float32)
+        # Mouth rows whose natural motion is not determined yet.
+        waiting, touching = np.zeros((0, len(names)), np.float32), np.zeros(0, np.float32)
         heard = 0
 
-        def join(final: bool, expression: Array, motion: Motion) -> Motion | None:
-            nonlocal waiting
-            waiting = np.concatenate([waiting, expression])
-            if len(motion) > len(waiting):
-                raise AssertionError("natural motion ran ahead of the mouth")
-            if not len(motion):
+        def join(curves: Array, contact: Array) -> Motion | None:
+            nonlocal waiting, touching
+            waiting, touching = np.concatenate([waiting, curves]), np.concatenate([touching, contact])
+            motion = natural.advance(len(waiting))
+            rows = len(motion)
+            if not rows:
                 return None
-            rows, waiting = waiting[: len(motion)], waiting[len(motion) :]
-            return motion.with_rows(expression=np.clip(rows + motion.expression, 0.0, 1.0))
+            spoken = mouth_expression(waiting[:rows], touching[:rows], names, settings.voice_gain * natural.mouth_gains)
+            waiting, touching = waiting[rows:], touching[rows:]
+            expression = np.clip(spoken + motion.expression, 0.0, 1.0)
+            return motion.with_rows(expression=with_emotion(expression, natural.emotions))
 
         for samples in self._blocks():
             heard += len(samples)
             curves, _, contact = mouth.push(samples)
-            expression = mouth_expression(curves, contact, names, settings.mouth_gain)
             natural.hear(prosody.push(samples))
-            chunk = join(False, expression, natural.advance(len(waiting) + len(expression)))
+            chunk = join(curves, contact)
             if chunk is not None:
                 yield chunk
         if not heard:
             raise MediaError("the voice has no sound; give a recording that is longer than 0 s")
         curves, _, contact = mouth.finish()
-        expression = mouth_expression(curves, contact, names, settings.mouth_gain)
         natural.hear(prosody.finish())
         natural.end()
-        chunk = join(True, expression, natural.advance(len(waiting) + len(expression)))
+        chunk = join(curves, contact)
         if chunk is not None:
             yield chunk
 

@@ -32,6 +32,9 @@ class AudioToMotionConfig:
         ahead: number of blocks that look one motion row (40 ms) ahead; they come first.
         dilations: one causal block per entry.
         curves: expression curves it predicts.
+        extractor: name of its features in :data:`triportrait.motion.speech_features.EXTRACTORS`.
+        visemes: classes of the second head, which names the sound (used in training and alignment); 0 = no such head.
+        dropout: share of channels left out in training.
     """
 
     features: int = 82
@@ -40,18 +43,21 @@ class AudioToMotionConfig:
     ahead: int = 3
     dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2)
     curves: tuple[str, ...] = ()
+    extractor: str = "log_mel"
+    visemes: int = 0
+    dropout: float = 0.08
 
 
 class _Block(nn.Module):
     """Gated residual convolution (van den Oord et al., "WaveNet", 2016, section 2.3) on normalised channels."""
 
-    def __init__(self, channels: int, dilation: int, ahead: int) -> None:
+    def __init__(self, channels: int, dilation: int, ahead: int, dropout: float) -> None:
         super().__init__()
         self.padding = (2 * dilation - ahead, ahead)
         self.norm = nn.LayerNorm(channels)
         self.conv = nn.Conv1d(channels, 2 * channels, 3, dilation=dilation)
         self.out = nn.Conv1d(channels, channels, 1)
-        self.dropout = nn.Dropout1d(0.08)
+        self.dropout = nn.Dropout1d(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm(x.transpose(1, 2)).transpose(1, 2)
@@ -68,11 +74,13 @@ class AudioToMotion(nn.Module):
         width, front = config.channels, config.front_channels
         self.front = nn.Conv1d(config.features, front, 5, stride=2)
         self.middle = nn.Conv1d(front, width, 5, stride=2)
-        blocks = [_Block(width, 1, 1) for _ in range(config.ahead)]
-        blocks += [_Block(width, dilation, 0) for dilation in config.dilations]
+        blocks = [_Block(width, 1, 1, config.dropout) for _ in range(config.ahead)]
+        blocks += [_Block(width, dilation, 0, config.dropout) for dilation in config.dilations]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, len(config.curves) + 2)
+        if config.visemes:
+            self.viseme_head = nn.Linear(width, config.visemes)
 
     @property
     def rows_back(self) -> int:
@@ -84,14 +92,26 @@ class AudioToMotion(nn.Module):
         """Feature rows after ``4 i`` that can reach output row i."""
         return STRIDE * self.config.ahead + 6
 
-    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def trunk(self, features: torch.Tensor) -> torch.Tensor:
+        """What both heads see: feature rows [b, 4 t, f] -> [b, t, channels]."""
         x = features.transpose(1, 2)
         x = functional.gelu(self.front(functional.pad(x, (2, 2))))
         x = functional.gelu(self.middle(functional.pad(x, (2, 2))))
         for block in self.blocks:
             x = block(x)
-        y = self.head(self.norm(x.transpose(1, 2)))
+        return self.norm(x.transpose(1, 2))
+
+    def visemes(self, trunk: torch.Tensor) -> torch.Tensor:
+        """Logits of the sounds [b, t, visemes]."""
+        return self.viseme_head(trunk)
+
+    def motion(self, trunk: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The mouth: curves [b, t, c], opening [b, t], contact logit [b, t]."""
+        y = self.head(trunk)
         return y[..., :-2], y[..., -2], y[..., -1]
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return self.motion(self.trunk(features))
 
 
 def save_model(model: AudioToMotion, path: Path, notes: dict[str, str] | None = None) -> None:

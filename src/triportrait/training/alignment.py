@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from triportrait.motion.speech_features import LogMel
+from triportrait.training.articulation import VISEME_SYMBOL, VISEMES, visemes_of
 from triportrait.training.synthesis import Phone, Utterance
 from triportrait.types import Waveform
 
@@ -83,3 +84,68 @@ def aligned_phones(spoken: Utterance, recording: Waveform) -> tuple[tuple[Phone,
         if end > start:
             phones.append(Phone(phone.symbol, start, end))
     return tuple(phones), cost
+
+
+@njit(cache=True)
+def _segment_path(scores: Array, first: Array, last: Array, shortest: int) -> Array:
+    """Start row of each segment on the best path through ``scores`` [rows, segments]; segment s may only start in
+    rows ``first[s]`` to ``last[s]`` and lasts ``shortest`` rows at least."""
+    rows, segments = scores.shape
+    total = np.zeros((rows + 1, segments))
+    for row in range(rows):
+        total[row + 1] = total[row] + scores[row]
+    best = np.full((segments + 1, rows + 1), -np.inf)
+    came = np.zeros((segments + 1, rows + 1), np.int64)
+    best[0, 0] = 0.0
+    for s in range(segments):
+        # best[s, r]: segments before s fill rows before r.
+        begin, end = (0, 0) if s == 0 else (first[s], last[s])
+        for start in range(begin, end + 1):
+            if best[s, start] == -np.inf:
+                continue
+            to_first, to_last = (rows, rows) if s == segments - 1 else (first[s + 1], last[s + 1])
+            for stop in range(max(to_first, start + shortest), to_last + 1):
+                value = best[s, start] + total[stop, s] - total[start, s]
+                if value > best[s + 1, stop]:
+                    best[s + 1, stop], came[s + 1, stop] = value, start
+    starts = np.full(segments, -1, np.int64)
+    if best[segments, rows] == -np.inf:
+        return starts
+    row = rows
+    for s in range(segments - 1, -1, -1):
+        row = came[s + 1, row]
+        starts[s] = row
+    return starts
+
+
+def refined_phones(phones: tuple[Phone, ...], log_posterior: Array, within_s: float = 0.15) -> tuple[Phone, ...]:
+    """Boundaries moved to where a network hears them (Viterbi search over segments).
+
+    Args:
+        phones: phonemes with times that are right to about ``within_s``, without gaps.
+        log_posterior: [rows, visemes] at 100 Hz, log probabilities of each viseme less the log of its share.
+        within_s: how far a boundary may move.
+
+    Returns:
+        One phone per viseme (diphthongs and affricates are split); ``phones`` themselves where no path fits.
+    """
+    rows = len(log_posterior)
+    parts = []
+    for phone in phones:
+        names = visemes_of(phone.symbol)
+        step = (phone.end_s - phone.start_s) / len(names)
+        parts += [(VISEME_SYMBOL[name], name, phone.start_s + i * step) for i, name in enumerate(names)]
+    if not parts:
+        return phones
+    numbers = np.array([list(VISEMES).index(name) for _, name, _ in parts])
+    start = np.array([at for _, _, at in parts])
+    reach = round(within_s * 100)
+    middle = np.round(start * 100).astype(np.int64)
+    first, last = np.clip(middle - reach, 0, rows), np.clip(middle + reach, 0, rows)
+    found = _segment_path(log_posterior[:, numbers].astype(np.float64), first, last, 3)
+    if found[0] < 0:
+        return phones
+    edges = np.append(found, rows) / 100.0
+    return tuple(
+        Phone(symbol, float(a), float(b)) for (symbol, _, _), a, b in zip(parts, edges[:-1], edges[1:], strict=True)
+    )

@@ -99,6 +99,13 @@ IPA: dict[str, str] = {
 }  # fmt: skip
 
 
+#: A symbol that :func:`visemes_of` maps to each viseme alone.
+VISEME_SYMBOL: dict[str, str] = {
+    **{name: name for name in VISEMES if name in ARPABET and ARPABET[name] == (name,)},
+    "sil": "pau", "uw": "ʉ", "ow": "o", "yy": "ʏ", "oe": "ø", "h": "hh",
+}  # fmt: skip
+
+
 def visemes_of(symbol: str) -> tuple[str, ...]:
     """Visemes of one phoneme symbol, ARPAbet or IPA; unknown symbols are neutral (a schwa), pauses are ``sil``."""
     if symbol in ARPABET:
@@ -181,6 +188,13 @@ def _segments(phones: Sequence[Phone], seconds: float) -> _Segments:
         else:
             kept.append([kept[-1][1], seconds, "sil"])
     return _Segments(np.array([r[0] for r in kept]), np.array([r[1] for r in kept]), [r[2] for r in kept])
+
+
+def viseme_rows(phones: Sequence[Phone], times: Array) -> Array:
+    """Number of the viseme (its place in :data:`VISEMES`) that sounds at each of ``times`` [t]: int64 [t]."""
+    segments = _segments(phones, max(float(times[-1]), phones[-1].end_s) if len(times) else 0.0)
+    numbers = np.array([list(VISEMES).index(name) for name in segments.names])
+    return numbers[np.clip(np.searchsorted(segments.start, times + 1e-6, side="right") - 1, 0, None)]
 
 
 def _gate(times: Array, start: float, end: float, rise_s: float, fall_s: float) -> Array:

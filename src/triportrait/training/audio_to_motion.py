@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ import torch
 from torch.nn import functional
 
 from triportrait.media.audio import read_audio
-from triportrait.motion.audio_network import AudioToMotion, AudioToMotionConfig, save_model
+from triportrait.motion.audio_network import STRIDE, AudioToMotion, AudioToMotionConfig, save_model
 from triportrait.motion.lips import gap_weights, lip_opening
-from triportrait.motion.speech_features import RATE_HZ, LogMel
-from triportrait.training.articulation import Style, curves_from_phones
+from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, EnvelopeLogMel, LogMel
+from triportrait.training.articulation import VISEMES, Style, curves_from_phones, viseme_rows
 from triportrait.training.lip_tracks import LipTrack, curves_from_landmarks, load_speech_av
 from triportrait.training.synthesis import Phone
 from triportrait.types import ARKIT_EXPRESSIONS
@@ -57,6 +58,8 @@ _TRACKED_TRUST = np.array(
 
 FPS = 25.0
 
+_SILENCE = list(VISEMES).index("sil")
+
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
@@ -69,11 +72,12 @@ class Spoken:
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A real clip: int16 samples at 16 kHz and the targets of its landmarks."""
+    """A real clip: int16 samples at 16 kHz, the targets of its landmarks, and its phonemes where they are known."""
 
     samples: Array
     targets: LipTrack
     name: str
+    phones: tuple[Phone, ...] = ()
 
 
 def load_synthesised(folder: Path, split: str, limit: int | None = None) -> list[Spoken]:
@@ -87,14 +91,17 @@ def load_synthesised(folder: Path, split: str, limit: int | None = None) -> list
     return clips
 
 
-def load_tracked(shared_data: Path, split: str) -> list[Tracked]:
-    """Clips of ``speech_av`` with targets from :func:`curves_from_landmarks`."""
+def load_tracked(shared_data: Path, split: str, phone_folder: Path | None = None) -> list[Tracked]:
+    """Clips of ``speech_av`` with targets from :func:`curves_from_landmarks`; phonemes of ``align_recordings.py``."""
     clips = []
+    phones = {}
+    if phone_folder is not None:
+        phones = {clip.voice.removeprefix("grid:"): clip.phones for clip in load_synthesised(phone_folder, "grid")}
     for name, (part, track) in load_speech_av(shared_data / "speech_av").items():
         if part == split:
             wave = read_audio(shared_data / "speech_av" / "audio" / f"{name}.flac")
             targets = curves_from_landmarks(track, shared_data / "ict_facekit.npz")
-            clips.append(Tracked((wave.samples * 32767).astype(np.int16), targets, name))
+            clips.append(Tracked((wave.samples * 32767).astype(np.int16), targets, name, phones.get(name, ())))
     return clips
 
 
@@ -114,15 +121,33 @@ def music_bed(count: int, random: np.random.Generator) -> Array:
     while start < count / RATE_HZ:
         root = 110.0 * 2 ** (random.integers(0, 24) / 12)
         length = float(random.uniform(0.25, 0.8))
-        since = time_s - start
-        envelope = np.where(since >= 0, np.exp(-np.maximum(since, 0) * float(random.uniform(1.0, 6.0))), 0.0)
+        decay = float(random.uniform(1.0, 6.0))
+        # A string is heard until it has lost 60 dB.
+        heard = slice(int(np.ceil(start * RATE_HZ)), int((start + 6.9 / decay) * RATE_HZ))
+        since = time_s[heard] - start
+        envelope = np.exp(-since * decay)
         for step in (0, random.choice([3, 4]), 7):
             for harmonic in (1, 2, 3, 4):
                 tone = root * 2 ** (step / 12) * harmonic
                 if tone < 7000:
-                    sound += envelope * np.sin(2 * np.pi * tone * since + random.uniform(0, 6.28)) / harmonic**1.5
+                    sound[heard] += envelope * np.sin(2 * np.pi * tone * since + random.uniform(0, 6.28)) / harmonic**1.5
         start += length
     return sound / max(float(np.sqrt(np.mean(sound**2))), 1e-9)
+
+
+@lru_cache(maxsize=1)
+def _music_beds() -> tuple[Array, ...]:
+    """Beds of 8 seconds, made once: making one costs more than all other augmentation."""
+    random = np.random.default_rng(7)
+    return tuple(music_bed(8 * RATE_HZ, random).astype(np.float32) for _ in range(12))
+
+
+def _some_music(count: int, random: np.random.Generator) -> Array:
+    """A piece of a ready bed, longer ones repeated, at a random speed."""
+    beds = _music_beds()
+    bed = beds[int(random.integers(len(beds)))]
+    positions = (float(random.uniform(0, len(bed))) + np.arange(count) * float(random.uniform(0.7, 1.4))) % (len(bed) - 1)
+    return bed[positions.astype(int)]
 
 
 def augment(samples: Array, random: np.random.Generator) -> Array:
@@ -153,7 +178,7 @@ def augment(samples: Array, random: np.random.Generator) -> Array:
         ratio_db = random.uniform(8.0, 45.0)
         samples = samples + noise(count, float(random.uniform(0.0, 1.5)), random) * level * 10 ** (-ratio_db / 20)
     elif kind < 0.6:
-        samples = samples + music_bed(count, random) * level * 10 ** (-random.uniform(8.0, 30.0) / 20)
+        samples = samples + _some_music(count, random) * level * 10 ** (-random.uniform(8.0, 30.0) / 20)
     elif kind < 0.8:
         samples = samples + noise(count, 0.5, random) * 10 ** (-random.uniform(60.0, 90.0) / 20)
     gain = 10 ** (random.uniform(-24.0, 6.0) / 20)
@@ -181,8 +206,8 @@ def spoken_targets(clip: Spoken, style: Style | None = None) -> LipTrack:
     return LipTrack(expression, lip_opening(expression, ARKIT_EXPRESSIONS), contact)
 
 
-class WarpedLogMel(LogMel):
-    """Log-mel rows of a speaker with another vocal tract: frequencies are multiplied by ``factor``.
+class _Warp:
+    """Spectra of a speaker with another vocal tract: frequencies are multiplied by ``factor``.
 
     Source: L. Lee and R. Rose, "Speaker normalization using efficient frequency warping procedures", 1996.
     """
@@ -201,6 +226,17 @@ class WarpedLogMel(LogMel):
     def _power(self, windows: Array) -> Array:
         power = super()._power(windows)
         return power[:, self._low] * (1 - self._mix) + power[:, self._low + 1] * self._mix
+
+
+class WarpedLogMel(_Warp, LogMel):
+    """:class:`LogMel` of another vocal tract."""
+
+
+class WarpedEnvelopeLogMel(_Warp, EnvelopeLogMel):
+    """:class:`EnvelopeLogMel` of another vocal tract."""
+
+
+_WARPED = {"log_mel": WarpedLogMel, "envelope_log_mel": WarpedEnvelopeLogMel}
 
 
 def _resample_rows(rows: Array, speed: float) -> Array:
@@ -226,14 +262,16 @@ def _articulated(contact: Array) -> Array:
     return result
 
 
-def example(clip: Spoken | Tracked, frames: int, random: np.random.Generator) -> tuple[Array, ...]:
+def example(
+    clip: Spoken | Tracked, frames: int, random: np.random.Generator, extractor: str = "log_mel"
+) -> tuple[Array, ...]:
     """One augmented training example of ``frames`` rows.
 
     Returns:
-        features [4 frames, f], curves [frames, c], opening [frames], contact [frames], articulated contacts [frames]
-        and trust per curve [c].
+        features [4 frames, f], curves [frames, c], opening [frames], contact [frames], articulated contacts [frames],
+        trust per curve [c] and number of the viseme [frames] (-1 = not known).
     """
-    speed = float(np.exp(random.normal(0.0, 0.09)))
+    speed = float(np.exp(random.normal(0.0, 0.14)))
     samples = clip.samples.astype(np.float32) / 32767
     if isinstance(clip, Spoken):
         targets = spoken_targets(clip, Style.sample(random))
@@ -244,6 +282,10 @@ def example(clip: Spoken | Tracked, frames: int, random: np.random.Generator) ->
     expression = _resample_rows(targets.expression[:, _COLUMNS], speed)
     opening, contact = _resample_rows(targets.opening, speed), _resample_rows(targets.contact, speed)
 
+    visemes = np.full(len(opening), -1)
+    if clip.phones:
+        visemes = viseme_rows(clip.phones, np.arange(len(opening)) * speed / FPS)
+
     rows = min(len(opening), len(samples) // 640)
     # Place the clip in a window with room before it, or cut a window out of it.
     before = int(random.integers(0, 25)) if random.random() < 0.6 else 0
@@ -251,6 +293,7 @@ def example(clip: Spoken | Tracked, frames: int, random: np.random.Generator) ->
     window = np.zeros(frames * 640, np.float32)
     curve_rows = np.zeros((frames, len(_COLUMNS)), np.float32)
     opening_rows, contact_rows = np.zeros(frames, np.float32), np.ones(frames, np.float32)
+    viseme_row = np.full(frames, _SILENCE)
     first = before - start
     target_slice = slice(max(first, 0), min(first + rows, frames))
     source_slice = slice(target_slice.start - first, target_slice.stop - first)
@@ -259,51 +302,58 @@ def example(clip: Spoken | Tracked, frames: int, random: np.random.Generator) ->
     ]
     curve_rows[target_slice] = expression[source_slice]
     opening_rows[target_slice], contact_rows[target_slice] = opening[source_slice], contact[source_slice]
+    viseme_row[target_slice] = visemes[source_slice]
     if random.random() < 0.03:
         # Nobody speaks: noise or music only.
         if random.random() < 0.5:
-            window = music_bed(len(window), random)
+            window = _some_music(len(window), random)
         else:
             window = noise(len(window), float(random.uniform(0, 2)), random)
         window = 0.05 * window.astype(np.float32)
-        curve_rows[:], opening_rows[:], contact_rows[:] = 0.0, 0.0, 1.0
-    extractor = WarpedLogMel(float(np.exp(random.uniform(-0.16, 0.2)))) if random.random() < 0.7 else LogMel()
-    features = np.concatenate([extractor.push(augment(window, random)), extractor.finish()])
+        curve_rows[:], opening_rows[:], contact_rows[:], viseme_row[:] = 0.0, 0.0, 1.0, _SILENCE
+    ears = _WARPED[extractor](float(np.exp(random.uniform(-0.16, 0.2))) if random.random() < 0.7 else 1.0)
+    heard = augment(window, random)
+    # Running means of level and spectrum: as at the start of a recording, or as later on.
+    warm = random.random() < 0.5
+    features = np.concatenate([ears.push(np.tile(heard, 2) if warm else heard), ears.finish()])[-4 * frames :]
     # The lower lip at the teeth is as rare and as visible as a bilabial.
     teeth = (curve_rows[:, CURVES.index("mouthRollLower")] > 0.3) & isinstance(clip, Spoken)
     articulated = np.maximum(_articulated(contact_rows), teeth.astype(np.float32))
     trust = _TRACKED_TRUST if isinstance(clip, Tracked) else np.ones(len(CURVES), np.float32)
-    return features[: frames * 4], curve_rows, opening_rows, contact_rows, articulated, trust
+    return features, curve_rows, opening_rows, contact_rows, articulated, trust, viseme_row
 
 
 def roughen(features: torch.Tensor) -> torch.Tensor:
     """Hide what a voice should not be known by: bands masked, a random smooth tilt, a little noise; [b, k, f] -> same.
 
+    The last two features are energy and level, all others bands.
+
     Source: D. Park et al., "SpecAugment", 2019 (frequency masks only: lips need every moment).
     """
-    batch = len(features)
-    bands = torch.arange(80)
+    batch, count = len(features), features.shape[-1] - 2
+    bands = torch.arange(count)
     result = features + 0.05 * torch.randn_like(features)
     knots = torch.randn(batch, 1, 6) * 0.12
-    tilt = functional.interpolate(knots, size=80, mode="linear", align_corners=True)
-    result[..., :80] += tilt
+    tilt = functional.interpolate(knots, size=count, mode="linear", align_corners=True)
+    result[..., :count] += tilt
     for _ in range(2):
-        start = torch.randint(0, 80, (batch, 1))
-        width = torch.randint(0, 14, (batch, 1))
+        start = torch.randint(0, count, (batch, 1))
+        width = torch.randint(0, max(count // 6, 2), (batch, 1))
         masked = (bands >= start) & (bands < start + width)
-        mean = result[..., :80].mean(dim=1, keepdim=True)
-        result[..., :80] = torch.where(masked[:, None], mean, result[..., :80])
+        mean = result[..., :count].mean(dim=1, keepdim=True)
+        result[..., :count] = torch.where(masked[:, None], mean, result[..., :count])
     return result
 
 
 def losses(
     outputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    targets: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    targets: tuple[torch.Tensor, ...],
     curve_weight: torch.Tensor,
 ) -> torch.Tensor:
-    """Curves and opening (L1 + L2), their velocity, contact, and the opening that the curves themselves give."""
+    """Curves and opening (L1 + L2), their velocity, contact, the opening that the curves themselves give, and how well
+    that follows the target over the window (it counts in full where the window's lips move)."""
     curves, opening, logit = outputs
-    curves_t, opening_t, contact_t, articulated, trust = targets
+    curves_t, opening_t, contact_t, articulated, trust, *_ = targets
     curve_weight = curve_weight * trust[:, None]
     # Openings are some hundredths of a face height: 15 brings them to the scale of curves.
     scale = 15.0
@@ -320,9 +370,47 @@ def losses(
     # A missed closure is seen, a closure too many hardly.
     weight = importance + 1.5 * articulated * contact_t
     contact = functional.binary_cross_entropy_with_logits(logit, contact_t, weight=weight)
+    follow = (concordance_loss(from_curves, opening_t) + concordance_loss(opening, opening_t)) / 2
     return (
-        (importance * (shape + amount)).mean() + 1.0 * steps.abs().mean() + 0.5 * gap_steps.abs().mean() + 1.0 * contact
+        (importance * (shape + amount)).mean()
+        + 1.0 * steps.abs().mean()
+        + 0.5 * gap_steps.abs().mean()
+        + 1.0 * contact
+        + 0.5 * follow
     )
+
+
+def concordance_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """One less the concordance correlation of rows [b, t], the mean over windows.
+
+    Unlike squared error it does not shrink the amplitude of what is uncertain. Source: L. Lin, "A concordance
+    correlation coefficient to evaluate reproducibility", 1989, equation 1.
+    """
+    mean_p, mean_t = predicted.mean(1, keepdim=True), target.mean(1, keepdim=True)
+    covariance = ((predicted - mean_p) * (target - mean_t)).mean(1)
+    spread = predicted.var(1, unbiased=False) + target.var(1, unbiased=False) + (mean_p - mean_t)[:, 0] ** 2
+    # A window at rest has nothing to follow: 1e-5 is a movement of 0.003 face heights.
+    return (1.0 - (2 * covariance + 1e-5) / (spread + 1e-5)).mean()
+
+
+def viseme_loss(logits: torch.Tensor, visemes: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the sounds where they are known: logits [b, t, v], numbers [b, t]."""
+    if not (visemes >= 0).any():
+        return logits.sum() * 0.0
+    return functional.cross_entropy(logits.flatten(0, 1), visemes.flatten(), ignore_index=-1, label_smoothing=0.05)
+
+
+#: The embedded network.
+DEFAULT_CONFIG = AudioToMotionConfig(
+    features=EnvelopeLogMel.size,
+    channels=128,
+    front_channels=96,
+    dilations=(1, 2, 4, 8, 1),
+    curves=CURVES,
+    extractor=EnvelopeLogMel.name,
+    visemes=len(VISEMES),
+    dropout=0.1,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +428,8 @@ class TrainingSettings:
     #: more than learning).
     fresh: int = 8
     memory: int = 1600
+    #: Convolutions in bfloat16: 1.5 times as fast where the processor has it.
+    half: bool = False
 
 
 def aligned(clips: list[Tracked], model: AudioToMotion, most: int = 3) -> list[Tracked]:
@@ -350,7 +440,7 @@ def aligned(clips: list[Tracked], model: AudioToMotion, most: int = 3) -> list[T
     """
     result = []
     for clip in clips:
-        extractor = LogMel()
+        extractor = EXTRACTORS[model.config.extractor]()
         rows = [extractor.push(clip.samples.astype(np.float32) / 32767), extractor.finish()]
         with torch.inference_mode():
             opening = model(torch.from_numpy(np.concatenate(rows))[None])[1][0].numpy()
@@ -368,6 +458,24 @@ def aligned(clips: list[Tracked], model: AudioToMotion, most: int = 3) -> list[T
             clip = Tracked(clip.samples, targets, clip.name)
         result.append(clip)
     return result
+
+
+def viseme_scores(model: AudioToMotion, samples: Array) -> Array:
+    """How much better than by chance each sound fits: log posterior less log share, [rows at 100 Hz, visemes].
+
+    The network names sounds 25 times per second; shifting its input by one feature row gives the moments between.
+    """
+    extractor = EXTRACTORS[model.config.extractor]()
+    rows = torch.from_numpy(np.concatenate([extractor.push(samples), extractor.finish()]))
+    count = len(rows) // STRIDE
+    result = np.empty((count * STRIDE, model.config.visemes), np.float32)
+    rows = torch.cat([rows, rows[-1:].expand(STRIDE, -1)])
+    with torch.inference_mode():
+        for shift in range(STRIDE):
+            logits = model.visemes(model.trunk(rows[None, shift : shift + count * STRIDE]))[0]
+            result[shift::STRIDE] = torch.log_softmax(logits, -1).numpy()
+    share = np.log(np.exp(result).mean(axis=0) + 0.01)
+    return np.maximum(result - share, -6.0)
 
 
 def curve_weights(spoken: list[Spoken], tracked: list[Tracked]) -> torch.Tensor:
@@ -390,7 +498,8 @@ def train(
 ) -> AudioToMotion:
     """Train or continue; ``folder`` holds ``state.pt`` and ``model.safetensors`` (averaged weights)."""
     torch.manual_seed(settings.seed)
-    model = AudioToMotion(config or AudioToMotionConfig(curves=CURVES))
+    config = config or DEFAULT_CONFIG
+    model = AudioToMotion(config)
     average = AudioToMotion(model.config)
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.01)
@@ -411,7 +520,7 @@ def train(
         rows = []
         for _ in range(settings.fresh if len(memory) >= settings.batch else settings.batch):
             pool = tracked if tracked and random.random() < settings.tracked_share else spoken
-            rows.append(example(pool[int(random.integers(len(pool)))], settings.frames, random))
+            rows.append(example(pool[int(random.integers(len(pool)))], settings.frames, random, config.extractor))
         memory = (memory + rows)[-settings.memory :]
         rows += [memory[int(random.integers(len(memory)))] for _ in range(settings.batch - len(rows))]
         features, *targets = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
@@ -419,7 +528,11 @@ def train(
         cosine = 0.5 * (1 + math.cos(math.pi * min(step / settings.steps, 1.0)))
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * warm * (0.02 + 0.98 * cosine)
-        loss = losses(model(roughen(features)), tuple(targets), weight)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.half):
+            trunk = model.trunk(roughen(features)).float()
+        loss = losses(model.motion(trunk), tuple(targets), weight)
+        if model.config.visemes:
+            loss = loss + 0.3 * viseme_loss(model.visemes(trunk), targets[-1])
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,7 +1,9 @@
 """Speech with exact phoneme times from free synthesisers (flite, festival, espeak-ng); training time only.
 
 Nothing here is needed by the package at run time. The three tools are ordinary Debian packages:
-``apt-get install flite festival festvox-us-slt-hts espeak-ng``. Each function returns mono sound and the phonemes
+``apt-get install flite festival festvox-us-slt-hts espeak-ng`` and, for voices joined from recorded speech,
+``festvox-kallpc16k festvox-kdlpc16k festvox-ru festvox-czech-{dita,machac,ph} festvox-suopuhe-{lj,mv} festvox-ca-ona-hts
+festvox-italp16k festvox-itapc16k``. Each function returns mono sound and the phonemes
 with start and end in seconds, in the symbols of the tool (ARPAbet in lower case for flite and festival, IPA for
 espeak-ng).
 """
@@ -81,9 +83,41 @@ def festival(text: str, voice: str = "cmu_us_slt_arctic_hts", duration_stretch: 
     phones, start = [], 0.0
     for line in lines[lines.index("#") + 1 :]:
         end_text, _, symbol = line.split()[:3]
-        phones.append(Phone(symbol, start, float(end_text)))
+        phones.append(Phone(festival_symbol(symbol, voice), start, float(end_text)))
         start = float(end_text)
     return Utterance(waveform, tuple(phones))
+
+
+#: Phoneme sets of festival's voices in other languages than English, in IPA; length and stress marks are left out first.
+_CZECH = {"c": "ts", "c~": "tʃ", "ch": "x", "d~": "ɟ", "dz~": "dʒ", "h": "ɦ", "n*": "ŋ", "n~": "ɲ", "r": "ɾ", "r~": "ʒ",
+          "r~*": "ʃ", "s~": "ʃ", "t~": "c", "z~": "ʒ"}  # fmt: skip
+_FINNISH = {"a": "ɑ", "y": "ʏ", "@": "æ", "7": "ø", "&": "ə", "T": "θ", "D": "ð", "S": "ʃ", "Z": "ʒ", "N": "ŋ",
+            "L": "ʎ", "r": "ɾ"}  # fmt: skip
+_ROMANCE = {"E": "ɛ", "O": "ɔ", "ax": "ə", "S": "ʃ", "Z": "ʒ", "tS": "tʃ", "dZ": "dʒ", "J": "ɲ", "L": "ʎ", "ng": "ŋ",
+            "nf": "ɱ", "r": "ɾ", "rr": "ɾ"}  # fmt: skip
+_RUSSIAN = {"ii": "i", "yy": "ɨ", "y": "ɨ", "uu": "u", "ur": "u", "ee": "e", "oo": "o", "aa": "a", "a": "ʌ", "ae": "ɪ",
+            "ay": "ɪ", "sh": "ʃ", "sch": "ɕ", "zh": "ʒ", "ch": "tɕ", "h": "x", "hh": "x", "c": "ts", "r": "ɾ",
+            "rr": "ɾ"}  # fmt: skip
+
+#: Festival's voices that join recorded speech, with the language they speak and their phoneme set (None = ARPAbet).
+FESTIVAL_VOICES: dict[str, tuple[str, dict[str, str] | None]] = {
+    "cmu_us_slt_arctic_hts": ("en-us", None), "kal_diphone": ("en-us", None), "ked_diphone": ("en-us", None),
+    "msu_ru_nsh_clunits": ("ru", _RUSSIAN), "czech_dita": ("cs", _CZECH), "czech_machac": ("cs", _CZECH),
+    "czech_ph": ("cs", _CZECH), "suo_fi_lj_diphone": ("fi", _FINNISH), "hy_fi_mv_diphone": ("fi", _FINNISH),
+    "upc_ca_ona_hts": ("ca", _ROMANCE), "lp_diphone": ("it", _ROMANCE), "pc_diphone": ("it", _ROMANCE),
+}  # fmt: skip
+
+
+def festival_symbol(symbol: str, voice: str) -> str:
+    """A phoneme of a festival voice in ARPAbet (English voices) or IPA."""
+    table = FESTIVAL_VOICES[voice][1]
+    if table is None or symbol in ("pau", "#", "_", "##"):
+        return symbol
+    bare = symbol.rstrip(":0123456789") or symbol
+    # Palatalised consonants are written twice in the Russian set.
+    if bare not in table and len(bare) == 2 and bare[0] == bare[1]:
+        bare = bare[0]
+    return table.get(bare, bare)
 
 
 class _EspeakEvent(ctypes.Structure):
