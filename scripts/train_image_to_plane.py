@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, default=None, help="model.safetensors of an earlier stage")
     parser.add_argument("--stop-after", type=float, default=None, help="seconds after which to save and leave")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--photos", type=int, default=None, help="training photographs at most")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -35,8 +36,8 @@ def main() -> None:
     data, held_out = read_views(options.data, "train", options.photos), read_views(options.data, "val")
     logging.info("%d photographs to learn from, %d held out", len(data), len(held_out))
     start = load_image_to_plane(options.start) if options.start else None
-    model = train(recipe, data, held_out, options.out, start, options.stop_after)
-    logging.info("all held-out photographs: %s", evaluate(model, held_out, recipe))
+    model = train(recipe, data, held_out, options.out, start, options.stop_after, options.device)
+    logging.info("all held-out photographs: %s", evaluate(model, held_out.to(next(model.parameters()).device), recipe))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,15 @@
 """Training stage ``image_to_plane``: one lifted photograph in, its other views as targets (Real3D-Portrait, section 4.1, at small scale).
 
-One flat loop in plain torch. A step is a function of (seed, step) and of the state in the checkpoint alone, so that a run that was killed
-goes on exactly where its last checkpoint was.
+Needs packed shards and torch alone. The loop is :mod:`triportrait.training.loop`; what is random about a row of a batch is drawn on the CPU
+(:func:`draw_row`) and everything else is computed where the data lie, so that a GPU is not kept waiting.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,41 +18,36 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from triportrait.avatar.compact_encoder import DEPTH_RANGE_DM, CompactConfig, CompactImageToPlane, ViewPlanes, save_image_to_plane
-from triportrait.errors import EmptyMedia, NumericError
+from triportrait.errors import EmptyMedia
 from triportrait.render.near_surface import Slab, carry_to_source, composite, fill_smoothly, march_to_surface, pixel_places, slab_depths
 from triportrait.synth import lifted_views
 from triportrait.synth.lifted_views import LiftedViews
+from triportrait.training.fabric import SingleDevice
+from triportrait.training.loop import Recipe, Values, tile, train_stage
 from triportrait.types import CAMERA_DISTANCE_DM
 
 Array = np.ndarray
 Pose = tuple[Tensor, Tensor]
 log = logging.getLogger(__name__)
 
-#: A run with so many steps in a row that give no number is broken.
-_NAN_LIMIT = 20
 #: Validation pictures are compared over this grey.
 _GREY = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class ImageToPlaneRecipe:
-    """Everything that decides a run besides its data.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageToPlaneRecipe(Recipe):
+    """Everything that decides a run besides its data; ``batch`` counts photographs.
 
     Args:
         model: sizes of the network.
         slab: where samples lie.
-        steps, batch: length of the run, photographs per step.
         views, patch_px, render_px: pictures per photograph, side of the square that is drawn of each, and of the picture it is cut from;
             ``render_px`` is 64 or 128.
         rate, warm_up_steps, weight_decay: AdamW; the rate falls along a cosine.
-        average: of the exponential moving average of weights.
         alpha_weight, gradient_weight, depth_weight: of the losses beside the colours' L1.
         unseen_weight: of teacher pixels that the photograph does not show (the teacher guesses there).
         drop_prior: share of photographs for which the fitted depth is withheld; ``jitter`` scales all its other disturbances.
         march: share of steps in which samples surround the prior met along the ray instead of the teacher's own depth.
-        precision: ``"bf16"`` or ``"fp32"``.
-        seed: of everything random.
-        log_every, save_every, validate_every: steps.
         validation_photos: held-out photographs that are looked at during the run.
     """
 
@@ -78,10 +70,6 @@ class ImageToPlaneRecipe:
     march: float = 0.5
     jitter: float = 1.0
     precision: str = "bf16"
-    seed: int = 0
-    log_every: int = 20
-    save_every: int = 250
-    validate_every: int = 500
     validation_photos: int = 10
 
 
@@ -130,6 +118,10 @@ class ViewSet:
     def first(self, count: int) -> ViewSet:
         """The first photographs alone."""
         return ViewSet(*(part[:count] for part in (self.photo, self.views, self.rotation_rad, self.translation)))
+
+    def to(self, device: torch.device) -> ViewSet:
+        """The same on another device."""
+        return ViewSet(*(part.to(device) for part in (self.photo, self.views, self.rotation_rad, self.translation)))
 
     @staticmethod
     def of(rows: Iterable[LiftedViews]) -> ViewSet:
@@ -208,32 +200,52 @@ def _relative_depth(code: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
     return fill_smoothly(mean, known), known
 
 
-def random_batch(data: ViewSet, recipe: ImageToPlaneRecipe, random: torch.Generator, mean_prior: Tensor) -> Batch:
-    """One step's batch: mirrored at random, colours changed, and with a prior that is wrong in ways in which fits are wrong."""
-    b, k, j = recipe.batch, recipe.views, recipe.jitter
+def draw_row(photographs: int, views: int, recipe: ImageToPlaneRecipe, random: torch.Generator) -> dict[str, Tensor]:
+    """Everything random about a photograph of a batch: which, which views, what is done to it, which patches and samples are seen."""
+    k, j = recipe.views, recipe.jitter
+    size, side = recipe.render_px, min(recipe.patch_px, recipe.render_px)
 
     def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return low + (high - low) * torch.rand(*shape, generator=random)
+        return low + (high - low) * torch.rand(shape, generator=random)
 
-    photos = torch.randint(len(data), (b,), generator=random)
-    count = data.views.shape[1]
-    views = torch.stack([torch.randperm(count, generator=random)[:k] for _ in range(b)])
-    batch = collate(data, photos, views, recipe.model.photo_px, recipe.render_px, uniform(b) < 0.5)
-    gain = 1 + j * uniform(b, 3, low=-0.12, high=0.12) + j * uniform(b, 1, low=-0.15, high=0.15)
-    gain = torch.cat([gain, torch.ones(b, 1)], 1)[:, :, None, None]
+    # Patches crowd towards the middle of the picture, where heads are.
+    spread = (uniform(k, 2) + uniform(k, 2)) / 2
+    return {
+        "photo": torch.randint(photographs, (), generator=random),
+        "views": torch.randperm(views, generator=random)[:k],
+        "flip": uniform() < 0.5,
+        "gain": 1 + j * uniform(3, low=-0.12, high=0.12) + j * uniform(1, low=-0.15, high=0.15),
+        "coarse": j * uniform(1, 5, 5, low=-0.03, high=0.03),
+        "scale": 1 + j * uniform(1, 1, 1, low=-0.06, high=0.06),
+        "shift": j * uniform(1, 1, 1, low=-0.025, high=0.025),
+        "blur": uniform(1, 1, 1) < 0.3 * j,
+        "drop": uniform(1, 1, 1) < recipe.drop_prior,
+        "guide": j * uniform(k, 1, 1, 1, low=-0.08, high=0.08),
+        "corners": ((size - side + 1) * spread).long().clamp(max=size - side),
+        "samples": uniform(k, side * side, recipe.slab.samples, low=-0.5, high=0.5),
+    }
+
+
+def stacked(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Rows under each other: every entry gets a first axis."""
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def random_batch(data: ViewSet, recipe: ImageToPlaneRecipe, draws: Mapping[str, Tensor], mean_prior: Tensor) -> Batch:
+    """The photographs of ``draws``: mirrored at random, colours changed, and with a prior that is wrong in ways in which fits are wrong."""
+    batch = collate(data, draws["photo"], draws["views"], recipe.model.photo_px, recipe.render_px, draws["flip"])
+    gain = torch.cat([draws["gain"], torch.ones_like(draws["gain"][:, :1])], 1)[:, :, None, None]
     picture, rgba = batch.picture * gain, batch.rgba * gain[:, None]
     # Never brighter than white: premultiplied colours end at their matte.
     picture, rgba = torch.minimum(picture, picture[:, 3:]), torch.minimum(rgba, rgba[:, :, 3:])
-    coarse = functional.interpolate(uniform(b, 1, 5, 5, low=-0.03, high=0.03), size=batch.prior.shape[-2:], mode="bicubic")
-    scale, shift = 1 + j * uniform(b, 1, 1, 1, low=-0.06, high=0.06), j * uniform(b, 1, 1, 1, low=-0.025, high=0.025)
-    prior = batch.prior * scale + shift + j * coarse
+    coarse = functional.interpolate(draws["coarse"], size=batch.prior.shape[-2:], mode="bicubic")
+    prior = batch.prior * draws["scale"] + draws["shift"] + coarse
     blurred = functional.avg_pool2d(functional.pad(prior, (2,) * 4, mode="replicate"), 5, 1)
-    prior = torch.where(uniform(b, 1, 1, 1) < 0.3 * j, blurred, prior)
-    dropped = uniform(b, 1, 1, 1) < recipe.drop_prior
+    prior = torch.where(draws["blur"], blurred, prior)
     mean = functional.interpolate(mean_prior, size=prior.shape[-2:], mode="bilinear")
-    prior, known = torch.where(dropped, mean, prior), torch.where(dropped, torch.zeros_like(batch.known), batch.known)
-    guide = batch.guide + j * uniform(b, k, 1, 1, 1, low=-0.08, high=0.08)
-    return replace(batch, picture=picture, rgba=rgba, prior=prior, known=known, guide=guide)
+    prior = torch.where(draws["drop"], mean, prior)
+    known = torch.where(draws["drop"], torch.zeros_like(batch.known), batch.known)
+    return replace(batch, picture=picture, rgba=rgba, prior=prior, known=known, guide=batch.guide + draws["guide"])
 
 
 def mean_prior(data: ViewSet, size_px: int = 32) -> Tensor:
@@ -255,7 +267,7 @@ def draw(
     slab: Slab,
     corner: Sequence[tuple[int, int]] | None = None,
     patch_px: int | None = None,
-    random: torch.Generator | None = None,
+    jitter: Tensor | None = None,
     march: bool = False,
     offset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -269,7 +281,7 @@ def draw(
         slab: where samples lie.
         corner: (row, column) of the patch of each of the b * k pictures; None draws them whole.
         patch_px: side of the patches.
-        random: moves samples within their steps; None draws the middle of each.
+        jitter: [b * k, p * p, samples] in -0.5..0.5, moves samples within their steps; None draws the middle of each.
         march: look for the surface of the photograph's prior along each ray: nothing needs to be known about the target view.
         offset: [b, k, r, r, 3] decimetres, what :func:`carry_to_source` takes, for pictures that are drawn whole.
 
@@ -289,9 +301,6 @@ def draw(
         guess = march_to_surface(places, planes.prior.repeat_interleave(k, 0), (turn, move), sources, DEPTH_RANGE_DM)
     else:
         guess = torch.stack([picture[cut] for picture, cut in zip(flat, cuts, strict=True)]).flatten(1)
-    jitter = None
-    if random is not None:
-        jitter = (torch.rand(*guess.shape, slab.samples, generator=random) - 0.5).to(guess)
     depth = slab_depths(guess, slab, jitter)
     moved = None if offset is None else offset.flatten(0, 1).flatten(1, 2)
     points = carry_to_source(places, depth, (turn, move), sources, DEPTH_RANGE_DM, offset=moved)
@@ -302,17 +311,15 @@ def draw(
     return rgb.transpose(1, 2).reshape(pictures), alpha.reshape(pictures), mean_depth.reshape(pictures)
 
 
-def losses(model: CompactImageToPlane, batch: Batch, recipe: ImageToPlaneRecipe, random: torch.Generator) -> dict[str, Tensor]:
-    """The terms of the loss, weighted; their sum is what falls."""
-    size, side = recipe.render_px, min(recipe.patch_px, recipe.render_px)
-    count = batch.rgba.shape[0] * batch.rgba.shape[1]
-    # Patches crowd towards the middle of the picture, where heads are.
-    spread = (torch.rand(count, 2, generator=random) + torch.rand(count, 2, generator=random)) / 2
-    corners = [(int(r), int(c)) for r, c in ((size - side + 1) * spread).long().clamp(max=size - side)]
-    with torch.autocast(batch.picture.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-        planes = model.encode(batch.picture, batch.prior, batch.known, batch.source[0])
-        march = float(torch.rand(1, generator=random)) < recipe.march
-        rgb, alpha, depth = draw(model, planes, batch.guide, batch.target, batch.source, recipe.slab, corners, side, random, march)
+def losses(
+    model: CompactImageToPlane, batch: Batch, recipe: ImageToPlaneRecipe, draws: Mapping[str, Tensor], march: bool
+) -> dict[str, Tensor]:
+    """The terms of the loss, weighted; their sum is what falls. ``march``: see :func:`draw`."""
+    side = min(recipe.patch_px, recipe.render_px)
+    corners = [(int(r), int(c)) for r, c in draws["corners"].flatten(0, 1).tolist()]
+    planes = model.encode(batch.picture, batch.prior, batch.known, batch.source[0])
+    jitter = draws["samples"].flatten(0, 1)
+    rgb, alpha, depth = draw(model, planes, batch.guide, batch.target, batch.source, recipe.slab, corners, side, jitter, march)
 
     def cut(pictures: Tensor) -> Tensor:
         flat = pictures.flatten(0, 1)
@@ -394,7 +401,7 @@ def warp_by_guide(batch: Batch, march: bool = False) -> Tensor:
     ``march`` looks for the photograph's own depth along each ray instead of taking the view's.
     """
     count, size = batch.rgba.shape[1], batch.rgba.shape[-1]
-    places = pixel_places(size)[None].expand(count, -1, -1)
+    places = pixel_places(size, device=batch.rgba.device)[None].expand(count, -1, -1)
     sources = batch.source[0][:1].expand(count, -1), batch.source[1][:1].expand(count, -1)
     target = batch.target[0][0], batch.target[1][0]
     if march:
@@ -415,14 +422,89 @@ def _psnr(guess: Tensor, truth: Tensor, mask: Tensor) -> list[float]:
     return (-10 * torch.log10(error.clamp(min=1e-10))).tolist()
 
 
-# -- the loop ---------------------------------------------------------------------------------------------------------------
+# -- the stage -------------------------------------------------------------------------------------------------------------
 
 
-def rate_at(step: int, recipe: ImageToPlaneRecipe) -> float:
-    """Learning rate: a short rise, then a cosine down to a fiftieth."""
-    rise = min(1.0, (step + 1) / max(1, recipe.warm_up_steps))
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / recipe.steps)))
-    return recipe.rate * rise * (0.02 + 0.98 * fall)
+class CompactStage:
+    """The stage for :mod:`triportrait.training.loop`; attributes as :class:`triportrait.training.loop.Stage` has them.
+
+    Args:
+        recipe: what to do.
+        data, held_out: photographs to learn from, and to be judged by.
+        start: weights of an earlier stage.
+        device: where the photographs are kept.
+    """
+
+    name = "image_to_plane"
+    averaged = ("image_to_plane",)
+
+    def __init__(
+        self, recipe: ImageToPlaneRecipe, data: ViewSet, held_out: ViewSet, start: CompactImageToPlane | None = None, device: str = "cpu"
+    ) -> None:
+        self.recipe = recipe
+        torch.manual_seed(recipe.seed)
+        model = CompactImageToPlane(recipe.model)
+        if start is not None:
+            model.load_state_dict(start.state_dict())
+        else:
+            model.mean_prior.copy_(mean_prior(data))
+        self.networks = nn.ModuleDict({"image_to_plane": model.to(memory_format=torch.channels_last)})
+        self.frozen = nn.ModuleDict()
+        self._data, self._held_out = data.to(torch.device(device)), held_out.first(recipe.validation_photos).to(torch.device(device))
+
+    def optimisers(self) -> dict[str, tuple[torch.optim.Optimizer, tuple[str, ...]]]:
+        recipe = self.recipe
+        optimiser = torch.optim.AdamW(
+            self.networks.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+        )
+        return {"generator": (optimiser, self.averaged)}
+
+    def rates(self, which: str, step: int) -> list[float]:
+        return [rate_at(step, self.recipe)]
+
+    def passes(self, step: int) -> tuple[str, ...]:
+        return ("generator",)
+
+    def rows(self, step: int, rows: Sequence[int]) -> dict[str, Tensor]:
+        count, views = len(self._data), self._data.views.shape[1]
+        return stacked([draw_row(count, views, self.recipe, row_generator(self.recipe.seed, step, row)) for row in rows])
+
+    def losses(self, batch: dict[str, Tensor], step: int, which: str) -> dict[str, Tensor]:
+        model = self.networks["image_to_plane"]
+        march = float(torch.rand(1, generator=row_generator(self.recipe.seed, step, -1))) < self.recipe.march
+        return losses(model, random_batch(self._data, self.recipe, batch, model.mean_prior), self.recipe, batch, march)
+
+    def validate(self, networks: Mapping[str, nn.Module]) -> tuple[Values, Array | None]:
+        model = networks["image_to_plane"]
+        score = evaluate(model, self._held_out, self.recipe)
+        values = {"novel_db": score.novel, "own_db": score.own, "copy_db": score.copy, "warp_db": score.warp}
+        return values, comparison(model, self._held_out.first(6), self.recipe)
+
+    def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:
+        save_image_to_plane(networks["image_to_plane"], folder / "model.safetensors", notes | {"photographs": str(len(self._data))})
+
+
+def row_generator(seed: int, step: int, row: int) -> torch.Generator:
+    """Random numbers of one row of one step's batch; row -1 is the step's own."""
+    return torch.Generator().manual_seed(((seed * 1_000_003 + step) * 65_537 + row + 1) & 0x7FFFFFFFFFFFFFFF)
+
+
+@torch.no_grad()
+def comparison(model: CompactImageToPlane, data: ViewSet, recipe: ImageToPlaneRecipe) -> Array:
+    """A row per photograph: it, then teacher and network for the first and the last turned view, over grey; uint8 [h, w, 3]."""
+    was = model.training
+    model.eval()
+    rows = []
+    for row in range(len(data)):
+        views = torch.tensor([[0, 1, data.views.shape[1] - 1]])
+        batch = collate(data, torch.tensor([row]), views, recipe.model.photo_px, 64)
+        planes = model.encode(batch.picture, batch.prior, batch.known, batch.source[0])
+        rgb, alpha, _ = draw(model, planes, batch.guide, batch.target, batch.source, recipe.slab, march=True)
+        truth = batch.rgba[0, :, :3] + _GREY * (1 - batch.rgba[0, :, 3:])
+        answer = rgb[0].float() + _GREY * (1 - alpha[0].float())
+        rows.append([2 * picture - 1 for picture in (truth[0], truth[1], answer[1], truth[2], answer[2])])
+    model.train(was)
+    return tile(rows)
 
 
 def train(
@@ -432,139 +514,30 @@ def train(
     folder: Path,
     start: CompactImageToPlane | None = None,
     stop_after: float | None = None,
+    device: str = "cpu",
 ) -> CompactImageToPlane:
-    """Train, or go on where ``folder`` left off.
+    """Train on one device, or go on where ``folder`` left off; see :func:`triportrait.training.loop.train_stage`.
 
     Args:
-        recipe: what to do.
-        data, held_out: photographs to learn from, and to be judged by.
-        folder: gets ``state.pt``, ``log.jsonl``, ``model.safetensors`` (averaged weights) and ``curve.png``.
-        start: weights of an earlier stage.
+        recipe, data, held_out, start: see :class:`CompactStage`.
+        folder: gets the run's files.
         stop_after: seconds of wall time after which the run is saved and left; None goes to the end.
+        device: ``"cpu"`` or ``"cuda"``.
 
     Returns:
         the network with averaged weights.
 
     Raises:
         NumericError: the loss is no number for many steps in a row.
+        OptionError: the folder holds another run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)
-    model = CompactImageToPlane(recipe.model)
-    if start is not None:
-        model.load_state_dict(start.state_dict())
-    else:
-        model.mean_prior.copy_(mean_prior(data))
-    average = CompactImageToPlane(recipe.model)
-    average.load_state_dict(model.state_dict())
-    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
-    first, spent, state_path = 0, 0.0, folder / "state.pt"
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        first, spent = state["step"], state["cpu_s"]
-        _drop_later_lines(folder / "log.jsonl", first)
-    else:
-        (folder / "log.jsonl").write_text("", encoding="utf-8")
-        (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
-    model.to(memory_format=torch.channels_last)
-    few = held_out.first(recipe.validation_photos)
-    began, cpu = time.monotonic(), time.process_time() - spent
-    missed = 0
-    for step in range(first, recipe.steps):
-        random = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        for group in optimiser.param_groups:
-            group["lr"] = rate_at(step, recipe)
-        terms = losses(model, random_batch(data, recipe, random, model.mean_prior), recipe, random)
-        total = sum(terms.values())
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        if torch.isfinite(total.detach()) and torch.isfinite(norm):
-            missed = 0
-            optimiser.step()
-            _follow(average, model, min(recipe.average, (step + 1) / (step + 10)))
-        else:
-            missed += 1
-            log.warning("step %d gave no number and is left out", step)
-            if missed >= _NAN_LIMIT:
-                raise NumericError(f"the loss was no number for {missed} steps in a row at step {step}; lower the learning rate")
-        done = step + 1
-        values = {name: float(term.detach()) for name, term in terms.items()}
-        line: dict[str, float] = {}
-        if done % recipe.log_every == 0 or done == recipe.steps:
-            line = {"loss": sum(values.values()), **values, "rate": rate_at(step, recipe)}
-        if done % recipe.validate_every == 0 or done == recipe.steps:
-            score = evaluate(average, few, recipe)
-            line |= {"novel_db": score.novel, "own_db": score.own, "copy_db": score.copy, "warp_db": score.warp}
-        if line:
-            line = {"step": done, "cpu_s": round(time.process_time() - cpu, 2), **line}
-            with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            log.info("%s", " ".join(f"{key} {value:.4g}" for key, value in line.items()))
-        out_of_time = stop_after is not None and time.monotonic() - began > stop_after
-        if done % recipe.save_every == 0 or done == recipe.steps or out_of_time:
-            _save_state(state_path, model, average, optimiser, done, time.process_time() - cpu)
-            notes = {"steps": str(done), "photographs": str(len(data)), "recipe": json.dumps(asdict(recipe))}
-            save_image_to_plane(average, folder / "model.safetensors", notes)
-            plot_curve(folder / "log.jsonl", folder / "curve.png")
-        if out_of_time:
-            break
-    return average.eval()
+    stage = CompactStage(recipe, data, held_out, start, device)
+    train_stage(stage, folder, SingleDevice(device), stop_after=stop_after)
+    return stage.networks_average["image_to_plane"]
 
 
-@torch.no_grad()
-def _follow(average: nn.Module, model: nn.Module, keep: float) -> None:
-    for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
-        slow.lerp_(fast, 1 - keep)
-
-
-def _save_state(
-    path: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, step: int, cpu_s: float
-) -> None:
-    draft = path.with_suffix(".part")
-    state = {
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "step": step,
-        "cpu_s": cpu_s,
-    }
-    with draft.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
-def _drop_later_lines(path: Path, step: int) -> None:
-    """Lines of steps that a killed run made after its last checkpoint are made again."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-
-
-def plot_curve(log_path: Path, picture: Path) -> None:
-    """Loss and held-out PSNR over the steps, as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    lines = [json.loads(line) for line in log_path.read_text(encoding="utf-8").splitlines()]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
-    trained = [line for line in lines if "loss" in line]
-    left.plot([line["step"] for line in trained], [line["loss"] for line in trained], linewidth=0.7)
-    left.set(xlabel="step", ylabel="training loss", yscale="log")
-    judged = [line for line in lines if "novel_db" in line]
-    labels = {"novel_db": "network, other views", "own_db": "network, own view", "warp_db": "photo warped by the same depth"}
-    for name, label in labels.items():
-        right.plot([line["step"] for line in judged], [line[name] for line in judged], label=label)
-    right.set(xlabel="step", ylabel="held-out foreground PSNR, dB")
-    right.legend(loc="center right", fontsize=8)
-    draft = picture.with_suffix(".part.png")
-    figure.savefig(draft, dpi=80)
-    pyplot.close(figure)
-    draft.replace(picture)
+def rate_at(step: int, recipe: ImageToPlaneRecipe) -> float:
+    """Learning rate: a short rise, then a cosine down to a fiftieth."""
+    rise = min(1.0, (step + 1) / max(1, recipe.warm_up_steps))
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / recipe.steps)))
+    return recipe.rate * rise * (0.02 + 0.98 * fall)
