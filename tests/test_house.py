@@ -59,6 +59,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "c2pa": ("provenance/",),
     "lightning": ("training/",),
     "webdataset": ("training/",),
+    "ray": ("training/data/",),
     "tensorboard": ("training/",),
     "torchmetrics": ("evaluation/",),
     "gradio": ("app/",),

@@ -83,6 +83,7 @@ class VideoReader:
             if first is None:
                 raise EmptyMedia(f"'{path}' is a video without a single frame; give another one.")
             frame = first[0]
+            self._first_s = float(frame.pts * frame.time_base) if frame.pts is not None and frame.time_base else 0.0
             width, height = _square_pixel_size(frame, stream.sample_aspect_ratio)
             self._quarter_turns = round(frame.rotation / 90) % 4
             self._unturned_size = width, height
@@ -93,7 +94,9 @@ class VideoReader:
         """How many frames the header announces or its length implies: an estimate for progress bars, at least 1."""
         return max(1, self._announced_frames or round(self.seconds * self.fps))
 
-    def frames(self, fps: float | None = 25.0, max_side: int | None = None) -> Iterator[tuple[int, Array]]:
+    def frames(
+        self, fps: float | None = 25.0, max_side: int | None = None, start_s: float = 0.0, seconds: float | None = None
+    ) -> Iterator[tuple[int, Array]]:
         """Decode as a stream: (index, uint8 RGB [h, w, 3]).
 
         With ``fps`` each source frame is placed by its time stamp on the nearest tick ``index / fps``, counted from the
@@ -103,19 +106,28 @@ class VideoReader:
         Args:
             fps: wanted frame rate; None yields each source frame once.
             max_side: frames whose longer side exceeds this are scaled down to it.
+            start_s: where to start, in seconds from the first frame; tick 0 is there. Nothing long before it is decoded.
+            seconds: length of what is wanted; None goes on to the end.
 
         Raises:
             MediaError: the file is damaged so that no frame decodes. If only its end is missing, a warning is logged.
         """
         if fps is not None and not fps > 0:
             raise ValueError(f"fps is {fps}, expected a positive number")
-        iteration = self._frames(fps, max_side)
+        if start_s < 0 or (seconds is not None and not seconds > 0):
+            raise ValueError(f"start_s is {start_s} and seconds {seconds}, expected a time in the video and a positive length")
+        iteration = self._frames(fps, max_side, start_s, seconds)
         self._iterations.add(iteration)
         return iteration
 
-    def _frames(self, fps: float | None, max_side: int | None) -> Generator[tuple[int, Array]]:
+    def _frames(
+        self, fps: float | None, max_side: int | None, start_s: float, seconds: float | None
+    ) -> Generator[tuple[int, Array]]:
+        limit = None if seconds is None else max(1, round(seconds * (fps or self.fps)))
         with open_container(self.path) as container:
-            decoded = self._decoded(container, self._checked_stream(container))
+            decoded = self._decoded(container, self._checked_stream(container), start_s)
+            if start_s > 0:
+                decoded = _from(decoded, 0.5 / (fps or self.fps))
             ticks = _native_ticks(decoded) if fps is None else _constant_rate(decoded, fps, 1.0 / self.fps, self.path)
             reformatter = VideoReformatter()
             index = 0
@@ -125,6 +137,8 @@ class VideoReader:
                     # Whoever gets a frame may draw on it, so a repeated one is a copy.
                     yield index, image if repeat == repeats - 1 else image.copy()
                     index += 1
+                    if index == limit:
+                        return
             if index == 0:
                 raise EmptyMedia(f"'{self.path}' is a video without a single frame; give another one.")
 
@@ -158,14 +172,20 @@ class VideoReader:
         return stream
 
     def _decoded(
-        self, container: av.container.InputContainer, stream: av.video.stream.VideoStream
+        self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, from_s: float = 0.0
     ) -> Iterator[tuple[av.VideoFrame, float, float]]:
-        """(frame, seconds from the first frame, its duration or 0), in the order shown; damaged packets are skipped."""
+        """(frame, seconds from ``from_s`` after the first frame, its duration or 0), in the order shown; damaged packets are skipped.
+
+        With ``from_s`` the first frames may lie before it: decoding starts at a key frame.
+        """
         damaged = 0
         count = 0
         start_s = 0.0
         last_s = -1.0 / self.fps
         try:
+            if from_s > 0:
+                start_s, last_s = self._first_s + from_s, -math.inf
+                container.seek(int(start_s / stream.time_base), stream=stream, backward=True)
             for packet in container.demux(stream):
                 try:
                     frames = packet.decode()
@@ -175,10 +195,13 @@ class VideoReader:
                 for frame in frames:
                     known = frame.pts is not None and frame.time_base
                     time_s = float(frame.pts * frame.time_base) if known else None
-                    if count == 0:
+                    if count == 0 and not from_s:
                         start_s = time_s or 0.0
                     # Time never runs backwards; a frame without a stamp follows at the average rate.
-                    time_s = last_s + 1.0 / self.fps if time_s is None else max(time_s - start_s, last_s)
+                    if time_s is None:
+                        time_s = max(last_s, -1.0 / self.fps) + 1.0 / self.fps
+                    else:
+                        time_s = max(time_s - start_s, last_s)
                     duration_s = float(frame.duration * frame.time_base) if known and frame.duration else 0.0
                     count += 1
                     last_s = time_s
@@ -187,7 +210,7 @@ class VideoReader:
             damaged += 1
         if damaged and not count:
             raise MediaError(f"The pictures of '{self.path}' are damaged or cut off; export or copy it again.")
-        if damaged or (self._announced_frames and count < 0.95 * self._announced_frames):
+        if damaged or (self._announced_frames and not from_s and count < 0.95 * self._announced_frames):
             logger.warning(
                 "'%s' is damaged or cut off: %d of %s frames could be decoded, the rest is left out.",
                 self.path, count, self._announced_frames or "an unknown number of",
@@ -225,6 +248,23 @@ def _colour_matrix(frame: av.VideoFrame) -> int | None:
     """BT.709 for untagged HD, as players do (FFmpeg takes BT.601 for all that is untagged); None keeps the tag."""
     untagged = frame.colorspace not in tuple(Colorspace)
     return Colorspace.ITU709 if untagged and frame.height >= 720 else None
+
+
+def _from(
+    frames: Iterable[tuple[av.VideoFrame, float, float]], tolerance_s: float
+) -> Iterator[tuple[av.VideoFrame, float, float]]:
+    """Frames from time 0 on; where none lies at it, the one before stands in."""
+    before: tuple[av.VideoFrame, float, float] | None = None
+    started = False
+    for frame, time_s, duration_s in frames:
+        if not started:
+            if time_s < -tolerance_s:
+                before = frame, 0.0, duration_s
+                continue
+            started = True
+            if before is not None and time_s > tolerance_s:
+                yield before
+        yield frame, time_s, duration_s
 
 
 def _native_ticks(frames: Iterable[tuple[av.VideoFrame, float, float]]) -> Iterator[tuple[av.VideoFrame, int]]:
