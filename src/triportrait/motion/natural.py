@@ -2,30 +2,42 @@
 in step with the voice.
 
 Rows come out in order and any chunking gives the same numbers, because every process draws from its own generator at
-fixed rows and looks at most 160 ms ahead. Sources of the statistics:
+fixed rows and looks at most 160 ms ahead. Kinds, timing and rates follow the literature:
 
 * Blinks: A. R. Bentivoglio et al., "Analysis of blink rate patterns in normal subjects", 1997 (17 per minute at rest,
-  26 in conversation); intervals are close to log-normal; S. VanderWerf et al., "Eyelid movements", 2003 (closing
-  about 0.1 s, opening about 0.2 s). Blinks gather at phrase ends: F. Cummins, "Gaze and blinking in dyadic
-  conversation", 2012.
+  26 in conversation, log-normal); S. VanderWerf et al., "Eyelid movements", 2003 (closing about 0.1 s, opening about
+  0.2 s). Speaking itself adds blinks: M. Brych et al., "How the motor aspect of speaking influences the blink rate",
+  2021; they gather at the ends of phrases: T. Nakano and S. Kitazawa, "Eyeblink entrainment at breakpoints of speech",
+  2010; and go with large shifts of gaze: C. Evinger et al., "Not looking while leaping", 1994.
 * Head: U. Hadar et al., "Kinematics of head movements accompanying speech during conversation", 1983 (speakers move
-  their heads most of the time, listeners rarely; fast small movements go with stress); K. Munhall et al., "Visual
-  prosody and speech intelligibility", 2004.
+  their heads most of the time, listeners rarely; slow, ordinary (1.8 to 3.7 Hz) and rapid movements; fast small ones
+  go with stress, new postures with new phrases); H. P. Graf et al., "Visual prosody: facial movements accompanying
+  speech", 2002 (nods, nods with overshoot and abrupt swings mark accents and phrase boundaries); H. Yehia et al.,
+  "Linking facial animation, head motion and speech acoustics", 2002 (the head follows the fundamental frequency);
+  K. Munhall et al., "Visual prosody and speech intelligibility", 2004.
 * Gaze: S. Lee, J. Badler and N. Badler, "Eyes Alive", 2002 (fixations of about a second, small saccades most
-  frequent); the eyes counter the head's turns (vestibulo-ocular reflex), which is what looks like eye contact.
-* Brows rise with pitch accents: C. Cave et al., "About the relationship between eyebrow movements and F0 variations",
-  1996.
+  frequent, looking away rather at a phrase's beginning and while thinking); the eyes counter the head's turns
+  (vestibulo-ocular reflex), which is what looks like eye contact, and lead the head when both go elsewhere.
+* Brows rise with pitch accents and stay up or down over phrases: C. Cave et al., "About the relationship between
+  eyebrow movements and F0 variations", 1996; M. Flecha-Garcia, "Eyebrow raises in dialogue and their relation to
+  discourse structure, utterance function and pitch accents in English", 2010.
+
+Sizes are those of lively speakers on video; ``scripts/evaluate_motion_statistics.py`` compares.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.motion.controls import NAMES, ControlCurves, Controls, control_rows
+from triportrait.motion.emotion import EMOTIONS, MANNERS, with_emotion
 from triportrait.motion.speech_features import Prosody
+from triportrait.motion.style import NATURAL_STYLE, SpeakingStyle
 from triportrait.types import ARKIT_EXPRESSIONS, Motion
 
 Array = np.ndarray
@@ -36,11 +48,14 @@ _PROSODY_HZ = 100.0
 #: Motion rows that the accent detector looks ahead.
 _AHEAD = 3
 
-#: About where the skull turns on the neck, in decimetres of head space.
-NECK_PIVOT_DM = np.array([0.0, -0.7, -0.3])
+#: About where the head turns on the neck, in decimetres of head space: between the skull's joint and the neck's middle.
+NECK_PIVOT_DM = np.array([0.0, -0.9, -0.35])
 
 #: Bounds of pitch, yaw, roll in radians at amount 1; reached softly.
-HEAD_LIMITS_RAD = np.radians([5.5, 8.0, 4.5])
+HEAD_LIMITS_RAD = np.radians([9.5, 17.0, 11.0])
+
+#: Blinks at rest per blink in conversation (17 / 26).
+_AT_REST = 17.0 / 26.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +64,15 @@ class NaturalSettings:
 
     Args:
         head_motion: 1 = natural, 0 = still; scales rotation and translation.
-        blinks_per_minute: mean rate; 0 turns blinks off.
+        blinks_per_minute: mean rate while speaking, a third less in long silence; 0 turns blinks off.
         gaze_motion: 1 = natural saccades, 0 = none.
         eye_contact: share of the head's turns that the eyes counter, 0..1.
     """
 
     head_motion: float = 1.0
-    blinks_per_minute: float = 22.0
+    blinks_per_minute: float = 26.0
     gaze_motion: float = 1.0
-    eye_contact: float = 0.85
+    eye_contact: float = 0.9
 
     def __post_init__(self) -> None:
         for name in ("head_motion", "blinks_per_minute", "gaze_motion"):
@@ -107,6 +122,25 @@ class _Drift:
         return self.value
 
 
+class _Follower:
+    """Moves towards a target as muscles do: critically damped, the target itself softened; exact for any row length."""
+
+    def __init__(self, size: int, dt: float) -> None:
+        self.value, self._speed, self._soft = np.zeros(size), np.zeros(size), np.zeros(size)
+        self._dt = dt
+
+    def step(self, target: Array, hertz: float) -> Array:
+        rate, dt = 2 * math.pi * hertz, self._dt
+        self._soft = target + (self._soft - target) * math.exp(-2.5 * rate * dt)
+        # Closed form of a critically damped step towards a constant.
+        away = self.value - self._soft
+        push = self._speed + rate * away
+        fade = math.exp(-rate * dt)
+        self.value = self._soft + (away + push * dt) * fade
+        self._speed = (self._speed - rate * push * dt) * fade
+        return self.value
+
+
 class NaturalMotion:
     """A stream of natural motion rows.
 
@@ -119,18 +153,35 @@ class NaturalMotion:
         seed: of everything random.
         fps: rows per second.
         expressiveness: scale of brow movements and nods.
+        controls: amounts of everything, in place of ``settings`` and ``expressiveness``.
+        curves: controls over time.
+        style: whose manner the head, brows, lids and eyes have.
     """
 
     def __init__(
-        self, settings: NaturalSettings | None = None, seed: int = 0, fps: float = 25.0, expressiveness: float = 1.0
+        self,
+        settings: NaturalSettings | None = None,
+        seed: int = 0,
+        fps: float = 25.0,
+        expressiveness: float = 1.0,
+        controls: Controls | None = None,
+        curves: ControlCurves | None = None,
+        style: SpeakingStyle | None = None,
     ) -> None:
-        self.settings = settings or NaturalSettings()
-        self._expressiveness = expressiveness
+        if controls is None:
+            settings = settings or NaturalSettings()
+            controls = Controls(
+                expressiveness=expressiveness, head_motion=settings.head_motion, blinks_per_minute=settings.blinks_per_minute,
+                gaze_motion=settings.gaze_motion, eye_contact=settings.eye_contact,
+            )  # fmt: skip
+        self._controls, self._curves = controls, curves
+        self._style = style or NATURAL_STYLE
         self._fps, self._dt = fps, 1.0 / fps
-        streams = [np.random.default_rng([seed, number]) for number in range(8)]
-        self._drift = _Drift(3, 0.22, self._dt, streams[0])
-        self._sway = _Drift(3, 0.15, self._dt, streams[1])
-        self._lively = _Drift(3, 0.9, self._dt, streams[7])
+        streams = [np.random.default_rng([seed, number]) for number in range(10)]
+        self._drift = _Drift(3, 0.2, self._dt, streams[0])
+        self._sway = _Drift(3, 0.17, self._dt, streams[1])
+        self._lively = _Drift(3, 1.1, self._dt, streams[7])
+        self._mood = _Drift(1, 0.12, self._dt, streams[8])
         self._posture_random, self._nod_random, self._blink_random, self._gaze_random, self._brow_random = streams[2:7]
         self._row = 0
         self._ended = False
@@ -143,24 +194,35 @@ class NaturalMotion:
         self._speaking = 0.0
         self._silent_s = 10.0
         self._mean_pitch = 0.0
+        self._lift = 0.0
         self._threshold = 0.35
         self._last_accent_s = -10.0
-        # Head.
-        self._posture_from, self._posture_to = np.zeros(3), np.zeros(3)
-        self._posture_start_s, self._posture_length_s = 0.0, 1.0
-        self._next_posture_s = float(self._posture_random.uniform(0.8, 2.5))
-        self._nods: list[tuple[float, float, float, Array]] = []
         self._energy_slow = 0.0
+        self._phrase_begins = False
+        # Head.
+        self._posture, self._beat = np.zeros(3), np.zeros(3)
+        self._slow, self._quick = _Follower(3, self._dt), _Follower(3, self._dt)
+        self._posture_rate_hz = 0.5
+        self._next_posture_s = float(self._posture_random.uniform(0.8, 2.5))
+        self._nods: list[tuple[float, float, float, float, Array]] = []
         # Lids, gaze, brows.
         self._blinks: list[tuple[float, float, float, float, float]] = []
         self._last_blink_s = -1.0
-        self._next_blink_s = self._interval(first=True)
+        self._due = 0.0
+        self._next_due = self._draw_due() * 0.6
+        self._shift = 0.0
         self._gaze, self._gaze_from = np.zeros(2), np.zeros(2)
         self._saccade_start_s = -1.0
         self._next_saccade_s = float(self._gaze_random.uniform(0.5, 1.5))
         self._averted = False
         self._raises: list[tuple[float, float, float, float]] = []
-        self._brow_drift = _Drift(2, 0.2, self._dt, self._brow_random)
+        self._brow_level, self._brow = np.zeros(2), _Follower(2, self._dt)
+        self._next_brow_s = 1.0
+        self._brow_drift = _Drift(2, 0.3, self._dt, streams[9])
+        #: Emotion weights [k, 4] of the rows that :meth:`advance` gave last.
+        self.emotions = np.zeros((0, len(EMOTIONS)), np.float32)
+        #: Mouth gains [k] of these rows.
+        self.mouth_gains = np.zeros(0, np.float32)
 
     # --- the voice
     # -------------------------------------------------------------------------------------------------------------------
@@ -202,7 +264,7 @@ class NaturalMotion:
     # ------------------------------------------------------------------------------------------------------------------------
 
     def advance(self, limit: int) -> Motion:
-        """The next rows that are determined, ``limit`` at most."""
+        """The next rows that are determined, ``limit`` at most. Emotions are not in them yet: see :attr:`emotions`."""
         count = limit
         if not self._ended:
             heard = self._voice_start + len(self._energy)
@@ -210,15 +272,20 @@ class NaturalMotion:
             count = max(0, min(limit, ready - self._row))
         expression = np.zeros((count, len(ARKIT_EXPRESSIONS)), np.float32)
         rotation, translation, gaze = np.zeros((count, 3)), np.zeros((count, 3)), np.zeros((count, 2))
+        emotions, gains = np.zeros((count, len(EMOTIONS)), np.float32), np.ones(count, np.float32)
+        table = control_rows(self._controls, self._curves, self._row, count)
         for index in range(count):
             now_s = self._row * self._dt
+            amounts = self._amounts(table[index], now_s, emotions[index])
+            gains[index] = amounts.mouth_gain
             accent = self._listen(now_s)
-            rotation[index], translation[index] = self._head(now_s, accent)
-            self._lids(now_s, expression[index])
-            gaze[index] = self._eyes(now_s, rotation[index])
-            self._brows(now_s, accent, expression[index])
+            rotation[index], translation[index] = self._head(now_s, accent, amounts)
+            self._lids(now_s, expression[index], amounts)
+            gaze[index] = self._eyes(now_s, rotation[index], amounts)
+            self._brows(now_s, accent, expression[index], amounts)
             self._row += 1
         self._forget()
+        self.emotions, self.mouth_gains = emotions, gains
         # Turning on the neck moves the head's centre too.
         translation += NECK_PIVOT_DM - matrix_from_euler(rotation) @ NECK_PIVOT_DM
         return Motion(
@@ -229,10 +296,40 @@ class NaturalMotion:
             fps=self._fps,
         )
 
+    def _amounts(self, controls: Array, now_s: float, emotion: Array) -> _Amounts:
+        """Controls, style and emotion of one row in one; the emotion's weights are written to ``emotion``."""
+        value = dict(zip(NAMES, controls.tolist(), strict=True))
+        # An emotion is never frozen, and grows in the first half second out of the photograph.
+        breath = (1.0 + 0.12 * math.tanh(float(self._mood.step()[0])) * min(value["temperature"], 1.0)) * _smooth_step(now_s / 0.6)
+        weights = [min(value[name] * breath, 1.0) for name in EMOTIONS]
+        emotion[:] = weights
+        share = max(sum(weights), 1.0)
+        felt = [(weight / share, MANNERS[name]) for weight, name in zip(weights, EMOTIONS, strict=True) if weight > 0]
+
+        def manner(name: str, neutral: float = 1.0) -> float:
+            return neutral + sum(weight * (getattr(how, name) - neutral) for weight, how in felt)
+
+        style = self._style
+        return _Amounts(
+            mouth_gain=value["mouth_gain"] * manner("mouth_gain") * style.mouth_gain,
+            expressiveness=value["expressiveness"] * manner("expressiveness"),
+            brows=style.brow_gain,
+            head=value["head_motion"] * manner("head_motion") * np.array(style.head_gain),
+            head_rate=manner("head_rate") * style.head_rate,
+            pitch_rad=manner("pitch_rad", 0.0) * min(value["head_motion"], 1.0),
+            blinks_per_s=value["blinks_per_minute"] * manner("blink_rate") * style.blink_rate / 60.0,
+            gaze=value["gaze_motion"] * style.gaze_gain,
+            gaze_pitch_rad=manner("gaze_pitch_rad", 0.0) * min(value["gaze_motion"], 1.0),
+            eye_contact=min(value["eye_contact"] * style.eye_contact, 1.0),
+            chance=value["temperature"],
+            smile=style.smile,
+        )
+
     def _listen(self, now_s: float) -> float:
         """Follow the voice to this row; the strength 0..1 of an accent that begins here, 0 = none."""
         energy, pitch = self._voice(self._row)
         voiced = energy > -22.0
+        self._phrase_begins = voiced and self._silent_s > 0.22
         self._silent_s = 0.0 if voiced else self._silent_s + self._dt
         self._speaking += ((1.0 if self._silent_s < 0.3 else 0.0) - self._speaking) * self._dt / 0.25
         loudness = min(max((energy + 30.0) / 30.0, 0.0), 1.0)
@@ -248,6 +345,9 @@ class NaturalMotion:
             else:
                 lift = 0.0
                 self._mean_pitch += (pitch - self._mean_pitch) * self._dt / 12.0
+            self._lift += (lift - self._lift) * self._dt / 0.12
+        else:
+            self._lift -= self._lift * self._dt / 0.4
         around = [self._voice(self._row + step)[0] for step in (-3, -2, -1, 1, 2, 3)]
         if energy < -14.0 or pitch == 0 or energy < max(around) or now_s - self._last_accent_s < 0.25:
             return 0.0
@@ -259,64 +359,80 @@ class NaturalMotion:
         self._last_accent_s = now_s
         return min(max(strength, 0.2), 1.0)
 
-    def _head(self, now_s: float, accent: float) -> tuple[Array, Array]:
+    def _head(self, now_s: float, accent: float, amounts: _Amounts) -> tuple[Array, Array]:
         random = self._posture_random
         drift, sway, lively = self._drift.step(), self._sway.step(), self._lively.step()
-        if now_s >= self._next_posture_s:
-            done = _smooth_step((now_s - self._posture_start_s) / self._posture_length_s)
-            self._posture_from = self._posture_from + (self._posture_to - self._posture_from) * done
-            self._posture_to = random.standard_normal(3) * np.radians([1.5, 3.2, 1.6])
-            self._posture_start_s, self._posture_length_s = now_s, float(random.uniform(0.5, 1.3))
-            pause = float(np.exp(random.normal(math.log(1.6), 0.6)))
-            self._next_posture_s = now_s + self._posture_length_s + pause * (1.0 if self._speaking > 0.5 else 2.2)
-        posture = self._posture_from + (self._posture_to - self._posture_from) * _smooth_step(
-            (now_s - self._posture_start_s) / self._posture_length_s
-        )
+        chance = amounts.chance
+        self._shift = 0.0
+        # A new posture at the beginning of most phrases, otherwise now and then.
+        begins = self._phrase_begins and now_s > 0.8 and random.random() < 0.7
+        if now_s >= self._next_posture_s or begins:
+            before = self._posture
+            new = random.standard_normal(3) * np.radians([3.2, 9.0, 4.8])
+            # A head turned aside leans, too, rather to the same side.
+            new[2] += 0.2 * new[1]
+            self._posture = new * (0.55 + 0.45 * self._speaking) * chance
+            self._shift = float(self._posture[1] - before[1])
+            self._posture_rate_hz = float(random.uniform(0.5, 0.95))
+            pause = float(np.exp(random.normal(math.log(1.8), 0.5)))
+            self._next_posture_s = now_s + 0.5 + pause / amounts.head_rate * (1.0 if self._speaking > 0.5 else 1.8)
+        posture = self._slow.step(self._posture, self._posture_rate_hz * amounts.head_rate)
+
         nod_random = self._nod_random
-        if accent > 0 and nod_random.random() < 0.35 + 0.35 * accent:
-            axis = np.array([1.0, nod_random.normal(0.0, 0.6), nod_random.normal(0.0, 0.4)])
-            size = math.radians(float(nod_random.uniform(1.0, 3.0))) * (0.5 + accent) * self._expressiveness
-            # One nod in six goes up.
-            size *= -0.7 if nod_random.random() < 1 / 6 else 1.0
-            down, up = float(nod_random.uniform(0.2, 0.32)), float(nod_random.uniform(0.3, 0.6))
-            self._nods.append((now_s, down, up, axis * size))
+        if accent > 0:
+            # Every accent sends the head a little elsewhere; the next one takes it from there.
+            draws = 1.25 * np.tanh(nod_random.standard_normal(3))
+            kind, ahead, size, down, up = nod_random.random(5)
+            reach = (0.45 + 0.75 * accent) * (0.35 + 0.65 * chance)
+            self._beat = 0.25 * self._beat + draws * np.radians([1.7, 7.8, 4.2]) * reach * chance
+            if kind < 0.35 + 0.35 * accent:
+                axis = np.array([1.0, 0.35 * draws[1], 0.3 * draws[2]])
+                angle = math.radians(2.0 + 3.0 * (0.5 + (size - 0.5) * min(chance, 1.0))) * (0.4 + 0.8 * accent) * amounts.expressiveness
+                # One nod in six goes up.
+                angle *= -0.7 if ahead < 1 / 6 else 1.0
+                rebound = 0.3 if kind < 0.2 else 0.0
+                self._nods.append((now_s, 0.16 + 0.1 * down, 0.26 + 0.24 * up, rebound, axis * angle))
+        elif self._silent_s > 0.35:
+            self._beat = self._beat * (1 - self._dt / 0.8)
+        beat = self._quick.step(self._beat, 1.45 * amounts.head_rate)
         nod = np.zeros(3)
-        for start, down, up, size in self._nods:
+        for start, down, up, rebound, size in self._nods:
             since = now_s - start
-            nod += size * (_smooth_step(since / down) - _smooth_step((since - down) / up))
-        self._nods = [row for row in self._nods if now_s - row[0] < row[1] + row[2]]
-        liveliness = 0.55 + 0.45 * self._speaking
-        rotation = (drift * np.radians([0.9, 1.5, 0.9]) + posture) * liveliness + nod
+            nod += size * (_smooth_step(since / down) - (1 + rebound) * _smooth_step((since - down) / up))
+            nod += size * rebound * _smooth_step((since - down - up) / (1.2 * up))
+        self._nods = [row for row in self._nods if now_s - row[0] < row[1] + 2.2 * row[2]]
+
+        liveliness = 0.6 + 0.4 * self._speaking
+        rotation = posture + beat + nod + drift * np.radians([1.0, 1.8, 1.3]) * liveliness * chance
         # Speech shakes the head with its loudness: small, quick and in all directions.
-        rotation = rotation + lively * np.radians([0.9, 1.2, 0.7]) * (0.2 + 1.4 * self._energy_slow) * self._speaking
-        rotation[0] -= math.radians(0.7) * self._energy_slow * self._speaking * self._expressiveness
+        rotation = rotation + lively * np.radians([0.6, 1.1, 0.75]) * (0.15 + 1.2 * self._energy_slow) * self._speaking * chance
+        # Up with a rising voice, a little up with a loud one.
+        rise = math.radians(0.55 * max(min(self._lift, 6.0), -6.0) + 0.6 * self._energy_slow)
+        rotation[0] -= rise * self._speaking * amounts.expressiveness
         limits = HEAD_LIMITS_RAD
-        rotation = self.settings.head_motion * limits * np.tanh(rotation / limits)
-        # Breathing and swaying move the head by some millimetres.
-        shift = self.settings.head_motion * 0.05 * np.tanh(sway / 2.0)
+        rotation = amounts.head * limits * np.tanh(rotation / limits)
+        rotation[0] += amounts.pitch_rad
+        # Breathing and swaying move the head by some millimetres; a speaker leans about a little more.
+        shift = amounts.head * np.array([0.12, 0.05, 0.09]) * (0.6 + 0.4 * self._speaking) * np.tanh(sway / 1.5) * chance
         # The first half second grows out of the portrait's own pose, which is row 0.
         grow = _smooth_step(now_s / 0.5)
         return rotation * grow, shift * grow
 
-    def _interval(self, first: bool = False) -> float:
-        """Seconds to the next blink: log-normal with the mean that the rate asks for."""
-        rate = self.settings.blinks_per_minute
-        draw = float(np.exp(self._blink_random.normal(-0.18, 0.6)))
-        if rate <= 0:
-            return math.inf
-        return max(draw * 60.0 / rate * (0.6 if first else 1.0), 0.5)
+    def _draw_due(self) -> float:
+        """Expected blinks until the next one: log-normal, mean 1."""
+        return max(float(np.exp(self._blink_random.normal(-0.18, 0.6))), 0.2)
 
-    def _lids(self, now_s: float, expression: Array) -> None:
+    def _lids(self, now_s: float, expression: Array, amounts: _Amounts) -> None:
         random = self._blink_random
-        # A phrase just ended: people blink then, which takes the place of a blink that was due.
+        rate = amounts.blinks_per_s * (_AT_REST + (1.0 - _AT_REST) * self._speaking)
+        self._due += rate * self._dt
+        # A phrase just ended, or the head goes elsewhere: people blink then, which takes the place of a blink that was
+        # half due.
         ended = abs(self._silent_s - 0.2) < self._dt / 2 and now_s > 1.0
-        chance = random.random() if ended else 1.0
-        soon = (
-            ended
-            and chance < 0.5
-            and now_s - self._last_blink_s > 0.4 * 60.0 / max(self.settings.blinks_per_minute, 1e-6)
-        )
-        if now_s >= self._next_blink_s or soon:
+        turned = abs(self._shift) > 0.12
+        chance = random.random() if ended or turned else 1.0
+        soon = chance < 0.6 and self._due > 0.25 * self._next_due and rate > 0
+        if now_s - self._last_blink_s > 0.5 and (self._due >= self._next_due or soon) and rate > 0:
             close, hold, opening = random.uniform(0.08, 0.11), random.uniform(0.04, 0.06), random.uniform(0.16, 0.24)
             size = float(random.uniform(0.92, 1.0))
             self._blinks.append((now_s, float(close), float(hold), float(opening), size))
@@ -324,63 +440,105 @@ class NaturalMotion:
                 later = now_s + float(close + hold + opening + random.uniform(0.05, 0.15))
                 self._blinks.append((later, float(close), float(hold), float(opening), size))
             self._last_blink_s = now_s
-            self._next_blink_s = now_s + self._interval()
+            self._due, self._next_due = 0.0, self._draw_due()
         closed = max((size * blink_shape(now_s - at, c, h, o) for at, c, h, o, size in self._blinks), default=0.0)
         self._blinks = [row for row in self._blinks if now_s - row[0] < row[1] + row[2] + row[3]]
         _raise(expression, "eyeBlink", closed)
         _raise(expression, "browDown", 0.06 * closed)
         _raise(expression, "cheekSquint", 0.08 * closed)
+        _raise(expression, "mouthSmile", amounts.smile * _smooth_step(now_s / 0.6))
 
-    def _eyes(self, now_s: float, rotation: Array) -> Array:
+    def _eyes(self, now_s: float, rotation: Array, amounts: _Amounts) -> Array:
         random = self._gaze_random
-        if now_s >= self._next_saccade_s:
+        turned = abs(self._shift) > 0.09
+        if now_s >= self._next_saccade_s or turned:
             self._gaze_from = self._gaze.copy()
             away = random.random()
-            # Looking away: rare, rather in pauses, and always back afterwards.
-            avert = not self._averted and away < (0.05 if self._speaking > 0.5 else 0.12)
+            # Looking away: rare, rather in pauses or with a turn of the head, and always back afterwards.
+            avert = not self._averted and away < (0.35 if turned else 0.05 if self._speaking > 0.5 else 0.12)
             self._averted = avert
+            side = 1.0 if random.random() < 0.5 else -1.0
             if avert:
-                side = 1.0 if random.random() < 0.5 else -1.0
-                self._gaze = np.radians([random.normal(1.0, 3.0), side * random.uniform(4.0, 9.0)])
-                wait = float(random.uniform(0.4, 1.1))
+                if turned:
+                    side = math.copysign(1.0, self._shift)
+                self._gaze = np.radians([random.normal(0.5, 3.0), side * random.uniform(4.0, 10.0)])
+                wait = float(random.uniform(0.5, 1.3))
             else:
-                self._gaze = np.radians(random.standard_normal(2) * [0.7, 1.3])
+                self._gaze = np.radians(random.standard_normal(2) * [0.8, 1.5])
                 wait = float(np.clip(np.exp(random.normal(math.log(0.9), 0.6)), 0.2, 4.0))
             self._saccade_start_s = now_s
             self._next_saccade_s = now_s + wait
         # A saccade of a few degrees lasts 30 to 50 ms.
         done = _smooth_step((now_s - self._saccade_start_s + self._dt) / 0.06)
-        gaze = (self._gaze_from + (self._gaze - self._gaze_from) * done) * self.settings.gaze_motion
+        gaze = (self._gaze_from + (self._gaze - self._gaze_from) * done) * amounts.gaze * min(amounts.chance, 1.5)
         # Head down (positive pitch) is countered by eyes up (positive).
-        gaze = gaze + self.settings.eye_contact * np.array([rotation[0], -rotation[1]])
+        gaze = gaze + amounts.eye_contact * np.array([rotation[0], -rotation[1]])
+        gaze[0] += amounts.gaze_pitch_rad * _smooth_step(now_s / 0.6)
         return np.zeros(2) if self._row == 0 else gaze
 
-    def _brows(self, now_s: float, accent: float, expression: Array) -> None:
+    def _brows(self, now_s: float, accent: float, expression: Array, amounts: _Amounts) -> None:
         random = self._brow_random
         drift = self._brow_drift.step()
-        if accent > 0 and random.random() < 0.15 + 0.45 * accent:
-            size = float(random.uniform(0.12, 0.32)) * (0.6 + 0.6 * accent)
-            self._raises.append((now_s, float(random.uniform(0.12, 0.2)), float(random.uniform(0.1, 0.4)), size))
+        chance = amounts.chance
+        if accent > 0:
+            draw, size, rise, hold = random.random(4)
+            if draw < 0.12 + 0.5 * accent:
+                height = (0.3 + 0.3 * (size - 0.5) * min(chance, 1.0)) * (0.6 + 0.6 * accent)
+                self._raises.append((now_s, 0.12 + 0.08 * rise, 0.1 + 0.35 * hold, height))
+        # Over phrases brows stay somewhat up, or down, or at rest.
+        if (self._phrase_begins and now_s > 0.8) or now_s >= self._next_brow_s:
+            lift, frown = random.normal(0.03, 0.30), random.normal(-0.03, 0.20)
+            lively = (0.25 + 0.75 * self._speaking) * chance
+            self._brow_level = np.array([max(lift, 0.0), max(frown, 0.0) if lift < 0.1 else 0.0]) * lively
+            self._next_brow_s = now_s + float(np.exp(random.normal(math.log(2.4), 0.5)))
+        level = self._brow.step(self._brow_level, 0.8)
         lift = 0.0
         for start, rise, hold, size in self._raises:
             since = now_s - start
             lift = max(lift, size * (_smooth_step(since / rise) - _smooth_step((since - rise - hold) / 0.35)))
         self._raises = [row for row in self._raises if now_s - row[0] < row[1] + row[2] + 0.35]
-        amount = self._expressiveness * _smooth_step(now_s / 0.5)
-        inner = amount * max(lift + 0.035 * drift[0], 0.0)
+        amount = amounts.expressiveness * amounts.brows * _smooth_step(now_s / 0.5)
+        inner = amount * max(lift + float(level[0]) + 0.03 * chance * drift[0], 0.0)
+        # High brows are seen at their outer ends, low raises rather in the middle.
         _raise(expression, "browInnerUp", inner)
-        _raise(expression, "browOuterUp", 0.75 * inner)
-        _raise(expression, "eyeWide", 0.25 * inner)
-        _raise(expression, "browDown", amount * max(0.04 * drift[1], 0.0))
+        _raise(expression, "browOuterUp", 0.8 * inner)
+        _raise(expression, "eyeWide", 0.22 * amount * lift)
+        _raise(expression, "browDown", amount * max(float(level[1]) - 0.5 * lift + 0.03 * chance * drift[1], 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Amounts:
+    """Everything that scales one row."""
+
+    mouth_gain: float
+    expressiveness: float
+    brows: float
+    head: Array
+    head_rate: float
+    pitch_rad: float
+    blinks_per_s: float
+    gaze: float
+    gaze_pitch_rad: float
+    eye_contact: float
+    chance: float
+    smile: float
 
 
 def _raise(row: Array, name: str, value: float) -> None:
     """Add ``value`` to a curve of ARKit, or to both sides of it."""
-    for side in ("",) if name in ARKIT_EXPRESSIONS else ("Left", "Right"):
-        row[_COLUMN[name + side]] += value
+    for column in _COLUMNS[name]:
+        row[column] += value
 
 
-_COLUMN = {name: index for index, name in enumerate(ARKIT_EXPRESSIONS)}
+def _columns(name: str) -> Sequence[int]:
+    sides = ("",) if name in ARKIT_EXPRESSIONS else ("Left", "Right")
+    return tuple(ARKIT_EXPRESSIONS.index(name + side) for side in sides)
+
+
+_COLUMNS = {
+    name: _columns(name)
+    for name in ("eyeBlink", "browDown", "cheekSquint", "mouthSmile", "browInnerUp", "browOuterUp", "eyeWide")
+}
 
 
 def idle_motion(
@@ -389,10 +547,14 @@ def idle_motion(
     settings: NaturalSettings | None = None,
     seed: int = 0,
     prosody: Prosody | None = None,
+    controls: Controls | None = None,
+    curves: ControlCurves | None = None,
+    style: SpeakingStyle | None = None,
 ) -> Motion:
-    """Natural motion of ``frames`` rows, of a silent person or in step with ``prosody``; the mouth does not move."""
-    natural = NaturalMotion(settings, seed, fps)
+    """Natural motion of ``frames`` rows, of a silent person or in step with ``prosody``; the mouth does not speak."""
+    natural = NaturalMotion(settings, seed, fps, controls=controls, curves=curves, style=style)
     if prosody is not None:
         natural.hear(prosody)
     natural.end()
-    return natural.advance(frames)
+    motion = natural.advance(frames)
+    return motion.with_rows(expression=with_emotion(motion.expression, natural.emotions))

@@ -1,0 +1,98 @@
+"""A person's manner of speaking, measured on a clip and given to a voice-driven face.
+
+A style is a handful of ratios between what :func:`triportrait.motion.statistics.measure` finds on a clip and what it
+finds on our own natural motion: how far and how fast the head goes about each axis, how brows, lids and eyes join in,
+how far the mouth opens, whether it smiles. Their logarithms are the style's code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from triportrait.errors import MotionFileError
+from triportrait.types import Motion
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakingStyle:
+    """Factors on natural motion; 1 is our default speaker.
+
+    Args:
+        head_gain: range of pitch, yaw, roll.
+        head_rate: speed of the head over its range.
+        brow_gain: height of brow movements.
+        blink_rate: blinks per blink of the default.
+        gaze_gain: size of saccades and looks aside.
+        eye_contact: share of eye contact.
+        mouth_gain: opening of the mouth.
+        smile: added to the smile curves all the time, 0..0.4.
+    """
+
+    head_gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    head_rate: float = 1.0
+    brow_gain: float = 1.0
+    blink_rate: float = 1.0
+    gaze_gain: float = 1.0
+    eye_contact: float = 1.0
+    mouth_gain: float = 1.0
+    smile: float = 0.0
+
+    @property
+    def code(self) -> Array:
+        """The style as numbers [10] float32: natural logarithms of the factors, then the smile; all zero = default."""
+        factors = [*self.head_gain, self.head_rate, self.brow_gain, self.blink_rate, self.gaze_gain, self.eye_contact, self.mouth_gain]
+        return np.array([*np.log(factors), self.smile], np.float32)
+
+    @classmethod
+    def from_code(cls, code: Array) -> SpeakingStyle:
+        """The inverse of :attr:`code`."""
+        values = [float(value) for value in np.exp(np.asarray(code, np.float64)[:9])]
+        return cls((values[0], values[1], values[2]), *values[3:], smile=float(code[9]))
+
+
+NATURAL_STYLE = SpeakingStyle()
+
+#: Figures of our own default over ten minutes of speech (``scripts/evaluate_motion_statistics.py --reference``).
+REFERENCE = {
+    "pitch_range": 9.0, "yaw_range": 17.0, "roll_range": 11.0, "head_speed": 18.0, "brow_amplitude": 0.5,
+    "blinks_per_minute": 29.0, "gaze_deviation": 6.0, "eye_contact": 0.85, "lip_opening": 0.09, "smile": 0.0,
+}  # fmt: skip
+
+
+def style_of(motion: Motion) -> SpeakingStyle:
+    """The manner of whoever a motion was measured on, of at least four seconds of talk.
+
+    Factors stay within what looks like a person: a third to two and a half times the default.
+
+    Raises:
+        MotionFileError: shorter than four seconds, or a head model without ARKit curves.
+    """
+    from triportrait.motion.statistics import measure
+
+    if len(motion) < 4 * motion.fps:
+        raise MotionFileError(f"{len(motion) / motion.fps:.1f} s are too short to learn a style from; give at least 4 s of talk")
+    try:
+        found = measure(motion)
+    except ValueError as error:
+        raise MotionFileError(f"{error}; no style can be taken from it") from None
+
+    def factor(name: str, low: float = 1 / 3, high: float = 2.5) -> float:
+        return float(np.clip(max(getattr(found, name), 1e-6) / REFERENCE[name], low, high))
+
+    gains = (factor("pitch_range"), factor("yaw_range"), factor("roll_range"))
+    # What the head is faster than its larger range explains is a quicker temper.
+    rate = float(np.clip(factor("head_speed", 0.2, 4.0) / np.exp(np.mean(np.log(gains))), 0.6, 1.6))
+    return SpeakingStyle(
+        head_gain=gains,
+        head_rate=rate,
+        brow_gain=factor("brow_amplitude"),
+        blink_rate=factor("blinks_per_minute"),
+        gaze_gain=factor("gaze_deviation", 0.5, 2.0),
+        eye_contact=factor("eye_contact", 0.3, 1.1),
+        mouth_gain=factor("lip_opening", 0.6, 1.8),
+        smile=float(np.clip(0.6 * (found.smile - REFERENCE["smile"]), 0.0, 0.3)),
+    )
