@@ -301,6 +301,26 @@ class ClipSet(Sequence[TrainingClip]):
             return len(self.read(index))
         return sum(name.startswith("frame.") for name in place.members)
 
+    def numbers(self, index: int) -> dict[str, Any]:
+        """Everything of a clip that is no picture, as in :meth:`TrainingClip.to_arrays`; no picture is decoded."""
+        place = self._places[index]
+        if not place.members:
+            arrays = _read_npz(place.path).to_arrays()
+            return {name: array for name, array in arrays.items() if name not in ("frames", "head_alpha", "torso", "background")}
+        with place.path.open("rb") as file:
+            found: dict[str, Any] = {"key": place.key}
+            for name in ("meta.json", *(f"{name}.npy" for name in _NUMBERS)):
+                if name in place.members:
+                    offset, size = place.members[name]
+                    file.seek(offset)
+                    data = file.read(size)
+                    if name == "meta.json":
+                        meta = json.loads(data)
+                        found |= {"fps": float(meta["fps"]), "head_model": str(meta["head_model"])}
+                    else:
+                        found[name.removesuffix(".npy")] = np.load(io.BytesIO(data), allow_pickle=False)
+            return found
+
     def read(self, index: int, rows: Sequence[int] | Array | None = None) -> TrainingClip:
         """Clip ``index``, all of it or the frames ``rows``: only these are decoded."""
         place = self._places[index]
