@@ -12,6 +12,7 @@ from paper_samples import made_up_parts
 from triportrait.errors import MissingPart, NumericError, OptionError, WeightsError
 from triportrait.face.open_head import OpenHead
 from triportrait.media.video import VideoReader
+from triportrait.model import PaperFrame
 from triportrait.paper import PaperOptions, PaperPipeline, PaperPortrait, find_files, load_pipeline, published_crop
 from triportrait.pipeline import Marks
 
@@ -60,6 +61,52 @@ def test_the_same_input_gives_the_same_frames_and_motion_changes_them(portrait: 
     np.testing.assert_array_equal(first, second)
     assert len(performance.motion()) == len(first) == performance.frame_count
     assert np.abs(first[0].astype(int) - first[-1]).max() > 0
+
+
+def test_frames_at_once_are_frames_one_by_one(portrait: PaperPortrait) -> None:
+    own = portrait.prepared.motion
+
+    def row_of(i: int) -> PaperFrame:
+        expression, rotation = own.expression + np.float32(0.5 * i), own.rotation_rad + np.float32(0.06 * i)
+        return PaperFrame(expression, rotation, own.translation, own.gaze_rad, lid_closing=0.3 * i)
+
+    rows = [row_of(i) for i in range(3)]
+    model, state = portrait.model, portrait.state
+    singly = np.stack([model.step(state, row)[0] for row in rows])
+    together = model.steps(state, rows)
+    assert np.abs(singly.astype(int) - together).max() <= 1 and np.abs(singly[0].astype(int) - singly[2]).max() > 1
+    seen = portrait.pipeline.avatar.look(state.avatar, rows, None, [row.lid_closing for row in rows])
+    for index, row in enumerate(rows):
+        one = portrait.pipeline.avatar.render(state.avatar, row, lid_closing=row.lid_closing)
+        np.testing.assert_allclose(seen.features[index].numpy(), one.features.numpy(), atol=2e-3)
+    scenes = [np.full((64, 64, 3), 80 * i, np.uint8) for i in range(3)]
+    before = np.stack([model.step(state, row, scene)[0] for row, scene in zip(rows, scenes, strict=True)])
+    assert np.abs(before.astype(int) - model.steps(state, rows, scenes)).max() <= 1
+
+
+@pytest.mark.parametrize("settings", [{"batch": 4}, {"precision": "bfloat16"}, {"precision": "float16", "batch": 3}])
+def test_batches_and_precisions_show_the_same_video(
+    parts: dict[str, Path], portrait: PaperPortrait, astronaut: np.ndarray, word: Path, settings: dict
+) -> None:
+    other = load_pipeline(**parts, **settings).portrait(astronaut).talk(word)
+    difference = np.abs(pictures(portrait.talk(word)).astype(int) - pictures(other))
+    assert difference.max() <= 1 if "precision" not in settings else difference.mean() < 1.0
+
+
+def test_compiled_networks_show_the_same_pictures(
+    parts: dict[str, Path], portrait: PaperPortrait, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    # Traced as ever, but run without generating code, which takes a minute.
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: compile_(network, backend="aot_eager", fullgraph=True))
+    pipeline = load_pipeline(**parts, compiled=True)
+    other = pipeline.portrait(astronaut)
+    motion = portrait.prepared.motion
+    pairs = ((model.steps(state, [motion, motion])) for model, state in ((portrait.model, portrait.state), (other.model, other.state)))
+    plain, compiled = pairs
+    assert np.abs(plain.astype(int) - compiled).max() <= 1
 
 
 def test_a_clip_drives_the_portrait(portrait: PaperPortrait, clip: Path) -> None:

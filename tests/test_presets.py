@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from triportrait import presets
+from triportrait.avatar.image_to_plane import ImageToPlane
+from triportrait.avatar.oneshot import OneShotAvatar
 from triportrait.geometry.cameras import camera_from_pose
 from triportrait.render.volume import VolumeRenderer
-from triportrait.types import TriPlane
+from triportrait.types import MotionFrame, TriPlane
 from triportrait.weights.importers import CONVERTERS
 from triportrait.weights.tables import key_table
 
@@ -24,7 +27,8 @@ def test_paper_has_the_sizes_of_table_6() -> None:
         "htb_super_resolution": 54_976_359,
         "audio_to_motion": 11_864_064,
     }
-    assert presets.parameter_counts(presets.paper("paper"))["htb_super_resolution"] == 50_656_532
+    text = presets.parameter_counts(presets.paper("paper"), ("motion_adapter", "htb_super_resolution", "audio_to_motion"))
+    assert text == {"motion_adapter": 5_705_685, "htb_super_resolution": 50_656_532, "audio_to_motion": 7_543_936}
     # The published file holds two weights of losses besides.
     table = key_table("real3d_torso")
     published = sum(torch.Size(shape).numel() for key, shape in table.shapes.items() if key not in table.buffers)
@@ -86,3 +90,84 @@ def test_tiny_goes_all_the_way_from_photo_to_frame() -> None:
         )
         frame = network(head.features, head.alpha, source, landmarks + 0.05)
     assert frame.shape == (1, 3, px, px) and bool(torch.isfinite(frame).all())
+
+
+def test_image_to_plane_comes_in_the_sizes_of_the_ablation() -> None:
+    counts = {}
+    for name, config in presets.image_to_plane_sizes().items():
+        with torch.device("meta"):
+            counts[name] = sum(parameter.numel() for parameter in ImageToPlane(config).parameters())
+    assert counts == {
+        "40m": 43_434_144, "paper": 85_535_904, "published_small": 62_071_904, "published": 87_332_960,
+        "published_large": 154_670_176, "200m": 196_771_936,
+    }  # fmt: skip
+
+
+def test_the_switches_of_table_4_change_one_thing_each() -> None:
+    base = presets.paper()
+    changed = {
+        name: {field.name for field in dataclasses.fields(base) if getattr(preset, field.name) != getattr(base, field.name)}
+        for name, preset in presets.ablations().items()
+    }
+    assert changed == {
+        "concatenation": {"super_resolution"},
+        "unsupervised_key_points": {"super_resolution"},
+        "no_inpainting": {"inpaint_torso", "inpaint_background"},
+        "no_laplacian": {"laplacian_weight"},
+        "image_to_plane_40m": {"image_to_plane"},
+        "image_to_plane_200m": {"image_to_plane"},
+    }
+    assert "concatenation: htb_super_resolution 54,964,816" in presets.describe_ablations()
+
+
+@pytest.mark.parametrize("name", ["concatenation", "unsupervised_key_points"])
+def test_ablated_networks_draw_and_learn(name: str) -> None:
+    torch.manual_seed(0)
+    preset = presets.ablations(presets.tiny())[name]
+    network, px = presets.build(preset)["htb_super_resolution"], preset.photo_px
+    landmarks, photo = torch.rand(1, 68, 2) - 0.5, torch.rand(4, 1, 3, px, px) * 2 - 1
+    source = network.prepare(photo[0], torch.ones(1, 2, px, px), photo[1], landmarks, photo[2])
+    frame = network(torch.randn(1, 8, 16, 16), torch.rand(1, 1, 16, 16), source, landmarks)
+    (frame - photo[3]).square().mean().backward()
+    assert frame.shape == (1, 3, px, px)
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in network.parameters())
+    added = network.torso.detector if name == "unsupervised_key_points" else network.scene_colours
+    assert sum(float(parameter.grad.abs().sum()) for parameter in added.parameters()) > 0
+
+
+@pytest.mark.parametrize("pictures", [2, 3])
+def test_the_motion_adapter_takes_two_pictures_or_three(pictures: int) -> None:
+    torch.manual_seed(0)
+    preset = presets.tiny()
+    preset = dataclasses.replace(preset, motion_adapter=dataclasses.replace(preset.motion_adapter, pictures=pictures))
+    networks, px = presets.build(preset, ("image_to_plane", "motion_adapter", "decoder")), preset.photo_px
+    own = MotionFrame(np.zeros(4, np.float32), np.zeros(3, np.float32), np.zeros(3, np.float32), np.zeros(2, np.float32))
+    image, alpha = np.full((px, px, 3), 99, np.uint8), np.ones((px, px), np.float32)
+    portrait = SimpleNamespace(image=image, head_alpha=alpha, motion=own, identity=np.zeros(3))
+
+    def draw(identity: np.ndarray, expression: np.ndarray, lid_closing: float = 0.0) -> np.ndarray:
+        return np.full((3, px, px), expression[0], np.float32)
+
+    volume = VolumeRenderer(networks["decoder"], preset.volume)
+    avatar = OneShotAvatar(networks["image_to_plane"].eval(), networks["motion_adapter"].eval(), volume, draw, px, pictures)
+    state = avatar.prepare(portrait)
+    assert state.pictures.shape == (1, 3 * (pictures - 1), px, px)
+    moved = dataclasses.replace(own, expression=np.ones(4, np.float32))
+    still, other = (avatar.render(state, row).rgb for row in (own, moved))
+    assert np.isfinite(other).all() and np.abs(still - other).max() > 1e-5
+
+
+@pytest.mark.parametrize("name", ["published", "concatenation", "unsupervised_key_points"])
+def test_networks_make_everything_on_their_own_device(name: str) -> None:
+    """No tensor of theirs lies on the CPU when they and their inputs do not: the meta device refuses to mix, as a GPU does."""
+    preset = (presets.ablations(presets.tiny()) | {"published": presets.tiny()})[name]
+    px = preset.photo_px
+    with torch.device("meta"):
+        networks = presets.build(preset)
+        photo, pictures = torch.empty(1, 3, px, px), torch.empty(2, 9, px, px)
+        masks, landmarks = torch.empty(1, 2, px, px), torch.empty(1, 68, 2)
+        features, alpha = torch.empty(2, 8, 16, 16), torch.empty(2, 1, 16, 16)
+    planes = networks["image_to_plane"].eval()(photo) + networks["motion_adapter"].eval()(pictures)
+    scene = networks["htb_super_resolution"].eval()
+    frames = scene(features, alpha, scene.prepare(photo, masks, photo, landmarks, photo), landmarks.expand(2, -1, -1))
+    assert planes.device.type == frames.device.type == "meta" and frames.shape == (2, 3, px, px)

@@ -273,7 +273,10 @@ class PaperPipeline:
         landmarks *= size / box[2]
         options = PortraitOptions(size, background_fill="knn")
         open_portrait = portrait_from_landmarks(image, box, cut(image, box, size), landmarks, tracker, default_head(), options)
-        layers = published_layers(open_portrait.image, open_portrait.person_alpha, open_portrait.head_alpha, landmarks)
+        layers = published_layers(
+            open_portrait.image, open_portrait.person_alpha, open_portrait.head_alpha, landmarks,
+            inpaint_torso_layer=self.preset.inpaint_torso, inpaint_background=self.preset.inpaint_background,
+        )  # fmt: skip
         identity, motion = BfmFitter(self.head, size).fit_person(landmarks[None])
         prepared = replace(
             open_portrait,

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -23,6 +23,9 @@ from triportrait.render.volume import VolumeRenderer
 
 Variant = Literal["published", "paper"]
 
+#: As many as face-vid2vid has (Wang et al., 2021); the paper does not say how many its ablation has.
+UNSUPERVISED_KEY_POINTS = 20
+
 
 @dataclass(frozen=True)
 class PaperNetworks:
@@ -32,6 +35,9 @@ class PaperNetworks:
         photo_px: side of the picture that goes in and of the frame that comes out.
         image_to_plane, motion_adapter, decoder, super_resolution, audio_to_motion: sizes.
         volume: how the tri-plane is rendered; nothing in it is trained.
+        inpaint_torso, inpaint_background: what the head hides of the torso, and the person of the scene, is painted in before the networks
+            see them.
+        laplacian_weight: in training the motion adapter, of eq. 4 (``training.laplacian``).
     """
 
     photo_px: int = 512
@@ -41,6 +47,9 @@ class PaperNetworks:
     volume: VolumeRenderer.Config = field(default_factory=VolumeRenderer.Config)
     super_resolution: HtbSuperResolution.Config = field(default_factory=HtbSuperResolution.Config.published)
     audio_to_motion: PaperAudioToMotion.Config = field(default_factory=PaperAudioToMotion.Config)
+    inpaint_torso: bool = True
+    inpaint_background: bool = True
+    laplacian_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,16 @@ def paper(variant: Variant = "published") -> PaperNetworks:
     """The sizes of the paper's Table 6.
 
     Args:
-        variant: ``published``: those of the weights that its authors give away; ``paper``: the older super-resolution,
-            whose size the table has.
+        variant: ``published``: those of the weights that its authors give away; ``paper``: what its text says where that differs, namely
+            the older super-resolution, whose size the table has, a motion adapter without the canonical picture, and audio to motion of
+            width 192.
     """
     if variant == "paper":
-        return PaperNetworks(super_resolution=HtbSuperResolution.Config.paper())
+        return PaperNetworks(
+            motion_adapter=MotionAdapter.Config(pictures=2),
+            super_resolution=HtbSuperResolution.Config.paper(),
+            audio_to_motion=PaperAudioToMotion.Config(hidden=192),
+        )
     return PaperNetworks()
 
 
@@ -71,7 +85,7 @@ def tiny() -> PaperNetworks:
     """Every network of the paper, built the same way, in a size for tests: 64 px, a few thousand parameters each."""
     torso = TorsoNetwork.Config(
         appearance_channels=(8, 8, 8), volume_channels=4, depth=4, residual_blocks=1, motion_channels=(8, 8), motion_out=4,
-        generator_channels=(8, 8, 8), occlusion_channels=4, head_channels=4,
+        generator_channels=(8, 8, 8), occlusion_channels=4, head_channels=4, detector_channels=(8, 8),
     )  # fmt: skip
     return PaperNetworks(
         photo_px=64,
@@ -93,23 +107,64 @@ def tiny() -> PaperNetworks:
     )  # fmt: skip
 
 
+def image_to_plane_sizes() -> dict[str, ImageToPlane.Config]:
+    """The paper's image-to-plane network in the sizes of its ablation.
+
+    ``40m`` and ``200m`` are of the classes that Table 4 names; ``published_small`` and ``published_large`` are what the published code
+    has in their place. ``paper`` is of Table 6's 87 M without the encoder that the paper's text does not know.
+    """
+    return {
+        "40m": ImageToPlane.Config(has_encoder=False, low_blocks=3),
+        "paper": ImageToPlane.Config(has_encoder=False, low_blocks=8),
+        "published_small": ImageToPlane.Config(low_blocks=2),
+        "published": ImageToPlane.Config(),
+        "published_large": ImageToPlane.Config(low_blocks=10, predictor_blocks=3),
+        "200m": ImageToPlane.Config(low_blocks=15, predictor_blocks=3),
+    }
+
+
+def ablations(base: PaperNetworks | None = None) -> dict[str, PaperNetworks]:
+    """The switches of the paper's Table 4, each thrown alone.
+
+    Args:
+        base: what they change; None takes :func:`paper`. The sizes of image to plane are those of the paper whatever the base is.
+    """
+    base = base or paper()
+    fusion = base.super_resolution
+    found = replace(fusion, torso=replace(fusion.torso, unsupervised_key_points=UNSUPERVISED_KEY_POINTS))
+    sizes = image_to_plane_sizes()
+    return {
+        "concatenation": replace(base, super_resolution=replace(fusion, head_torso="concatenate", scene="concatenate")),
+        "unsupervised_key_points": replace(base, super_resolution=found),
+        "no_inpainting": replace(base, inpaint_torso=False, inpaint_background=False),
+        "no_laplacian": replace(base, laplacian_weight=0.0),
+        "image_to_plane_40m": replace(base, image_to_plane=sizes["40m"]),
+        "image_to_plane_200m": replace(base, image_to_plane=sizes["200m"]),
+    }
+
+
 PRESETS: dict[str, Callable[[], PaperNetworks | CompactNetworks]] = {"paper": paper, "compact": compact, "tiny": tiny}
 
 
-def build(preset: PaperNetworks | CompactNetworks) -> dict[str, nn.Module]:
+def build(preset: PaperNetworks | CompactNetworks, parts: Collection[str] | None = None) -> dict[str, nn.Module]:
     """The networks of a preset with untrained weights, named as the parts of an imported file are.
 
     Inside ``with torch.device("meta")`` they take no memory; load them with ``load_state_dict(..., assign=True)`` then.
+
+    Args:
+        preset: their sizes.
+        parts: names of those that are wanted; None builds all.
     """
     if isinstance(preset, CompactNetworks):
         return {"image_to_plane": CompactImageToPlane(preset.image_to_plane)}
-    return {
-        "image_to_plane": ImageToPlane(preset.image_to_plane),
-        "motion_adapter": MotionAdapter(preset.motion_adapter),
-        "decoder": Decoder(preset.decoder),
-        "htb_super_resolution": HtbSuperResolution(preset.super_resolution),
-        "audio_to_motion": PaperAudioToMotion(preset.audio_to_motion),
+    kinds: dict[str, tuple[Callable[[Any], nn.Module], Any]] = {
+        "image_to_plane": (ImageToPlane, preset.image_to_plane),
+        "motion_adapter": (MotionAdapter, preset.motion_adapter),
+        "decoder": (Decoder, preset.decoder),
+        "htb_super_resolution": (HtbSuperResolution, preset.super_resolution),
+        "audio_to_motion": (PaperAudioToMotion, preset.audio_to_motion),
     }
+    return {name: kind(config) for name, (kind, config) in kinds.items() if parts is None or name in parts}
 
 
 def trained_form(preset: PaperNetworks) -> PaperNetworks:
@@ -122,10 +177,10 @@ def trained_form(preset: PaperNetworks) -> PaperNetworks:
     )
 
 
-def parameter_counts(preset: PaperNetworks | CompactNetworks) -> dict[str, int]:
-    """Trained numbers of each network, in the form in which the paper counts them."""
+def parameter_counts(preset: PaperNetworks | CompactNetworks, parts: Collection[str] | None = None) -> dict[str, int]:
+    """Trained numbers of each network, or of those named, in the form in which the paper counts them."""
     with torch.device("meta"):
-        networks = build(trained_form(preset) if isinstance(preset, PaperNetworks) else preset)
+        networks = build(trained_form(preset) if isinstance(preset, PaperNetworks) else preset, parts)
     return {name: sum(parameter.numel() for parameter in network.parameters()) for name, network in networks.items()}
 
 
@@ -147,7 +202,7 @@ def describe(name: str) -> str:
         title, figure = TABLE_6[part]
         rows.append((f"{part} ({title})" if with_figures else part, f"{count:,}", f"{count / 1e6:.3f}", figure))
         if with_figures and part == "htb_super_resolution":
-            older = parameter_counts(paper("paper"))[part]
+            older = parameter_counts(paper("paper"), [part])[part]
             rows.append(("  in the paper's variant", f"{older:,}", f"{older / 1e6:.3f}", figure))
     rows.append(("together", f"{sum(counts.values()):,}", f"{sum(counts.values()) / 1e6:.3f}", ""))
     columns = list(zip(*rows, strict=True))[: 4 if with_figures else 3]
@@ -155,3 +210,19 @@ def describe(name: str) -> str:
     cells = [[cell.rjust(width) for cell in column] for column, width in zip(columns, widths, strict=True)]
     cells[0] = [cell.ljust(widths[0]) for cell in columns[0]]
     return "\n".join("  ".join(line).rstrip() for line in zip(*cells, strict=True))
+
+
+def describe_ablations() -> str:
+    """Parameter counts of the network that each switch of Table 4 changes, beside those of the published sizes."""
+    base, lines = paper(), []
+    published = parameter_counts(base)
+    for name, preset in ablations(base).items():
+        changed = []
+        if preset.image_to_plane != base.image_to_plane:
+            changed.append("image_to_plane")
+        if preset.super_resolution != base.super_resolution:
+            changed.append("htb_super_resolution")
+        counts = parameter_counts(preset, changed)
+        text = ", ".join(f"{part} {count:,} (published {published[part]:,})" for part, count in counts.items())
+        lines.append(f"{name}: {text or 'the same networks'}")
+    return "\n".join(lines)

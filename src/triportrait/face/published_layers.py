@@ -39,16 +39,36 @@ class PublishedLayers:
     background: Array
 
 
-def published_layers(image: Array, person_alpha: Array, head_alpha: Array, landmarks: Array) -> PublishedLayers:
-    """Cut a photograph ``image`` uint8 [s, s, 3] by its mattes [s, s]; ``landmarks`` [478, >=2] in its pixels tell skin from cloth."""
+def published_layers(
+    image: Array,
+    person_alpha: Array,
+    head_alpha: Array,
+    landmarks: Array,
+    *,
+    inpaint_torso_layer: bool = True,
+    inpaint_background: bool = True,
+) -> PublishedLayers:
+    """Cut a photograph ``image`` uint8 [s, s, 3] by its mattes [s, s]; ``landmarks`` [478, >=2] in its pixels tell skin from cloth.
+
+    Without inpainting (an ablation of the paper's Table 4) what the head hides of the torso, or the person of the scene, stays black.
+    """
     person = person_alpha > 0.5
     head = person & (head_alpha > 0.5)
     neck, clothes = split_torso(image, person & ~head, landmarks)
+    return _cut_layers(image, head, neck, clothes, person, inpaint_torso_layer, inpaint_background)
+
+
+def _cut_layers(
+    image: Array, head: Array, neck: Array, clothes: Array, person: Array, inpaint_torso_layer: bool, inpaint_background: bool
+) -> PublishedLayers:
+    def on_black(mask: Array) -> Array:
+        return np.where(mask[..., None], image, 0).astype(np.uint8)
+
     return PublishedLayers(
-        np.where(head[..., None], image, 0).astype(np.uint8),
-        inpaint_torso(image, head, neck, clothes),
+        on_black(head),
+        inpaint_torso(image, head, neck, clothes) if inpaint_torso_layer else on_black(neck | clothes),
         np.stack([neck, clothes]).astype(np.float32),
-        background_by_nearest(image, person),
+        background_by_nearest(image, person) if inpaint_background else on_black(~person),
     )
 
 
