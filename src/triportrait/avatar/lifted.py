@@ -4,6 +4,7 @@
 * The **mantle** (hair, ears, hat) is a regular grid over the photo whose depth continues the head smoothly and rounds off towards the
   outline, so that nothing can tear; it follows the head's bones and, near the face, its expression.
 * What a turn uncovers of the face has colours spread from what is seen; behind the outline the mantle is mirrored.
+* **Light** stays where it is while the head turns (:mod:`relight`).
 * **Eyeballs** turn under the lids; teeth, tongue and the mouth's lining are the model's, tinted and lit like the photo.
 
 A second texture shows the same photo with closed eyes; lids change over to it while they close. This avatar is the teacher, the preview
@@ -20,6 +21,7 @@ from triportrait.avatar import lifted_kernels as kernels
 from triportrait.avatar.eyes import closed_eyes_photo, eye_coordinates, eyeball_texture
 from triportrait.avatar.mantle import Mantle, build_mantle, face_hull
 from triportrait.avatar.mouth import Membrane, interior_colours, mouth_light
+from triportrait.avatar.relight import Light, fit_light
 from triportrait.avatar.surface import Surface, fit_surface, spread_colours, vertex_normals
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import foreground_colours
@@ -55,6 +57,7 @@ class LiftedState:
         closed_photo: [s, s, 3] float32, the photo with closed eyes.
         membrane: the photo's view between the lips.
         eye_textures: [2, e, e, 3] float32, left eye first.
+        light: of the photo.
         bias: [v] float32 decimetres added to the depth (the rim of the face yields to the mantle).
     """
 
@@ -72,7 +75,25 @@ class LiftedState:
     closed_photo: Array
     membrane: Membrane
     eye_textures: Array
+    light: Light
     bias: Array
+
+
+@dataclass(frozen=True, slots=True)
+class LiftedLayer:
+    """A drawn head.
+
+    Args:
+        rgb: float32 [s, s, 3] premultiplied, 0..1; alpha, depth: float32 [s, s]; as in :class:`triportrait.types.RenderedHead`.
+        surface: uint8 [s, s]: 0 nothing, else 1 + a kind of :mod:`lifted_kernels`.
+        landmarks: float32 [478, 2] pixels of the head's landmarks.
+    """
+
+    rgb: Array
+    alpha: Array
+    depth: Array
+    surface: Array
+    landmarks: Array
 
 
 class LiftedAvatar:
@@ -119,11 +140,17 @@ class LiftedAvatar:
             closed_photo=np.ascontiguousarray(closed_photo, np.float32),
             membrane=Membrane.of(portrait.landmarks, head.landmarks478(surface.source)),
             eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side) for side in (0, 1)]),
+            light=fit_light(portrait, head, surface),
             bias=_depth_bias(head, surface, portrait.landmarks, size),
         )
 
     def render(self, state: LiftedState, frame: MotionFrame) -> RenderedHead:
         """See :class:`triportrait.types.Avatar`."""
+        drawn = self.draw(state, frame)
+        return RenderedHead(drawn.rgb, drawn.alpha, drawn.depth)
+
+    def draw(self, state: LiftedState, frame: MotionFrame) -> LiftedLayer:
+        """What :meth:`render` gives, and which surface each pixel shows."""
         portrait = state.portrait
         size = portrait.image.shape[0]
         deformed = self.head.deform(state.shape, frame.expression, frame.gaze_rad)
@@ -140,18 +167,21 @@ class LiftedAvatar:
         view, view_depth = np.zeros((size, size, 2), np.float32), np.full((size, size), np.inf, np.float32)
         pixels, depth = self._project(state.membrane.points(landmarks), frame, portrait)
         draw_attributes(pixels, depth, state.membrane.triangles, state.membrane.pixels, view, view_depth)
+        gain = state.light.gain(pose_points(deformed, frame.rotation_rad, frame.translation))
         rgb, alpha, depth = np.empty((size, size, 3), np.float32), *np.empty((2, size, size), np.float32)
         surface = np.empty((size, size), np.uint8)
         kernels.shade(
             mesh.triangle, mesh.barycentric, mesh.depth, state.triangles, state.kind, state.source_pixels, state.closed_pixels,
-            state.colours, state.lid, self._lid_closure(frame, portrait.motion), mantle.triangle, mantle.barycentric, mantle.depth,
+            state.colours, state.lid, self._lid_closure(frame, portrait.motion), gain, state.mantle.carry(gain - 1) + 1,
+            mantle.triangle, mantle.barycentric, mantle.depth,
             state.mantle.triangles, far.triangle, far.barycentric, far.depth, state.mantle.far_triangles, state.mantle.pixels, state.photo,
             state.closed_photo, view, view_depth, state.membrane.trust(landmarks), state.membrane.light(landmarks),
             mouth_light(landmarks), state.eye_textures, rgb, alpha, depth, surface,
         )  # fmt: skip
         soft_rgb, soft_alpha = np.empty_like(rgb), np.empty_like(alpha)
         kernels.soften_edges(rgb, alpha, surface, soft_rgb, soft_alpha)
-        return RenderedHead(soft_rgb, soft_alpha, depth)
+        landmark_pixels, _ = self._project(landmarks, frame, portrait)
+        return LiftedLayer(soft_rgb, soft_alpha, depth, surface, landmark_pixels)
 
     def _draw(
         self, points: Array, triangles: Array, frame: MotionFrame, portrait: Portrait, out: Fragments, bias: Array | None,

@@ -34,6 +34,8 @@ def shade(
     colours,  # float32 [v, 4] own colour 0..255 and how much it replaces the photo's
     lid,  # float32 [v, 2] how far a vertex belongs to the left and right lids
     lid_closure,  # float32 [2]
+    gain,  # float32 [v], how much brighter the skin is than in the photo
+    mantle_gain,  # float32 [m]
     mantle_triangle,
     mantle_barycentric,
     mantle_depth,
@@ -96,6 +98,9 @@ def shade(
                             red, green, blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
                             red, green, blue = red * view_light, green * view_light, blue * view_light
                             own = 1.0 - view_trust
+                    if what == 0:
+                        brighter = p * gain[i] + q * gain[j] + r * gain[k]
+                        red, green, blue = min(red * brighter, 255.0), min(green * brighter, 255.0), min(blue * brighter, 255.0)
                     if own > 0.0:
                         light = 1.0 if what == 0 else mouth_light
                         red += own * (light * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0]) - red)
@@ -119,9 +124,10 @@ def shade(
                 x = p * mantle_pixels[i, 0] + q * mantle_pixels[j, 0] + r * mantle_pixels[k, 0]
                 y = p * mantle_pixels[i, 1] + q * mantle_pixels[j, 1] + r * mantle_pixels[k, 1]
                 matte = _bilinear(photo, x, y, 3)
-                red = matte * _bilinear(photo, x, y, 0) + (1.0 - matte) * red * alpha
-                green = matte * _bilinear(photo, x, y, 1) + (1.0 - matte) * green * alpha
-                blue = matte * _bilinear(photo, x, y, 2) + (1.0 - matte) * blue * alpha
+                brighter = p * mantle_gain[i] + q * mantle_gain[j] + r * mantle_gain[k]
+                red = matte * min(brighter * _bilinear(photo, x, y, 0), 255.0) + (1.0 - matte) * red * alpha
+                green = matte * min(brighter * _bilinear(photo, x, y, 1), 255.0) + (1.0 - matte) * green * alpha
+                blue = matte * min(brighter * _bilinear(photo, x, y, 2), 255.0) + (1.0 - matte) * blue * alpha
                 alpha = matte + (1.0 - matte) * alpha
                 if matte > 0.5:
                     depth = mantle_depth[row, column]
@@ -132,6 +138,20 @@ def shade(
             out_alpha[row, column] = alpha
             out_depth[row, column] = depth
             out_surface[row, column] = surface
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def add_normals(points, triangles, out):
+    """Add each triangle's normal, as long as twice its area, to its corners: points [v, 3], triangles [f, 3], out [v, 3]."""
+    for t in range(triangles.shape[0]):
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay, az = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1], points[j, 2] - points[i, 2]
+        bx, by, bz = points[k, 0] - points[i, 0], points[k, 1] - points[i, 1], points[k, 2] - points[i, 2]
+        x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        for corner in (i, j, k):
+            out[corner, 0] += x
+            out[corner, 1] += y
+            out[corner, 2] += z
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

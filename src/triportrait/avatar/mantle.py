@@ -46,6 +46,10 @@ class Mantle:
         """Node positions [m, 3] for mesh vertices moved by ``displacement`` [v, 3] from the photo's expression."""
         return self.rest + np.einsum("mk,mkc->mc", self.weight, displacement[self.corner])
 
+    def carry(self, values: Array) -> Array:
+        """A number per mesh vertex [v], which fades away from the mesh, at the nodes: float32 [m]."""
+        return (self.weight * values[self.corner]).sum(1)
+
 
 def build_mantle(portrait: Portrait, head: FullHead, surface: Surface) -> Mantle:
     """Depth by inflation: squared height over the outline's plane solves Laplace's equation between skull and outline.

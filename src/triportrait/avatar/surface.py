@@ -119,14 +119,15 @@ def _carve(portrait: Portrait, head: FullHead, source: Array, chosen: Array, fac
 
 def _smooth_over(values: Array, triangles: Array, index: Array, rounds: int) -> Array:
     """Average neighbours a few times at ``index`` (values [v, c]); other vertices stay."""
-    matrix = _neighbour_mean(triangles, len(values))
+    matrix = neighbour_mean(triangles, len(values))
     values = values.copy()
     for _ in range(rounds):
         values[index] = (matrix @ values)[index]
     return values
 
 
-def _neighbour_mean(triangles: Array, count: int):  # noqa: ANN202 - scipy type is private
+def neighbour_mean(triangles: Array, count: int):  # noqa: ANN201 - scipy type is private
+    """Sparse [count, count]: each vertex's mean over the vertices it shares an edge with (a lone vertex gets nothing)."""
     from scipy.sparse import coo_matrix, diags
 
     i = triangles[:, [0, 1, 2, 1, 2, 0]].reshape(-1)
@@ -165,7 +166,7 @@ def spread_colours(surface: Surface, portrait: Portrait, head: FullHead) -> Arra
         direct, near = tree.query(surface.shape[rows])
         mirrored, opposite = tree.query(surface.shape[rows] * (-1, 1, 1))
         colour[rows] = colour[known[np.where(mirrored + 0.1 < direct, opposite, near)]]
-    matrix = _neighbour_mean(head.triangles, len(colour))
+    matrix = neighbour_mean(head.triangles, len(colour))
     for _ in range(12):
         colour[hidden] = (matrix @ colour)[hidden]
     replaced = np.clip(1.0 - surface.seen / 0.6, 0.0, 1.0)

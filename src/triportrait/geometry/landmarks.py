@@ -15,6 +15,8 @@ LIP_PAIRS = np.array([[13, 14], [82, 87], [312, 317], [81, 178], [311, 402], [80
 LID_PAIRS = np.array([[159, 145], [158, 153], [160, 144], [386, 374], [385, 380], [387, 373]])
 #: Contour of the inner lips, in order round the mouth's opening.
 INNER_LIPS = np.array([78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95])
+#: Contour of the outer lips, in order.
+OUTER_LIPS = np.array([61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146])
 #: Margins of the upper lids from outer to inner corner.
 UPPER_LID_LEFT = np.array([263, 466, 388, 387, 386, 385, 384, 398, 362])
 UPPER_LID_RIGHT = np.array([33, 246, 161, 160, 159, 158, 157, 173, 133])
