@@ -44,10 +44,22 @@ class Animate:
     """How far the mouth moves."""
     blink: str = "driving"
     """natural, none, driving (the clip's own), or blinks per minute."""
-    head_motion: float = 1.0
-    """Amount of natural head motion."""
+    head_motion: float | str = 1.0
+    """Amount of natural head motion; or a video or motion file to take it from; or a folder of them, of which the nearest pose is taken."""
     expressiveness: float = 1.0
     """Brows and other signs of prosody, for voices."""
+    eye_contact: float = 0.9
+    """Share of the head's turns that the eyes counter (0 to 1), for voices."""
+    gaze_motion: float = 1.0
+    """Looks aside and other movements of the eyes, for voices."""
+    emotion: Literal["neutral", "happy", "sad", "angry", "surprised"] = "neutral"
+    """Laid over any motion; lips that touch go on touching."""
+    emotion_strength: float = 0.7
+    """0 to 1."""
+    style: Path | None = None
+    """Manner of speaking, for voices: a video or motion file of the person to speak like."""
+    controls: Path | None = None
+    """Controls over time, for voices: a file of 'triportrait motion', edited; its control columns take the place of the flags."""
     reference: Literal["neutral", "first"] = "neutral"
     """Which frame of the driving clip counts as the photo's own expression and pose."""
     face: int | None = None
@@ -80,10 +92,12 @@ class Animate:
     """paper: BFM_model_front.mat, or its folder."""
     hubert: Path | None = None
     """paper: folder of HuBERT."""
+    segmenter: Path | None = None
+    """paper: MediaPipe's selfie_multiclass_256x256.tflite, as the published code has it. Default: our own mattes."""
     mouth_amplitude: float = 0.45
     """paper: how far a voice opens the mouth, in decimetres."""
-    temperature: float = 0.2
-    """paper: liveliness of a voice's motion; 0 is the most likely one."""
+    temperature: float | None = None
+    """How far chance departs from a voice's most likely motion, 0 to 2. Default: 1; with --preset paper 0.2."""
     published_behaviour: bool = False
     """paper: do as the published code does where it is defective, for comparison."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -126,8 +140,10 @@ class Animate:
         if self.preset == "paper":
             return self._run_paper()
         options = DriveOptions(
-            self.pose, self.mouth_gain, self.blink, self.head_motion, self.expressiveness, self.reference, self.seed
-        )
+            self.pose, self.mouth_gain, self.blink, self.head_motion, self.expressiveness, self.reference, self.seed,
+            self.eye_contact, self.gaze_motion, 1.0 if self.temperature is None else self.temperature, self.emotion,
+            self.emotion_strength, self.style, self.controls,
+        )  # fmt: skip
         background = Background(self.background) if self.background else None
         started = time.perf_counter()
         with _progress() as progress:
@@ -150,9 +166,10 @@ class Animate:
 
     def _check_preset(self) -> None:
         """Refuse settings that the chosen preset would silently leave out."""
-        paper = ("weights", "bfm", "hubert", "mouth_amplitude", "temperature", "published_behaviour")
-        paper += ("device", "precision", "batch", "compiled")
+        paper = ("weights", "bfm", "hubert", "mouth_amplitude", "published_behaviour")
+        paper += ("segmenter", "device", "precision", "batch", "compiled")
         others = ("motion", "background_fill", "mouth_gain", "head_motion", "expressiveness", "reference", "debug_panel", "size", "avatar")
+        others += ("eye_contact", "gaze_motion", "emotion", "emotion_strength", "style", "controls")
         foreign = others if self.preset == "paper" else paper
         given = [name for name in foreign if getattr(self, name) != type(self).__dataclass_fields__[name].default]
         if given:
@@ -164,7 +181,9 @@ class Animate:
         from triportrait.paper import PaperOptions, load_pipeline
         from triportrait.pipeline import Background, Marks
 
-        options = PaperOptions(self.pose, self.mouth_amplitude, self.temperature, self.blink, self.seed)
+        options = PaperOptions(
+            self.pose, self.mouth_amplitude, 0.2 if self.temperature is None else self.temperature, self.blink, self.seed
+        )
         background = Background(self.background) if self.background else None
         started = time.perf_counter()
         with _progress() as progress:
@@ -172,7 +191,7 @@ class Animate:
             pipeline = load_pipeline(
                 self.weights, self.bfm, self.hubert, voice=self.audio is not None, device=self.device,
                 published_behaviour=self.published_behaviour, seed=self.seed, precision=self.precision, batch=self.batch,
-                compiled=self.compiled,
+                compiled=self.compiled, segmenter=self.segmenter,
             )  # fmt: skip
             progress("preparing the portrait", 0, 0)
             portrait = pipeline.portrait(self.photo, self.face)
@@ -199,13 +218,14 @@ class Extract:
 
     def run(self) -> int:
         from triportrait.media.files import check_readable
+        from triportrait.motion.files import write_motion
         from triportrait.pipeline import motion_of_video
 
         check_readable(self.video)
         _check_motion_output(self.out, [self.video])
         with _progress() as progress:
             motion = motion_of_video(self.video, progress=progress)
-        _save_motion(motion, self.out)
+        write_motion((motion,), self.out)
         print(f"{self.out}  ({len(motion)} frames)")
         return 0
 
@@ -220,33 +240,62 @@ class MotionCommand:
     """Motion file: .npz or .csv (ours, editable), .json, or .livelink.csv (ARKit-52 for Live Link Face)."""
     mouth_gain: float = 1.0
     """How far the mouth moves."""
+    expressiveness: float = 1.0
+    """Brows, nods and other signs of prosody."""
+    head_motion: float = 1.0
+    """Amount of head motion."""
+    blink: str = "natural"
+    """natural, none, or blinks per minute."""
+    eye_contact: float = 0.9
+    """Share of the head's turns that the eyes counter (0 to 1)."""
+    gaze_motion: float = 1.0
+    """Looks aside and other movements of the eyes."""
+    emotion: Literal["neutral", "happy", "sad", "angry", "surprised"] = "neutral"
+    """Lips that touch go on touching."""
+    emotion_strength: float = 0.7
+    """0 to 1."""
+    style: Path | None = None
+    """Manner of speaking: a video or motion file of the person to speak like."""
+    controls: Path | None = None
+    """Controls over time: a file of this command, edited; its control columns take the place of the flags."""
+    temperature: float = 1.0
+    """How far chance departs from the most likely motion, 0 to 2."""
     seed: int = 0
-    """Of blinks, gaze and head motion."""
+    """Of everything random."""
 
     def run(self) -> int:
         from triportrait.media.files import check_readable
-        from triportrait.motion.audio import AudioSettings
-        from triportrait.pipeline import DriveOptions, join_motion, motion_of_audio
+        from triportrait.motion.controls import ControlTrack
+        from triportrait.motion.files import write_motion
+        from triportrait.pipeline import DriveOptions, motion_of_audio, voice_settings
 
         check_readable(self.audio)
         _check_motion_output(self.out, [self.audio])
-        options = DriveOptions(mouth_gain=self.mouth_gain, seed=self.seed)
-        motion = join_motion(motion_of_audio(self.audio, AudioSettings(mouth_gain=options.mouth_gain, seed=options.seed)))
-        _save_motion(motion, self.out)
-        print(f"{self.out}  ({len(motion)} frames)")
+        options = DriveOptions(
+            "driving", self.mouth_gain, self.blink, self.head_motion, self.expressiveness, "neutral", self.seed, self.eye_contact,
+            self.gaze_motion, self.temperature, self.emotion, self.emotion_strength, self.style, self.controls,
+        )  # fmt: skip
+        with _progress() as progress:
+            settings = voice_settings(options, progress)
+            started = time.perf_counter()
+            frames = write_motion(motion_of_audio(self.audio, settings), self.out, ControlTrack(settings.controls(), settings.curves))
+        seconds = time.perf_counter() - started
+        print(f"{self.out}  ({frames} frames, {seconds:.1f} s, {frames / 25 / seconds:.0f}x real time)")
         return 0
 
 
 @dataclass
 class Evaluate:
-    """Measure quality by a protocol. reenact: the first frame of each clip performs the whole clip."""
+    """Measure quality by a protocol: reenact (first frame performs its own clip), cross (another clip), audio (its sound), table N."""
 
-    protocol: Positional[Literal["reenact"]]
-    """Which protocol."""
+    protocol: Positional[Literal["reenact", "cross", "audio", "table"]]
+    """Which protocol; table 1, 2 and 4 put our rows beside those printed in the Real3D-Portrait paper."""
     clips: Path
     """Folder of videos."""
     out: Annotated[Path, arg(aliases=("-o",))]
-    """JSON report; a Markdown table is written beside it."""
+    """JSON report; a Markdown table and plots are written beside it."""
+    number: Positional[Literal["1", "2", "4"] | None] = None
+    """Which table, after 'table'."""
     avatar: str = "static,similarity,mesh2d,depth_warp,lifted"
     """Names separated by commas."""
     every: int = 5
@@ -255,16 +304,28 @@ class Evaluate:
     """Also write a contact sheet per clip."""
     limit: int | None = None
     """At most so many clips."""
+    metric_weights: Path | None = None
+    """Folder with the weights of LPIPS, FID, CSIM and Sync (docs/evaluation.md); without it they are null."""
+    jobs: int = 1
+    """Clips at a time, each in a process of its own (about 1 GB each)."""
+    cache: Path | None = None
+    """Folder in which what was tracked on the clips is kept for later runs."""
+    plots: bool = True
+    """Also draw the means as PNG."""
+    seconds: float = 10.0
+    """audio: at most so much of each clip."""
+    pose: Literal["natural", "still", "clip"] = "natural"
+    """audio: head motion made up, none, or the clip's own (then pictures are compared, too)."""
+    seed: int = 0
+    """audio: of the driver."""
+    variant: tuple[str, ...] = ()
+    """table 4: ROW=AVATAR for a row of the ablation that there is a model for."""
 
     def run(self) -> int:
-        from triportrait.evaluation.reenact import ReenactOptions, run_reenact
+        from triportrait.evaluation.command import run_protocol
 
-        names = tuple(name.strip() for name in self.avatar.split(",") if name.strip())
         with _progress() as progress:
-            run_reenact(
-                ReenactOptions(self.clips, names, self.out, self.every, self.sheets, self.limit),
-                progress=lambda p: progress(f"{p.clip} ({p.clip_index + 1}/{p.clips}) {p.stage}", p.done, p.total),
-            )
+            run_protocol(self, lambda p: progress(f"{p.clip} ({p.clip_index + 1}/{p.clips}) {p.stage}", p.done, p.total))
         table = self.out.with_suffix(".md")
         print(table.read_text(encoding="utf-8") if table.exists() else str(self.out))
         return 0
@@ -557,17 +618,6 @@ def _check_motion_output(out: Path, inputs: list[Path]) -> None:
     if out.suffix.lower() not in (".npz", ".csv", ".json"):
         raise MotionFileError(f"'{out}' has no ending of a motion file; name it .npz, .csv or .json")
     _check_output(out, inputs)
-
-
-def _save_motion(motion, out: Path) -> None:  # noqa: ANN001 - types would import numpy
-    from triportrait.motion.files import export_json, export_live_link_csv, save_motion
-
-    if out.name.lower().endswith(".livelink.csv"):
-        export_live_link_csv(motion, out)
-    elif out.suffix.lower() == ".json":
-        export_json(motion, out)
-    else:
-        save_motion(motion, out)
 
 
 #: Progress where no terminal is.

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from triportrait.face.tracker import FaceTracker
     from triportrait.model import ModelState, PortraitModel
     from triportrait.motion.audio import AudioSettings
+    from triportrait.motion.controls import ControlCurves
+    from triportrait.motion.emotion import EmotionName
+    from triportrait.motion.style import SpeakingStyle
 
 Array = np.ndarray
 PathLike = str | os.PathLike[str]
@@ -39,6 +42,10 @@ _FIT_ROWS = 256
 _VOICE_GAIN = 1.3
 #: Full photographs are written up to this side; H.264 players give up beyond.
 _FULL_FRAME_LIMIT_PX = 4096
+#: While speaking; see NaturalSettings.
+_BLINKS_PER_MINUTE = 26.0
+_MOTION_ENDINGS = (".npz", ".csv")
+_VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 #: Idle motion is made in one piece.
 _LONGEST_IDLE_S = 3600.0
 _ROWS = ("expression", "rotation_rad", "translation", "gaze_rad")
@@ -433,29 +440,60 @@ def _cover(image: Array, size: int) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
-    """How motion is put on a portrait.
+    """How motion is put on a portrait. Stable: fields are added, never renamed.
 
     Args:
         pose: ``"driving"`` (the clip's own, or natural for a voice), ``"still"``, ``"natural"``, or a video whose head motion is taken.
         mouth_gain: how far the mouth moves.
         blink: ``"natural"``, ``"none"``, ``"driving"`` (the clip's own), or blinks per minute as a number.
-        head_motion: amount of natural head motion.
+        head_motion: amount of natural head motion; or a video or motion file whose head motion is taken; or a folder of such files
+            (a pose library), of which the one that comes nearest to the portrait's own pose is taken, as in Real3D-Portrait.
         expressiveness: brows and other signs of prosody, for voices.
         reference: which row of a clip counts as the portrait's own expression and pose.
         seed: of everything random.
+        eye_contact: share of the head's turns that the eyes counter, 0..1, for voices and idling.
+        gaze_motion: saccades and looks aside, for voices and idling.
+        temperature: how far chance departs from the most likely motion, 0..2, for voices and idling.
+        emotion: neutral, happy, sad, angry or surprised, laid over any motion.
+        emotion_strength: 0..1.
+        style: manner of speaking, for voices and idling: a video or motion file of the person, or a
+            :class:`~triportrait.motion.style.SpeakingStyle`.
+        controls: any of these over time, for voices and idling: a motion file with ``control_*`` curves, or a
+            :class:`~triportrait.motion.controls.ControlCurves`.
+
+    Raises:
+        OptionError: a number out of range, or a word that is none of these.
     """
 
     pose: str = "driving"
     mouth_gain: float = 1.0
     blink: str = "driving"
-    head_motion: float = 1.0
+    head_motion: float | str = 1.0
     expressiveness: float = 1.0
     reference: Literal["neutral", "first"] = "neutral"
     seed: int = 0
+    eye_contact: float = 0.9
+    gaze_motion: float = 1.0
+    temperature: float = 1.0
+    emotion: EmotionName = "neutral"
+    emotion_strength: float = 0.7
+    style: SpeakingStyle | PathLike | None = None
+    controls: ControlCurves | PathLike | None = None
 
     def __post_init__(self) -> None:
-        for name in ("mouth_gain", "head_motion", "expressiveness"):
+        from triportrait.motion.emotion import EMOTIONS
+
+        for name in ("mouth_gain", "expressiveness", "gaze_motion"):
             _expect_within(name, getattr(self, name), 0.0, 5.0)
+        if not isinstance(self.head_motion, str):
+            _expect_within("head_motion", self.head_motion, 0.0, 5.0)
+        elif self.pose != "driving":
+            raise OptionError("--pose and --head-motion both bring a head motion; give one of them")
+        _expect_within("eye_contact", self.eye_contact, 0.0, 1.0)
+        _expect_within("temperature", self.temperature, 0.0, 2.0)
+        _expect_within("emotion_strength", self.emotion_strength, 0.0, 1.0)
+        if self.emotion not in ("neutral", *EMOTIONS):
+            raise OptionError(f"--emotion is {self.emotion!r}; use neutral, {', '.join(EMOTIONS)}")
         if self.seed < 0:
             raise OptionError(f"--seed is {self.seed}; use 0 or a positive whole number")
         self.blinks_per_minute()
@@ -467,7 +505,7 @@ class DriveOptions:
         if self.blink in ("driving", "none"):
             return 0.0 if self.blink == "none" else None
         if self.blink == "natural":
-            return 18.0
+            return _BLINKS_PER_MINUTE
         try:
             rate = float(self.blink)
         except ValueError:
@@ -475,6 +513,53 @@ class DriveOptions:
         if not 0.0 <= rate <= 120.0:
             raise OptionError(f"--blink is {self.blink!r}; use natural, none, driving or a number from 0 to 120 per minute")
         return rate
+
+    @property
+    def pose_source(self) -> str:
+        """``"driving"``, ``"still"``, ``"natural"``, or the file or folder that the head motion comes from."""
+        return self.head_motion if isinstance(self.head_motion, str) else self.pose
+
+    @property
+    def head_amount(self) -> float:
+        """Amount of natural head motion."""
+        return 1.0 if isinstance(self.head_motion, str) else self.head_motion
+
+
+def voice_settings(options: DriveOptions, progress: Progress | None = None) -> AudioSettings:
+    """What the voice driver makes of the options; a style's clip is measured here, a file of controls is read.
+
+    Raises:
+        OptionError, MediaError, MotionFileError: the style or the controls cannot be had.
+    """
+    from triportrait.motion.audio import AudioSettings
+    from triportrait.motion.controls import ControlCurves
+    from triportrait.motion.files import load_controls
+    from triportrait.motion.natural import NaturalSettings
+    from triportrait.motion.style import SpeakingStyle, style_of
+
+    rate = options.blinks_per_minute()
+    natural = NaturalSettings(
+        head_motion=options.head_amount if options.pose_source in ("driving", "natural") else 0.0,
+        blinks_per_minute=_BLINKS_PER_MINUTE if rate is None else rate,
+        gaze_motion=options.gaze_motion,
+        eye_contact=options.eye_contact,
+    )
+    style, curves = options.style, options.controls
+    if style is not None and not isinstance(style, SpeakingStyle):
+        style = style_of(_motion_of_file("--style", os.fspath(style), progress))
+    if curves is not None and not isinstance(curves, ControlCurves):
+        curves = load_controls(curves)
+    return AudioSettings(
+        options.mouth_gain, options.expressiveness, natural, options.seed, options.temperature, options.emotion,
+        options.emotion_strength, style, curves, _VOICE_GAIN,
+    )  # fmt: skip
+
+
+def _motion_of_file(option: str, path: str, progress: Progress | None) -> Motion:
+    """A motion file, or the motion of the person in a video."""
+    if not os.path.lexists(path):
+        raise OptionError(f"{option} is {path!r}; give a video or motion file that exists")
+    return read_motion(path) if Path(path).suffix.lower() in _MOTION_ENDINGS else motion_of_video(path, FPS, progress)
 
 
 class Portrait:
@@ -503,29 +588,24 @@ class Portrait:
     def talk(self, audio: PathLike, options: DriveOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait says what is on a recording (wav, mp3, flac, m4a, ogg, or the sound of a video)."""
         from triportrait.media.audio import AudioReader
-        from triportrait.motion.audio import AudioSettings
-        from triportrait.motion.natural import NaturalSettings
 
         options = options or DriveOptions()
         reader = AudioReader.open(audio)
-        rate = options.blinks_per_minute()
-        still = options.pose in ("still",) or options.pose not in ("driving", "natural")
-        natural = NaturalSettings(
-            head_motion=0.0 if still else options.head_motion, blinks_per_minute=18.0 if rate is None else rate
-        )
-        settings = AudioSettings(_VOICE_GAIN * options.mouth_gain, options.expressiveness, natural, options.seed)
-        pose = self._pose_clip(options.pose, progress)
+        settings = voice_settings(options, progress)
+        pose = self._pose_clip(options.pose_source, progress)
 
         def chunks() -> Iterator[Motion]:
+            from triportrait.motion.controls import ControlTrack
             from triportrait.motion.retarget import from_rest
 
-            done = 0
+            done, track = 0, ControlTrack(settings.controls(), settings.curves)
             for chunk in motion_of_audio(audio, settings):
-                placed = from_rest(chunk, self.prepared.motion)
-                yield placed if pose is None else _with_clip_pose(placed, pose, done)
+                placed = from_rest(chunk, self.prepared.motion, track.emotions(done, len(chunk)))
+                yield placed if pose is None else _with_clip_pose(placed, pose, done, options.eye_contact)
                 done += len(chunk)
 
-        return self._performance(chunks, FPS, Path(audio), round(reader.seconds * FPS) if reader.seconds else 0, {"voice": Path(audio)})
+        sources = {"voice": Path(audio)}
+        return self._performance(chunks, FPS, Path(audio), round(reader.seconds * FPS) if reader.seconds else 0, sources)
 
     def drive(self, video: PathLike, options: DriveOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait does what the person in a clip does; the clip's sound goes along."""
@@ -545,6 +625,7 @@ class Portrait:
     ) -> Performance:
         """Motion measured on somebody (or a saved motion file) on this portrait."""
         from triportrait.motion import retarget
+        from triportrait.motion.emotion import EMOTIONS, with_emotion
         from triportrait.motion.natural import NaturalSettings
 
         options = options or DriveOptions()
@@ -567,24 +648,33 @@ class Portrait:
             placed = retarget.without_blinks(placed)
             if rate > 0:
                 placed = retarget.with_blinks(placed, rate, options.seed)
-        if options.pose in ("still", "natural"):
-            settings = NaturalSettings(head_motion=options.head_motion)
-            placed = retarget.with_pose(placed, options.pose, self.prepared.motion, settings, options.seed)
-        elif options.pose != "driving":
-            placed = _with_clip_pose(placed, self._pose_clip(options.pose, progress), 0)
+        if options.emotion != "neutral":
+            weights = [options.emotion_strength * (name == options.emotion) for name in EMOTIONS]
+            placed = placed.with_rows(expression=with_emotion(placed.expression, np.array(weights)))
+        source = options.pose_source
+        if source in ("still", "natural"):
+            settings = NaturalSettings(head_motion=options.head_amount)
+            placed = retarget.with_pose(placed, source, self.prepared.motion, settings, options.seed)
+        elif source != "driving":
+            placed = _with_clip_pose(placed, self._pose_clip(source, progress, placed.fps), 0)
         return self._performance(lambda: iter([placed]), placed.fps, sound, len(placed), sources or {})
 
     def idle(self, seconds: float, options: DriveOptions | None = None) -> Performance:
         """The portrait looks alive without speaking."""
-        from triportrait.motion.natural import NaturalSettings, idle_motion
+        from triportrait.motion.controls import ControlTrack
+        from triportrait.motion.natural import idle_motion
         from triportrait.motion.retarget import from_rest
 
         options = options or DriveOptions()
         if not 1 / FPS <= seconds <= _LONGEST_IDLE_S:
             raise OptionError(f"{seconds:g} s is no length for idling; use up to {_LONGEST_IDLE_S:.0f} s")
-        rate = options.blinks_per_minute()
-        settings = NaturalSettings(head_motion=options.head_motion, blinks_per_minute=18.0 if rate is None else rate)
-        motion = from_rest(idle_motion(round(seconds * FPS), FPS, settings, options.seed), self.prepared.motion)
+        settings = voice_settings(options)
+        pose = self._pose_clip(options.pose_source, None)
+        idle = idle_motion(
+            round(seconds * FPS), FPS, seed=options.seed, controls=settings.controls(), curves=settings.curves, style=settings.style
+        )
+        emotions = ControlTrack(settings.controls(), settings.curves).emotions(0, len(idle))
+        motion = _with_clip_pose(from_rest(idle, self.prepared.motion, emotions), pose, 0, options.eye_contact)
         return self._performance(lambda: iter([motion]), FPS, None, len(motion), {})
 
     def _performance(
@@ -593,27 +683,60 @@ class Portrait:
         named = {"portrait": self.source} if self.source else {}
         return Performance(self, chunks, fps, sound, count, named | sources)
 
-    def _pose_clip(self, pose: str, progress: Progress | None) -> Motion | None:
-        """The head motion of another clip on this portrait, or None when ``pose`` names no file."""
-        from triportrait.motion.retarget import relative
+    def _pose_clip(self, pose: str, progress: Progress | None, fps: float = FPS) -> Motion | None:
+        """The head motion of another clip on this portrait, at ``fps``, or None when ``pose`` names no file.
+
+        Of a folder, the clip is taken that has the row nearest to the portrait's own pose, from that row on.
+        """
+        from triportrait.motion.retarget import relative, resample
 
         if pose in ("driving", "still", "natural"):
             return None
-        if not os.path.lexists(pose):
-            raise OptionError(f"--pose is {pose!r}; use driving, still, natural, or a video or motion file that exists")
-        clip = read_motion(pose) if Path(pose).suffix.lower() in (".npz", ".csv") else motion_of_video(pose, FPS, progress)
-        return relative(clip, "first", self.prepared.motion)
+        if not os.path.isdir(pose):
+            clip = resample(_motion_of_file("--head-motion (or --pose)", pose, progress), fps)
+            return relative(clip, "first", self.prepared.motion, lip_contact=False)
+        library = sorted(path for path in Path(pose).iterdir() if path.suffix.lower() in (*_MOTION_ENDINGS, *_VIDEO_ENDINGS))
+        if not library:
+            raise OptionError(f"--head-motion: the folder {pose!r} holds no video and no motion file; add some, or name one")
+        clips = [resample(_motion_of_file("--head-motion", str(path), progress), fps) for path in library]
+        chosen, row = nearest_pose(clips, self.prepared.motion)
+        log.info("head motion of %s from frame %d", library[chosen].name, row)
+        clip = clips[chosen]
+        clip = clip.with_rows(**{name: getattr(clip, name)[row:] for name in _ROWS}, landmarks=None)
+        return relative(clip, "first", self.prepared.motion, lip_contact=False)
 
 
-def _with_clip_pose(motion: Motion, pose: Motion | None, start: int) -> Motion:
-    """Rotation and translation of ``pose`` from row ``start`` on, to and fro when it is shorter."""
+def nearest_pose(clips: list[Motion], own: MotionFrame) -> tuple[int, int]:
+    """Which clip, and which of its rows, has the head turned most like ``own``; a clip's last second is left out.
+
+    Source: Real3D-Portrait, section 4 (the head poses of a voice come from the clip of a library whose pose is nearest).
+    """
+    from triportrait.geometry.rotations import matrix_from_euler
+
+    best = (math.inf, 0, 0)
+    for index, clip in enumerate(clips):
+        rows = max(1, len(clip) - round(clip.fps))
+        turns = matrix_from_euler(clip.rotation_rad[:rows].astype(np.float64))
+        trace = np.einsum("ij,tij->t", matrix_from_euler(np.asarray(own.rotation_rad, np.float64)), turns)
+        angle = np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0))
+        row = int(np.argmin(angle))
+        best = min(best, (float(angle[row]), index, row))
+    return best[1], best[2]
+
+
+def _with_clip_pose(motion: Motion, pose: Motion | None, start: int, eye_contact: float = 0.0) -> Motion:
+    """Rotation and translation of ``pose`` from row ``start`` on, to and fro when it is shorter; eyes counter its turns by a share."""
     if pose is None:
         return motion
     index = np.arange(start, start + len(motion))
     period = max(1, 2 * len(pose) - 2)
     index = index % period
     index = np.where(index < len(pose), index, period - index)
-    return motion.with_rows(rotation_rad=pose.rotation_rad[index], translation=pose.translation[index])
+    turn = pose.rotation_rad[index] - pose.rotation_rad[0]
+    gaze = motion.gaze_rad + eye_contact * np.stack([turn[:, 0], -turn[:, 1]], axis=1)
+    return motion.with_rows(
+        rotation_rad=pose.rotation_rad[index], translation=pose.translation[index], gaze_rad=gaze.astype(np.float32)
+    )
 
 
 def _expect_within(name: str, value: float, low: float, high: float) -> None:

@@ -116,3 +116,21 @@ def control_rows(controls: Controls, curves: ControlCurves | None, start: int, c
     for name, curve in (curves.values if curves else {}).items():
         table[:, NAMES.index(name)] = curve[np.minimum(np.arange(start, start + count), len(curve) - 1)]
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class ControlTrack:
+    """What a voice's motion was made with, row by row: numbers, and the curves that take their place."""
+
+    controls: Controls
+    curves: ControlCurves | None = None
+
+    def rows(self, start: int, count: int) -> Array:
+        """[count, 11], columns as :data:`NAMES`."""
+        return control_rows(self.controls, self.curves, start, count)
+
+    def emotions(self, start: int, count: int) -> Array:
+        """Weights [count, 4] of the emotions, growing from nothing in the first 0.6 s (at 25 rows per second)."""
+        since = np.clip(np.arange(start, start + count) / 15.0, 0.0, 1.0)
+        grown = since**3 * (10 - 15 * since + 6 * since * since)
+        return self.rows(start, count)[:, [NAMES.index(name) for name in EMOTIONS]] * grown[:, None]

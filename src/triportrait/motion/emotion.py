@@ -33,11 +33,11 @@ EMOTION_CURVES: dict[str, dict[str, float]] = {
         "browOuterUp": 0.10,
     },
     "sad": {
-        "browInnerUp": 0.75, "browDown": 0.22, "mouthFrown": 0.50, "mouthShrugLower": 0.18, "eyeSquint": 0.14, "eyeBlink": 0.12,
+        "browInnerUp": 0.90, "browDown": 0.25, "mouthFrown": 0.65, "mouthShrugLower": 0.18, "eyeSquint": 0.14, "eyeBlink": 0.12,
         "mouthPress": 0.10,
     },
     "angry": {
-        "browDown": 0.85, "eyeSquint": 0.32, "eyeWide": 0.18, "noseSneer": 0.28, "mouthPress": 0.28, "mouthFrown": 0.22,
+        "browDown": 1.0, "eyeSquint": 0.35, "eyeWide": 0.20, "noseSneer": 0.40, "mouthPress": 0.35, "mouthFrown": 0.35,
         "mouthRollLower": 0.08, "jawForward": 0.08, "mouthUpperUp": 0.05,
     },
     "surprised": {"browInnerUp": 0.80, "browOuterUp": 0.85, "eyeWide": 0.70, "jawOpen": 0.13, "mouthFunnel": 0.06},
@@ -46,8 +46,8 @@ EMOTION_CURVES: dict[str, dict[str, float]] = {
 #: Curves of speech that an emotion takes back, times its weight: a frown cannot stand beside a smile.
 _OPPOSED: dict[str, dict[str, float]] = {
     "happy": {"mouthFrown": 0.9, "mouthPress": 0.5, "mouthPucker": 0.25},
-    "sad": {"mouthSmile": 0.9, "browOuterUp": 0.5},
-    "angry": {"mouthSmile": 0.8, "browInnerUp": 0.7, "browOuterUp": 0.7},
+    "sad": {"mouthSmile": 1.0, "mouthDimple": 1.0, "cheekSquint": 0.8, "browOuterUp": 0.5},
+    "angry": {"mouthSmile": 1.0, "mouthDimple": 1.0, "cheekSquint": 0.4, "browInnerUp": 0.7, "browOuterUp": 0.7},
     "surprised": {"browDown": 0.9},
 }
 
@@ -125,13 +125,6 @@ def with_emotion(expression: Array, weights: Array) -> Array:
     return result.astype(np.float32)
 
 
-def blended(weights: Array, name: str) -> float:
-    """A field of :class:`EmotionManner` for weights [4]: neutral's value moved towards each emotion's."""
-    neutral = getattr(_NEUTRAL, name)
-    share = max(float(weights.sum()), 1.0)
-    return neutral + sum(
-        float(weight) / share * (getattr(MANNERS[emotion], name) - neutral) for emotion, weight in zip(EMOTIONS, weights, strict=True)
-    )
-
-
-_NEUTRAL = EmotionManner()
+def yielding(expression: Array, weights: Array) -> Array:
+    """What a face's own resting expression [44] leaves standing under emotions [t, 4]: [t, 44]. A smile goes when somebody is sad."""
+    return (expression * (1.0 - np.minimum(np.asarray(weights, np.float32) @ _TAKEN, 1.0))).astype(np.float32)

@@ -4,24 +4,32 @@ CSV: comment lines first (``# triportrait motion 1``, ``# fps: 25``, ``# head_mo
 row per frame: ``time_s``, every expression curve by its name, ``pitch_deg, yaw_deg, roll_deg``, ``x_dm, y_dm, z_dm``,
 ``gaze_pitch_deg, gaze_yaw_deg``. Spreadsheets that write semicolons and decimal commas are understood. A curve
 without a column is zero; a column that is no curve is an error. Axes and signs are those of :mod:`triportrait.types`.
+
+Motion of a voice also carries what it was made with, as ``control_<name>`` columns (see
+:mod:`triportrait.motion.controls`): :func:`load_motion` leaves them aside, :func:`load_controls` reads them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import io
 import json
 import logging
 import os
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from triportrait.errors import MotionFileError, OutputError
+from triportrait.errors import MotionFileError, OptionError, OutputError
+from triportrait.motion.controls import NAMES as CONTROL_NAMES
+from triportrait.motion.controls import PREFIX, ControlCurves, ControlTrack
 from triportrait.types import ARKIT_EXPRESSIONS, Motion
 
 Array = np.ndarray
@@ -39,7 +47,7 @@ _LARGEST_BYTES = 2 << 30
 EYE_LOOK_FULL_RAD = np.radians(30.0)
 
 
-def save_motion(motion: Motion, path: str | os.PathLike[str]) -> None:
+def save_motion(motion: Motion, path: str | os.PathLike[str], controls: ControlTrack | None = None) -> None:
     """Write ``.npz`` or ``.csv`` by the name's ending; the file appears whole or not at all.
 
     CSV keeps everything but ``landmarks``.
@@ -48,14 +56,75 @@ def save_motion(motion: Motion, path: str | os.PathLike[str]) -> None:
         MotionFileError: the ending is neither.
         OutputError: the file cannot be written.
     """
+    if Path(path).suffix.lower() not in (".npz", ".csv"):
+        raise MotionFileError(f"{Path(path).name} has no ending of a motion file; name it .npz or .csv")
+    write_motion((motion,), path, controls, live_link=False)
+
+
+def write_motion(
+    chunks: Iterable[Motion], path: str | os.PathLike[str], controls: ControlTrack | None = None, live_link: bool | None = None
+) -> int:
+    """Write motion as it comes, in memory that does not grow with its length; the file appears whole or not at all.
+
+    Args:
+        chunks: pieces of one motion.
+        path: ``.npz`` or ``.csv`` (ours), ``.json``, or ``.livelink.csv`` (Live Link Face).
+        controls: what the motion was made with; Live Link Face has no place for it.
+        live_link: the layout of Live Link Face; None = by the name's ending.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        MotionFileError: another ending, no rows at all, or a motion without ARKit curves for Live Link Face.
+        OutputError: the file cannot be written.
+    """
     target = Path(path)
     kind = target.suffix.lower()
-    if kind == ".npz":
-        _write_atomically(target, lambda file: _write_npz(motion, file))
-    elif kind == ".csv":
-        _write_atomically(target, lambda file: file.write(_csv_text(motion).encode("utf-8")))
+    if live_link is None:
+        live_link = target.name.lower().endswith(".livelink.csv")
+    if kind not in (".npz", ".csv", ".json"):
+        raise MotionFileError(f"{target.name} has no ending of a motion file; name it .npz, .csv or .json")
+    write = _write_live_link if live_link else {".npz": _write_npz, ".csv": _write_csv, ".json": _write_json}[kind]
+    pieces = (chunk for chunk in chunks if len(chunk))
+    first = next(pieces, None)
+    if first is None:
+        raise MotionFileError(f"{target.name} would have no rows; the voice or motion is shorter than one frame")
+    count = 0
+
+    def counted() -> Iterator[Motion]:
+        nonlocal count
+        for chunk in chain((first,), pieces):
+            count += len(chunk)
+            yield chunk
+
+    _write_atomically(target, lambda file: write(first, counted(), controls, file))
+    return count
+
+
+def load_controls(path: str | os.PathLike[str]) -> ControlCurves:
+    """The ``control_*`` curves of a motion file.
+
+    Raises:
+        MotionFileError: it is no motion file, holds no such curve, or a value is out of range.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise MotionFileError(f"there is no motion file {source}; check the path")
+    if source.suffix.lower() == ".npz":
+        arrays = _npz_arrays(source)
+        found = {name: arrays[PREFIX + name] for name in CONTROL_NAMES if PREFIX + name in arrays}
+    elif source.suffix.lower() == ".csv":
+        table = _read_table(source)
+        found = {name.removeprefix(PREFIX): table.columns[name] for name in table.columns if name.startswith(PREFIX)}
     else:
-        raise MotionFileError(f"{target.name} has no ending of a motion file; name it .npz or .csv")
+        raise MotionFileError(f"{source.name} has no ending of a motion file; give a .npz or .csv file")
+    if not found:
+        raise MotionFileError(f"{source.name} holds no controls; make it with `triportrait motion`, or add a column {PREFIX}mouth_gain")
+    try:
+        return ControlCurves({name: np.asarray(values, np.float32) for name, values in found.items()})
+    except (OptionError, TypeError, ValueError) as error:
+        raise MotionFileError(f"{source.name}: {error}") from None
 
 
 def load_motion(path: str | os.PathLike[str]) -> Motion:
@@ -98,41 +167,65 @@ def _write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None
         raise
 
 
-def _write_npz(motion: Motion, file: BinaryIO) -> None:
-    arrays = {
+def _write_npz(first: Motion, chunks: Iterable[Motion], controls: ControlTrack | None, file: BinaryIO) -> None:
+    """Rows are laid aside in temporary files, one per field, and then packed."""
+    per_row = ["expression", "rotation_rad", "translation", "gaze_rad"]
+    if first.landmarks is not None:
+        per_row.append("landmarks")
+    fixed = {
         "version": np.array(VERSION),
-        "fps": np.array(float(motion.fps)),
-        "head_model": np.array(motion.head_model),
-        "expression_names": np.array(motion.expression_names),
-        "expression": np.asarray(motion.expression, np.float32),
-        "rotation_rad": np.asarray(motion.rotation_rad, np.float32),
-        "translation": np.asarray(motion.translation, np.float32),
-        "gaze_rad": np.asarray(motion.gaze_rad, np.float32),
+        "fps": np.array(float(first.fps)),
+        "head_model": np.array(first.head_model),
+        "expression_names": np.array(first.expression_names),
     }
-    for name in ("identity", "landmarks"):
-        if getattr(motion, name) is not None:
-            arrays[name] = np.asarray(getattr(motion, name), np.float32)
-    np.savez_compressed(file, **arrays)
+    if first.identity is not None:
+        fixed["identity"] = np.asarray(first.identity, np.float32)
+    names = per_row + ([PREFIX + name for name in CONTROL_NAMES] if controls else [])
+    with contextlib.ExitStack() as stack:
+        spools = {name: stack.enter_context(tempfile.TemporaryFile()) for name in names}
+        rows = 0
+        for chunk in chunks:
+            for name in per_row:
+                spools[name].write(np.ascontiguousarray(getattr(chunk, name), np.float32).tobytes())
+            if controls:
+                for name, column in zip(CONTROL_NAMES, controls.rows(rows, len(chunk)).T, strict=True):
+                    spools[PREFIX + name].write(column.astype(np.float32).tobytes())
+            rows += len(chunk)
+        archive = stack.enter_context(zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED))
+        for name, value in fixed.items():
+            with archive.open(f"{name}.npy", "w") as entry:
+                np.lib.format.write_array(entry, value, allow_pickle=False)
+        for name, spool in spools.items():
+            shape = (rows, *(getattr(first, name).shape[1:] if name in per_row else ()))
+            spool.seek(0)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array_header_1_0(entry, {"descr": "<f4", "fortran_order": False, "shape": shape})
+                shutil.copyfileobj(spool, entry, 1 << 20)
 
 
-def _read_npz(source: Path) -> Motion:
-    not_ours = MotionFileError(
-        f"{source.name} is not a motion file of TriPortrait; make one with `triportrait extract`"
-    )
+def _not_ours(source: Path) -> MotionFileError:
+    return MotionFileError(f"{source.name} is not a motion file of TriPortrait; make one with `triportrait extract`")
+
+
+def _npz_arrays(source: Path) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(source) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_BYTES:
                 raise MotionFileError(f"{source.name} unpacks to more than 2 GB; split the motion")
         with np.load(source, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
+            return {name: data[name] for name in data.files}
     except MotionFileError:
         raise
     # Damaged archives let almost any exception out (zlib.error, BadZipFile, struct.error, TokenError, MemoryError, ...).
     except Exception as error:
-        raise not_ours from error
+        raise _not_ours(source) from error
+
+
+def _read_npz(source: Path) -> Motion:
+    arrays = _npz_arrays(source)
     missing = [name for name in ("version", "fps", "expression", "expression_names") if name not in arrays]
     if missing:
-        raise not_ours
+        raise _not_ours(source)
     try:
         version = int(arrays["version"])
         if version > VERSION:
@@ -212,22 +305,38 @@ def _pose_rows(motion: Motion) -> Array:
     return np.concatenate([rotation, motion.translation.astype(np.float64), gaze], axis=1)
 
 
-def _csv_text(motion: Motion) -> str:
-    text = io.StringIO()
-    text.write(f"# triportrait motion {VERSION}\n# fps: {motion.fps:.10g}\n# head_model: {motion.head_model}\n")
-    if motion.identity is not None:
-        text.write("# identity: " + " ".join(f"{value:.9g}" for value in motion.identity) + "\n")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["time_s", *motion.expression_names, *_POSE_COLUMNS])
-    pose = _pose_rows(motion)
-    for row in range(len(motion)):
-        # Nine digits carry single precision exactly, twelve its degrees.
-        cells = [f"{row / motion.fps:.6f}", *(f"{value:.9g}" for value in motion.expression[row])]
-        writer.writerow(cells + [f"{value:.12g}" for value in pose[row]])
-    return text.getvalue()
+def _write_csv(first: Motion, chunks: Iterable[Motion], controls: ControlTrack | None, file: BinaryIO) -> None:
+    heading = ["time_s", *first.expression_names, *_POSE_COLUMNS]
+    if controls:
+        heading += [PREFIX + name for name in CONTROL_NAMES]
+    lines = [f"# triportrait motion {VERSION}", f"# fps: {first.fps:.10g}", f"# head_model: {first.head_model}"]
+    if first.identity is not None:
+        lines.append("# identity: " + " ".join(f"{value:.9g}" for value in first.identity))
+    file.write("\n".join([*lines, ",".join(heading), ""]).encode("utf-8"))
+    # Nine digits carry single precision exactly, twelve its degrees.
+    form = ",".join(["%.6f"] + ["%.9g"] * len(first.expression_names) + ["%.12g"] * len(_POSE_COLUMNS))
+    if controls:
+        form += ",%.6g" * len(CONTROL_NAMES)
+    row = 0
+    for chunk in chunks:
+        time_s = (row + np.arange(len(chunk)))[:, None] / chunk.fps
+        columns = [time_s, chunk.expression.astype(np.float64), _pose_rows(chunk)]
+        if controls:
+            columns.append(controls.rows(row, len(chunk)))
+        row += len(chunk)
+        table = np.concatenate(columns, axis=1).tolist()
+        file.write("".join(form % tuple(values) + "\n" for values in table).encode("utf-8"))
 
 
-def _read_csv(source: Path) -> Motion:
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A CSV file: the notes in its comments, and its columns [t] by name."""
+
+    notes: dict[str, str]
+    columns: dict[str, Array]
+
+
+def _read_table(source: Path) -> _Table:
     name = source.name
     try:
         if source.stat().st_size > _LARGEST_BYTES:
@@ -283,14 +392,22 @@ def _read_csv(source: Path) -> Motion:
                 raise MotionFileError(
                     f"{name}: line {number}, column {heading[column]}: {cell!r} is not finite; correct the cell"
                 )
+    return _Table(notes, {cell: values[:, index] for index, cell in enumerate(heading)})
+
+
+def _read_csv(source: Path) -> Motion:
+    name = source.name
+    table = _read_table(source)
+    notes, columns = table.notes, table.columns
+    times = columns["time_s"]
     head_model = notes.get("head_model") or "open"
-    fps = _fps(notes.get("fps"), values[:, heading.index("time_s")], name)
-    columns = {cell: values[:, index] for index, cell in enumerate(heading)}
+    fps = _fps(notes.get("fps"), times, name)
     for missing in (cell for cell in _POSE_COLUMNS if cell not in columns):
         log.warning("%s has no column %s; taken as 0", name, missing)
-    pose = np.stack([columns.get(cell, np.zeros(len(values))) for cell in _POSE_COLUMNS], axis=1)
-    curve_names = tuple(cell for cell in heading if cell != "time_s" and cell not in _POSE_COLUMNS)
-    curves = np.stack([columns[cell] for cell in curve_names], axis=1) if curve_names else np.zeros((len(values), 0))
+    pose = np.stack([columns.get(cell, np.zeros(len(times))) for cell in _POSE_COLUMNS], axis=1)
+    others = ("time_s", *_POSE_COLUMNS, *(PREFIX + control for control in CONTROL_NAMES))
+    curve_names = tuple(cell for cell in columns if cell not in others)
+    curves = np.stack([columns[cell] for cell in curve_names], axis=1) if curve_names else np.zeros((len(times), 0))
     expression, curve_names = _complete(curves.astype(np.float32), curve_names, head_model, name)
     identity = None
     if notes.get("identity"):
@@ -383,43 +500,64 @@ def export_live_link_csv(motion: Motion, path: str | os.PathLike[str]) -> None:
     Head angles keep our signs: pitch positive down, yaw positive to the subject's left, roll positive
     counter-clockwise in the image.
     """
-    curves = arkit52(motion)
+    _write_atomically(Path(path), lambda file: _write_live_link(motion, (motion,), None, file))
+
+
+def _write_live_link(first: Motion, chunks: Iterable[Motion], controls: ControlTrack | None, file: BinaryIO) -> None:
+    arkit52(first)
     heading = ["Timecode", "BlendshapeCount", *(name[0].upper() + name[1:] for name in _LIVE_LINK)]
     heading += ["HeadYaw", "HeadPitch", "HeadRoll"]
     heading += [f"{side}Eye{axis}" for side in ("Left", "Right") for axis in ("Yaw", "Pitch", "Roll")]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heading)
-    table = np.stack([curves[name] for name in _LIVE_LINK], axis=1)
-    for row in range(len(motion)):
-        second, within = divmod(row / motion.fps + 1e-9, 1.0)
-        frame = within * motion.fps
-        second = int(second)
-        timecode = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}:{int(frame):02d}.{int(frame % 1 * 1000):03d}"
-        pitch, yaw, roll = motion.rotation_rad[row]
-        eye = (motion.gaze_rad[row, 1], motion.gaze_rad[row, 0], 0.0)
-        cells = [*table[row], yaw, pitch, roll, *eye, *eye]
-        writer.writerow([timecode, len(cells), *(f"{value:.7g}" for value in cells)])
-    _write_atomically(Path(path), lambda file: file.write(text.getvalue().encode("utf-8")))
+    count = len(heading) - 2
+    file.write((",".join(heading) + "\n").encode("utf-8"))
+    form = f"%s,{count}" + ",%.7g" * count + "\n"
+    row = 0
+    for chunk in chunks:
+        curves = arkit52(chunk)
+        eye = np.stack([chunk.gaze_rad[:, 1], chunk.gaze_rad[:, 0], np.zeros(len(chunk))], axis=1)
+        named = np.stack([curves[name] for name in _LIVE_LINK], axis=1)
+        table = np.concatenate([named, chunk.rotation_rad[:, [1, 0, 2]], eye, eye], axis=1)
+        lines = [form % (_timecode(row + index, chunk.fps), *values) for index, values in enumerate(table.tolist())]
+        file.write("".join(lines).encode("utf-8"))
+        row += len(chunk)
+
+
+def _timecode(row: int, fps: float) -> str:
+    """``hh:mm:ss:ff.mmm``; the last part is the share of a frame."""
+    second, within = divmod(row / fps + 1e-9, 1.0)
+    frame, second = within * fps, int(second)
+    return f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}:{int(frame):02d}.{int(frame % 1 * 1000):03d}"
 
 
 def export_json(motion: Motion, path: str | os.PathLike[str]) -> None:
     """Write everything as one JSON object: ``names`` and one list of numbers per frame and field."""
+    _write_atomically(Path(path), lambda file: _write_json(motion, (motion,), None, file))
+
+
+def _write_json(first: Motion, chunks: Iterable[Motion], controls: ControlTrack | None, file: BinaryIO) -> None:
     document = {
         "format": "triportrait motion",
         "version": VERSION,
-        "fps": motion.fps,
-        "head_model": motion.head_model,
-        "expression_names": list(motion.expression_names),
-        "frames": [
-            {
-                "time_s": round(row / motion.fps, 6),
-                "expression": [round(float(value), 6) for value in frame.expression],
-                "rotation_rad": [round(float(value), 6) for value in frame.rotation_rad],
-                "translation_dm": [round(float(value), 6) for value in frame.translation],
-                "gaze_rad": [round(float(value), 6) for value in frame.gaze_rad],
-            }
-            for row, frame in enumerate(motion)
-        ],
+        "fps": first.fps,
+        "head_model": first.head_model,
+        "expression_names": list(first.expression_names),
     }
-    _write_atomically(Path(path), lambda file: file.write(json.dumps(document, indent=None).encode("utf-8")))
+    if controls:
+        document["control_names"] = list(CONTROL_NAMES)
+    file.write((json.dumps(document)[:-1] + ', "frames": [').encode("utf-8"))
+    row = 0
+    for chunk in chunks:
+        fields = {
+            "expression": chunk.expression,
+            "rotation_rad": chunk.rotation_rad,
+            "translation_dm": chunk.translation,
+            "gaze_rad": chunk.gaze_rad,
+        }
+        if controls:
+            fields["controls"] = controls.rows(row, len(chunk))
+        columns = {name: np.round(values.astype(np.float64), 6).tolist() for name, values in fields.items()}
+        for index in range(len(chunk)):
+            frame = {"time_s": round(row / chunk.fps, 6)} | {name: values[index] for name, values in columns.items()}
+            file.write(((", " if row else "") + json.dumps(frame)).encode("utf-8"))
+            row += 1
+    file.write(b"]}")

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
+from triportrait.motion.emotion import yielding
 from triportrait.motion.lips import PARTING_CURVES, close_lips, gap_weights, lip_opening
 from triportrait.motion.natural import NaturalSettings, idle_motion
 from triportrait.types import Motion, MotionFrame
@@ -76,18 +77,20 @@ def relative(
     )
 
 
-def from_rest(motion: Motion, portrait_motion: MotionFrame) -> Motion:
+def from_rest(motion: Motion, portrait_motion: MotionFrame, emotions: Array | None = None) -> Motion:
     """Motion that starts at rest (from a voice, or idle) on a portrait: pose and gaze on top of the photo's, the
     mouth in its own right.
 
     Curves that part the lips are the motion's alone, because a photo with an open mouth has to close it for /p/; the
-    others add up, so that a smile stays a smile.
+    others add up, so that a smile stays a smile, unless ``emotions`` [t, 4] take it away (see :mod:`.emotion`).
     """
     names = motion.expression_names
     base = np.array(portrait_motion.expression, np.float32)
     for name in (*PARTING_CURVES, "mouthClose"):
         if name in names:
             base[names.index(name)] = 0.0
+    if emotions is not None:
+        base = yielding(base, emotions)
     expression = np.clip(base + motion.expression, 0.0, 1.0)
     if "jawOpen" in names:
         expression = _keep_contact(expression, motion)

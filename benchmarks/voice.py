@@ -1,0 +1,85 @@
+"""Voice to motion file: real-time factor and memory of ``triportrait motion`` for a short and a long recording.
+
+    python benchmarks/voice.py [--minutes 60] [--speech examples/speech.wav] [--kind csv]
+
+Each run is a process of its own: its peak memory is the operating system's figure, and its time is the whole command's,
+start-up included. Streamed blocks of 20 ms are compared with the whole file on the first 30 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+CHILD = """
+import resource, sys, time
+from triportrait.cli import main
+began, cpu = time.perf_counter(), time.process_time()
+code = main(["motion", sys.argv[1], "-o", sys.argv[2]])
+seconds, busy = time.perf_counter() - began, time.process_time() - cpu
+print(code, seconds, busy, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def long_recording(speech: Path, minutes: float, target: Path) -> float:
+    """``speech`` over and over, at slowly changing loudness; returns its seconds."""
+    samples, rate_hz = soundfile.read(speech, dtype="float32")
+    samples = samples if samples.ndim == 1 else samples.mean(axis=1)
+    total = int(minutes * 60 * rate_hz)
+    with soundfile.SoundFile(target, "w", rate_hz, 1, subtype="PCM_16") as file:
+        written = 0
+        while written < total:
+            block = samples[: total - written] * (0.6 + 0.4 * np.sin(written / rate_hz / 37.0))
+            file.write(block)
+            written += len(block)
+    return total / rate_hz
+
+
+def streaming_difference(speech: Path) -> float:
+    """Largest difference of any number between 20 ms blocks and the whole."""
+    from triportrait.motion.audio import AudioDriver, AudioSettings
+    from triportrait.types import Waveform
+
+    samples, rate_hz = soundfile.read(speech, dtype="float32")
+    samples = np.resize(samples if samples.ndim == 1 else samples.mean(axis=1), rate_hz * 30)
+    settings = AudioSettings(emotion="happy")
+    whole = AudioDriver(Waveform(samples, rate_hz), settings).motion()
+    step = rate_hz // 50
+    blocks = (Waveform(samples[start : start + step], rate_hz) for start in range(0, len(samples), step))
+    parts = list(AudioDriver(blocks, settings).chunks())
+    fields = ("expression", "rotation_rad", "translation", "gaze_rad")
+    return max(float(np.abs(np.concatenate([getattr(part, f) for part in parts]) - getattr(whole, f)).max()) for f in fields)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--speech", type=Path, default=Path("examples/speech.wav"))
+    parser.add_argument("--kind", default="csv", help="csv, npz, json or livelink.csv")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for minutes in (1.0, options.minutes):
+            sound, out = Path(folder) / "sound.wav", Path(folder) / f"motion.{options.kind}"
+            seconds = long_recording(options.speech, minutes, sound)
+            began = time.perf_counter()
+            child = subprocess.run([sys.executable, "-c", CHILD, str(sound), str(out)], capture_output=True, text=True, check=True)
+            code, wall, busy, peak = child.stdout.split("\n")[-2].split()
+            print(
+                f"{minutes:g} min of sound -> {options.kind} ({out.stat().st_size / 1e6:.1f} MB): {float(wall):.1f} s, "
+                f"{seconds / float(wall):.0f}x real time; {float(busy):.1f} s of processor time, {seconds / float(busy):.0f}x; "
+                f"peak memory {float(peak):.0f} MB; exit code {code}; with start-up {time.perf_counter() - began:.1f} s"
+            )
+    print(f"20 ms blocks against the whole, 30 s: largest difference {streaming_difference(options.speech):.1e}")
+    print(f"(this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB)")
+
+
+if __name__ == "__main__":
+    main()
