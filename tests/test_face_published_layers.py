@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.face.published_layers import background_by_nearest, inpaint_torso, published_layers
+from triportrait.face.published_layers import background_by_nearest, inpaint_torso, published_layers, published_layers_of_classes
 from triportrait.types import Portrait
 
 SKIN, CLOTH, HAIR, WALL = (200, 150, 120), (20, 40, 160), (60, 40, 30), (90, 200, 90)
@@ -67,3 +67,16 @@ def test_without_inpainting_what_is_hidden_stays_black(astronaut_portrait: Portr
     assert not plain.torso[~torso].any() and whole.torso[~torso].any()
     np.testing.assert_array_equal(plain.torso[torso], portrait.image[torso])
     np.testing.assert_array_equal(plain.head, whole.head)
+
+
+def test_a_segmenters_classes_say_what_belongs_where(drawn: tuple[np.ndarray, ...]) -> None:
+    image, head, neck, clothes = drawn
+    classes = np.zeros(head.shape, np.uint8)
+    for mask, number in ((head, 3), (neck, 2), (clothes, 4)):
+        classes[mask] = number
+    classes[20:40, 40:88], classes[60:64, 50:60] = 1, 5  # hair, and something worn
+    layers = published_layers_of_classes(image, classes)
+    np.testing.assert_array_equal(layers.head.any(-1), head)
+    np.testing.assert_array_equal(layers.masks.astype(bool), np.stack([neck, clothes]))
+    np.testing.assert_array_equal(layers.torso, inpaint_torso(image, head, neck, clothes))
+    assert (layers.background == WALL).all()

@@ -260,3 +260,25 @@ def test_nan_in_the_weights_is_an_error(parts: dict[str, Path], astronaut: np.nd
     broken.model.super_resolution.double_scene.to_colours.bias.data.fill_(float("nan"))
     with pytest.raises(NumericError, match="weights verify"):
         broken.model.step(portrait.state, portrait.prepared.motion)
+
+
+def test_a_segmenter_of_the_users_cuts_the_layers(pipeline: PaperPipeline, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    def classes(image: np.ndarray) -> np.ndarray:
+        rows = np.zeros(image.shape[:2], np.uint8)
+        rows[10:30, 16:48], rows[30:40, 24:40], rows[40:, 8:56] = 3, 2, 4
+        return rows
+
+    monkeypatch.setattr(pipeline, "segmenter", classes)
+    portrait = pipeline.portrait(astronaut)
+    assert portrait.layers.masks[0, 30:40, 24:40].all() and portrait.layers.masks[0].sum() == 160
+    assert portrait.prepared.head_alpha.sum() == 20 * 32 and portrait.prepared.person_alpha[40:, 8:56].all()
+    assert portrait.model.step(portrait.state, portrait.prepared.motion)[0].shape == (64, 64, 3)
+
+
+def test_the_command_line_refuses_a_bad_segmenter(
+    parts: dict[str, Path], astronaut_png: Path, word: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = [text for name, path in parts.items() for text in (f"--{name}", path)]
+    bad = ("--segmenter", tmp_path / "none.tflite")
+    assert animate(astronaut_png, "--audio", word, "-o", tmp_path / "out.mp4", "--preset", "paper", *places, *bad) == 2
+    assert "none.tflite" in capsys.readouterr().err

@@ -185,6 +185,8 @@ class PaperPipeline:
         seed: of the random rays of the published behaviour; their order depends on the batch.
         precision: ``float32``, ``bfloat16`` or ``float16``; ``auto`` is bfloat16 on a GPU.
         batch: frames that go through the networks at once; 0 takes 8 on a GPU and 1 on a CPU.
+        segmenter: a picture uint8 [s, s, 3] to the six classes uint8 [s, s] of ``face.tracker.ClassSegmenter``; None splits the person's
+            mask by the fitted head and by skin colour.
         compiled: the networks of a frame through ``torch.compile``, which takes minutes at the first frame and needs a C++ compiler.
     """
 
@@ -201,6 +203,7 @@ class PaperPipeline:
         precision: Precision = "auto",
         batch: int = 0,
         compiled: bool = False,
+        segmenter: Callable[[Array], Array] | None = None,
     ) -> None:
         from triportrait.avatar.oneshot import OneShotAvatar
         from triportrait.face.pncc import PnccRenderer
@@ -210,7 +213,7 @@ class PaperPipeline:
         self.head, self.preset, self.published = head, preset, published_behaviour
         if batch < 0:
             raise OptionError(f"--batch is {batch}; use a positive whole number, or 0 for what suits the device")
-        self.hubert = hubert
+        self.hubert, self.segmenter = hubert, segmenter
         self.batch = batch or (8 if device.startswith("cuda") else 1)
         self.audio_to_motion = networks.get("audio_to_motion")
         parts = {
@@ -259,7 +262,7 @@ class PaperPipeline:
         """
         from triportrait.face.bfm_fitting import BfmFitter
         from triportrait.face.portrait import PortraitOptions, cut, portrait_from_landmarks
-        from triportrait.face.published_layers import published_layers
+        from triportrait.face.published_layers import HEAD_CLASSES, published_layers, published_layers_of_classes
         from triportrait.face.tracker import choose_face
         from triportrait.media.images import composite_over, read_image
 
@@ -273,10 +276,16 @@ class PaperPipeline:
         landmarks *= size / box[2]
         options = PortraitOptions(size, background_fill="knn")
         open_portrait = portrait_from_landmarks(image, box, cut(image, box, size), landmarks, tracker, default_head(), options)
-        layers = published_layers(
-            open_portrait.image, open_portrait.person_alpha, open_portrait.head_alpha, landmarks,
-            inpaint_torso_layer=self.preset.inpaint_torso, inpaint_background=self.preset.inpaint_background,
-        )  # fmt: skip
+        painted = {"inpaint_torso_layer": self.preset.inpaint_torso, "inpaint_background": self.preset.inpaint_background}
+        if self.segmenter is None:
+            layers = published_layers(
+                open_portrait.image, open_portrait.person_alpha, open_portrait.head_alpha, landmarks, **painted
+            )
+        else:
+            classes = self.segmenter(open_portrait.image)
+            layers = published_layers_of_classes(open_portrait.image, classes, **painted)
+            masks = {"head_alpha": np.isin(classes, HEAD_CLASSES), "person_alpha": classes > 0}
+            open_portrait = replace(open_portrait, **{name: mask.astype(np.float32) for name, mask in masks.items()})
         identity, motion = BfmFitter(self.head, size).fit_person(landmarks[None])
         prepared = replace(
             open_portrait,
@@ -574,6 +583,7 @@ def load_pipeline(
     precision: Precision = "auto",
     batch: int = 0,
     compiled: bool = False,
+    segmenter: Path | None = None,
 ) -> PaperPipeline:
     """The paper's pipeline from the user's files; see :func:`find_files` for where they are looked for.
 
@@ -581,6 +591,7 @@ def load_pipeline(
         weights, bfm, hubert, voice: see :func:`find_files`.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
         published_behaviour, seed, precision, batch, compiled: see :class:`PaperPipeline`.
+        segmenter: MediaPipe's ``selfie_multiclass_256x256.tflite``.
 
     Raises:
         MissingPart: a file, an optional package or the GPU is missing.
@@ -604,8 +615,13 @@ def load_pipeline(
         def speech() -> Any:
             return load_hubert(folder).to(device)
 
+    classes = None
+    if segmenter is not None:
+        from triportrait.face.tracker import ClassSegmenter
+
+        classes = ClassSegmenter(segmenter)
     preset, networks = load_networks(files)
     return PaperPipeline(
         networks, preset, head, speech, device=device, published_behaviour=published_behaviour, seed=seed,
-        precision=precision, batch=batch, compiled=compiled,
+        precision=precision, batch=batch, compiled=compiled, segmenter=classes,
     )  # fmt: skip

@@ -20,6 +20,8 @@ _TRUSTED_PX = 10.0
 _CLOTHES_UP_PX, _NECK_UP_PX, _NECK_SAMPLE_PX, _NECK_GROWN_PX = 9, 53, 4, 3
 #: Colours darken upwards by this factor per pixel.
 _DARKENING = 0.98
+#: Hair, skin of the face and what is worn belong to the head.
+HEAD_CLASSES = (1, 3, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,14 @@ def published_layers(
     head = person & (head_alpha > 0.5)
     neck, clothes = split_torso(image, person & ~head, landmarks)
     return _cut_layers(image, head, neck, clothes, person, inpaint_torso_layer, inpaint_background)
+
+
+def published_layers_of_classes(
+    image: Array, classes: Array, *, inpaint_torso_layer: bool = True, inpaint_background: bool = True
+) -> PublishedLayers:
+    """The same from a segmenter's classes uint8 [s, s] (see ``face.tracker.ClassSegmenter``), as the published code cuts them."""
+    head = np.isin(classes, HEAD_CLASSES)
+    return _cut_layers(image, head, classes == 2, classes == 4, classes > 0, inpaint_torso_layer, inpaint_background)
 
 
 def _cut_layers(

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from triportrait.errors import NoFaceFound
+from triportrait.errors import NoFaceFound, WeightsError
 from triportrait.types import FaceTrack
 
 Array = np.ndarray
@@ -25,6 +26,9 @@ _CROP_FACE_WIDTHS = 1.8
 _CROP_PX = 384
 #: Looks at a first frame until the landmarks no longer depend on the detector's box (measured: 20 px off at the forehead after one).
 _SETTLE = 3
+#: Classes of the segmenter that a user can bring.
+_CLASSES = 6
+_SEGMENTER = "give MediaPipe's selfie_multiclass_256x256.tflite, or leave it out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,49 @@ class MediaPipeTracker:
         landmarks = found[0] / scale
         landmarks[:, :2] += centre - side / 2
         return landmarks
+
+
+class ClassSegmenter:
+    """Which of six classes every pixel is: 0 background, 1 hair, 2 body skin, 3 face skin, 4 clothes, 5 other things worn.
+
+    The published inference of Real3D-Portrait uses MediaPipe's ``selfie_multiclass_256x256.tflite``, which is not in the ``mediapipe``
+    wheel; the user brings it.
+
+    Args:
+        path: the model file.
+
+    Raises:
+        WeightsError: the file is missing or no segmenter of MediaPipe's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with _quiet():
+            import mediapipe
+            from mediapipe.tasks.python import BaseOptions, vision
+
+            self._image = lambda picture: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
+            self._path = path
+            try:
+                # Handed over as bytes: MediaPipe's own messages for missing files speak of its internals.
+                options = vision.ImageSegmenterOptions(
+                    base_options=BaseOptions(model_asset_buffer=path.read_bytes()), output_category_mask=True, output_confidence_masks=True
+                )
+                self._segmenter = vision.ImageSegmenter.create_from_options(options)
+            except OSError as error:
+                raise WeightsError(f"The segmenter '{path}' cannot be read ({error.strerror}); {_SEGMENTER}.") from error
+            except (ValueError, RuntimeError) as error:
+                raise WeightsError(f"'{path}' is no segmenter that MediaPipe can run; {_SEGMENTER}.") from error
+
+    def __call__(self, image: Array) -> Array:
+        """Classes uint8 [h, w] of an RGB picture uint8 [h, w, 3].
+
+        Raises:
+            WeightsError: the model knows other classes.
+        """
+        result = self._segmenter.segment(self._image(image))
+        if len(result.confidence_masks) != _CLASSES:
+            raise WeightsError(f"'{self._path}' does not tell {_CLASSES} classes apart; {_SEGMENTER}.")
+        return result.category_mask.numpy_view().copy()
 
 
 @contextmanager
