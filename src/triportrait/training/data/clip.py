@@ -38,12 +38,17 @@ _SECOND_FACE = 0.5
 _FOUND, _WITH_SECOND = 0.9, 0.25
 #: Between two frames a head moves less than this many face sizes; more is a cut, or another person.
 _JUMP = 0.35
+#: A cut changes small grey pictures by this much (0 to 255), and by this many times the clip's median change.
+_CUT_CHANGE, _CUT_TIMES = 20.0, 6.0
+_THUMBNAIL_PX = 24
 _SMALLEST_FACE_PX = 64
 _FEWEST_FRAMES = 8
 #: Root mean square distance of the fitted landmarks, in 512-px pixels, beyond which the fit is not to be trusted.
 _WORST_FIT_PX = 8.0
 #: Rows from which the shape is estimated, and pictures from which the background is merged.
 _PERSON_ROWS, _BACKGROUND_FRAMES = 10, 16
+#: Shares of the announced length below which the report says that the video ends early.
+_WHOLE = 0.9
 #: Room round everything the face covers in the clip, in its own size.
 _MOVING_ROOM = 1.25
 #: Videos longer than this many clips are cut into pieces; a shorter last piece joins the one before.
@@ -109,6 +114,7 @@ class _Watched:
     """What the first pass sees besides the face itself."""
 
     sizes: list[tuple[int, int]] = field(default_factory=list)
+    thumbnails: list[Array] = field(default_factory=list)
     searched: int = 0
     second_faces: int = 0
 
@@ -157,6 +163,8 @@ def prepare_clip(source: VideoSource, settings: PrepareSettings) -> tuple[Traini
         size = reader.size
     frames = len(layers["frames"])
     sound, note = _sound(source, frames, settings)
+    if frames < _WHOLE * seconds * FPS:
+        note = "; ".join(filter(None, [f"the video ends early: {frames} of {round(seconds * FPS)} frames", note]))
     clip = TrainingClip(
         **layers,
         **sound,
@@ -198,6 +206,8 @@ def _track(reader: VideoReader, source: VideoSource, seconds: float) -> tuple[Ar
     Raises:
         NoFaceFound, UnusableClip: see :func:`prepare_clip`.
     """
+    import cv2
+
     from triportrait.pipeline import default_tracker
 
     tracker = default_tracker()
@@ -208,6 +218,8 @@ def _track(reader: VideoReader, source: VideoSource, seconds: float) -> tuple[Ar
             left, top, right, bottom = _view(source, (frame.shape[1], frame.shape[0]))
             view = np.ascontiguousarray(frame[top:bottom, left:right])
             watched.sizes.append((frame.shape[1], frame.shape[0]))
+            small = cv2.resize(view, (_THUMBNAIL_PX, _THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+            watched.thumbnails.append(small.astype(np.float32).mean(-1))
             if index % _SEARCH_EVERY == 0:
                 faces = tracker.detect(view)
                 watched.searched += 1
@@ -226,6 +238,9 @@ def _track(reader: VideoReader, source: VideoSource, seconds: float) -> tuple[Ar
     if found.mean() < _FOUND:
         raise NoFaceFound(f"a face in only {100 * found.mean():.0f} % of the frames; at least {100 * _FOUND:.0f} % are needed")
     landmarks = np.stack([row[0] for row in rows]).astype(np.float64)
+    change = np.abs(np.diff(np.stack(watched.thumbnails), axis=0)).mean((1, 2))
+    if change.max() > max(_CUT_CHANGE, _CUT_TIMES * float(np.median(change))):
+        raise UnusableClip("E_CUT", f"a cut after {(int(change.argmax()) + 1) / FPS:.2f} s")
     width, height = watched.sizes[0]
     left, top, _, _ = _view(source, (width, height))
     grow_x, grow_y = reader.size[0] / width, reader.size[1] / height
@@ -234,7 +249,7 @@ def _track(reader: VideoReader, source: VideoSource, seconds: float) -> tuple[Ar
     centre = 0.5 * (landmarks[..., :2].min(1) + landmarks[..., :2].max(1))
     jump = np.linalg.norm(np.diff(centre, axis=0), axis=1) / np.minimum(extent[1:], extent[:-1])
     if (jump > _JUMP).any():
-        raise UnusableClip("E_CUT", f"the face jumps after {int(jump.argmax()) / FPS:.2f} s: a cut, or another person")
+        raise UnusableClip("E_CUT", f"the face jumps after {(int(jump.argmax()) + 1) / FPS:.2f} s: a cut, or another person")
     return landmarks, found
 
 

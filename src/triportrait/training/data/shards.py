@@ -243,7 +243,7 @@ class ShardFolder:
 
     def write_report(self) -> None:
         """``report.csv``: a line for every clip that is done, prepared or not."""
-        with atomic_file(self.folder / REPORT) as part, part.open("w", newline="", encoding="utf-8") as file:
+        with atomic_file(self.folder / REPORT) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             table = csv.DictWriter(file, _COLUMNS)
             table.writeheader()
             table.writerows(_row(Outcome.from_dict(entry["outcome"]), entry["shard"]) for entry in self._entries())

@@ -116,7 +116,7 @@ def recognise(root: Path) -> Layout:
 
 def split_of(person: str) -> Split:
     """``"val"`` for a tenth of all people, by name alone: the first 32 bits of SHA-1 modulo 10."""
-    return "val" if int(hashlib.sha1(person.encode()).hexdigest()[:8], 16) % 10 == 0 else "train"
+    return "val" if int(_digest(person), 16) % 10 == 0 else "train"
 
 
 def key_of(name: str) -> str:
@@ -125,7 +125,12 @@ def key_of(name: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9_\-]+", plain) and len(plain) <= _LONGEST_KEY and "-" not in name.replace("/", ""):
         return plain
     kept = re.sub(r"[^A-Za-z0-9_\-]+", "_", plain)[-(_LONGEST_KEY - 9) :]
-    return f"{kept}-{hashlib.sha1(name.encode()).hexdigest()[:8]}"
+    return f"{kept}-{_digest(name)}"
+
+
+def _digest(name: str) -> str:
+    """The first 32 bits of SHA-1; file names may hold bytes that are no letters."""
+    return hashlib.sha1(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _videos(folder: Path) -> Iterator[Path]:
