@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from triportrait.types import FaceTrack, HeadModel, Motion, MotionFrame, Portrait
+from triportrait.types import FaceTrack, HeadModel, Motion, MotionFrame, Portrait, Waveform
 
 if TYPE_CHECKING:
+    from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
 
 Array = np.ndarray
@@ -34,6 +35,8 @@ class ReenactTools:
         make_renderer: (avatar's name, portrait) -> a function from a motion row to the finished crop, uint8 [s, s, 3].
         track: pictures of one face, each on its own -> FaceTrack (no smoothing over time: it measures jitter).
         crop: (picture, crop box, side) -> the square crop, as ``prepare_portrait`` cut it.
+        fit: (portrait, landmarks [t, 478, 2] in its crop's pixels) -> Motion of the portrait's person, for AED and APD;
+            None leaves them out.
     """
 
     read_frames: Callable[[Path], tuple[float, Iterator[Array]]]
@@ -42,6 +45,32 @@ class ReenactTools:
     make_renderer: Callable[[str, Portrait], Renderer]
     track: Callable[[Iterable[Array]], FaceTrack]
     crop: Callable[[Array, tuple[float, float, float], int], Array]
+    fit: Callable[[Portrait, Array], Motion] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActingTools:
+    """What the audio-driven and the cross-identity protocols call besides.
+
+    Args:
+        base: the parts shared with the same-identity protocol.
+        talk: (portrait, file with a voice, ``"natural"`` or ``"still"``, seed) -> Motion at 25 rows per second.
+        clip_motion: video file -> Motion of whoever is in it, in that person's own shape.
+        follow: (portrait, Motion of somebody) -> that motion on the portrait, in its pose frame.
+        with_landmarks: (portrait, Motion) -> the same with ``landmarks`` in the portrait's crop, for the 2-D baselines.
+        track_video: pictures of one face in order -> FaceTrack.
+        read_voice: file -> its sound at 16 kHz.
+        curve_sync: (motion of a made video, sound) -> (cosine, confidence, lag in frames), or None.
+    """
+
+    base: ReenactTools
+    talk: Callable[[Portrait, Path, str, int], Motion]
+    clip_motion: Callable[[Path], Motion]
+    follow: Callable[[Portrait, Motion], Motion]
+    with_landmarks: Callable[[Portrait, Motion], Motion]
+    track_video: Callable[[Iterable[Array]], FaceTrack]
+    read_voice: Callable[[Path], Waveform]
+    curve_sync: Callable[[Motion, Waveform], tuple[float, float, float]] | None = None
 
 
 def crop_square(picture: Array, crop_box: tuple[float, float, float], side: int) -> Array:
@@ -95,11 +124,72 @@ def baseline_renderer(name: str, portrait: Portrait, head_model: HeadModel) -> R
     return lambda frame: np.round(avatar.render(state, frame).rgb * 255.0).astype(np.uint8)
 
 
+def landmarks_of_motion(portrait: Portrait, motion: Motion, head_model: OpenHead) -> Motion:
+    """``motion`` with landmarks: the photo's own, moved as the portrait's fitted head moves -> in pixels of its crop.
+
+    So the 2-D baselines can be driven by a voice or by another person without copying a face shape.
+    """
+    from triportrait.geometry.cameras import pose_points, project
+
+    side = len(portrait.image)
+    shape = head_model.shape(portrait.identity)
+
+    def pixels(frame: MotionFrame) -> Array:
+        vertices = head_model.deform(shape, frame.expression, frame.gaze_rad) + portrait.vertex_offset
+        posed = pose_points(head_model.landmarks478(vertices).astype(np.float64), frame.rotation_rad, frame.translation)
+        return project(posed, side, portrait.focal)[0]
+
+    source = portrait.landmarks[:, :2] - pixels(portrait.motion)
+    rows = np.stack([source + pixels(frame) for frame in motion]).astype(np.float32)
+    return motion.with_rows(landmarks=rows)
+
+
+def default_acting_tools() -> ActingTools:
+    """As :func:`default_tools`, with the pipeline's voice driver and retargeting."""
+    from triportrait import pipeline
+    from triportrait.face.tracker import track_clip
+    from triportrait.media.audio import read_audio
+
+    head = pipeline.default_head()
+
+    def talk(portrait: Portrait, voice: Path, pose: str, seed: int) -> Motion:
+        options = pipeline.DriveOptions(pose=pose, seed=seed)
+        return pipeline.Portrait(portrait).talk(voice, options).motion()
+
+    def follow(portrait: Portrait, motion: Motion) -> Motion:
+        return pipeline.Portrait(portrait).perform(motion).motion()
+
+    return ActingTools(
+        default_tools(), talk, pipeline.motion_of_video, follow, lambda portrait, motion: landmarks_of_motion(portrait, motion, head),
+        lambda frames: track_clip(pipeline.default_tracker(), frames, EVALUATED_FPS), read_audio, _curve_sync(),
+    )  # fmt: skip
+
+
+def _curve_sync() -> Callable[[Motion, Waveform], tuple[float, float, float]] | None:
+    """Our curve expert's score, or None where this version comes without its weights."""
+    from triportrait.errors import WeightsError
+
+    try:
+        from triportrait.motion.sync_expert import load_sync_expert, sync_score
+
+        load_sync_expert()
+    except (ImportError, WeightsError):
+        return None
+
+    def score(motion: Motion, voice: Waveform) -> tuple[float, float, float]:
+        found = sync_score(motion, voice)
+        return found.similarity, found.confidence, float(found.lag_frames)
+
+    return score
+
+
 def default_tools() -> ReenactTools:
     """The protocol's parts as the package has them: the pipeline, and the baselines of their own."""
     from triportrait import pipeline
     from triportrait.avatar.baselines import BASELINE_NAMES
+    from triportrait.face.fitting import LandmarkFitter
     from triportrait.face.open_head import OpenHead
+    from triportrait.face.portrait import person_of
     from triportrait.face.tracker import MediaPipeTracker
     from triportrait.media.video import VideoReader
 
@@ -114,7 +204,12 @@ def default_tools() -> ReenactTools:
             return baseline_renderer(name, portrait, OpenHead.embedded())
         return pipeline.make_renderer(name, portrait)
 
+    def fit(portrait: Portrait, landmarks: Array) -> Motion:
+        head = pipeline.default_head()
+        fitter = LandmarkFitter(head, side_px=len(portrait.image))
+        return fitter.fit_motion(landmarks, person_of(portrait, head), EVALUATED_FPS)
+
     track = partial(track_each, tracker)
     return ReenactTools(
-        read_frames, pipeline.prepare, pipeline.motion_of_frames, make_renderer, track, crop_square
+        read_frames, pipeline.prepare, pipeline.motion_of_frames, make_renderer, track, crop_square, fit
     )

@@ -8,25 +8,29 @@ picture, and a box that the folder's ``index.csv`` names in its column ``filled_
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import triportrait
-from triportrait.errors import MediaError, NoFaceFound, NumericError, OutputError, TriPortraitError
+from triportrait.errors import MediaError, NoFaceFound, NumericError, TriPortraitError
 from triportrait.evaluation import metrics
+from triportrait.evaluation.cache import TrackCache
 from triportrait.evaluation.contact_sheet import contact_sheet, write_sheet
+from triportrait.evaluation.learned_rows import keep_features, likeness, perceptual_rows, pooled_fid
 from triportrait.evaluation.parts import ReenactTools, default_tools
-from triportrait.evaluation.report import mean_over_clips, reenact_markdown, strict_metrics, write_report
+from triportrait.evaluation.report import MAIN_COLUMNS, mean_over_clips, reenact_markdown, strict_metrics, write_report
+from triportrait.evaluation.running import Item, Progress, check_common, networks_of, reason_of, run_items, start_report
 from triportrait.types import FaceTrack, Motion, Portrait
+
+if TYPE_CHECKING:
+    from triportrait.evaluation.metric_weights import MetricNetworks
 
 Array = np.ndarray
 
@@ -50,6 +54,10 @@ class ReenactOptions:
         limit: at most so many clips, in the order of their names.
         side_px: side of the pictures at which everything is measured.
         window: length in frames of the run of consecutive frames from the clip's middle, for jitter and flicker.
+        metric_weights: folder with the weights of the learned metrics (docs/evaluation.md); None leaves those out.
+        jobs: clips at a time, each in a process of its own.
+        cache: folder in which what was tracked on the real clips is kept for later runs.
+        plots: also write bars per metric and PSNR against rotation as PNG beside the report.
     """
 
     clips: Path
@@ -60,26 +68,15 @@ class ReenactOptions:
     limit: int | None = None
     side_px: int = 256
     window: int = 30
+    metric_weights: Path | None = None
+    jobs: int = 1
+    cache: Path | None = None
+    plots: bool = True
 
     def __post_init__(self) -> None:
-        if not self.avatars or len(set(self.avatars)) != len(self.avatars):
-            raise TriPortraitError("--avatar needs at least one name and none twice, such as static,mesh2d,lifted.")
-        if self.every < 1 or self.window < 0 or (self.limit is not None and self.limit < 1):
-            raise TriPortraitError("--every and --limit must be at least 1.")
-        if self.side_px < 176:
-            raise TriPortraitError("the evaluated side must be at least 176 pixels (MS-SSIM needs five scales).")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run is: ``done`` of ``total`` frames of ``stage`` in clip number ``clip_index`` (from 0) of ``clips``."""
-
-    clip: str
-    clip_index: int
-    clips: int
-    stage: str
-    done: int
-    total: int
+        check_common(self.avatars, self.every, self.limit, self.jobs, self.side_px)
+        if self.window < 0:
+            raise TriPortraitError("the window must not be negative.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +106,8 @@ class _Target:
     counted: Array
     head_masks: list[Array]
     mouth_masks: list[Array]
+    #: Expression and pose of the real frames as they were fitted one by one; None without a fitter.
+    motion: Motion | None
 
 
 def run_reenact(
@@ -128,35 +127,38 @@ def run_reenact(
         OutputError: the report cannot be written.
         TriPortraitError: every clip failed.
     """
-    clips = find_clips(options.clips, options.limit)
+    items = [Item(path.name, (path,)) for path in find_clips(options.clips, options.limit)]
     boxes = read_filled_boxes(options.clips)
-    report = _start_report(options, clips)
-    write_report(options.out, report, reenact_markdown(report))
-    tools = default_tools() if tools is None else tools
-    for index, path in enumerate(clips):
-        if report["clips"].get(path.name, {}).get("status") == "ok":
-            continue
+    networks_of(options.metric_weights).check()
+    report = start_report(FORMAT, options, items)
 
-        def tell(stage: str, done: int, total: int, path: Path = path, index: int = index) -> None:
-            if progress is not None:
-                progress(Progress(path.name, index, len(clips), stage, done, total))
-
-        try:
-            entry = evaluate_clip(path, options, tools, boxes.get(path.name), tell)
-        except OutputError:
-            raise
-        except Exception as error:  # one bad clip must not cost the others; the reason is reported
-            log.warning("clip %s failed: %s", path.name, error, exc_info=not isinstance(error, TriPortraitError))
-            entry = {"status": "failed", "reason": _reason(error)}
-        report["clips"][path.name] = {**entry, "file_bytes": path.stat().st_size}
+    def save() -> None:
         report["mean"] = mean_over_clips(report["clips"], options.avatars)
+        pooled_fid(options.out, report)
         write_report(options.out, report, reenact_markdown(report))
-    report["complete"] = True
-    write_report(options.out, report, reenact_markdown(report))
-    if all(clip["status"] != "ok" for clip in report["clips"].values()):
-        first = next(iter(report["clips"].items()))
-        raise TriPortraitError(f"no clip of {options.clips} could be measured; {first[0]}: {first[1]['reason']}")
+
+    def measure(item: Item, tell: Callable[[str, int, int], None]) -> dict[str, Any]:
+        found = default_tools() if tools is None else tools
+        return evaluate_clip(item.files[0], options, found, boxes.get(item.name), tell)
+
+    run_items(report, items, measure, partial(_measure_in_process, options, boxes), save, options.jobs, progress)
+    if options.plots:
+        from triportrait.evaluation.plots import write_bars, write_rotation
+
+        write_bars(options.out, report["mean"], MAIN_COLUMNS)
+        write_rotation(options.out, report["mean"])
     return report
+
+
+@lru_cache(maxsize=1)
+def _tools_of_process() -> ReenactTools:
+    return default_tools()
+
+
+def _measure_in_process(
+    options: ReenactOptions, boxes: dict[str, tuple[float, float, float, float]], item: Item
+) -> dict[str, Any]:
+    return evaluate_clip(item.files[0], options, _tools_of_process(), boxes.get(item.name))
 
 
 def find_clips(folder: Path, limit: int | None = None) -> list[Path]:
@@ -217,7 +219,13 @@ def evaluate_clip(
     started = time.perf_counter()
     portrait = tools.prepare_portrait(first)
     prepared = time.perf_counter()
-    motion = tools.drive(portrait, _counted(tools.read_frames(path)[1], lambda done: tell("motion", done, 0)), fps)
+    cache = TrackCache(options.cache)
+    networks = networks_of(options.metric_weights)
+
+    def drive() -> Motion:
+        return tools.drive(portrait, _counted(tools.read_frames(path)[1], lambda done: tell("motion", done, 0)), fps)
+
+    motion = cache.motion(path, portrait, drive)
     driven = time.perf_counter()
     chosen = list(range(options.every, len(motion), options.every))
     if not chosen:
@@ -226,7 +234,8 @@ def evaluate_clip(
     start = 1 + (len(motion) - 1 - length) // 2
     window = list(range(start, start + length))
 
-    target = _read_target(path, portrait, options, tools, chosen, window, filled_box)
+    target = _read_target(path, portrait, options, tools, chosen, window, filled_box, cache)
+    keep_features(networks, options.out, path.name, "real", target.real.pictures)
     angles = [metrics.rotation_angle_deg(portrait.motion.rotation_rad, motion.rotation_rad[i]) for i in chosen]
     entry: dict[str, Any] = {
         "status": "ok",
@@ -240,7 +249,7 @@ def evaluate_clip(
         "real": _describe_real(target),
         "avatars": {},
     }
-    shown = _evenly(range(len(chosen)), SHEET_COLUMNS)
+    shown = evenly(range(len(chosen)), SHEET_COLUMNS)
     rows: list[list[Array | None]] = [[target.real.pictures[i] for i in shown]]
     for name in options.avatars:
         try:
@@ -248,6 +257,9 @@ def evaluate_clip(
                 name, portrait, motion, chosen, window, options.side_px, tools, lambda n, t, a=name: tell(a, n, t)
             )
             values, reasons, counts = _measure(made, target, angles)
+            for more, why in _more(path.name, name, made, target, portrait, options, networks, tools):
+                values.update(more)
+                reasons.update(why)
             entry["avatars"][name] = {
                 "status": "ok",
                 **strict_metrics(values, reasons),
@@ -257,7 +269,7 @@ def evaluate_clip(
             rows.append([made.pictures[i] for i in shown])
         except Exception as error:  # the other avatars are still measured; the reason is reported
             log.warning("%s on %s failed: %s", name, path.name, error, exc_info=not isinstance(error, TriPortraitError))
-            entry["avatars"][name] = {"status": "failed", "reason": _reason(error)}
+            entry["avatars"][name] = {"status": "failed", "reason": reason_of(error)}
             rows.append([])
     if options.sheets:
         labels = [f"{chosen[i] / fps:.2f} s  {angles[i]:.0f}°" for i in shown]
@@ -312,6 +324,7 @@ def _read_target(
     chosen: Sequence[int],
     window: Sequence[int],
     filled_box: tuple[float, float, float, float] | None,
+    cache: TrackCache,
 ) -> _Target:
     side = len(portrait.image)
     wanted, in_window = set(chosen), set(window)
@@ -332,17 +345,19 @@ def _read_target(
             if i in in_window:
                 window_crops.append(crop)
             if i in wanted:
-                pictures.append(_shrink(crop, options.side_px))
+                pictures.append(shrink(crop, options.side_px))
                 yield crop
 
-    landmarks, found = _landmarks(tools.track(crops()), options.side_px)
+    which = f"{chosen}"
+    landmarks, found = _landmarks(cache.track(f"chosen {which}", path, portrait, crops(), tools.track), options.side_px)
     if len(pictures) != len(chosen) or len(landmarks) != len(chosen):
         raise MediaError(f"{path.name} gave {len(pictures)} of {len(chosen)} frames when read again.")
-    window_landmarks, window_found = _window_landmarks(tools, iter(window_crops), window, options.side_px)
+    again = partial(cache.track, f"window {list(window)}", path, portrait, compute=tools.track)
+    window_landmarks, window_found = _window_landmarks(again, iter(window_crops), window, options.side_px)
     if not found.any():
         raise NoFaceFound(f"{path.name}: no face in any evaluated frame; use a clip that shows the face throughout.")
     counted = counted_pixels(portrait.crop_box, options.side_px, size, filled_box)
-    window_pictures = [_shrink(crop, options.side_px) for crop in window_crops]
+    window_pictures = [shrink(crop, options.side_px) for crop in window_crops]
     real = _Seen(pictures, landmarks, found, window_pictures, window_landmarks, window_found)
     head_masks, mouth_masks = (
         [
@@ -351,7 +366,41 @@ def _read_target(
         ]
         for measure in (metrics.head_mask, metrics.mouth_mask)
     )
-    return _Target(real, counted, head_masks, mouth_masks)
+    return _Target(real, counted, head_masks, mouth_masks, _fitted(tools, portrait, landmarks, options.side_px))
+
+
+def _fitted(tools: ReenactTools, portrait: Portrait, landmarks: Array, side_px: int) -> Motion | None:
+    """Expression and pose fitted to landmarks [n, 478, 2] in pixels of the evaluated side."""
+    if tools.fit is None or not len(landmarks):
+        return None
+    return tools.fit(portrait, landmarks * (len(portrait.image) / side_px))
+
+
+def _more(
+    clip: str, name: str, made: _Seen, target: _Target, portrait: Portrait, options: ReenactOptions, networks: MetricNetworks,
+    tools: ReenactTools,
+) -> Iterator[tuple[dict[str, float], dict[str, str]]]:  # fmt: skip
+    """Values and reasons of AED and APD, and of the learned metrics."""
+    both = made.found & target.real.found
+    motion = _fitted(tools, portrait, made.landmarks, options.side_px)
+    why = "no frame in which a face was found in both pictures" if tools.fit else "no fitter is at hand"
+    yield motion_distances(motion, target.motion, both), dict.fromkeys(("aed", "apd_rad"), why)
+    scale = options.side_px / len(portrait.image)
+    source = (shrink(portrait.image, options.side_px), portrait.landmarks[:, :2] * scale)
+    yield likeness(networks, source, made.pictures, made.landmarks, made.found)
+    yield perceptual_rows(networks, made.pictures, target.real.pictures, target.counted)
+    value, reason = keep_features(networks, options.out, clip, name, made.pictures)
+    yield {"fid": value}, {"fid": reason}
+
+
+def motion_distances(made: Motion | None, real: Motion | None, both: Array) -> dict[str, float]:
+    """``aed`` and ``apd_rad``: mean absolute differences of expression curves and of pitch, yaw, roll over the rows ``both`` [t]."""
+    if made is None or real is None or not both.any():
+        return {"aed": math.nan, "apd_rad": math.nan}
+    turned = made.rotation_rad[both] - real.rotation_rad[both]
+    turned = (turned + np.pi) % (2.0 * np.pi) - np.pi
+    expression = np.abs(made.expression[both].astype(np.float64) - real.expression[both])
+    return {"aed": float(expression.mean()), "apd_rad": float(np.abs(turned).mean(dtype=np.float64))}
 
 
 def _render_all(
@@ -377,7 +426,7 @@ def _render_all(
             spent += time.perf_counter() - begun
             if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
                 raise NumericError(f"avatar {name} drew {picture.dtype} {picture.shape}, expected uint8 (s, s, 3)")
-            keep.append(_shrink(picture, side_px))
+            keep.append(shrink(picture, side_px))
             done += 1
             tell(done, total)
             yield picture
@@ -385,7 +434,7 @@ def _render_all(
     pictures: list[Array] = []
     window_pictures: list[Array] = []
     landmarks, found = _landmarks(tools.track(drawn(chosen, pictures)), side_px)
-    window_landmarks, window_found = _window_landmarks(tools, drawn(window, window_pictures), window, side_px)
+    window_landmarks, window_found = _window_landmarks(tools.track, drawn(window, window_pictures), window, side_px)
     made = _Seen(pictures, landmarks, found, window_pictures, window_landmarks, window_found)
     return made, spent / total
 
@@ -460,46 +509,6 @@ def _ratio(value: float, reference: float) -> float:
     return value / reference if reference > 0 else math.nan
 
 
-def _start_report(options: ReenactOptions, clips: Sequence[Path]) -> dict[str, Any]:
-    """An empty report, or the unfinished one of the same run with the clips that are still the same files."""
-    asked = {**asdict(options), "clips": str(options.clips), "out": str(options.out), "avatars": list(options.avatars)}
-    report: dict[str, Any] = {
-        "format": FORMAT,
-        "triportrait": getattr(triportrait, "__version__", "unknown"),
-        "complete": False,
-        "options": asked,
-        "clips": {},
-        "mean": {},
-    }
-    earlier = _read_unfinished(options.out)
-    if earlier is not None and _run_key(earlier) == _run_key(report):
-        for path in clips:
-            entry = earlier["clips"].get(path.name)
-            done = entry is not None and entry["status"] == "ok" and entry["file_bytes"] == path.stat().st_size
-            if done and all(entry["avatars"][name]["status"] == "ok" for name in options.avatars):
-                report["clips"][path.name] = entry
-        if report["clips"]:
-            log.info("going on with %s: %d clips already measured", options.out, len(report["clips"]))
-        report["mean"] = mean_over_clips(report["clips"], options.avatars)
-    return report
-
-
-def _run_key(report: dict[str, Any]) -> tuple[Any, ...]:
-    """What must agree for results of two runs to stand in one report."""
-    options = {key: value for key, value in report["options"].items() if key not in ("limit", "out")}
-    return report["format"], report["triportrait"], json.dumps(options, sort_keys=True)
-
-
-def _read_unfinished(path: Path) -> dict[str, Any] | None:
-    """The report at ``path`` when it is one of ours and not complete."""
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    ours = isinstance(report, dict) and report.get("format") == FORMAT and report.get("complete") is False
-    return report if ours else None
-
-
 def _landmarks(track: FaceTrack, side_px: int) -> tuple[Array, Array]:
     """x, y [t, 478, 2] in pixels of the evaluated side, and where a face was found [t]."""
     scale = side_px / np.asarray(track.size, np.float32)
@@ -507,15 +516,16 @@ def _landmarks(track: FaceTrack, side_px: int) -> tuple[Array, Array]:
 
 
 def _window_landmarks(
-    tools: ReenactTools, frames: Iterator[Array], window: Sequence[int], side_px: int
+    track: Callable[[Iterable[Array]], FaceTrack], frames: Iterator[Array], window: Sequence[int], side_px: int
 ) -> tuple[Array, Array]:
     """As :func:`_landmarks` for the consecutive frames, of which there may be none."""
     if not window:
         return np.zeros((0, 478, 2), np.float32), np.zeros(0, bool)
-    return _landmarks(tools.track(frames), side_px)
+    return _landmarks(track(frames), side_px)
 
 
-def _shrink(picture: Array, side_px: int) -> Array:
+def shrink(picture: Array, side_px: int) -> Array:
+    """A square picture at another side, averaging when it becomes smaller."""
     import cv2
 
     if len(picture) == side_px:
@@ -524,7 +534,7 @@ def _shrink(picture: Array, side_px: int) -> Array:
     return cv2.resize(picture, (side_px, side_px), interpolation=cv2.INTER_AREA if larger else cv2.INTER_LINEAR)
 
 
-def _evenly(indices: Sequence[int], count: int) -> list[int]:
+def evenly(indices: Sequence[int], count: int) -> list[int]:
     """At most ``count`` of ``indices``, evenly spread, first and last included."""
     if len(indices) <= count:
         return list(indices)
@@ -541,9 +551,3 @@ def _counted(frames: Iterable[Array], tell: Callable[[int], None]) -> Iterator[A
     for done, frame in enumerate(frames, 1):
         yield frame
         tell(done)
-
-
-def _reason(error: Exception) -> str:
-    """One line for the report: our own errors speak for themselves, others are named."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, TriPortraitError) else f"{type(error).__name__}: {text}"

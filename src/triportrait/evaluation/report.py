@@ -23,7 +23,8 @@ class Metric:
         key: its name in JSON.
         label: its heading in tables.
         decimals: digits after the point.
-        better: ``"lower"``, ``"higher"``, or ``"one"`` for ratios to the real video.
+        better: ``"lower"``, ``"higher"``, ``"one"`` for ratios to the real video, ``"zero"`` for lags, ``"real"`` for what should be
+            as in the real video.
         meaning: one sentence with the unit.
     """
 
@@ -54,14 +55,91 @@ METRICS: tuple[Metric, ...] = (
         for low, high in ROTATION_RANGES_DEG
     ),
     Metric("faces_found", "faces", 3, "higher", "Share of the frames in which the tracker found a face."),
+    Metric("aed", "AED", 4, "lower", "Mean absolute difference of the 44 expression curves (0..1), fitted to both videos."),
+    Metric("apd_rad", "APD rad", 4, "lower", "Mean absolute difference of pitch, yaw and roll, fitted to both videos."),
+    Metric("csim", "CSIM", 3, "higher", "Cosine of ArcFace's embeddings of the source photo and the made faces."),
+    Metric("lpips_alex", "LPIPS alex", 3, "lower", "Learned perceptual distance on AlexNet."),
+    Metric("lpips_vgg", "LPIPS vgg", 3, "lower", "Learned perceptual distance on VGG16."),
+    Metric("fid", "FID", 2, "lower", "Fréchet distance of Inception's features, all made pictures against all real ones."),
 )  # fmt: skip
+
+#: Of motion alone, for made videos without a real counterpart frame by frame.
+LIVELINESS: tuple[Metric, ...] = (
+    Metric("blinks_per_minute", "blinks/min", 1, "real", "Blinks per minute."),
+    Metric("head_motion", "head motion", 3, "real", "THEval's head motion dynamics, pixels and degrees mixed as published."),
+    Metric("head_motion_score", "head motion score", 3, "higher", "1 - |made - real| / real of the head motion."),
+    Metric("brow_dynamics", "brows", 4, "real", "THEval's eyebrow dynamics: deviation of the brow height over the eyes' distance."),
+    Metric("brow_score", "brows score", 3, "higher", "1 - |made - real| / real of the eyebrow dynamics."),
+    Metric("lip_dynamics", "lips", 4, "real", "THEval's lip dynamics: deviation of the lip points' distances."),
+    Metric("lip_dynamics_score", "lips score", 3, "higher", "1 - |made - real| / real of the lip dynamics."),
+)
+
+CROSS_METRICS: tuple[Metric, ...] = (
+    Metric("csim", "CSIM", 3, "higher", "Cosine of ArcFace's embeddings of the source photo and the made faces."),
+    Metric("fid", "FID", 2, "lower", "Fréchet distance of Inception's features, all made pictures against all real ones."),
+    Metric("aed", "AED", 4, "lower", "Mean absolute difference of the 44 expression curves (0..1) to the driver's."),
+    Metric("apd_rad", "APD rad", 4, "lower", "Mean absolute difference of pitch, yaw and roll to the driver's."),
+    Metric("aed_asked", "AED asked", 4, "lower", "The same expression difference to the motion the avatar was asked for."),
+    Metric("apd_asked_rad", "APD asked rad", 4, "lower", "The same pose difference to the motion the avatar was asked for."),
+    Metric("lip_correlation", "lip corr.", 3, "higher", "Correlation of the lip opening with the driver's."),
+    Metric("jitter_px", "jitter px", 3, "lower", "Mean second temporal difference of the landmarks."),
+    Metric("jitter_ratio", "jitter ratio", 2, "one", "Jitter over the driver's own, both over face heights."),
+    Metric("faces_found", "faces", 3, "higher", "Share of the frames in which the tracker found a face."),
+)
+
+AUDIO_METRICS: tuple[Metric, ...] = (
+    Metric("csim", "CSIM", 3, "higher", "Cosine of ArcFace's embeddings of the source photo and the made faces."),
+    Metric("fid", "FID", 2, "lower", "Fréchet distance of Inception's features, all made pictures against all real ones."),
+    Metric("aed", "AED", 4, "lower", "Mean absolute difference of the 44 expression curves (0..1) to the real video's."),
+    Metric("lmd_px", "LMD px", 2, "lower", "Mean distance of the 40 lip points, each mouth's middle taken away, pixels at 256."),
+    Metric("lmd_upright", "LMD upright", 4, "lower", "The same after turning and scaling by the eye corners, in their distance."),
+    Metric("lse_d", "LSE-D", 3, "lower", "SyncNet's smallest mean distance of lips and sound."),
+    Metric("lse_c", "LSE-C", 3, "higher", "SyncNet's confidence: median less smallest mean distance."),
+    Metric("sync_offset", "SyncNet lag", 1, "zero", "SyncNet's best shift in frames of 40 ms."),
+    Metric("curve_sync", "curve sync", 3, "higher", "Our curve expert's cosine of lips and sound at lag 0."),
+    Metric("curve_sync_confidence", "curve conf.", 3, "higher", "Our curve expert's best mean cosine less the median over lags."),
+    Metric("curve_sync_lag", "curve lag", 1, "zero", "Our curve expert's best lag in frames, positive: lips late."),
+    Metric("lip_correlation", "lip corr.", 3, "higher", "Correlation of the lip opening with the real video's."),
+    Metric("lip_lag", "lip lag", 1, "zero", "Lag in frames at which that is highest, positive: lips late."),
+    Metric("lip_correlation_best", "lip corr. best", 3, "higher", "The correlation at that lag."),
+    Metric("loudness_correlation", "loudness corr.", 3, "higher", "Correlation of the lip opening with the loudness."),
+    Metric("loudness_lag", "loudness lag", 1, "zero", "Lag in frames at which that is highest, positive: lips late."),
+    Metric("lip_sync_gap", "lip-sync gap", 3, "lower", "THEval's lip-sync: |lip gap - loudness| over speech, each scaled to 0..1."),
+    Metric("lip_sync_score", "lip-sync score", 3, "higher", "1 - |made - real| / real of it."),
+    Metric("silent_lip_stability", "silent lips", 4, "lower", "THEval's silent lip stability: median deviation of the lip gap in silence."),
+    Metric("silent_lip_score", "silent score", 3, "higher", "1 - |made - real| / real of it."),
+    Metric("silent_opening", "silent opening", 3, "lower", "Lip opening in silence above its 5th percentile, of its range."),
+    Metric("silent_movement", "silent movement", 4, "lower", "Mean change of the lip opening in silence, of its range."),
+    *LIVELINESS,
+    Metric("jitter_px", "jitter px", 3, "lower", "Mean second temporal difference of the landmarks."),
+    Metric("jitter_ratio", "jitter ratio", 2, "one", "Jitter over the real video's own."),
+    Metric("faces_found", "faces", 3, "higher", "Share of the frames in which the tracker found a face."),
+    Metric("l1", "L1", 4, "lower", "Mean absolute difference of the pictures, with the clip's own head motion only."),
+    Metric("psnr_db", "PSNR dB", 2, "higher", "Peak signal-to-noise ratio, with the clip's own head motion only."),
+    Metric("ssim", "SSIM", 3, "higher", "Structural similarity, with the clip's own head motion only."),
+    Metric("lpips_alex", "LPIPS alex", 3, "lower", "Learned perceptual distance, with the clip's own head motion only."),
+    Metric("lpips_vgg", "LPIPS vgg", 3, "lower", "The same on VGG16."),
+)
 
 MAIN_COLUMNS = (
     "l1", "psnr_db", "ssim", "ms_ssim", "akd_px", "mouth_distance_px", "mouth_l1", "lip_opening_error",
     "eye_opening_error", "jitter_ratio", "flicker_ratio",
 )  # fmt: skip
 ROTATION_COLUMNS = tuple(f"head_psnr_{low}_{high}_db" for low, high in ROTATION_RANGES_DEG)
-BY_KEY = {metric.key: metric for metric in METRICS}
+LEARNED_COLUMNS = ("csim", "fid", "lpips_alex", "lpips_vgg", "aed", "apd_rad")
+CROSS_COLUMNS = tuple(metric.key for metric in CROSS_METRICS)
+AUDIO_SYNC_COLUMNS = (
+    "lse_d", "lse_c", "curve_sync", "curve_sync_confidence", "curve_sync_lag", "lip_correlation", "lip_lag", "lip_correlation_best",
+    "loudness_correlation", "loudness_lag", "lmd_px", "lmd_upright",
+)  # fmt: skip
+AUDIO_LIFE_COLUMNS = (
+    "lip_sync_gap", "silent_lip_stability", "silent_opening", "silent_movement", "blinks_per_minute", "head_motion", "brow_dynamics",
+    "lip_dynamics", "jitter_px", "jitter_ratio",
+)  # fmt: skip
+AUDIO_SCORE_COLUMNS = ("lip_sync_score", "silent_lip_score", "head_motion_score", "brow_score", "lip_dynamics_score")
+AUDIO_PICTURE_COLUMNS = ("csim", "fid", "aed", "l1", "psnr_db", "ssim", "lpips_alex", "lpips_vgg", "faces_found")
+BY_KEY = {metric.key: metric for metric in (*AUDIO_METRICS, *CROSS_METRICS, *METRICS)}
+BETTER_ARROWS = {"lower": " ↓", "higher": " ↑", "one": " →1", "zero": " →0", "real": " →real"}
 
 
 def strict_metrics(values: Mapping[str, float], reasons: Mapping[str, str]) -> dict[str, Any]:
@@ -73,7 +151,9 @@ def strict_metrics(values: Mapping[str, float], reasons: Mapping[str, str]) -> d
     }
 
 
-def mean_over_clips(clips: Mapping[str, Mapping[str, Any]], avatars: Sequence[str]) -> dict[str, Any]:
+def mean_over_clips(
+    clips: Mapping[str, Mapping[str, Any]], avatars: Sequence[str], metrics: Sequence[Metric] = METRICS
+) -> dict[str, Any]:
     """Means per avatar over the clips in which every avatar succeeded, so that the rows compare the same frames.
 
     Head PSNR by rotation is weighted by the number of frames in the class (pooled over clips); everything else counts
@@ -82,6 +162,7 @@ def mean_over_clips(clips: Mapping[str, Mapping[str, Any]], avatars: Sequence[st
     Args:
         clips: the report's ``clips``.
         avatars: names.
+        metrics: of the protocol.
 
     Returns:
         Per avatar ``{"clips", "metrics", "reasons", "frames_by_rotation"}``.
@@ -96,10 +177,11 @@ def mean_over_clips(clips: Mapping[str, Mapping[str, Any]], avatars: Sequence[st
         rows = [entry[name] for entry in shared]
         frames = {f"{low}_{high}": 0 for low, high in ROTATION_RANGES_DEG}
         for row in rows:
-            for bin_name, count in row["frames_by_rotation"].items():
+            for bin_name, count in row.get("frames_by_rotation", {}).items():
                 frames[bin_name] += count
         means = {}
-        for metric in METRICS:
+        reasons = {}
+        for metric in metrics:
             weighted = metric.key in ROTATION_COLUMNS
             bin_name = metric.key.removeprefix("head_psnr_").removesuffix("_db")
             pairs = [
@@ -109,7 +191,8 @@ def mean_over_clips(clips: Mapping[str, Mapping[str, Any]], avatars: Sequence[st
             ]
             weight = sum(count for _, count in pairs)
             means[metric.key] = sum(value * count for value, count in pairs) / weight if weight else math.nan
-        reasons = dict.fromkeys(means, "no clip gave a value")
+            told = (row["reasons"].get(metric.key) for row in rows)
+            reasons[metric.key] = next((text for text in told if text), "no clip gave a value")
         result[name] = {"clips": len(rows), **strict_metrics(means, reasons), "frames_by_rotation": frames}
     return result
 
@@ -120,11 +203,10 @@ def comparison_table(rows: Mapping[str, Mapping[str, float | None]], columns: Se
     best: dict[str, str] = {}
     for metric in metrics:
         shown = [f"{row[metric.key]:.{metric.decimals}f}" for row in rows.values() if row.get(metric.key) is not None]
-        if shown and metric.better != "one" and len(rows) > 1:
+        if shown and metric.better in ("lower", "higher") and len(rows) > 1:
             best[metric.key] = (min if metric.better == "lower" else max)(shown, key=float)
-    arrows = {"lower": " ↓", "higher": " ↑", "one": " →1"}
     lines = [
-        "| avatar | " + " | ".join(metric.label + arrows[metric.better] for metric in metrics) + " |",
+        "| avatar | " + " | ".join(metric.label + BETTER_ARROWS[metric.better] for metric in metrics) + " |",
         "|---|" + "---:|" * len(metrics),
     ]
     for name, row in rows.items():
@@ -157,6 +239,9 @@ def reenact_markdown(report: Mapping[str, Any]) -> str:
         counts = ", ".join(f"{bin_name.replace('_', '-')}°: {count}" for bin_name, count in frames.items())
         lines += ["", f"Head region by rotation from the source (frames {counts}):", ""]
         lines += comparison_table({k: v["metrics"] for k, v in mean.items()}, ROTATION_COLUMNS)
+        lines += ["", "Likeness, expression and pose, perceptual distances:", ""]
+        lines += comparison_table({k: v["metrics"] for k, v in mean.items()}, LEARNED_COLUMNS)
+        lines += missing_lines(mean, LEARNED_COLUMNS)
     if good:
         lines += ["", "## Per clip"]
     for name in good:
@@ -171,17 +256,67 @@ def reenact_markdown(report: Mapping[str, Any]) -> str:
         ]
         if measured:
             lines += ["", *comparison_table(measured, MAIN_COLUMNS), "", *comparison_table(measured, ROTATION_COLUMNS)]
+    lines += failure_lines(clips)
+    lines += ["", "## Metrics", "", *(f"- **{metric.label}**: {metric.meaning}" for metric in METRICS)]
+    return "\n".join(lines) + "\n"
+
+
+def missing_lines(mean: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """Why metrics are missing in every row: Markdown lines, one per metric; none when nothing is."""
+    lines = []
+    for key in columns:
+        reasons = {entry["reasons"].get(key) for entry in mean.values() if entry["metrics"].get(key) is None}
+        if len(reasons) and all(entry["metrics"].get(key) is None for entry in mean.values()):
+            lines.append(f"- {BY_KEY[key].label} is not measured: {'; '.join(sorted(text or UNMEASURED for text in reasons))}.")
+    return ["", *lines] if lines else []
+
+
+def failure_lines(clips: Mapping[str, Any]) -> list[str]:
+    """Clips and avatars that failed, as Markdown lines; none when nothing did."""
     failures = [(name, clip["reason"]) for name, clip in clips.items() if clip["status"] != "ok"]
     failures += [
         (f"{name}, {avatar}", entry["reason"])
-        for name in good
-        for avatar, entry in clips[name]["avatars"].items()
+        for name, clip in clips.items()
+        if clip["status"] == "ok"
+        for avatar, entry in clip["avatars"].items()
         if entry["status"] != "ok"
     ]
-    if failures:
-        lines += ["", "## Failures", "", *(f"- {what}: {reason}" for what, reason in failures)]
-    lines += ["", "## Metrics", "", *(f"- **{metric.label}**: {metric.meaning}" for metric in METRICS)]
+    return ["", "## Failures", "", *(f"- {what}: {reason}" for what, reason in failures)] if failures else []
+
+
+def protocol_markdown(
+    report: Mapping[str, Any], title: str, text: str, tables: Sequence[tuple[str, Sequence[str]]], metrics: Sequence[Metric]
+) -> str:
+    """A report as Markdown: mean tables of several groups of columns, failures, definitions.
+
+    Args:
+        report: of a protocol; its ``"real"`` means, when there are any, become a row of their own.
+        title, text: heading and first paragraph.
+        tables: (heading, columns) each.
+        metrics: to be explained at the end.
+    """
+    mean = report["mean"]
+    shared = max((entry["clips"] for entry in mean.values()), default=0)
+    good = sum(clip["status"] == "ok" for clip in report["clips"].values())
+    lines = [f"# {title}", "", f"{text} {good} of {len(report['clips'])} measured, means over the {shared} in which every avatar "
+             f"succeeded. TriPortrait {report['triportrait']}."]  # fmt: skip
+    if not report["complete"]:
+        lines += ["", "**Unfinished: the run was interrupted or is still going on.**"]
+    rows = {name: entry["metrics"] for name, entry in mean.items()}
+    real = report.get("real_mean", {}).get("metrics", {})
+    for heading, columns in tables if shared else ():
+        lines += ["", f"## {heading}", "", *comparison_table(rows, columns)]
+        if any(real.get(key) is not None for key in columns):
+            lines.append(_plain_row("*real video*", real, columns))
+        lines += missing_lines(mean, columns)
+    lines += failure_lines(report["clips"])
+    lines += ["", "## Metrics", "", *(f"- **{metric.label}**: {metric.meaning}" for metric in metrics)]
     return "\n".join(lines) + "\n"
+
+
+def _plain_row(name: str, row: Mapping[str, float | None], columns: Sequence[str]) -> str:
+    cells = ["–" if row.get(key) is None else f"{row[key]:.{BY_KEY[key].decimals}f}" for key in columns]
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 def write_report(path: Path, report: Mapping[str, Any], markdown: str) -> None:

@@ -1,0 +1,118 @@
+"""What was tracked before, kept in a folder of the user's: a driving clip is looked at once for any number of runs.
+
+An entry's key holds the clip's bytes, the portrait and the source of every module that tracks, fits or reads pictures,
+so that a changed tracker never meets old results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from triportrait.types import FaceTrack, Motion, Portrait
+
+Array = np.ndarray
+log = logging.getLogger(__name__)
+
+_ROOT = Path(__file__).resolve().parents[1]
+#: What the tracked numbers depend on.
+_SOURCES = ("face", "geometry", "media", "motion/smoothing.py", "pipeline.py", "evaluation/parts.py", "types.py")
+_MOTION_ROWS = ("expression", "rotation_rad", "translation", "gaze_rad")
+
+
+@lru_cache(maxsize=1)
+def _code() -> bytes:
+    """A digest of the modules in :data:`_SOURCES`, their data, and the tracker's version."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    digest = hashlib.sha256()
+    for name in ("mediapipe", "av", "numpy"):
+        try:
+            digest.update(f"{name}{version(name)}".encode())
+        except PackageNotFoundError:
+            digest.update(name.encode())
+    for source in _SOURCES:
+        path = _ROOT / source
+        files = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts) if path.is_dir() else [path]
+        for file in files:
+            digest.update(file.relative_to(_ROOT).as_posix().encode())
+            digest.update(file.read_bytes())
+    return digest.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class TrackCache:
+    """Entries are ``.npz`` files in ``folder``; with None nothing is kept and everything is computed."""
+
+    folder: Path | None = None
+
+    def motion(self, clip: Path, portrait: Portrait | None, compute: Callable[[], Motion]) -> Motion:
+        """The motion measured on a clip, for a portrait or in the clip's own frame."""
+
+        def arrays() -> dict[str, Array]:
+            found = compute()
+            rows = {name: getattr(found, name) for name in _MOTION_ROWS}
+            rows |= {"fps": np.array(found.fps), "names": np.array(found.expression_names), "model": np.array(found.head_model)}
+            rows |= {name: getattr(found, name) for name in ("identity", "landmarks") if getattr(found, name) is not None}
+            return rows
+
+        if self.folder is None:
+            return compute()
+        kept = self._arrays("motion", (clip, portrait), arrays)
+        return Motion(
+            *(kept[name] for name in _MOTION_ROWS), float(kept["fps"]), tuple(str(name) for name in kept["names"]),
+            str(kept["model"]), kept.get("identity"), kept.get("landmarks"),
+        )  # fmt: skip
+
+    def track(
+        self, what: str, clip: Path, portrait: Portrait, frames: Iterable[Array], compute: Callable[[Iterable[Array]], FaceTrack]
+    ) -> FaceTrack:
+        """Landmarks of a clip's ``frames`` (``what`` says which); the frames are read through either way."""
+        if self.folder is None:
+            return compute(frames)
+
+        def arrays() -> dict[str, Array]:
+            found = compute(frames)
+            return {"landmarks": found.landmarks, "found": found.found, "size": np.array(found.size), "fps": np.array(found.fps)}
+
+        kept = self._arrays(what, (clip, portrait), arrays)
+        for _ in frames:
+            pass
+        return FaceTrack(kept["landmarks"], kept["found"], (int(kept["size"][0]), int(kept["size"][1])), float(kept["fps"]))
+
+    def _arrays(self, what: str, sources: tuple[Any, ...], compute: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+        from triportrait.evaluation.report import make_folder
+        from triportrait.media.files import atomic_file
+
+        digest = hashlib.sha256(what.encode() + _code())
+        for source in sources:
+            for piece in _pieces(source):
+                digest.update(hashlib.sha256(piece).digest())
+        path = self.folder / f"{digest.hexdigest()[:40]}.npz"
+        if path.is_file():
+            try:
+                with np.load(path, allow_pickle=False) as entry:
+                    return dict(entry)
+            except (OSError, ValueError, KeyError, EOFError) as error:
+                log.warning("the cache entry %s is damaged and is made anew: %s", path, error)
+        values = compute()
+        make_folder(self.folder)
+        with atomic_file(path) as part, part.open("wb") as file:
+            np.savez(file, **values)
+        return values
+
+
+def _pieces(source: Path | Portrait | None) -> Iterable[bytes]:
+    if source is None:
+        return (b"",)
+    if isinstance(source, Path):
+        return (source.read_bytes(),)
+    numbers = (source.image, source.landmarks, source.identity, source.vertex_offset, np.array(source.crop_box), np.array(source.focal))
+    return tuple(np.ascontiguousarray(values).tobytes() for values in numbers)

@@ -1,0 +1,79 @@
+"""From the words of ``triportrait evaluate`` to a protocol's options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from triportrait.errors import OptionError
+from triportrait.evaluation.running import Progress
+
+#: Options that only some protocols look at -> those protocols.
+_BELONGS = {
+    "number": ("table",), "variant": ("table",), "seconds": ("audio", "table"), "pose": ("audio",), "seed": ("audio",),
+    "plots": ("reenact", "cross", "audio"),
+}  # fmt: skip
+_DEFAULTS: dict[str, Any] = {"number": None, "variant": (), "seconds": 10.0, "pose": "natural", "seed": 0, "plots": True}
+
+
+class Asked(Protocol):
+    """The command line's fields."""
+
+    protocol: str
+    clips: Path
+    out: Path
+    number: str | None
+    avatar: str
+    every: int
+    sheets: bool
+    limit: int | None
+    metric_weights: Path | None
+    jobs: int
+    cache: Path | None
+    plots: bool
+    seconds: float
+    pose: str
+    seed: int
+    variant: tuple[str, ...]
+
+
+def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
+    """Run what was asked for and return its report.
+
+    Raises:
+        OptionError: options that do not go together; otherwise as the protocols.
+    """
+    for name, protocols in _BELONGS.items():
+        if asked.protocol not in protocols and getattr(asked, name) != _DEFAULTS[name]:
+            word = f"'{asked.number}'" if name == "number" else f"--{name}"
+            raise OptionError(f"{word} does nothing with evaluate {asked.protocol}; it belongs to {' and '.join(protocols)}.")
+    avatars = tuple(name.strip() for name in asked.avatar.split(",") if name.strip())
+    shared: dict[str, Any] = {
+        "clips": asked.clips, "avatars": avatars, "out": asked.out, "every": asked.every, "sheets": asked.sheets, "limit": asked.limit,
+        "metric_weights": asked.metric_weights, "jobs": asked.jobs, "cache": asked.cache,
+    }  # fmt: skip
+    if asked.protocol == "reenact":
+        from triportrait.evaluation.reenact import ReenactOptions, run_reenact
+
+        return run_reenact(ReenactOptions(**shared, plots=asked.plots), progress=progress)
+    if asked.protocol == "cross":
+        from triportrait.evaluation.cross import CrossOptions, run_cross
+
+        return run_cross(CrossOptions(**shared, plots=asked.plots), progress=progress)
+    if asked.protocol == "audio":
+        from triportrait.evaluation.audio import AudioOptions, run_audio
+
+        options = AudioOptions(**shared, plots=asked.plots, seconds=asked.seconds, pose=asked.pose, seed=asked.seed)
+        return run_audio(options, progress=progress)
+    from triportrait.evaluation.tables import TableOptions, run_table
+
+    if asked.number is None:
+        raise OptionError("evaluate table needs a number; write 'evaluate table 1', 2 or 4.")
+    variants = {}
+    for text in asked.variant:
+        row, found, avatar = text.partition("=")
+        if not found or not avatar:
+            raise OptionError(f"--variant is {text!r}; write ROW=AVATAR, such as concatenation=oneshot.")
+        variants[row] = avatar
+    return run_table(TableOptions(asked.number, **shared, seconds=asked.seconds, variants=variants), progress=progress)

@@ -1,0 +1,172 @@
+"""Tables 1, 2 and 4 of Real3D-Portrait: our rows beside the printed figures, with what cannot be compared said plainly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from triportrait.errors import OptionError
+from triportrait.evaluation.audio import AudioOptions, run_audio
+from triportrait.evaluation.cross import CrossOptions, run_cross
+from triportrait.evaluation.parts import ActingTools
+from triportrait.evaluation.reenact import ReenactOptions, run_reenact
+from triportrait.evaluation.report import BY_KEY, write_report
+from triportrait.evaluation.running import Progress
+
+FORMAT = "triportrait-table-1"
+
+NOT_COMPARABLE = (
+    "Printed figures were measured on {data}; ours on the clips named below. Rows of different data do not rank methods.",
+    "AED and APD: the paper's are distances of a learned face model's coefficients (its own estimator and scale), ours mean absolute "
+    "differences of 44 expression curves and of three angles in radians, fitted to landmarks. Compare ours with ours only.",
+    "FID depends on the number of pictures (ours: see fid_pictures in the JSON of the runs; below some thousands it is biased upwards).",
+    "CSIM depends on the recognition network and the crop; those of the printed figures are not known here.",
+    "Sync is the confidence of SyncNet (LSE-C); our face crops come from MediaPipe instead of S3FD.",
+)
+
+NEEDS_TRAINING = "needs a model trained for this row at the paper's scale; give --variant ROW=AVATAR once there is one"
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """What ``triportrait evaluate table N`` asks for.
+
+    Args:
+        number: 1, 2 or 4.
+        variants: for table 4: row name -> avatar that stands for it (as ``--avatar`` takes it).
+        clips, avatars, out, every, sheets, limit, metric_weights, jobs, cache: see ``ReenactOptions``; the reports of the
+            runs lie beside ``out`` (``<out>_same.json``, ``<out>_cross.json``, ``<out>_audio.json``).
+        seconds: for table 2, see ``AudioOptions``.
+    """
+
+    number: str
+    clips: Path
+    avatars: tuple[str, ...]
+    out: Path
+    every: int = 5
+    sheets: bool = False
+    limit: int | None = None
+    seconds: float = 10.0
+    metric_weights: Path | None = None
+    jobs: int = 1
+    cache: Path | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.number not in printed()["tables"]:
+            raise OptionError(f"there is no table {self.number} here; use {', '.join(printed()['tables'])}.")
+        known = list(printed()["tables"]["4"]["rows"])
+        for row in self.variants:
+            if self.number != "4" or row not in known:
+                raise OptionError(f"--variant {row}=... is no row of table 4; its rows are {', '.join(known)}.")
+
+
+@lru_cache(maxsize=1)
+def printed() -> dict[str, Any]:
+    """The paper's figures as far as they are known here, with where they were read."""
+    return json.loads(resources.files("triportrait.evaluation").joinpath("printed_tables.json").read_text(encoding="utf-8"))
+
+
+def run_table(
+    options: TableOptions, *, tools: ActingTools | None = None, progress: Callable[[Progress], None] | None = None
+) -> dict[str, Any]:
+    """Run the table's protocols (each resumes), write JSON and Markdown, and return what the JSON holds.
+
+    Raises:
+        MediaError, OutputError, TriPortraitError: as the protocols.
+    """
+    table = printed()["tables"][options.number]
+    avatars = tuple(dict.fromkeys(options.variants.values())) if options.number == "4" else options.avatars
+    runs: dict[str, dict[str, Any]] = {}
+    for protocol in table["columns"] if avatars else ():
+        out = options.out.with_name(f"{options.out.stem}_{protocol}.json")
+        shared = (options.clips, avatars, out, options.every, options.sheets, options.limit)
+        more = {"metric_weights": options.metric_weights, "jobs": options.jobs, "cache": options.cache}
+        if protocol == "same":
+            runs[protocol] = run_reenact(ReenactOptions(*shared, **more), tools=None if tools is None else tools.base, progress=progress)
+        elif protocol == "cross":
+            runs[protocol] = run_cross(CrossOptions(*shared, **more), tools=tools, progress=progress)
+        else:
+            runs[protocol] = run_audio(AudioOptions(*shared, seconds=options.seconds, **more), tools=tools, progress=progress)
+    report = {
+        "format": FORMAT,
+        "table": options.number,
+        "title": table["title"],
+        "paper": printed()["paper"],
+        "provenance": printed()["provenance"],
+        "not_comparable": [text.format(data=printed()["data"]) for text in NOT_COMPARABLE],
+        "clips": str(options.clips),
+        "columns": table["columns"],
+        "ours": _ours(options, table, runs),
+        "printed": table["rows"],
+        "printed_methods": table.get("methods", ""),
+    }
+    write_report(options.out, report, table_markdown(report))
+    return report
+
+
+def _ours(options: TableOptions, table: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Our rows: per protocol values and, for those that are missing, reasons."""
+    if options.number != "4":
+        rows = {name: name for name in options.avatars}
+    else:
+        rows = {row: options.variants.get(row) for row in table["rows"]}
+    result: dict[str, Any] = {}
+    for row, avatar in rows.items():
+        result[row] = {"avatar": avatar}
+        for protocol, columns in table["columns"].items():
+            if avatar is None:
+                values, reasons = dict.fromkeys(columns), dict.fromkeys(columns, NEEDS_TRAINING)
+            else:
+                mean = runs[protocol]["mean"][avatar]
+                values = {key: mean["metrics"].get(key) for key in columns}
+                reasons = {key: _reason(runs[protocol], avatar, key) for key, value in values.items() if value is None}
+            result[row][protocol] = {"metrics": values, "reasons": reasons}
+    return result
+
+
+def _reason(run: Mapping[str, Any], avatar: str, key: str) -> str:
+    failed = (clip["avatars"][avatar] for clip in run["clips"].values() if clip["status"] == "ok")
+    told = next((entry["reason"] for entry in failed if entry["status"] != "ok"), None)
+    return told or run["mean"][avatar]["reasons"].get(key, "no clip gave a value")
+
+
+def table_markdown(report: Mapping[str, Any]) -> str:
+    """A table's report as Markdown."""
+    groups: dict[str, Sequence[str]] = report["columns"]
+    titles = {"same": "same identity", "cross": "cross identity", "audio": "audio-driven"}
+    heads = [f"{BY_KEY[key].label} ({titles[protocol]})" for protocol, columns in groups.items() for key in columns]
+    lines = [
+        f"# Table {report['table']}: {report['title']}", "", f"Ours on the clips of `{report['clips']}` beside the figures printed in "
+        f"{report['paper']}.", "", "| row | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads),
+    ]  # fmt: skip
+    footnotes: dict[str, str] = {}
+
+    def cell(value: float | None, key: str, reason: str = "") -> str:
+        if value is not None:
+            return f"{value:.{BY_KEY[key].decimals}f}"
+        return f"–[{footnotes.setdefault(reason, str(len(footnotes) + 1))}]" if reason else "–"
+
+    for row, entry in report["ours"].items():
+        cells = [
+            cell(entry[protocol]["metrics"][key], key, entry[protocol]["reasons"].get(key, ""))
+            for protocol, columns in groups.items()
+            for key in columns
+        ]
+        name = f"{row} (ours)" + (f", {entry['avatar']}" if entry["avatar"] not in (None, row) else "")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for row, entry in report["printed"].items():
+        values = [(key, entry[protocol][key]) for protocol, columns in groups.items() for key in columns]
+        cells = ["?" if value is None else cell(value, key) for key, value in values]
+        lines.append(f"| *{row.removesuffix(' (printed)')} (printed, other data)* | " + " | ".join(cells) + " |")
+    lines += ["", "? A printed figure that could not be read here."]
+    lines += ["", *(f"[{number}] {reason}." for reason, number in footnotes.items())] if footnotes else []
+    lines += ["", "## What is not comparable", "", *(f"- {text}" for text in report["not_comparable"])]
+    lines += ["", "## The printed figures", "", report["provenance"]]
+    lines += ["", report["printed_methods"] + "."] if report["printed_methods"] else []
+    return "\n".join(lines) + "\n"
