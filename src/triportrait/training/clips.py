@@ -283,6 +283,12 @@ class ClipSet(Sequence[TrainingClip]):
             named = f" of the split {split!r}" if split else ""
             raise EmptyMedia(f"there is no training clip{named} in {where}; make some with 'triportrait data prepare VIDEOS -o SHARDS'")
 
+    def only(self, indices: Iterable[int]) -> ClipSet:
+        """Some of the clips."""
+        chosen = object.__new__(ClipSet)
+        chosen._places = [self._places[index] for index in indices]
+        return chosen
+
     def __len__(self) -> int:
         return len(self._places)
 
@@ -352,6 +358,24 @@ def clip_files(paths: Iterable[Path | str], split: str | None = None) -> list[Pa
         else:
             raise MediaError(f"'{path}' does not exist; name a folder of shards or a shard.")
     return found
+
+
+#: Without files of their own, one clip in so many is held out.
+_HELD_OUT_EVERY = 100
+
+
+def split_clips(paths: Iterable[Path | str]) -> tuple[ClipSet, ClipSet | None]:
+    """Clips to learn from and clips to be judged by: files named ``val...``, else every hundredth clip, at least one of two."""
+    paths = list(paths)
+    train, val = clip_files(paths, "train"), clip_files(paths, "val")
+    named = [file for file in val if file not in train]
+    if named:
+        return ClipSet(train), ClipSet(named)
+    clips = ClipSet(paths)
+    if len(clips) < 2:
+        return clips, None
+    held_out = set(range(len(clips) - 1, -1, -_HELD_OUT_EVERY))
+    return clips.only(i for i in range(len(clips)) if i not in held_out), clips.only(sorted(held_out))
 
 
 def _split_of(file: Path) -> str:

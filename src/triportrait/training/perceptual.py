@@ -169,10 +169,11 @@ def structural_similarity(picture: Tensor, truth: Tensor) -> Tensor:
     def mean(x: Tensor) -> Tensor:
         return functional.avg_pool2d(x, 7, 1)
 
+    # Brightness must not change its sign.
+    picture, truth = 0.5 * picture + 0.5, 0.5 * truth + 0.5
     if min(picture.shape[-2:]) < 7:
-        return picture.new_ones(()) - (picture - truth).abs().mean()
+        return 1 - (picture - truth).abs().mean()
     a, b = mean(picture), mean(truth)
     aa, bb, ab = mean(picture * picture) - a * a, mean(truth * truth) - b * b, mean(picture * truth) - a * b
-    # K1 0.01 and K2 0.03 of the range, which is 2.
-    first, second = 0.02**2, 0.06**2
+    first, second = 0.01**2, 0.03**2
     return (((2 * a * b + first) * (2 * ab + second)) / ((a * a + b * b + first) * (aa + bb + second))).mean()

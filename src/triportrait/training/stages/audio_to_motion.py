@@ -18,7 +18,7 @@ from triportrait.training.clips import ClipSet
 from triportrait.training.loop import Recipe, Values
 from triportrait.training.stages.examples import Row, head_model, numpy_generator, stack_rows
 from triportrait.training.stages.heads import LAYOUT, load_start
-from triportrait.training.stages.sizes import compact_networks, paper_networks, tiny_networks
+from triportrait.training.stages.sizes import paper_networks, small_networks, tiny_networks
 
 Array = np.ndarray
 
@@ -73,10 +73,10 @@ def published() -> AudioToMotionRecipe:
     return replace(paper(), steps=400_000, expression_weight=1.0, landmark_weight=0.0)
 
 
-def compact() -> AudioToMotionRecipe:
+def small() -> AudioToMotionRecipe:
     """A third of the parameters, an hour on a CPU."""
     return replace(
-        paper(), network=compact_networks().inference.audio_to_motion, steps=20_000, batch=16, warm_up_steps=200, decay_every=20_000,
+        paper(), network=small_networks().inference.audio_to_motion, steps=20_000, batch=16, warm_up_steps=200, decay_every=20_000,
         kl_rise_steps=500, kl_hold_steps=500,
     )  # fmt: skip
 
@@ -89,7 +89,7 @@ def tiny() -> AudioToMotionRecipe:
     )  # fmt: skip
 
 
-RECIPES = {"tiny": tiny, "compact": compact, "paper": paper, "paper_published": published}
+RECIPES = {"tiny": tiny, "compact": small, "small": small, "paper": paper, "paper_published": published}
 
 
 @dataclass(frozen=True, slots=True)

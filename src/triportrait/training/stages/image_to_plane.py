@@ -29,7 +29,7 @@ from triportrait.training.stages.examples import (
     view_row,
 )
 from triportrait.training.stages.heads import Drawn, HeadRecipe, HeadStage, resized
-from triportrait.training.stages.sizes import compact_networks, paper_networks, tiny_networks
+from triportrait.training.stages.sizes import paper_networks, small_networks, tiny_networks
 
 
 def paper() -> HeadRecipe:
@@ -40,10 +40,10 @@ def paper() -> HeadRecipe:
     )  # fmt: skip
 
 
-def compact() -> HeadRecipe:
+def small() -> HeadRecipe:
     """The paper's networks at 256 px."""
     return replace(
-        paper(), networks=compact_networks(), steps=100_000, batch=4, warm_up_steps=500, rate=2e-4, delays=(),
+        paper(), networks=small_networks(), steps=100_000, batch=4, warm_up_steps=500, rate=2e-4, delays=(),
         adversarial_from=40_000, density_points=500,
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ def tiny() -> HeadRecipe:
     )  # fmt: skip
 
 
-RECIPES = {"tiny": tiny, "compact": compact, "paper": paper}
+RECIPES = {"tiny": tiny, "small": small, "paper": paper}
 
 
 class ImageToPlaneStage(HeadStage):

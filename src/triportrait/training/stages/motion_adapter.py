@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from triportrait.training.clips import ClipSet
+from triportrait.training.laplacian import second_difference
 from triportrait.training.stages.examples import PairOptions, Row, clip_row, fixed_pairs, numpy_generator
 from triportrait.training.stages.heads import Drawn, HeadRecipe, HeadStage
-from triportrait.training.stages.sizes import compact_networks, paper_networks, tiny_networks
+from triportrait.training.stages.sizes import paper_networks, small_networks, tiny_networks
 
 
 def paper() -> HeadRecipe:
@@ -39,10 +40,10 @@ def no_laplacian() -> HeadRecipe:
     return replace(paper(), laplacian="none")
 
 
-def compact() -> HeadRecipe:
+def small() -> HeadRecipe:
     """The paper's networks at 256 px."""
     return replace(
-        paper(), networks=compact_networks(), steps=60_000, rate=2e-4, delays=(), adversarial_from=40_000, density_points=500
+        paper(), networks=small_networks(), steps=60_000, rate=2e-4, delays=(), adversarial_from=40_000, density_points=500
     )
 
 
@@ -55,7 +56,7 @@ def tiny() -> HeadRecipe:
     )  # fmt: skip
 
 
-RECIPES = {"tiny": tiny, "compact": compact, "paper": paper, "paper_published": published, "paper_no_laplacian": no_laplacian}
+RECIPES = {"tiny": tiny, "compact": small, "small": small, "paper": paper, "paper_published": published, "paper_no_laplacian": no_laplacian}
 
 
 class MotionAdapterStage(HeadStage):
@@ -120,8 +121,7 @@ class MotionAdapterStage(HeadStage):
         own = batch["pictures"][:, None].expand(-1, count, -1, -1, -1)
         changes = adapter(torch.cat([own, driving], 2).flatten(0, 1)).float().unflatten(0, (-1, count))
         if recipe.laplacian == "neighbours":
-            bend = changes[:, 0] - 2 * changes[:, 1] + changes[:, 2]
-            loss = bend.square().mean()
+            loss = second_difference(*changes.unbind(1))
         else:
             loss = (changes[:, 0] - changes[:, 1]).abs().mean()
         return changes[:, 1], {"laplacian": recipe.laplacian_weight * loss}

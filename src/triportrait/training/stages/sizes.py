@@ -1,4 +1,4 @@
-"""Sizes of the paper's networks for training: ``tiny`` for tests, ``compact`` for one small GPU, ``paper`` as published."""
+"""Sizes of the paper's networks for training: ``tiny`` for tests, ``small`` for one small GPU, ``paper`` as published."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def tiny_networks() -> TrainedNetworks:
     )
 
 
-def compact_networks() -> TrainedNetworks:
+def small_networks() -> TrainedNetworks:
     """256 px, about a tenth of the paper's parameters and a thirtieth of its work: one GPU of 12 GB, or patience on a CPU."""
     torso = TorsoNetwork.Config(
         appearance_channels=(32, 64, 128), volume_channels=16, depth=8, residual_blocks=3, motion_channels=(32, 64, 128, 256),

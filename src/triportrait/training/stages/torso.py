@@ -15,7 +15,7 @@ from triportrait.render.volume import VolumeRender
 from triportrait.training.clips import ClipSet
 from triportrait.training.stages.examples import PairOptions, Row, clip_row, fixed_pairs, numpy_generator
 from triportrait.training.stages.heads import Drawn, HeadRecipe, HeadStage, entropy
-from triportrait.training.stages.sizes import compact_networks, paper_networks, tiny_networks
+from triportrait.training.stages.sizes import paper_networks, small_networks, tiny_networks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,9 @@ def equation_5() -> TorsoRecipe:
     return replace(base, networks=replace(base.networks, inference=replace(base.networks.inference, super_resolution=fused)))
 
 
-def compact() -> TorsoRecipe:
+def small() -> TorsoRecipe:
     """The paper's networks at 256 px. They begin anew, and so with a larger rate."""
-    return replace(paper(), networks=compact_networks(), steps=60_000, rate=2e-4, rate_floor=1e-5)
+    return replace(paper(), networks=small_networks(), steps=60_000, rate=2e-4, rate_floor=1e-5)
 
 
 def tiny() -> TorsoRecipe:
@@ -52,7 +52,7 @@ def tiny() -> TorsoRecipe:
     )  # fmt: skip
 
 
-RECIPES = {"tiny": tiny, "compact": compact, "paper": paper, "paper_equation_5": equation_5}
+RECIPES = {"tiny": tiny, "compact": small, "small": small, "paper": paper, "paper_equation_5": equation_5}
 
 
 class TorsoStage(HeadStage):
