@@ -43,6 +43,7 @@ def write_bars(out: Path, mean: Mapping[str, Any], columns: Sequence[str], real:
             if min(finite) > 0.4 * max(finite) > 0:
                 # Close values far from zero: the axis starts where differences show, and says so.
                 axis.set_ylim(bottom=min(finite) - 0.5 * (max(finite) - min(finite)) - 1e-9)
+                axis.set_ylabel("axis does not start at 0", fontsize=6)
             if real.get(key) is not None:
                 axis.axhline(real[key], color="#222222", linewidth=1, linestyle="--")
             axis.set_title(metric.label + BETTER_ARROWS[metric.better], fontsize=9)
