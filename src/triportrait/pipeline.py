@@ -468,7 +468,7 @@ class DriveOptions:
     pose: str = "driving"
     mouth_gain: float = 1.0
     blink: str = "driving"
-    head_motion: float | str = 1.0
+    head_motion: float | PathLike = 1.0
     expressiveness: float = 1.0
     reference: Literal["neutral", "first"] = "neutral"
     seed: int = 0
@@ -485,7 +485,7 @@ class DriveOptions:
 
         for name in ("mouth_gain", "expressiveness", "gaze_motion"):
             _expect_within(name, getattr(self, name), 0.0, 5.0)
-        if not isinstance(self.head_motion, str):
+        if isinstance(self.head_motion, int | float):
             _expect_within("head_motion", self.head_motion, 0.0, 5.0)
         elif self.pose != "driving":
             raise OptionError("--pose and --head-motion both bring a head motion; give one of them")
@@ -517,12 +517,12 @@ class DriveOptions:
     @property
     def pose_source(self) -> str:
         """``"driving"``, ``"still"``, ``"natural"``, or the file or folder that the head motion comes from."""
-        return self.head_motion if isinstance(self.head_motion, str) else self.pose
+        return self.pose if isinstance(self.head_motion, int | float) else os.fspath(self.head_motion)
 
     @property
     def head_amount(self) -> float:
         """Amount of natural head motion."""
-        return 1.0 if isinstance(self.head_motion, str) else self.head_motion
+        return float(self.head_motion) if isinstance(self.head_motion, int | float) else 1.0
 
 
 def voice_settings(options: DriveOptions, progress: Progress | None = None) -> AudioSettings:
