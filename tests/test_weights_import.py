@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from bfm_samples import synthetic_bfm
 from triportrait.errors import OutputError, WeightsError
+from triportrait.face.bfm import BfmHead
+from triportrait.face.open_head import OpenHead
 from triportrait.weights import importers
-from triportrait.weights.bfm import verify_bfm
+from triportrait.weights.bfm import INDEX_FILE, verify_bfm
 from triportrait.weights.home import find_weights, weights_home
 from triportrait.weights.importers import import_checkpoint, importable
 from triportrait.weights.reading import load_safetensors, read_checkpoint, sha256_of
 from triportrait.weights.store import Provenance, digest_of, load_weights, save_weights
 from triportrait.weights.tables import LAYOUTS, check, key_table, recognise
-from weights_samples import filled, in_process, network_pickle, published  # noqa: F401
+from weights_samples import Canary, filled, in_process, network_pickle, published  # noqa: F401
 
 PROVENANCE = Provenance("a.ckpt", "00", "model", "1", "none")
 
@@ -352,3 +355,38 @@ def test_hubert_must_be_what_its_configuration_says(
     with pytest.raises(WeightsError, match=message):
         import_checkpoint(hubert(tmp_path / "large", **changes))
     assert not home.exists()
+
+
+def _ruin(file: Path, kind: str, canary: Path) -> None:
+    state = torch.load(file, weights_only=True)
+    if kind == "code":
+        torch.save(state | {"z": Canary(canary)}, file)
+    elif kind == "cut":
+        file.write_bytes(file.read_bytes()[:-200])
+    elif kind == "nan":
+        torch.save(state | {"lm_head.weight": torch.full((32, 4), torch.nan)}, file)
+    elif kind == "foreign":
+        torch.save(state | {"nose.weight": torch.zeros(2)}, file)
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("code", "nothing in it was executed"), ("cut", "cut off or damaged"), ("nan", "NaN or infinity"), ("foreign", "nose.weight")],
+)
+def test_a_ruined_hubert_is_refused(tmp_path: Path, home: Path, kind: str, message: str) -> None:
+    folder = hubert(tmp_path / "large")
+    _ruin(folder / "pytorch_model.bin", kind, tmp_path / "canary")
+    with pytest.raises(WeightsError, match=message):
+        import_checkpoint(folder)
+    assert not home.exists() and not (tmp_path / "canary").exists()
+
+
+def test_code_in_a_face_models_arrays_is_not_run(tmp_path: Path, home: Path, open_head: OpenHead) -> None:
+    model = synthetic_bfm(tmp_path / "bfm", open_head)
+    np.save(model.with_name(INDEX_FILE), np.array([Canary(tmp_path / "canary")], object), allow_pickle=True)
+    with pytest.raises(WeightsError, match="whole numbers"):
+        import_checkpoint(model.parent)
+    with pytest.raises(WeightsError, match=INDEX_FILE):
+        BfmHead.from_file(model, index_mp468=model.with_name(INDEX_FILE))
+    assert not home.exists() and not (tmp_path / "canary").exists()
