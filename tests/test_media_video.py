@@ -190,6 +190,28 @@ def test_variable_rate_is_placed_by_time_stamps(tmp_path: Path) -> None:
     assert [number(image) for _, image in VideoReader(tmp_path / "a.mp4").frames(None)] == list(range(8))
 
 
+@pytest.mark.parametrize("start_tick", [1, 7, 24, 49])
+@pytest.mark.parametrize("first_s", [0.0, 3.2])
+def test_a_piece_is_a_piece_of_the_whole(tmp_path: Path, start_tick: int, first_s: float) -> None:
+    """Also far from key frames, and when the file's clock does not start at zero."""
+    write_raw(tmp_path / "a.mkv", [first_s + index / 25 for index in range(60)])
+    reader = VideoReader(tmp_path / "a.mkv")
+    whole = [number(image) for _, image in reader.frames(25.0)]
+    piece = list(reader.frames(25.0, start_s=start_tick / 25, seconds=0.4))
+    assert [index for index, _ in piece] == list(range(10))
+    assert [number(image) for _, image in piece] == whole[start_tick : start_tick + 10]
+    rest = [number(image) for _, image in reader.frames(25.0, start_s=start_tick / 25)]
+    assert rest == whole[start_tick:]
+
+
+def test_a_piece_that_starts_in_a_still_shows_it(tmp_path: Path) -> None:
+    write_raw(tmp_path / "a.mp4", [0.0, 0.04, 1.0, 1.04, 1.08])
+    shown = [number(image) for _, image in VideoReader(tmp_path / "a.mp4").frames(25.0, start_s=0.6, seconds=0.5)]
+    assert shown[:10] == [1] * 10 and shown[10:] == [2, 3]
+    with pytest.raises(ValueError, match="positive length"):
+        VideoReader(tmp_path / "a.mp4").frames(25.0, start_s=-1.0)
+
+
 def test_repeated_frames_are_independent(tmp_path: Path) -> None:
     write_raw(tmp_path / "a.mp4", [0.0, 0.2, 0.4, 0.6])
     for _, image in VideoReader(tmp_path / "a.mp4").frames(25.0):
