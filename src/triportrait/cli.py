@@ -352,7 +352,7 @@ class DataPrepare:
     need_sound: bool = False
     """Refuse clips without sound."""
     workers: int = 2
-    """Processes of this machine; about 0.8 GB each."""
+    """Processes of this machine; about 1 GB each."""
     ray: str | None = None
     """Address of a Ray cluster that does the work instead (auto, or HOST:PORT)."""
     videos_per_shard: int = 64
