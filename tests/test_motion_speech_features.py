@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.motion.speech_features import LogMel, ProsodyTracker, SpeechFeatures, mel_filterbank
+from triportrait.motion.speech_features import (
+    EnvelopeLogMel,
+    LogMel,
+    ProsodyTracker,
+    SpeechFeatures,
+    envelope_filterbank,
+    mel_filterbank,
+)
 
 
 def voice(seconds: float, pitch_hz: float, random: np.random.Generator, level: float = 0.1) -> np.ndarray:
@@ -23,16 +30,17 @@ def pieces(samples: np.ndarray, random: np.random.Generator):
         start += size
 
 
+@pytest.mark.parametrize("kind", [LogMel, EnvelopeLogMel])
 @pytest.mark.parametrize("seconds", [0.001, 0.0125, 0.3, 2.37])
-def test_streamed_log_mel_equals_whole(seconds: float) -> None:
+def test_streamed_log_mel_equals_whole(seconds: float, kind: type[LogMel]) -> None:
     random = np.random.default_rng(3)
     samples = voice(seconds, 130.0, random)
-    extractor = LogMel()
+    extractor = kind()
     assert isinstance(extractor, SpeechFeatures)
     whole = np.concatenate([extractor.push(samples), extractor.finish()])
     # The same object again: finish() leaves nothing behind.
     streamed = np.concatenate([extractor.push(piece) for piece in pieces(samples, random)] + [extractor.finish()])
-    assert whole.shape == (-(-len(samples) // 160), 82)
+    assert whole.shape == (-(-len(samples) // 160), extractor.size)
     np.testing.assert_allclose(streamed, whole, atol=1e-4)
 
 
@@ -76,3 +84,40 @@ def test_filterbank_covers_the_band() -> None:
     assert bank.shape == (80, 257)
     np.testing.assert_allclose(bank.sum(axis=1), 1.0, rtol=1e-5)
     assert (bank[:, 4:240].sum(axis=0) > 0).all()
+
+
+def test_a_microphone_fades_from_the_envelopes() -> None:
+    random = np.random.default_rng(6)
+    time_s = np.arange(16 * 16000) / 16000
+    samples = 0.1 * random.standard_normal(len(time_s)) * (0.55 + 0.45 * np.sin(2 * np.pi * 3.1 * time_s))
+    samples = samples.astype(np.float32)
+    spectrum = np.fft.rfft(samples)
+    tilt_db = np.interp(np.fft.rfftfreq(len(samples), 1 / 16000), [0, 500, 3000, 8000], [0, 0, -10, -14])
+    coloured = np.fft.irfft(spectrum * 10 ** (tilt_db / 20), len(samples)).astype(np.float32)
+
+    def far(extractor: type[LogMel], rows: slice) -> float:
+        """Mean difference of the bands in dB (both kinds of rows are scaled)."""
+        first, second = extractor().push(samples)[rows], extractor().push(coloured)[rows]
+        return float(np.abs(first[:, :-2] - second[:, :-2]).mean()) * (12.0 if extractor is EnvelopeLogMel else 20.0)
+
+    late = slice(1400, 1580)
+    assert far(EnvelopeLogMel, late) < 0.4 * far(LogMel, late)
+    assert far(EnvelopeLogMel, late) < 0.5 * far(EnvelopeLogMel, slice(0, 60))
+
+
+def test_envelopes_hide_the_pitch() -> None:
+    random = np.random.default_rng(7)
+    low, high = (voice(3.0, pitch, random) for pitch in (110.0, 150.0))
+    rows = slice(100, 280)
+    plain, wide = (
+        np.abs(np.diff(kind().push(low)[rows, :12].mean(axis=0) - kind().push(high)[rows, :12].mean(axis=0))).mean() * scale
+        for kind, scale in ((LogMel, 20.0), (EnvelopeLogMel, 12.0))
+    )
+    assert wide < 0.5 * plain
+
+
+def test_envelope_bands_overlap_without_gaps() -> None:
+    bank = envelope_filterbank()
+    assert bank.shape == (40, 257)
+    np.testing.assert_allclose(bank.sum(axis=1), 1.0, rtol=1e-5)
+    assert (bank[:, 6:220].sum(axis=0) > 0).all()

@@ -45,18 +45,33 @@ def test_bilabials_close_whatever_surrounds_them(seconds: float, seed: int) -> N
 def test_vowels_open_and_round() -> None:
     _, expression, opening = render("t aa t iy t uw t", 0.16)
     middle = {name: round((0.5 + 0.16 * (index + 0.5)) * 25) for index, name in ((1, "aa"), (3, "iy"), (5, "uw"))}
-    assert opening[middle["aa"]] > 2 * opening[middle["iy"]] > 0.01
+    assert opening[middle["aa"]] > 1.5 * opening[middle["iy"]] > 0.01
+    # Rounded lips part by some millimetres only (Fromkin, 1964).
+    assert opening[middle["uw"]] < 0.6 * opening[middle["iy"]]
     pucker, stretch = expression[:, column("mouthPucker")], expression[:, column("mouthStretchLeft")]
     assert pucker[middle["uw"]] > 0.35 > 0.1 > pucker[middle["aa"]]
     assert stretch[middle["iy"]] > 2 * stretch[middle["aa"]]
 
 
 def test_labiodentals_roll_the_lower_lip_and_pauses_rest() -> None:
-    _, expression, opening = render("aa f aa", 0.14)
+    _, expression, opening = render("aa f aa", 0.14, Style(breath=0.0))
     row = round((0.5 + 0.21) * 25)
     assert expression[row, column("mouthRollLower")] > 0.4
     assert opening[row] < 0.4 * opening.max()
     assert opening[:8].max() < 1e-4 and opening[-8:].max() < 1e-4
+
+
+def test_the_mouth_breathes_between_phrases_and_rests_in_silence() -> None:
+    said = [Phone("pau", 0.0, 0.5), Phone("aa", 0.5, 0.8), Phone("pau", 0.8, 1.6), Phone("aa", 1.6, 1.9), Phone("pau", 1.9, 5.0)]
+    expression, contact = curves_from_phones(said, 125)
+    opening = lip_opening(expression, ARKIT_EXPRESSIONS)
+    assert opening[:7].max() < 1e-4
+    # A pause of 0.8 s is a breath; after the last sound the mouth closes within a second and stays closed.
+    assert opening[23:37].min() > 0.1 * opening.max() and contact[23:37].max() < 0.1
+    assert opening[round(2.2 * 25)] > 0.1 * opening.max()
+    assert opening[round(3.0 * 25) :].max() < 1e-4 and expression[round(3.0 * 25) :, column("jawOpen")].max() < 1e-3
+    shut, _ = curves_from_phones(said, 125, style=Style(breath=0.0))
+    assert lip_opening(shut, ARKIT_EXPRESSIONS)[28:34].max() < 1e-4
 
 
 def test_closing_precedes_the_sound_and_coarticulation_spreads() -> None:

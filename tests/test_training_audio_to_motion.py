@@ -11,7 +11,8 @@ import torch
 from triportrait.motion.audio_network import AudioToMotion, AudioToMotionConfig
 from triportrait.motion.lips import lip_opening
 from triportrait.motion.speech_features import LogMel
-from triportrait.training.alignment import aligned_phones
+from triportrait.training.alignment import aligned_phones, refined_phones
+from triportrait.training.articulation import VISEME_SYMBOL, VISEMES, viseme_rows, visemes_of
 from triportrait.training.audio_to_motion import (
     CURVES,
     Spoken,
@@ -20,12 +21,13 @@ from triportrait.training.audio_to_motion import (
     WarpedLogMel,
     aligned,
     augment,
+    concordance_loss,
     example,
     losses,
     train,
 )
 from triportrait.training.lip_tracks import LipTrack, curves_from_landmarks, load_speech_av
-from triportrait.training.synthesis import Phone, Utterance
+from triportrait.training.synthesis import Phone, Utterance, festival_symbol
 from triportrait.types import ARKIT_EXPRESSIONS, Waveform
 
 
@@ -89,6 +91,47 @@ def test_warped_features_move_a_tone() -> None:
 
     assert peak(WarpedLogMel(0.85)) < peak(LogMel()) < peak(WarpedLogMel(1.2))
     assert peak(WarpedLogMel(1.0)) == peak(LogMel())
+
+
+def test_boundaries_move_to_where_they_are_heard() -> None:
+    true = spoken(4).phones
+    total_s = true[-1].end_s
+    rows = round(total_s * 100)
+    scores = np.full((rows, len(VISEMES)), -4.0, np.float32)
+    scores[np.arange(rows), viseme_rows(true, (np.arange(rows) + 0.5) / 100)] = 0.0
+    random = np.random.default_rng(0)
+    edges = [0.0, *(p.end_s + float(random.uniform(-0.04, 0.04)) for p in true[:-1]), total_s]
+    rough = tuple(Phone(p.symbol, a, b) for p, a, b in zip(true, edges[:-1], edges[1:], strict=True))
+    found = refined_phones(rough, scores)
+    assert [visemes_of(p.symbol) for p in found] == [visemes_of(p.symbol) for p in true]
+    wrong = [abs(a.start_s - b.start_s) for a, b in zip(found, true, strict=True)]
+    # Boundaries between equal sounds cannot be heard; they stay within their neighbours.
+    heard = [error for error, a, b in zip(wrong[1:], true, true[1:], strict=False) if a.symbol != b.symbol]
+    assert np.median(heard) <= 0.011 and max(heard) < 0.1
+    assert refined_phones(rough[:3], scores[:5]) == rough[:3]
+
+
+def test_every_viseme_has_a_symbol_of_its_own() -> None:
+    for name in VISEMES:
+        assert visemes_of(VISEME_SYMBOL[name]) == (name,)
+
+
+@pytest.mark.parametrize(
+    "voice, symbol, visemes",
+    [("czech_ph", "r~", ("sh",)), ("lp_diphone", "a1", ("aa",)), ("lp_diphone", "tS", ("t", "sh")), ("czech_ph", "#", ("sil",)),
+     ("suo_fi_lj_diphone", "y:", ("yy",)), ("msu_ru_nsh_clunits", "bb", ("p",)), ("kal_diphone", "ow", ("ow", "uw"))],
+)  # fmt: skip
+def test_festival_symbols(voice: str, symbol: str, visemes: tuple[str, ...]) -> None:
+    assert visemes_of(festival_symbol(symbol, voice)) == visemes
+
+
+def test_concordance_counts_amplitude() -> None:
+    target = torch.rand(3, 60) * 0.1
+    flat = target.mean(1, keepdim=True) + 0.4 * (target - target.mean(1, keepdim=True))
+    assert float(concordance_loss(target, target)) == pytest.approx(0.0, abs=1e-5)
+    # By hand: 1 - 2 * 0.4 / (1 + 0.16) = 0.31 for 0.4 of the amplitude.
+    assert float(concordance_loss(flat, target)) == pytest.approx(0.31, abs=0.01)
+    assert float(concordance_loss(torch.zeros(1, 60), torch.zeros(1, 60))) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_alignment_finds_a_slower_speaker() -> None:

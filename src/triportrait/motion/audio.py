@@ -16,7 +16,7 @@ from triportrait.errors import MediaError
 from triportrait.motion.audio_network import STRIDE, AudioToMotion, load_model
 from triportrait.motion.controls import ControlCurves, Controls
 from triportrait.motion.emotion import EmotionName, with_emotion
-from triportrait.motion.lips import close_lips
+from triportrait.motion.lips import close_lips, lip_to_teeth
 from triportrait.motion.natural import NaturalMotion, NaturalSettings
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, ProsodyTracker
 from triportrait.motion.style import SpeakingStyle
@@ -131,12 +131,24 @@ def mouth_expression(curves: Array, contact: Array, names: tuple[str, ...], gain
     for column, name in enumerate(names):
         expression[:, ARKIT_EXPRESSIONS.index(name)] = curves[:, column]
     expression = np.clip(expression * np.reshape(np.asarray(gain, np.float32), (-1, 1)), 0.0, 1.0)
-    ramp = np.clip((contact - CONTACT_FROM) / (CONTACT_TO - CONTACT_FROM), 0.0, 1.0)
-    return close_lips(expression, ARKIT_EXPRESSIONS, ramp * ramp * (3 - 2 * ramp), jaw_share=0.0)
+    if "mouthRollLower" in names:
+        roll = curves[:, names.index("mouthRollLower")]
+        expression = lip_to_teeth(expression, ARKIT_EXPRESSIONS, _ramp(roll, TEETH_FROM, TEETH_TO))
+    return close_lips(expression, ARKIT_EXPRESSIONS, _ramp(contact, CONTACT_FROM, CONTACT_TO), jaw_share=0.0)
+
+
+def _ramp(values: Array, low: float, high: float) -> Array:
+    """0 up to ``low``, 1 from ``high``, smooth between."""
+    share = np.clip((values - low) / (high - low), 0.0, 1.0)
+    return share * share * (3 - 2 * share)
 
 
 #: Contact probabilities between which lips are brought together.
 CONTACT_FROM, CONTACT_TO = 0.25, 0.6
+
+#: The curve mouthRollLower between which the lower lip is brought to the teeth. The network gives the mean of what may
+#: come, 0.45 times the probability of a contact.
+TEETH_FROM, TEETH_TO = 0.10, 0.22
 
 
 class AudioDriver:

@@ -64,3 +64,25 @@ def close_lips(expression: Array, names: Sequence[str], contact: Array, jaw_shar
     gap = np.maximum(result @ weights, 0.0)
     result[:, close] = np.clip(result[:, close] + contact * gap / -weights[close], 0.0, 1.0)
     return result
+
+
+def lip_to_teeth(expression: Array, names: Sequence[str], contact: Array) -> Array:
+    """Bring the lower lip to the upper teeth by ``contact`` (0 = as it is, 1 = touching): expression [t, e], contact
+    [t] -> [t, e].
+
+    The lower lip rolls in, the jaw nearly closes, what pulls the lower lip down or forward lets go.
+    """
+    result = np.array(expression, np.float32)
+    contact = np.clip(np.asarray(contact, np.float32), 0.0, 1.0)
+    order = list(names)
+    for name, keep in (("jawOpen", 0.4), ("mouthFunnel", 0.3), ("mouthLowerDownLeft", 0.0), ("mouthLowerDownRight", 0.0)):
+        if name in order:
+            result[:, order.index(name)] *= 1.0 - (1.0 - keep) * contact
+    if "mouthRollLower" in order:
+        roll = order.index("mouthRollLower")
+        result[:, roll] = np.maximum(result[:, roll], TEETH_ROLL * contact)
+    return result
+
+
+#: How far the lower lip rolls in under the teeth.
+TEETH_ROLL = 0.45

@@ -10,8 +10,14 @@ articulatory phonetics:
 * **Lips precede sound**: closing begins about 70 ms before a bilabial is heard, opening about 120 ms before the first
   phoneme after a pause, rounding spreads wider than opening.
 * **Loudness opens the jaw**: louder vowels open further.
+* **Breath**: people breathe in through the parted mouth between phrases (R. Lester and J. Hoit, "Nasal and oral
+  inspiration during natural speech breathing", 2014), so the lips stay apart for 0.5 to 0.9 s after the last sound and
+  close only then.
 
-Targets are in units of the ARKit curves on ICT-FaceKit's shapes; an open /a/ parts the lips by about 1.3 cm.
+Targets are in units of the ARKit curves on ICT-FaceKit's shapes; an open /a/ parts the lips by about 1.4 cm. Openings
+follow V. Fromkin, "Lip positions in American English vowels", 1964, and C. Abry and L. Boe, "Laws for lips", 1986
+(rounded vowels part the lips by a few millimetres only), moved towards what GRID's speaker does where he says a sound
+often.
 """
 
 from __future__ import annotations
@@ -49,31 +55,31 @@ class Viseme:
 #                   jaw   funnel pucker stretch smile lower upper shrug tongue
 VISEMES: dict[str, Viseme] = {
     "sil": Viseme((0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.0), 1.0, 0.6),
-    "aa": Viseme((0.34, 0.00, 0.00, 0.02, 0.00, 0.18, 0.08, 0.00, 0.0), 1.4, 0.8),
+    "aa": Viseme((0.38, 0.00, 0.00, 0.02, 0.00, 0.18, 0.08, 0.00, 0.0), 1.4, 0.8),
     "ae": Viseme((0.28, 0.00, 0.00, 0.14, 0.05, 0.22, 0.12, 0.00, 0.0), 1.3, 0.9),
-    "ah": Viseme((0.22, 0.00, 0.00, 0.03, 0.00, 0.15, 0.06, 0.00, 0.0), 1.1, 0.6),
-    "ax": Viseme((0.16, 0.00, 0.00, 0.03, 0.00, 0.15, 0.07, 0.00, 0.0), 0.7, 0.3),
-    "eh": Viseme((0.20, 0.00, 0.00, 0.14, 0.05, 0.18, 0.10, 0.00, 0.0), 1.2, 0.9),
+    "ah": Viseme((0.20, 0.00, 0.00, 0.03, 0.00, 0.15, 0.06, 0.00, 0.0), 1.1, 0.6),
+    "ax": Viseme((0.13, 0.00, 0.00, 0.03, 0.00, 0.15, 0.07, 0.00, 0.0), 0.7, 0.3),
+    "eh": Viseme((0.30, 0.00, 0.00, 0.14, 0.05, 0.18, 0.10, 0.00, 0.0), 1.2, 0.9),
     "ih": Viseme((0.14, 0.00, 0.00, 0.14, 0.06, 0.18, 0.10, 0.00, 0.0), 1.0, 0.8),
-    "iy": Viseme((0.10, 0.00, 0.00, 0.24, 0.14, 0.19, 0.11, 0.00, 0.0), 1.1, 1.2),
-    "uw": Viseme((0.08, 0.18, 0.62, 0.00, 0.00, 0.05, 0.00, 0.00, 0.0), 1.1, 1.6),
-    "uh": Viseme((0.11, 0.18, 0.38, 0.00, 0.00, 0.10, 0.03, 0.00, 0.0), 1.0, 1.2),
-    "ow": Viseme((0.17, 0.26, 0.46, 0.00, 0.00, 0.08, 0.00, 0.00, 0.0), 1.2, 1.4),
-    "ao": Viseme((0.26, 0.26, 0.26, 0.00, 0.00, 0.12, 0.03, 0.00, 0.0), 1.3, 1.2),
-    "er": Viseme((0.12, 0.20, 0.24, 0.00, 0.00, 0.10, 0.04, 0.00, 0.0), 1.0, 0.9),
-    "yy": Viseme((0.07, 0.22, 0.60, 0.00, 0.00, 0.05, 0.02, 0.00, 0.0), 1.1, 1.6),
-    "oe": Viseme((0.14, 0.26, 0.42, 0.00, 0.00, 0.08, 0.02, 0.00, 0.0), 1.1, 1.3),
+    "iy": Viseme((0.17, 0.00, 0.00, 0.24, 0.14, 0.19, 0.11, 0.00, 0.0), 1.1, 1.2),
+    "uw": Viseme((0.03, 0.10, 0.62, 0.00, 0.00, 0.02, 0.00, 0.00, 0.0), 1.1, 1.6),
+    "uh": Viseme((0.08, 0.10, 0.38, 0.00, 0.00, 0.10, 0.03, 0.00, 0.0), 1.0, 1.2),
+    "ow": Viseme((0.10, 0.16, 0.46, 0.00, 0.00, 0.08, 0.00, 0.00, 0.0), 1.2, 1.4),
+    "ao": Viseme((0.17, 0.16, 0.26, 0.00, 0.00, 0.12, 0.03, 0.00, 0.0), 1.3, 1.2),
+    "er": Viseme((0.08, 0.12, 0.24, 0.00, 0.00, 0.10, 0.04, 0.00, 0.0), 1.0, 0.9),
+    "yy": Viseme((0.03, 0.12, 0.60, 0.00, 0.00, 0.05, 0.02, 0.00, 0.0), 1.1, 1.6),
+    "oe": Viseme((0.08, 0.14, 0.42, 0.00, 0.00, 0.08, 0.02, 0.00, 0.0), 1.1, 1.3),
     "p": Viseme((0.06, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.10, 0.0), 1.2, 0.3, lips=1.0),
     "f": Viseme((0.07, 0.00, 0.00, 0.05, 0.00, 0.00, 0.12, 0.00, 0.0), 1.5, 0.5, teeth=1.0),
-    "th": Viseme((0.11, 0.00, 0.00, 0.06, 0.00, 0.20, 0.09, 0.00, 0.35), 1.0, 0.5),
-    "t": Viseme((0.11, 0.00, 0.00, 0.06, 0.00, 0.20, 0.10, 0.00, 0.0), 0.7, 0.25),
-    "s": Viseme((0.07, 0.00, 0.00, 0.14, 0.04, 0.30, 0.17, 0.00, 0.0), 1.3, 0.7),
-    "sh": Viseme((0.06, 0.36, 0.26, 0.00, 0.00, 0.16, 0.12, 0.00, 0.0), 1.3, 1.3),
-    "k": Viseme((0.14, 0.00, 0.00, 0.03, 0.00, 0.16, 0.07, 0.00, 0.0), 0.4, 0.15),
-    "h": Viseme((0.15, 0.00, 0.00, 0.02, 0.00, 0.15, 0.06, 0.00, 0.0), 0.2, 0.1),
-    "l": Viseme((0.14, 0.00, 0.00, 0.05, 0.00, 0.17, 0.08, 0.00, 0.10), 0.6, 0.3),
-    "r": Viseme((0.10, 0.18, 0.22, 0.00, 0.00, 0.10, 0.05, 0.00, 0.0), 0.8, 0.9),
-    "w": Viseme((0.05, 0.10, 0.66, 0.00, 0.00, 0.02, 0.00, 0.00, 0.0), 1.4, 1.8),
+    "th": Viseme((0.10, 0.00, 0.00, 0.06, 0.00, 0.20, 0.09, 0.00, 0.35), 1.0, 0.5),
+    "t": Viseme((0.18, 0.00, 0.00, 0.06, 0.00, 0.20, 0.10, 0.00, 0.0), 0.7, 0.25),
+    "s": Viseme((0.09, 0.00, 0.00, 0.14, 0.04, 0.30, 0.17, 0.00, 0.0), 1.3, 0.7),
+    "sh": Viseme((0.04, 0.22, 0.26, 0.00, 0.00, 0.16, 0.12, 0.00, 0.0), 1.3, 1.3),
+    "k": Viseme((0.12, 0.00, 0.00, 0.03, 0.00, 0.16, 0.07, 0.00, 0.0), 0.4, 0.15),
+    "h": Viseme((0.16, 0.00, 0.00, 0.02, 0.00, 0.15, 0.06, 0.00, 0.0), 0.2, 0.1),
+    "l": Viseme((0.15, 0.00, 0.00, 0.05, 0.00, 0.17, 0.08, 0.00, 0.10), 0.6, 0.3),
+    "r": Viseme((0.06, 0.10, 0.22, 0.00, 0.00, 0.10, 0.05, 0.00, 0.0), 0.8, 0.9),
+    "w": Viseme((0.02, 0.04, 0.66, 0.00, 0.00, 0.02, 0.00, 0.00, 0.0), 1.4, 1.8),
 }  # fmt: skip
 
 #: ARPAbet (flite, festival) -> visemes, in order of time.
@@ -134,6 +140,9 @@ class Style:
     loudness: float = 0.5
     lead_s: float = 0.0
     jaw_lip_balance: float = field(default=1.0)
+    #: How far the mouth stays open in a pause, 1 = like a schwa, 0 = it closes at once; and how long.
+    breath: float = 0.8
+    breath_s: float = 0.7
 
     @staticmethod
     def sample(random: np.random.Generator) -> Style:
@@ -149,6 +158,7 @@ class Style:
             float(opening), float(rounding), float(spreading), float(upper), float(lower),
             float(random.uniform(0.1, 0.4)), float(random.normal(0.0, 0.06)), float(random.uniform(0.3, 0.7)),
             float(random.normal(0.0, 0.008)), float(np.exp(random.normal(0.0, 0.15))),
+            0.0 if random.random() < 0.15 else float(random.uniform(0.5, 1.1)), float(random.uniform(0.5, 0.9)),
         )  # fmt: skip
 
 
@@ -204,10 +214,12 @@ def _gate(times: Array, start: float, end: float, rise_s: float, fall_s: float) 
     return (0.5 - 0.5 * np.cos(np.pi * rise)) * (0.5 - 0.5 * np.cos(np.pi * fall))
 
 
-def contact_curves(phones: Sequence[Phone], times: Array) -> tuple[Array, Array]:
-    """How firmly lips touch lips (bilabials, pauses) and teeth (labiodentals) at ``times`` [t], each [t] in 0..1."""
+def contact_curves(phones: Sequence[Phone], times: Array, style: Style | None = None) -> tuple[Array, Array, Array]:
+    """How firmly lips touch lips (bilabials, pauses) and teeth (labiodentals), and how far the mouth is at rest, at
+    ``times`` [t], each [t] in 0..1."""
+    style = style or Style()
     segments = _segments(phones, float(times[-1]) if len(times) else 0.0)
-    lips, teeth = np.zeros(len(times)), np.zeros(len(times))
+    lips, teeth, rest = np.zeros(len(times)), np.zeros(len(times)), np.zeros(len(times))
     lengths = segments.end - segments.start
     for index, (start, end, name) in enumerate(zip(segments.start, segments.end, segments.names, strict=True)):
         seconds = end - start
@@ -225,12 +237,17 @@ def contact_curves(phones: Sequence[Phone], times: Array) -> tuple[Array, Array]
             else:
                 teeth = np.maximum(teeth, gate)
         elif name == "sil" and seconds > _SHORT_PAUSE_S:
-            # The mouth closes within 0.16 s of the last sound and opens 0.12 s before the next.
-            first = start <= 1e-6
-            begin = -1.0 if first else start + min(0.16, 0.4 * seconds)
-            until = 1e9 if end >= times[-1] else max(end - 0.13, begin)
-            lips = np.maximum(lips, _gate(times, begin, until, 0.12, 0.08))
-    return lips, teeth * (1 - lips)
+            # The mouth closes after a breath, or within 0.16 s of the last sound, and opens 0.12 s before the next.
+            first, last = start <= 1e-6, end >= times[-1]
+            if style.breath and not first:
+                begin, rise = start + style.breath_s, 0.25
+                if not last and seconds < style.breath_s + 0.4:
+                    continue
+            else:
+                begin, rise = -1.0 if first else start + min(0.16, 0.4 * seconds), 0.12
+            rest = np.maximum(rest, _gate(times, begin, 1e9 if last else max(end - 0.13, begin), rise, 0.08))
+    lips = np.maximum(lips, rest)
+    return lips, teeth * (1 - lips), rest
 
 
 def curves_from_phones(
@@ -259,15 +276,20 @@ def curves_from_phones(
     segments = _segments(phones, frames / fps)
     centre, half = (segments.start + segments.end) / 2, (segments.end - segments.start) / 2
     targets = np.array([VISEMES[name].targets for name in segments.names])
-    # Distance from the inner half of the segment; negative before it.
+    silent = np.array([name == "sil" for name in segments.names])
+    # Breath: as open as a schwa, unless nobody has spoken yet.
+    parted = silent & (segments.start > 1e-6)
+    targets[parted] = style.breath * np.array(VISEMES["ax"].targets)
+    # Distance from the inner half of the segment; negative before it. A breath lasts to within 60 ms of its ends.
     offset = times[:, None] - centre
-    outside = np.sign(offset) * np.maximum(np.abs(offset) - 0.5 * half, 0.0)
+    core = np.where(parted, np.maximum(0.5 * half, half - 0.06), 0.5 * half)
+    outside = np.sign(offset) * np.maximum(np.abs(offset) - core, 0.0)
 
     def dominance(strengths: Array, before_s: float, after_s: float) -> Array:
         return strengths * np.exp(-np.where(outside < 0, -outside / before_s, outside / after_s))
 
     # In a short pause the mouth does not close, it only falls towards rest.
-    brief = np.array([name == "sil" for name in segments.names]) & (2 * half < _SHORT_PAUSE_S)
+    brief = silent & (2 * half < _SHORT_PAUSE_S)
     opening = np.array([VISEMES[name].opening for name in segments.names]) * np.where(brief, 0.25, 1.0)
     quick = dominance(opening, 0.045, 0.050)
     wide = dominance(np.array([VISEMES[name].shape for name in segments.names]), 0.085, 0.065)
@@ -279,7 +301,11 @@ def curves_from_phones(
     for column, name in enumerate(ARTICULATORS):
         weight = wide if name in ("funnel", "pucker", "stretch", "smile") else quick
         tracks[name] = (weight @ targets[:, column]) / (weight.sum(axis=1) + 0.04)
-    emphasis = np.clip(1.0 + style.loudness * 2.0 * (local - 0.5), 0.4, 1.5)
+    lips, teeth, rest = contact_curves(phones, times, style)
+    tracks = {name: track * (1.0 - rest) for name, track in tracks.items()}
+    # Loudness says nothing about the mouth in a pause.
+    breathing = (quick[:, parted].sum(axis=1) / (quick.sum(axis=1) + 0.04)) if parted.any() else 0.0
+    emphasis = np.clip(1.0 + style.loudness * 2.0 * (local - 0.5) * (1.0 - breathing), 0.4, 1.5)
     tracks["jaw"] *= style.opening * style.jaw_lip_balance * emphasis
     tracks["lower"] *= style.lower * style.opening / style.jaw_lip_balance
     tracks["upper"] *= style.upper * style.opening
@@ -287,7 +313,6 @@ def curves_from_phones(
     tracks["pucker"] *= style.rounding
     tracks["stretch"] *= style.spreading
     tracks["smile"] *= style.spreading
-    lips, teeth = contact_curves(phones, times)
 
     def per_frame(track: Array) -> Array:
         return track.reshape(frames, fine).mean(axis=1)

@@ -272,11 +272,13 @@ def example(
         trust per curve [c] and number of the viseme [frames] (-1 = not known).
     """
     speed = float(np.exp(random.normal(0.0, 0.14)))
-    samples = clip.samples.astype(np.float32) / 32767
     if isinstance(clip, Spoken):
+        # Silence after the last sound shows how the mouth comes to rest.
+        clip = Spoken(np.pad(clip.samples, (0, int(1.4 * RATE_HZ))), clip.phones, clip.voice)
         targets = spoken_targets(clip, Style.sample(random))
     else:
         targets = clip.targets
+    samples = clip.samples.astype(np.float32) / 32767
     positions = np.arange(int(len(samples) / speed)) * speed
     samples = np.interp(positions, np.arange(len(samples)), samples).astype(np.float32)
     expression = _resample_rows(targets.expression[:, _COLUMNS], speed)

@@ -82,14 +82,15 @@ def against_phonemes(model: AudioToMotion, folder: Path, limit: int | None = Non
     closed, nearly, teeth, rounded, silent, by_voice = [], [], [], [], [], {}
     for clip in load_synthesised(folder, "test", limit):
         samples = clip.samples.astype(np.float32) / 32767
-        # Half a second of digital silence on both ends.
+        # Half a second of digital silence before, two after: the mouth may breathe before it closes.
         pad = np.zeros(8000, np.float32)
-        expression, opening = predict(model, np.concatenate([pad, samples, pad]))
+        expression, opening = predict(model, np.concatenate([pad, samples, pad, pad, pad, pad]))
+        rested, opening = opening[-15:], opening[:-38]
         span = max(float(np.quantile(opening, 0.95)), 1e-4)
         rounding = expression[:, column["mouthPucker"]] + expression[:, column["mouthFunnel"]]
-        middle = float(np.median(rounding[12:-12]))
+        middle = float(np.median(rounding[12:-50]))
         silent.extend((opening[2:9] / span).tolist())
-        silent.extend((opening[-8:] / span).tolist())
+        silent.extend((rested / span).tolist())
         for phone in clip.phones:
             row = round((0.5 + (phone.start_s + phone.end_s) / 2) * FPS)
             kinds = visemes_of(phone.symbol)
@@ -105,8 +106,6 @@ def against_phonemes(model: AudioToMotion, folder: Path, limit: int | None = Non
                 teeth.append(expression[row, column["mouthRollLower"]] > 0.15 and opening[row] < 0.4 * span)
             elif len(kinds) == 1 and VISEMES[kinds[0]].targets[2] >= 0.4 and phone.end_s - phone.start_s > 0.06:
                 rounded.append(rounding[row] > middle)
-            elif kinds == ("sil",) and phone.end_s - phone.start_s > 0.4:
-                silent.append(opening[row] / span)
     return {
         "bilabials": len(closed),
         "closed_at_5_percent": float(np.mean(closed)),
