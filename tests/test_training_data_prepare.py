@@ -172,6 +172,12 @@ def test_a_clip_that_kills_its_workers_fails_alone(videos: Path, tmp_path: Path,
     assert reply.outcome.code == "E_WORKER" and "died 2 times" in reply.outcome.reason
 
 
+def test_a_run_whose_workers_all_die_ends(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "WORKER_ENVIRONMENT", {"PYTHONHOME": "/nowhere"})
+    with pytest.raises(ClusterError, match="Every worker dies"):
+        prepare(options(videos, tmp_path))
+
+
 def test_a_worker_that_hangs_is_replaced(videos: Path, tmp_path: Path) -> None:
     with LocalPool(SETTINGS, 1, 0.05, tmp_path) as pool:
         pool.submit(find_videos(videos / "v0.mp4")[0])

@@ -35,8 +35,12 @@ _RAY_RETRIES = 5
 RAY_CPUS_PER_CLIP = 0.5
 
 
+#: So many clips in a row, and not one answer: it is not the clips.
+_HOPELESS = 3
+
+
 class ClusterError(TriPortraitError):
-    """The Ray cluster cannot be reached, or went away."""
+    """The Ray cluster cannot be reached, or went away; or no local worker lives."""
 
     code = "E_CLUSTER"
 
@@ -76,7 +80,8 @@ class LocalPool:
         self._wanted: queue.Queue[VideoSource | None] = queue.Queue()
         self._done: queue.Queue[tuple[VideoSource, Reply]] = queue.Queue()
         self._children: dict[int, subprocess.Popen[bytes]] = {}
-        self._closing = False
+        self._closing = self._answered = False
+        self._lost = 0
         self._threads = [threading.Thread(target=self._serve, args=(number,), daemon=True) for number in range(workers)]
 
     def __enter__(self) -> Self:
@@ -103,8 +108,18 @@ class LocalPool:
         self._wanted.put(source)
 
     def next(self) -> tuple[VideoSource, Reply]:
-        """See :class:`Pool`."""
-        return self._done.get()
+        """See :class:`Pool`.
+
+        Raises:
+            ClusterError: workers die whatever they are given.
+        """
+        source, reply = self._done.get()
+        lost = reply.outcome is not None and reply.outcome.code == "E_WORKER"
+        self._answered |= not lost
+        self._lost += lost
+        if not self._answered and self._lost >= _HOPELESS:
+            raise ClusterError(f"Every worker dies ({reply.outcome.reason}); '{self._log_folder / 'worker-0.log'}' says more.")
+        return source, reply
 
     def _serve(self, number: int) -> None:
         """One thread per worker: it waits for its process, and replaces it when it dies."""
