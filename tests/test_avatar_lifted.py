@@ -119,7 +119,7 @@ def test_no_move_tears_a_hole(avatar, state, astronaut_portrait, name):
     from scipy.ndimage import binary_erosion, binary_fill_holes
 
     alpha = avatar.render(state, moved(astronaut_portrait, **MOVES[name])).alpha
-    inside = binary_erosion(binary_fill_holes(alpha > 0.5), iterations=3)
+    inside = binary_erosion(binary_fill_holes(alpha > 0.5), iterations=5)
     assert inside.sum() > 30_000
     assert (alpha[inside] < 0.5).sum() == 0
 

@@ -161,8 +161,12 @@ class LiftedAvatar:
         self._draw(deformed, state.triangles, frame, portrait, mesh, state.bias, cull_back=True)
         nodes = state.mantle.follow(deformed - state.source)
         mantle, far = Fragments.empty(size, size), Fragments.empty(size, size)
-        self._draw(nodes, state.mantle.triangles, frame, portrait, mantle, None)
-        self._draw(nodes, state.mantle.far_triangles, frame, portrait, far, None)
+        places, away = self._project(nodes, frame, portrait)
+        shown = state.mantle.shown(places)
+        moved = state.mantle.snapped
+        places[moved], away[moved] = self._project(nodes[moved] + shown[moved, 3:] * state.mantle.snap[moved], frame, portrait)
+        draw_fragments(places, away, state.mantle.triangles, mantle.triangle, mantle.barycentric, mantle.depth, 0.0)
+        draw_fragments(places, away, state.mantle.far_triangles, far.triangle, far.barycentric, far.depth, 0.0)
         landmarks = self.head.landmarks478(deformed)
         view, view_depth = np.zeros((size, size, 2), np.float32), np.full((size, size), np.inf, np.float32)
         pixels, depth = self._project(state.membrane.points(landmarks), frame, portrait)
@@ -174,7 +178,8 @@ class LiftedAvatar:
             mesh.triangle, mesh.barycentric, mesh.depth, state.triangles, state.kind, state.source_pixels, state.closed_pixels,
             state.colours, state.lid, self._lid_closure(frame, portrait.motion), gain, state.mantle.carry(gain - 1) + 1,
             mantle.triangle, mantle.barycentric, mantle.depth,
-            state.mantle.triangles, far.triangle, far.barycentric, far.depth, state.mantle.far_triangles, state.mantle.pixels, state.photo,
+            state.mantle.triangles, far.triangle, far.barycentric, far.depth, state.mantle.far_triangles,
+            state.mantle.pixels, shown, state.photo,
             state.closed_photo, view, view_depth, state.membrane.trust(landmarks), state.membrane.light(landmarks),
             mouth_light(landmarks), state.eye_textures, rgb, alpha, depth, surface,
         )  # fmt: skip
@@ -184,13 +189,10 @@ class LiftedAvatar:
         return LiftedLayer(soft_rgb, soft_alpha, depth, surface, landmark_pixels)
 
     def _draw(
-        self, points: Array, triangles: Array, frame: MotionFrame, portrait: Portrait, out: Fragments, bias: Array | None,
-        cull_back: bool = False,
-    ) -> None:  # fmt: skip
+        self, points: Array, triangles: Array, frame: MotionFrame, portrait: Portrait, out: Fragments, bias: Array, cull_back: bool = False
+    ) -> None:
         pixels, depth = self._project(points, frame, portrait)
-        draw_fragments(
-            pixels, depth if bias is None else depth + bias, triangles, out.triangle, out.barycentric, out.depth, 0.0, cull_back
-        )
+        draw_fragments(pixels, depth + bias, triangles, out.triangle, out.barycentric, out.depth, 0.0, cull_back)
 
     @staticmethod
     def _project(points: Array, frame: MotionFrame, portrait: Portrait) -> tuple[Array, Array]:

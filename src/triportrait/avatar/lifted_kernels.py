@@ -44,7 +44,8 @@ def shade(
     far_barycentric,
     far_depth,
     far_triangles,
-    mantle_pixels,
+    mantle_pixels,  # float32 [m, 2], where the photo's matte is looked up
+    mantle_shown,  # float32 [m, 4]: where its colours are, how much crisper the matte's edge is to be, and its least value
     photo,  # float32 [s, s, 4] colours 0..255 and matte 0..1
     closed_photo,  # float32 [s, s, 3]
     view,  # float32 [s, s, 2] pixels of the photo seen between the lips
@@ -112,7 +113,11 @@ def shade(
                 p, q, r = far_barycentric[row, column, 0], far_barycentric[row, column, 1], far_barycentric[row, column, 2]
                 x = p * mantle_pixels[i, 0] + q * mantle_pixels[j, 0] + r * mantle_pixels[k, 0]
                 y = p * mantle_pixels[i, 1] + q * mantle_pixels[j, 1] + r * mantle_pixels[k, 1]
-                alpha = _bilinear(photo, x, y, 3)
+                crisp = p * mantle_shown[i, 2] + q * mantle_shown[j, 2] + r * mantle_shown[k, 2]
+                least = p * mantle_shown[i, 3] + q * mantle_shown[j, 3] + r * mantle_shown[k, 3]
+                alpha = min(max((_bilinear(photo, x, y, 3) - 0.5) * crisp + 0.5, least), 1.0)
+                x = p * mantle_shown[i, 0] + q * mantle_shown[j, 0] + r * mantle_shown[k, 0]
+                y = p * mantle_shown[i, 1] + q * mantle_shown[j, 1] + r * mantle_shown[k, 1]
                 red, green, blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
                 if alpha > 0.5:
                     depth = far_depth[row, column]
@@ -123,7 +128,11 @@ def shade(
                 p, q, r = mantle_barycentric[row, column, 0], mantle_barycentric[row, column, 1], mantle_barycentric[row, column, 2]
                 x = p * mantle_pixels[i, 0] + q * mantle_pixels[j, 0] + r * mantle_pixels[k, 0]
                 y = p * mantle_pixels[i, 1] + q * mantle_pixels[j, 1] + r * mantle_pixels[k, 1]
-                matte = _bilinear(photo, x, y, 3)
+                crisp = p * mantle_shown[i, 2] + q * mantle_shown[j, 2] + r * mantle_shown[k, 2]
+                least = p * mantle_shown[i, 3] + q * mantle_shown[j, 3] + r * mantle_shown[k, 3]
+                matte = min(max((_bilinear(photo, x, y, 3) - 0.5) * crisp + 0.5, least), 1.0)
+                x = p * mantle_shown[i, 0] + q * mantle_shown[j, 0] + r * mantle_shown[k, 0]
+                y = p * mantle_shown[i, 1] + q * mantle_shown[j, 1] + r * mantle_shown[k, 1]
                 brighter = p * mantle_gain[i] + q * mantle_gain[j] + r * mantle_gain[k]
                 red = matte * min(brighter * _bilinear(photo, x, y, 0), 255.0) + (1.0 - matte) * red * alpha
                 green = matte * min(brighter * _bilinear(photo, x, y, 1), 255.0) + (1.0 - matte) * green * alpha
@@ -156,7 +165,10 @@ def add_normals(points, triangles, out):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def soften_edges(rgb, alpha, surface, out_rgb, out_alpha):
-    """Blur by a 3 x 3 tent where the matte jumps or one surface meets another: one sample per pixel leaves stairs otherwise."""
+    """Blur by a 3 x 3 tent where the matte jumps or one surface meets another: one sample per pixel leaves stairs otherwise.
+
+    A pixel that fell between two sheets and has head all round it becomes their mean.
+    """
     height, width = alpha.shape
     for row in range(height):
         for column in range(width):
@@ -168,7 +180,21 @@ def soften_edges(rgb, alpha, surface, out_rgb, out_alpha):
                         a = alpha[row + dy, column + dx]
                         low, high = min(low, a), max(high, a)
                         border |= surface[row + dy, column + dx] != own
-            if high - low > 0.4 or (border and 0 < row < height - 1 and 0 < column < width - 1):
+            solid = 0
+            if high - low > 0.4 and alpha[row, column] < 0.9:
+                for dy in range(-1, 2):
+                    for dx in range(-1, 2):
+                        solid += alpha[row + dy, column + dx] > 0.9
+            if solid >= 5:
+                for c in range(3):
+                    total = 0.0
+                    for dy in range(-1, 2):
+                        for dx in range(-1, 2):
+                            if alpha[row + dy, column + dx] > 0.9:
+                                total += rgb[row + dy, column + dx, c]
+                    out_rgb[row, column, c] = total / solid
+                out_alpha[row, column] = 1.0
+            elif high - low > 0.4 or (border and 0 < row < height - 1 and 0 < column < width - 1):
                 total_a, total_r, total_g, total_b = 0.0, 0.0, 0.0, 0.0
                 for dy in range(-1, 2):
                     for dx in range(-1, 2):

@@ -22,6 +22,13 @@ _CROWN_Z_DM, _JAW_Z_DM = -0.85, -0.6
 #: The far side's depth behind that plane relative to the near side's before it.
 _FAR_DEPTH = 0.7
 _BACK_GAP_DM = 0.02
+#: From this stretch on (relative to the photo) the rim looks inwards, so far per unit of stretch: at most to where the head has been solid
+#: for so many pixels of a 512 px crop.
+_STRETCH, _PULL, _RIM_PX = 1.25, 0.7, 7
+#: How much steeper the matte becomes there.
+_CRISPER = 3.0
+#: The far side shows the near side's rim, drawn out by the inverse of this.
+_RIM_SHARE = 0.35
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +38,21 @@ class Mantle:
     Args:
         rest: [m, 3] float32 head-space positions in the photo's expression.
         pixels: [m, 2] float32, the photo pixel each node shows.
+        inward: [m, 2] float32, from there to where the photo shows the head solidly, 0 inside; on the far side to its colours' place.
+        joined: [m] float32, 1 where near and far side are one surface.
+        snapped: [n] indices of nodes just outside the photo's outline, and ``snap`` [m, 3] float32, the way onto it in head space.
+        grid: rows and columns of the sheet's nodes, and their distance in pixels.
         triangles: [k, 3] int32 of the sheet, and ``far_triangles`` of its mirror image behind the head.
         corner: [m, 3] int32 mesh vertices each node follows and ``weight`` [m, 3] float32 (barycentric times a fade with distance).
     """
 
     rest: Array
     pixels: Array
+    inward: Array
+    joined: Array
+    snapped: Array
+    snap: Array
+    grid: tuple[int, int, float]
     triangles: Array
     far_triangles: Array
     corner: Array
@@ -45,6 +61,26 @@ class Mantle:
     def follow(self, displacement: Array) -> Array:
         """Node positions [m, 3] for mesh vertices moved by ``displacement`` [v, 3] from the photo's expression."""
         return self.rest + np.einsum("mk,mkc->mc", self.weight, displacement[self.corner])
+
+    def shown(self, places: Array) -> Array:
+        """What the nodes show while they stand at pixels ``places`` [m, 2]: float32 [m, 4].
+
+        The photo's pixel with their colour, how much crisper than in the photo the matte's edge is to be, and the least matte. Where a turn
+        stretches the sheet's steep rim over many pixels, what is stretched is solid hair instead of the outline's mixture; its edge stays
+        an edge, or goes over into the far side without one.
+        """
+        rows, columns, step = self.grid
+        here = places[: rows * columns].reshape(rows, columns, 2)
+        across, along = (np.linalg.norm(np.diff(here, axis=axis), axis=-1) / step for axis in (1, 0))
+        stretch = np.zeros((rows, columns), np.float32)
+        np.maximum(stretch[:, :-1], across, out=stretch[:, :-1])
+        np.maximum(stretch[:, 1:], across, out=stretch[:, 1:])
+        np.maximum(stretch[:-1], along, out=stretch[:-1])
+        np.maximum(stretch[1:], along, out=stretch[1:])
+        pull = np.clip(_PULL * (stretch / np.median(stretch) - _STRETCH), 0.0, 1.0).reshape(-1, 1)
+        moved = np.concatenate([pull, np.ones_like(pull)]) * self.inward
+        pull = np.concatenate([pull, pull])
+        return np.concatenate([self.pixels + moved, 1.0 + _CRISPER * pull, pull * self.joined[:, None]], 1).astype(np.float32)
 
     def carry(self, values: Array) -> Array:
         """A number per mesh vertex [v], which fades away from the mesh, at the nodes: float32 [m]."""
@@ -56,7 +92,7 @@ def build_mantle(portrait: Portrait, head: FullHead, surface: Surface) -> Mantle
 
     The square root rounds the sheet off towards the outline like a sphere, so that a turned head keeps a plausible contour.
     """
-    from scipy.ndimage import distance_transform_edt
+    from scipy.ndimage import distance_transform_edt, gaussian_filter, grey_dilation
 
     size = portrait.image.shape[0]
     step = _STEP_PX * size / 512
@@ -115,20 +151,67 @@ def build_mantle(portrait: Portrait, head: FullHead, surface: Surface) -> Mantle
     far = posed * (far_depth / depth)[..., None]
     far[..., 2] = CAMERA_DISTANCE_DM - far_depth
     back = (far - motion.translation) @ matrix
-    # Hair and ears have a far side; a chin mirrored behind itself would be a second chin.
-    eyes, nose = portrait.landmarks[168, :2], portrait.landmarks[2, :2]
-    above = ((x - nose[0]) * (eyes[0] - nose[0]) + (y - nose[1]) * (eyes[1] - nose[1])) > 0
-    rounded = alive & above & (depth < plane - 0.02)
+    # Hair has a far side. A chin mirrored behind itself would be a second chin, an ear a second ear; skin above the brows is a bald skull.
+    skin = _like_the_face(portrait)[row, column]
+    rounded = alive & (depth < plane - 0.02) & ((rise > 0.9) | ((rise > 0.25) & ~skin))
     away = _cells(rounded, rounded) + x.size
+    joined = gaussian_filter(grey_dilation((rounded & ~above_crop).astype(np.float32), (5, 5)), 1.0) * ~above_crop
+    solid = distance_transform_edt(portrait.head_alpha > 0.97) > _RIM_PX * size / 512
+    inward, far_shown = _towards(solid, shown, 3 * _RIM_PX * size / 512)
+    # Where the two sides meet, the sheet ends on the outline itself: cells that end beyond it would be stairs.
+    to_row, to_column = distance_transform_edt(portrait.head_alpha < 0.5, return_distances=False, return_indices=True)
+    step_x, step_y = to_column[row, column] + 0.5 - x, to_row[row, column] + 0.5 - y
+    near = (portrait.head_alpha[row, column] < 0.5) & (np.hypot(step_x, step_y) < 3 * step) & ~above_crop
+    onto = np.stack([step_x, -step_y, np.zeros_like(step_x)], -1) * (near * depth / focal_px)[..., None]
+    # Both sides end in the same points.
+    onto = onto @ matrix
+    snap = np.concatenate([onto, onto + near[..., None] * (rest - back)]).reshape(-1, 3).astype(np.float32)
     following = (barycentric[at] * fade[..., None]).reshape(-1, 3)
     return Mantle(
         np.concatenate([rest.reshape(-1, 3), back.reshape(-1, 3)]).astype(np.float32),
-        np.tile(shown.reshape(-1, 2), (2, 1)),
+        np.tile(shown.reshape(-1, 2), (2, 1)).astype(np.float32),
+        np.concatenate([inward, far_shown - shown]).reshape(-1, 2).astype(np.float32),
+        np.tile(joined.ravel(), 2).astype(np.float32),
+        np.flatnonzero(np.tile(near.ravel(), 2)),
+        snap,
+        (*x.shape, float(step)),
         front,
         away,
         np.tile(corners[at].reshape(-1, 3), (2, 1)).astype(np.int32),
         np.concatenate([following, np.zeros_like(following)]).astype(np.float32),
     )
+
+
+def _like_the_face(portrait: Portrait) -> Array:
+    """Where the photo has the face's colour, whatever its brightness: bool [s, s]."""
+    import cv2
+
+    size = len(portrait.image)
+    colour = cv2.GaussianBlur(portrait.image, (0, 0), 2.0 * size / 512).astype(np.float64) + 4.0
+    chroma = colour / colour.sum(-1, keepdims=True)
+    own = np.median(chroma[face_hull(portrait.landmarks, size)], axis=0)
+    near = np.linalg.norm(chroma - own, axis=-1) < 0.035
+    return cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)).astype(bool)
+
+
+def _towards(solid: Array, shown: Array, limit_px: float) -> tuple[Array, Array]:
+    """For pixels ``shown`` [h, w, 2]: the way to the nearest solid one, at most ``limit_px``, and what the far side shows for them."""
+    from scipy.ndimage import distance_transform_edt
+
+    if not solid.any() or solid.all():
+        return np.zeros_like(shown), shown
+    size = len(solid)
+    column, row = (np.clip(shown[..., c], 0, size - 1).astype(int) for c in (0, 1))
+    inside = solid[row, column]
+    nearest = []
+    for mask in (solid, ~solid):
+        rows, columns = distance_transform_edt(~mask, return_distances=False, return_indices=True)
+        nearest.append(np.stack([columns[row, column], rows[row, column]], -1) + 0.5)
+    way = np.where(inside[..., None], 0.0, nearest[0] - shown)
+    length = np.linalg.norm(way, axis=-1, keepdims=True)
+    inward = way * np.minimum(1.0, limit_px / np.maximum(length, 1e-6))
+    far = np.where(inside[..., None], nearest[1] + _RIM_SHARE * (shown - nearest[1]), shown + inward)
+    return inward, far
 
 
 def _crown(alpha: Array) -> tuple[float, float, float]:
