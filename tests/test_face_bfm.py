@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import torch
 from scipy.io import savemat
 
+from golden_folder import golden, golden_fill
 from triportrait.errors import WeightsError
 from triportrait.face.bfm import BfmHead
 from triportrait.face.pncc import pncc
@@ -137,26 +136,21 @@ def test_missing_and_damaged_files_are_one_sentence_with_a_remedy(path, tmp_path
         BfmHead.from_file(path, index_mp468=tmp_path / "text.npy")
 
 
-def test_shape_pose_projection_and_landmarks_are_the_published_ones(shared):
-    folder = shared / "spec" / "golden"
-    if not (folder / "real3d" / "bfm.json").is_file():
-        pytest.skip("the golden numbers are not in the shared material")
-    spec = importlib.util.spec_from_file_location("golden_fill", folder / "golden_fill.py")
-    fill = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fill)
-    golden = json.loads((folder / "real3d" / "bfm.json").read_text())
+def test_shape_pose_projection_and_landmarks_are_the_published_ones():
+    fill, reference = golden_fill(), golden("real3d/bfm.json")
+    seed = reference["seed"]
     draw = {
-        "mean": fill.rand_in((1, 180), "bfm.mean", 1, -0.9, 0.9),
-        "id": 0.01 * fill.rand_in((180, 80), "bfm.id", 1),
-        "exp": 0.01 * fill.rand_in((180, 64), "bfm.exp", 1),
-        "idc": fill.rand_in((5, 80), "bfm.idc", 1),
-        "exc": fill.rand_in((5, 64), "bfm.exc", 1),
-        "euler": fill.rand_in((5, 3), "bfm.euler", 1, -0.4, 0.4),
-        "trans": fill.rand_in((5, 3), "bfm.trans", 1, -0.3, 0.3),
+        "mean": fill.rand_in((1, 180), "bfm.mean", seed, -0.9, 0.9),
+        "id": 0.01 * fill.rand_in((180, 80), "bfm.id", seed),
+        "exp": 0.01 * fill.rand_in((180, 64), "bfm.exp", seed),
+        "idc": fill.rand_in((5, 80), "bfm.idc", seed),
+        "exc": fill.rand_in((5, 64), "bfm.exc", seed),
+        "euler": fill.rand_in((5, 3), "bfm.euler", seed, -0.4, 0.4),
+        "trans": fill.rand_in((5, 3), "bfm.trans", seed, -0.3, 0.3),
     }
     draw = {name: value.numpy() for name, value in draw.items()}
     mean, sheet = draw["mean"].reshape(-1, 3), np.array([[0, 1, 2]])
-    keypoints = np.array(golden["inputs"]["keypoints_1based"])
+    keypoints = np.array(reference["inputs"]["keypoints_1based"])
     heads = [
         BfmHead(mean, draw["id"], draw["exp"], sheet, keypoints, published_keypoints=published)
         for published in (False, True)
@@ -176,6 +170,6 @@ def test_shape_pose_projection_and_landmarks_are_the_published_ones(shared):
         rows["idexp_lm3d"].append(10 * shifted.landmarks68(shifted.offset(identity, expression)))
         rows["rotation"].append(matrix_from_euler(euler).T)
     for name, values in rows.items():
-        error, projection_error = fill.compare9(torch.tensor(np.array(values)), golden["cases"]["main"][name])
+        error, projection_error = fill.compare9(torch.tensor(np.array(values)), reference["cases"]["main"][name])
         assert error < 1e-6, name
         assert projection_error < 1e-3, name

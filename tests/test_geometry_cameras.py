@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from golden_folder import golden
 from triportrait.geometry.cameras import EG3D_OFFSET, EG3D_SCALE, camera_from_pose, look_at_camera, pose_points, project
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import FOCAL_IN_WIDTHS
@@ -36,15 +34,12 @@ def test_positions_that_the_published_code_was_seen_to_give(euler, translation, 
     np.testing.assert_allclose(camera.camera_to_world[:3, 3], position, atol=6e-5)
 
 
-def test_golden_cameras(shared: Path):
-    path = shared / "spec" / "golden" / "real3d" / "camera.json"
-    if not path.is_file():
-        pytest.skip("the golden cameras are not in the shared material")
-    golden = json.loads(path.read_text())
+def test_golden_cameras():
+    reference = golden("real3d/camera.json")
     # The golden's poses were float32 when its camera was computed.
-    eulers, translations = (np.array(golden[name], np.float32) for name in ("euler", "trans"))
-    assert len(eulers) == len(golden["camera"]) >= 10
-    for euler, translation, expected in zip(eulers, translations, golden["camera"], strict=True):
+    eulers, translations = (np.array(reference[name], np.float32) for name in ("euler", "trans"))
+    assert len(eulers) == len(reference["camera"]) >= 10
+    for euler, translation, expected in zip(eulers, translations, reference["camera"], strict=True):
         camera = camera_from_pose(euler, translation, focal=4.2647).to_eg3d()
         assert camera.dtype == np.float32
         np.testing.assert_allclose(camera, expected, atol=1e-6)
