@@ -18,7 +18,8 @@ from triportrait.training.image_to_plane import RECIPES, evaluate, read_views, t
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of packed views with the splits train and val")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of packed views; one at least with a split val")
+    parser.add_argument("--shares", type=float, nargs="+", default=None, help="how much of the batches comes from each folder")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="compact")
     parser.add_argument("--steps", type=int, default=None, help="length of the run; fixed when the run begins")
@@ -33,7 +34,7 @@ def main() -> None:
     recipe = RECIPES[options.recipe]()
     if options.steps:
         recipe = replace(recipe, steps=options.steps)
-    data, held_out = read_views(options.data, "train", options.photos), read_views(options.data, "val")
+    data, held_out = read_views(options.data, "train", options.photos, options.shares), read_views(options.data, "val")
     logging.info("%d photographs to learn from, %d held out", len(data), len(held_out))
     start = load_image_to_plane(options.start) if options.start else None
     model = train(recipe, data, held_out, options.out, start, options.stop_after, options.device)

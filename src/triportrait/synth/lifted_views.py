@@ -33,10 +33,13 @@ PHOTO_PX = 256
 VIEW_PX = 128
 #: Depth is stored in 254 steps over this half range round the head's origin (decimetres); byte 0 means "nothing here".
 DEPTH_RANGE_DM = 1.6
+#: Expression offsets are stored within this many decimetres.
+OFFSET_RANGE_DM = 0.6
 #: Turns (pitch, yaw in degrees) of the views that are held out.
 HELD_OUT_TURNS_DEG = ((0, -18), (0, -9), (0, 9), (0, 18), (-10, 0), (10, 0), (8, 14))
 #: A teacher pixel counts as seen when the photograph's own surface lies this close (decimetres).
 _SEEN_DM = 0.08
+_MOVING = ("expression", "gaze_rad", "offset")
 _INDEX = "index.json"
 _FORMAT = "triportrait.lifted_views.1"
 
@@ -51,6 +54,9 @@ class LiftedViews:
         views: uint8 [n, 6, 128, 128]: premultiplied red, green, blue, matte, depth (:func:`depth_from_bytes`), seen by the photograph.
         rotation_rad: [n, 3] float32 pitch, yaw, roll, and ``translation`` [n, 3] float32 decimetres.
         camera: [n, 25] float32, the same as EG3D's camera (spec 3.4).
+        expression: [n, e] float32, curves of the open head, and ``gaze_rad`` [n, 2], where views differ in them; else None.
+        offset: [n, 3, 128, 128] int8, from each visible point of the head to where the photograph's expression has it
+            (:func:`offset_from_bytes`); None where all views share the photograph's expression.
     """
 
     name: str
@@ -59,6 +65,19 @@ class LiftedViews:
     rotation_rad: Array
     translation: Array
     camera: Array
+    expression: Array | None = None
+    gaze_rad: Array | None = None
+    offset: Array | None = None
+
+
+def offset_to_bytes(offset: Array) -> Array:
+    """Decimetres [...] as int8 in steps of ``OFFSET_RANGE_DM`` / 127."""
+    return np.clip(np.round(offset * (127 / OFFSET_RANGE_DM)), -127, 127).astype(np.int8)
+
+
+def offset_from_bytes(code: Array) -> Array:
+    """The inverse of :func:`offset_to_bytes`: float32 decimetres of head space."""
+    return code.astype(np.float32) * np.float32(OFFSET_RANGE_DM / 127)
 
 
 def depth_from_bytes(code: Array, translation_z: Array | float) -> Array:
@@ -157,14 +176,26 @@ def shrink(head: RenderedHead, size_px: int) -> RenderedHead:
     return RenderedHead(head.rgb.reshape(*blocks, 3).mean((1, 3)), head.alpha.reshape(blocks).mean((1, 3)), depth)
 
 
-def seen_by(view: RenderedHead, frame: MotionFrame, own: RenderedHead, photo: MotionFrame, focal: float = FOCAL_IN_WIDTHS) -> Array:
-    """Which pixels of ``view`` show a surface that the photograph's ``own`` view shows too: bool [s, s]."""
+def seen_by(
+    view: RenderedHead,
+    frame: MotionFrame,
+    own: RenderedHead,
+    photo: MotionFrame,
+    focal: float = FOCAL_IN_WIDTHS,
+    offset: Array | None = None,
+) -> Array:
+    """Which pixels of ``view`` show a surface that the photograph's ``own`` view shows too: bool [s, s].
+
+    ``offset`` [s, s, 3] leads from the view's expression to the photograph's.
+    """
     size = view.alpha.shape[0]
     there = np.isfinite(view.depth)
     depth = np.where(there, view.depth, CAMERA_DISTANCE_DM)
     line = (np.arange(size) + 0.5) / size - 0.5
     posed = np.stack([line * depth / focal, -line[:, None] * depth / focal, CAMERA_DISTANCE_DM - depth], -1)
     head = (posed - frame.translation) @ matrix_from_euler(frame.rotation_rad)
+    if offset is not None:
+        head = head + offset
     there_too = head @ matrix_from_euler(photo.rotation_rad).T + photo.translation
     own_depth = CAMERA_DISTANCE_DM - there_too[..., 2]
     x = (focal * there_too[..., 0] / own_depth + 0.5) * size
@@ -184,9 +215,13 @@ def write_shard(path: Path, rows: Sequence[LiftedViews]) -> int:
         its size in bytes.
     """
     draft = path.with_suffix(".part")
+    extra = {} if rows[0].offset is None else {name: np.stack([getattr(row, name) for row in rows]) for name in _MOVING}
+    if extra:
+        extra["offset"] = _differences(extra["offset"].view(np.uint8))
     with draft.open("wb") as file:
         np.savez_compressed(
             file,
+            **extra,
             names=np.array([row.name for row in rows]),
             photo=_differences(np.stack([row.photo for row in rows])),
             views=_differences(np.stack([row.views for row in rows])),
@@ -210,6 +245,21 @@ def write_index(folder: Path, split: str, shards: Sequence[str], counts: Sequenc
     draft.replace(path)
 
 
+def splits_of(folder: Path) -> tuple[str, ...]:
+    """Names of the splits that ``folder`` holds; none when it has no index.
+
+    Raises:
+        MediaError: the index is damaged.
+    """
+    path = folder / _INDEX
+    if not path.exists():
+        return ()
+    try:
+        return tuple(json.loads(path.read_text(encoding="utf-8"))["splits"])
+    except (OSError, ValueError, KeyError) as error:
+        raise MediaError(f"'{path}' is not a readable index of views; pack them again") from error
+
+
 def read_split(folder: Path, split: str, limit: int | None = None) -> Iterator[LiftedViews]:
     """Rows of one split in the order they were packed.
 
@@ -229,6 +279,9 @@ def read_split(folder: Path, split: str, limit: int | None = None) -> Iterator[L
                 photo, views = _sums(data["photo"]), _sums(data["views"])
                 rest = [data[name] for name in ("rotation_rad", "translation", "camera")]
                 names = data["names"]
+                extra = {name: data[name] for name in _MOVING if name in data}
+                if "offset" in extra:
+                    extra["offset"] = _sums(extra["offset"]).view(np.int8)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise MediaError(f"'{folder / shard}' is not a readable shard of lifted views; pack it again") from error
         for row, name in enumerate(names):
@@ -236,7 +289,8 @@ def read_split(folder: Path, split: str, limit: int | None = None) -> Iterator[L
                 if not left:
                     return
                 left -= 1
-            yield LiftedViews(str(name), photo[row], views[row], *(array[row] for array in rest))
+            own = {key: array[row] for key, array in extra.items()}
+            yield LiftedViews(str(name), photo[row], views[row], *(array[row] for array in rest), **own)
 
 
 def _bytes(values: Array) -> Array:

@@ -6,9 +6,13 @@ Lengths are decimetres. Faces are quads ``[f, 4]``; a triangle has -1 in its fou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Array = np.ndarray
 
@@ -56,8 +60,13 @@ def _compact(faces: Array, count: int) -> tuple[Array, Array]:
     return used, lookup[faces]  # lookup[-1] is -1: triangles stay triangles
 
 
-def _refine(faces: Array, points: Array, smooth: bool) -> tuple[Array, Array]:
-    """One step for one index set: (new points, new quads). Without ``smooth`` old points stay where they are."""
+def refinement(faces: Array, count: int, smooth: bool = True) -> tuple[csr_matrix, Array]:
+    """One Catmull-Clark step on ``faces`` over ``count`` points as a matrix: (new points x old points, new quads [f', 4]).
+
+    The quads that a face becomes follow each other, in the order of the faces. Without ``smooth`` old points stay where they are.
+    """
+    from scipy.sparse import coo_matrix, diags, identity, vstack
+
     sizes = np.where(faces[:, 3] >= 0, 4, 3)
     corner_face = np.repeat(np.arange(len(faces)), sizes)
     first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -65,44 +74,46 @@ def _refine(faces: Array, points: Array, smooth: bool) -> tuple[Array, Array]:
     here = faces[corner_face, slot]
     after = faces[corner_face, (slot + 1) % sizes[corner_face]]
     before = faces[corner_face, (slot - 1) % sizes[corner_face]]
-    count = len(points)
-    face_points = np.zeros((len(faces), points.shape[1]))
-    np.add.at(face_points, corner_face, points[here])
-    face_points /= sizes[:, None]
 
     def key(a: Array, b: Array) -> Array:
         return np.minimum(a, b) * np.int64(count) + np.maximum(a, b)
 
+    def matrix(rows: Array, columns: Array, values: Array | float, shape: tuple[int, int]) -> csr_matrix:
+        return coo_matrix((np.broadcast_to(values, rows.shape), (rows, columns)), shape).tocsr()
+
     edges, forward = np.unique(key(here, after), return_inverse=True)
     backward = np.searchsorted(edges, key(before, here))
     ends = np.stack([edges // count, edges % count], -1)
-    middles = points[ends].mean(1)
-    edge_points = middles.copy()
-    moved = points.copy()
+    edge_rows = np.repeat(np.arange(len(edges)), 2)
+    face_points = matrix(corner_face, here, 1.0 / sizes[corner_face], (len(faces), count))
+    middles = matrix(edge_rows, ends.reshape(-1), 0.5, (len(edges), count))
+    edge_points, moved = middles, identity(count, format="csr")
     if smooth:
         uses = np.bincount(forward, minlength=len(edges))
-        inner = uses == 2
-        sums = np.zeros_like(middles)
-        np.add.at(sums, forward, face_points[corner_face])
-        edge_points[inner] = 0.5 * middles[inner] + 0.25 * sums[inner]
+        inner = (uses == 2).astype(float)
+        sums = matrix(forward, corner_face, 1.0, (len(edges), len(faces))) @ face_points
+        edge_points = diags(1.0 - 0.5 * inner) @ middles + diags(0.25 * inner) @ sums
         valence = np.bincount(here, minlength=count)
-        around = np.zeros_like(points)
-        np.add.at(around, here, face_points[corner_face])
-        edge_sum = np.zeros_like(points)
-        edge_count = np.bincount(ends.reshape(-1), minlength=count)
-        np.add.at(edge_sum, ends.reshape(-1), np.repeat(middles, 2, 0))
-        n = np.maximum(valence, 1)[:, None]
-        rule = (around / n + 2.0 * edge_sum / np.maximum(edge_count, 1)[:, None] + (n - 3.0) * points) / n
-        moved = np.where((valence > 0)[:, None], rule, points)
-        rim = ~inner
-        rim_sum = np.zeros_like(points)
-        rim_count = np.bincount(ends[rim].reshape(-1), minlength=count)
-        np.add.at(rim_sum, ends[rim].reshape(-1), np.repeat(middles[rim], 2, 0))
-        on_rim = rim_count > 0
-        curve = 0.5 * points + 0.5 * rim_sum / np.maximum(rim_count, 1)[:, None]
-        moved[on_rim] = np.where((rim_count == 2)[on_rim, None], curve[on_rim], points[on_rim])
+        around = matrix(here, corner_face, 1.0, (count, len(faces))) @ face_points
+        at_edge = matrix(ends.reshape(-1), edge_rows, 1.0, (count, len(edges)))
+        edge_count = np.asarray(at_edge.sum(1)).ravel()
+        n = np.maximum(valence, 1).astype(float)
+        rule = diags(1.0 / n**2) @ around + diags(2.0 / (n * np.maximum(edge_count, 1))) @ (at_edge @ middles) + diags((n - 3.0) / n)
+        on_rim = at_edge @ diags(1.0 - inner)
+        rim_count = np.asarray(on_rim.sum(1)).ravel()
+        curve = 0.5 * identity(count) + diags(0.5 / np.maximum(rim_count, 1)) @ (on_rim @ middles)
+        inside, smooth_rim = (valence > 0) & (rim_count == 0), rim_count == 2
+        moved = (
+            diags(inside.astype(float)) @ rule + diags(smooth_rim.astype(float)) @ curve + diags((~inside & ~smooth_rim).astype(float))
+        )
     quads = np.stack([here, count + forward, count + len(edges) + corner_face, count + backward], -1)
-    return np.concatenate([moved, edge_points, face_points]), quads
+    return vstack([moved, edge_points, face_points]).tocsr(), quads
+
+
+def _refine(faces: Array, points: Array, smooth: bool) -> tuple[Array, Array]:
+    """One step for one index set: (new points, new quads)."""
+    matrix, quads = refinement(faces, len(points), smooth)
+    return matrix @ points, quads
 
 
 def subdivide(mesh: Mesh, smooth: bool = True) -> Mesh:

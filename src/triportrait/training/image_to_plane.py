@@ -105,27 +105,35 @@ class ViewSet:
     Args:
         photo: uint8 [n, 4, 256, 256]; views: uint8 [n, v, 6, 128, 128]; see :class:`triportrait.synth.lifted_views.LiftedViews`.
         rotation_rad, translation: float32 [n, v, 3].
+        offset: int8 [m, v, 3, 128, 128] of the m photographs whose views have other expressions, and ``offset_row`` [n], which of them is
+            whose (-1: none); both None when there is none.
+        ends: float32 [n], rising to 1: photograph i is drawn with probability ``ends[i] - ends[i - 1]``; None draws all alike.
     """
 
     photo: Tensor
     views: Tensor
     rotation_rad: Tensor
     translation: Tensor
+    offset: Tensor | None = None
+    offset_row: Tensor | None = None
+    ends: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.photo)
 
     def first(self, count: int) -> ViewSet:
         """The first photographs alone."""
-        return ViewSet(*(part[:count] for part in (self.photo, self.views, self.rotation_rad, self.translation)))
+        parts = (part[:count] for part in (self.photo, self.views, self.rotation_rad, self.translation))
+        return ViewSet(*parts, self.offset, None if self.offset_row is None else self.offset_row[:count])
 
     def to(self, device: torch.device) -> ViewSet:
-        """The same on another device."""
-        return ViewSet(*(part.to(device) for part in (self.photo, self.views, self.rotation_rad, self.translation)))
+        """The same on another device; what is drawn is drawn on the CPU."""
+        parts = (self.photo, self.views, self.rotation_rad, self.translation, self.offset, self.offset_row)
+        return ViewSet(*(None if part is None else part.to(device) for part in parts), self.ends)
 
     @staticmethod
-    def of(rows: Iterable[LiftedViews]) -> ViewSet:
-        """Stack rows.
+    def of(rows: Iterable[LiftedViews], shares: Sequence[float] | None = None) -> ViewSet:
+        """Stack rows; ``shares`` [n] are how often each is drawn, relative to the others.
 
         Raises:
             EmptyMedia: there is none.
@@ -134,12 +142,47 @@ class ViewSet:
         if not rows:
             raise EmptyMedia("there are no lifted views to train on; pack some with scripts/pack_lifted_views.py")
         stacked = (np.stack([getattr(row, name) for row in rows]) for name in ("photo", "views", "rotation_rad", "translation"))
-        return ViewSet(*(torch.from_numpy(array) for array in stacked))
+        moving = [index for index, row in enumerate(rows) if row.offset is not None]
+        offset = offset_row = ends = None
+        if moving:
+            offset = torch.from_numpy(np.stack([rows[index].offset for index in moving]))
+            offset_row = torch.full((len(rows),), -1)
+            offset_row[moving] = torch.arange(len(moving))
+        if shares is not None:
+            ends = torch.tensor(shares, dtype=torch.float64).cumsum(0)
+            ends = (ends / ends[-1]).float()
+        return ViewSet(*(torch.from_numpy(array) for array in stacked), offset, offset_row, ends)
 
 
-def read_views(folder: Path, split: str, limit: int | None = None) -> ViewSet:
-    """A split of packed views in memory (about 1 MB per photograph)."""
-    return ViewSet.of(lifted_views.read_split(folder, split, limit))
+def read_views(
+    folders: Path | Sequence[Path], split: str, limit: int | None = None, shares: Sequence[float] | None = None
+) -> ViewSet:
+    """Packed views in memory (about 1 MB per photograph).
+
+    Args:
+        folders: of shards; ``train`` takes their splits ``train`` and ``moving`` (other expressions), any other name that split alone.
+            Folders without such a split are passed over as long as one has it.
+        split: ``train`` or ``val``.
+        limit: photographs at most, of each folder.
+        shares: how much of the batches comes from each folder; by default every photograph is drawn alike.
+
+    Raises:
+        MediaError: no folder has the split, or a shard is damaged.
+    """
+    folders = [folders] if isinstance(folders, Path) else list(folders)
+    if shares is not None and len(shares) != len(folders):
+        raise ValueError(f"{len(shares)} shares for {len(folders)} folders")
+    names = ("train", "moving") if split == "train" else (split,)
+    rows: list[LiftedViews] = []
+    weights: list[float] = []
+    for number, folder in enumerate(folders):
+        there = [name for name in names if name in lifted_views.splits_of(folder)]
+        if not there and len(folders) == 1:
+            there = [split]  # says what is missing
+        own = [row for name in there for row in lifted_views.read_split(folder, name, limit)]
+        rows += own
+        weights += [(shares[number] if shares is not None else len(own)) / max(len(own), 1)] * len(own)
+    return ViewSet.of(rows, weights if shares is not None else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +194,7 @@ class Batch:
         source: rotation_rad and translation [b, 3] of the photographs.
         target: the same of the views, [b, k, 3].
         rgba: [b, k, 4, r, r], targets of the whole picture; guide: [b, k, 1, r, r], depth in decimetres, filled; seen: [b, k, 1, r, r].
+        offset: [b, k, r, r, 3] decimetres of head space to the photograph's expression; None where all views share it.
     """
 
     picture: Tensor
@@ -161,6 +205,7 @@ class Batch:
     rgba: Tensor
     guide: Tensor
     seen: Tensor
+    offset: Tensor | None = None
 
 
 def collate(data: ViewSet, photos: Tensor, views: Tensor, photo_px: int, render_px: int, flip: Tensor | None = None) -> Batch:
@@ -177,6 +222,7 @@ def collate(data: ViewSet, photos: Tensor, views: Tensor, photo_px: int, render_
     source = data.rotation_rad[photos, 0], data.translation[photos, 0]
     guide = offset.unflatten(0, views.shape) * DEPTH_RANGE_DM + (CAMERA_DISTANCE_DM - move[..., 2])[..., None, None, None]
     rgba, seen = small[:, :, :4] / 255, small[:, :, 5:] / 255
+    moved = _offsets(data, photos, views, render_px)
     if flip is not None:
         # A mirrored picture shows a mirrored head: yaw, roll and the sideways shift change their signs.
         sign = torch.where(flip, -1.0, 1.0)
@@ -186,7 +232,23 @@ def collate(data: ViewSet, photos: Tensor, views: Tensor, photo_px: int, render_
         rotation, move = rotation * turn_sign[:, None], move * move_sign[:, None]
         pictures = (torch.where(flip.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x) for x in (picture, prior, known, rgba, guide, seen))
         picture, prior, known, rgba, guide, seen = pictures
-    return Batch(picture, prior, known, source, (rotation, move), rgba, guide, seen)
+        if moved is not None:
+            mirrored = moved.flip(-2) * moved.new_tensor([-1.0, 1.0, 1.0])
+            moved = torch.where(flip.view(-1, 1, 1, 1, 1), mirrored, moved)
+    return Batch(picture, prior, known, source, (rotation, move), rgba, guide, seen, moved)
+
+
+def _offsets(data: ViewSet, photos: Tensor, views: Tensor, render_px: int) -> Tensor | None:
+    """[b, k, r, r, 3] decimetres; 0 for photographs whose views share their expression, None if none of these has others."""
+    if data.offset is None:
+        return None
+    rows = data.offset_row[photos]
+    if not bool((rows >= 0).any()):
+        return None
+    chosen = data.offset[rows.clamp(min=0)[:, None], views].float() * (lifted_views.OFFSET_RANGE_DM / 127)
+    chosen = chosen * (rows >= 0).view(-1, 1, 1, 1, 1)
+    small = functional.interpolate(chosen.flatten(0, 1), size=(render_px, render_px), mode="area")
+    return small.permute(0, 2, 3, 1).unflatten(0, views.shape)
 
 
 def _relative_depth(code: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
@@ -200,8 +262,13 @@ def _relative_depth(code: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
     return fill_smoothly(mean, known), known
 
 
-def draw_row(photographs: int, views: int, recipe: ImageToPlaneRecipe, random: torch.Generator) -> dict[str, Tensor]:
-    """Everything random about a photograph of a batch: which, which views, what is done to it, which patches and samples are seen."""
+def draw_row(
+    photographs: int, views: int, recipe: ImageToPlaneRecipe, random: torch.Generator, ends: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Everything random about a photograph of a batch: which, which views, what is done to it, which patches and samples are seen.
+
+    ``ends``: see :class:`ViewSet`.
+    """
     k, j = recipe.views, recipe.jitter
     size, side = recipe.render_px, min(recipe.patch_px, recipe.render_px)
 
@@ -210,8 +277,12 @@ def draw_row(photographs: int, views: int, recipe: ImageToPlaneRecipe, random: t
 
     # Patches crowd towards the middle of the picture, where heads are.
     spread = (uniform(k, 2) + uniform(k, 2)) / 2
+    if ends is None:
+        photo = torch.randint(photographs, (), generator=random)
+    else:
+        photo = torch.searchsorted(ends, uniform()).clamp(max=photographs - 1)
     return {
-        "photo": torch.randint(photographs, (), generator=random),
+        "photo": photo,
         "views": torch.randperm(views, generator=random)[:k],
         "flip": uniform() < 0.5,
         "gain": 1 + j * uniform(3, low=-0.12, high=0.12) + j * uniform(1, low=-0.15, high=0.15),
@@ -282,8 +353,9 @@ def draw(
         corner: (row, column) of the patch of each of the b * k pictures; None draws them whole.
         patch_px: side of the patches.
         jitter: [b * k, p * p, samples] in -0.5..0.5, moves samples within their steps; None draws the middle of each.
-        march: look for the surface of the photograph's prior along each ray: nothing needs to be known about the target view.
-        offset: [b, k, r, r, 3] decimetres, what :func:`carry_to_source` takes, for pictures that are drawn whole.
+        march: look for the surface of the photograph's prior along each ray: nothing needs to be known about the target view. Views that
+            have offsets keep their guide: the prior is of another expression.
+        offset: [b, k, r, r, 3] decimetres, what :func:`carry_to_source` takes.
 
     Returns:
         premultiplied colour [b, k, 3, p, p], matte [b, k, 1, p, p], depth [b, k, 1, p, p].
@@ -297,12 +369,14 @@ def draw(
     places = torch.stack([pixel_places(size, *cut, device=guide.device) for cut in cuts])
     turn, move = (part.flatten(0, 1) for part in target)
     sources = source[0].repeat_interleave(k, 0), source[1].repeat_interleave(k, 0)
+    guess = torch.stack([picture[cut] for picture, cut in zip(flat, cuts, strict=True)]).flatten(1)
+    moved = None
+    if offset is not None:
+        moved = torch.stack([picture[cut] for picture, cut in zip(offset.flatten(0, 1), cuts, strict=True)]).flatten(1, 2)
     if march:
-        guess = march_to_surface(places, planes.prior.repeat_interleave(k, 0), (turn, move), sources, DEPTH_RANGE_DM)
-    else:
-        guess = torch.stack([picture[cut] for picture, cut in zip(flat, cuts, strict=True)]).flatten(1)
+        met = march_to_surface(places, planes.prior.repeat_interleave(k, 0), (turn, move), sources, DEPTH_RANGE_DM)
+        guess = met if offset is None else torch.where((offset != 0).flatten(0, 1).flatten(1).any(1)[:, None], guess, met)
     depth = slab_depths(guess, slab, jitter)
-    moved = None if offset is None else offset.flatten(0, 1).flatten(1, 2)
     points = carry_to_source(places, depth, (turn, move), sources, DEPTH_RANGE_DM, offset=moved)
     density, colour = model.field(planes.for_size(size), points.view(b, -1, 3))
     shape = (b * k, side * side, slab.samples)
@@ -319,7 +393,8 @@ def losses(
     corners = [(int(r), int(c)) for r, c in draws["corners"].flatten(0, 1).tolist()]
     planes = model.encode(batch.picture, batch.prior, batch.known, batch.source[0])
     jitter = draws["samples"].flatten(0, 1)
-    rgb, alpha, depth = draw(model, planes, batch.guide, batch.target, batch.source, recipe.slab, corners, side, jitter, march)
+    rgb, alpha, depth = draw(model, planes, batch.guide, batch.target, batch.source, recipe.slab, corners, side, jitter, march,
+                             batch.offset)  # fmt: skip
 
     def cut(pictures: Tensor) -> Tensor:
         flat = pictures.flatten(0, 1)
@@ -450,6 +525,7 @@ class CompactStage:
             model.mean_prior.copy_(mean_prior(data))
         self.networks = nn.ModuleDict({"image_to_plane": model.to(memory_format=torch.channels_last)})
         self.frozen = nn.ModuleDict()
+        self._ends = data.ends
         self._data, self._held_out = data.to(torch.device(device)), held_out.first(recipe.validation_photos).to(torch.device(device))
 
     def optimisers(self) -> dict[str, tuple[torch.optim.Optimizer, tuple[str, ...]]]:
@@ -467,7 +543,7 @@ class CompactStage:
 
     def rows(self, step: int, rows: Sequence[int]) -> dict[str, Tensor]:
         count, views = len(self._data), self._data.views.shape[1]
-        return stacked([draw_row(count, views, self.recipe, row_generator(self.recipe.seed, step, row)) for row in rows])
+        return stacked([draw_row(count, views, self.recipe, row_generator(self.recipe.seed, step, row), self._ends) for row in rows])
 
     def losses(self, batch: dict[str, Tensor], step: int, which: str) -> dict[str, Tensor]:
         model = self.networks["image_to_plane"]
