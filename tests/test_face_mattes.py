@@ -127,3 +127,23 @@ def test_the_face_is_head_and_what_lies_below_is_not(seen_head):
     assert share[below:].max() < 0.05
     # Above the head, hair: head too.
     assert share[int(landmarks[10, 1] - 0.2 * height), int(landmarks[10, 0])] > 0.9
+
+
+def test_the_guided_filters_lines_are_the_least_squares_ones() -> None:
+    """Against numpy's solver, with covariances from nearly singular to large."""
+    from triportrait.face.matte_kernels import local_lines
+
+    random = np.random.default_rng(0)
+    colours = random.normal(size=(6, 7, 20, 3)) * random.choice([1e-3, 0.05, 0.3], (6, 7, 1, 3)) + 0.5
+    values = random.normal(size=(6, 7, 20))
+    mean, level = colours.mean(2), values.mean(2)
+    pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    squares = np.stack([(colours[..., i] * colours[..., j]).mean(2) for i, j in pairs], -1)
+    crosses = (colours * values[..., None]).mean(2)
+    slope, offset = np.empty((6, 7, 3)), np.empty((6, 7))
+    local_lines(mean, squares, crosses, level, 1e-5, slope, offset)
+    centred = colours - mean[:, :, None]
+    covariance = np.einsum("hwni,hwnj->hwij", centred, centred) / 20 + 1e-5 * np.eye(3)
+    expected = np.linalg.solve(covariance, (crosses - mean * level[..., None])[..., None])[..., 0]
+    np.testing.assert_allclose(slope, expected, rtol=1e-6)
+    np.testing.assert_allclose(offset, level - (expected * mean).sum(-1), rtol=1e-6, atol=1e-9)

@@ -71,20 +71,20 @@ def _guided_filter(guide: Array, values: Array, radius: int, epsilon: float) -> 
     """Edge-preserving smoothing of ``values`` [h, w] that follows the colours of ``guide`` [h, w, 3] in 0..1 (He et al., 2013, eq. 19)."""
     import cv2
 
+    from triportrait.face.matte_kernels import local_lines
+
     def mean(array: Array) -> Array:
         return cv2.blur(array, (2 * radius + 1,) * 2, borderType=cv2.BORDER_REFLECT)
 
-    centre, level = mean(guide), mean(values)
-    cross = mean(guide * values[..., None]) - centre * level[..., None]
-    products = np.stack([guide[..., i] * guide[..., j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))], -1)
-    spread = np.concatenate([mean(products[..., :3]), mean(products[..., 3:])], -1)
-    covariance = np.empty((*values.shape, 3, 3), np.float32)
-    for k, (i, j) in enumerate(((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))):
-        covariance[..., i, j] = covariance[..., j, i] = spread[..., k] - centre[..., i] * centre[..., j]
-    covariance += epsilon * np.eye(3, dtype=np.float32)
-    slope = np.linalg.solve(covariance, cross[..., None])[..., 0]
-    offset = level - (slope * centre).sum(-1)
-    return (mean(slope.astype(np.float32)) * guide).sum(-1) + mean(offset.astype(np.float32))
+    values = values.astype(np.float32, copy=False)
+    red, green, blue = (np.ascontiguousarray(guide[..., channel]) for channel in range(3))
+    first = mean(cv2.merge([red * red, red * green, red * blue]))
+    second = mean(cv2.merge([green * green, green * blue, blue * blue]))
+    crosses = mean(cv2.merge([red * values, green * values, blue * values]))
+    slope, offset = np.empty_like(guide), np.empty_like(values)
+    local_lines(mean(guide), np.concatenate([first, second], -1), crosses, mean(values), epsilon, slope, offset)
+    slope = mean(slope)
+    return slope[..., 0] * red + slope[..., 1] * green + slope[..., 2] * blue + mean(offset)
 
 
 @dataclass(frozen=True, slots=True)
