@@ -555,10 +555,18 @@ def voice_settings(options: DriveOptions, progress: Progress | None = None) -> A
     )  # fmt: skip
 
 
+#: What an option that names a file can be.
+_FILE_OPTIONS = {
+    "--style": "give a video or motion file that exists",
+    "--pose": "use driving, still, natural, or a video or motion file that exists",
+    "--head-motion": "use a number, a video or motion file that exists, or a folder of them",
+}
+
+
 def _motion_of_file(option: str, path: str, progress: Progress | None) -> Motion:
     """A motion file, or the motion of the person in a video."""
     if not os.path.lexists(path):
-        raise OptionError(f"{option} is {path!r}; give a video or motion file that exists")
+        raise OptionError(f"{option} is {path!r}; {_FILE_OPTIONS[option]}")
     return read_motion(path) if Path(path).suffix.lower() in _MOTION_ENDINGS else motion_of_video(path, FPS, progress)
 
 
@@ -592,7 +600,7 @@ class Portrait:
         options = options or DriveOptions()
         reader = AudioReader.open(audio)
         settings = voice_settings(options, progress)
-        pose = self._pose_clip(options.pose_source, progress)
+        pose = self._pose_clip(options, progress)
 
         def chunks() -> Iterator[Motion]:
             from triportrait.motion.controls import ControlTrack
@@ -656,7 +664,7 @@ class Portrait:
             settings = NaturalSettings(head_motion=options.head_amount)
             placed = retarget.with_pose(placed, source, self.prepared.motion, settings, options.seed)
         elif source != "driving":
-            placed = _with_clip_pose(placed, self._pose_clip(source, progress, placed.fps), 0)
+            placed = _with_clip_pose(placed, self._pose_clip(options, progress, placed.fps), 0)
         return self._performance(lambda: iter([placed]), placed.fps, sound, len(placed), sources or {})
 
     def idle(self, seconds: float, options: DriveOptions | None = None) -> Performance:
@@ -669,7 +677,7 @@ class Portrait:
         if not 1 / FPS <= seconds <= _LONGEST_IDLE_S:
             raise OptionError(f"{seconds:g} s is no length for idling; use up to {_LONGEST_IDLE_S:.0f} s")
         settings = voice_settings(options)
-        pose = self._pose_clip(options.pose_source, None)
+        pose = self._pose_clip(options, None)
         idle = idle_motion(
             round(seconds * FPS), FPS, seed=options.seed, controls=settings.controls(), curves=settings.curves, style=settings.style
         )
@@ -683,22 +691,24 @@ class Portrait:
         named = {"portrait": self.source} if self.source else {}
         return Performance(self, chunks, fps, sound, count, named | sources)
 
-    def _pose_clip(self, pose: str, progress: Progress | None, fps: float = FPS) -> Motion | None:
-        """The head motion of another clip on this portrait, at ``fps``, or None when ``pose`` names no file.
+    def _pose_clip(self, options: DriveOptions, progress: Progress | None, fps: float = FPS) -> Motion | None:
+        """The head motion of another clip on this portrait, at ``fps``, or None when the options name no file.
 
         Of a folder, the clip is taken that has the row nearest to the portrait's own pose, from that row on.
         """
         from triportrait.motion.retarget import relative, resample
 
+        pose = options.pose_source
         if pose in ("driving", "still", "natural"):
             return None
+        option = "--pose" if options.pose == pose else "--head-motion"
         if not os.path.isdir(pose):
-            clip = resample(_motion_of_file("--head-motion (or --pose)", pose, progress), fps)
+            clip = resample(_motion_of_file(option, pose, progress), fps)
             return relative(clip, "first", self.prepared.motion, lip_contact=False)
         library = sorted(path for path in Path(pose).iterdir() if path.suffix.lower() in (*_MOTION_ENDINGS, *_VIDEO_ENDINGS))
         if not library:
-            raise OptionError(f"--head-motion: the folder {pose!r} holds no video and no motion file; add some, or name one")
-        clips = [resample(_motion_of_file("--head-motion", str(path), progress), fps) for path in library]
+            raise OptionError(f"{option}: the folder {pose!r} holds no video and no motion file; add some, or name one")
+        clips = [resample(_motion_of_file(option, str(path), progress), fps) for path in library]
         chosen, row = nearest_pose(clips, self.prepared.motion)
         log.info("head motion of %s from frame %d", library[chosen].name, row)
         clip = clips[chosen]

@@ -29,7 +29,7 @@ EMOTIONS: tuple[str, ...] = get_args(EmotionName)[1:]
 #: Curves at full strength; a name without side stands for both.
 EMOTION_CURVES: dict[str, dict[str, float]] = {
     "happy": {
-        "mouthSmile": 0.62, "mouthDimple": 0.12, "cheekSquint": 0.55, "eyeSquint": 0.28, "mouthUpperUp": 0.06, "browInnerUp": 0.08,
+        "mouthSmile": 0.75, "mouthDimple": 0.15, "cheekSquint": 0.60, "eyeSquint": 0.28, "mouthUpperUp": 0.06, "browInnerUp": 0.08,
         "browOuterUp": 0.10,
     },
     "sad": {

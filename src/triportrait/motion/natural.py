@@ -384,7 +384,7 @@ class NaturalMotion:
             draws = 1.25 * np.tanh(nod_random.standard_normal(3))
             kind, ahead, size, down, up = nod_random.random(5)
             reach = (0.45 + 0.75 * accent) * (0.35 + 0.65 * chance)
-            self._beat = 0.25 * self._beat + draws * np.radians([1.7, 7.8, 4.2]) * reach * chance
+            self._beat = 0.25 * self._beat + draws * np.radians([1.7, 8.4, 4.2]) * reach * chance
             if kind < 0.35 + 0.35 * accent:
                 axis = np.array([1.0, 0.35 * draws[1], 0.3 * draws[2]])
                 angle = math.radians(2.0 + 3.0 * (0.5 + (size - 0.5) * min(chance, 1.0))) * (0.4 + 0.8 * accent) * amounts.expressiveness
