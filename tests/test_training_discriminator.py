@@ -47,3 +47,10 @@ def test_camera_noise_comes_from_the_generator() -> None:
     given = torch.randn(2, 3, 16, 16), torch.randn(2, 3, 4, 4), torch.randn(2, 25)
     logits = [model(*given, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert torch.equal(logits[0], logits[1]) and not torch.equal(logits[0], logits[2])
+
+
+def test_noise_on_the_camera_of_a_single_picture_is_no_number_problem() -> None:
+    sizes = {"side": 16, "style": 8, "mapping_layers": 1, "base_channels": 64, "most_channels": 8}
+    judge = DualDiscriminator(DualDiscriminator.Config(**sizes, camera_noise=1.0))
+    told = judge(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 8, 8), torch.ones(1, 25), torch.Generator())
+    assert torch.isfinite(told).all()

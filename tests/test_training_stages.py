@@ -21,7 +21,8 @@ import test_training_loop as loop
 from training_samples import FEATURES, painted_clip
 from triportrait.avatar.prior import Prior
 from triportrait.errors import EmptyMedia, MediaError, OptionError, TriPortraitError, WeightsError
-from triportrait.presets import tiny
+from triportrait.paper import PaperFiles, load_networks
+from triportrait.presets import from_settings, tiny
 from triportrait.render.decoder import Decoder
 from triportrait.synth.lifted_views import LiftedViews
 from triportrait.training import perceptual
@@ -291,7 +292,8 @@ def test_vgg_reads_the_published_names(tmp_path: Path) -> None:
     def layer(out: int, channels: int) -> dict[str, torch.Tensor]:
         return {"weight": torch.randn(out, channels, 3, 3, generator=generator) * 0.05, "bias": torch.zeros(out)}
 
-    widths = [64, 64, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512, 512]
+    # Narrower than the real ones, which are 64 to 512 wide.
+    widths = [4, 4, 6, 6, 8, 8, 8, 8, 10, 10, 10, 10, 12]
     numbers = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28]
     state, channels = {}, 3
     for number, width in zip(numbers, widths, strict=True):
@@ -300,7 +302,7 @@ def test_vgg_reads_the_published_names(tmp_path: Path) -> None:
     torch.save(state | {"classifier.0.weight": torch.zeros(2, 2)}, tmp_path / "vgg19.pth")
     face, channels = {}, 3
     names = ("1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3", "5_1")
-    for name, width in zip(names, [*widths[:7], 512, 512, 512, 512], strict=True):
+    for name, width in zip(names, [*widths[:7], 10, 10, 10, 12], strict=True):
         face |= {f"conv{name}.{part}": value for part, value in layer(width, channels).items()}
         channels = width
     torch.save(face, tmp_path / "vgg_face.pth")
@@ -313,6 +315,8 @@ def test_vgg_reads_the_published_names(tmp_path: Path) -> None:
     x = (0.5 * picture + 0.5 - mean) / deviation
     wanted = functional.relu(functional.conv2d(x, state["features.0.weight"], state["features.0.bias"], padding=1))
     torch.testing.assert_close(look.networks["vgg19"](picture)[0], wanted)
+    full = perceptual.Vgg(perceptual.VGG19_BLOCKS, perceptual._IMAGENET)
+    assert sum(parameter.numel() for parameter in full.parameters()) == 12_944_960  # up to relu5_1
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "vgg19.pth")
     with pytest.raises(WeightsError, match="not vgg19"):
         perceptual.PerceptualLoss.from_home(tmp_path)
@@ -332,6 +336,21 @@ def test_stages_hand_on_their_networks(shards: Path, heads_start: Path, tmp_path
         motion_adapter.MotionAdapterStage(larger, ClipSet([shards], "train"), None, heads_start)
     with pytest.raises(WeightsError):
         heads.load_start(tmp_path / "none", {})
+
+
+def test_what_was_trained_is_what_the_pipeline_loads(shards: Path, heads_start: Path, tmp_path: Path) -> None:
+    whole, voice = make("torso", shards, heads_start, steps=1), make("audio_to_motion", shards, None, steps=1)
+    train_stage(whole, tmp_path / "torso", tensorboard=False)
+    train_stage(voice, tmp_path / "voice", tensorboard=False)
+    files = PaperFiles(tmp_path / "torso" / "real3d_torso.safetensors", tmp_path / "voice" / "real3d_a2m.safetensors", tmp_path, None)
+    preset, networks = load_networks(files)
+    assert preset.photo_px == 64 and preset.audio_to_motion.features == FEATURES
+    trained = {**whole.networks_average, **voice.networks_average, **{name: whole.frozen[name] for name in whole.served}}
+    for name, network in networks.items():
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, trained[name].state_dict()[key]), (name, key)
+    with pytest.raises(WeightsError, match="another version"):
+        from_settings({"wings": 2})
 
 
 @pytest.mark.parametrize(

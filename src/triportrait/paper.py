@@ -141,11 +141,15 @@ def load_networks(files: PaperFiles) -> tuple[PaperNetworks, dict[str, torch.nn.
     """
     import torch
 
-    from triportrait.presets import PRESETS, build
+    from triportrait.presets import PRESETS, build, from_settings
     from triportrait.weights.store import load_weights
 
     stored = load_weights(files.torso, layout="real3d_torso")
-    preset = PRESETS[str(stored.config.get("preset", "paper"))]()
+    if "sizes" in stored.config:
+        # Trained here: not folded, of any size.
+        preset = from_settings(stored.config["sizes"])
+    else:
+        preset = PRESETS[str(stored.config.get("preset", "paper"))]()
     if "image_to_plane" in stored.config:
         preset = replace(preset, image_to_plane=replace(preset.image_to_plane, **stored.config["image_to_plane"]))
     state = dict(stored.tensors)

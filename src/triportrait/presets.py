@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -17,6 +17,7 @@ from triportrait.avatar.image_to_plane import ImageToPlane
 from triportrait.avatar.motion_adapter import MotionAdapter
 from triportrait.composite.super_resolution_network import HtbSuperResolution
 from triportrait.composite.torso_network import TorsoNetwork
+from triportrait.errors import WeightsError
 from triportrait.motion.paper_audio_to_motion import PaperAudioToMotion
 from triportrait.render.decoder import Decoder
 from triportrait.render.volume import VolumeRenderer
@@ -165,6 +166,26 @@ def build(preset: PaperNetworks | CompactNetworks, parts: Collection[str] | None
         "audio_to_motion": (PaperAudioToMotion, preset.audio_to_motion),
     }
     return {name: kind(config) for name, (kind, config) in kinds.items() if parts is None or name in parts}
+
+
+def from_settings(settings: Mapping[str, Any]) -> PaperNetworks:
+    """The sizes that ``dataclasses.asdict`` wrote down, as they come back from a file of ours.
+
+    Raises:
+        WeightsError: they belong to another version of this program.
+    """
+
+    def rebuilt(default: Any, values: Mapping[str, Any]) -> Any:
+        changes = {}
+        for name, value in values.items():
+            old = getattr(default, name)
+            changes[name] = rebuilt(old, value) if is_dataclass(old) else tuple(value) if isinstance(value, list) else value
+        return replace(default, **changes)
+
+    try:
+        return rebuilt(PaperNetworks(), settings)
+    except (AttributeError, TypeError) as error:
+        raise WeightsError(f"the weights were trained with another version of triportrait ({error}); save them again with that") from None
 
 
 def trained_form(preset: PaperNetworks) -> PaperNetworks:

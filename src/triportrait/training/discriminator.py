@@ -104,5 +104,7 @@ class DualDiscriminator(nn.Module):
         x = self.out(self.flat(x.flatten(1)))
         if self.config.camera_noise:
             noise = torch.randn(camera.shape, generator=generator, dtype=camera.dtype, device=camera.device)
-            camera = camera + noise * camera.std(0) * self.config.camera_noise
+            # A single camera has no spread.
+            spread = camera.std(0) if len(camera) > 1 else torch.zeros_like(camera[0])
+            camera = camera + noise * spread * self.config.camera_noise
         return (x * self.mapping(None, camera)).sum(1, keepdim=True) / math.sqrt(x.shape[1])

@@ -97,10 +97,9 @@ def load_vgg(path: Path, kind: str) -> Vgg:
 
     tensors = read_checkpoint(path).tensors
     try:
-        if kind == "vgg19":
-            model, state = Vgg(VGG19_BLOCKS, _IMAGENET), vgg19_state(tensors)
-        else:
-            model, state = Vgg(VGG16_BLOCKS, _VGGFACE), vgg_face_state(tensors)
+        state = vgg19_state(tensors) if kind == "vgg19" else vgg_face_state(tensors)
+        blocks, statistics = (VGG19_BLOCKS, _IMAGENET) if kind == "vgg19" else (VGG16_BLOCKS, _VGGFACE)
+        model = Vgg(blocks, statistics, tuple(len(state[f"blocks.{block}.0.bias"]) for block in range(len(blocks))))
         model.load_state_dict(state)
     except (KeyError, RuntimeError) as error:
         raise WeightsError(f"'{path}' is not {kind} as published ({str(error).splitlines()[0]}); see docs/training.md") from None
