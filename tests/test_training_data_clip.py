@@ -83,6 +83,15 @@ def test_long_videos_are_cut_into_pieces_without_a_frame_lost_or_twice(clip: Pat
     assert work_on(find_videos(clip)[0], replace(SETTINGS, clip_seconds=0.4)).pieces == tuple(pieces)
 
 
+def test_of_a_video_with_a_cut_the_longer_side_is_taken(tmp_path: Path, frames: list[np.ndarray]) -> None:
+    other = [np.clip(frame[:, ::-1] * 0.4 + 20, 0, 255).astype(np.uint8) for frame in frames[:6]]
+    made, facts = prepare_clip(video(tmp_path / "v.mp4", other + frames), SETTINGS)
+    assert len(made) == 25 and facts.note.startswith("between cuts: frames 6 to 30")
+    alone, _ = prepare_clip(video(tmp_path / "alone.mp4", frames), SETTINGS)
+    assert np.abs(made.landmarks - alone.landmarks).mean() < 0.3
+    assert np.abs(made.frames[3].astype(int) - alone.frames[3]).mean() < 4
+
+
 def test_no_sound_is_noted_or_refused_and_the_same_video_gives_the_same_bytes(tmp_path: Path, frames: list[np.ndarray]) -> None:
     source = video(tmp_path / "silent.mp4", frames[:8])
     made, facts = prepare_clip(source, SETTINGS)

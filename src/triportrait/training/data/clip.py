@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,8 @@ _CUT_CHANGE, _CUT_TIMES = 20.0, 6.0
 _THUMBNAIL_PX = 24
 _SMALLEST_FACE_PX = 64
 _FEWEST_FRAMES = 8
+#: Of a video with cuts the longest stretch without one is taken when it has so many frames.
+_FEWEST_BETWEEN_CUTS = 25
 #: Root mean square distance of the fitted landmarks, in 512-px pixels, beyond which the fit is not to be trusted.
 _WORST_FIT_PX = 8.0
 #: Rows from which the shape is estimated, and pictures from which the background is merged.
@@ -153,7 +155,10 @@ def prepare_clip(source: VideoSource, settings: PrepareSettings) -> tuple[Traini
         if reader.fps < settings.minimum_fps:
             raise UnusableClip("E_FRAME_RATE", f"{reader.fps:.1f} frames per second; at least {settings.minimum_fps:g} are needed")
         seconds = min(_seconds(source, reader), _LONGEST_CLIPS * settings.clip_seconds)
-        landmarks, found = _track(reader, source, seconds)
+        landmarks, found, stretch = _track(reader, source, seconds)
+        if stretch is not None:
+            source = replace(source, start_s=source.start_s + stretch.start / FPS)
+            seconds = len(stretch) / FPS
         box, face_px = _square(landmarks, found, _view(source, reader.size), settings)
         scale = settings.size_px / box[2]
         in_crop = np.concatenate([(landmarks[..., :2] - box[:2]) * scale, landmarks[..., 2:] * scale], -1).astype(np.float32)
@@ -163,6 +168,8 @@ def prepare_clip(source: VideoSource, settings: PrepareSettings) -> tuple[Traini
         size = reader.size
     frames = len(layers["frames"])
     sound, note = _sound(source, frames, settings)
+    if stretch is not None:
+        note = "; ".join(filter(None, [f"between cuts: frames {stretch.start} to {stretch.stop - 1} of the video or piece", note]))
     if frames < _WHOLE * seconds * FPS:
         note = "; ".join(filter(None, [f"the video ends early: {frames} of {round(seconds * FPS)} frames", note]))
     clip = TrainingClip(
@@ -200,8 +207,8 @@ def _view(source: VideoSource, size: tuple[int, int]) -> tuple[int, int, int, in
 # -- first pass -------------------------------------------------------------------------------------------------------------
 
 
-def _track(reader: VideoReader, source: VideoSource, seconds: float) -> tuple[Array, Array]:
-    """Landmarks [t, 478, 3] in pixels of the video, and where a face was found [t].
+def _track(reader: VideoReader, source: VideoSource, seconds: float) -> tuple[Array, Array, range | None]:
+    """Landmarks [t, 478, 3] in pixels of the video, where a face was found [t], and which frames these are when there are cuts.
 
     Raises:
         NoFaceFound, UnusableClip: see :func:`prepare_clip`.
@@ -235,22 +242,31 @@ def _track(reader: VideoReader, source: VideoSource, seconds: float) -> tuple[Ar
     if watched.second_faces > _WITH_SECOND * watched.searched:
         raise UnusableClip("E_TWO_FACES", f"more than one face in {watched.second_faces} of {watched.searched} frames that were searched")
     found = np.array([row[1] for row in rows])
+    landmarks = np.stack([row[0] for row in rows]).astype(np.float64)
+    stretch = _uncut(landmarks, watched.thumbnails)
+    if stretch is not None:
+        if len(stretch) < _FEWEST_BETWEEN_CUTS:
+            raise UnusableClip("E_CUT", f"cuts, or other people, leave {len(stretch)} frames; at least {_FEWEST_BETWEEN_CUTS} are needed")
+        landmarks, found = landmarks[stretch.start : stretch.stop], found[stretch.start : stretch.stop]
     if found.mean() < _FOUND:
         raise NoFaceFound(f"a face in only {100 * found.mean():.0f} % of the frames; at least {100 * _FOUND:.0f} % are needed")
-    landmarks = np.stack([row[0] for row in rows]).astype(np.float64)
-    change = np.abs(np.diff(np.stack(watched.thumbnails), axis=0)).mean((1, 2))
-    if change.max() > max(_CUT_CHANGE, _CUT_TIMES * float(np.median(change))):
-        raise UnusableClip("E_CUT", f"a cut after {(int(change.argmax()) + 1) / FPS:.2f} s")
     width, height = watched.sizes[0]
     left, top, _, _ = _view(source, (width, height))
     grow_x, grow_y = reader.size[0] / width, reader.size[1] / height
-    landmarks = (landmarks + (left, top, 0.0)) * (grow_x, grow_y, grow_x)
+    return (landmarks + (left, top, 0.0)) * (grow_x, grow_y, grow_x), found, stretch
+
+
+def _uncut(landmarks: Array, thumbnails: list[Array]) -> range | None:
+    """The longest stretch of frames between cuts, or None when there is no cut."""
+    change = np.abs(np.diff(np.stack(thumbnails), axis=0)).mean((1, 2))
     extent = np.ptp(landmarks[..., :2], axis=1).max(1)
     centre = 0.5 * (landmarks[..., :2].min(1) + landmarks[..., :2].max(1))
     jump = np.linalg.norm(np.diff(centre, axis=0), axis=1) / np.minimum(extent[1:], extent[:-1])
-    if (jump > _JUMP).any():
-        raise UnusableClip("E_CUT", f"the face jumps after {(int(jump.argmax()) + 1) / FPS:.2f} s: a cut, or another person")
-    return landmarks, found
+    cuts = np.flatnonzero((change > max(_CUT_CHANGE, _CUT_TIMES * float(np.median(change)))) | (jump > _JUMP)) + 1
+    if not len(cuts):
+        return None
+    edges = [0, *cuts.tolist(), len(landmarks)]
+    return max((range(first, end) for first, end in zip(edges, edges[1:], strict=False)), key=len)
 
 
 def _square(landmarks: Array, found: Array, view: tuple[int, int, int, int], settings: PrepareSettings) -> tuple[Box, float]:
