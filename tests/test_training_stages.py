@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch.nn import functional
 
@@ -21,7 +22,7 @@ import test_training_loop as loop
 from training_samples import FEATURES, painted_clip
 from triportrait.avatar.prior import Prior
 from triportrait.errors import EmptyMedia, MediaError, OptionError, TriPortraitError, WeightsError
-from triportrait.paper import PaperFiles, load_networks
+from triportrait.paper import HalvedLogMel, PaperFiles, load_networks, load_pipeline
 from triportrait.presets import from_settings, tiny
 from triportrait.render.decoder import Decoder
 from triportrait.synth.lifted_views import LiftedViews
@@ -248,7 +249,7 @@ def test_voices_need_sound_of_one_kind(tmp_path: Path) -> None:
     with pytest.raises(EmptyMedia, match="sound"):
         audio_to_motion.VoiceClips(ClipSet([tmp_path / "a.tar"]))
     one = painted_clip(1)
-    other = replace(painted_clip(2), speech=np.zeros((16, FEATURES + 1), np.float16))
+    other = replace(painted_clip(2), speech=np.zeros((32, FEATURES + 1), np.float16))
     write_clips(tmp_path / "b.tar", [one, other])
     with pytest.raises(MediaError, match="differ"):
         audio_to_motion.VoiceClips(ClipSet([tmp_path / "b.tar"]))
@@ -256,7 +257,7 @@ def test_voices_need_sound_of_one_kind(tmp_path: Path) -> None:
     voices = audio_to_motion.VoiceClips(ClipSet([tmp_path / "c.tar"]))
     piece = voices.piece(0, 4, 8)
     assert piece["real"].tolist() == [1, 1, 1, 1, 0, 0, 0, 0] and torch.equal(piece["motion"][3], piece["motion"][7])
-    assert torch.equal(piece["speech"][:8, 0], torch.from_numpy(one.speech[8:, 0].astype(np.float32)))
+    assert torch.equal(piece["speech"][:8, 0], torch.from_numpy(one.speech[16::2, 0].astype(np.float32)))
     assert 0.05 < float(piece["amplitude"]) < 1.0
 
 
@@ -351,6 +352,31 @@ def test_what_was_trained_is_what_the_pipeline_loads(shards: Path, heads_start: 
             assert torch.equal(value, trained[name].state_dict()[key]), (name, key)
     with pytest.raises(WeightsError, match="another version"):
         from_settings({"wings": 2})
+
+
+def test_a_model_trained_on_the_open_head_talks(shards: Path, heads_start: Path, astronaut: np.ndarray, tmp_path: Path) -> None:
+    """No Basel face and no HuBERT are asked for: the files say what they were trained on."""
+    for name in ("torso", "audio_to_motion"):
+        train_stage(make(name, shards, heads_start, steps=1), tmp_path / name, tensorboard=False)
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (tmp_path / "torso" / "real3d_torso.safetensors").rename(folder / "real3d_torso.safetensors")
+    (tmp_path / "audio_to_motion" / "real3d_a2m.safetensors").rename(folder / "real3d_a2m.safetensors")
+    sound = (0.2 * np.sin(np.arange(8000) * 0.07)).astype(np.float32)
+    soundfile.write(tmp_path / "voice.wav", sound, 16_000)
+    pipeline = load_pipeline(folder, device="cpu")
+    assert pipeline.head.name == "open" and pipeline.hubert is None
+    frames = list(pipeline.portrait(astronaut).talk(tmp_path / "voice.wav").frames())
+    assert 12 <= len(frames) <= 14 and frames[0].image.shape == (64, 64, 3)
+
+
+def test_halved_features_do_not_depend_on_how_the_sound_comes() -> None:
+    sound = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    whole, parts = HalvedLogMel(), HalvedLogMel()
+    at_once = np.concatenate([whole.push(sound), whole.finish()])
+    bit_by_bit = np.concatenate([*(parts.push(piece) for piece in np.array_split(sound, 7)), parts.finish()])
+    np.testing.assert_allclose(at_once, bit_by_bit, atol=1e-5)
+    assert abs(len(at_once) - 50) <= 1 and at_once.shape[1] == HalvedLogMel.size == FEATURES
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from triportrait.geometry.cameras import pose_points, project
 from triportrait.training.clips import TrainingClip
 from triportrait.types import ARKIT_EXPRESSIONS, FOCAL_IN_WIDTHS
 
-FEATURES = 12
+#: As our own speech features have it.
+FEATURES, ROWS_PER_FRAME = 82, 4
 
 
 def painted_clip(seed: int, frames: int = 8, size_px: int = 64, sound: bool = True) -> TrainingClip:
@@ -40,11 +41,12 @@ def painted_clip(seed: int, frames: int = 8, size_px: int = 64, sound: bool = Tr
         mattes.append(np.uint8(255) * matte)
         points, _ = project(pose_points(head.landmarks478(vertices), turn[row], move[row]), size_px)
         landmarks.append(points)
-    speech = np.zeros((2 * frames, FEATURES), np.float16)
-    speech[:, 0] = np.repeat(loud, 2)
-    speech[:, 1:] = random.normal(0, 0.1, (2 * frames, FEATURES - 1))
+    rows = ROWS_PER_FRAME * frames
+    speech = np.zeros((rows, FEATURES), np.float16)
+    speech[:, 0] = np.repeat(loud, ROWS_PER_FRAME)
+    speech[:, 1:] = random.normal(0, 0.1, (rows, FEATURES - 1))
     return TrainingClip(
         np.stack(pictures), np.stack(mattes).astype(np.uint8), np.tile(torso, (frames, 1, 1, 1)), background, identity, expression,
         turn, move, np.zeros((frames, 2), np.float32), np.stack(landmarks).astype(np.float32), 25.0, "open", f"painted_{seed}",
-        speech if sound else None, np.full(2 * frames, 120.0, np.float32) if sound else None,
+        speech if sound else None, np.full(rows, 120.0, np.float32) if sound else None,
     )  # fmt: skip

@@ -7,6 +7,7 @@ from the first driving expression, random rays, Euler angles added, blinks from 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -17,6 +18,7 @@ import numpy as np
 
 from triportrait.errors import EmptyMedia, MissingPart, NoFaceFound, OptionError
 from triportrait.pipeline import FPS, Performance, Progress, default_head, default_tracker
+from triportrait.pipeline import motion_of_video as open_motion_of_video
 from triportrait.types import FOCAL_IN_WIDTHS, Motion, MotionFrame, RenderedHead, TriPlane
 from triportrait.types import Portrait as PreparedPortrait
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from triportrait.avatar.oneshot import Precision
     from triportrait.face.bfm import BfmHead
+    from triportrait.face.open_head import OpenHead
     from triportrait.face.published_layers import PublishedLayers
     from triportrait.model import PaperFrame, PaperModel, PaperState
     from triportrait.presets import PaperNetworks
@@ -79,11 +82,12 @@ class PaperOptions:
 
 @dataclass(frozen=True, slots=True)
 class PaperFiles:
-    """Where the user's parts lie: imported weights, the face model, HuBERT's folder (None where no voice is needed)."""
+    """Where the user's parts lie: weights, the face model (None for weights trained here on the open head), HuBERT's folder (None where
+    no voice is needed, or where the weights were trained on our own features)."""
 
     torso: Path
     audio_to_motion: Path | None
-    bfm: Path
+    bfm: Path | None
     hubert: Path | None
 
 
@@ -107,12 +111,16 @@ def find_files(weights: Path | None = None, bfm: Path | None = None, hubert: Pat
     face = bfm or home / "bfm"
     face = face / MODEL_FILE if face.is_dir() or face.suffix != ".mat" else face
     speech = hubert or home / "hubert"
-    wanted = [
-        (folder / "real3d_torso.safetensors", "Real3D-Portrait's weights (real3d_torso)"),
-        (face, f"the Basel face model ({MODEL_FILE})"),
-    ]
+    torso, talk = folder / "real3d_torso.safetensors", folder / "real3d_a2m.safetensors"
+    # Weights that 'triportrait train' made say what they were trained on.
+    ours = described(torso).get("head_model") == "open"
+    own_features = described(talk).get("speech") == "log_mel"
+    wanted = [(torso, "Real3D-Portrait's weights (real3d_torso)")]
     if voice:
-        wanted.insert(1, (folder / "real3d_a2m.safetensors", "its audio-to-motion (real3d_a2m)"))
+        wanted.append((talk, "its audio-to-motion (real3d_a2m)"))
+    if not ours:
+        wanted.append((face, f"the Basel face model ({MODEL_FILE})"))
+    if voice and not own_features:
         wanted.append((speech / "model.safetensors", "HuBERT (hubert)"))
     missing = [f"{name}, not at '{path}'" for path, name in wanted if not path.is_file()]
     if missing:
@@ -120,7 +128,21 @@ def find_files(weights: Path | None = None, bfm: Path | None = None, hubert: Pat
             f"The paper's preset lacks {'; '.join(missing)}: 'triportrait weights list' says where their authors publish them, "
             "'triportrait weights import FILE' makes them usable, and --weights, --bfm and --hubert name other places."
         )
-    return PaperFiles(wanted[0][0], folder / "real3d_a2m.safetensors" if voice else None, face, speech if voice else None)
+    return PaperFiles(torso, talk if voice else None, None if ours else face, speech if voice and not own_features else None)
+
+
+def described(path: Path) -> dict[str, Any]:
+    """The configuration that a weight file of ours carries; empty where there is none. No weight is read."""
+    from safetensors import SafetensorError, safe_open
+
+    from triportrait.weights.store import ENTRY
+
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {})[ENTRY])["config"]
+    except (OSError, KeyError, ValueError, SafetensorError):
+        # Whoever loads the file says what is wrong with it.
+        return {}
 
 
 def load_bfm(path: Path) -> BfmHead:
@@ -198,7 +220,7 @@ class PaperPipeline:
         self,
         networks: dict[str, torch.nn.Module],
         preset: PaperNetworks,
-        head: BfmHead,
+        head: BfmHead | OpenHead,
         hubert: Callable[[], Any] | None = None,
         *,
         device: str = "cpu",
@@ -230,8 +252,8 @@ class PaperPipeline:
             # Only what runs for every frame; the renderer's shapes depend on what it sees.
             parts |= {name: torch.compile(parts[name]) for name in ("motion_adapter", "htb_super_resolution")}
         volume = VolumeRenderer(parts["decoder"], replace(preset.volume, published_misses=published_behaviour))
-        # As the published renderer does: the open face is seen from both sides.
-        self._pncc = PnccRenderer(head, preset.photo_px, cull=None)
+        # As the published renderer does: the Basel face, which is open behind, is seen from both sides.
+        self._pncc = PnccRenderer(head, preset.photo_px, cull=None if head.name == "bfm" else "back")
         self.avatar = OneShotAvatar(
             parts["image_to_plane"],
             parts["motion_adapter"],
@@ -255,7 +277,8 @@ class PaperPipeline:
         from triportrait.geometry.cameras import pose_points, project
 
         points = self.head.landmarks68(self.head.vertices(identity, frame.expression))
-        pixels, _ = project(pose_points(points, frame.rotation_rad, frame.translation), 1.0, PNCC_FOCAL)
+        focal = PNCC_FOCAL if self.head.name == "bfm" else FOCAL_IN_WIDTHS
+        pixels, _ = project(pose_points(points, frame.rotation_rad, frame.translation), 1.0, focal)
         return np.clip(2.0 * pixels - 1.0, -1.0, 1.0)
 
     def portrait(self, photo: PathLike | Array, face: int | None = None) -> PaperPortrait:
@@ -290,6 +313,13 @@ class PaperPipeline:
             layers = published_layers_of_classes(open_portrait.image, classes, **painted)
             masks = {"head_alpha": np.isin(classes, HEAD_CLASSES), "person_alpha": classes > 0}
             open_portrait = replace(open_portrait, **{name: mask.astype(np.float32) for name, mask in masks.items()})
+        source = None if isinstance(photo, np.ndarray) else Path(photo)
+        if self.head.name == "open":
+            # Trained here: torso and background as 'triportrait data prepare' makes them.
+            rgb, alpha = open_portrait.torso[..., :3], open_portrait.torso[..., 3:]
+            torso = np.round(rgb * (alpha / 255.0)).astype(np.uint8)
+            layers = replace(layers, torso=torso, background=open_portrait.background)
+            return PaperPortrait(self, open_portrait, layers, source)
         identity, motion = BfmFitter(self.head, size).fit_person(landmarks[None])
         prepared = replace(
             open_portrait,
@@ -301,7 +331,6 @@ class PaperPipeline:
             focal=FOCAL_IN_WIDTHS,
             head_model=self.head.name,
         )
-        source = None if isinstance(photo, np.ndarray) else Path(photo)
         return PaperPortrait(self, prepared, layers, source)
 
     def motion_of_video(self, path: PathLike, progress: Progress | None = None) -> Motion:
@@ -315,6 +344,8 @@ class PaperPipeline:
         from triportrait.media.video import VideoReader
         from triportrait.motion.smoothing import smooth_motion
 
+        if self.head.name == "open":
+            return open_motion_of_video(path, FPS, progress)
         with VideoReader(path) as reader:
             total = max(1, round(reader.seconds * FPS)) if reader.seconds else 0
 
@@ -360,7 +391,8 @@ class PaperPipeline:
         from triportrait.motion.paper_driver import expressions_of_voice
         from triportrait.motion.pitch import PitchTracker
 
-        if self.audio_to_motion is None or self.hubert is None:
+        own_features = self.audio_to_motion is not None and self.audio_to_motion.config.features == HalvedLogMel.size
+        if self.audio_to_motion is None or (self.hubert is None and not own_features):
             raise MissingPart("This pipeline has no audio-to-motion and HuBERT; load it with voice=True to follow a voice.")
         tracker = PitchTracker()
         samples = 0
@@ -374,7 +406,7 @@ class PaperPipeline:
 
         level = Level.of(heard())
         pitch_hz = tracker.finish()
-        features = HubertFeatures(self.hubert(), level)
+        features = HalvedLogMel() if own_features else HubertFeatures(self.hubert(), level)
 
         def rows() -> Iterator[Array]:
             done = 0
@@ -394,6 +426,31 @@ class PaperPipeline:
         if not parts:
             raise EmptyMedia("there is nothing to show: the voice is shorter than one frame; give a longer one")
         return np.concatenate(parts)
+
+
+class HalvedLogMel:
+    """Our own speech features at the 50 rows per second that the audio-to-motion network takes: every second one of the extractor's."""
+
+    #: Width of a row.
+    size = 82
+
+    def __init__(self) -> None:
+        from triportrait.motion.speech_features import LogMel
+
+        self._extractor, self._odd = LogMel(), 0
+
+    def push(self, samples: Array) -> Array:
+        """Rows [k, 82] that these samples complete."""
+        return self._halved(self._extractor.push(samples))
+
+    def finish(self) -> Array:
+        """What is left."""
+        return self._halved(self._extractor.finish())
+
+    def _halved(self, rows: Array) -> Array:
+        kept = rows[self._odd :: 2]
+        self._odd = (self._odd + len(rows)) % 2
+        return kept
 
 
 @dataclass(frozen=True)
@@ -610,8 +667,11 @@ def load_pipeline(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     files = find_files(weights, bfm, hubert, voice=voice)
-    head = load_bfm(files.bfm)
-    head.landmark_bases()  # says at once when the landmark index is missing
+    if files.bfm is None:
+        head = default_head()
+    else:
+        head = load_bfm(files.bfm)
+        head.landmark_bases()  # says at once when the landmark index is missing
     speech = None
     if (folder := files.hubert) is not None:
         check_hubert(folder)

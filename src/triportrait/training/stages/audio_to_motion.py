@@ -22,6 +22,8 @@ from triportrait.training.stages.sizes import paper_networks, small_networks, ti
 
 Array = np.ndarray
 
+#: Width of our own speech features; HuBERT's are 1024 wide.
+_LOG_MEL = 82
 #: MediaPipe's middles of the inner lips.
 _LIPS = (13, 14)
 
@@ -292,7 +294,8 @@ class AudioToMotionStage:
 
         state = networks["audio_to_motion"].state_dict()
         origin = Provenance(self.name, "", "trained here", __version__, "that of the training data")
-        config = {"audio_to_motion": asdict(self._config), **notes}
+        speech = "log_mel" if self._config.features == _LOG_MEL else "hubert"
+        config = {"audio_to_motion": asdict(self._config), "head_model": self._clips.head_model, "speech": speech, **notes}
         named = {f"audio_to_motion.{key}": value for key, value in state.items()}
         save_weights(folder / "model.safetensors", named, layout=LAYOUT, config=config, provenance=origin)
         save_weights(folder / "real3d_a2m.safetensors", state, layout="real3d_a2m", config=config, provenance=origin)

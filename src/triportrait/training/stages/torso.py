@@ -72,6 +72,7 @@ class TorsoStage(HeadStage):
         sizes = recipe.networks.inference
         options = PairOptions(sizes.photo_px, recipe.apart, sizes.motion_adapter.pictures - 1, motion=True, scene=True)
         shown = fixed_pairs(held_out, options, recipe.validation_rows) if held_out is not None else []
+        self._head_model = clips.numbers(0)["head_model"]
         super().__init__(recipe, lambda step, row: clip_row(clips, options, numpy_generator(recipe.seed, step, row)), shown, start)
 
     @torch.no_grad()
@@ -115,7 +116,7 @@ class TorsoStage(HeadStage):
     def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:
         super().save(networks, folder, notes)
         everything = {**networks, **{name: self.frozen[name] for name in self.served}}
-        save_finished(folder / "real3d_torso.safetensors", everything, self.recipe, notes)
+        save_finished(folder / "real3d_torso.safetensors", everything, self.recipe, notes | {"head_model": self._head_model})
 
 
 def save_finished(path: Path, networks: Mapping[str, nn.Module], recipe: HeadRecipe, notes: Mapping[str, str]) -> None:
