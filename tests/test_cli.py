@@ -523,7 +523,8 @@ def test_extract_writes_every_format(ending: str, here: Path, capfd: pytest.Capt
 
 def test_a_voice_becomes_motion(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("motion voice.wav -o $OUT/m.json", here) == 0
-    assert "(25 frames)" in capfd.readouterr().out
+    shown = capfd.readouterr().out
+    assert "(25 frames, " in shown and "x real time)" in shown
     document = json.loads((here / "m.json").read_text())
     assert document["fps"] == 25.0 and len(document["frames"]) == 25
     column = document["expression_names"].index("jawOpen")

@@ -265,6 +265,39 @@ def test_the_head_of_one_and_the_mouth_of_another(
         np.testing.assert_allclose(both.rotation_rad[start : start + 25], clip_pose.rotation_rad[rows], atol=1e-5)
 
 
+def test_the_head_comes_from_the_nearest_of_a_pose_library(
+    talking_portrait: Portrait, clip_motion: Motion, sentence: Path, tmp_path: Path
+) -> None:
+    own = talking_portrait.prepared.motion
+    turn = np.linspace(-0.3, 0.3, 60)[:, None] * np.array([[0.2, 1.0, 0.1]])
+    still = {name: np.zeros((60, size), np.float32) for name, size in (("expression", 44), ("translation", 3), ("gaze_rad", 2))}
+    for name, offset in (("far", 0.9), ("near", 0.1)):
+        rotation = (own.rotation_rad + turn + np.array([0.0, offset, 0.0])).astype(np.float32)
+        save_motion(Motion(rotation_rad=rotation, **still), tmp_path / f"{name}.npz")
+    motion = talking_portrait.talk(sentence, DriveOptions(head_motion=tmp_path, eye_contact=1.0, gaze_motion=0.0)).motion()
+    # It starts in the portrait's own pose and goes on as the near clip does from its row nearest to that.
+    np.testing.assert_allclose(motion.rotation_rad[0], own.rotation_rad, atol=1e-4)
+    assert np.diff(motion.rotation_rad[:30, 1]).min() > 0
+    assert motion.rotation_rad[24, 1] - own.rotation_rad[1] == pytest.approx(24 * 0.6 / 59, rel=0.1)
+    # The eyes stay where they looked.
+    assert np.corrcoef(motion.gaze_rad[:30, 1], motion.rotation_rad[:30, 1])[0, 1] < -0.99
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OptionError, match="no video and no motion file"):
+        talking_portrait.talk(sentence, DriveOptions(head_motion=str(tmp_path / "empty")))
+    with pytest.raises(OptionError, match="give one of them"):
+        DriveOptions(pose="still", head_motion=str(tmp_path))
+
+
+def test_emotion_is_laid_over_a_clip_and_takes_its_opposite_away(talking_portrait: Portrait, clip_motion: Motion, sentence: Path) -> None:
+    plain, sad = (talking_portrait.perform(clip_motion, DriveOptions(emotion=emotion)).motion() for emotion in ("neutral", "sad"))
+    assert sad.expression[:, sad.column("mouthFrownLeft")].mean() > plain.expression[:, plain.column("mouthFrownLeft")].mean() + 0.2
+    # The astronaut's own smile goes when the voice is sad.
+    options = DriveOptions(emotion="sad", emotion_strength=1.0)
+    smile = [talking_portrait.talk(sentence, o).motion() for o in (DriveOptions(), options)]
+    smile = [motion.expression[-20:, motion.column("mouthSmileLeft")].mean() for motion in smile]
+    assert smile[1] < 0.5 * smile[0]
+
+
 def test_idle(talking_portrait: Portrait) -> None:
     idle = talking_portrait.idle(2.0, DriveOptions(seed=3))
     frames = images(idle)

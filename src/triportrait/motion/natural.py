@@ -193,6 +193,7 @@ class NaturalMotion:
         # Voice state.
         self._speaking = 0.0
         self._silent_s = 10.0
+        self._unpitched_s = 10.0
         self._mean_pitch = 0.0
         self._lift = 0.0
         self._threshold = 0.35
@@ -328,7 +329,9 @@ class NaturalMotion:
     def _listen(self, now_s: float) -> float:
         """Follow the voice to this row; the strength 0..1 of an accent that begins here, 0 = none."""
         energy, pitch = self._voice(self._row)
-        voiced = energy > -22.0
+        self._unpitched_s = 0.0 if pitch > 0 else self._unpitched_s + self._dt
+        # Noise is loud, too, but nobody speaks for long without a voice.
+        voiced = energy > -22.0 and self._unpitched_s < 0.6
         self._phrase_begins = voiced and self._silent_s > 0.22
         self._silent_s = 0.0 if voiced else self._silent_s + self._dt
         self._speaking += ((1.0 if self._silent_s < 0.3 else 0.0) - self._speaking) * self._dt / 0.25
