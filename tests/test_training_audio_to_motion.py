@@ -15,6 +15,7 @@ from triportrait.training.alignment import aligned_phones, refined_phones
 from triportrait.training.articulation import VISEME_SYMBOL, VISEMES, viseme_rows, visemes_of
 from triportrait.training.audio_to_motion import (
     CURVES,
+    LipStage,
     Spoken,
     Tracked,
     TrainingSettings,
@@ -27,6 +28,7 @@ from triportrait.training.audio_to_motion import (
     train,
 )
 from triportrait.training.lip_tracks import LipTrack, curves_from_landmarks, load_speech_av
+from triportrait.training.loop import train_stage
 from triportrait.training.synthesis import Phone, Utterance, festival_symbol
 from triportrait.types import ARKIT_EXPRESSIONS, Waveform
 
@@ -188,3 +190,15 @@ def test_clips_out_of_step_are_moved() -> None:
     moved = aligned([Tracked(np.zeros(48000, np.int16), targets, "a")], Oracle())[0].targets.opening
     np.testing.assert_allclose(moved[3:], truth.numpy()[3:], atol=1e-6)
     assert pytest.approx(np.corrcoef(moved[3:], truth.numpy()[3:])[0, 1]) == 1.0
+
+
+def test_a_resumed_run_makes_the_same_examples_again(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    clips = [spoken(seed) for seed in range(2)]
+    config = AudioToMotionConfig(channels=8, front_channels=8, dilations=(1,), curves=CURVES)
+    settings = TrainingSettings(steps=5, batch=3, frames=64, fresh=1, memory=4, log_every=1)
+    whole = train(clips, [], tmp_path / "whole", settings, config)
+    train_stage(LipStage(clips, [], settings, config), tmp_path / "parts", tensorboard=False, stop_after=0.0)
+    parts = train(clips, [], tmp_path / "parts", settings, config)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, parts.state_dict()[name]), name

@@ -168,8 +168,8 @@ def test_other_runs_and_foreign_folders_are_refused(tmp_path: Path) -> None:
         run(tmp_path / "run", replace(RECIPE, steps=2, rate=0.1))
     run(tmp_path / "run", replace(RECIPE, steps=4))  # longer is fine
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.txt").write_text("mine")
-    with pytest.raises(OptionError, match="choose an empty folder"):
+    (tmp_path / "other" / "model.safetensors").write_text("mine")
+    with pytest.raises(OptionError, match="no checkpoint to go on with"):
         run(tmp_path / "other")
     (tmp_path / "run" / "state.pt").write_bytes(b"half of a")
     with pytest.raises(OptionError, match="no checkpoint that can be read"):

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from triportrait.media.audio import read_audio
@@ -25,6 +26,7 @@ from triportrait.motion.lips import gap_weights, lip_opening
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, EnvelopeLogMel, LogMel
 from triportrait.training.articulation import VISEMES, Style, curves_from_phones, viseme_rows
 from triportrait.training.lip_tracks import LipTrack, curves_from_landmarks, load_speech_av
+from triportrait.training.loop import Recipe, Values, train_stage
 from triportrait.training.synthesis import Phone
 from triportrait.types import ARKIT_EXPRESSIONS
 
@@ -415,8 +417,8 @@ DEFAULT_CONFIG = AudioToMotionConfig(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings(Recipe):
     """Length and shape of a run."""
 
     steps: int = 3000
@@ -424,7 +426,8 @@ class TrainingSettings:
     frames: int = 96
     tracked_share: float = 0.3
     rate: float = 1.5e-3
-    seed: int = 0
+    average: float = 0.995
+    log_every: int = 10
     save_every: int = 200
     #: Examples made anew for each step; the rest of the batch is drawn from the last ``memory`` ones (making costs
     #: more than learning).
@@ -491,6 +494,86 @@ def curve_weights(spoken: list[Spoken], tracked: list[Tracked]) -> torch.Tensor:
     return torch.from_numpy(weight.astype(np.float32))
 
 
+class LipStage:
+    """The stage for :mod:`triportrait.training.loop`; attributes as :class:`triportrait.training.loop.Stage` has them.
+
+    Examples are numbered through. A step makes ``fresh`` new ones and takes the rest of its batch from the last ``memory`` ones; those are
+    held, or made again where a run was resumed: they are the same.
+
+    Args:
+        spoken, tracked: clips to learn from.
+        settings: what to do.
+        config: sizes of the network.
+    """
+
+    name = "lips"
+    averaged = ("audio_to_motion",)
+
+    def __init__(
+        self, spoken: list[Spoken], tracked: list[Tracked], settings: TrainingSettings, config: AudioToMotionConfig | None = None
+    ) -> None:
+        self.recipe, self._spoken, self._tracked = settings, spoken, tracked
+        torch.manual_seed(settings.seed)
+        self.networks = nn.ModuleDict({"audio_to_motion": AudioToMotion(config or DEFAULT_CONFIG)})
+        self.frozen = nn.ModuleDict()
+        self._weight = curve_weights(spoken, tracked)
+        self._held: dict[int, tuple[Array, ...]] = {}
+
+    def optimisers(self) -> dict[str, tuple[torch.optim.Optimizer, tuple[str, ...]]]:
+        optimiser = torch.optim.AdamW(self.networks.parameters(), lr=self.recipe.rate, betas=(0.9, 0.98), weight_decay=0.01)
+        return {"generator": (optimiser, self.averaged)}
+
+    def rates(self, which: str, step: int) -> list[float]:
+        warm = min(1.0, (step + 1) / 100)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(step / self.recipe.steps, 1.0)))
+        return [self.recipe.rate * warm * (0.02 + 0.98 * cosine)]
+
+    def passes(self, step: int) -> tuple[str, ...]:
+        return ("generator",)
+
+    def _example(self, number: int) -> tuple[Array, ...]:
+        if number not in self._held:
+            random = np.random.default_rng([self.recipe.seed, number])
+            pool = self._tracked if self._tracked and random.random() < self.recipe.tracked_share else self._spoken
+            clip = pool[int(random.integers(len(pool)))]
+            extractor = self.networks["audio_to_motion"].config.extractor
+            self._held[number] = example(clip, self.recipe.frames, random, extractor)
+        return self._held[number]
+
+    def rows(self, step: int, rows: Sequence[int]) -> list[Tensor]:
+        settings = self.recipe
+        # The first step makes a whole batch.
+        new = settings.batch if step == 0 else min(settings.fresh, settings.batch)
+        made = settings.batch + min(settings.fresh, settings.batch) * step
+        oldest = max(0, made - settings.memory)
+        chosen = []
+        for row in rows:
+            random = np.random.default_rng([settings.seed, step, row])
+            chosen.append(made - new + row if row < new else int(random.integers(oldest, made)))
+        examples = [self._example(number) for number in chosen]
+        for number in [number for number in self._held if number < oldest]:
+            del self._held[number]
+        return [torch.from_numpy(np.stack(column)) for column in zip(*examples, strict=True)]
+
+    def losses(self, batch: list[Tensor], step: int, which: str) -> dict[str, Tensor]:
+        model = self.networks["audio_to_motion"]
+        features, *targets = batch
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=self.recipe.half):
+            trunk = model.trunk(roughen(features)).float()
+        terms = {"lips": losses(model.motion(trunk), tuple(targets), self._weight)}
+        if model.config.visemes:
+            terms["visemes"] = 0.3 * viseme_loss(model.visemes(trunk), targets[-1])
+        return terms
+
+    def validate(self, networks: Mapping[str, nn.Module]) -> tuple[Values, Array | None]:
+        """Held-out measures are those of scripts/evaluate_audio_to_motion.py."""
+        return {}, None
+
+    def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:
+        settings = json.dumps({"batch": self.recipe.batch, "frames": self.recipe.frames})
+        save_model(networks["audio_to_motion"], folder / "model.safetensors", {"steps": notes["steps"], "settings": settings})
+
+
 def train(
     spoken: list[Spoken],
     tracked: list[Tracked],
@@ -499,71 +582,6 @@ def train(
     config: AudioToMotionConfig | None = None,
 ) -> AudioToMotion:
     """Train or continue; ``folder`` holds ``state.pt`` and ``model.safetensors`` (averaged weights)."""
-    torch.manual_seed(settings.seed)
-    config = config or DEFAULT_CONFIG
-    model = AudioToMotion(config)
-    average = AudioToMotion(model.config)
-    average.load_state_dict(model.state_dict())
-    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.01)
-    weight = curve_weights(spoken, tracked)
-    first = 0
-    state_path = folder / "state.pt"
-    folder.mkdir(parents=True, exist_ok=True)
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        first = int(state["step"])
-    began, running = time.monotonic(), 0.0
-    memory: list[tuple[Array, ...]] = []
-    for step in range(first, settings.steps):
-        random = np.random.default_rng([settings.seed, step])
-        rows = []
-        for _ in range(settings.fresh if len(memory) >= settings.batch else settings.batch):
-            pool = tracked if tracked and random.random() < settings.tracked_share else spoken
-            rows.append(example(pool[int(random.integers(len(pool)))], settings.frames, random, config.extractor))
-        memory = (memory + rows)[-settings.memory :]
-        rows += [memory[int(random.integers(len(memory)))] for _ in range(settings.batch - len(rows))]
-        features, *targets = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
-        warm = min(1.0, (step + 1) / 100)
-        cosine = 0.5 * (1 + math.cos(math.pi * min(step / settings.steps, 1.0)))
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * warm * (0.02 + 0.98 * cosine)
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.half):
-            trunk = model.trunk(roughen(features)).float()
-        loss = losses(model.motion(trunk), tuple(targets), weight)
-        if model.config.visemes:
-            loss = loss + 0.3 * viseme_loss(model.visemes(trunk), targets[-1])
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        keep = min(0.995, (step + 1) / (step + 20))
-        with torch.no_grad():
-            for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
-                slow.lerp_(fast, 1 - keep)
-        running += float(loss.detach())
-        if (step + 1) % 50 == 0:
-            log.info(
-                "step %d loss %.4f %.2f s/step", step + 1, running / 50, (time.monotonic() - began) / (step + 1 - first)
-            )
-            running = 0.0
-        if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
-            part = state_path.with_suffix(".part")
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "average": average.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "step": step + 1,
-                },
-                part,
-            )
-            part.replace(state_path)
-            notes = {
-                "steps": str(step + 1),
-                "settings": json.dumps({"batch": settings.batch, "frames": settings.frames}),
-            }
-            save_model(average, folder / "model.safetensors", notes)
-    return average.eval()
+    stage = LipStage(spoken, tracked, settings, config)
+    train_stage(stage, folder, tensorboard=False)
+    return stage.networks_average["audio_to_motion"]

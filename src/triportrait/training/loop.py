@@ -361,14 +361,14 @@ def _open_folder(folder: Path, stage: Stage) -> dict[str, Any] | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "state.pt").exists():
-            if not path.exists() and any(folder.iterdir()):
-                raise OptionError(f"'{folder}' holds other files and no run to go on with; choose an empty folder")
+            if not path.exists() and any((folder / name).exists() for name in ("log.jsonl", "model.safetensors")):
+                raise OptionError(f"'{folder}' holds a model and no checkpoint to go on with; choose another folder")
             (folder / "log.jsonl").write_text("", encoding="utf-8")
             path.write_text(json.dumps(described, indent=1), encoding="utf-8")
             return None
         if path.exists():
             _refuse_other_recipe(folder, json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(described)))
-            path.write_text(json.dumps(described, indent=1), encoding="utf-8")
+        path.write_text(json.dumps(described, indent=1), encoding="utf-8")
         state = _read_state(folder / "state.pt")
         _drop_later_lines(folder / "log.jsonl", int(state["step"]))
         return state
