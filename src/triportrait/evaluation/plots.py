@@ -40,8 +40,8 @@ def write_bars(out: Path, mean: Mapping[str, Any], columns: Sequence[str], real:
             bars = axis.bar(names, heights, color=[COLOURS[i % len(COLOURS)] for i in range(len(names))])
             axis.bar_label(bars, [("–" if value is None else f"{value:.{metric.decimals}f}") for value in values], fontsize=6)
             finite = [value for value in (*values, real.get(key)) if value is not None]
-            if min(finite) > 0.4 * max(finite) > 0:
-                # Close values far from zero: the axis starts where differences show, and says so.
+            if 0.9 * max(finite) > min(finite) > 0.4 * max(finite):
+                # Values far from zero that differ by more than a tenth: the axis starts where that shows, and says so.
                 axis.set_ylim(bottom=min(finite) - 0.5 * (max(finite) - min(finite)) - 1e-9)
                 axis.set_ylabel("axis does not start at 0", fontsize=6)
             if real.get(key) is not None:
