@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from triportrait.avatar.compact_encoder import CompactImageToPlane
-from triportrait.errors import EmptyMedia, NumericError
+from triportrait.errors import EmptyMedia, MediaError, NumericError
 from triportrait.geometry.cameras import camera_from_pose
 from triportrait.synth import lifted_views as lv
 from triportrait.training import image_to_plane as stage
@@ -140,3 +140,38 @@ def test_the_rate_rises_and_falls() -> None:
     rates = [stage.rate_at(step, recipe) for step in range(recipe.steps)]
     assert rates[0] < 0.02 * recipe.rate and max(rates) <= recipe.rate and rates[-1] < 0.03 * recipe.rate
     assert np.argmax(rates) == recipe.warm_up_steps - 1
+
+
+def test_several_folders_with_shares_and_offsets(tmp_path: Path) -> None:
+    row = ball_views(0)
+    code = np.zeros((len(row.views), 3, lv.VIEW_PX, lv.VIEW_PX), np.int8)
+    code[1:, 0, :, : lv.VIEW_PX // 2] = 127
+    moving = replace(row, offset=code, expression=np.zeros((len(code), 44), np.float32), gaze_rad=np.zeros((len(code), 2), np.float32))
+    for folder, split, rows in (("a", "train", [ball_views(1), ball_views(2)]), ("b", "moving", [moving])):
+        (tmp_path / folder).mkdir()
+        lv.write_shard(tmp_path / folder / "s.npz", rows)
+        lv.write_index(tmp_path / folder, split, ["s.npz"], [len(rows)], {})
+    data = stage.read_views([tmp_path / "a", tmp_path / "b"], "train", shares=[0.25, 0.75])
+    assert len(data) == 3 and data.ends is not None
+    np.testing.assert_allclose(data.ends.numpy(), [0.125, 0.25, 1.0], atol=1e-6)
+    draws = [stage.draw_row(3, 5, stage.tiny(), stage.row_generator(0, 0, row), data.ends) for row in range(200)]
+    assert 0.6 < np.mean([int(draw["photo"]) == 2 for draw in draws]) < 0.9
+    views = torch.tensor([[0, 1]]).expand(3, -1)
+    batch = stage.collate(data, torch.arange(3), views, 64, 64)
+    assert batch.offset is not None and batch.offset.shape == (3, 2, 64, 64, 3)
+    assert not batch.offset[:2].any() and not batch.offset[2, 0].any()
+    np.testing.assert_allclose(batch.offset[2, 1, :, :32, 0].numpy(), lv.OFFSET_RANGE_DM, atol=1e-5)
+    mirrored = stage.collate(data, torch.arange(3), views, 64, 64, torch.ones(3, dtype=torch.bool))
+    np.testing.assert_allclose(mirrored.offset[2, 1, :, 32:, 0].numpy(), -lv.OFFSET_RANGE_DM, atol=1e-5)
+    assert stage.collate(data, torch.arange(2), views[:2], 64, 64).offset is None
+    recipe = stage.tiny()
+    model = CompactImageToPlane(recipe.model)
+    rows = stage.stacked([stage.draw_row(3, 5, recipe, stage.row_generator(1, 0, row), data.ends) for row in range(2)])
+    batch = stage.random_batch(data, recipe, rows, model.mean_prior)
+    terms = stage.losses(model, batch, recipe, rows, True)
+    assert all(torch.isfinite(term) for term in terms.values())
+
+
+def test_a_folder_without_the_split_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MediaError):
+        stage.read_views(tmp_path, "train")

@@ -121,10 +121,18 @@ class MakeHuman:
     def shape(self, weights: Mapping[str, float]) -> Array:
         """Base vertices [19158, 3] after adding the targets linearly; KeyError for an unknown target."""
         vertices = self.base.copy()
+        self.add(vertices, weights)
+        return vertices
+
+    def add(self, vertices: Array, weights: Mapping[str, float]) -> None:
+        """Add targets to base ``vertices`` [19158, 3], in place; KeyError for an unknown target."""
         for name, weight in weights.items():
             a, b = self._start[self._row[name]], self._start[self._row[name] + 1]
             vertices[self._index[a:b]] += weight * self._scale * self._delta[a:b]
-        return vertices
+
+    def proxy(self, name: str, field: str) -> Array:
+        """A raw field of the fitted mesh ``category.name``; KeyError when it has none."""
+        return self._proxies[f"{name}.{field}"]
 
     def joint(self, vertices: Array, name: str) -> Array:
         """Centre [3] of the helper cube ``joint-<name>``."""
