@@ -17,6 +17,7 @@ from triportrait.types import Avatar, Camera, FullHead, MotionFrame, Portrait, R
 if TYPE_CHECKING:
     import torch
 
+    from triportrait.avatar.compact_oneshot import VolumeQuality
     from triportrait.avatar.oneshot import OneShotAvatar, OneShotState, SeenVolume
     from triportrait.composite.super_resolution_network import HtbSuperResolution, SceneSource
 
@@ -218,19 +219,31 @@ def _to_network(image: Array, device: torch.device) -> torch.Tensor:
     return (torch.from_numpy(image.astype(np.float32)) / 127.5 - 1.0).permute(2, 0, 1)[None].to(device)
 
 
+def compact_avatar(head: FullHead, quality: VolumeQuality | None = None) -> Avatar:
+    """The embedded one-shot avatar on this machine's CPU."""
+    from triportrait.avatar.compact_encoder import load_image_to_plane
+    from triportrait.avatar.compact_oneshot import CompactOneShotAvatar, VolumeRenderer
+    from triportrait.avatar.mouth_painter import embedded_mouth_painter
+    from triportrait.render.near_surface_kernels import pack_field, render_near_surface
+
+    renderer = VolumeRenderer(pack_field, render_near_surface)
+    return CompactOneShotAvatar(head, load_image_to_plane(), embedded_mouth_painter(), renderer, quality)
+
+
 #: Avatars by name.
-AVATARS: dict[str, Callable[[FullHead], Avatar]] = {"lifted": LiftedAvatar}
+AVATARS: dict[str, Callable[[FullHead], Avatar]] = {"lifted": LiftedAvatar, "oneshot": compact_avatar}
 
 
-def build_model(avatar: str, head: FullHead) -> PortraitModel:
-    """The model of an avatar's name.
+def build_model(avatar: str, head: FullHead, quality: VolumeQuality | None = None) -> PortraitModel:
+    """The model of an avatar's name; ``quality`` is of its volume, where it has one.
 
     Raises:
         MissingPart: no avatar of that name.
     """
     if avatar not in AVATARS:
         raise MissingPart(f"there is no avatar {avatar!r}; available: {', '.join(sorted(AVATARS))}")
-    return PortraitModel(AVATARS[avatar](head), head)
+    make = AVATARS[avatar]
+    return PortraitModel(make(head, quality) if make is compact_avatar else make(head), head)
 
 
 def paste_back(portrait: Portrait) -> PasteBack:

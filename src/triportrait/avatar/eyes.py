@@ -100,7 +100,7 @@ def eye_coordinates(head: FullHead, side: int) -> Array:
 def closed_eyes_photo(portrait: Portrait, head: FullHead, shape: Array) -> tuple[Array, Array]:
     """The photo with both lids shut: (float32 [s, s, 3], the expression [e] that shuts them).
 
-    The openings are painted over with the skin above and below; a soft dark line stands for the lashes.
+    The openings are painted over with the tone of the skin around and the grain of the skin below; soft dark lines stand for the lashes.
     """
     import cv2
 
@@ -121,19 +121,52 @@ def closed_eyes_photo(portrait: Portrait, head: FullHead, shape: Array) -> tuple
         hole = _polygon(points, size, 0.0) > 0.5
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
         hole = cv2.dilate(hole.astype(np.uint8), kernel).astype(np.float32)
-        ring = cv2.dilate(hole, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(0.3 * width) + 1,) * 2))
-        near = np.clip(ring - hole, 0, 1)
-        # Lashes and creases are darker, highlights on the brow bone lighter than the lid that will cover the eye.
-        luma = photo.sum(-1)
-        low, high = np.quantile(luma[near > 0.5], (0.3, 0.75)) if (near > 0.5).any() else (0.0, 765.0)
-        skin = push_pull(photo, near * ((luma >= low) & (luma <= high)) + 1e-4 * (1 - ring))
         soft = cv2.GaussianBlur(hole, (0, 0), reach / 1.3)[..., None]
-        result = soft * skin + (1 - soft) * result
+        result = soft * _lid_skin(photo, hole, points, width) + (1 - soft) * result
         lash_colour = np.quantile(photo[_polygon(points, size, 0.0) > 0.5], 0.03, axis=0)
-        line = _stroke(_smooth_curve(pixels[lid]), size, max(0.8, 0.024 * width))
-        line = 0.7 * line[..., None]
+        # Lashes are dense at the lid and thin out downwards: a crisp line in a soft one.
+        curve = _smooth_curve(pixels[lid])
+        fringe = _stroke(curve + (0.0, 0.02 * width), size, max(1.2, 0.06 * width))
+        line = np.maximum(0.6 * _stroke(curve, size, max(0.8, 0.022 * width)), 0.35 * fringe)[..., None]
         result = (1 - line) * result + line * lash_colour
     return result.astype(np.float32), expression
+
+
+def _lid_skin(photo: Array, hole: Array, rim: Array, width: float) -> Array:
+    """Skin for an eye's opening ``hole`` [s, s]: float32 [s, s, 3].
+
+    Args:
+        photo: float32 [s, s, 3].
+        rim: [16, 2], the lids' margins from the outer corner along the lower lid to the inner corner and back.
+        width: of the opening in pixels.
+    """
+    import cv2
+
+    def grown(amount: float) -> Array:
+        return cv2.dilate(hole, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(1, round(amount * width)) + 1,) * 2))
+
+    # Lashes, liner and creases lie next to the opening; brows farther out are dark as well. The tone is what is left between them.
+    around = np.clip(grown(0.42) - grown(0.1), 0, 1)
+    luma = photo.sum(-1)
+    low, high = np.quantile(luma[around > 0.5], (0.25, 0.85)) if (around > 0.5).any() else (0.0, 765.0)
+    tone = push_pull(cv2.GaussianBlur(photo, (0, 0), 0.03 * width), around * ((luma >= low) & (luma <= high)) + 1e-5)
+    tone = cv2.GaussianBlur(tone, (0, 0), 0.12 * width)
+    # A lid is a part of a ball: it turns away from the light towards the crease and, less, towards the lashes.
+    along = (rim[8] - rim[0]) / max(float(np.linalg.norm(rim[8] - rim[0])), 1e-6)
+    down = np.array([-along[1], along[0]])
+    down = down if down[1] > 0 else -down
+    y, x = np.mgrid[: len(photo), : len(photo)] + 0.5
+    height = (x - rim[0, 0]) * down[0] + (y - rim[0, 1]) * down[1]
+    top, bottom = (((rim - rim[0]) @ down).min(), ((rim - rim[0]) @ down).max())
+    level = np.clip((height - top) / max(bottom - top, 1.0), -0.3, 1.2)
+    shade = 0.95 - 0.16 * np.clip(0.35 - level, 0, 1) - 0.10 * np.clip(level - 0.55, 0, 1)
+    # Grain: the skin below the eye, mirrored at a line under the lower lid.
+    middle = rim[0] + (bottom + 0.16 * width) * down
+    mirror = np.eye(2) - 2 * np.outer(down, down)
+    matrix = np.concatenate([mirror, (middle - mirror @ middle)[:, None]], 1)
+    fine = photo - cv2.GaussianBlur(photo, (0, 0), 0.06 * width)
+    grain = cv2.warpAffine(fine, matrix, fine.shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
+    return tone * shade[..., None].astype(np.float32) + np.clip(grain, -14.0, 14.0)
 
 
 def _smooth_curve(points: Array) -> Array:

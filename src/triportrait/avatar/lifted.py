@@ -171,12 +171,15 @@ class LiftedAvatar:
         view, view_depth = np.zeros((size, size, 2), np.float32), np.full((size, size), np.inf, np.float32)
         pixels, depth = self._project(state.membrane.points(landmarks), frame, portrait)
         draw_attributes(pixels, depth, state.membrane.triangles, state.membrane.pixels, view, view_depth)
-        gain = state.light.gain(pose_points(deformed, frame.rotation_rad, frame.translation))
+        closure = self._lid_closure(frame, portrait.motion)
+        # Closed lids are painted with their own shading.
+        relit = 1.0 - np.minimum(state.lid @ closure, 1.0)
+        gain = 1.0 + relit * (state.light.gain(pose_points(deformed, frame.rotation_rad, frame.translation)) - 1.0)
         rgb, alpha, depth = np.empty((size, size, 3), np.float32), *np.empty((2, size, size), np.float32)
         surface = np.empty((size, size), np.uint8)
         kernels.shade(
             mesh.triangle, mesh.barycentric, mesh.depth, state.triangles, state.kind, state.source_pixels, state.closed_pixels,
-            state.colours, state.lid, self._lid_closure(frame, portrait.motion), gain, state.mantle.carry(gain - 1) + 1,
+            state.colours, state.lid, closure, gain, state.mantle.carry(gain - 1) + 1,
             mantle.triangle, mantle.barycentric, mantle.depth,
             state.mantle.triangles, far.triangle, far.barycentric, far.depth, state.mantle.far_triangles,
             state.mantle.pixels, shown, state.photo,

@@ -53,7 +53,8 @@ class Light:
 def fit_light(portrait: Portrait, head: FullHead, surface: Surface) -> Light:
     """Fit by ridge regression with Cauchy weights (brows, beards and glasses are no light).
 
-    A face that hardly shows gives light from everywhere: all gains are 1.
+    A face that hardly shows gives light from everywhere: all gains are 1. What the photo saw edge-on, such as the inner rims of lips, is
+    not relit.
     """
     import cv2
 
@@ -77,7 +78,7 @@ def fit_light(portrait: Portrait, head: FullHead, surface: Surface) -> Light:
             rest = wanted - basis @ coefficients
             spread = max(1.5 * float(np.median(np.abs(rest))), 1e-3)
             weight = 1.0 / (1.0 + (rest / spread) ** 2)
-    share = surface.face * (head.part == HeadPart.SKIN)
+    share = surface.face * (head.part == HeadPart.SKIN) * np.clip(normal[:, 2] / 0.15, 0.0, 1.0)
     return Light(coefficients, _light(coefficients, normal).astype(np.float32), share.astype(np.float32), smoothing, surface.skin)
 
 

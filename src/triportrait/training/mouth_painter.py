@@ -151,7 +151,7 @@ def train(recipe: MouthPainterRecipe, data: Sequence[Path], held_out: Sequence[P
         x, truth = batch_of(windows, real, recipe, random)
         painted = model(x)
         loss = reconstruction(painted, truth, x, recipe)
-        terms = {"loss": float(loss)}
+        terms = {"loss": float(loss.detach())}
         if step >= recipe.adversarial_from:
             critic.requires_grad_(False)
             doubt = critic(torch.cat([painted, x[:, 3:5]], 1))
@@ -169,7 +169,7 @@ def train(recipe: MouthPainterRecipe, data: Sequence[Path], held_out: Sequence[P
             judge_optimiser.zero_grad()
             verdict.backward()
             judge_optimiser.step()
-            terms["critic"] = float(verdict)
+            terms["critic"] = float(verdict.detach())
         keep = min(recipe.average, (step + 1) / (step + 10))
         with torch.no_grad():
             for own, new in zip(mean.parameters(), model.parameters(), strict=True):
