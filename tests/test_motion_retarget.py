@@ -193,3 +193,18 @@ def test_close_lips_is_exact() -> None:
     expression[:, column("mouthClose")] = 0
     assert lip_opening(close_lips(expression, ARKIT_EXPRESSIONS, np.ones(50)), ARKIT_EXPRESSIONS).max() < 1e-6
     np.testing.assert_array_equal(close_lips(expression, ARKIT_EXPRESSIONS, np.zeros(50)), expression)
+
+
+@pytest.mark.parametrize("own_yaw_degrees", [-35.0, -15.0, 0.0, 20.0])
+def test_natural_turns_stay_in_view(own_yaw_degrees: float) -> None:
+    motion = idle_motion(1500, seed=2)
+    own = MotionFrame(np.zeros(44, np.float32), np.radians([0.0, own_yaw_degrees, 0.0]), np.zeros(3), np.zeros(2))
+    kept = retarget.keep_in_view(motion, own, 0.9)
+    total, free = (np.degrees(rows.rotation_rad[:, 1]) + own_yaw_degrees for rows in (kept, motion))
+    assert np.abs(total).max() <= max(24.0, abs(own_yaw_degrees) + 4.0) + 1e-3
+    back = (free - own_yaw_degrees) * own_yaw_degrees <= 0
+    np.testing.assert_allclose(total[back], free[back], atol=1e-4)
+    # Where somebody looks is where they looked before.
+    np.testing.assert_allclose(
+        kept.gaze_rad[:, 1] + 0.9 * kept.rotation_rad[:, 1], motion.gaze_rad[:, 1] + 0.9 * motion.rotation_rad[:, 1], atol=1e-6
+    )

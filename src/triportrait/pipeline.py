@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
     from triportrait.face.portrait import PortraitOptions
     from triportrait.face.tracker import FaceTracker
+    from triportrait.media.avatar_files import RefinedPlanes
     from triportrait.model import ModelState, PortraitModel
     from triportrait.motion.audio import AudioSettings
     from triportrait.motion.controls import ControlCurves
@@ -68,15 +69,18 @@ def default_head() -> OpenHead:
 
 
 @lru_cache(maxsize=4)
-def make_model(avatar: str = "lifted") -> PortraitModel:
-    """The model of an avatar's name.
+def make_model(avatar: str | None = None, quality: str = "standard") -> PortraitModel:
+    """The model of an avatar's name; None takes the quality's.
 
     Raises:
         MissingPart: no avatar of that name.
+        OptionError: no quality of that name.
     """
     from triportrait.model import build_model
+    from triportrait.presets import quality_of
 
-    return build_model(avatar, default_head())
+    chosen = quality_of(quality)
+    return build_model(avatar or chosen.avatar, default_head(), chosen.volume)
 
 
 # -- photographs ----------------------------------------------------------------------------------------------------------
@@ -99,6 +103,60 @@ def prepare(photo: PathLike | Array, options: PortraitOptions | None = None) -> 
     if image.shape[-1] == 4:
         image = composite_over(image)
     return prepare_portrait(image, default_tracker(), default_head(), options, name)
+
+
+def read_avatar(path: PathLike) -> tuple[PreparedPortrait, RefinedPlanes | None]:
+    """An avatar file: nothing is tracked or fitted.
+
+    Raises:
+        MediaError: missing, foreign, newer, damaged, or of another head model.
+    """
+    from triportrait.media.avatar_files import load_avatar
+
+    found, head = load_avatar(path), default_head()
+    portrait = found.portrait
+    sizes = (len(portrait.identity), len(portrait.vertex_offset), len(portrait.motion.expression))
+    if portrait.head_model != head.name or sizes != (head.identity_size, len(head.mean), len(head.expression_names)):
+        raise MediaError(
+            f"'{os.fspath(path)}' belongs to another head model ({portrait.head_model}, triportrait {found.made_by}); "
+            "make it again from the photo with 'triportrait portrait save'"
+        )
+    return portrait, found.refined
+
+
+def _portrait_of(photo: PathLike | Array, options: PortraitOptions | None) -> tuple[PreparedPortrait, RefinedPlanes | None]:
+    """A photograph prepared, or an avatar file read, whatever its name."""
+    from triportrait.media.avatar_files import looks_like_avatar
+
+    if isinstance(photo, np.ndarray) or not looks_like_avatar(photo):
+        return prepare(photo, options), None
+    if options is not None:
+        raise OptionError(
+            f"'{os.fspath(photo)}' is an avatar file, prepared already; --size, --face and --background-fill belong to photos, leave them out"
+        )
+    return read_avatar(photo)
+
+
+def save_portrait(photo: PathLike | Array, path: PathLike, options: PortraitOptions | None = None, refine_s: float = 0.0) -> Path:
+    """Prepare a photograph once and for all: an avatar file.
+
+    Args:
+        photo: as for :func:`prepare`, or an avatar file, to refine it further.
+        path: target.
+        options: how a photo is prepared.
+        refine_s: seconds for fitting the learned avatar to it; 0 leaves that out.
+
+    Raises:
+        MediaError, NoFaceFound: see :func:`prepare`.
+        OutputError: the target cannot be written.
+    """
+    from triportrait.media.avatar_files import save_avatar
+
+    prepared, refined = _portrait_of(photo, options)
+    if refine_s:
+        portrait = Portrait(prepared, "oneshot", refined=refined)
+        refined = portrait.refine(refine_s)
+    return save_avatar(path, prepared, refined)
 
 
 def make_renderer(avatar: str, portrait: PreparedPortrait) -> Callable[[MotionFrame], Array]:
@@ -577,21 +635,83 @@ class Portrait:
     >>> portrait.talk("voice.wav").save("talking.mp4")       # doctest: +SKIP
     """
 
-    def __init__(self, prepared: PreparedPortrait, avatar: str = "lifted", source: Path | None = None) -> None:
+    def __init__(
+        self,
+        prepared: PreparedPortrait,
+        avatar: str | None = None,
+        source: Path | None = None,
+        quality: str = "standard",
+        refined: RefinedPlanes | None = None,
+    ) -> None:
         self.prepared = prepared
         self.source = source
-        self.model: PortraitModel = make_model(avatar)
+        self.model: PortraitModel = make_model(avatar, quality)
         self.state: ModelState = self.model.prepare(prepared)
+        #: Planes fitted to this photo: drawn by avatars that have planes, kept for :meth:`save` by others.
+        self.refined = refined
+        if refined is not None:
+            self._take(refined)
+
+    def _take(self, refined: RefinedPlanes) -> None:
+        from triportrait.refine import has_planes, use_refined
+
+        if not has_planes(self.model.avatar):
+            return
+        drawn = use_refined(self.model.avatar, self.state.avatar, refined)
+        if drawn is None:
+            log.warning("this portrait was refined for other weights of the avatar, which is left out; refine it again")
+            self.refined = None
+        else:
+            self.state = replace(self.state, avatar=drawn)
 
     @classmethod
-    def from_image(cls, photo: PathLike | Array, options: PortraitOptions | None = None, avatar: str = "lifted") -> Portrait:
-        """Prepare a photograph: a file, or uint8 RGB [h, w, 3].
+    def from_image(
+        cls, photo: PathLike | Array, options: PortraitOptions | None = None, avatar: str | None = None, quality: str = "standard"
+    ) -> Portrait:
+        """Prepare a photograph: a file, or uint8 RGB [h, w, 3]; or read an avatar file, whatever its name, in which that is done.
+
+        Args:
+            photo: see above.
+            options: how a photograph is prepared; None takes the quality's size. For avatar files only None.
+            avatar: draws the head; None takes the quality's.
+            quality: ``"draft"``, ``"standard"`` or ``"high"``, see :data:`triportrait.presets.QUALITIES`.
 
         Raises:
-            MediaError, NoFaceFound: see :func:`prepare`.
+            MediaError, NoFaceFound: see :func:`prepare` and :func:`read_avatar`.
+            OptionError: no such quality, or options for an avatar file.
         """
-        source = None if isinstance(photo, np.ndarray) else Path(photo)
-        return cls(prepare(photo, options), avatar, source)
+        from triportrait.face.portrait import PortraitOptions
+        from triportrait.media.avatar_files import looks_like_avatar
+        from triportrait.presets import quality_of
+
+        is_array, chosen = isinstance(photo, np.ndarray), quality_of(quality)
+        if options is None and (is_array or not looks_like_avatar(photo)):
+            options = PortraitOptions(chosen.size_px)
+        prepared, refined = _portrait_of(photo, options)
+        return cls(prepared, avatar, None if is_array else Path(photo), quality, refined)
+
+    def save(self, path: PathLike) -> Path:
+        """Write an avatar file, from which :meth:`from_image` makes this portrait again without tracking and fitting.
+
+        Raises:
+            OutputError: the target cannot be written.
+        """
+        from triportrait.media.avatar_files import save_avatar
+
+        return save_avatar(path, self.prepared, self.refined)
+
+    def refine(self, seconds: float = 5.0, steps: int | None = None) -> RefinedPlanes:
+        """Fit the learned avatar's planes to this photograph; see :func:`triportrait.refine.refine`.
+
+        Raises:
+            MissingPart: the avatar has no planes.
+            OptionError: ``seconds`` is out of range.
+        """
+        from triportrait.refine import refine
+
+        drawn, self.refined = refine(self.model.avatar, self.state.avatar, seconds, steps)
+        self.state = replace(self.state, avatar=drawn)
+        return self.refined
 
     def talk(self, audio: PathLike, options: DriveOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait says what is on a recording (wav, mp3, flac, m4a, ogg, or the sound of a video)."""
@@ -604,11 +724,13 @@ class Portrait:
 
         def chunks() -> Iterator[Motion]:
             from triportrait.motion.controls import ControlTrack
-            from triportrait.motion.retarget import from_rest
+            from triportrait.motion.retarget import from_rest, keep_in_view
 
+            own = self.prepared.motion
             done, track = 0, ControlTrack(settings.controls(), settings.curves)
             for chunk in motion_of_audio(audio, settings):
-                placed = from_rest(chunk, self.prepared.motion, track.emotions(done, len(chunk)))
+                chunk = keep_in_view(chunk, own, options.eye_contact)
+                placed = from_rest(chunk, own, track.emotions(done, len(chunk)))
                 yield placed if pose is None else _with_clip_pose(placed, pose, done, options.eye_contact)
                 done += len(chunk)
 
@@ -671,7 +793,7 @@ class Portrait:
         """The portrait looks alive without speaking."""
         from triportrait.motion.controls import ControlTrack
         from triportrait.motion.natural import idle_motion
-        from triportrait.motion.retarget import from_rest
+        from triportrait.motion.retarget import from_rest, keep_in_view
 
         options = options or DriveOptions()
         if not 1 / FPS <= seconds <= _LONGEST_IDLE_S:
@@ -681,6 +803,7 @@ class Portrait:
         idle = idle_motion(
             round(seconds * FPS), FPS, seed=options.seed, controls=settings.controls(), curves=settings.curves, style=settings.style
         )
+        idle = keep_in_view(idle, self.prepared.motion, options.eye_contact)
         emotions = ControlTrack(settings.controls(), settings.curves).emotions(0, len(idle))
         motion = _with_clip_pose(from_rest(idle, self.prepared.motion, emotions), pose, 0, options.eye_contact)
         return self._performance(lambda: iter([motion]), FPS, None, len(motion), {})

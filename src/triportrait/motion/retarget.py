@@ -19,6 +19,9 @@ from triportrait.types import Motion, MotionFrame
 
 Array = np.ndarray
 
+#: Natural motion turns a head no farther from the camera than this, unless the photo does.
+FARTHEST_YAW_RAD = np.radians(24.0)
+
 #: Below this gap (face heights) lips count as touching; at three times as much they are free.
 _TOUCHING = 0.004
 
@@ -101,6 +104,23 @@ def from_rest(motion: Motion, portrait_motion: MotionFrame, emotions: Array | No
         translation=(portrait_motion.translation + motion.translation).astype(np.float32),
         gaze_rad=(portrait_motion.gaze_rad + motion.gaze_rad).astype(np.float32),
     )
+
+
+def keep_in_view(motion: Motion, portrait_motion: MotionFrame, eye_contact: float) -> Motion:
+    """Natural motion for a photo of a turned head: it turns back as far as it likes and, softly bounded, only a little farther away.
+
+    A photo does not show what a farther turn would uncover. The eyes counter what the head does.
+    """
+    own = float(portrait_motion.rotation_rad[1])
+    room = max(FARTHEST_YAW_RAD - abs(own), np.radians(4.0))
+    away = motion.rotation_rad[:, 1] * np.sign(own)
+    if room >= np.radians(17.0) or not (away > 0).any():
+        return motion
+    kept = np.where(away > 0, room * np.tanh(away / room), away) * np.sign(own)
+    rotation, gaze = np.array(motion.rotation_rad), np.array(motion.gaze_rad)
+    gaze[:, 1] += eye_contact * (rotation[:, 1] - kept)
+    rotation[:, 1] = kept
+    return motion.with_rows(rotation_rad=rotation, gaze_rad=gaze)
 
 
 def _keep_contact(expression: Array, motion: Motion) -> Array:
