@@ -20,7 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 GROUND = {"types", "errors", "geometry"}
 STAGES = {"media", "face", "motion", "avatar", "render", "composite", "provenance"}
-JOINED = GROUND | STAGES | {"nn", "weights", "model", "presets", "pipeline", "load", "paper"}
+JOINED = GROUND | STAGES | {"nn", "weights", "model", "presets", "refine", "pipeline", "load", "paper"}
 
 #: Room (or module of the top level) -> rooms it may import, besides itself. Imports inside functions count.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "weights": GROUND,
     "model": GROUND | {"nn", "avatar", "render", "composite"},
     "presets": GROUND | {"nn", "avatar", "render", "composite", "motion"},
-    "pipeline": GROUND | {"media", "face", "motion", "provenance", "model", "presets"},
+    "refine": GROUND | {"nn", "avatar", "render", "media"},
+    "pipeline": GROUND | {"media", "face", "motion", "provenance", "model", "presets", "refine"},
     "paper": GROUND | STAGES | {"nn", "weights", "model", "presets", "pipeline"},
     "load": GROUND | {"model", "pipeline", "presets", "weights"},
     "synth": JOINED,

@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from tyro.conf import Positional, arg, subcommand
+from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError, WeightsError
+
+if TYPE_CHECKING:
+    from triportrait.face.portrait import PortraitOptions
 
 
 @dataclass
@@ -25,7 +28,7 @@ class Animate:
     """One photo plus a voice, a driving video or a motion file becomes a talking portrait video."""
 
     photo: Positional[Path]
-    """Portrait photo (JPEG, PNG or WebP)."""
+    """Portrait photo (JPEG, PNG or WebP), or an avatar file of 'triportrait portrait save'."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """Video to write, ending in .mp4."""
     audio: Path | None = None
@@ -70,10 +73,14 @@ class Animate:
     """Put the animated head back into the full photograph."""
     debug_panel: bool = False
     """Write source | PNCC | raw render | depth | final side by side."""
-    size: int = 512
-    """Side of the animated square in pixels."""
-    avatar: str = "lifted"
-    """Which avatar draws the head."""
+    quality: Literal["draft", "standard", "high"] = "standard"
+    """draft is small and fast; high draws the learned volume finer. Avatar and size follow from it where they are not given."""
+    size: int | None = None
+    """Side of the animated square in pixels. Default: 512; draft 384."""
+    avatar: str | None = None
+    """Which avatar draws the head: lifted or oneshot. Default: the quality's."""
+    refine: float = 0.0
+    """Seconds for fitting the oneshot avatar to the photo first."""
     label: bool = True
     """Small visible label that the video is generated."""
     watermark: bool = True
@@ -121,17 +128,16 @@ class Animate:
             raise OptionError("--crop and --full-frame exclude each other; give one of them")
         if self.full_frame and (self.background or self.debug_panel):
             raise OptionError("--background and --debug-panel work on the crop; leave out --full-frame")
-        if not 128 <= self.size <= 1024 or self.size % 2:
-            raise OptionError(f"--size is {self.size}; use an even number from 128 to 1024")
+        _check_size(self.size)
         if not 0 <= self.crf <= 51:
             raise OptionError(f"--crf is {self.crf}; use a number from 0 (lossless) to 51")
         if self.out.suffix.lower() not in (".mp4", ".m4v"):
             raise OutputError(f"'{self.out}' should end in .mp4; the video is written in that format")
-        from triportrait.face.portrait import PortraitOptions
         from triportrait.media.files import check_readable
         from triportrait.pipeline import Background, DriveOptions, Marks, Portrait
 
         self._check_preset()
+        _check_refine(self.refine)
         # What cannot be read or written is found before any work is done.
         inputs = [path for path in (self.photo, self.audio, self.driving, self.motion) if path is not None]
         for path in inputs:
@@ -148,9 +154,11 @@ class Animate:
         started = time.perf_counter()
         with _progress() as progress:
             progress("preparing the portrait", 0, 0)
-            portrait = Portrait.from_image(
-                self.photo, PortraitOptions(self.size, face=self.face, background_fill=self.background_fill), self.avatar
-            )
+            options_of_photo = _portrait_options(self.size, self.face, self.background_fill, self.quality)
+            portrait = Portrait.from_image(self.photo, options_of_photo, self.avatar, self.quality)
+            if self.refine:
+                progress("refining the portrait", 0, 0)
+                portrait.refine(self.refine)
             if self.driving is not None:
                 performance = portrait.drive(self.driving, options, progress)
             elif self.motion is not None:
@@ -169,6 +177,7 @@ class Animate:
         paper = ("weights", "bfm", "hubert", "mouth_amplitude", "published_behaviour")
         paper += ("segmenter", "device", "precision", "batch", "compiled")
         others = ("motion", "background_fill", "mouth_gain", "head_motion", "expressiveness", "reference", "debug_panel", "size", "avatar")
+        others += ("quality", "refine")
         others += ("eye_contact", "gaze_motion", "emotion", "emotion_strength", "style", "controls")
         foreign = others if self.preset == "paper" else paper
         given = [name for name in foreign if getattr(self, name) != type(self).__dataclass_fields__[name].default]
@@ -178,9 +187,12 @@ class Animate:
             raise OptionError(f"{flag} {rule}")
 
     def _run_paper(self) -> int:
+        from triportrait.media.avatar_files import looks_like_avatar
         from triportrait.paper import PaperOptions, load_pipeline
         from triportrait.pipeline import Background, Marks
 
+        if looks_like_avatar(self.photo):
+            raise OptionError(f"'{self.photo}' is an avatar file; --preset paper prepares portraits its own way, give it the photo")
         options = PaperOptions(
             self.pose, self.mouth_amplitude, 0.2 if self.temperature is None else self.temperature, self.blink, self.seed
         )
@@ -434,8 +446,8 @@ class Train:
     """Of the computations; weights stay in single precision."""
     seed: int | None = None
     """Of everything random."""
-    set: tuple[str, ...] = ()
-    """Other settings of the recipe, name=value."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """Another setting of the recipe, name=value; may be given several times."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
     devices: int = 1
@@ -460,6 +472,61 @@ class Train:
             return 130
         print(f"{self.out}  ({result.step} steps)")
         return 0
+
+
+@dataclass
+class PortraitSave:
+    """Prepare a photo once and for all: an avatar file, which 'triportrait animate' takes in place of the photo."""
+
+    photo: Positional[Path]
+    """Portrait photo (JPEG, PNG or WebP), or an avatar file to refine further."""
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Avatar file to write; any name, .avatar by custom."""
+    refine: float = 0.0
+    """Seconds for fitting the oneshot avatar to the photo; the result is kept in the file."""
+    face: int | None = None
+    """Which face, counted from the left, when the photo shows several. Default: the largest."""
+    size: int | None = None
+    """Side of the animated square in pixels. Default: 512."""
+    background_fill: Literal["smooth", "knn"] = "smooth"
+    """How the scene behind the person is painted in; knn is the published method."""
+
+    def run(self) -> int:
+        from triportrait.media.files import check_readable
+        from triportrait.pipeline import save_portrait
+
+        _check_size(self.size)
+        _check_refine(self.refine)
+        check_readable(self.photo)
+        _check_output(self.out, [self.photo])
+        started = time.perf_counter()
+        save_portrait(self.photo, self.out, _portrait_options(self.size, self.face, self.background_fill), self.refine)
+        print(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
+        return 0
+
+
+@dataclass
+class PortraitShow:
+    """Tell what is in an avatar file."""
+
+    file: Positional[Path]
+    """Avatar file."""
+
+    def run(self) -> int:
+        from triportrait.media.avatar_files import describe_avatar
+
+        print(describe_avatar(self.file))
+        return 0
+
+
+@dataclass
+class PortraitCommand:
+    """Avatar files: photos prepared once and for all."""
+
+    action: Annotated[PortraitSave, subcommand("save")] | Annotated[PortraitShow, subcommand("show")]
+
+    def run(self) -> int:
+        return self.action.run()
 
 
 @dataclass
@@ -595,6 +662,7 @@ class Doctor:
 
 Command = (
     Annotated[Animate, subcommand("animate")]
+    | Annotated[PortraitCommand, subcommand("portrait")]
     | Annotated[Extract, subcommand("extract")]
     | Annotated[MotionCommand, subcommand("motion")]
     | Annotated[Evaluate, subcommand("evaluate")]
@@ -662,6 +730,27 @@ def _termination_as_exit() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _check_size(size: int | None) -> None:
+    if size is not None and (not 128 <= size <= 1024 or size % 2):
+        raise OptionError(f"--size is {size}; use an even number from 128 to 1024")
+
+
+def _check_refine(seconds: float) -> None:
+    """Before the minutes that a portrait may take; ``refine.LONGEST_S`` again, which would bring in torch."""
+    if not 0.0 <= seconds <= 600.0:
+        raise OptionError(f"--refine is {seconds:g}; use a number of seconds from 0 to 600")
+
+
+def _portrait_options(size: int | None, face: int | None, background_fill: str, quality: str = "standard") -> PortraitOptions | None:
+    """None where nothing is asked for: avatar files take no options, and a quality has its own size."""
+    from triportrait.face.portrait import PortraitOptions
+    from triportrait.presets import quality_of
+
+    if size is None and face is None and background_fill == "smooth":
+        return None
+    return PortraitOptions(size or quality_of(quality).size_px, face=face, background_fill=background_fill)
 
 
 def _check_output(out: Path, inputs: list[Path]) -> None:

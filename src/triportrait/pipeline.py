@@ -124,15 +124,20 @@ def read_avatar(path: PathLike) -> tuple[PreparedPortrait, RefinedPlanes | None]
     return portrait, found.refined
 
 
-def _portrait_of(photo: PathLike | Array, options: PortraitOptions | None) -> tuple[PreparedPortrait, RefinedPlanes | None]:
-    """A photograph prepared, or an avatar file read, whatever its name."""
+def _portrait_of(
+    photo: PathLike | Array, options: PortraitOptions | None, quality: str = "standard"
+) -> tuple[PreparedPortrait, RefinedPlanes | None]:
+    """A photograph prepared, in the quality's size without ``options``; or an avatar file read, whatever its name."""
+    from triportrait.face.portrait import PortraitOptions
     from triportrait.media.avatar_files import looks_like_avatar
+    from triportrait.presets import quality_of
 
+    size_px = quality_of(quality).size_px
     if isinstance(photo, np.ndarray) or not looks_like_avatar(photo):
-        return prepare(photo, options), None
+        return prepare(photo, options or PortraitOptions(size_px)), None
     if options is not None:
         raise OptionError(
-            f"'{os.fspath(photo)}' is an avatar file, prepared already; --size, --face and --background-fill belong to photos, leave them out"
+            f"'{os.fspath(photo)}' is an avatar file, prepared already; leave out --size, --face and --background-fill"
         )
     return read_avatar(photo)
 
@@ -680,15 +685,9 @@ class Portrait:
             MediaError, NoFaceFound: see :func:`prepare` and :func:`read_avatar`.
             OptionError: no such quality, or options for an avatar file.
         """
-        from triportrait.face.portrait import PortraitOptions
-        from triportrait.media.avatar_files import looks_like_avatar
-        from triportrait.presets import quality_of
-
-        is_array, chosen = isinstance(photo, np.ndarray), quality_of(quality)
-        if options is None and (is_array or not looks_like_avatar(photo)):
-            options = PortraitOptions(chosen.size_px)
-        prepared, refined = _portrait_of(photo, options)
-        return cls(prepared, avatar, None if is_array else Path(photo), quality, refined)
+        source = None if isinstance(photo, np.ndarray) else Path(photo)
+        prepared, refined = _portrait_of(photo, options, quality)
+        return cls(prepared, avatar, source, quality, refined)
 
     def save(self, path: PathLike) -> Path:
         """Write an avatar file, from which :meth:`from_image` makes this portrait again without tracking and fitting.

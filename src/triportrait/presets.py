@@ -1,4 +1,4 @@
-"""Named sizes of the networks: functions that return frozen configurations, and how many parameters they make.
+"""Named sizes: of the networks (functions that return frozen configurations, and how many parameters they make), and of what is drawn.
 
 ``build`` turns a preset into modules; its names are the prefixes of the tensors in imported weight files.
 """
@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from triportrait.avatar.compact_encoder import CompactConfig, CompactImageToPlane
+from triportrait.avatar.compact_oneshot import VolumeQuality
 from triportrait.avatar.image_to_plane import ImageToPlane
 from triportrait.avatar.motion_adapter import MotionAdapter
 from triportrait.composite.super_resolution_network import HtbSuperResolution
 from triportrait.composite.torso_network import TorsoNetwork
-from triportrait.errors import WeightsError
+from triportrait.errors import OptionError, WeightsError
 from triportrait.motion.paper_audio_to_motion import PaperAudioToMotion
 from triportrait.render.decoder import Decoder
 from triportrait.render.volume import VolumeRenderer
@@ -106,6 +107,40 @@ def tiny() -> PaperNetworks:
             condition=8, hidden=8, latent=4, encoder_layers=2, decoder_layers=2, flow_steps=2, flow_hidden=8, flow_layers=2
         ),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What a word of ``--quality`` stands for.
+
+    Args:
+        avatar: draws the head, unless one is named.
+        size_px: side of the portrait, unless one is given.
+        volume: of avatars that have one.
+    """
+
+    avatar: str = "lifted"
+    size_px: int = 512
+    volume: VolumeQuality = VolumeQuality()
+
+
+#: The default is ``standard``.
+QUALITIES: dict[str, Quality] = {
+    "draft": Quality(size_px=384, volume=VolumeQuality(96, 6)),
+    "standard": Quality(),
+    "high": Quality("oneshot", volume=VolumeQuality(192, 16)),
+}
+
+
+def quality_of(name: str) -> Quality:
+    """The quality of a name.
+
+    Raises:
+        OptionError: there is none of that name.
+    """
+    if name not in QUALITIES:
+        raise OptionError(f"--quality is {name!r}; use {', '.join(QUALITIES)}")
+    return QUALITIES[name]
 
 
 def image_to_plane_sizes() -> dict[str, ImageToPlane.Config]:

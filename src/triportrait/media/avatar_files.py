@@ -1,0 +1,284 @@
+"""Avatar files: a prepared :class:`~triportrait.types.Portrait` in one safetensors file, so that a photograph is tracked and fitted once.
+
+Arrays are stored as they are (pictures 8 bit, mattes and numbers in single precision, so that the same frames come out); everything else is
+JSON in one metadata entry. Nothing in a file is executed, every shape and kind is checked before an array is taken, and a digest tells
+whether the file is as it was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+from triportrait.errors import MediaError
+from triportrait.media.files import atomic_file, check_readable
+from triportrait.media.images import MAX_PIXELS
+from triportrait.types import FOCAL_IN_WIDTHS, MotionFrame, Portrait
+
+Array = np.ndarray
+
+FORMAT = "triportrait.avatar"
+VERSION = 1
+#: The metadata entry that holds the description, as JSON. One entry: safetensors writes several in an order that changes from run to run.
+ENTRY = "triportrait"
+#: Larger files hold no portrait of a photo that is read.
+_LARGEST_BYTES = 256 << 20
+#: Sides of crops that are read.
+_SIDES_PX = (64, 2048)
+
+#: Tensor -> kind and axes (equal letters are equal lengths), for every file. H x W is the photo, s the crop, v the mesh.
+_PORTRAIT = {
+    "photo": ("U8", "H W 3"),
+    "image": ("U8", "s s 3"),
+    "person_alpha": ("F32", "s s"),
+    "head_alpha": ("F32", "s s"),
+    "torso": ("U8", "s s 4"),
+    "background": ("U8", "s s 3"),
+    "landmarks": ("F32", "478 3"),
+    "identity": ("F32", "i"),
+    "vertex_offset": ("F32", "v 3"),
+}
+_MOTION = {
+    "motion.expression": ("F32", "e"),
+    "motion.rotation_rad": ("F32", "3"),
+    "motion.translation": ("F32", "3"),
+    "motion.gaze_rad": ("F32", "2"),
+}
+_LANDMARKS = {"motion.landmarks": ("F32", "478 2")}
+#: Planes may differ in their sizes, not in their channels.
+_PLANES = {"planes.front": ("F32", "c h w"), "planes.across": ("F32", "c d w2"), "planes.down": ("F32", "c d2 h2")}
+_KINDS = {"U8": np.uint8, "F32": np.float32}
+
+
+@dataclass(frozen=True, slots=True)
+class RefinedPlanes:
+    """Feature planes of the learned avatar, fitted to this one photograph.
+
+    Args:
+        front, across, down: float32 [c, h, w].
+        network: fingerprint of the network whose decoder they belong to.
+        steps: of the optimisation.
+        before_db, after_db: PSNR of the volume's picture inside the head at the photo's own pose.
+    """
+
+    front: Array
+    across: Array
+    down: Array
+    network: str
+    steps: int
+    before_db: float
+    after_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class AvatarFile:
+    """What :func:`load_avatar` returns; ``made_by`` is the version of this package that wrote it."""
+
+    portrait: Portrait
+    refined: RefinedPlanes | None
+    made_by: str
+
+
+def looks_like_avatar(path: str | os.PathLike[str]) -> bool:
+    """Whether the first bytes are those of a safetensors file, whatever its name; anything unreadable is none."""
+    try:
+        if not Path(path).is_file():  # a pipe would keep us waiting
+            return False
+        with open(path, "rb") as file:
+            head = file.read(9)
+    except (OSError, ValueError):
+        return False
+    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27
+
+
+def save_avatar(path: str | os.PathLike[str], portrait: Portrait, refined: RefinedPlanes | None = None) -> Path:
+    """Write an avatar file; it appears whole or not at all. Equal arguments give equal bytes.
+
+    Raises:
+        OutputError: the target cannot be written.
+    """
+    from safetensors.numpy import save
+
+    from triportrait import __version__
+
+    tensors = {name: getattr(portrait, name) for name in _PORTRAIT}
+    tensors |= {name: getattr(portrait.motion, name.partition(".")[2]) for name in _MOTION}
+    if portrait.motion.landmarks is not None:
+        tensors["motion.landmarks"] = portrait.motion.landmarks
+    note = None
+    if refined is not None:
+        tensors |= {name: getattr(refined, name.partition(".")[2]) for name in _PLANES}
+        note = {"network": refined.network, "steps": refined.steps, "before_db": refined.before_db, "after_db": refined.after_db}
+    kinds = _PORTRAIT | _MOTION | _LANDMARKS | _PLANES
+    tensors = {name: np.ascontiguousarray(array, _KINDS[kinds[name][0]]) for name, array in tensors.items()}
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "made_by": __version__,
+        "head_model": portrait.head_model,
+        "crop_box": [float(number) for number in portrait.crop_box],
+        "focal": float(portrait.focal),
+        "refined": note,
+    }
+    description["digest"] = _digest(description, tensors)
+    data = save(tensors, {ENTRY: json.dumps(description, sort_keys=True)})
+    with atomic_file(path) as part:
+        part.write_bytes(data)
+    return Path(path)
+
+
+def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
+    """Read an avatar file.
+
+    Raises:
+        MediaError: missing, foreign, written by a newer version, or damaged.
+    """
+    from pydantic import BaseModel, ConfigDict, Field, ValidationError
+    from safetensors import SafetensorError, safe_open
+
+    Place = Annotated[float, Field(ge=-1e5, le=1e5)]
+
+    class Refined(BaseModel):
+        model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+        network: str = Field(pattern="^[0-9a-f]{64}$")
+        steps: int = Field(ge=0)
+        before_db: float
+        after_db: float
+
+    class Description(BaseModel):
+        model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+        format: str
+        version: int
+        made_by: str = Field(max_length=100)
+        head_model: str = Field(min_length=1, max_length=100)
+        crop_box: tuple[Place, Place, Annotated[float, Field(ge=1.0, le=1e5)]]
+        focal: float = Field(gt=0.1 * FOCAL_IN_WIDTHS, lt=10 * FOCAL_IN_WIDTHS)
+        refined: Refined | None
+        digest: str
+
+    absolute = check_readable(path)
+    damaged = f"'{path}' is a damaged avatar file; make it again with 'triportrait portrait save'."
+    if absolute.stat().st_size > _LARGEST_BYTES:
+        raise MediaError(damaged)
+    try:
+        with safe_open(absolute, "np") as file:
+            text = (file.metadata() or {}).get(ENTRY)
+            _expect_ours(text, path)
+            description = Description.model_validate_json(text)
+            expected = _PORTRAIT | _MOTION
+            if "motion.landmarks" in file.keys():  # noqa: SIM118 - not a dict
+                expected = expected | _LANDMARKS
+            if description.refined is not None:
+                expected = expected | _PLANES
+            _expect_header(file, expected)
+            tensors = {name: file.get_tensor(name) for name in expected}
+        _expect_numbers(tensors)
+        if _digest(json.loads(text), tensors) != description.digest:
+            raise MediaError(f"'{path}' has changed since it was written; make it again with 'triportrait portrait save'.")
+        motion = MotionFrame(**{name.partition(".")[2]: array for name, array in tensors.items() if name.startswith("motion.")})
+        portrait = Portrait(
+            **{name: tensors[name] for name in _PORTRAIT}, crop_box=description.crop_box, motion=motion, focal=description.focal,
+            head_model=description.head_model,
+        )  # fmt: skip
+    except SafetensorError:
+        raise MediaError(f"'{path}' is no avatar file, or a damaged one; make it again with 'triportrait portrait save'.") from None
+    except (ValidationError, ValueError, OSError) as error:
+        raise MediaError(damaged) from error
+    refined = None
+    if description.refined is not None:
+        planes = {name.partition(".")[2]: tensors[name] for name in _PLANES}
+        refined = RefinedPlanes(**planes, **description.refined.model_dump())
+    return AvatarFile(portrait, refined, description.made_by)
+
+
+def describe_avatar(path: str | os.PathLike[str]) -> str:
+    """What is in an avatar file, line by line.
+
+    Raises:
+        MediaError: see :func:`load_avatar`.
+    """
+    found = load_avatar(path)
+    portrait, refined = found.portrait, found.refined
+    height, width = portrait.photo.shape[:2]
+    left, top, side = portrait.crop_box
+    pitch, yaw, roll = np.degrees(portrait.motion.rotation_rad)
+    rows = {
+        "file": f"{os.fspath(path)}, {os.path.getsize(path) / 1e6:.1f} MB",
+        "format": f"avatar file {VERSION}, written by triportrait {found.made_by}",
+        "photo": f"{width} x {height} px, crop {side:.0f} px at ({left:.0f}, {top:.0f})",
+        "portrait": f"{len(portrait.image)} x {len(portrait.image)} px",
+        "head model": f"{portrait.head_model}, {len(portrait.identity)} shape coefficients, {len(portrait.vertex_offset)} vertices",
+        "pose": f"pitch {pitch:.1f}, yaw {yaw:.1f}, roll {roll:.1f} degrees",
+        "refined": "no",
+    }
+    if refined is not None:
+        rows["refined"] = f"{refined.steps} steps, own view {refined.before_db:.1f} -> {refined.after_db:.1f} dB"
+        rows["network"] = refined.network[:12]
+    return "\n".join(f"{name + ':':12}{value}" for name, value in rows.items())
+
+
+def _expect_ours(text: str | None, path: str | os.PathLike[str]) -> None:
+    """Foreign files and newer versions are told apart before anything else is looked at."""
+    foreign = MediaError(f"'{path}' is a safetensors file but no avatar file; make one with 'triportrait portrait save'.")
+    try:
+        head = json.loads(text or "")
+    except (ValueError, RecursionError):
+        raise foreign from None
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise foreign
+    version = head.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise MediaError(f"'{path}' has avatar format {version}, this version reads {VERSION}; update TriPortrait.")
+    if version != VERSION:
+        raise ValueError(f"version {version!r}")
+
+
+def _expect_header(file: Any, expected: Mapping[str, tuple[str, str]]) -> None:
+    """Names, kinds and shapes as the header announces them.
+
+    Raises:
+        ValueError: one is missing, too many, or different.
+    """
+    names = set(file.keys())
+    if names != set(expected):
+        raise ValueError(f"tensors {sorted(names ^ set(expected))} are missing or unknown")
+    lengths: dict[str, int] = {}
+    for name, (kind, axes) in expected.items():
+        header = file.get_slice(name)
+        shape, words = header.get_shape(), axes.split()
+        wanted = [int(word) if word.isdigit() else lengths.setdefault(word, size) for word, size in zip(words, shape, strict=True)]
+        if header.get_dtype() != kind or shape != wanted or 0 in shape:
+            raise ValueError(f"{name} is {header.get_dtype()} {shape}, expected {kind} ({axes})")
+    if lengths["H"] * lengths["W"] > MAX_PIXELS or not _SIDES_PX[0] <= lengths["s"] <= _SIDES_PX[1]:
+        raise ValueError(f"a photo of {lengths['W']} x {lengths['H']} and a crop of {lengths['s']} px are out of range")
+
+
+def _expect_numbers(tensors: Mapping[str, Array]) -> None:
+    """Finite numbers, mattes within 0..1.
+
+    Raises:
+        ValueError: they are not.
+    """
+    for name, array in tensors.items():
+        if array.dtype == np.float32 and not np.isfinite(array).all():
+            raise ValueError(f"{name} holds values that are not numbers")
+        if name.endswith("_alpha") and not (array.min() >= 0 and array.max() <= 1):
+            raise ValueError(f"{name} is not within 0..1")
+
+
+def _digest(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
+    """SHA-256 over the description, and names, kinds, shapes and bytes of the tensors in the order of their names."""
+    plain = {name: value for name, value in description.items() if name != "digest"}
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name} {array.dtype.str} {list(array.shape)}\n".encode())
+        digest.update(array)
+    return digest.hexdigest()
