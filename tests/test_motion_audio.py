@@ -7,11 +7,17 @@ import pytest
 import torch
 
 from triportrait.errors import MediaError, WeightsError
-from triportrait.motion.audio import AudioDriver, AudioSettings
-from triportrait.motion.audio_network import AudioToMotion, AudioToMotionConfig, load_model, save_model
+from triportrait.motion.audio import AudioDriver, AudioSettings, MouthStream, mouth_expression
+from triportrait.motion.audio_network import (
+    AudioToMotion,
+    AudioToMotionConfig,
+    AudioToMotionEnsemble,
+    load_model,
+    save_model,
+)
 from triportrait.motion.lips import lip_opening
 from triportrait.motion.natural import STILL, NaturalSettings
-from triportrait.motion.speech_features import RATE_HZ
+from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, EnvelopeLogMel, LogMel
 from triportrait.types import ARKIT_EXPRESSIONS, Motion, Waveform
 
 FIELDS = ("expression", "rotation_rad", "translation", "gaze_rad")
@@ -151,6 +157,39 @@ def test_weights_round_trip_in_half_precision(tmp_path) -> None:
     features = torch.randn(1, 40, 82)
     for first, second in zip(model(features), again(features), strict=True):
         torch.testing.assert_close(first, second, atol=5e-3, rtol=0)
+
+
+def test_an_ensemble_is_the_mean_of_its_members_and_streams(tmp_path) -> None:
+    torch.manual_seed(1)
+    sizes = {"channels": 16, "front_channels": 8, "curves": ("jawOpen", "mouthClose")}
+    first = AudioToMotion(AudioToMotionConfig(dilations=(1, 2), **sizes)).eval()
+    second = AudioToMotion(
+        AudioToMotionConfig(features=42, extractor="envelope_log_mel", dilations=(1,), visemes=5, **sizes)
+    ).eval()
+    save_model(AudioToMotionEnsemble([first, second]), tmp_path / "m.safetensors")
+    both = load_model(tmp_path / "m.safetensors")
+    assert both.config.features == EXTRACTORS[both.config.extractor].size == 124
+    samples = babble(3.0).samples
+    rows = [np.concatenate([ears.push(samples), ears.finish()]) for ears in (LogMel(), EnvelopeLogMel())]
+    with torch.inference_mode():
+        alone = [model(torch.from_numpy(part)[None]) for model, part in zip((first, second), rows, strict=True)]
+    contact = sum(torch.sigmoid(part[2][0]) for part in alone).numpy() / 2
+    for pieces in ([samples], np.array_split(samples, 23)):
+        stream = MouthStream(both)
+        parts = [stream.push(piece) for piece in pieces] + [stream.finish()]
+        np.testing.assert_allclose(np.concatenate([part[2] for part in parts]), contact, atol=5e-3)
+        curves = sum(part[0][0].clamp(0, 1) for part in alone).numpy() / 2
+        np.testing.assert_allclose(np.concatenate([part[0] for part in parts]), curves, atol=5e-3)
+
+
+def test_the_lower_lip_reaches_the_teeth() -> None:
+    names = ("jawOpen", "mouthLowerDownLeft", "mouthRollLower")
+    curves = np.array([[0.3, 0.2, 0.02], [0.3, 0.2, 0.3]], np.float32)
+    free, touching = mouth_expression(curves, np.zeros(2), names)
+    column = ARKIT_EXPRESSIONS.index
+    assert free[column("jawOpen")] == pytest.approx(0.3) and free[column("mouthRollLower")] == pytest.approx(0.02)
+    assert touching[column("mouthRollLower")] == pytest.approx(0.45) and touching[column("mouthLowerDownLeft")] == 0
+    assert lip_opening(touching, ARKIT_EXPRESSIONS) < 0.4 * lip_opening(free, ARKIT_EXPRESSIONS)
 
 
 def test_the_embedded_model_is_small() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from triportrait.errors import MediaError
-from triportrait.motion.audio_network import STRIDE, AudioToMotion, load_model
+from triportrait.motion.audio_network import STRIDE, MouthNetwork, load_model
 from triportrait.motion.controls import ControlCurves, Controls
 from triportrait.motion.emotion import EmotionName, with_emotion
 from triportrait.motion.lips import close_lips, lip_to_teeth
@@ -30,7 +30,7 @@ FPS = 25.0
 class MouthStream:
     """Sound blocks in, mouth rows out: the network with its pending features."""
 
-    def __init__(self, model: AudioToMotion) -> None:
+    def __init__(self, model: MouthNetwork) -> None:
         self._model = model
         self._features = EXTRACTORS[model.config.extractor]()
         self._pending = np.zeros((0, model.config.features), np.float32)
@@ -164,7 +164,7 @@ class AudioDriver:
         self,
         voice: Waveform | Iterable[Waveform],
         settings: AudioSettings | None = None,
-        model: AudioToMotion | None = None,
+        model: MouthNetwork | None = None,
     ) -> None:
         self._voice = voice
         self.settings = settings or AudioSettings()

@@ -6,6 +6,7 @@ It sees 192.5 ms ahead at most (12.5 ms window, 60 ms of strided convolutions, 1
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib import resources
@@ -114,18 +115,62 @@ class AudioToMotion(nn.Module):
         return self.motion(self.trunk(features))
 
 
-def save_model(model: AudioToMotion, path: Path, notes: dict[str, str] | None = None) -> None:
+class AudioToMotionEnsemble(nn.Module):
+    """Networks with features of their own that speak with one voice: curves, openings and contact probabilities are averaged.
+
+    It takes their features side by side and is used like one network. Networks with different features and training err
+    differently on unknown voices, so the mean is better than each.
+
+    Args:
+        members: networks of the same curves, in the order of their features in the extractor.
+    """
+
+    def __init__(self, members: Sequence[AudioToMotion]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.config = AudioToMotionConfig(
+            features=sum(member.config.features for member in members),
+            curves=members[0].config.curves,
+            extractor="+".join(member.config.extractor for member in members),
+        )
+
+    @property
+    def rows_back(self) -> int:
+        """Motion rows of past context that can reach an output row."""
+        return max(member.rows_back for member in self.members)
+
+    @property
+    def features_ahead(self) -> int:
+        """Feature rows after ``4 i`` that can reach output row i."""
+        return max(member.features_ahead for member in self.members)
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        parts = features.split([member.config.features for member in self.members], dim=-1)
+        curves, openings, contacts = zip(*(member(part) for member, part in zip(self.members, parts, strict=True)), strict=True)
+        return (
+            torch.stack([part.clamp(0.0, 1.0) for part in curves]).mean(0),
+            torch.stack(openings).mean(0),
+            torch.logit(torch.stack([torch.sigmoid(part) for part in contacts]).mean(0), eps=1e-6),
+        )
+
+
+#: What the driver takes: one network, or several that speak with one voice.
+MouthNetwork = AudioToMotion | AudioToMotionEnsemble
+
+
+def save_model(model: MouthNetwork, path: Path, notes: dict[str, str] | None = None) -> None:
     """Write half-precision weights with the configuration as metadata (safetensors)."""
     from safetensors.torch import save_file
 
-    metadata = {"config": json.dumps(asdict(model.config)), **(notes or {})}
+    members = model.members if isinstance(model, AudioToMotionEnsemble) else [model]
+    metadata = {"members": json.dumps([asdict(member.config) for member in members]), **(notes or {})}
     state = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
     part = path.with_name(path.name + ".part")
     save_file(state, str(part), metadata=metadata)
     part.replace(path)
 
 
-def load_model(path: Path | None = None) -> AudioToMotion:
+def load_model(path: Path | None = None) -> MouthNetwork:
     """The embedded model, or one from a file of :func:`save_model`.
 
     Raises:
@@ -137,27 +182,29 @@ def load_model(path: Path | None = None) -> AudioToMotion:
 
 
 @lru_cache(maxsize=1)
-def _embedded() -> AudioToMotion:
+def _embedded() -> MouthNetwork:
     with resources.as_file(resources.files("triportrait.motion") / "data" / "audio_to_motion.safetensors") as path:
         return _read(path)
 
 
-def _read(path: Path) -> AudioToMotion:
+def _read(path: Path) -> MouthNetwork:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        values = json.loads(metadata["config"])
-        values["dilations"], values["curves"] = tuple(values["dilations"]), tuple(values["curves"])
-        model = AudioToMotion(AudioToMotionConfig(**values))
+        members = []
+        for values in json.loads(metadata["members"]):
+            values["dilations"], values["curves"] = tuple(values["dilations"]), tuple(values["curves"])
+            members.append(AudioToMotion(AudioToMotionConfig(**values)))
+        model = members[0] if len(members) == 1 else AudioToMotionEnsemble(members)
         model.load_state_dict(state)
     except FileNotFoundError:
         raise WeightsError(
             f"the audio model {path} does not exist; give another file or none for the built-in one"
         ) from None
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+    except (SafetensorError, KeyError, IndexError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise WeightsError(
             f"{path} is not an audio model of TriPortrait; give another file or none for the built-in one"
         ) from error

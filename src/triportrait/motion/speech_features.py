@@ -230,8 +230,25 @@ class EnvelopeLogMel(LogMel):
         return rows
 
 
+class PairedLogMel:
+    """Rows of :class:`LogMel` and :class:`EnvelopeLogMel` side by side, for networks that listen together: 124 numbers, 100 Hz."""
+
+    name = "log_mel+envelope_log_mel"
+    size = LogMel.size + EnvelopeLogMel.size
+    rate_hz = LogMel.rate_hz
+
+    def __init__(self) -> None:
+        self._parts = (LogMel(), EnvelopeLogMel())
+
+    def push(self, samples: Array) -> Array:
+        return np.concatenate([part.push(samples) for part in self._parts], axis=1)
+
+    def finish(self) -> Array:
+        return np.concatenate([part.finish() for part in self._parts], axis=1)
+
+
 #: Extractors by the name that a network's file gives.
-EXTRACTORS: dict[str, type[LogMel]] = {"log_mel": LogMel, "envelope_log_mel": EnvelopeLogMel}
+EXTRACTORS: dict[str, type[SpeechFeatures]] = {kind.name: kind for kind in (LogMel, EnvelopeLogMel, PairedLogMel)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from triportrait.media.audio import read_audio
-from triportrait.motion.audio_network import STRIDE, AudioToMotion, AudioToMotionConfig, save_model
+from triportrait.motion.audio_network import STRIDE, AudioToMotion, AudioToMotionConfig, MouthNetwork, save_model
 from triportrait.motion.lips import gap_weights, lip_opening
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, EnvelopeLogMel, LogMel
 from triportrait.training.articulation import VISEMES, Style, curves_from_phones, viseme_rows
@@ -437,7 +437,7 @@ class TrainingSettings(Recipe):
     half: bool = False
 
 
-def aligned(clips: list[Tracked], model: AudioToMotion, most: int = 3) -> list[Tracked]:
+def aligned(clips: list[Tracked], model: MouthNetwork, most: int = 3) -> list[Tracked]:
     """Tracked clips with sound and picture brought into step.
 
     Some recordings of the corpus run one to three frames apart. Where another lag explains the lips clearly better
