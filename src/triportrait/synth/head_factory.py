@@ -437,6 +437,7 @@ def beard_mask(kind: str) -> Array:
         for across in (half[:, 1], 738 - half[:, 1]):
             cv2.fillPoly(mask, [np.stack([half[:, 0], across], -1)], 1)
     y, x = np.mgrid[0:720, 0:392]
-    lips = ((x - 301.0) / 17.0) ** 2 + ((y - 369.0) / 29.0) ** 2 < 1.0
-    mask[lips] = 0
-    return cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 3.5)
+    lips = ((x - 301.0) / 19.0) ** 2 + ((y - 369.0) / 32.0) ** 2 < 1.0
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 3.5)
+    soft[lips] = 0.0
+    return soft
