@@ -467,6 +467,8 @@ class Train:
                 self.precision, self.seed, self.set, self.device, self.devices, self.nodes, self.workers,
             )
         )  # fmt: skip
+        if not result.speaks:
+            return 0
         if result.interrupted:
             print(f"triportrait: stopped and saved after step {result.step}; the same line goes on from there", file=sys.stderr)
             return 130

@@ -91,6 +91,22 @@ def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, plain: b
 # -- batch norm over all processes ------------------------------------------------------------------------------------------
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum over all processes; every process's gradient reaches every addend."""
+
+    @staticmethod
+    def forward(_: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
 class _SharedNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm with the statistics of all processes, on any device (PyTorch's own ``SyncBatchNorm`` wants a GPU)."""
 
@@ -100,12 +116,10 @@ class _SharedNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        from torch.distributed.nn.functional import all_reduce
-
         axes = [0, *range(2, x.ndim)]
         wide = x.float()
         count = wide.new_full((1,), x.numel() / x.shape[1])
-        sums = all_reduce(torch.cat([wide.sum(axes), wide.square().sum(axes), count]))
+        sums = _SumOverProcesses.apply(torch.cat([wide.sum(axes), wide.square().sum(axes), count]))
         total = sums[-1]
         mean, square = (part / total for part in sums[:-1].chunk(2))
         variance = square - mean.square()

@@ -117,11 +117,13 @@ class Stage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended: the step it reached, whether that was the last, and whether a signal stopped it."""
+    """How a run ended: the step it reached, whether that was the last, whether a signal stopped it, and whether this is the process that
+    speaks for all."""
 
     step: int
     finished: bool
     interrupted: bool
+    speaks: bool = True
 
 
 class _Losses(nn.Module):
@@ -267,12 +269,12 @@ def train_stage(
                         last = time.monotonic()
             if stop and not end:
                 break
-        interrupted = asked()
+        interrupted = asked() or (stop_after is None and done < recipe.steps)
     if fabric.is_global_zero:
         writer.close()
     fabric.barrier()
     stage.networks_average = nn.ModuleDict(average).eval()
-    return RunResult(done, done >= recipe.steps, interrupted and done < recipe.steps)
+    return RunResult(done, done >= recipe.steps, interrupted and done < recipe.steps, fabric.is_global_zero)
 
 
 def _gradients(
@@ -524,7 +526,7 @@ def plot_curve(log_path: Path, picture: Path) -> None:
     left.set(xlabel="step", ylabel="training loss", yscale="log")
     left.legend(fontsize=7)
     for key in held_out:
-        right.plot([line["step"] for line in judged if key in line], [line[key] for line in judged if key in line], label=key)
+        right.plot([line["step"] for line in judged if key in line], [line[key] for line in judged if key in line], ".-", label=key)
     right.set(xlabel="step", ylabel="held-out measures (_db: decibels)")
     if held_out:
         right.legend(fontsize=7)

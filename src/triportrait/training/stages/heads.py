@@ -302,8 +302,9 @@ class HeadStage:
                 self._draw(networks, batch | {"target_camera": orbit(batch["target_camera"], angle)}, random=False).picture
                 for angle in self._turns
             ]
-            near, far = 2.3, 3.3  # EG3D's cameras stand 2.7 from the middle of a head
-            depth = ((far - drawn.volume.depth) / (far - near) * 2 - 1).clamp(-1, 1).expand(-1, 3, -1, -1)
+            away = float((batch["target_camera"][0, [3, 7, 11]].cpu() - torch.tensor(EG3D_OFFSET).float()).norm())
+            # White is half a unit of EG3D's world in front of the head's middle, black as much behind it.
+            depth = (2 * (away - drawn.volume.depth)).clamp(-1, 1).expand(-1, 3, -1, -1)
             shown = [batch["source"], real, drawn.picture, self._raw(drawn), depth, *turned]
             rows.append([picture[0] for picture in shown])
         if not rows:
