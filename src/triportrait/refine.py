@@ -42,7 +42,6 @@ class RefineSettings:
         rate: of Adam at the first step; it falls with the inverse root of the steps.
         alpha_weight, depth_weight, stay_weight: of the matte, the depth at the start (decimetres), and the planes at the start, beside the
             mean absolute error of colours.
-        check_every: steps between looks at the result, of which the best is kept.
     """
 
     size_px: int = 128
@@ -52,7 +51,6 @@ class RefineSettings:
     alpha_weight: float = 0.3
     depth_weight: float = 0.1
     stay_weight: float = 0.02
-    check_every: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +109,24 @@ def refine(
         front, across, down = planes
         return _draw(network, replace(fixed, front=front, across=across, down=down), view)
 
-    def score() -> float:
-        with torch.no_grad():
-            error = (draw()[0] - view.rgb)[solid].square().mean()
+    def psnr(rgb: torch.Tensor) -> float:
+        error = (rgb.detach() - view.rgb)[solid].square().mean()
         if not torch.isfinite(error):
             raise NumericError("refining this portrait gave NaN or infinity; animate it without --refine")
         return -10.0 * math.log10(max(float(error), 1e-10))
 
-    with torch.no_grad():
-        start_depth = draw()[2]
-    before = score()
-    best, kept, best_step, step = before, [plane.detach().clone() for plane in planes], 0, 0
-    while (step < steps) if steps is not None else (time.perf_counter() < ends):
+    start_depth, before, best, best_step, step = None, 0.0, -math.inf, 0, 0
+    while True:
+        rgb, alpha, depth = draw()
+        now = psnr(rgb)
+        if start_depth is None:
+            start_depth, before = depth.detach(), now
+        if now > best:
+            best, kept, best_step = now, [plane.detach().clone() for plane in planes], step
+        if (step >= steps) if steps is not None else (time.perf_counter() > ends):
+            break
         for group in optimiser.param_groups:
             group["lr"] = settings.rate / math.sqrt(1 + step / 10)
-        rgb, alpha, depth = draw()
         stay = sum((plane - own).square().mean() for plane, own in zip(planes, start, strict=True))
         loss = (
             (rgb - view.rgb).abs().mean()
@@ -137,10 +138,6 @@ def refine(
         loss.backward()
         optimiser.step()
         step += 1
-        if step % settings.check_every == 0 or step == steps:
-            now = score()
-            if now > best:
-                best, kept, best_step = now, [plane.detach().clone() for plane in planes], step
     front, across, down = kept
     refined = RefinedPlanes(*(plane[0].numpy() for plane in kept), fingerprint(network), best_step, before, best)
     return avatar.with_planes(state, replace(state.planes, front=front, across=across, down=down)), refined
