@@ -93,11 +93,13 @@ def test_a_mouth_outside_the_picture_is_left_alone(astronaut_portrait):
 
 
 def test_the_weight_is_one_on_the_lips_and_zero_far_away():
-    lips = torch.zeros(1, 2, HEIGHT_PX, WIDTH_PX)
-    lips[:, 1, 40:60, 50:90] = 1
-    weight = change_weight(lips)[0, 0]
-    assert weight[45:55, 55:85].min() == 1.0
+    channels = torch.zeros(1, CHANNELS, HEIGHT_PX, WIDTH_PX)
+    channels[:, 4, 40:60, 50:90] = 1
+    channels[:, 5, 48:52, 60:80] = 1
+    weight = change_weight(channels)[0, 0]
+    assert weight[42:45, 55:85].min() == 1.0
     assert weight[:20].max() == 0 and weight[:, :30].max() == 0
+    assert weight[48:52, 60:80].max() == 0  # the mouth's inside
 
 
 def test_cutting_the_whole_picture_is_the_identity():

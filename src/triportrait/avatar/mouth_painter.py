@@ -1,7 +1,8 @@
-"""Learned repair of the mouth: the geometric head's lips, teeth and mouth inside repainted as photographs show them.
+"""Learned repair of lips: the geometric head's lips repainted as photographs show them when they move.
 
 A small U-net looks at a window round the drawn mouth, at the photo's own mouth, and at where lips and teeth ought to be; it changes colours
-inside the lips and at their rim and nothing else, so that skin keeps the photo's detail.
+of the lips and at their rim and nothing else, so that skin keeps the photo's detail. The mouth's inside stays as drawn: trained on the few
+open mouths that we have, the network filled every opening with teeth.
 """
 
 from __future__ import annotations
@@ -106,11 +107,12 @@ def mouth_channels(rgb: Array, surface: Array, landmarks: Array, window: Array, 
     return np.concatenate([drawn[..., :3], lip_masks(landmarks, window), drawn[..., 3:], photo.channels], -1)
 
 
-def change_weight(lips: Tensor) -> Tensor:
-    """Where colours may change: [b, 1, h, w] from the masks of inner and outer lips [b, 2, h, w]."""
+def change_weight(channels: Tensor) -> Tensor:
+    """Where colours may change: [b, 1, h, w] from channels [b, 12, h, w] of :func:`mouth_channels`."""
     size = 2 * _RIM_PX + 1
-    near = functional.max_pool2d(lips.amax(1, keepdim=True), size, 1, _RIM_PX)
-    return functional.avg_pool2d(near, size, 1, _RIM_PX)
+    near = functional.max_pool2d(channels[:, 3:5].amax(1, keepdim=True), size, 1, _RIM_PX)
+    inside = functional.max_pool2d(channels[:, 5:6], 3, 1, 1)
+    return functional.avg_pool2d(near, size, 1, _RIM_PX) * (1.0 - functional.avg_pool2d(inside, 3, 1, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class MouthPainter(nn.Module):
         y = skips.pop()
         for block in self.up:
             y = block(torch.cat([functional.interpolate(y, scale_factor=2, mode="bilinear"), skips.pop()], 1))
-        return (x[:, :3] + change_weight(x[:, 3:5]) * self.last(y)).clamp(0, 1)
+        return (x[:, :3] + change_weight(x) * self.last(y)).clamp(0, 1)
 
 
 def paint_mouth(model: MouthPainter, rgb: Array, surface: Array, landmarks: Array, window: Array, photo: PhotoMouth) -> Array:

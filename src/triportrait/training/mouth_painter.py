@@ -1,7 +1,6 @@
 """Training of the mouth painter on packed windows: L1, slopes and a patch discriminator (hinge loss), all near the lips.
 
-The discriminator is there for teeth: an L1 loss alone paints their mean, a white bar. Plain torch; a step is a function of (seed, step) and of
-the checkpoint, so that a killed run goes on where its last checkpoint was.
+Plain torch; a step is a function of (seed, step) and of the checkpoint, so that a killed run goes on where its last checkpoint was.
 """
 
 from __future__ import annotations
@@ -21,7 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from triportrait.avatar.mouth_painter import CHANNELS, MouthPainter, MouthPainterConfig, change_weight, save_mouth_painter
+from triportrait.avatar.mouth_painter import (
+    CHANNELS,
+    MouthPainter,
+    MouthPainterConfig,
+    change_weight,
+    load_mouth_painter,
+    save_mouth_painter,
+)
 from triportrait.errors import EmptyMedia
 
 log = logging.getLogger(__name__)
@@ -100,9 +106,8 @@ def batch_of(windows: Tensor, real: Tensor, recipe: MouthPainterRecipe, random: 
 
 
 def reconstruction(painted: Tensor, truth: Tensor, x: Tensor, recipe: MouthPainterRecipe) -> Tensor:
-    """L1 of colours and slopes; the inside of the lips counts threefold."""
-    weight = change_weight(x[:, 3:5])
-    weight = weight * (1 + 2 * x[:, 3:4])
+    """L1 of colours and slopes where colours may change."""
+    weight = change_weight(x)
     wrong = painted - truth
     slopes = sum((wrong.diff(dim=axis).abs() * weight.narrow(axis, 1, weight.shape[axis] - 1)).mean() for axis in (-1, -2))
     return (weight * wrong.abs()).mean() + recipe.gradient_weight * slopes
@@ -115,7 +120,7 @@ def judge(model: MouthPainter, windows: Tensor) -> dict[str, float]:
     sums = np.zeros(3)
     for part in windows.split(16):
         x, truth = part[:, :CHANNELS].float() / 255, part[:, CHANNELS:].float() / 255
-        weight = (change_weight(x[:, 3:5]) > 0.5).float()
+        weight = (change_weight(x) > 0.5).float()
         for i, picture in enumerate((model(x), x[:, :3])):
             sums[i] += float(((picture - truth).abs().mean(1, keepdim=True) * weight).sum())
         sums[2] += float(weight.sum())
@@ -123,13 +128,17 @@ def judge(model: MouthPainter, windows: Tensor) -> dict[str, float]:
     return {"painted": sums[0] / sums[2], "drawn": sums[1] / sums[2]}
 
 
-def train(recipe: MouthPainterRecipe, data: Sequence[Path], held_out: Sequence[Path], out: Path) -> dict[str, float]:
+def train(
+    recipe: MouthPainterRecipe, data: Sequence[Path], held_out: Sequence[Path], out: Path, start: Path | None = None
+) -> dict[str, float]:
     """Run or go on; the averaged weights lie in ``out/model.safetensors`` at every checkpoint."""
     out.mkdir(parents=True, exist_ok=True)
     windows, real = read_windows(data)
     unseen, _ = read_windows(held_out)
     torch.manual_seed(recipe.seed)
     model, critic = MouthPainter(recipe.model), Discriminator()
+    if start is not None:
+        model.load_state_dict(load_mouth_painter(start).state_dict())
     mean = MouthPainter(recipe.model)
     mean.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), recipe.rate, weight_decay=0.01)
@@ -155,7 +164,7 @@ def train(recipe: MouthPainterRecipe, data: Sequence[Path], held_out: Sequence[P
         if step >= recipe.adversarial_from:
             critic.requires_grad_(False)
             doubt = critic(torch.cat([painted, x[:, 3:5]], 1))
-            near = functional.interpolate(change_weight(x[:, 3:5]), size=doubt.shape[-2:], mode="area")
+            near = functional.interpolate(change_weight(x), size=doubt.shape[-2:], mode="area")
             loss = loss - recipe.adversarial_weight * (near * doubt).mean()
             critic.requires_grad_(True)
         optimiser.zero_grad()
@@ -164,7 +173,7 @@ def train(recipe: MouthPainterRecipe, data: Sequence[Path], held_out: Sequence[P
         optimiser.step()
         if step >= recipe.adversarial_from - 200:
             true, false = (critic(torch.cat([picture, x[:, 3:5]], 1)) for picture in (truth, painted.detach()))
-            near = functional.interpolate(change_weight(x[:, 3:5]), size=true.shape[-2:], mode="area")
+            near = functional.interpolate(change_weight(x), size=true.shape[-2:], mode="area")
             verdict = (near * (functional.relu(1 - true) + functional.relu(1 + false))).mean()
             judge_optimiser.zero_grad()
             verdict.backward()
