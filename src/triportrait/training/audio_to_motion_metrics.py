@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from triportrait.motion.audio import MouthStream, mouth_expression
+from triportrait.motion.audio import VOICE_GAIN, MouthStream, mouth_expression
 from triportrait.motion.audio_network import MouthNetwork
 from triportrait.motion.lips import lip_opening
 from triportrait.motion.speech_features import RATE_HZ, LogMel
@@ -25,7 +25,7 @@ def predict(model: MouthNetwork, samples: Array) -> tuple[Array, Array]:
     stream = MouthStream(model)
     parts = [stream.push(samples), stream.finish()]
     curves, contact = (np.concatenate([part[i] for part in parts]) for i in (0, 2))
-    expression = mouth_expression(curves, contact, model.config.curves)
+    expression = mouth_expression(curves, contact, model.config.curves, VOICE_GAIN)
     return expression, lip_opening(expression, ARKIT_EXPRESSIONS)
 
 
