@@ -35,6 +35,9 @@ A2M_CONFIG = (
 #: EG3D's list names no kinds: these endings are its buffers.
 EG3D_BUFFERS = ("resample_filter", "noise_const", "w_avg", "dataset_label_std")
 
+#: Talk3D's list names no kinds either; the position embedding is a parameter that is not trained.
+TALK3D_BUFFERS = ("resample_filter", "running_mean", "running_var", "num_batches_tracked", "pos_emb")
+
 
 def real3d_table(source: Path, layout: str, config: tuple[str, ...]) -> dict:
     listed = json.loads(source.read_text(encoding="utf-8"))
@@ -69,6 +72,21 @@ def eg3d_table(source: Path, layout: str, module: str) -> dict:
     }
 
 
+def talk3d_table(source: Path) -> dict:
+    networks = json.loads(source.read_text(encoding="utf-8"))
+    keys = {f"{network}.{key}": shape for network, shapes in networks.items() for key, shape in shapes.items()}
+    keys["null_vector"] = [1, 1, 64]  # beside the networks in the file (spec A.8)
+    return {
+        "layout": "talk3d",
+        "class": "Deltaplane_Predictor",
+        "config": {"plane_layout": "eg3d_fixed"},
+        "parameters": {key: shape for key, shape in keys.items() if not key.endswith(TALK3D_BUFFERS)},
+        "buffers": {key: shape for key, shape in keys.items() if key.endswith(TALK3D_BUFFERS)},
+        "integers": [key for key in keys if key.endswith("num_batches_tracked")],
+        "optional": [],
+    }
+
+
 def write(table: dict, folder: Path) -> None:
     """One key per line, so that a change shows as a line."""
     parts = []
@@ -91,6 +109,7 @@ def main(source: str, target: str) -> None:
     write(real3d_table(lists / "real3d_a2m.json", "real3d_a2m", A2M_CONFIG), folder)
     write(eg3d_table(lists / "eg3d.json", "eg3d", "G"), folder)
     write(eg3d_table(lists / "eg3d.json", "eg3d_discriminator", "D"), folder)
+    write(talk3d_table(lists / "talk3d.json"), folder)
 
 
 if __name__ == "__main__":

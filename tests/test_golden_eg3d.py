@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from golden_folder import SHARED, golden, golden_fill, golden_folder
+from golden_folder import SHARED, check_digest, golden, golden_fill, golden_folder
 from triportrait.avatar.prior import Prior
 from triportrait.geometry.cameras import look_at_camera
 from triportrait.render.compositing import composite
@@ -29,15 +29,6 @@ def filled(network: str) -> dict[str, torch.Tensor]:
     # The list has this one of the training set besides; the references were filled without it (spec C.6: 176 tensors).
     shapes.pop("dataset_label_std", None)
     return golden_fill().fill_state({key: torch.zeros(shape) for key, shape in shapes.items()}, "unit")
-
-
-def check_digest(tensor: torch.Tensor, reference: dict[str, Any], error: float = 1e-4) -> None:
-    """Sampled values, mean and deviation within ``error`` of the greatest magnitude."""
-    assert list(tensor.shape) == reference["shape"]
-    values = tensor.detach().double().flatten()
-    largest = (values[reference["idx"]] - torch.tensor(reference["val"], dtype=torch.float64)).abs().max() / reference["absmax"]
-    moments = max(abs(float(values.mean()) - reference["mean"]), abs(float(values.std()) - reference["std"])) / reference["absmax"]
-    assert largest <= error and moments <= error, f"error {largest:.2e}, moments {moments:.2e}"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from triportrait.nn.synthesis import TAPS, DoublingConvolution, double_size
+from triportrait.nn.synthesis import TAPS, DoublingConvolution, double_size, halve_smoothly
 
 
 def test_doubling_convolution_is_zero_insertion_convolution_and_low_pass() -> None:
@@ -35,3 +35,10 @@ def test_double_size_is_zero_insertion_and_low_pass() -> None:
 
 def test_doubling_keeps_a_constant_inside() -> None:
     torch.testing.assert_close(double_size(torch.ones(1, 1, 5, 5))[..., 1:-1, 1:-1], torch.ones(1, 1, 8, 8))
+
+
+def test_halving_is_a_low_pass_and_every_second_pixel() -> None:
+    x = torch.randn(1, 2, 8, 10)
+    taps = torch.tensor(TAPS) / 8
+    kernel = (taps[:, None] * taps).expand(2, 1, 4, 4)
+    torch.testing.assert_close(halve_smoothly(x), functional.conv2d(x, kernel, stride=2, padding=1, groups=2), atol=1e-6, rtol=1e-5)

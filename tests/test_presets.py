@@ -36,6 +36,21 @@ def test_paper_has_the_sizes_of_table_6() -> None:
     assert sum(counts.values()) - counts["audio_to_motion"] + 2 == published == 148_019_272
 
 
+def test_personal_has_the_published_size() -> None:
+    """Spec A.4: the trained numbers of the main stage."""
+    counts = presets.parameter_counts(presets.personal())
+    assert counts == {"tokens": 74_277, "delta_plane": 16_725_568} and sum(counts.values()) == 16_799_845
+
+
+def test_imported_files_fit_the_personal_preset_exactly() -> None:
+    with torch.device("meta"):
+        networks, (state, _) = presets.build(presets.personal()), CONVERTERS["talk3d"](published("talk3d"))
+    for part, network in networks.items():
+        own = {key.removeprefix(f"{part}."): state.pop(key) for key in list(state) if key.startswith(f"{part}.")}
+        network.load_state_dict(own, assign=True)
+    assert not state
+
+
 def test_imported_files_fit_the_paper_preset_exactly() -> None:
     """Names and shapes after folding are those of the modules; on the meta device, where tensors have shapes only."""
     with torch.device("meta"):

@@ -20,7 +20,8 @@ from triportrait.weights.importers import import_checkpoint, importable
 from triportrait.weights.reading import load_safetensors, read_checkpoint, sha256_of
 from triportrait.weights.store import Provenance, digest_of, load_weights, save_weights
 from triportrait.weights.tables import LAYOUTS, check, key_table, recognise
-from weights_samples import Canary, filled, in_process, network_pickle, published  # noqa: F401
+from triportrait.weights.talk3d import talk3d_parts, trained_talk3d_state
+from weights_samples import Canary, filled, in_process, network_pickle, published, published_talk3d  # noqa: F401
 
 PROVENANCE = Provenance("a.ckpt", "00", "model", "1", "none")
 
@@ -42,6 +43,9 @@ def test_key_tables_are_the_key_lists(shared: Path) -> None:
             == listed["n_param_elems"]
         )
         assert table.integers == {key for key, entry in listed["keys"].items() if entry["dtype"] == "int64"}
+    listed = json.loads((shared / "spec" / "keys" / "talk3d.json").read_text())
+    shapes = {f"{network}.{key}": tuple(shape) for network, keys in listed.items() for key, shape in keys.items()}
+    assert key_table("talk3d").shapes == shapes | {"null_vector": (1, 1, 64)}
     listed = json.loads((shared / "spec" / "keys" / "eg3d.json").read_text())
     for name, network in (("eg3d", "G"), ("eg3d_discriminator", "D")):
         assert key_table(name).shapes == {key: tuple(shape) for key, shape in listed[network].items()}
@@ -87,6 +91,8 @@ def test_a_file_of_every_layout_is_imported(layout: str, tmp_path: Path, home: P
     table, state = key_table(layout), filled(layout)
     if layout.startswith("eg3d"):
         source = network_pickle(tmp_path / "x.pkl", state, table.buffers, "D" if "discriminator" in layout else "G_ema")
+    elif layout == "talk3d":
+        source = published_talk3d(tmp_path / "x.pt", state)
     else:
         source = published(tmp_path / "x.ckpt", state)
     expected, parts = importers.CONVERTERS[layout](state)
@@ -101,6 +107,42 @@ def test_a_file_of_every_layout_is_imported(layout: str, tmp_path: Path, home: P
     assert stored.provenance.source_sha256 == report.sha256 and stored.provenance.licence
     trained = sum(np.prod(shape, dtype=int) for key, shape in table.shapes.items() if key not in table.buffers)
     assert report.published_numbers == trained
+
+
+def test_talk3d_loses_no_bit() -> None:
+    """What lies behind each other in our tensors is what was published."""
+    state = filled("talk3d")
+    ours = trained_talk3d_state(state)
+    again = {}
+    for name, keys in talk3d_parts().items():
+        tensor = ours.pop(name)
+        if name.endswith("position"):
+            tensor = tensor.transpose(0, 1).flatten(1)
+        rows = [len(state[key]) for key in keys] if len(keys) > 1 else [len(tensor)]
+        again |= {key: part.reshape(state[key].shape) for key, part in zip(keys, tensor.split(rows), strict=True)}
+    assert not ours
+    left_out = ("resample_filter", "num_batches_tracked")
+    assert again.keys() == {key for key in state if not key.endswith(left_out)}
+    assert all(torch.equal(tensor, state[key]) for key, tensor in again.items())
+
+
+@pytest.mark.parametrize(("change", "message"), [("more", "'nose' is unknown"), ("fewer", "'null_vector' is missing")])
+def test_talk3d_converts_strictly(change: str, message: str) -> None:
+    state = {key: torch.empty(shape, device="meta") for key, shape in key_table("talk3d").shapes.items()}
+    state = state | {"nose": state["null_vector"]} if change == "more" else {key: state[key] for key in state if key != "null_vector"}
+    with pytest.raises(WeightsError, match=message):
+        trained_talk3d_state(state)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_other_objects_in_a_talk3d_checkpoint_are_not_made(tmp_path: Path, home: Path) -> None:
+    """The optimiser is inert, what hides in its place is refused, and a super-resolution beside it is left out."""
+    state = filled("talk3d")
+    with pytest.raises(WeightsError, match="nothing in it was executed"):
+        import_checkpoint(published_talk3d(tmp_path / "x.pt", state, optimizer=Canary(tmp_path / "canary")))
+    assert not home.exists() and not (tmp_path / "canary").exists()
+    report = import_checkpoint(published_talk3d(tmp_path / "x.pt", state, superresolution={"a": torch.ones(1)}))
+    assert report.left_out == ("superresolution",)
 
 
 @pytest.fixture

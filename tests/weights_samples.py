@@ -65,6 +65,24 @@ def published(path: Path, state: dict[str, Any], *, legacy: bool = True, **other
     return path
 
 
+def published_talk3d(path: Path, state: dict[str, Any], **others: Any) -> Path:
+    """Save a state dict with full keys as Talk3D's trainer does, optimiser and scheduler as the objects they are (spec A.8)."""
+    content: dict[str, Any] = {}
+    for key, tensor in state.items():
+        network, dot, name = key.partition(".")
+        if dot:
+            content.setdefault(network, OrderedDict())[name] = tensor
+        else:
+            content[network] = tensor
+    layer = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    content |= {"optimizer": optimizer, "scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 2), "epoch": 29, "iter": 80_000}
+    torch.save(content | others, path)
+    return path
+
+
 class Canary:
     """Whoever unpickles it makes a file."""
 

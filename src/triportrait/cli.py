@@ -598,8 +598,8 @@ class WeightsVerify:
 class WeightsDescribe:
     """Count the parameters of a preset's networks."""
 
-    preset: Literal["paper", "compact", "tiny"] = "paper"
-    """paper: beside the figures of the paper's Table 6."""
+    preset: Literal["paper", "compact", "personal", "tiny"] = "paper"
+    """paper: beside the figures of the paper's Table 6; personal: Talk3D's networks of one person."""
     ablations: bool = False
     """The switches of the paper's Table 4 besides."""
 

@@ -16,6 +16,8 @@ from triportrait.avatar.compact_encoder import CompactConfig, CompactImageToPlan
 from triportrait.avatar.compact_oneshot import VolumeQuality
 from triportrait.avatar.image_to_plane import ImageToPlane
 from triportrait.avatar.motion_adapter import MotionAdapter
+from triportrait.avatar.personal_delta_plane import PersonalDeltaPlane
+from triportrait.avatar.personal_tokens import PersonalTokens
 from triportrait.composite.super_resolution_network import HtbSuperResolution
 from triportrait.composite.torso_network import TorsoNetwork
 from triportrait.errors import OptionError, WeightsError
@@ -61,6 +63,17 @@ class CompactNetworks:
     image_to_plane: CompactConfig = field(default_factory=CompactConfig)
 
 
+@dataclass(frozen=True)
+class PersonalNetworks:
+    """Talk3D's networks of one person: what drives, and how that person's planes change with it."""
+
+    tokens: PersonalTokens.Config = field(default_factory=PersonalTokens.Config)
+    delta_plane: PersonalDeltaPlane.Config = field(default_factory=PersonalDeltaPlane.Config.published)
+
+
+Networks = PaperNetworks | CompactNetworks | PersonalNetworks
+
+
 def paper(variant: Variant = "published") -> PaperNetworks:
     """The sizes of the paper's Table 6.
 
@@ -81,6 +94,11 @@ def paper(variant: Variant = "published") -> PaperNetworks:
 def compact() -> CompactNetworks:
     """What runs on a laptop's CPU."""
     return CompactNetworks()
+
+
+def personal() -> PersonalNetworks:
+    """The sizes of Talk3D's published checkpoints."""
+    return PersonalNetworks()
 
 
 def tiny() -> PaperNetworks:
@@ -179,10 +197,10 @@ def ablations(base: PaperNetworks | None = None) -> dict[str, PaperNetworks]:
     }
 
 
-PRESETS: dict[str, Callable[[], PaperNetworks | CompactNetworks]] = {"paper": paper, "compact": compact, "tiny": tiny}
+PRESETS: dict[str, Callable[[], Networks]] = {"paper": paper, "compact": compact, "personal": personal, "tiny": tiny}
 
 
-def build(preset: PaperNetworks | CompactNetworks, parts: Collection[str] | None = None) -> dict[str, nn.Module]:
+def build(preset: Networks, parts: Collection[str] | None = None) -> dict[str, nn.Module]:
     """The networks of a preset with untrained weights, named as the parts of an imported file are.
 
     Inside ``with torch.device("meta")`` they take no memory; load them with ``load_state_dict(..., assign=True)`` then.
@@ -193,13 +211,17 @@ def build(preset: PaperNetworks | CompactNetworks, parts: Collection[str] | None
     """
     if isinstance(preset, CompactNetworks):
         return {"image_to_plane": CompactImageToPlane(preset.image_to_plane)}
-    kinds: dict[str, tuple[Callable[[Any], nn.Module], Any]] = {
-        "image_to_plane": (ImageToPlane, preset.image_to_plane),
-        "motion_adapter": (MotionAdapter, preset.motion_adapter),
-        "decoder": (Decoder, preset.decoder),
-        "htb_super_resolution": (HtbSuperResolution, preset.super_resolution),
-        "audio_to_motion": (PaperAudioToMotion, preset.audio_to_motion),
-    }
+    kinds: dict[str, tuple[Callable[[Any], nn.Module], Any]]
+    if isinstance(preset, PersonalNetworks):
+        kinds = {"tokens": (PersonalTokens, preset.tokens), "delta_plane": (PersonalDeltaPlane, preset.delta_plane)}
+    else:
+        kinds = {
+            "image_to_plane": (ImageToPlane, preset.image_to_plane),
+            "motion_adapter": (MotionAdapter, preset.motion_adapter),
+            "decoder": (Decoder, preset.decoder),
+            "htb_super_resolution": (HtbSuperResolution, preset.super_resolution),
+            "audio_to_motion": (PaperAudioToMotion, preset.audio_to_motion),
+        }
     return {name: kind(config) for name, (kind, config) in kinds.items() if parts is None or name in parts}
 
 
@@ -223,8 +245,12 @@ def from_settings(settings: Mapping[str, Any]) -> PaperNetworks:
         raise WeightsError(f"the weights were trained with another version of triportrait ({error}); save them again with that") from None
 
 
-def trained_form(preset: PaperNetworks) -> PaperNetworks:
+def trained_form(preset: Networks) -> Networks:
     """The same networks with the re-parametrisations that serve training and that an import multiplies out."""
+    if isinstance(preset, CompactNetworks):
+        return preset
+    if isinstance(preset, PersonalNetworks):
+        return replace(preset, delta_plane=replace(preset.delta_plane, trained_form=True))
     torso = replace(preset.super_resolution.torso, trained_form=True)
     return replace(
         preset,
@@ -233,10 +259,10 @@ def trained_form(preset: PaperNetworks) -> PaperNetworks:
     )
 
 
-def parameter_counts(preset: PaperNetworks | CompactNetworks, parts: Collection[str] | None = None) -> dict[str, int]:
+def parameter_counts(preset: Networks, parts: Collection[str] | None = None) -> dict[str, int]:
     """Trained numbers of each network, or of those named, in the form in which the paper counts them."""
     with torch.device("meta"):
-        networks = build(trained_form(preset) if isinstance(preset, PaperNetworks) else preset, parts)
+        networks = build(trained_form(preset), parts)
     return {name: sum(parameter.numel() for parameter in network.parameters()) for name, network in networks.items()}
 
 
@@ -255,7 +281,7 @@ def describe(name: str) -> str:
     counts, with_figures = parameter_counts(PRESETS[name]()), name == "paper"
     rows = [("network", "parameters", "in millions", "Table 6")]
     for part, count in counts.items():
-        title, figure = TABLE_6[part]
+        title, figure = TABLE_6.get(part, ("", ""))
         rows.append((f"{part} ({title})" if with_figures else part, f"{count:,}", f"{count / 1e6:.3f}", figure))
         if with_figures and part == "htb_super_resolution":
             older = parameter_counts(paper("paper"), [part])[part]

@@ -31,6 +31,14 @@ def smooth_after_doubling(x: Tensor, bias: Tensor | None = None) -> Tensor:
     return functional.conv2d(x, columns, bias, padding=(0, 1), groups=channels)
 
 
+def halve_smoothly(x: Tensor) -> Tensor:
+    """Down by 2 with the resampling filter: [b, c, 2 h, 2 w] -> [b, c, h, w]; zeros lie outside."""
+    taps = torch.tensor(TAPS, dtype=x.dtype, device=x.device) / sum(TAPS)
+    channels = x.shape[1]
+    x = functional.conv2d(x, taps.view(1, 1, 4, 1).expand(channels, 1, 4, 1), stride=(2, 1), padding=(1, 0), groups=channels)
+    return functional.conv2d(x, taps.view(1, 1, 1, 4).expand(channels, 1, 1, 4), stride=(1, 2), padding=(0, 1), groups=channels)
+
+
 def double_size(x: Tensor) -> Tensor:
     """Up by 2 with the resampling filter: [b, c, h, w] -> [b, c, 2 h, 2 w]; zeros lie outside.
 

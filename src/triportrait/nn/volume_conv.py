@@ -14,8 +14,8 @@ _CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 _NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
-def _convolution(axes: int, channels: int, out: int, kernel: int, spectral: bool) -> nn.Module:
-    layer = _CONVOLUTION[axes](channels, out, kernel, padding=kernel // 2)
+def _convolution(axes: int, channels: int, out: int, kernel: int, spectral: bool, groups: int = 1) -> nn.Module:
+    layer = _CONVOLUTION[axes](channels, out, kernel, padding=kernel // 2, groups=groups)
     return spectral_norm(layer) if spectral else layer
 
 
@@ -28,14 +28,24 @@ class ConvNormAct(nn.Module):
         slope: of the activation for negative values.
         trained_form: with the batch norm; else it is folded into the convolution.
         spectral: in the trained form, the weights are divided by their spectral norm.
+        groups: parts of the channels that do not see one another.
     """
 
     def __init__(
-        self, axes: int, channels: int, out: int, kernel: int = 3, *, slope: float = 0.0, trained_form: bool = False, spectral: bool = False
+        self,
+        axes: int,
+        channels: int,
+        out: int,
+        kernel: int = 3,
+        *,
+        slope: float = 0.0,
+        trained_form: bool = False,
+        spectral: bool = False,
+        groups: int = 1,
     ) -> None:
         super().__init__()
         self.slope = slope
-        self.conv = _convolution(axes, channels, out, kernel, spectral and trained_form)
+        self.conv = _convolution(axes, channels, out, kernel, spectral and trained_form, groups)
         self.norm = _NORM[axes](out) if trained_form else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

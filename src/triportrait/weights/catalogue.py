@@ -114,6 +114,14 @@ CATALOGUE: tuple[Entry, ...] = (
         ("eg3d", "eg3d_discriminator"),
         "training from EG3D's prior",
     ),
+    Entry(
+        "talk3d",
+        "Talk3D, one person: how that person's tri-plane changes with voice, lids and head",
+        (PublishedFile("May_demo.pt"),),
+        "https://github.com/cvlab-kaist/Talk3D (README)",
+        "CC BY-NC 4.0: not commercial",
+        ("talk3d",),
+    ),
 )
 
 

@@ -176,6 +176,12 @@ def _eg3d_discriminator(published: Mapping[str, torch.Tensor]) -> tuple[State, d
     return discriminator_state(published), {}
 
 
+def _talk3d(published: Mapping[str, torch.Tensor]) -> tuple[State, dict[str, Any]]:
+    from triportrait.weights.talk3d import talk3d_state
+
+    return talk3d_state(published), {}
+
+
 #: Layout -> function from published tensors to (ours, keyword arguments of the parts' configurations).
 CONVERTERS: dict[str, Callable[[Mapping[str, torch.Tensor]], tuple[State, dict[str, Any]]]] = {
     "real3d_head": _head,
@@ -183,6 +189,7 @@ CONVERTERS: dict[str, Callable[[Mapping[str, torch.Tensor]], tuple[State, dict[s
     "real3d_a2m": _audio_to_motion,
     "eg3d": _eg3d,
     "eg3d_discriminator": _eg3d_discriminator,
+    "talk3d": _talk3d,
 }
 
 

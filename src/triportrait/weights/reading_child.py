@@ -44,6 +44,22 @@ _FORBIDDEN = (
 )  # fmt: skip
 
 
+#: Networks of a Talk3D checkpoint (spec A.8), which stand beside one another, and what it carries besides: the trained super-resolution.
+_TALK3D = ("deltaplane_predictor", "blink_encoder", "camera_encoder", "audio_net", "audio_att_net", "null_vector")
+_TALK3D_OTHERS = ("superresolution",)
+#: Objects of a Talk3D checkpoint that nobody reads; their names are given to an inert class.
+_UNREAD_OBJECTS = ("torch.optim.adam.Adam", "torch.optim.lr_scheduler.StepLR")
+
+
+class _Unread:
+    """Stands for an object whose class is not wanted; the pickle's state is laid down in it and forgotten."""
+
+
+def _empty_dict(_factory: Any) -> dict[Any, Any]:
+    """What an optimiser keeps its numbers in; torch fills no other dictionary without running code."""
+    return {}
+
+
 class _Refused(Exception):
     """The file is not what it should be; the text completes "'FILE' ..."."""
 
@@ -121,6 +137,7 @@ def _read_torch(source: Path, limit_bytes: int) -> tuple[dict[str, Any], dict[st
     allowed = [
         (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), dtype,
         *{type(dtype(name)) for name in ("float16", "float32", "float64", "int32", "int64", "bool")},
+        *((_Unread, name) for name in _UNREAD_OBJECTS), (_empty_dict, "collections.defaultdict"), dict,
     ]  # fmt: skip
     try:
         with torch.serialization.safe_globals(allowed):
@@ -131,6 +148,8 @@ def _read_torch(source: Path, limit_bytes: int) -> tuple[dict[str, Any], dict[st
         raise _Refused(_reason(error)) from error
     if not isinstance(top, Mapping):
         raise _Refused(f"holds a {type(top).__name__} instead of a dictionary of tensors")
+    if _TALK3D[0] in top:
+        return _hand_over_talk3d(top, limit_bytes)
     state = top.get("state_dict", top)
     if not isinstance(state, Mapping) or not state:
         raise _Refused("holds no 'state_dict' of tensors")
@@ -144,6 +163,18 @@ def _read_torch(source: Path, limit_bytes: int) -> tuple[dict[str, Any], dict[st
     step = top.get("global_step")
     answer = {"step": int(step) if isinstance(step, int) else None, "settings": {}}
     return _hand_over(networks, answer, limit_bytes)
+
+
+def _hand_over_talk3d(top: Mapping[Any, Any], limit_bytes: int) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """One network of several: its keys begin with their names."""
+    tensors: dict[str, Any] = {}
+    for name in _TALK3D:
+        part = top.get(name, {})
+        tensors |= {f"{name}.{key}": value for key, value in part.items()} if isinstance(part, Mapping) else {name: part}
+    step = top.get("iter")
+    answer, handed = _hand_over({"model": tensors}, {"step": step if isinstance(step, int) else None, "settings": {}}, limit_bytes)
+    answer["networks"] |= {name: [] for name in _TALK3D_OTHERS if name in top}
+    return answer, handed
 
 
 def _keys(part: Mapping[Any, Any]) -> dict[str, Any]:

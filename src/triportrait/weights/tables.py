@@ -15,7 +15,7 @@ from triportrait.errors import WeightsError
 if TYPE_CHECKING:
     import torch
 
-LAYOUTS = ("real3d_torso", "real3d_head", "real3d_a2m", "eg3d", "eg3d_discriminator")
+LAYOUTS = ("real3d_torso", "real3d_head", "real3d_a2m", "eg3d", "eg3d_discriminator", "talk3d")
 
 #: A file must share this much of its keys with a table (intersection over union) to be taken for it at all.
 LIKENESS = 0.5
