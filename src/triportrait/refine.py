@@ -31,6 +31,8 @@ Array = np.ndarray
 LONGEST_S = 600.0
 #: Pixels with more matte than this are inside the head.
 _INSIDE = 0.9
+#: Beyond this |u| or |v| the field fades out towards the photo's border (``CompactImageToPlane.field``), whatever the planes are.
+_FADES = 0.92
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def refine(
     start = [plane.clone() for plane in (state.planes.front, state.planes.across, state.planes.down)]
     planes = [plane.clone().requires_grad_() for plane in start]
     optimiser = torch.optim.Adam(planes, settings.rate, betas=(0.9, 0.98))
-    solid = view.matte > _INSIDE
+    solid = (view.matte > _INSIDE) & (view.points[:, 0, :2].abs().amax(-1) < _FADES)
 
     def draw() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         front, across, down = planes
