@@ -308,7 +308,7 @@ class Evaluate:
     """JSON report; a Markdown table and plots are written beside it."""
     number: Positional[Literal["1", "2", "4"] | None] = None
     """Which table, after 'table'."""
-    avatar: str = "static,similarity,mesh2d,depth_warp,lifted"
+    avatar: str = "static,similarity,mesh2d,depth_warp,lifted,oneshot"
     """Names separated by commas."""
     every: int = 5
     """Every n-th frame is measured."""

@@ -137,16 +137,16 @@ class Quality:
         volume: of avatars that have one.
     """
 
-    avatar: str = "lifted"
+    avatar: str = "oneshot"
     size_px: int = 512
     volume: VolumeQuality = VolumeQuality()
 
 
 #: The default is ``standard``.
 QUALITIES: dict[str, Quality] = {
-    "draft": Quality(size_px=384, volume=VolumeQuality(96, 6)),
+    "draft": Quality("lifted", 384, VolumeQuality(96, 6)),
     "standard": Quality(),
-    "high": Quality("oneshot", volume=VolumeQuality(192, 16)),
+    "high": Quality(volume=VolumeQuality(192, 16)),
 }
 
 

@@ -11,6 +11,7 @@ The renderer is handed in: this room does not know the other one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -101,7 +102,8 @@ class CompactOneShotAvatar:
     ) -> None:
         self.head = head
         self.lifted = LiftedAvatar(head)
-        self.network, self.painter, self.renderer = network, painter, renderer
+        self.network, self.renderer = network, renderer
+        self.painter = painter.to(memory_format=torch.channels_last)
         self.quality = quality or VolumeQuality()
 
     def prepare(self, portrait: Portrait) -> CompactState:
@@ -180,14 +182,23 @@ def _blend(rgb: Array, alpha: Array, volume: Array, volume_alpha: Array, unseen:
     """Colours [s, s, 3], premultiplied by ``alpha``, which go over into the volume's [v, v, 3] where ``unseen`` [v, v] is 1."""
     import cv2
 
-    if not unseen.any():
-        return rgb
-    size = (len(rgb), len(rgb))
-    own = volume / np.maximum(volume_alpha, 0.05)[..., None]
     share = cv2.GaussianBlur(unseen, (0, 0), 1.0)
-    guess = cv2.resize(np.dstack([own, share]), size, interpolation=cv2.INTER_LINEAR)
-    share = guess[..., 3:]
-    return (1.0 - share) * rgb + share * alpha[..., None] * guess[..., :3].clip(0.0, 1.0)
+    rows, columns = (np.flatnonzero((share > 0.004).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return rgb
+    # Only the part that changes, cut where pixels of both sizes begin together.
+    small, large = len(share), len(rgb)
+    grid = small // math.gcd(small, large)
+    low = [max(0, (line[0] - 2) // grid * grid) for line in (rows, columns)]
+    high = [min(small, -(-(line[-1] + 3) // grid) * grid) for line in (rows, columns)]
+    part = tuple(slice(first, last) for first, last in zip(low, high, strict=True))
+    top, bottom, left, right = (edge * large // small for edge in (low[0], high[0], low[1], high[1]))
+    own = volume[part] / np.maximum(volume_alpha[part], 0.05)[..., None]
+    guess = cv2.resize(np.dstack([own, share[part]]), (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+    result = rgb.copy()
+    place = (slice(top, bottom), slice(left, right))
+    result[place] += guess[..., 3:] * (alpha[place][..., None] * guess[..., :3].clip(0.0, 1.0) - rgb[place])
+    return result
 
 
 def _area_mean(picture: Array, size_px: int) -> Array:

@@ -164,6 +164,7 @@ def paint_mouth(model: MouthPainter, rgb: Array, surface: Array, landmarks: Arra
 
     channels = mouth_channels(rgb, surface, landmarks, window, photo)
     with torch.inference_mode():
+        # Channels lie last already.
         x = torch.from_numpy(channels).permute(2, 0, 1)[None]
         change = (model(x) - x[:, :3])[0].permute(1, 2, 0).float().numpy()
     # Only the part of the picture that the window covers is touched.

@@ -1,11 +1,13 @@
-"""Speed of the lifted avatar, end to end: start-up, per-frame stages, frames encoded. Prints times of one run and their shares.
+"""Speed of an avatar, end to end: start-up, per-frame stages, frames encoded. Prints times of one run and their shares.
 
-    python benchmarks/lifted.py [PHOTO] [--frames 200] [--size 512]
+    python benchmarks/avatar.py [PHOTO] [--quality draft|standard|high] [--avatar NAME] [--frames 200] [--size 512]
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import resource
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +19,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", type=Path, nargs="?", default=EXAMPLES / "portrait.png")
     parser.add_argument("--frames", type=int, default=200)
-    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--size", type=int, default=None, help="default: the quality's")
+    parser.add_argument("--quality", default="standard")
+    parser.add_argument("--avatar", default=None, help="default: the quality's")
     options = parser.parse_args()
 
     start = time.perf_counter()
@@ -27,12 +31,14 @@ def main() -> None:
     from triportrait.composite.fusion import fuse
     from triportrait.composite.torso import warp_torso
     from triportrait.face.portrait import PortraitOptions
+    from triportrait.presets import quality_of
 
     pipeline.default_head(), pipeline.default_tracker()
     loaded = time.perf_counter()
-    prepared = pipeline.prepare(options.photo, PortraitOptions(options.size))
+    size_px = options.size or quality_of(options.quality).size_px
+    prepared = pipeline.prepare(options.photo, PortraitOptions(size_px))
     fitted = time.perf_counter()
-    portrait = pipeline.Portrait(prepared)
+    portrait = pipeline.Portrait(prepared, options.avatar, quality=options.quality)
     first = portrait.idle(options.frames / 25)
     next(iter(first))
     ready = time.perf_counter()
@@ -58,7 +64,9 @@ def main() -> None:
         begin = time.perf_counter()
         portrait.perform(motion).save(Path(folder) / "speed.mp4")
         seconds = time.perf_counter() - begin
-    print(f"end to end (motion known -> frames marked and encoded): {len(motion) / seconds:.1f} fps at {options.size} px")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"peak memory {peak:.2f} GB, load {os.getloadavg()[0]:.1f}")
+    print(f"end to end (motion known -> frames marked and encoded): {len(motion) / seconds:.1f} fps at {size_px} px")
 
 
 if __name__ == "__main__":
