@@ -155,21 +155,22 @@ def build_stage(options: TrainOptions, recipe: Recipe, device: str) -> Stage:
     packed = [path for path in options.data if path.is_dir() and is_packed_views(path)]
     clips = [path for path in options.data if path not in packed]
     if isinstance(recipe, ImageToPlaneRecipe):
-        if clips or len(packed) != 1:
+        if clips or not packed:
             raise OptionError(
-                f"the preset {options.preset} learns from one folder of packed views (scripts/pack_lifted_views.py); "
+                f"the preset {options.preset} learns from folders of packed views (scripts/pack_lifted_views.py); "
                 f"'{(clips or packed)[0]}' is not that; for clips take the preset small or paper"
             )
         from triportrait.avatar.compact_encoder import load_image_to_plane
 
         start = load_image_to_plane(options.start) if options.start else None
-        return CompactStage(recipe, read_views(packed[0], "train"), read_views(packed[0], "val"), start, device)
+        return CompactStage(recipe, read_views(packed, "train"), read_views(packed, "val"), start, device)
     if packed and options.stage != "image_to_plane":
         raise OptionError(f"'{packed[0]}' holds packed views, from which only image_to_plane learns; {_PREPARE}")
     return _paper_stage(options, recipe, packed, clips)
 
 
 def _paper_stage(options: TrainOptions, recipe: Any, packed: list[Path], paths: list[Path]) -> Stage:
+    from triportrait.synth.lifted_views import splits_of
     from triportrait.training.clips import split_clips
     from triportrait.training.image_to_plane import read_views
 
@@ -180,7 +181,7 @@ def _paper_stage(options: TrainOptions, recipe: Any, packed: list[Path], paths: 
         from triportrait.training.stages.image_to_plane import ImageToPlaneStage, load_teacher
 
         sources = [*([clips] if clips else []), *(read_views(path, "train") for path in packed)]
-        judges = [*([held_out] if held_out else []), *(read_views(path, "val") for path in packed)]
+        judges = [*([held_out] if held_out else []), *(read_views(path, "val") for path in packed if "val" in splits_of(path))]
         teacher = load_teacher(options.teacher) if options.teacher else None
         return ImageToPlaneStage(recipe, sources, judges, options.start, teacher=teacher)
     if options.teacher is not None:
