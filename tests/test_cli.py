@@ -437,6 +437,8 @@ def start(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "triportrait.cli", *arguments], text=True, encoding="utf-8",
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | environment,
+        # A suite that runs in the background of a shell ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
