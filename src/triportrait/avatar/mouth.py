@@ -20,10 +20,10 @@ _TINTS = {
     HeadPart.TEETH_LOWER: (0.94, 0.90, 0.85),
 }
 #: Light falls off behind the lips: one e-fold over this many decimetres; cheeks shade the back teeth, the tongue lies open.
-_FALL_OFF_DM = {HeadPart.TEETH_UPPER: 0.18, HeadPart.TEETH_LOWER: 0.1, HeadPart.TONGUE: 0.6}
+_FALL_OFF_DM = {HeadPart.TEETH_UPPER: 0.28, HeadPart.TEETH_LOWER: 0.2, HeadPart.TONGUE: 0.6}
 _OTHER_FALL_OFF_DM = 0.45
 #: What is left at the back: of the flesh, and of the teeth.
-_LEAST_LIGHT = (0.2, 0.07)
+_LEAST_LIGHT = (0.38, 0.2)
 
 
 def seat_teeth(head: FullHead, shape: Array) -> Array:
