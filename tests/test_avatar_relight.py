@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from triportrait.avatar.relight import fit_light, harmonics
-from triportrait.avatar.surface import fit_surface, vertex_normals
+from triportrait.avatar.surface import fit_surface
 from triportrait.geometry.cameras import pose_points
+from triportrait.geometry.normals import vertex_normals
 from triportrait.types import HeadPart
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.avatar.surface import Surface, face_weight, fit_surface, spread_colours, vertex_normals
+from triportrait.avatar.surface import Surface, face_weight, fit_surface, spread_colours
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.normals import vertex_normals
 from triportrait.types import HeadPart, Portrait
 
 

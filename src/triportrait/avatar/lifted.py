@@ -22,10 +22,11 @@ from triportrait.avatar.eyes import closed_eyes_photo, eye_coordinates, eyeball_
 from triportrait.avatar.mantle import Mantle, build_mantle, face_hull
 from triportrait.avatar.mouth import Membrane, interior_colours, mouth_light
 from triportrait.avatar.relight import Light, fit_light
-from triportrait.avatar.surface import Surface, fit_surface, spread_colours, vertex_normals
+from triportrait.avatar.surface import Surface, fit_surface, spread_colours
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import foreground_colours
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
+from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import Fragments, draw_attributes, draw_fragments
 from triportrait.types import FullHead, HeadPart, MotionFrame, Portrait, RenderedHead
 
@@ -157,8 +158,11 @@ class LiftedAvatar:
         mesh = Fragments.empty(size, size)
         # Lips fold where they close: the skin's back stops the mouth's inside from shining through such a fold.
         skin = state.triangles[: int((state.kind == kernels.SKIN).sum())]
-        self._draw(deformed, skin, frame, portrait, mesh, state.bias + np.float32(_BACK_BIAS_DM))
-        self._draw(deformed, state.triangles, frame, portrait, mesh, state.bias, cull_back=True)
+        posed = pose_points(deformed, frame.rotation_rad, frame.translation)
+        places, away = self._to_pixels(posed, portrait)
+        behind = away + (state.bias + np.float32(_BACK_BIAS_DM))
+        draw_fragments(places, behind, skin, mesh.triangle, mesh.barycentric, mesh.depth, 0.0)
+        draw_fragments(places, away + state.bias, state.triangles, mesh.triangle, mesh.barycentric, mesh.depth, 0.0, True)
         nodes = state.mantle.follow(deformed - state.source)
         mantle, far = Fragments.empty(size, size), Fragments.empty(size, size)
         places, away = self._project(nodes, frame, portrait)
@@ -174,7 +178,7 @@ class LiftedAvatar:
         closure = self._lid_closure(frame, portrait.motion)
         # Closed lids are painted with their own shading.
         relit = 1.0 - np.minimum(state.lid @ closure, 1.0)
-        gain = 1.0 + relit * (state.light.gain(pose_points(deformed, frame.rotation_rad, frame.translation)) - 1.0)
+        gain = 1.0 + relit * (state.light.gain(posed) - 1.0)
         rgb, alpha, depth = np.empty((size, size, 3), np.float32), *np.empty((2, size, size), np.float32)
         surface = np.empty((size, size), np.uint8)
         kernels.shade(
@@ -191,15 +195,11 @@ class LiftedAvatar:
         landmark_pixels, _ = self._project(landmarks, frame, portrait)
         return LiftedLayer(soft_rgb, soft_alpha, depth, surface, landmark_pixels)
 
-    def _draw(
-        self, points: Array, triangles: Array, frame: MotionFrame, portrait: Portrait, out: Fragments, bias: Array, cull_back: bool = False
-    ) -> None:
-        pixels, depth = self._project(points, frame, portrait)
-        draw_fragments(pixels, depth + bias, triangles, out.triangle, out.barycentric, out.depth, 0.0, cull_back)
+    def _project(self, points: Array, frame: MotionFrame, portrait: Portrait) -> tuple[Array, Array]:
+        return self._to_pixels(pose_points(points, frame.rotation_rad, frame.translation), portrait)
 
     @staticmethod
-    def _project(points: Array, frame: MotionFrame, portrait: Portrait) -> tuple[Array, Array]:
-        posed = pose_points(points, frame.rotation_rad, frame.translation)
+    def _to_pixels(posed: Array, portrait: Portrait) -> tuple[Array, Array]:
         pixels, depth = project(posed, portrait.image.shape[0], portrait.focal)
         return pixels.astype(np.float32), depth.astype(np.float32)
 

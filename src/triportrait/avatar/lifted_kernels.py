@@ -150,20 +150,6 @@ def shade(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def add_normals(points, triangles, out):
-    """Add each triangle's normal, as long as twice its area, to its corners: points [v, 3], triangles [f, 3], out [v, 3]."""
-    for t in range(triangles.shape[0]):
-        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, az = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1], points[j, 2] - points[i, 2]
-        bx, by, bz = points[k, 0] - points[i, 0], points[k, 1] - points[i, 1], points[k, 2] - points[i, 2]
-        x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-        for corner in (i, j, k):
-            out[corner, 0] += x
-            out[corner, 1] += y
-            out[corner, 2] += z
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def soften_edges(rgb, alpha, surface, out_rgb, out_alpha):
     """Blur by a 3 x 3 tent where the matte jumps or one surface meets another: one sample per pixel leaves stairs otherwise.
 

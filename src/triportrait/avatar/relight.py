@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from triportrait.avatar import lifted_kernels as kernels
 from triportrait.avatar.surface import Surface, neighbour_mean
 from triportrait.geometry.cameras import pose_points
+from triportrait.geometry.normals import add_normals
 from triportrait.types import FullHead, HeadPart, Portrait
 
 Array = np.ndarray
@@ -95,6 +95,6 @@ def _light(coefficients: Array, normal: Array) -> Array:
 def _normals(posed: Array, skin: Array, smoothing) -> Array:  # noqa: ANN001 - scipy type is private
     """Smoothed unit normals of all vertices: float32 [v, 3]."""
     normal = np.zeros((len(posed), 3), np.float32)
-    kernels.add_normals(np.ascontiguousarray(posed, np.float32), skin, normal)
+    add_normals(np.ascontiguousarray(posed, np.float32), skin, normal)
     normal = smoothing @ normal
     return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)

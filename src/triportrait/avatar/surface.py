@@ -8,6 +8,7 @@ import numpy as np
 
 from triportrait.avatar.mouth import seat_teeth
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import Fragments, rasterise
 from triportrait.types import FullHead, HeadPart, Portrait
 
@@ -77,17 +78,6 @@ def face_weight(head: FullHead, source: Array) -> Array:
     anchors = head.landmarks478(source)[:468]
     distance = cKDTree(anchors).query(source)[0]
     return np.clip(1.5 - distance / _FACE_REACH_DM, 0.0, 1.0).astype(np.float32)
-
-
-def vertex_normals(vertices: Array, triangles: Array) -> Array:
-    """Area-weighted unit normals [v, 3]; zero where no triangle is."""
-    corner = vertices[triangles]
-    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    total = np.zeros((len(vertices), 3))
-    for c in range(3):
-        for axis in range(3):
-            total[:, axis] += np.bincount(triangles[:, c], normal[:, axis], len(vertices))
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
 
 
 def _carve(portrait: Portrait, head: FullHead, source: Array, chosen: Array, face: Array) -> Array:

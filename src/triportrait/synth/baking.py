@@ -250,23 +250,3 @@ def _height_map(vertices, triangles, frame, out):  # type: ignore[no-untyped-def
                 h = w0 * flat[a, 2] + w1 * flat[b, 2] + w2 * flat[c, 2]
                 if h > out[y, x]:
                     out[y, x] = h
-
-
-@njit(cache=True, fastmath=True)
-def vertex_normals(vertices, triangles):  # type: ignore[no-untyped-def]
-    """Area-weighted unit normals [v, 3] float32."""
-    normals = np.zeros(vertices.shape, np.float32)
-    for t in range(triangles.shape[0]):
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        x1, y1, z1 = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-        x2, y2, z2 = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
-        nx, ny, nz = y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2
-        for i in (a, b, c):
-            normals[i, 0] += nx
-            normals[i, 1] += ny
-            normals[i, 2] += nz
-    for i in range(normals.shape[0]):
-        length = np.sqrt(normals[i, 0] ** 2 + normals[i, 1] ** 2 + normals[i, 2] ** 2) + 1e-20
-        for j in range(3):
-            normals[i, j] /= length
-    return normals

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.geometry.normals import vertex_normals
 from triportrait.synth.makehuman import HEAD_CROP_PX
-from triportrait.synth.surface import Mesh, vertex_normals
+from triportrait.synth.surface import Mesh
 
 Array = np.ndarray
 

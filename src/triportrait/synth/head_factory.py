@@ -17,6 +17,7 @@ import numpy as np
 
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.landmarks import OVAL
+from triportrait.geometry.normals import vertex_normals
 from triportrait.synth import baking, deferred, surface
 from triportrait.synth.hair import HairStyle, grow
 from triportrait.synth.makehuman import HEAD_CROP_PX, Macro, MakeHuman
@@ -338,7 +339,7 @@ class HeadFactory:
         self.follow = np.asarray(self.smooth @ (self.smooth @ self.follow))
         self.follow = np.where(neck < 0.01, 1.0, self.follow).astype(np.float32)
         # The mouth's inside lies nearer to the open head's neck than to its face, but goes with the face: its skin looks inwards.
-        normals = baking.vertex_normals(skin.astype(np.float32), self.skin_triangles)
+        normals = vertex_normals(skin.astype(np.float32), self.skin_triangles)
         lips = shape[self.head.landmarks68_vertices[[62, 66]]].mean(0)
         axis = np.array([0.0, 0.0, -0.75])
         outwards = ((skin - axis) * (1, 0, 1) * normals).sum(1)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.synth import shade, surface
 from triportrait.synth.hair import HairStyle, grow, ribbons
@@ -226,7 +227,7 @@ def build_scene(
     pile.add(posed(_folds(refined(clothes, levels), joints["neck"], rng)), CLOTH, len(textures) - 1)
 
     vertices, triangles = np.concatenate(pile.vertices), np.concatenate(pile.triangles)
-    normals = surface.vertex_normals(vertices, triangles)
+    normals = vertex_normals(vertices, triangles)
     curves, strands = grow(skin, person.hair)
     curves = pose.apply(curves.reshape(-1, 3), joints).reshape(curves.shape)
     points = pose.apply(strands.points.reshape(-1, 3), joints).reshape(strands.points.shape)
@@ -292,7 +293,7 @@ def _folds(cloth: surface.Mesh, neck: Array, rng: np.random.Generator) -> surfac
     from scipy.spatial import cKDTree
 
     corners, _ = cloth.triangles()
-    normals = surface.vertex_normals(cloth.vertices, corners)
+    normals = vertex_normals(cloth.vertices, corners)
     edges = np.sort(np.stack([cloth.faces, np.roll(cloth.faces, -1, 1)], -1).reshape(-1, 2), 1)
     edges, uses = np.unique(edges[edges[:, 0] >= 0], axis=0, return_counts=True)
     rim = np.unique(edges[uses == 1])

@@ -15,6 +15,7 @@ from triportrait.face.fitting import Person, spread_offset
 from triportrait.face.open_head import GAZE_LIMITS_RAD, gaze_matrix
 from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.landmarks import IRIS_CENTRES
+from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.synth import baking, deferred
 from triportrait.synth.accessories import glasses
@@ -409,7 +410,7 @@ class ProceduralHead:
         return self.light.scattered(out) * 0.8
 
     def _normals(self, vertices: Array) -> Array:
-        normals = baking.vertex_normals(vertices, self.triangles)
+        normals = vertex_normals(vertices, self.triangles)
         if self.person.hair.startswith("card:"):
             own = slice(self._starts[7], self._starts[8])
             middle = np.array([0.0, 0.45, -0.75], np.float32)

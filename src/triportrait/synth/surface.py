@@ -126,16 +126,6 @@ def subdivide(mesh: Mesh, smooth: bool = True) -> Mesh:
     return Mesh(vertices, faces, uv, faces_uv)
 
 
-def vertex_normals(vertices: Array, triangles: Array) -> Array:
-    """Area-weighted unit normals [v, 3] for ``triangles`` [t, 3]."""
-    a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    cross = np.cross(b - a, c - a)
-    normals = np.zeros_like(vertices)
-    for k in range(3):
-        np.add.at(normals, triangles[:, k], cross)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-
-
 @dataclass(frozen=True, slots=True)
 class Occluders:
     """Triangles in a bounding-volume hierarchy; ``opacity`` [t] is what a ray loses at each one it crosses."""
