@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +33,7 @@ from triportrait.evaluation.report import (
     strict_metrics,
     write_report,
 )
-from triportrait.evaluation.running import Item, Progress, Tell, check_common, networks_of, reason_of, run_items, start_report
+from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell, networks_of, reason_of, run_items, start_report
 from triportrait.types import FaceTrack, Motion, Portrait, Waveform
 
 if TYPE_CHECKING:
@@ -51,33 +50,21 @@ _AGAINST_REAL = (
 
 
 @dataclass(frozen=True, slots=True)
-class AudioOptions:
-    """What ``triportrait evaluate audio`` asks for; the fields are those of ``ReenactOptions``, and:
+class AudioOptions(ProtocolOptions):
+    """What ``triportrait evaluate audio`` asks for; of the made pictures every n-th is kept for the learned metrics (all are tracked).
 
     Args:
-        every: of the made pictures every n-th is kept for the learned metrics (all are made and tracked).
         seconds: at most so much of each clip, from its beginning.
         pose: ``"natural"`` (the driver makes head motion up), ``"still"``, or ``"clip"`` (the clip's own).
         seed: of the driver.
     """
 
-    clips: Path
-    avatars: tuple[str, ...]
-    out: Path
-    every: int = 5
-    sheets: bool = False
-    limit: int | None = None
-    side_px: int = 256
     seconds: float = 10.0
     pose: str = "natural"
     seed: int = 0
-    metric_weights: Path | None = None
-    jobs: int = 1
-    cache: Path | None = None
-    plots: bool = True
 
     def __post_init__(self) -> None:
-        check_common(self.avatars, self.every, self.limit, self.jobs, self.side_px)
+        ProtocolOptions.__post_init__(self)
         if self.pose not in ("natural", "still", "clip"):
             raise OptionError(f"--pose is {self.pose!r}; use natural, still or clip.")
         if not 1.0 <= self.seconds <= 120.0:

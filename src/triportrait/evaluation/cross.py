@@ -23,7 +23,7 @@ from triportrait.evaluation.learned_rows import keep_features, likeness, pooled_
 from triportrait.evaluation.parts import ActingTools, default_acting_tools
 from triportrait.evaluation.reenact import SHEET_COLUMNS, evenly, find_clips, motion_distances, shrink
 from triportrait.evaluation.report import CROSS_COLUMNS, CROSS_METRICS, mean_over_clips, protocol_markdown, strict_metrics, write_report
-from triportrait.evaluation.running import Item, Progress, Tell, check_common, networks_of, reason_of, run_items, start_report
+from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell, networks_of, reason_of, run_items, start_report
 from triportrait.types import FaceTrack, Motion, Portrait
 
 if TYPE_CHECKING:
@@ -37,28 +37,14 @@ JOINT = " by "
 
 
 @dataclass(frozen=True, slots=True)
-class CrossOptions:
-    """What ``triportrait evaluate cross`` asks for; the fields are those of ``ReenactOptions``.
+class CrossOptions(ProtocolOptions):
+    """What ``triportrait evaluate cross`` asks for.
 
     Args:
         window: length of the run of consecutive frames from the driver's middle, for jitter.
     """
 
-    clips: Path
-    avatars: tuple[str, ...]
-    out: Path
-    every: int = 5
-    sheets: bool = False
-    limit: int | None = None
-    side_px: int = 256
     window: int = 30
-    metric_weights: Path | None = None
-    jobs: int = 1
-    cache: Path | None = None
-    plots: bool = True
-
-    def __post_init__(self) -> None:
-        check_common(self.avatars, self.every, self.limit, self.jobs, self.side_px)
 
 
 @dataclass(frozen=True, slots=True)

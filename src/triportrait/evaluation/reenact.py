@@ -26,7 +26,7 @@ from triportrait.evaluation.contact_sheet import contact_sheet, write_sheet
 from triportrait.evaluation.learned_rows import keep_features, likeness, perceptual_rows, pooled_fid
 from triportrait.evaluation.parts import ReenactTools, default_tools
 from triportrait.evaluation.report import MAIN_COLUMNS, mean_over_clips, reenact_markdown, strict_metrics, write_report
-from triportrait.evaluation.running import Item, Progress, check_common, networks_of, reason_of, run_items, start_report
+from triportrait.evaluation.running import Item, Progress, ProtocolOptions, networks_of, reason_of, run_items, start_report
 from triportrait.types import FaceTrack, Motion, Portrait
 
 if TYPE_CHECKING:
@@ -42,39 +42,17 @@ CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 
 
 @dataclass(frozen=True, slots=True)
-class ReenactOptions:
+class ReenactOptions(ProtocolOptions):
     """What ``triportrait evaluate reenact`` asks for.
 
     Args:
-        clips: folder of videos, optionally with an index.csv.
-        avatars: names of the avatars to compare.
-        out: the JSON report; a Markdown report is written beside it.
-        every: every n-th frame is measured; the first, the source itself, is not.
-        sheets: also write a contact sheet per clip into the folder ``<out>_sheets``.
-        limit: at most so many clips, in the order of their names.
-        side_px: side of the pictures at which everything is measured.
         window: length in frames of the run of consecutive frames from the clip's middle, for jitter and flicker.
-        metric_weights: folder with the weights of the learned metrics (docs/evaluation.md); None leaves those out.
-        jobs: clips at a time, each in a process of its own.
-        cache: folder in which what was tracked on the real clips is kept for later runs.
-        plots: also write bars per metric and PSNR against rotation as PNG beside the report.
     """
 
-    clips: Path
-    avatars: tuple[str, ...]
-    out: Path
-    every: int = 5
-    sheets: bool = False
-    limit: int | None = None
-    side_px: int = 256
     window: int = 30
-    metric_weights: Path | None = None
-    jobs: int = 1
-    cache: Path | None = None
-    plots: bool = True
 
     def __post_init__(self) -> None:
-        check_common(self.avatars, self.every, self.limit, self.jobs, self.side_px)
+        ProtocolOptions.__post_init__(self)
         if self.window < 0:
             raise TriPortraitError("the window must not be negative.")
 

@@ -50,20 +50,48 @@ class Item:
         return sum(path.stat().st_size for path in self.files)
 
 
-def check_common(avatars: Sequence[str], every: int, limit: int | None, jobs: int, side_px: int) -> None:
-    """Refuse settings no protocol can use.
+@dataclass(frozen=True, slots=True)
+class ProtocolOptions:
+    """What every protocol asks for.
+
+    Args:
+        clips: folder of videos, optionally with an index.csv.
+        avatars: names of the avatars to compare.
+        out: the JSON report; a Markdown report is written beside it.
+        every: every n-th frame is measured; the first, the source itself, is not.
+        sheets: also write a contact sheet per clip into the folder ``<out>_sheets``.
+        limit: at most so many clips, in the order of their names.
+        side_px: side of the pictures at which everything is measured.
+        metric_weights: folder with the weights of the learned metrics (docs/evaluation.md); None leaves those out.
+        jobs: clips at a time, each in a process of its own.
+        cache: folder in which what was tracked on the real clips is kept for later runs.
+        plots: also write bars per metric and PSNR against rotation as PNG beside the report.
 
     Raises:
-        OptionError: names the option and its range.
+        OptionError: a setting no protocol can use; names the option and its range.
     """
-    if not avatars or len(set(avatars)) != len(avatars):
-        raise OptionError("--avatar needs at least one name and none twice, such as static,mesh2d,lifted.")
-    if every < 1 or (limit is not None and limit < 1):
-        raise OptionError("--every and --limit must be at least 1.")
-    if not 1 <= jobs <= 64:
-        raise OptionError(f"--jobs is {jobs}; use a number of processes from 1 to 64.")
-    if side_px < 176:
-        raise OptionError("the evaluated side must be at least 176 pixels (MS-SSIM needs five scales).")
+
+    clips: Path
+    avatars: tuple[str, ...]
+    out: Path
+    every: int = 5
+    sheets: bool = False
+    limit: int | None = None
+    side_px: int = 256
+    metric_weights: Path | None = None
+    jobs: int = 1
+    cache: Path | None = None
+    plots: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.avatars or len(set(self.avatars)) != len(self.avatars):
+            raise OptionError("--avatar needs at least one name and none twice, such as static,mesh2d,lifted.")
+        if self.every < 1 or (self.limit is not None and self.limit < 1):
+            raise OptionError("--every and --limit must be at least 1.")
+        if not 1 <= self.jobs <= 64:
+            raise OptionError(f"--jobs is {self.jobs}; use a number of processes from 1 to 64.")
+        if self.side_px < 176:
+            raise OptionError("the evaluated side must be at least 176 pixels (MS-SSIM needs five scales).")
 
 
 def start_report(format_name: str, options: Any, items: Sequence[Item]) -> Entry:
