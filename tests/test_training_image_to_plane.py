@@ -172,6 +172,59 @@ def test_several_folders_with_shares_and_offsets(tmp_path: Path) -> None:
     assert all(torch.isfinite(term) for term in terms.values())
 
 
+def test_points_are_followed_to_where_the_other_view_shows_them(data: stage.ViewSet) -> None:
+    """One exact picture of a ball predicts another along the known motion; with the wrong motion it does not."""
+    batch = stage.collate(data, torch.tensor([0]), torch.arange(5)[None], 256, 128)
+    rotation, move = batch.target[0][0], batch.target[1][0]
+    inner = (batch.rgba[0, 1, 3] > 0.99).flatten()
+    places = stage.pixel_places(128)[inner][None]
+    depth = batch.guide[0, 1, 0].flatten()[inner][None]
+    here = batch.rgba[0, 1].flatten(1)[:, inner].T
+    errors, missed = [], []
+    for other in (2, 3, 4):
+        sway = (rotation[other] - rotation[1])[None]
+        for factor in (1.0, -1.0):
+            there = stage.follow(places, depth, (rotation[1:2], move[1:2]), None, factor * sway, torch.zeros(1), 128)
+            picture = batch.rgba[0, other : other + 1]
+            colour = torch.nn.functional.grid_sample(picture, 2 * there.places[:, None], align_corners=False)[0, :, 0].T
+            error = (colour - here).abs()[there.visible[0]]
+            (errors if factor > 0 else missed).append(float(error.mean()))
+        assert 0.5 < float(there.visible.float().mean()) < 1.0
+    assert max(errors) < 0.03 and 3 * np.mean(errors) < np.mean(missed)
+
+
+def test_followed_points_keep_their_place_in_the_photograph() -> None:
+    """Pose and expression change, what a sample shows of the photograph does not."""
+    random = torch.Generator().manual_seed(0)
+    places, depth = 0.2 * torch.rand(2, 50, 2, generator=random) - 0.1, 14 + torch.rand(2, 50, generator=random)
+    pose = 0.2 * torch.randn(2, 3, generator=random), torch.tensor([[0.1, 0.0, -4.0]]).expand(2, -1)
+    source = 0.2 * torch.randn(2, 3, generator=random), torch.tensor([[0.0, 0.2, -4.5]]).expand(2, -1)
+    offset = 0.1 * torch.randn(2, 50, 3, generator=random)
+    there = stage.follow(places, depth, pose, offset, 0.1 * torch.randn(2, 3, generator=random), torch.tensor([0.2, -0.3]), 64)
+    before = stage.carry_to_source(places, depth[..., None], pose, source, 1.6, offset=offset)
+    after = stage.carry_to_source(there.places, there.depth[..., None], there.pose, source, 1.6, offset=there.offset)
+    torch.testing.assert_close(before, after, rtol=0, atol=1e-4)
+
+
+def test_what_is_covered_does_not_count() -> None:
+    """Two points that the neighbouring frame shows in one place: the one behind is not seen there."""
+    places, depth = torch.tensor([[[0.0, 0.0], [0.0, 0.0]]]), torch.tensor([[14.0, 15.0]])
+    pose = torch.zeros(1, 3), torch.tensor([[0.0, 0.0, -4.5]])
+    there = stage.follow(places, depth, pose, None, torch.zeros(1, 3), torch.zeros(1), 64)
+    assert there.visible.tolist() == [[True, False]]
+    apart = stage.follow(places, depth, pose, None, torch.tensor([[0.0, 0.3, 0.0]]), torch.zeros(1), 64)
+    assert apart.visible.all()
+
+
+def test_the_temporal_term_teaches_and_can_be_left_out(data: stage.ViewSet, tmp_path: Path) -> None:
+    recipe = replace(stage.tiny(), steps=40, temporal_weight=0.0, sway_deg=8.0)
+    plain = stage.train(recipe, data, data, tmp_path / "plain")
+    steady = stage.train(replace(recipe, temporal_weight=10.0), data, data, tmp_path / "steady")
+    log = [json.loads(line) for line in (tmp_path / "plain" / "log.jsonl").read_text().splitlines()]
+    assert not any("temporal" in line for line in log)
+    assert stage.sway_score(steady, data, recipe) < 0.9 * stage.sway_score(plain, data, recipe)
+
+
 def test_a_folder_without_the_split_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError):
         stage.read_views(tmp_path, "train")

@@ -19,12 +19,21 @@ from torch.nn import functional
 
 from triportrait.avatar.compact_encoder import DEPTH_RANGE_DM, CompactConfig, CompactImageToPlane, ViewPlanes, save_image_to_plane
 from triportrait.errors import EmptyMedia
-from triportrait.render.near_surface import Slab, carry_to_source, composite, fill_smoothly, march_to_surface, pixel_places, slab_depths
+from triportrait.render.near_surface import (
+    Slab,
+    carry_to_source,
+    composite,
+    fill_smoothly,
+    march_to_surface,
+    pixel_places,
+    rotation_matrix,
+    slab_depths,
+)
 from triportrait.synth import lifted_views
 from triportrait.synth.lifted_views import LiftedViews
 from triportrait.training.fabric import SingleDevice
 from triportrait.training.loop import Recipe, Values, tile, train_stage
-from triportrait.types import CAMERA_DISTANCE_DM
+from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS
 
 Array = np.ndarray
 Pose = tuple[Tensor, Tensor]
@@ -32,6 +41,12 @@ log = logging.getLogger(__name__)
 
 #: Validation pictures are compared over this grey.
 _GREY = 0.5
+#: Every second row and column of a patch is followed into the neighbouring frame.
+_TEMPORAL_STRIDE = 2
+#: A point is followed where the teacher's surface is no steeper than this (decimetres of depth per image width) ...
+_STEEPEST_DM = 6.0
+#: ... and seen in the neighbouring frame when nothing lies further than this (decimetres) in front of it.
+_COVERED_DM = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +63,9 @@ class ImageToPlaneRecipe(Recipe):
         unseen_weight: of teacher pixels that the photograph does not show (the teacher guesses there).
         drop_prior: share of photographs for which the fitted depth is withheld; ``jitter`` scales all its other disturbances.
         march: share of steps in which samples surround the prior met along the ray instead of the teacher's own depth.
+        temporal_weight: of :func:`temporal_loss`; at 0 it is not computed.
+        sway_deg, ease: how far the neighbouring frame of that loss lies: degrees per axis, and share of the way back to the photograph's
+            expression.
         validation_photos: held-out photographs that are looked at during the run.
     """
 
@@ -68,6 +86,9 @@ class ImageToPlaneRecipe(Recipe):
     unseen_weight: float = 0.5
     drop_prior: float = 0.2
     march: float = 0.5
+    temporal_weight: float = 1.0
+    sway_deg: float = 5.0
+    ease: float = 0.15
     jitter: float = 1.0
     precision: str = "bf16"
     validation_photos: int = 10
@@ -271,6 +292,7 @@ def draw_row(
     """
     k, j = recipe.views, recipe.jitter
     size, side = recipe.render_px, min(recipe.patch_px, recipe.render_px)
+    sparse = len(range(0, side, _TEMPORAL_STRIDE)) ** 2
 
     def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=random)
@@ -294,6 +316,10 @@ def draw_row(
         "guide": j * uniform(k, 1, 1, 1, low=-0.08, high=0.08),
         "corners": ((size - side + 1) * spread).long().clamp(max=size - side),
         "samples": uniform(k, side * side, recipe.slab.samples, low=-0.5, high=0.5),
+        "neighbour_of": torch.randint(k, (), generator=random),
+        "sway": math.radians(recipe.sway_deg) * uniform(3, low=-1, high=1),
+        "ease": recipe.ease * uniform(low=-1, high=1),
+        "neighbour_samples": uniform(sparse, recipe.slab.samples, low=-0.5, high=0.5),
     }
 
 
@@ -376,13 +402,139 @@ def draw(
     if march:
         met = march_to_surface(places, planes.prior.repeat_interleave(k, 0), (turn, move), sources, DEPTH_RANGE_DM)
         guess = met if offset is None else torch.where((offset != 0).flatten(0, 1).flatten(1).any(1)[:, None], guess, met)
-    depth = slab_depths(guess, slab, jitter)
-    points = carry_to_source(places, depth, (turn, move), sources, DEPTH_RANGE_DM, offset=moved)
-    density, colour = model.field(planes.for_size(size), points.view(b, -1, 3))
-    shape = (b * k, side * side, slab.samples)
-    rgb, alpha, mean_depth = composite(density.reshape(shape), colour.reshape(*shape, 3), depth, 2 * slab.half_dm / slab.samples)
+    rgb, alpha, mean_depth = _draw_rays(model, planes.for_size(size), places, guess, (turn, move), sources, slab, jitter, moved)
     pictures = (b, k, -1, side, side)
     return rgb.transpose(1, 2).reshape(pictures), alpha.reshape(pictures), mean_depth.reshape(pictures)
+
+
+def _draw_rays(
+    model: CompactImageToPlane,
+    planes: ViewPlanes,
+    places: Tensor,
+    guess: Tensor,
+    target: Pose,
+    source: Pose,
+    slab: Slab,
+    jitter: Tensor | None,
+    offset: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Any rays of m pictures of b heads (m = b k, head by head): ``places`` [m, n, 2], ``guess`` [m, n], poses [m, 3], ``jitter``
+    [m, n, samples], ``offset`` [m, n, 3] -> premultiplied colour [m, n, 3], matte [m, n], depth [m, n]."""
+    depth = slab_depths(guess, slab, jitter)
+    points = carry_to_source(places, depth, target, source, DEPTH_RANGE_DM, offset=offset)
+    density, colour = model.field(planes, points.view(len(planes.front), -1, 3))
+    return composite(density.reshape(depth.shape), colour.reshape(*depth.shape, 3), depth, 2 * slab.half_dm / slab.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Points of one frame, followed into a frame nearby: where they are seen there.
+
+    Args:
+        pose: rotation_rad and translation [b, 3] of the head there.
+        places: [b, n, 2], image widths from the middle; depth: [b, n], camera depth in decimetres.
+        offset: [b, n, 3], what brings them back to the photograph's expression, or None.
+        visible: [b, n] bool, nothing lies in front of them.
+    """
+
+    pose: Pose
+    places: Tensor
+    depth: Tensor
+    offset: Tensor | None
+    visible: Tensor
+
+
+def follow(
+    places: Tensor, depth: Tensor, pose: Pose, offset: Tensor | None, sway: Tensor, ease: Tensor, size_px: int
+) -> Neighbour:
+    """Carry seen points along with a head that turns a little and relaxes its expression a little.
+
+    A point at head-space place x of this frame, with ``x + offset`` in the photograph, is at ``x + ease * offset`` in the other frame, and
+    its offset there is ``(1 - ease) * offset``. What covers it there is found among the points themselves, on a grid of pixels.
+
+    Args:
+        places, depth: [b, n, 2] and [b, n], as in :class:`Neighbour`; pose, offset: of this frame.
+        sway: [b, 3] radians added to the rotation; ease: [b], share of the offset that is undone.
+        size_px: side of the grid on which points cover each other; about one point should fall on a pixel.
+    """
+    turn, move = pose
+    x, y = (places[..., axis] * depth / FOCAL_IN_WIDTHS for axis in (0, 1))
+    posed = torch.stack([x, -y, CAMERA_DISTANCE_DM - depth], -1)
+    # Rows times a matrix: from the right it undoes the rotation.
+    head = (posed - move[:, None]) @ rotation_matrix(turn)
+    if offset is not None:
+        head = head + ease[:, None, None] * offset
+        offset = (1 - ease)[:, None, None] * offset
+    there = head @ rotation_matrix(turn + sway).transpose(-1, -2) + move[:, None]
+    away = CAMERA_DISTANCE_DM - there[..., 2]
+    seen_at = torch.stack([there[..., 0], -there[..., 1]], -1) * (FOCAL_IN_WIDTHS / away.clamp(min=0.1))[..., None]
+    cell = ((seen_at + 0.5) * size_px).floor().long().clamp(0, size_px - 1)
+    cell = cell[..., 1] * size_px + cell[..., 0]
+    nearest = away.new_full((len(away), size_px * size_px), torch.inf).scatter_reduce(1, cell, away, "amin")
+    inside = (seen_at.abs() < 0.5).all(-1)
+    return Neighbour((turn + sway, move), seen_at, away, offset, inside & (away < nearest.gather(1, cell) + _COVERED_DM))
+
+
+def temporal_loss(
+    model: CompactImageToPlane,
+    planes: ViewPlanes,
+    batch: Batch,
+    recipe: ImageToPlaneRecipe,
+    draws: Mapping[str, Tensor],
+    corners: Sequence[tuple[int, int]],
+    drawn: tuple[Tensor, Tensor],
+    march: bool,
+) -> Tensor:
+    """Neighbouring frames may differ only as the surface moves (the part of Real3D-Portrait's eq. 4 in this network).
+
+    Eq. 4 asks a motion adapter for residual planes of three neighbouring frames that change evenly:
+    ``| P(t - 1) - 2 P(t) + P(t + 1) |``. Here no network makes residuals: motion moves the sample points, by the head's pose and the mesh's
+    offsets, which are smooth as the motion is smooth. What can still flicker is the picture: thin or misplaced density lets colours slide
+    over the surface, and colours depend on where a ray's samples fall. So the same surface point x is drawn in two frames nearby, a and b,
+
+        ``L = mean over x of v(x) | C_a(p_a(x)) - C_b(p_b(x)) |``,  C = premultiplied colour and matte,
+
+    with p_a(x) a pixel of a, x its surface by the teacher's depth, p_b(x) the exact place to which the known motion carries it (a ray is
+    cast there: nothing is resampled), and v = 1 where the head is solid, not seen edge-on, and not covered in b. Along such a path the
+    volume's colours are constant, not merely even: the first difference is the stricter form and needs one frame less. Samples are
+    jittered independently in both.
+
+    Args:
+        model, planes, batch, recipe, draws, march: as in :func:`losses`; planes for this size.
+        corners: of the patches; drawn: colour [b, k, 3, p, p] and matte [b, k, 1, p, p] of them.
+
+    Returns:
+        A number, not weighted.
+    """
+    size, stride = recipe.render_px, _TEMPORAL_STRIDE
+    b, k, _, side, _ = drawn[0].shape
+    view, heads = draws["neighbour_of"], torch.arange(b, device=batch.guide.device)
+    chosen = [corners[row * k + int(v)] for row, v in enumerate(view.tolist())]
+    cuts = [(slice(r, r + side, stride), slice(c, c + side, stride)) for r, c in chosen]
+
+    def points(pictures: Tensor) -> Tensor:
+        """Of one picture [c, r, r] per head -> [b, n, c]."""
+        return torch.stack([p[:, rows, columns].flatten(1).T for p, (rows, columns) in zip(pictures, cuts, strict=True)])
+
+    places = torch.stack([pixel_places(size, *cut, device=batch.guide.device) for cut in cuts])
+    guide, matte = batch.guide[heads, view], batch.rgba[heads, view, 3:]
+    padded = functional.pad(guide, (1, 1, 1, 1), mode="replicate")
+    slope = torch.maximum((padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]).abs(), (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]).abs())
+    follows = (points(matte) > 0.9) & (points(slope) * (size / 2) < _STEEPEST_DM)
+    offset = None if batch.offset is None else points(batch.offset[heads, view].permute(0, 3, 1, 2))
+    pose = batch.target[0][heads, view], batch.target[1][heads, view]
+    there = follow(places, points(guide)[..., 0], pose, offset, draws["sway"], draws["ease"], size // stride)
+    guess = there.depth
+    if march:
+        met = march_to_surface(there.places, planes.prior, there.pose, batch.source, DEPTH_RANGE_DM)
+        guess = met if offset is None else torch.where((offset != 0).flatten(1).any(1)[:, None], guess, met)
+    rgb, alpha, _ = _draw_rays(
+        model, planes, there.places, guess, there.pose, batch.source, recipe.slab, draws["neighbour_samples"], there.offset
+    )
+    here = torch.cat(drawn, 2)[heads, view][..., ::stride, ::stride].flatten(2).transpose(1, 2)
+    weight = (follows[..., 0] & there.visible).float()
+    change = (here - torch.cat([rgb, alpha[..., None]], -1)).abs().mean(-1)
+    return (weight * change).sum() / weight.sum().clamp(min=1.0)
 
 
 def losses(
@@ -391,7 +543,7 @@ def losses(
     """The terms of the loss, weighted; their sum is what falls. ``march``: see :func:`draw`."""
     side = min(recipe.patch_px, recipe.render_px)
     corners = [(int(r), int(c)) for r, c in draws["corners"].flatten(0, 1).tolist()]
-    planes = model.encode(batch.picture, batch.prior, batch.known, batch.source[0])
+    planes = model.encode(batch.picture, batch.prior, batch.known, batch.source[0]).for_size(recipe.render_px)
     jitter = draws["samples"].flatten(0, 1)
     rgb, alpha, depth = draw(model, planes, batch.guide, batch.target, batch.source, recipe.slab, corners, side, jitter, march,
                              batch.offset)  # fmt: skip
@@ -407,12 +559,36 @@ def losses(
     wrong = rgb - rgba[:, :, :3]
     slope = sum((wrong.diff(dim=axis).abs() * weight.narrow(axis, 1, side - 1)).mean() for axis in (-1, -2))
     solid = (matte > 0.9).float()
-    return {
+    terms = {
         "colour": (weight * wrong.abs()).mean(),
         "alpha": recipe.alpha_weight * (alpha - matte).abs().mean(),
         "gradient": recipe.gradient_weight * slope,
         "depth": recipe.depth_weight * ((depth - guide).abs() * solid).mean(),
     }
+    if recipe.temporal_weight > 0:
+        steady = temporal_loss(model, planes, batch, recipe, draws, corners, (rgb, alpha), march)
+        terms["temporal"] = recipe.temporal_weight * steady
+    return terms
+
+
+@torch.no_grad()
+def sway_score(model: CompactImageToPlane, data: ViewSet, recipe: ImageToPlaneRecipe) -> float:
+    """:func:`temporal_loss` of whole pictures of all views of held-out photographs, as used (samples round the prior), mean in 1/255."""
+    was, whole = model.training, replace(recipe, views=data.views.shape[1], patch_px=recipe.render_px, jitter=0.0, drop_prior=0.0)
+    model.eval()
+    values = []
+    for row in range(len(data)):
+        draws = stacked([draw_row(1, whole.views, whole, row_generator(0, 0, row))])
+        draws |= {"photo": torch.tensor([row]), "flip": torch.zeros(1, dtype=torch.bool)}
+        draws = {name: value.to(data.photo.device) for name, value in draws.items()}
+        batch = random_batch(data, whole, draws, model.mean_prior)
+        corners = [(0, 0)] * whole.views
+        with torch.autocast(batch.picture.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            planes = model.encode(batch.picture, batch.prior, batch.known, batch.source[0]).for_size(recipe.render_px)
+            rgb, alpha, _ = draw(model, planes, batch.guide, batch.target, batch.source, recipe.slab, march=True, offset=batch.offset)
+            values.append(float(temporal_loss(model, planes, batch, whole, draws, corners, (rgb, alpha), True)))
+    model.train(was)
+    return 255 * float(np.mean(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -554,6 +730,7 @@ class CompactStage:
         model = networks["image_to_plane"]
         score = evaluate(model, self._held_out, self.recipe)
         values = {"novel_db": score.novel, "own_db": score.own, "copy_db": score.copy, "warp_db": score.warp}
+        values["sway_255"] = sway_score(model, self._held_out, self.recipe)
         return values, comparison(model, self._held_out.first(6), self.recipe)
 
     def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:
