@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--align-with", type=Path, default=None, help="model that finds clips whose sound is out of step"
     )
+    parser.add_argument("--sync-loss", type=float, default=0.0, help="weight of the synchrony expert's loss, 0.05 to 0.2")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
@@ -46,7 +47,7 @@ def main() -> None:
         moved = sum(first is not second for first, second in zip(before, tracked, strict=True))
         logging.info("%d tracked clips brought into step", moved)
     settings = TrainingSettings(
-        steps=options.steps, batch=options.batch, fresh=3, memory=2500, tracked_share=0.2, half=options.half
+        steps=options.steps, batch=options.batch, fresh=3, memory=2500, tracked_share=0.2, half=options.half, sync_loss=options.sync_loss,
     )
     train(spoken, tracked, options.out, settings)
 

@@ -23,7 +23,8 @@ from triportrait.motion.sync_expert import (
     sync_score,
 )
 from triportrait.training.audio_to_motion import CURVES
-from triportrait.training.sync import lag_loss, shift_accuracy, sync_loss
+from triportrait.training.sync import shift_accuracy
+from triportrait.training.sync_loss import lag_loss, sync_loss
 from triportrait.types import Motion, Waveform
 
 SPEECH = Path(__file__).resolve().parents[1] / "examples" / "speech.wav"
@@ -69,12 +70,12 @@ def test_loss_reaches_the_curves_and_prefers_the_right_moment(spoken: tuple[Wave
     columns = [motion.column(name) for name in CURVES]
     curves = torch.from_numpy(motion.expression[None, :count, columns]).requires_grad_()
     heard = torch.from_numpy(features[None, : 4 * count])
-    loss = sync_loss(heard, curves)
+    loss = sync_loss(heard, curves, CURVES)
     loss.backward()
     assert curves.grad is not None and curves.grad.abs().sum() > 0
-    assert sync_loss(heard, torch.roll(curves.detach(), 5, 1)) > loss + 0.5
+    assert sync_loss(heard, torch.roll(curves.detach(), 5, 1), CURVES) > loss + 0.5
     with pytest.raises(ValueError, match="features"):
-        sync_loss(heard[..., :10], curves)
+        sync_loss(heard[..., :10], curves, CURVES)
 
 
 def test_file(tmp_path: Path) -> None:

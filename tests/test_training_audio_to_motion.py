@@ -10,7 +10,7 @@ import torch
 
 from triportrait.motion.audio_network import AudioToMotion, AudioToMotionConfig
 from triportrait.motion.lips import lip_opening
-from triportrait.motion.speech_features import LogMel
+from triportrait.motion.speech_features import EnvelopeLogMel, LogMel
 from triportrait.training.alignment import aligned_phones, refined_phones
 from triportrait.training.articulation import VISEME_SYMBOL, VISEMES, viseme_rows, visemes_of
 from triportrait.training.audio_to_motion import (
@@ -29,6 +29,7 @@ from triportrait.training.audio_to_motion import (
 )
 from triportrait.training.lip_tracks import LipTrack, curves_from_landmarks, load_speech_av
 from triportrait.training.loop import train_stage
+from triportrait.training.sync_loss import sync_loss
 from triportrait.training.synthesis import Phone, Utterance, festival_symbol
 from triportrait.types import ARKIT_EXPRESSIONS, Waveform
 
@@ -202,3 +203,20 @@ def test_a_resumed_run_makes_the_same_examples_again(tmp_path: Path) -> None:
     parts = train(clips, [], tmp_path / "parts", settings, config)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[name]), name
+
+
+def test_synchrony_loss_of_the_recipe_brings_lips_and_sound_together(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    clips = [spoken(seed) for seed in range(4)]
+    config = AudioToMotionConfig(
+        features=EnvelopeLogMel.size, channels=24, front_channels=16, dilations=(1,), curves=CURVES, extractor=EnvelopeLogMel.name
+    )
+    rows = [example(clip, 64, np.random.default_rng(1), EnvelopeLogMel.name) for clip in clips]
+    features = torch.from_numpy(np.stack([row[0] for row in rows]))
+    found = {}
+    for weight in (0.0, 1.0):
+        settings = TrainingSettings(steps=40, batch=6, frames=64, fresh=2, rate=4e-3, sync_loss=weight)
+        model = train(clips, [], tmp_path / str(weight), settings, config)
+        with torch.inference_mode():
+            found[weight] = float(sync_loss(features, model(features)[0], CURVES))
+    assert found[1.0] < found[0.0] - 0.2, found

@@ -105,7 +105,9 @@ def _channel_matrix(names: tuple[str, ...]) -> torch.Tensor:
         sides = [name for name in (channel, f"{channel}Left", f"{channel}Right") if name in names]
         for name in sides:
             matrix[names.index(name), column] = 1.0 / len(sides)
-    return torch.from_numpy(matrix)
+    # Kept for later calls, so it must serve gradients even when first asked for without.
+    with torch.inference_mode(False):
+        return torch.from_numpy(matrix)
 
 
 def mouth_channels(curves: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
@@ -207,8 +209,10 @@ def _read(path: Path) -> SyncExpert:
             values = json.loads((file.metadata() or {})["config"])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         values["dilations"] = tuple(values["dilations"])
-        expert = SyncExpert(SyncExpertConfig(**values))
-        expert.load_state_dict(state)
+        # Likewise kept, and used as a loss.
+        with torch.inference_mode(False):
+            expert = SyncExpert(SyncExpertConfig(**values))
+            expert.load_state_dict(state)
     except FileNotFoundError:
         raise WeightsError(f"the sync expert {path} does not exist; give another file or none for the built-in one") from None
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:

@@ -27,6 +27,7 @@ from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, EnvelopeLogM
 from triportrait.training.articulation import VISEMES, Style, curves_from_phones, viseme_rows
 from triportrait.training.lip_tracks import LipTrack, curves_from_landmarks, load_speech_av
 from triportrait.training.loop import Recipe, Values, train_stage
+from triportrait.training.sync_loss import sync_loss
 from triportrait.training.synthesis import Phone
 from triportrait.types import ARKIT_EXPRESSIONS
 
@@ -435,6 +436,8 @@ class TrainingSettings(Recipe):
     memory: int = 1600
     #: Convolutions in bfloat16: 1.5 times as fast where the processor has it.
     half: bool = False
+    #: Weight of the synchrony expert's loss (:func:`triportrait.training.sync_loss.sync_loss`), for networks on its features; 0 = none.
+    sync_loss: float = 0.0
 
 
 def aligned(clips: list[Tracked], model: MouthNetwork, most: int = 3) -> list[Tracked]:
@@ -460,7 +463,7 @@ def aligned(clips: list[Tracked], model: MouthNetwork, most: int = 3) -> list[Tr
         if best and scores[best] > scores[0] + 0.06:
             index = np.clip(np.arange(len(tracked)) - best, 0, len(tracked) - 1)
             targets = LipTrack(clip.targets.expression[index], tracked[index], clip.targets.contact[index])
-            clip = Tracked(clip.samples, targets, clip.name)
+            clip = Tracked(clip.samples, targets, clip.name, clip.phones)
         result.append(clip)
     return result
 
@@ -560,9 +563,12 @@ class LipStage:
         features, *targets = batch
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self.recipe.half):
             trunk = model.trunk(roughen(features)).float()
-        terms = {"lips": losses(model.motion(trunk), tuple(targets), self._weight)}
+        outputs = model.motion(trunk)
+        terms = {"lips": losses(outputs, tuple(targets), self._weight)}
         if model.config.visemes:
             terms["visemes"] = 0.3 * viseme_loss(model.visemes(trunk), targets[-1])
+        if self.recipe.sync_loss:
+            terms["sync"] = self.recipe.sync_loss * sync_loss(features, outputs[0], CURVES)
         return terms
 
     def validate(self, networks: Mapping[str, nn.Module]) -> tuple[Values, Array | None]:
