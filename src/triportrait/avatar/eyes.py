@@ -43,7 +43,7 @@ def eyeball_texture(portrait: Portrait, head: FullHead, source: Array, side: int
         pose_points(points, portrait.motion.rotation_rad, portrait.motion.translation), size, portrait.focal
     )
     x, y = (pixels[:, c].reshape(TEXTURE_PX, TEXTURE_PX).astype(np.float32) for c in (0, 1))
-    opening = _polygon(portrait.landmarks[rim, :2], size, shrink_px=1.2 * size / 512)
+    opening = eye_opening(portrait, rim)
     seen = cv2.remap(opening, x - 0.5, y - 0.5, cv2.INTER_LINEAR, borderValue=0.0) * (radius < 1.0)
     colour = cv2.remap(portrait.image, x - 0.5, y - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
 
@@ -76,6 +76,12 @@ def eyeball_texture(portrait: Portrait, head: FullHead, source: Array, side: int
     # The upper lid's shadow lies on whatever is uncovered there.
     keep = cv2.GaussianBlur(seen, (0, 0), 1.2)[..., None]
     return (keep * colour + (1 - keep) * guess).astype(np.float32)
+
+
+def eye_opening(portrait: Portrait, rim: Array) -> Array:
+    """Where the photo shows the eye whose lids' landmarks are ``rim``: float32 [s, s], a little within the lids."""
+    size = portrait.image.shape[0]
+    return _polygon(portrait.landmarks[rim, :2], size, shrink_px=1.2 * size / 512)
 
 
 def eye_frame(head: FullHead, vertices: Array, side: int) -> tuple[Array, Array]:

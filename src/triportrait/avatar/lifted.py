@@ -14,13 +14,14 @@ and the baseline of the learned one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from triportrait.avatar import lifted_kernels as kernels
 from triportrait.avatar.eyes import closed_eyes_photo, eye_coordinates, eyeball_texture
 from triportrait.avatar.mantle import Mantle, build_mantle, face_hull
-from triportrait.avatar.mouth import Membrane, interior_colours, mouth_light
+from triportrait.avatar.mouth import Membrane, MouthInside, white_in
 from triportrait.avatar.relight import Light, fit_light
 from triportrait.avatar.surface import Surface, fit_surface, spread_colours
 from triportrait.geometry.cameras import pose_points, project
@@ -57,6 +58,7 @@ class LiftedState:
         photo: [s, s, 4] float32, head colours (0..255) and matte (0..1).
         closed_photo: [s, s, 3] float32, the photo with closed eyes.
         membrane: the photo's view between the lips.
+        inside: what else lies there.
         eye_textures: [2, e, e, 3] float32, left eye first.
         light: of the photo.
         bias: [v] float32 decimetres added to the depth (the rim of the face yields to the mantle).
@@ -75,6 +77,7 @@ class LiftedState:
     photo: Array
     closed_photo: Array
     membrane: Membrane
+    inside: MouthInside
     eye_textures: Array
     light: Light
     bias: Array
@@ -113,9 +116,7 @@ class LiftedAvatar:
         mantle = build_mantle(portrait, head, surface)
         colours = spread_colours(surface, portrait, head)
         seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
-        face_level = float(np.quantile(colours[seen, :3].max(1), 0.7)) if seen.any() else 160.0
-        inside = (head.part != HeadPart.SKIN) & (head.part < HeadPart.EYE_LEFT)
-        colours[inside, :3] = interior_colours(head, surface.shape, face_level)[inside]
+        face = colours[seen, :3] if seen.any() else np.full((1, 3), 160.0)
 
         closed_photo, closed_expression = closed_eyes_photo(portrait, head, surface.shape)
         closed = head.deform(surface.shape, closed_expression, motion.gaze_rad)
@@ -140,6 +141,7 @@ class LiftedAvatar:
             photo=np.ascontiguousarray(photo, np.float32),
             closed_photo=np.ascontiguousarray(closed_photo, np.float32),
             membrane=Membrane.of(portrait.landmarks, head.landmarks478(surface.source)),
+            inside=MouthInside(head, white_in(portrait, np.quantile(face, 0.7, axis=0))),
             eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side) for side in (0, 1)]),
             light=fit_light(portrait, head, surface),
             bias=_depth_bias(head, surface, portrait.landmarks, size),
@@ -172,6 +174,8 @@ class LiftedAvatar:
         draw_fragments(places, away, state.mantle.triangles, mantle.triangle, mantle.barycentric, mantle.depth, 0.0)
         draw_fragments(places, away, state.mantle.far_triangles, far.triangle, far.barycentric, far.depth, 0.0)
         landmarks = self.head.landmarks478(deformed)
+        opening = kernels.opening(mesh.triangle, state.kind)
+        inside = state.inside.draw(deformed, landmarks, partial(self._project, frame=frame, portrait=portrait), opening)
         view, view_depth = np.zeros((size, size, 2), np.float32), np.full((size, size), np.inf, np.float32)
         pixels, depth = self._project(state.membrane.points(landmarks), frame, portrait)
         draw_attributes(pixels, depth, state.membrane.triangles, state.membrane.pixels, view, view_depth)
@@ -188,7 +192,7 @@ class LiftedAvatar:
             state.mantle.triangles, far.triangle, far.barycentric, far.depth, state.mantle.far_triangles,
             state.mantle.pixels, shown, state.photo,
             state.closed_photo, view, view_depth, state.membrane.trust(landmarks), state.membrane.light(landmarks),
-            mouth_light(landmarks), state.eye_textures, rgb, alpha, depth, surface,
+            inside.rgb, inside.top, inside.left, state.eye_textures, rgb, alpha, depth, surface,
         )  # fmt: skip
         soft_rgb, soft_alpha = np.empty_like(rgb), np.empty_like(alpha)
         kernels.soften_edges(rgb, alpha, surface, soft_rgb, soft_alpha)

@@ -22,6 +22,17 @@ def _bilinear(image, x, y, channel):
     return top * (1 - b) + bottom * b
 
 
+@njit(nogil=True, cache=True)
+def opening(triangle, kind):
+    """Where a picture shows the mouth's inside: bool [s, s] from triangles int32 [s, s] and their kinds uint8 [f]."""
+    shown = np.zeros(triangle.shape, np.bool_)
+    for row in range(triangle.shape[0]):
+        for column in range(triangle.shape[1]):
+            t = triangle[row, column]
+            shown[row, column] = t >= 0 and (kind[t] == INTERIOR or kind[t] == TEETH)
+    return shown
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def shade(
     mesh_triangle,  # int32 [s, s]
@@ -52,7 +63,9 @@ def shade(
     view_depth,  # float32 [s, s], inf where there is none
     view_trust,  # 0..1, how far that still fits
     view_light,  # 0..1, light on it
-    mouth_light,  # 0..1, light on the rest of the mouth's inside
+    inside,  # float32 [h, w, 4], the mouth's inside, 0..255, and the share of teeth
+    inside_top,  # where that lies
+    inside_left,
     eye_textures,  # float32 [2, e, e, 3]
     out_rgb,  # float32 [s, s, 3] premultiplied, 0..1
     out_alpha,  # float32 [s, s]
@@ -92,21 +105,20 @@ def shade(
                                 green += amount * (_bilinear(closed_photo, cx, cy, 1) - green)
                                 blue += amount * (_bilinear(closed_photo, cx, cy, 2) - blue)
                         own = p * colours[i, 3] + q * colours[j, 3] + r * colours[k, 3]
-                    else:
-                        own = 1.0
-                        if view_trust > 0.0 and view_depth[row, column] < np.inf:
-                            x, y = view[row, column, 0], view[row, column, 1]
-                            red, green, blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
-                            red, green, blue = red * view_light, green * view_light, blue * view_light
-                            own = 1.0 - view_trust
-                    if what == 0:
                         brighter = p * gain[i] + q * gain[j] + r * gain[k]
                         red, green, blue = min(red * brighter, 255.0), min(green * brighter, 255.0), min(blue * brighter, 255.0)
-                    if own > 0.0:
-                        light = 1.0 if what == 0 else mouth_light
-                        red += own * (light * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0]) - red)
-                        green += own * (light ** 1.1 * (p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1]) - green)
-                        blue += own * (light ** 1.25 * (p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2]) - blue)
+                        red += own * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0] - red)
+                        green += own * (p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1] - green)
+                        blue += own * (p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2] - blue)
+                    else:
+                        y0, x0 = row - inside_top, column - inside_left
+                        red, green, blue = inside[y0, x0, 0], inside[y0, x0, 1], inside[y0, x0, 2]
+                        surface = 1 + (TEETH if inside[y0, x0, 3] > 0.5 else INTERIOR)
+                        if view_trust > 0.0 and view_depth[row, column] < np.inf:
+                            x, y = view[row, column, 0], view[row, column, 1]
+                            red += view_trust * (view_light * _bilinear(photo, x, y, 0) - red)
+                            green += view_trust * (view_light * _bilinear(photo, x, y, 1) - green)
+                            blue += view_trust * (view_light * _bilinear(photo, x, y, 2) - blue)
             f = far_triangle[row, column]
             if t < 0 and f >= 0:
                 i, j, k = far_triangles[f, 0], far_triangles[f, 1], far_triangles[f, 2]

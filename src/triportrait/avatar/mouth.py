@@ -1,29 +1,37 @@
-"""The inside of the mouth: colours of teeth, gums, tongue and lining, and the photo's own view into it."""
+"""The inside of the mouth: teeth, gums, tongue and lining in the light that falls between the lips, and the photo's own view into it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from triportrait.geometry.landmarks import INNER_LIPS
-from triportrait.types import FullHead, HeadPart
+from triportrait.avatar import mouth_kernels as kernels
+from triportrait.avatar.eyes import eye_opening
+from triportrait.avatar.mouth_parts import tongue, tooth_row
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, IRIS_CENTRES
+from triportrait.geometry.normals import vertex_normals
+from triportrait.geometry.rasteriser import Fragments, draw_fragments
+from triportrait.types import FullHead, HeadPart, Portrait
 
 Array = np.ndarray
 
-#: Reflectances under white light, relative to the face's brightness.
-_TINTS = {
-    HeadPart.SOCKET: (0.44, 0.21, 0.20),
-    HeadPart.TONGUE: (0.84, 0.46, 0.45),
-    HeadPart.GUMS: (0.78, 0.45, 0.45),
-    HeadPart.TEETH_UPPER: (0.94, 0.90, 0.85),
-    HeadPart.TEETH_LOWER: (0.94, 0.90, 0.85),
-}
-#: Light falls off behind the lips: one e-fold over this many decimetres; cheeks shade the back teeth, the tongue lies open.
-_FALL_OFF_DM = {HeadPart.TEETH_UPPER: 0.28, HeadPart.TEETH_LOWER: 0.2, HeadPart.TONGUE: 0.6}
-_OTHER_FALL_OFF_DM = 0.45
-#: What is left at the back: of the flesh, and of the teeth.
-_LEAST_LIGHT = (0.38, 0.2)
+#: Skin's colour under white light, relative to its reddest; how much brighter white is than the whites of eyes, which lids shade;
+#: limits of white over the skin's brightness, and how many pixels of the eyes' white are enough.
+_SKIN, _SHADED, _LEVELS, _WHITES = (1.0, 0.76, 0.64), 1.35, (0.85, 1.35), 12
+#: Reflectance of the mouth's lining under white light.
+_LINING = np.float32([0.6, 0.3, 0.29])
+#: Light that reaches any place from the flesh around, and how much redder than the light from outside it is, per channel.
+_INDIRECT, _REDDER = 0.14, np.float32([1.0, 0.6, 0.55])
+#: Eyes and cameras even out the light's range by this exponent.
+_EVEN = 0.5
+#: Drawn with so many samples along each side of a pixel.
+_FINER = 2
+#: Pixels of a margin round the lips.
+_MARGIN_PX = 3
+#: Lips throw a shadow on what is right behind them: how dark, and over which distance (decimetres); the upper lip's and any lip's.
+_SHADOW = ((0.45, 0.03), (0.25, 0.015))
 
 
 def seat_teeth(head: FullHead, shape: Array) -> Array:
@@ -37,23 +45,134 @@ def seat_teeth(head: FullHead, shape: Array) -> Array:
     return (lips - (shape[upper] - head.mean[upper]).mean(0)).astype(np.float32)
 
 
-def interior_colours(head: FullHead, shape: Array, face_level: float) -> Array:
-    """Colours [v, 3] float32 (0..255) of everything inside the mouth, darker the deeper it lies; zero elsewhere.
+def white_in(portrait: Portrait, face: Array) -> Array:
+    """What a white thing would look like in this photo's light: [3] float32, 0..255.
+
+    Eyes hold the only white that every face has. They are small, shaded and often red, so that the skin has a say, too.
 
     Args:
-        shape: [v, 3] the expressionless head.
-        face_level: brightness (0..255) of the lit face in the photo; the mouth is lit by the same light.
+        face: [3] typical colour (0..255) of lit skin.
     """
-    lips = head.landmarks478(shape)[INNER_LIPS]
-    front = float(lips[:, 2].max())
-    colours = np.zeros((len(shape), 3), np.float32)
-    for part, tint in _TINTS.items():
-        inside = head.part == part
-        depth = np.maximum(front - shape[inside, 2] - 0.1, 0.0)
-        light = np.exp(-depth / _FALL_OFF_DM.get(part, _OTHER_FALL_OFF_DM))
-        least = _LEAST_LIGHT[part in (HeadPart.TEETH_UPPER, HeadPart.TEETH_LOWER)]
-        colours[inside] = np.minimum(np.array(tint) * face_level, 235.0) * (least + (1.0 - least) * light)[:, None]
-    return colours
+    size = portrait.image.shape[0]
+    y, x = np.mgrid[:size, :size] + 0.5
+    whites = []
+    for rim, iris in ((EYE_LEFT_RIM, IRIS_CENTRES[0]), (EYE_RIGHT_RIM, IRIS_CENTRES[1])):
+        points = portrait.landmarks[iris : iris + 5, :2]
+        reach = 1.15 * np.linalg.norm(points[1:] - points[0], axis=1).max()
+        white = (eye_opening(portrait, rim) > 0.9) & (np.hypot(x - points[0, 0], y - points[0, 1]) > reach)
+        whites.append(portrait.image[white].astype(np.float32))
+    seen = np.concatenate(whites)
+    neutral = np.maximum(np.asarray(face, np.float32) / np.float32(_SKIN), 1.0)
+    if len(seen) >= _WHITES:
+        level = seen.max(1)
+        white = np.maximum(seen[level >= np.quantile(level, 0.6)].mean(0), 1.0)
+    else:
+        white = neutral
+    tone = np.sqrt((white / white.max()) * (neutral / neutral.max()))
+    level = np.clip(_SHADED * white.max(), *(limit * float(np.max(face)) for limit in _LEVELS))
+    return (level * np.maximum(tone / tone.max(), 0.65)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class InsidePicture:
+    """Part of a picture.
+
+    Args:
+        rgb: float32 [h, w, 4], colours 0..255 and the share of teeth.
+        top, left: where its first pixel lies.
+    """
+
+    rgb: Array
+    top: int
+    left: int
+
+
+class MouthInside:
+    """Draws what lies between the lips of one portrait.
+
+    Args:
+        head: the head model.
+        white: [3] what a white thing would look like in the photo (0..255): :func:`white_in`.
+    """
+
+    def __init__(self, head: FullHead, white: Array) -> None:
+        lining = (head.part[head.triangles] == HeadPart.SOCKET).all(1)
+        self._used, corners = np.unique(head.triangles[lining], return_inverse=True)
+        self._triangles = np.ascontiguousarray(corners.reshape(-1, 3).astype(np.int32))
+        # From the back to the front: the lower teeth bite behind the upper ones.
+        self._parts = (tongue(head), tooth_row(head, HeadPart.TEETH_LOWER), tooth_row(head, HeadPart.TEETH_UPPER))
+        self._white = np.float32(white)
+
+    def draw(self, deformed: Array, landmarks: Array, to_pixels: Callable[[Array], tuple[Array, Array]], opening: Array) -> InsidePicture:
+        """The inside of the moved mouth.
+
+        Args:
+            deformed: [v, 3] the head's vertices in head space; landmarks: its landmarks [478, 3].
+            to_pixels: projects points [n, 3] to pixels [n, 2] and depths [n].
+            opening: bool [s, s], where the picture shows the inside.
+
+        Returns:
+            the part of the picture around the opening; without pixels when there is none.
+        """
+        rows, columns = (np.flatnonzero(opening.any(axis)) for axis in (1, 0))
+        if not len(rows):
+            return InsidePicture(np.zeros((0, 0, 4), np.float32), 0, 0)
+        size = len(opening)
+        top, left = max(int(rows[0]) - _MARGIN_PX, 0), max(int(columns[0]) - _MARGIN_PX, 0)
+        height = min(int(rows[-1]) + _MARGIN_PX + 1, size) - top
+        width = min(int(columns[-1]) + _MARGIN_PX + 1, size) - left
+
+        box = (top, left, height, width)
+        lining = deformed[self._used]
+        colours = self._white * _LINING * _light(lining, -vertex_normals(lining, self._triangles), landmarks)
+        behind = _layer(lining, self._triangles, to_pixels, box)
+        fine = np.empty((*behind.depth.shape, 4), np.float32)
+        kernels.lay_flesh(behind.triangle, behind.barycentric, colours, self._triangles, fine)
+        for part in self._parts:
+            points, normals = part.carried(deformed)
+            layer = _layer(points, part.triangles, to_pixels, box)
+            light = self._white * _light(points, normals, landmarks)
+            kernels.lay_part(
+                layer.triangle, layer.barycentric, layer.depth, light, part.triangles, part.texels, part.texture,
+                np.float32(part is not self._parts[0]), behind.depth, fine,
+            )  # fmt: skip
+        pixels, _ = to_pixels(landmarks[[78, 308]])
+        reach = float(np.linalg.norm(pixels[1] - pixels[0])) / max(float(np.linalg.norm(landmarks[78] - landmarks[308])), 1e-3)
+        rgb = np.empty((height, width, 4), np.float32)
+        kernels.shrink(fine, _FINER, rgb)
+        kernels.shadow(np.ascontiguousarray(opening[top : top + height, left : left + width]), rgb, *(
+            np.float32(number) for strength, distance in _SHADOW for number in (strength, distance * reach)
+        ))
+        return InsidePicture(rgb, top, left)
+
+
+def _layer(points: Array, triangles: Array, to_pixels: Callable, box: tuple[int, int, int, int]) -> Fragments:
+    """Finer fragments of a mesh in a box (top, left, height, width) of the picture."""
+    top, left, height, width = box
+    pixels, depth = to_pixels(points)
+    layer = Fragments.empty(height * _FINER, width * _FINER)
+    pixels = (pixels - np.float32([left, top])) * np.float32(_FINER)
+    draw_fragments(pixels, depth, triangles, layer.triangle, layer.barycentric, layer.depth)
+    return layer
+
+
+def _light(points: Array, normals: Array, landmarks: Array) -> Array:
+    """Light [n, 3] at points [n, 3] with normals [n, 3]: the share of their sky that the open lips are, and what flesh throws back.
+
+    The gap between the lips counts as a disc of its area, seen from the distance of the point (its form factor).
+    """
+    ring = landmarks[INNER_LIPS]
+    centre = ring.mean(0)
+    across, apart = 0.5 * np.linalg.norm(landmarks[78] - landmarks[308]), 0.5 * np.linalg.norm(landmarks[13] - landmarks[14])
+    disc = max(float(across * apart), 1e-5)
+    way = centre - points
+    squared = (way * way).sum(1)
+    facing = np.clip(0.7 + 0.3 * (normals * way).sum(1) / np.sqrt(np.maximum(squared, 1e-6)), 0.0, 1.0)
+    # Right behind the lips the gap is the whole sky whichever way a surface faces.
+    near = np.exp(-squared / 0.02)
+    seen = disc / (disc + squared) * (facing + near * (1.0 - facing) * 0.6)
+    through = _INDIRECT * min(1.0, disc / 0.02) * _REDDER
+    return (through + (1.0 - through) * seen[:, None] ** _EVEN).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +213,6 @@ class Membrane:
     def light(self, landmarks: Array) -> float:
         """Lips that close throw a shadow on what the photo shows between them."""
         return 0.35 + 0.65 * float(np.clip(_opening(landmarks) / max(self.opening_dm, 0.01), 0.0, 1.0))
-
-
-def mouth_light(landmarks: Array) -> float:
-    """Light that falls between the lips: parted by a slit they show shadow, not white teeth."""
-    return 0.42 + 0.58 * float(np.clip((_opening(landmarks) - 0.02) / 0.12, 0.0, 1.0))
 
 
 def _opening(landmarks: Array) -> float:
