@@ -16,6 +16,8 @@ _SIDES = ((EYE_LEFT_RIM, UPPER_LID_LEFT), (EYE_RIGHT_RIM, UPPER_LID_RIGHT))
 TEXTURE_PX = 128
 TEXTURE_ANGLE_RAD = np.radians(80.0)
 _SUPERSAMPLE = 4
+#: Height of the fold above the lid's margin in the middle, in widths of the eye; how far a closed lid takes on the tone of what surrounds it.
+_FOLD, _TONE = 0.22, 0.8
 
 
 def eyeball_texture(portrait: Portrait, head: FullHead, source: Array, side: int) -> Array:
@@ -106,7 +108,8 @@ def eye_coordinates(head: FullHead, side: int) -> Array:
 def closed_eyes_photo(portrait: Portrait, head: FullHead, shape: Array) -> tuple[Array, Array]:
     """The photo with both lids shut: (float32 [s, s, 3], the expression [e] that shuts them).
 
-    The openings are painted over with the tone of the skin around and the grain of the skin below; soft dark lines stand for the lashes.
+    The openings are painted over with the tone of the skin around and the grain of the skin below; the photo's own upper lid, with its
+    make-up, is drawn down over that, and its lashes hang from where it ends.
     """
     import cv2
 
@@ -126,16 +129,92 @@ def closed_eyes_photo(portrait: Portrait, head: FullHead, shape: Array) -> tuple
         reach = max(2, round(0.10 * width))
         hole = _polygon(points, size, 0.0) > 0.5
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-        hole = cv2.dilate(hole.astype(np.uint8), kernel).astype(np.float32)
+        hole = np.maximum(cv2.dilate(hole.astype(np.uint8), kernel).astype(np.float32), _lashes_above(photo, points, width))
         soft = cv2.GaussianBlur(hole, (0, 0), reach / 1.3)[..., None]
         result = soft * _lid_skin(photo, hole, points, width) + (1 - soft) * result
-        lash_colour = np.quantile(photo[_polygon(points, size, 0.0) > 0.5], 0.03, axis=0)
-        # Lashes are dense at the lid and thin out downwards: a crisp line in a soft one.
-        curve = _smooth_curve(pixels[lid])
-        fringe = _stroke(curve + (0.0, 0.02 * width), size, max(1.2, 0.06 * width))
-        line = np.maximum(0.6 * _stroke(curve, size, max(0.8, 0.022 * width)), 0.35 * fringe)[..., None]
-        result = (1 - line) * result + line * lash_colour
+        result = _close(result, photo, points, portrait.landmarks[lid, :2], _smooth_curve(pixels[lid], 0.04), width)
     return result.astype(np.float32), expression
+
+
+def _lashes_above(photo: Array, rim: Array, width: float) -> Array:
+    """Where lashes stand above and beside an opened eye: 0 or 1, float32 [s, s]."""
+    import cv2
+
+    size = (max(3, round(0.2 * width)) | 1,) * 2
+    luma = photo.sum(-1)
+    bare = cv2.morphologyEx(luma, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size))
+    middle = rim.mean(0)
+    y, x = np.mgrid[: len(photo), : len(photo)] + 0.5
+    # Brows begin where an eye's half width ends.
+    near = ((x - middle[0]) / (0.8 * width)) ** 2 + ((y - middle[1]) / (0.42 * width)) ** 2 < 1
+    lower = np.polynomial.Polynomial.fit(rim[:9, 0], rim[:9, 1], 2, domain=[rim[:9, 0].min(), rim[:9, 0].max()])
+    dark = near & (bare - luma > 0.12 * bare) & (y < lower(np.clip(x, *lower.domain)))
+    return cv2.dilate(dark.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
+
+
+def _close(painted: Array, photo: Array, rim: Array, margin: Array, line: Array, width: float) -> Array:
+    """The upper lid drawn down: float32 [s, s, 3].
+
+    Args:
+        painted: float32 [s, s, 3], the photo without this eye; photo: with it.
+        rim: [16, 2], the lids' landmarks; margin: [9, 2], the upper lid's, in pixels.
+        line: [40, 2], where that ends up.
+        width: of the opening in pixels.
+    """
+    import cv2
+
+    # A frame along the corners; heights are counted downwards from their line.
+    origin, end = rim[0], rim[8]
+    along = (end - origin) / max(float(np.linalg.norm(end - origin)), 1e-6)
+    down = np.array([-along[1], along[0]])
+    down = down if down[1] > 0 else -down
+    low = np.floor(rim.min(0) - 0.6 * width).astype(int).clip(0)
+    high = np.ceil(rim.max(0) + 0.5 * width).astype(int).clip(None, len(photo))
+    place = (slice(low[1], high[1]), slice(low[0], high[0]))
+    y, x = np.mgrid[place]
+    x, y = x + 0.5 - origin[0], y + 0.5 - origin[1]
+    u, v = x * along[0] + y * along[1], x * down[0] + y * down[1]
+    length = float((end - origin) @ along)
+
+    def curve(points: Array) -> Array:
+        """Height of a curve at every pixel."""
+        at, height = (points - origin) @ along, (points - origin) @ down
+        return np.polynomial.Polynomial.fit(at, height, 4, domain=[0, length])(np.clip(u, 0, length))
+
+    upper, closing = curve(margin), curve(line)
+    # The fold stays where it is; towards the corners it comes down to them.
+    arch = np.sqrt(np.clip(1 - (2 * u / length - 1) ** 2, 0, 1))
+    fold = upper - width * (0.05 + _FOLD * arch)
+    inside = np.clip((closing - v) / 1.0 + 0.5, 0, 1) * np.clip((v - fold) / (0.35 * width * _FOLD), 0, 1)
+    inside *= np.clip(4 * np.minimum(u, length - u) / length, 0, 1)
+    # The hem keeps its size, what lies between it and the fold is stretched.
+    hem, edge = 0.05 * width, upper + 0.015 * width
+    to_edge = np.maximum(closing - v, 0)
+    stretch = (edge - hem - fold) / np.maximum(closing - hem - fold, 1.0)
+    height = np.where(to_edge < hem, edge - to_edge, fold + (v - fold) * stretch)
+
+    def seen(picture: Array, at: Array) -> Array:
+        move = at - v
+        columns, rows = (np.float32(axis + move * way) for axis, way in ((x + origin[0] - 0.5, down[0]), (y + origin[1] - 0.5, down[1])))
+        return cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    # Lashes are fine and stand upright: without them the lid is left, and what they darken hangs from it.
+    reach = max(3, round(0.16 * width)) | 1
+    bare = cv2.GaussianBlur(cv2.morphologyEx(photo, cv2.MORPH_CLOSE, np.ones((1, reach))), (0, 0), 0.02 * width)
+    lashes = np.clip(photo.sum(-1) / np.maximum(bare.sum(-1), 1.0), 0.25, 1.0)
+    lid = seen(bare, height)
+    own, around = (cv2.GaussianBlur(part, (0, 0), 0.12 * width) for part in (lid, painted[place]))
+    lid = np.clip(lid + _TONE * (around - own) + (painted[place] - around) * 0.5, 0, 255)
+    part = painted[place] + inside[..., None] * (lid - painted[place])
+    below = v - closing
+    hanging = seen(lashes, np.minimum(edge - below * 1.4, edge)) ** 2
+    fade = np.clip(1 - below / (0.16 * width), 0, 1) * (below > -0.5) * np.clip(10 * np.minimum(u, length - u) / length, 0, 1)
+    part *= (1 + fade * (hanging - 1))[..., None]
+    result = painted.copy()
+    dark = np.quantile(photo[_polygon(rim, len(photo), 0.0) > 0.5], 0.03, axis=0)
+    stroke = _stroke(line, len(photo), max(0.8, 0.02 * width))[place][..., None] * 0.5
+    result[place] = part + stroke * (dark - part)
+    return result
 
 
 def _lid_skin(photo: Array, hole: Array, rim: Array, width: float) -> Array:
@@ -175,15 +254,15 @@ def _lid_skin(photo: Array, hole: Array, rim: Array, width: float) -> Array:
     return tone * shade[..., None].astype(np.float32) + np.clip(grain, -14.0, 14.0)
 
 
-def _smooth_curve(points: Array) -> Array:
-    """A cubic through noisy points of a lid from corner to corner: [40, 2]."""
+def _smooth_curve(points: Array, inset: float) -> Array:
+    """A cubic through noisy points of a lid from corner to corner, less a share of its length at both: [40, 2]."""
     along = points[-1] - points[0]
     length = float(np.linalg.norm(along)) or 1.0
     along = along / length
     across = np.array([-along[1], along[0]])
     u, v = (points - points[0]) @ along, (points - points[0]) @ across
     fit = np.polynomial.Polynomial.fit(u, v, 3)
-    at = np.linspace(0.04, 0.96, 40) * length
+    at = np.linspace(inset, 1.0 - inset, 40) * length
     return points[0] + at[:, None] * along + fit(at)[:, None] * across
 
 
