@@ -73,18 +73,32 @@ def frechet_distance(first: Array, second: Array) -> float:
     return float(mean_gap + np.square(x).sum() + np.square(y).sum() - 2.0 * root)
 
 
-def align_face(picture: Array, landmarks: Array) -> Array:
-    """The face of a picture as ArcFace wants it, 112 x 112, from its landmarks [478, 2] in pixels."""
+def align_face(
+    picture: Array,
+    landmarks: Array,
+    indices: Sequence[tuple[int, ...]] = _FIVE_POINTS,
+    places: Array = ARCFACE_POINTS + 0.5,
+    size_px: int = 112,
+) -> Array:
+    """The face of a picture as a recognition network wants it, from its landmarks [478, 2] in pixels.
+
+    Args:
+        picture, landmarks: of the face.
+        indices: landmarks (means of several) that are brought to ``places`` [n, 2], pixel centres at +0.5, by a similarity; as ArcFace
+            wants them by default.
+        size_px: side of the result.
+    """
     import cv2
 
     from triportrait.avatar.baselines import fit_similarity
 
-    points = np.stack([landmarks[list(indices)].mean(0) for indices in _FIVE_POINTS])
-    found = fit_similarity(points, ARCFACE_POINTS + 0.5)
+    points = np.stack([landmarks[list(each)].mean(0) for each in indices])
+    found = fit_similarity(points, places)
     turned = found.scale * found.rotation
     # Points count pixel centres at +0.5, OpenCV at whole numbers.
     shift = found.translation + turned @ (0.5, 0.5) - 0.5
-    return cv2.warpAffine(picture, np.column_stack([turned, shift]), (112, 112), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    side = (size_px, size_px)
+    return cv2.warpAffine(picture, np.column_stack([turned, shift]), side, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
 def identity_embeddings(network: IResNet, pictures: Sequence[Array], landmarks: Array) -> Array:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from triportrait.evaluation import learned
+from triportrait.evaluation import identity, learned
 from triportrait.evaluation.report import make_folder
 
 if TYPE_CHECKING:
@@ -37,15 +37,34 @@ def perceptual_rows(
 def likeness(
     networks: MetricNetworks, source: tuple[Array, Array], made: Sequence[Array], landmarks: Array, found: Array
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """``csim``: mean cosine between ArcFace's embeddings of the source (picture, landmarks) and of the made faces."""
-    network = networks.arcface
-    reasons = {"csim": networks.missing.get("arcface", "no made picture in which a face was found")}
+    """Of the source (picture, landmarks) and the made faces: ``csim``, mean cosine of ArcFace's embeddings, and ``face_distance``, mean
+    distance of dlib's."""
+    network, (embed, why) = networks.arcface, identity.find_face_embedder()
+    no_face = "no made picture in which a face was found"
+    reasons = {"csim": networks.missing.get("arcface", no_face), "face_distance": why or no_face}
+    values = {"csim": math.nan, "face_distance": math.nan}
     seen = np.flatnonzero(found)
-    if network is None or not len(seen):
-        return {"csim": math.nan}, reasons
-    own = learned.identity_embeddings(network, [source[0]], source[1][None])[0]
-    rows = learned.identity_embeddings(network, [made[i] for i in seen], landmarks[seen])
-    return {"csim": float((rows @ own).mean())}, reasons
+    pictures = [made[i] for i in seen]
+    if network is not None and len(seen):
+        own = learned.identity_embeddings(network, [source[0]], source[1][None])[0]
+        values["csim"] = float((learned.identity_embeddings(network, pictures, landmarks[seen]) @ own).mean())
+    if embed is not None and len(seen):
+        own = embed([source[0]], source[1][None])[0]
+        values["face_distance"] = float(identity.distances(embed(pictures, landmarks[seen]), own).mean())
+    return values, reasons
+
+
+def likeness_by_frame(
+    made: Sequence[Array], made_landmarks: Array, real: Sequence[Array], real_landmarks: Array, both: Array
+) -> tuple[dict[str, float], dict[str, str]]:
+    """``face_distance_real``: mean distance of dlib's embeddings of the made and the real face of the same moment, rows ``both`` [t]."""
+    embed, why = identity.find_face_embedder()
+    reasons = {"face_distance_real": why or "no frame in which a face was found in both pictures"}
+    seen = np.flatnonzero(both)
+    if embed is None or not len(seen):
+        return {"face_distance_real": math.nan}, reasons
+    rows = [embed([pictures[i] for i in seen], points[seen]) for pictures, points in ((made, made_landmarks), (real, real_landmarks))]
+    return {"face_distance_real": float(identity.distances(*rows).mean())}, reasons
 
 
 def keep_features(networks: MetricNetworks, out: Path, item: str, name: str, pictures: Sequence[Array]) -> tuple[float, str]:

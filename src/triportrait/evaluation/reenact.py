@@ -23,7 +23,7 @@ from triportrait.errors import MediaError, NoFaceFound, NumericError, TriPortrai
 from triportrait.evaluation import metrics
 from triportrait.evaluation.cache import TrackCache
 from triportrait.evaluation.contact_sheet import contact_sheet, write_sheet
-from triportrait.evaluation.learned_rows import keep_features, likeness, perceptual_rows, pooled_fid
+from triportrait.evaluation.learned_rows import keep_features, likeness, likeness_by_frame, perceptual_rows, pooled_fid
 from triportrait.evaluation.parts import ReenactTools, default_tools
 from triportrait.evaluation.report import MAIN_COLUMNS, mean_over_clips, reenact_markdown, strict_metrics, write_report
 from triportrait.evaluation.running import Item, Progress, ProtocolOptions, networks_of, reason_of, run_items, start_report
@@ -213,7 +213,8 @@ def evaluate_clip(
     window = list(range(start, start + length))
 
     target = _read_target(path, portrait, options, tools, chosen, window, filled_box, cache)
-    keep_features(networks, options.out, path.name, "real", target.real.pictures)
+    real, source = target.real, _source(portrait, options.side_px)
+    keep_features(networks, options.out, path.name, "real", real.pictures)
     angles = [metrics.rotation_angle_deg(portrait.motion.rotation_rad, motion.rotation_rad[i]) for i in chosen]
     entry: dict[str, Any] = {
         "status": "ok",
@@ -224,7 +225,7 @@ def evaluate_clip(
         "largest_rotation_deg": float(max(angles)),
         "prepare_s": round(prepared - started, 3),
         "drive_s": round(driven - prepared, 3),
-        "real": _describe_real(target),
+        "real": _describe_real(target, likeness(networks, source, real.pictures, real.landmarks, real.found)),
         "avatars": {},
     }
     shown = evenly(range(len(chosen)), SHEET_COLUMNS)
@@ -363,9 +364,8 @@ def _more(
     motion = _fitted(tools, portrait, made.landmarks, options.side_px)
     why = "no frame in which a face was found in both pictures" if tools.fit else "no fitter is at hand"
     yield motion_distances(motion, target.motion, both), dict.fromkeys(("aed", "apd_rad"), why)
-    scale = options.side_px / len(portrait.image)
-    source = (shrink(portrait.image, options.side_px), portrait.landmarks[:, :2] * scale)
-    yield likeness(networks, source, made.pictures, made.landmarks, made.found)
+    yield likeness(networks, _source(portrait, options.side_px), made.pictures, made.landmarks, made.found)
+    yield likeness_by_frame(made.pictures, made.landmarks, target.real.pictures, target.real.landmarks, both)
     yield perceptual_rows(networks, made.pictures, target.real.pictures, target.counted)
     value, reason = keep_features(networks, options.out, clip, name, made.pictures)
     yield {"fid": value}, {"fid": reason}
@@ -463,8 +463,13 @@ def _measure(
     return values, reasons, counts
 
 
-def _describe_real(target: _Target) -> dict[str, Any]:
-    """The real video's own jitter and flicker, for the report."""
+def _source(portrait: Portrait, side_px: int) -> tuple[Array, Array]:
+    """The photo's crop at another side, and its landmarks [478, 2] in it."""
+    return shrink(portrait.image, side_px), portrait.landmarks[:, :2] * (side_px / len(portrait.image))
+
+
+def _describe_real(target: _Target, likeness: tuple[dict[str, float], dict[str, str]]) -> dict[str, Any]:
+    """The real video's own jitter, flicker and likeness to its first frame, for the report."""
     real = target.real
     own = _flicker(real.window_pictures, real.window_pictures, target.counted)
     values = {
@@ -473,7 +478,7 @@ def _describe_real(target: _Target) -> dict[str, Any]:
         "still_share": own.still_share,
         "faces_found": float(real.found.mean()),
     }
-    return strict_metrics(values, {})
+    return strict_metrics(values | likeness[0], likeness[1])
 
 
 def _flicker(made: list[Array], real: list[Array], counted: Array) -> metrics.Flicker:

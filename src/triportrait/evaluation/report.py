@@ -58,6 +58,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("aed", "AED", 4, "lower", "Mean absolute difference of the 44 expression curves (0..1), fitted to both videos."),
     Metric("apd_rad", "APD rad", 4, "lower", "Mean absolute difference of pitch, yaw and roll, fitted to both videos."),
     Metric("csim", "CSIM", 3, "higher", "Cosine of ArcFace's embeddings of the source photo and the made faces."),
+    Metric("face_distance", "face dist.", 3, "lower", "Distance of dlib's embeddings, source photo to made face; one person: under 0.6."),
+    Metric("face_distance_real", "face dist. real", 3, "lower", "The same of the real and the made face of each moment."),
     Metric("lpips_alex", "LPIPS alex", 3, "lower", "Learned perceptual distance on AlexNet."),
     Metric("lpips_vgg", "LPIPS vgg", 3, "lower", "Learned perceptual distance on VGG16."),
     Metric("fid", "FID", 2, "lower", "Fréchet distance of Inception's features, all made pictures against all real ones."),
@@ -76,6 +78,7 @@ LIVELINESS: tuple[Metric, ...] = (
 
 CROSS_METRICS: tuple[Metric, ...] = (
     Metric("csim", "CSIM", 3, "higher", "Cosine of ArcFace's embeddings of the source photo and the made faces."),
+    Metric("face_distance", "face dist.", 3, "lower", "Distance of dlib's embeddings, source photo to made face; one person: under 0.6."),
     Metric("fid", "FID", 2, "lower", "Fréchet distance of Inception's features, all made pictures against all real ones."),
     Metric("aed", "AED", 4, "lower", "Mean absolute difference of the 44 expression curves (0..1) to the driver's."),
     Metric("apd_rad", "APD rad", 4, "lower", "Mean absolute difference of pitch, yaw and roll to the driver's."),
@@ -89,6 +92,7 @@ CROSS_METRICS: tuple[Metric, ...] = (
 
 AUDIO_METRICS: tuple[Metric, ...] = (
     Metric("csim", "CSIM", 3, "higher", "Cosine of ArcFace's embeddings of the source photo and the made faces."),
+    Metric("face_distance", "face dist.", 3, "lower", "Distance of dlib's embeddings, source photo to made face; one person: under 0.6."),
     Metric("fid", "FID", 2, "lower", "Fréchet distance of Inception's features, all made pictures against all real ones."),
     Metric("aed", "AED", 4, "lower", "Mean absolute difference of the 44 expression curves (0..1) to the real video's."),
     Metric("lmd_px", "LMD px", 2, "lower", "Mean distance of the 40 lip points, each mouth's middle taken away, pixels at 256."),
@@ -126,7 +130,7 @@ MAIN_COLUMNS = (
     "eye_opening_error", "jitter_ratio", "flicker_ratio",
 )  # fmt: skip
 ROTATION_COLUMNS = tuple(f"head_psnr_{low}_{high}_db" for low, high in ROTATION_RANGES_DEG)
-LEARNED_COLUMNS = ("csim", "fid", "lpips_alex", "lpips_vgg", "aed", "apd_rad")
+LEARNED_COLUMNS = ("csim", "face_distance", "face_distance_real", "fid", "lpips_alex", "lpips_vgg", "aed", "apd_rad")
 CROSS_COLUMNS = tuple(metric.key for metric in CROSS_METRICS)
 AUDIO_SYNC_COLUMNS = (
     "lse_d", "lse_c", "curve_sync", "curve_sync_confidence", "curve_sync_lag", "lip_correlation", "lip_lag", "lip_correlation_best",
@@ -137,7 +141,7 @@ AUDIO_LIFE_COLUMNS = (
     "lip_dynamics", "jitter_px", "jitter_ratio",
 )  # fmt: skip
 AUDIO_SCORE_COLUMNS = ("lip_sync_score", "silent_lip_score", "head_motion_score", "brow_score", "lip_dynamics_score")
-AUDIO_PICTURE_COLUMNS = ("csim", "fid", "aed", "l1", "psnr_db", "ssim", "lpips_alex", "lpips_vgg", "faces_found")
+AUDIO_PICTURE_COLUMNS = ("csim", "face_distance", "fid", "aed", "l1", "psnr_db", "ssim", "lpips_alex", "lpips_vgg", "faces_found")
 BY_KEY = {metric.key: metric for metric in (*AUDIO_METRICS, *CROSS_METRICS, *METRICS)}
 BETTER_ARROWS = {"lower": " ↓", "higher": " ↑", "one": " →1", "zero": " →0", "real": " →real"}
 
