@@ -102,6 +102,20 @@ def test_the_weight_is_one_on_the_lips_and_zero_far_away():
     assert weight[48:52, 60:80].max() == 0  # the mouth's inside
 
 
+def test_between_the_lips_only_the_light_changes():
+    """Smoothly, by a bounded factor, and nowhere else."""
+    x = torch.full((1, CHANNELS, HEIGHT_PX, WIDTH_PX), 0.3)
+    x[:, 3:7] = 0
+    x[:, 4, 40:60, 50:90] = x[:, 5, 42:58, 55:85] = 1
+    model = MouthPainter(SMALL).eval()
+    with torch.no_grad():
+        model.light.bias.fill_(9.0)
+        bright = model(x)[0]
+    inside = x[0, 5] > 0
+    assert torch.allclose(bright[:, ~inside], x[0, :3][:, ~inside])
+    assert 2.0 < float(bright[:, inside].max()) / 0.3 <= 3.1 and float(bright[:, inside].min()) > 0.6
+
+
 def test_cutting_the_whole_picture_is_the_identity():
     random = np.random.default_rng(0)
     picture = random.random((HEIGHT_PX, WIDTH_PX, 3)).astype(np.float32)
@@ -134,6 +148,8 @@ def windows(count, seed):
         top, left = random.integers(30, 50, 2)
         row[top : top + 20, left : left + 50, 3:5] = 255
         row[top : top + 20, left : left + 50, 12:] = (200, 60, 60)
+        row[top + 6 : top + 14, left + 10 : left + 40, 5] = 255
+        row[top + 6 : top + 14, left + 10 : left + 40, 12:] = 60
     return x
 
 
@@ -143,7 +159,7 @@ def test_training_learns_and_resumes_exactly(tmp_path):
     recipe = MouthPainterRecipe(SMALL, steps=14, batch=2, rate=5e-3, adversarial_from=8, average=0.7, log_every=7, save_every=7)
     data = [tmp_path / "train.npz"], [tmp_path / "val.npz"]
     scores = train(recipe, *data, tmp_path / "whole")
-    assert scores["painted"] < 0.8 * scores["drawn"]
+    assert scores["painted"] < 0.8 * scores["drawn"] and scores["lit"] < 0.9 * scores["unlit"]
 
     class Stop(Exception):
         pass

@@ -16,7 +16,7 @@ _SIDES = ((EYE_LEFT_RIM, UPPER_LID_LEFT), (EYE_RIGHT_RIM, UPPER_LID_RIGHT))
 TEXTURE_PX = 128
 TEXTURE_ANGLE_RAD = np.radians(80.0)
 _SUPERSAMPLE = 4
-#: Height of the fold above the lid's margin in the middle, in widths of the eye; how far a closed lid takes on the tone of what surrounds it.
+#: Height of the fold above the lid's margin in the middle, in widths of the eye; how far a closed lid takes on the tone around it.
 _FOLD, _TONE = 0.22, 0.8
 
 

@@ -1,8 +1,8 @@
-"""Learned repair of lips: the geometric head's lips repainted as photographs show them when they move.
+"""Learned repair of the mouth: the geometric head's lips repainted as photographs show them when they move, its inside lit as they do.
 
-A small U-net looks at a window round the drawn mouth, at the photo's own mouth, and at where lips and teeth ought to be; it changes colours
-of the lips and at their rim and nothing else, so that skin keeps the photo's detail. The mouth's inside stays as drawn: trained on the few
-open mouths that we have, the network filled every opening with teeth.
+A small U-net looks at a window round the drawn mouth, at the photo's own mouth, and at where lips and teeth ought to be. It changes
+colours of the lips and at their rim, so that skin keeps the photo's detail. Between the lips it has a smooth light to give and nothing to
+draw: what hides behind closed lips nobody knows, and colours learned for it are the mean of all mouths, a blur.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ WIDTH_PX, HEIGHT_PX, WIDTH_DM = 144, 112, 0.95
 CHANNELS = 12
 #: Around the lips colours may change within this many window pixels.
 _RIM_PX = 7
-_FORMAT = "triportrait.mouth_painter.1"
+#: Light between the lips may change by this factor in either direction (its logarithm).
+_LIGHT_RANGE = 1.1
+_FORMAT = "triportrait.mouth_painter.2"
 _CORNERS = (61, 291)
 _MIDDLES = (0, 17)
 #: ``surface`` values that lie inside the mouth, and those of teeth (1 + kinds of :mod:`lifted_kernels`).
@@ -142,8 +144,10 @@ class MouthPainter(nn.Module):
         self.down = nn.ModuleList(_Pair(taken, given) for taken, given in zip((CHANNELS, *c[:-1]), c, strict=True))
         self.up = nn.ModuleList(_Pair(c[i] + c[i + 1], c[i]) for i in reversed(range(len(c) - 1)))
         self.last = nn.Conv2d(c[0], 3, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.light = nn.Conv2d(c[-1], 3, 1)
+        for layer in (self.last, self.light):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Colours; see the class."""
@@ -153,9 +157,11 @@ class MouthPainter(nn.Module):
             y = block(functional.avg_pool2d(y, 2) if level else y)
             skips.append(y)
         y = skips.pop()
+        light = functional.interpolate(_LIGHT_RANGE * torch.tanh(self.light(y)), size=x.shape[-2:], mode="bilinear")
+        lit = x[:, :3] * torch.exp(x[:, 5:6] * light)
         for block in self.up:
             y = block(torch.cat([functional.interpolate(y, scale_factor=2, mode="bilinear"), skips.pop()], 1))
-        return (x[:, :3] + change_weight(x) * self.last(y)).clamp(0, 1)
+        return (lit + change_weight(x) * self.last(y)).clamp(0, 1)
 
 
 def paint_mouth(model: MouthPainter, rgb: Array, surface: Array, landmarks: Array, window: Array, photo: PhotoMouth) -> Array:
