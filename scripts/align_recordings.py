@@ -1,9 +1,9 @@
 """Phoneme times for real recordings with transcripts: ``python scripts/align_recordings.py --index CSV --out DIR``.
 
 CSV has the columns ``file`` (relative to its folder's parent when it names one) and ``transcript``. The clips join those of
-``synthesise_speech.py`` as ``DIR/recording_<number>.npz``. With ``--speech-av FOLDER`` the sentences of GRID are aligned as
-well (``DIR/grid_<clip>.npz``, phonemes of the tracked clips). ``--model`` gives a network with a viseme head, which then moves
-the boundaries to where it hears them.
+``synthesise_speech.py`` as ``DIR/recording_<number>.npz``. With ``--speech-av FOLDER`` the sentences of GRID get phonemes as
+well (``DIR/grid_<clip>.npz``): those of flite's words, stretched to the corpus's word times. ``--model`` gives a network with a
+viseme head, which then moves the boundaries to where it hears them.
 """
 
 from __future__ import annotations
@@ -34,6 +34,24 @@ def phones_of(text: str, waveform: Waveform, voice: str, model: AudioToMotion | 
     return phones, cost
 
 
+def phones_in_words(
+    words: list[tuple[float, float, str]], waveform: Waveform, lexicon: dict[str, tuple[Phone, ...]], model: AudioToMotion | None
+) -> tuple[Phone, ...]:
+    """Phonemes of a recording whose words have times: (start_s, end_s, word), silences are ``sil`` or ``sp``."""
+    phones = []
+    for start, end, word in words:
+        if word in ("sil", "sp"):
+            phones.append(Phone("pau", start, end))
+            continue
+        spoken = lexicon[word]
+        first, scale = spoken[0].start_s, (end - start) / (spoken[-1].end_s - spoken[0].start_s)
+        phones += [Phone(p.symbol, start + (p.start_s - first) * scale, start + (p.end_s - first) * scale) for p in spoken]
+    seconds = len(waveform.samples) / waveform.rate_hz
+    if phones[-1].end_s < seconds:
+        phones.append(Phone("pau", phones[-1].end_s, seconds))
+    return tuple(phones) if model is None else refined_phones(tuple(phones), viseme_scores(model, waveform.samples), 0.08)
+
+
 def save(path: Path, waveform: Waveform, phones: tuple[Phone, ...], voice: str) -> None:
     """Write one clip in the layout of ``synthesise_speech.py``."""
     part = path.with_suffix(".part.npz")
@@ -50,7 +68,7 @@ def save(path: Path, waveform: Waveform, phones: tuple[Phone, ...], voice: str) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--index", type=Path, required=True)
+    parser.add_argument("--index", type=Path, default=None)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--voice", default="awb")
     parser.add_argument("--worst-cost", type=float, default=2.7, help="recordings that match worse are left out")
@@ -60,8 +78,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     model = load_model(options.model) if options.model else None
     kept = 0
-    with options.index.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = []
+    if options.index:
+        with options.index.open(newline="") as file:
+            rows = list(csv.DictReader(file))
     for number, row in enumerate(rows):
         waveform = read_audio(options.index.parent / row["file"])
         phones, cost = phones_of(row["transcript"], waveform, options.voice, model)
@@ -70,12 +90,18 @@ def main() -> None:
             save(options.out / f"recording_{number:05d}.npz", waveform, phones, f"recording:{row['file']}")
     print(f"{kept} of {len(rows)} recordings in {options.out}")
     if options.speech_av:
+        words: dict[str, list[tuple[float, float, str]]] = {}
+        with (options.speech_av / "words.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                words.setdefault(row["clip"], []).append((float(row["start_s"]), float(row["end_s"]), row["word"]))
+        known = {word for clip in words.values() for *_, word in clip} - {"sil", "sp"}
+        lexicon = {word: flite(LETTERS.get(word, word), options.voice).phones for word in known}
+        lexicon = {word: tuple(phone for phone in phones if phone.symbol != "pau") for word, phones in lexicon.items()}
         with (options.speech_av / "index.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         for row in rows:
             waveform = read_audio(options.speech_av / row["audio"])
-            text = " ".join(LETTERS.get(word, word) for word in row["sentence"].split())
-            phones, _ = phones_of(text, waveform, options.voice, model)
+            phones = phones_in_words(words[row["clip"]], waveform, lexicon, model)
             save(options.out / f"grid_{row['clip']}.npz", waveform, phones, f"grid:{row['clip']}")
         print(f"{len(rows)} clips of GRID in {options.out}")
 

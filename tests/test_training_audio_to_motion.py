@@ -25,7 +25,10 @@ from triportrait.training.audio_to_motion import (
     concordance_loss,
     example,
     losses,
+    pseudo_labelled,
+    telephone,
     train,
+    transform_codec,
 )
 from triportrait.training.lip_tracks import LipTrack, curves_from_landmarks, load_speech_av
 from triportrait.training.loop import train_stage
@@ -56,10 +59,11 @@ def spoken(seed: int = 0, stretch: float = 1.0) -> Spoken:
 def test_examples_have_the_shapes_and_pauses_are_shut() -> None:
     for seed in range(6):
         rows = example(spoken(seed), 96, np.random.default_rng(seed))
-        features, curves, opening, contact, articulated, trust, visemes = rows
+        features, curves, opening, contact, articulated, trust, sure, visemes = rows
         assert features.shape == (384, 82) and curves.shape == (96, len(CURVES)) and trust.shape == (len(CURVES),)
         assert np.isfinite(features).all() and contact.min() >= 0 and contact.max() <= 1
-        assert opening.shape == contact.shape == articulated.shape == (96,)
+        assert opening.shape == contact.shape == articulated.shape == sure.shape == (96,)
+        assert sure.min() == 1.0
         assert opening[contact > 0.99].max(initial=0) < 1e-4
 
 
@@ -220,3 +224,46 @@ def test_synchrony_loss_of_the_recipe_brings_lips_and_sound_together(tmp_path: P
         with torch.inference_mode():
             found[weight] = float(sync_loss(features, model(features)[0], CURVES))
     assert found[1.0] < found[0.0] - 0.2, found
+
+
+def test_pseudo_labels_are_sure_where_networks_agree() -> None:
+    class Voice(torch.nn.Module):
+        config = AudioToMotionConfig(curves=CURVES)
+
+        def __init__(self, later: float) -> None:
+            super().__init__()
+            self.later = later
+
+        def forward(self, features: torch.Tensor) -> tuple:
+            count = features.shape[1] // 4
+            curves = torch.zeros(1, count, len(CURVES))
+            curves[..., CURVES.index("jawOpen")] = 0.3
+            opening = torch.full((1, count), 0.06)
+            opening[:, count // 2 :] += self.later
+            return curves, opening, torch.full((1, count), -4.0)
+
+    sound = np.zeros(32000, np.float32)
+    clip = pseudo_labelled(sound, "a", [Voice(0.0), Voice(0.05)])
+    assert clip is not None and clip.complete
+    assert clip.targets.sure[:25].min() > 0.99 and clip.targets.sure[25:].max() < 0.01
+    assert pseudo_labelled(sound, "a", [Voice(0.0), Voice(0.05)], least=0.6) is None
+    features, curves, opening, contact, articulated, trust, sure, visemes = example(clip, 96, np.random.default_rng(2))
+    assert trust.min() == 1.0 and (visemes == -1).any() and 0.1 < sure.mean() < 0.9
+    rows = [torch.from_numpy(part)[None] for part in (curves, opening, contact, articulated, trust, sure, visemes)]
+    outputs = (rows[0].clone(), rows[1].clone(), torch.zeros(1, 96))
+    first = losses(outputs, tuple(rows), torch.ones(len(CURVES)))
+    outputs[0][rows[5] == 0], outputs[1][rows[5] == 0], outputs[2][rows[5] == 0] = 0.9, 0.2, 3.0
+    assert torch.isclose(losses(outputs, tuple(rows), torch.ones(len(CURVES))), first, atol=1e-5)
+
+
+def test_codecs_lose_sound_and_keep_time() -> None:
+    random = np.random.default_rng(0)
+    clicks = np.zeros(32000)
+    clicks[random.integers(500, 31500, 20)] = 1.0
+    band = np.abs(np.fft.rfftfreq(32000, 1 / 16000) - 1500) < 1000
+    sound = np.fft.irfft(np.fft.rfft(clicks) * band, 32000) + 1e-3 * random.standard_normal(32000)
+    for coded in (telephone(sound), transform_codec(sound, random)):
+        assert coded.shape == sound.shape
+        lags = [float(sound[100:-100] @ np.roll(coded, lag)[100:-100]) for lag in range(-20, 21)]
+        assert int(np.argmax(lags)) == 20
+        assert 0.003 < np.mean((coded - sound) ** 2) / np.mean(sound**2) < 0.7

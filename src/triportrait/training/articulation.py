@@ -14,10 +14,10 @@ articulatory phonetics:
   inspiration during natural speech breathing", 2014), so the lips stay apart for 0.5 to 0.9 s after the last sound and
   close only then.
 
-Targets are in units of the ARKit curves on ICT-FaceKit's shapes; an open /a/ parts the lips by about 1.4 cm. Openings
-follow V. Fromkin, "Lip positions in American English vowels", 1964, and C. Abry and L. Boe, "Laws for lips", 1986
-(rounded vowels part the lips by a few millimetres only), moved towards what GRID's speaker does where he says a sound
-often.
+Targets are in units of the ARKit curves on ICT-FaceKit's shapes. Openings began with V. Fromkin, "Lip positions in American
+English vowels", 1964, and C. Abry and L. Boe, "Laws for lips", 1986 (rounded vowels part the lips by a few millimetres
+only); levels and dominance of sounds that the GRID corpus has were then fitted to the lips of eleven of its speakers
+(``scripts/fit_articulation.py``): levels measured on one of them fit the other ten as well as their own.
 """
 
 from __future__ import annotations
@@ -55,31 +55,31 @@ class Viseme:
 #                   jaw   funnel pucker stretch smile lower upper shrug tongue
 VISEMES: dict[str, Viseme] = {
     "sil": Viseme((0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.0), 1.0, 0.6),
-    "aa": Viseme((0.38, 0.00, 0.00, 0.02, 0.00, 0.18, 0.08, 0.00, 0.0), 1.4, 0.8),
+    "aa": Viseme((0.32, 0.00, 0.00, 0.02, 0.00, 0.15, 0.07, 0.00, 0.0), 1.3, 0.8),
     "ae": Viseme((0.28, 0.00, 0.00, 0.14, 0.05, 0.22, 0.12, 0.00, 0.0), 1.3, 0.9),
-    "ah": Viseme((0.20, 0.00, 0.00, 0.03, 0.00, 0.15, 0.06, 0.00, 0.0), 1.1, 0.6),
-    "ax": Viseme((0.13, 0.00, 0.00, 0.03, 0.00, 0.15, 0.07, 0.00, 0.0), 0.7, 0.3),
-    "eh": Viseme((0.30, 0.00, 0.00, 0.14, 0.05, 0.18, 0.10, 0.00, 0.0), 1.2, 0.9),
-    "ih": Viseme((0.14, 0.00, 0.00, 0.14, 0.06, 0.18, 0.10, 0.00, 0.0), 1.0, 0.8),
-    "iy": Viseme((0.17, 0.00, 0.00, 0.24, 0.14, 0.19, 0.11, 0.00, 0.0), 1.1, 1.2),
-    "uw": Viseme((0.03, 0.10, 0.62, 0.00, 0.00, 0.02, 0.00, 0.00, 0.0), 1.1, 1.6),
-    "uh": Viseme((0.08, 0.10, 0.38, 0.00, 0.00, 0.10, 0.03, 0.00, 0.0), 1.0, 1.2),
+    "ah": Viseme((0.19, 0.00, 0.00, 0.03, 0.00, 0.14, 0.06, 0.00, 0.0), 1.1, 0.6),
+    "ax": Viseme((0.14, 0.00, 0.00, 0.03, 0.00, 0.16, 0.08, 0.00, 0.0), 0.7, 0.3),
+    "eh": Viseme((0.29, 0.00, 0.00, 0.14, 0.05, 0.18, 0.10, 0.00, 0.0), 1.1, 0.9),
+    "ih": Viseme((0.19, 0.00, 0.00, 0.14, 0.06, 0.24, 0.14, 0.00, 0.0), 0.9, 0.8),
+    "iy": Viseme((0.23, 0.00, 0.00, 0.24, 0.14, 0.25, 0.15, 0.00, 0.0), 1.0, 1.2),
+    "uw": Viseme((0.026, 0.10, 0.62, 0.00, 0.00, 0.02, 0.00, 0.00, 0.0), 1.2, 1.6),
+    "uh": Viseme((0.07, 0.10, 0.38, 0.00, 0.00, 0.08, 0.02, 0.00, 0.0), 1.0, 1.2),
     "ow": Viseme((0.10, 0.16, 0.46, 0.00, 0.00, 0.08, 0.00, 0.00, 0.0), 1.2, 1.4),
-    "ao": Viseme((0.17, 0.16, 0.26, 0.00, 0.00, 0.12, 0.03, 0.00, 0.0), 1.3, 1.2),
+    "ao": Viseme((0.16, 0.16, 0.26, 0.00, 0.00, 0.11, 0.03, 0.00, 0.0), 1.3, 1.2),
     "er": Viseme((0.08, 0.12, 0.24, 0.00, 0.00, 0.10, 0.04, 0.00, 0.0), 1.0, 0.9),
     "yy": Viseme((0.03, 0.12, 0.60, 0.00, 0.00, 0.05, 0.02, 0.00, 0.0), 1.1, 1.6),
     "oe": Viseme((0.08, 0.14, 0.42, 0.00, 0.00, 0.08, 0.02, 0.00, 0.0), 1.1, 1.3),
     "p": Viseme((0.06, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.10, 0.0), 1.2, 0.3, lips=1.0),
     "f": Viseme((0.07, 0.00, 0.00, 0.05, 0.00, 0.00, 0.12, 0.00, 0.0), 1.5, 0.5, teeth=1.0),
-    "th": Viseme((0.10, 0.00, 0.00, 0.06, 0.00, 0.20, 0.09, 0.00, 0.35), 1.0, 0.5),
-    "t": Viseme((0.18, 0.00, 0.00, 0.06, 0.00, 0.20, 0.10, 0.00, 0.0), 0.7, 0.25),
-    "s": Viseme((0.09, 0.00, 0.00, 0.14, 0.04, 0.30, 0.17, 0.00, 0.0), 1.3, 0.7),
-    "sh": Viseme((0.04, 0.22, 0.26, 0.00, 0.00, 0.16, 0.12, 0.00, 0.0), 1.3, 1.3),
-    "k": Viseme((0.12, 0.00, 0.00, 0.03, 0.00, 0.16, 0.07, 0.00, 0.0), 0.4, 0.15),
+    "th": Viseme((0.08, 0.00, 0.00, 0.06, 0.00, 0.17, 0.08, 0.00, 0.35), 1.0, 0.5),
+    "t": Viseme((0.15, 0.00, 0.00, 0.06, 0.00, 0.17, 0.08, 0.00, 0.0), 0.5, 0.25),
+    "s": Viseme((0.11, 0.00, 0.00, 0.14, 0.04, 0.37, 0.21, 0.00, 0.0), 1.2, 0.7),
+    "sh": Viseme((0.05, 0.22, 0.26, 0.00, 0.00, 0.21, 0.16, 0.00, 0.0), 1.3, 1.3),
+    "k": Viseme((0.13, 0.00, 0.00, 0.03, 0.00, 0.18, 0.08, 0.00, 0.0), 0.4, 0.15),
     "h": Viseme((0.16, 0.00, 0.00, 0.02, 0.00, 0.15, 0.06, 0.00, 0.0), 0.2, 0.1),
-    "l": Viseme((0.15, 0.00, 0.00, 0.05, 0.00, 0.17, 0.08, 0.00, 0.10), 0.6, 0.3),
-    "r": Viseme((0.06, 0.10, 0.22, 0.00, 0.00, 0.10, 0.05, 0.00, 0.0), 0.8, 0.9),
-    "w": Viseme((0.02, 0.04, 0.66, 0.00, 0.00, 0.02, 0.00, 0.00, 0.0), 1.4, 1.8),
+    "l": Viseme((0.17, 0.00, 0.00, 0.05, 0.00, 0.19, 0.09, 0.00, 0.1), 0.6, 0.3),
+    "r": Viseme((0.035, 0.10, 0.22, 0.00, 0.00, 0.06, 0.03, 0.00, 0.0), 1.0, 0.9),
+    "w": Viseme((0.015, 0.04, 0.66, 0.00, 0.00, 0.02, 0.00, 0.00, 0.0), 2.0, 1.8),
 }  # fmt: skip
 
 #: ARPAbet (flite, festival) -> visemes, in order of time.
@@ -137,7 +137,7 @@ class Style:
     lower: float = 1.0
     press: float = 0.25
     asymmetry: float = 0.0
-    loudness: float = 0.5
+    loudness: float = 0.3
     lead_s: float = 0.0
     jaw_lip_balance: float = field(default=1.0)
     #: How far the mouth stays open in a pause, 1 = like a schwa, 0 = it closes at once; and how long.
@@ -156,7 +156,7 @@ class Style:
         )
         return Style(
             float(opening), float(rounding), float(spreading), float(upper), float(lower),
-            float(random.uniform(0.1, 0.4)), float(random.normal(0.0, 0.06)), float(random.uniform(0.3, 0.7)),
+            float(random.uniform(0.1, 0.4)), float(random.normal(0.0, 0.06)), float(random.uniform(0.1, 0.5)),
             float(random.normal(0.0, 0.008)), float(np.exp(random.normal(0.0, 0.15))),
             0.0 if random.random() < 0.15 else float(random.uniform(0.5, 1.1)), float(random.uniform(0.5, 0.9)),
         )  # fmt: skip

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio_network import STRIDE, AudioToMotion, AudioToMotionConfig, MouthNetwork, save_model
-from triportrait.motion.lips import gap_weights, lip_opening
+from triportrait.motion.lips import close_lips, gap_weights, lip_opening
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, EnvelopeLogMel, LogMel
 from triportrait.training.articulation import VISEMES, Style, curves_from_phones, viseme_rows
 from triportrait.training.lip_tracks import LipTrack, curves_from_landmarks, load_speech_av
@@ -75,12 +75,16 @@ class Spoken:
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A real clip: int16 samples at 16 kHz, the targets of its landmarks, and its phonemes where they are known."""
+    """A real clip: int16 samples at 16 kHz, its targets, and its phonemes where they are known.
+
+    Targets from landmarks do not tell all curves; those that do, pseudo-labels, are ``complete``.
+    """
 
     samples: Array
     targets: LipTrack
     name: str
     phones: tuple[Phone, ...] = ()
+    complete: bool = False
 
 
 def load_synthesised(folder: Path, split: str, limit: int | None = None) -> list[Spoken]:
@@ -153,8 +157,48 @@ def _some_music(count: int, random: np.random.Generator) -> Array:
     return bed[positions.astype(int)]
 
 
+def telephone(samples: Array) -> Array:
+    """As a telephone carries it: 300 to 3400 Hz, 8 bits of mu-law companding (ITU-T G.711) at 8 kHz; timing stays."""
+    count = len(samples)
+    spectrum = np.fft.rfft(samples)
+    hertz = np.arange(len(spectrum)) * RATE_HZ / count
+    spectrum *= (hertz > 300) & (hertz < 3400)
+    narrow = np.fft.irfft(spectrum, count)[::2]
+    peak = max(float(np.abs(narrow).max()), 1e-6)
+    companded = np.sign(narrow) * np.log1p(255 * np.abs(narrow) / peak) / np.log(256)
+    steps = np.round(companded * 127) / 127
+    carried = np.sign(steps) * (256 ** np.abs(steps) - 1) / 255 * peak
+    # Zeros between the samples and the same band again: sampled at 16 kHz.
+    spread = np.zeros(count)
+    spread[::2] = 2 * carried
+    return np.fft.irfft(np.fft.rfft(spread) * (hertz < 3600), count)
+
+
+def transform_codec(samples: Array, random: np.random.Generator) -> Array:
+    """As a lossy transform codec (MP3, AAC, Opus) leaves it at a low bit rate: 32 ms blocks whose bins are rounded in steps
+    of the band's own level, so that weak ones vanish; timing stays."""
+    size, hop = 512, 256
+    window = np.sin(np.pi * (np.arange(size) + 0.5) / size)
+    padded = np.pad(samples, (hop, size + hop))
+    starts = np.arange(0, len(padded) - size + 1, hop)
+    bins = np.fft.rfft(padded[starts[:, None] + np.arange(size)] * window, axis=1)
+    # Bands of about equal width for the ear; high ones are rounded more coarsely.
+    edges = np.unique(np.round(np.geomspace(4, 257, 18)).astype(int))
+    edges[0] = 0
+    coarse = float(random.uniform(0.6, 1.8))
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        level = np.sqrt(np.mean(np.abs(bins[:, low:high]) ** 2, axis=1, keepdims=True)) + 1e-9
+        step = level * coarse * (0.5 + high / 257)
+        part = bins[:, low:high] / step
+        bins[:, low:high] = (np.round(part.real) + 1j * np.round(part.imag)) * step
+    result = np.zeros(len(padded))
+    for start, block in zip(starts, np.fft.irfft(bins, size, axis=1) * window, strict=True):
+        result[start : start + size] += block
+    return result[hop : hop + len(samples)]
+
+
 def augment(samples: Array, random: np.random.Generator) -> Array:
-    """Room, colour of the microphone, noise or music, band limit, clipping and gain; timing stays."""
+    """Room, colour of the microphone, noise or music, band limit, codec, clipping and gain; timing stays."""
     count = len(samples)
     if random.random() < 0.35:
         seconds = float(random.uniform(0.08, 0.5))
@@ -184,6 +228,11 @@ def augment(samples: Array, random: np.random.Generator) -> Array:
         samples = samples + _some_music(count, random) * level * 10 ** (-random.uniform(8.0, 30.0) / 20)
     elif kind < 0.8:
         samples = samples + noise(count, 0.5, random) * 10 ** (-random.uniform(60.0, 90.0) / 20)
+    codec = random.random()
+    if codec < 0.05:
+        samples = telephone(samples)
+    elif codec < 0.15:
+        samples = transform_codec(samples, random)
     gain = 10 ** (random.uniform(-24.0, 6.0) / 20)
     samples = samples * gain
     if random.random() < 0.1:
@@ -272,7 +321,7 @@ def example(
 
     Returns:
         features [4 frames, f], curves [frames, c], opening [frames], contact [frames], articulated contacts [frames],
-        trust per curve [c] and number of the viseme [frames] (-1 = not known).
+        trust per curve [c], certainty of the row [frames] and number of the viseme [frames] (-1 = not known).
     """
     speed = float(np.exp(random.normal(0.0, 0.14)))
     if isinstance(clip, Spoken):
@@ -287,6 +336,7 @@ def example(
     expression = _resample_rows(targets.expression[:, _COLUMNS], speed)
     opening, contact = _resample_rows(targets.opening, speed), _resample_rows(targets.contact, speed)
 
+    sure = np.ones(len(opening), np.float32) if targets.sure is None else _resample_rows(targets.sure, speed)
     visemes = np.full(len(opening), -1)
     if clip.phones:
         visemes = viseme_rows(clip.phones, np.arange(len(opening)) * speed / FPS)
@@ -298,7 +348,7 @@ def example(
     window = np.zeros(frames * 640, np.float32)
     curve_rows = np.zeros((frames, len(_COLUMNS)), np.float32)
     opening_rows, contact_rows = np.zeros(frames, np.float32), np.ones(frames, np.float32)
-    viseme_row = np.full(frames, _SILENCE)
+    sure_row, viseme_row = np.ones(frames, np.float32), np.full(frames, _SILENCE)
     first = before - start
     target_slice = slice(max(first, 0), min(first + rows, frames))
     source_slice = slice(target_slice.start - first, target_slice.stop - first)
@@ -307,7 +357,7 @@ def example(
     ]
     curve_rows[target_slice] = expression[source_slice]
     opening_rows[target_slice], contact_rows[target_slice] = opening[source_slice], contact[source_slice]
-    viseme_row[target_slice] = visemes[source_slice]
+    sure_row[target_slice], viseme_row[target_slice] = sure[source_slice], visemes[source_slice]
     if random.random() < 0.03:
         # Nobody speaks: noise or music only.
         if random.random() < 0.5:
@@ -315,7 +365,7 @@ def example(
         else:
             window = noise(len(window), float(random.uniform(0, 2)), random)
         window = 0.05 * window.astype(np.float32)
-        curve_rows[:], opening_rows[:], contact_rows[:], viseme_row[:] = 0.0, 0.0, 1.0, _SILENCE
+        curve_rows[:], opening_rows[:], contact_rows[:], sure_row[:], viseme_row[:] = 0.0, 0.0, 1.0, 1.0, _SILENCE
     ears = _WARPED[extractor](float(np.exp(random.uniform(-0.16, 0.2))) if random.random() < 0.7 else 1.0)
     heard = augment(window, random)
     # Running means of level and spectrum: as at the start of a recording, or as later on.
@@ -324,8 +374,9 @@ def example(
     # The lower lip at the teeth is as rare and as visible as a bilabial.
     teeth = (curve_rows[:, CURVES.index("mouthRollLower")] > 0.3) & isinstance(clip, Spoken)
     articulated = np.maximum(_articulated(contact_rows), teeth.astype(np.float32))
-    trust = _TRACKED_TRUST if isinstance(clip, Tracked) else np.ones(len(CURVES), np.float32)
-    return features, curve_rows, opening_rows, contact_rows, articulated, trust, viseme_row
+    partly = isinstance(clip, Tracked) and not clip.complete
+    trust = _TRACKED_TRUST if partly else np.ones(len(CURVES), np.float32)
+    return features, curve_rows, opening_rows, contact_rows, articulated, trust, sure_row, viseme_row
 
 
 def roughen(features: torch.Tensor) -> torch.Tensor:
@@ -358,11 +409,11 @@ def losses(
     """Curves and opening (L1 + L2), their velocity, contact, the opening that the curves themselves give, and how well
     that follows the target over the window (it counts in full where the window's lips move)."""
     curves, opening, logit = outputs
-    curves_t, opening_t, contact_t, articulated, trust, *_ = targets
+    curves_t, opening_t, contact_t, articulated, trust, sure, *_ = targets
     curve_weight = curve_weight * trust[:, None]
     # Openings are some hundredths of a face height: 15 brings them to the scale of curves.
     scale = 15.0
-    importance = 1.0 + 3.0 * articulated
+    importance = sure * (1.0 + 3.0 * articulated)
     from_curves = curves @ torch.from_numpy(gap_weights(CURVES))
     given = curves_t @ torch.from_numpy(gap_weights(CURVES))
     difference = (curves - curves_t) * curve_weight
@@ -373,13 +424,15 @@ def losses(
     steps = ((curves[:, 1:] - curves[:, :-1]) - (curves_t[:, 1:] - curves_t[:, :-1])) * curve_weight
     gap_steps = scale * ((opening[:, 1:] - opening[:, :-1]) - (opening_t[:, 1:] - opening_t[:, :-1]))
     # A missed closure is seen, a closure too many hardly.
-    weight = importance + 1.5 * articulated * contact_t
+    weight = importance + 1.5 * sure * articulated * contact_t
     contact = functional.binary_cross_entropy_with_logits(logit, contact_t, weight=weight)
-    follow = (concordance_loss(from_curves, opening_t) + concordance_loss(opening, opening_t)) / 2
+    # Where nothing is sure there is nothing to follow.
+    follow = (concordance_loss(sure * from_curves, sure * opening_t) + concordance_loss(sure * opening, sure * opening_t)) / 2
+    both = sure[:, 1:] * sure[:, :-1]
     return (
         (importance * (shape + amount)).mean()
-        + 1.0 * steps.abs().mean()
-        + 0.5 * gap_steps.abs().mean()
+        + 1.0 * (both[..., None] * steps.abs()).mean()
+        + 0.5 * (both * gap_steps.abs()).mean()
         + 1.0 * contact
         + 0.5 * follow
     )
@@ -462,10 +515,49 @@ def aligned(clips: list[Tracked], model: MouthNetwork, most: int = 3) -> list[Tr
         best = max(scores, key=scores.__getitem__)
         if best and scores[best] > scores[0] + 0.06:
             index = np.clip(np.arange(len(tracked)) - best, 0, len(tracked) - 1)
-            targets = LipTrack(clip.targets.expression[index], tracked[index], clip.targets.contact[index])
-            clip = Tracked(clip.samples, targets, clip.name, clip.phones)
+            sure = None if clip.targets.sure is None else clip.targets.sure[index]
+            targets = LipTrack(clip.targets.expression[index], tracked[index], clip.targets.contact[index], sure)
+            clip = replace(clip, targets=targets)
         result.append(clip)
     return result
+
+
+def pseudo_labelled(samples: Array, name: str, models: Sequence[MouthNetwork], apart: float = 0.01, least: float = 0.5) -> Tracked | None:
+    """A real recording without transcript, labelled by networks that were trained differently.
+
+    Targets are the networks' means; a row is as sure as they agree: openings ``apart`` face heights apart count
+    exp(-1/2), contact probabilities on either side of one half not at all.
+
+    Args:
+        samples: [n] at 16 kHz, clean.
+        models: at least two of the same curves.
+        least: mean certainty below which nothing is learned from the clip.
+
+    Source: pseudo-labels of D.-H. Lee, 2013, with the agreement of Q. Xie et al., "Self-training with noisy student", 2020
+    (the student hears the sound augmented, the teachers hear it clean).
+    """
+    curves, openings, contacts = [], [], []
+    for model in models:
+        extractor = EXTRACTORS[model.config.extractor]()
+        rows = np.concatenate([extractor.push(samples), extractor.finish()])
+        with torch.inference_mode():
+            given, opening, logit = model(torch.from_numpy(rows[: len(rows) // STRIDE * STRIDE])[None])
+        curves.append(given[0].clamp(0.0, 1.0).numpy())
+        openings.append(opening[0].clamp(min=0.0).numpy())
+        contacts.append(torch.sigmoid(logit[0]).numpy())
+    touching = np.mean(contacts, axis=0)
+    agreed = np.all(np.array(contacts) > 0.5, axis=0) | np.all(np.array(contacts) < 0.5, axis=0)
+    spread = np.std(openings, axis=0) * 2
+    sure = (np.exp(-0.5 * (spread / apart) ** 2) * agreed).astype(np.float32)
+    if sure.mean() < least:
+        return None
+    expression = np.zeros((len(touching), len(ARKIT_EXPRESSIONS)), np.float32)
+    for column, curve in enumerate(models[0].config.curves):
+        expression[:, ARKIT_EXPRESSIONS.index(curve)] = np.mean(curves, axis=0)[:, column]
+    contact = np.clip((touching - 0.2) / 0.6, 0.0, 1.0).astype(np.float32)
+    expression = close_lips(expression, ARKIT_EXPRESSIONS, contact, jaw_share=0.0)
+    targets = LipTrack(expression, lip_opening(expression, ARKIT_EXPRESSIONS), contact, sure)
+    return Tracked((np.clip(samples, -1, 1) * 32767).astype(np.int16), targets, name, complete=True)
 
 
 def viseme_scores(model: AudioToMotion, samples: Array) -> Array:

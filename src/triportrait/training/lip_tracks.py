@@ -35,11 +35,13 @@ _FITTED = (
 
 @dataclass(frozen=True, slots=True)
 class LipTrack:
-    """Targets of one clip: expression [t, 44], opening [t] in face heights, contact [t] 0..1."""
+    """Targets of one clip: expression [t, 44], opening [t] in face heights, contact [t] 0..1; and how sure each row is, [t]
+    0..1 (None = all of it)."""
 
     expression: Array
     opening: Array
     contact: Array
+    sure: Array | None = None
 
 
 def lip_opening_of(track: FaceTrack) -> Array:
