@@ -207,12 +207,12 @@ def _close(painted: Array, photo: Array, rim: Array, margin: Array, line: Array,
     lid = np.clip(lid + _TONE * (around - own) + (painted[place] - around) * 0.5, 0, 255)
     part = painted[place] + inside[..., None] * (lid - painted[place])
     below = v - closing
-    hanging = seen(lashes, np.minimum(edge - below * 1.4, edge)) ** 2
-    fade = np.clip(1 - below / (0.16 * width), 0, 1) * (below > -0.5) * np.clip(10 * np.minimum(u, length - u) / length, 0, 1)
+    hanging = seen(lashes, np.minimum(edge - below * 1.4, edge)) ** 1.2
+    fade = np.clip(1 - below / (0.12 * width), 0, 1) * (below > -0.5) * np.clip(10 * np.minimum(u, length - u) / length, 0, 1)
     part *= (1 + fade * (hanging - 1))[..., None]
     result = painted.copy()
     dark = np.quantile(photo[_polygon(rim, len(photo), 0.0) > 0.5], 0.03, axis=0)
-    stroke = _stroke(line, len(photo), max(0.8, 0.02 * width))[place][..., None] * 0.5
+    stroke = 0.45 * _stroke(line - 0.012 * width * down, len(photo), max(0.8, 0.02 * width))[place][..., None]
     result[place] = part + stroke * (dark - part)
     return result
 
