@@ -8,7 +8,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 _REQUIRED = ("torch", "numpy", "scipy", "av", "soundfile", "soxr", "pillow", "mediapipe", "numba", "safetensors", "tyro", "c2pa-python")
-_OPTIONAL = {"lightning": "train", "torchmetrics": "eval", "gradio": "app"}
+_OPTIONAL = {"lightning": "train", "torchmetrics": "eval", "gradio": "app", "openvino": "fast", "dlib-bin": "identity"}
 
 
 def report() -> tuple[list[str], bool]:

@@ -223,11 +223,13 @@ def compact_avatar(head: FullHead, quality: VolumeQuality | None = None) -> Avat
     """The embedded one-shot avatar on this machine's CPU."""
     from triportrait.avatar.compact_encoder import load_image_to_plane
     from triportrait.avatar.compact_oneshot import CompactOneShotAvatar, VolumeRenderer
-    from triportrait.avatar.mouth_painter import embedded_mouth_painter
+    from triportrait.avatar.mouth_painter import CHANNELS, HEIGHT_PX, WIDTH_PX, embedded_mouth_painter
+    from triportrait.nn.fast import accelerated
     from triportrait.render.near_surface_kernels import pack_field, render_near_surface
 
     renderer = VolumeRenderer(pack_field, render_near_surface)
-    return CompactOneShotAvatar(head, load_image_to_plane(), embedded_mouth_painter(), renderer, quality)
+    painter = accelerated(embedded_mouth_painter(), (1, CHANNELS, HEIGHT_PX, WIDTH_PX))
+    return CompactOneShotAvatar(head, load_image_to_plane(), painter, renderer, quality)
 
 
 #: Avatars by name.

@@ -21,7 +21,7 @@ import torch
 
 from triportrait.avatar.compact_encoder import DEPTH_RANGE_DM, CompactImageToPlane, ViewPlanes
 from triportrait.avatar.lifted import LiftedAvatar, LiftedState
-from triportrait.avatar.mouth_painter import MouthPainter, PhotoMouth, mouth_window, paint_mouth
+from triportrait.avatar.mouth_painter import PhotoMouth, mouth_window, paint_mouth
 from triportrait.avatar.render_guide import GuideMesh, guide_mesh, render_guide
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import OVAL
@@ -85,7 +85,7 @@ class CompactOneShotAvatar:
     Args:
         head: a head with eyes and a mouth, e.g. the open head.
         network: encodes the photograph and decodes samples.
-        painter: repaints the mouth.
+        painter: repaints the mouth: a ``MouthPainter``, or the same on a faster runtime.
         renderer: draws the volume.
         quality: of the volume.
     """
@@ -96,7 +96,7 @@ class CompactOneShotAvatar:
         self,
         head: FullHead,
         network: CompactImageToPlane,
-        painter: MouthPainter,
+        painter: torch.nn.Module,
         renderer: VolumeRenderer,
         quality: VolumeQuality | None = None,
     ) -> None:
