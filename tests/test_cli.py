@@ -202,6 +202,9 @@ REFUSED = [
     (ANIMATE.replace("$OUT/o.mp4", "$OUT/" + "n" * 300 + ".mp4"), "cannot be written: file name too long", ""),
     ("animate photo.png --size 128 --driving clip.mp4 -o clip.mp4", "'clip.mp4' is an input, too", "choose another output"),
     # Settings.
+    ("animate photo.png photo.png -o $OUT/o.mp4", "is a picture and cannot drive", "give a voice, a video or a motion file"),
+    ("animate photo.png voice.wav --audio voice.wav -o $OUT/o.mp4", "say the same thing twice", "give one of them"),
+    ("animate photo.png absent.wav -o $OUT/o.mp4", "There is no file", "check the path"),
     ("animate photo.png -o $OUT/o.mp4", "nothing to drive the portrait with", "give --audio, --driving or --motion"),
     (ANIMATE + " --driving clip.mp4", "--audio and --driving both move the mouth", "use --audio A --pose V"),
     (ANIMATE.replace("--audio voice.wav", "--driving clip.mp4 --motion motion.npz"), "--driving and --motion", "give one of them"),
@@ -278,6 +281,16 @@ def only(folder: Path, name: str) -> Path:
     """The one file in a folder."""
     assert [path.name for path in folder.iterdir()] == [name]
     return folder / name
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"), [("voice.wav", "audio"), ("sound_only.mp4", "audio"), ("clip.mp4", "driving"), ("motion.npz", "motion")]
+)
+def test_a_driver_without_a_flag_is_known_by_what_it_is(name: str, flag: str, here: Path, inputs: Path) -> None:
+    command = cli.Animate(Path("photo.png"), Path("o.mp4"), Path(name))
+    command._name_driver(inputs / name)
+    assert getattr(command, flag) == inputs / name
+    assert sum(getattr(command, other) is not None for other in ("audio", "driving", "motion")) == 1
 
 
 @pytest.mark.parametrize("chosen", ["", " --face 2", " --face 1"])

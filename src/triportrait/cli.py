@@ -31,6 +31,8 @@ class Animate:
     """Portrait photo (JPEG, PNG or WebP), or an avatar file of 'triportrait portrait save'."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """Video to write, ending in .mp4."""
+    driver: Positional[Path | None] = None
+    """What drives it: a voice, a video of a person, or a motion file; short for --audio, --driving or --motion."""
     audio: Path | None = None
     """Voice: wav, mp3, flac, m4a, ogg, or a video's sound."""
     driving: Path | None = None
@@ -117,6 +119,8 @@ class Animate:
     """paper: compile the networks first (torch.compile), for long videos on a GPU."""
 
     def run(self) -> int:
+        if self.driver is not None:
+            self._name_driver(self.driver)
         chosen = [name for name in ("audio", "driving", "motion") if getattr(self, name) is not None]
         if not chosen:
             raise OptionError("nothing to drive the portrait with; give --audio, --driving or --motion")
@@ -171,6 +175,17 @@ class Animate:
             )  # fmt: skip
         print(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
         return 0
+
+    def _name_driver(self, path: Path) -> None:
+        """Put a file given without a flag where its flag would."""
+        from triportrait.media.probe import probe
+
+        kind = "motion" if path.suffix.lower() in (".npz", ".csv") else {"audio": "audio", "video": "driving"}.get(probe(path).kind)
+        if kind is None:
+            raise OptionError(f"'{path}' is a picture and cannot drive the portrait; give a voice, a video or a motion file")
+        if getattr(self, kind) is not None:
+            raise OptionError(f"'{path}' and --{kind} say the same thing twice; give one of them")
+        setattr(self, kind, path)
 
     def _check_preset(self) -> None:
         """Refuse settings that the chosen preset would silently leave out."""
@@ -692,6 +707,13 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    with contextlib.suppress(BrokenPipeError):  # whoever read the help has read enough
+        return _run(arguments)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _run(arguments: list[str]) -> int:
     command = tyro.cli(
         Command, prog="triportrait", args=arguments or ["--help"], description="One photo and a voice become a talking 3D portrait.",
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.HelptextFromCommentsOff),
