@@ -38,7 +38,7 @@ def picture(head, jaw: float, white: np.ndarray = WHITE, **more: float) -> tuple
 def test_a_mouth_that_opens_lets_light_in(open_head):
     slit, wide = (picture(open_head, jaw) for jaw in (0.06, 0.5))
     assert wide[1].sum() > 3 * slit[1].sum()
-    assert wide[0][wide[1]].max() > 1.3 * slit[0][slit[1]].max()
+    assert wide[0][wide[1]].max() > 1.15 * slit[0][slit[1]].max()
     assert wide[0][..., :3].min() >= 0.0 and wide[0][..., :3].max() <= 255.0
 
 
@@ -88,7 +88,7 @@ def test_shrinking_takes_means():
 def test_white_follows_exposure_and_stays_near_the_skins_brightness(astronaut_portrait):
     face = np.float32((190.0, 150.0, 130.0))
     white = white_in(astronaut_portrait, face)
-    assert 0.85 * face.max() <= white.max() <= 1.35 * face.max()
+    assert 0.94 * face.max() <= white.max() <= 1.41 * face.max()
     assert white.min() >= 0.64 * white.max()
     from dataclasses import replace
 

@@ -19,7 +19,7 @@ Array = np.ndarray
 
 #: Skin's colour under white light, relative to its reddest; how much brighter white is than the whites of eyes, which lids shade;
 #: limits of white over the skin's brightness, and how many pixels of the eyes' white are enough.
-_SKIN, _SHADED, _LEVELS, _WHITES = (1.0, 0.76, 0.64), 1.35, (0.85, 1.35), 12
+_SKIN, _SHADED, _LEVELS, _WHITES = (1.0, 0.76, 0.64), 1.35, (0.95, 1.4), 12
 #: Reflectance of the mouth's lining under white light.
 _LINING = np.float32([0.6, 0.3, 0.29])
 #: Light that reaches any place from the flesh around, and how much redder than the light from outside it is, per channel.
@@ -31,7 +31,7 @@ _FINER = 2
 #: Pixels of a margin round the lips.
 _MARGIN_PX = 3
 #: Lips throw a shadow on what is right behind them: how dark, and over which distance (decimetres); the upper lip's and any lip's.
-_SHADOW = ((0.45, 0.03), (0.25, 0.015))
+_SHADOW = ((0.38, 0.025), (0.22, 0.015))
 
 
 def seat_teeth(head: FullHead, shape: Array) -> Array:

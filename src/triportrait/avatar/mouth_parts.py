@@ -32,10 +32,10 @@ _LOWERED_DM = {HeadPart.TEETH_UPPER: -0.02, HeadPart.TEETH_LOWER: -0.004}
 #: Height of a band: crown and gum; texels per decimetre; nodes along and up the band.
 _HEIGHT_DM, _TEXELS_PER_DM, _NODES = 0.2, 500, (61, 6)
 #: Reflectances under white light: enamel at neck, middle and edge, gaps, and gums.
-_NECK, _BODY, _EDGE = np.array([[0.86, 0.77, 0.65], [0.94, 0.89, 0.81], [0.84, 0.83, 0.8]])
+_NECK, _BODY, _EDGE = np.array([[0.89, 0.82, 0.73], [0.96, 0.93, 0.87], [0.88, 0.88, 0.87]])
 _GAP, _GUM = np.array([[0.5, 0.34, 0.29], [0.78, 0.46, 0.45]])
 #: The tongue: reflectance, way from the lower incisors' front to its tip, half its width, its length, nodes along and across.
-_TONGUE, _TIP_BEHIND_DM, _TONGUE_HALF_DM, _TONGUE_LONG_DM, _TONGUE_NODES = (0.84, 0.47, 0.46), 0.075, 0.21, 0.55, (16, 17)
+_TONGUE, _TIP_BEHIND_DM, _TONGUE_HALF_DM, _TONGUE_LONG_DM, _TONGUE_NODES = (0.8, 0.49, 0.47), 0.075, 0.21, 0.55, (16, 17)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +176,8 @@ def _texture(upper: bool) -> Array:
     enamel = _BODY + (_NECK - _BODY) * np.clip((level - 0.45) / 0.6, 0, 1) + (_EDGE - _BODY) * np.clip(1 - level / 0.2, 0, 1)
     # A crown is a barrel: its flanks turn away from the light; between two of them lies a fine dark line, wider towards the gums.
     flank = np.abs(across)[None, :, None] ** 3
-    enamel = enamel * (1 - 0.17 * flank) * (1 + 0.05 * np.exp(-(((level - 0.55) / 0.2) ** 2)) * (1 - flank))
-    line = np.clip((np.abs(across) - (1 - 2.2 * step / width)) * width / (2.2 * step), 0, 1)[None, :] * (0.35 + 0.5 * level[..., 0])
+    enamel = enamel * (1 - 0.13 * flank) * (1 + 0.05 * np.exp(-(((level - 0.55) / 0.2) ** 2)) * (1 - flank))
+    line = np.clip((np.abs(across) - (1 - 2.2 * step / width)) * width / (2.2 * step), 0, 1)[None, :] * (0.25 + 0.45 * level[..., 0])
     enamel = enamel + line[..., None] * (_GAP - enamel)
     # Gums shine a little at their hem and darken where they go over into the lip.
     deep = np.clip((h - gum) / 0.08, 0, 1)[..., None]
