@@ -1,11 +1,13 @@
-"""The mantle: every node shows its own pixel, lies before the far side, and follows the face beside it."""
+"""The mantle: every node shows its own pixel, both sides are one closed smooth body, and it follows the face beside it."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from triportrait.avatar.mantle import Mantle, _cells, _laplace, build_mantle
+from triportrait.avatar.mantle import Mantle, _beyond_the_crop, _bows, _cut, _grid_triangles, _laplace, build_mantle, stretched
 from triportrait.avatar.surface import Surface, fit_surface
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
@@ -20,7 +22,7 @@ def surface(astronaut_portrait: Portrait, open_head: OpenHead) -> Surface:
 
 @pytest.fixture(scope="module")
 def mantle(astronaut_portrait: Portrait, open_head: OpenHead, surface: Surface) -> Mantle:
-    return build_mantle(astronaut_portrait, open_head, surface)
+    return build_mantle(astronaut_portrait, open_head, surface, astronaut_portrait.image.astype(np.float32), np.ones((512, 512), bool))
 
 
 def nodes_of(triangles: np.ndarray) -> np.ndarray:
@@ -40,13 +42,56 @@ def test_in_the_photos_pose_each_node_lies_on_its_own_pixel(mantle, astronaut_po
     np.testing.assert_allclose(pixels[near], mantle.pixels[near], atol=0.05)
 
 
-def test_the_far_side_shows_the_same_pixels_from_behind(mantle, astronaut_portrait):
+def test_both_sides_meet_in_the_outline_and_nowhere_else(mantle, astronaut_portrait):
     _, depth = posed(mantle, astronaut_portrait)
-    half = len(mantle.rest) // 2
-    far = nodes_of(mantle.far_triangles)
-    assert far.min() >= half > nodes_of(mantle.triangles).max()
-    np.testing.assert_array_equal(mantle.pixels[far], mantle.pixels[far - half])
-    assert (depth[far] > depth[far - half]).all()
+    near, far = nodes_of(mantle.triangles), nodes_of(mantle.far_triangles)
+    shared = np.intersect1d(near, far)
+    own = np.setdiff1d(far, near)
+    assert len(shared) > 100 and (mantle.far[own] == 1).all() and not mantle.far[near].any()
+    # Every edge of the far side that has one triangle only lies on the shared outline, or at the height of the mouth, where it is flat.
+    edges = np.sort(np.concatenate([mantle.far_triangles[:, pair] for pair in ([0, 1], [1, 2], [2, 0])]), axis=1)
+    single, count = np.unique(edges, axis=0, return_counts=True)
+    free = np.setdiff1d(np.unique(single[count == 1]), shared)
+    brows = astronaut_portrait.landmarks[9, 1]
+    assert (mantle.pixels[free, 1] > brows).all()
+    # Behind the front, at the same pixel.
+    places = {tuple(np.round(p, 3)): d for p, d in zip(mantle.pixels[near], depth[near], strict=True)}
+    keys = [tuple(np.round(p, 3)) for p in mantle.pixels[own]]
+    pairs = np.array([(places[key], d) for key, d in zip(keys, depth[own], strict=True) if key in places])
+    assert len(pairs) > 500 and (pairs[:, 1] >= pairs[:, 0] - 1e-3).all()
+
+
+@pytest.mark.parametrize("yaw_deg", [-25, -12, 12, 25])
+def test_a_turned_outline_is_smooth_and_its_body_solid(mantle, astronaut_portrait, yaw_deg):
+    """Above the ears the drawn body has no holes, and its edge no teeth: opening and closing by a disc change hardly anything."""
+    import cv2
+
+    motion = astronaut_portrait.motion
+    points = pose_points(mantle.rest, motion.rotation_rad + np.radians([0, yaw_deg, 0]), motion.translation)
+    pixels, depth = project(points, 512, astronaut_portrait.focal)
+    alpha = np.clip(mantle.pixels, 0, 511).astype(int)
+    solid = astronaut_portrait.head_alpha[alpha[:, 1], alpha[:, 0]] > 0.9
+    triangles = np.concatenate([mantle.triangles[solid[mantle.triangles].all(1)], mantle.far_triangles])
+    drawn = (rasterise(pixels.astype(np.float32), depth.astype(np.float32), triangles, 512, 512).triangle >= 0).astype(np.uint8)
+    drawn = drawn[: int(astronaut_portrait.landmarks[9, 1])]
+    drawn[:, 0] = drawn[:, -1] = 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+    edge = cv2.findContours(drawn, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    length = sum(len(part) for part in edge)
+    changed = sum(int((cv2.morphologyEx(drawn, how, disc) != drawn).sum()) for how in (cv2.MORPH_OPEN, cv2.MORPH_CLOSE))
+    assert changed < 0.35 * length
+
+
+def test_only_what_turns_towards_the_viewer_is_guessed(mantle, astronaut_portrait):
+    motion = astronaut_portrait.motion
+    front = mantle.far == 0
+    assert not mantle.guessed(motion)[front].any()
+    turned = mantle.guessed(replace(motion, rotation_rad=motion.rotation_rad + np.float32([0, 0.4, 0])))
+    centre = 0.5 * (mantle.pixels[front, 0].min() + mantle.pixels[front, 0].max())
+    left = front & (mantle.pixels[:, 0] < centre)
+    assert turned[left].sum() > 3 * turned[front & ~left].sum()
+    then = np.float32([0.05, 0.5, 1.0])
+    assert (np.diff(stretched(then, np.float32([1, 1, 1]))) <= 0).all() and not stretched(then, then).any()
 
 
 def test_hair_is_covered_and_air_is_not_needed(mantle, astronaut_portrait):
@@ -78,9 +123,8 @@ def test_the_sheet_follows_what_it_lies_beside(mantle, open_head):
     shift = np.float32((0.1, -0.2, 0.05))
     moved = mantle.follow(np.broadcast_to(shift, open_head.mean.shape)) - mantle.rest
     np.testing.assert_allclose(moved, mantle.weight.sum(1, keepdims=True) * shift, atol=1e-5)
-    half = len(mantle.rest) // 2
-    assert np.linalg.norm(moved[:half], axis=1).max() > 0.2  # beside the face it goes along
-    assert not moved[half:].any()  # the far side stays
+    assert np.linalg.norm(moved, axis=1).max() > 0.2  # beside the face it goes along
+    assert not moved[mantle.far == 1].any()  # the far side stays
 
 
 def test_indices_name_what_exists(mantle, open_head):
@@ -108,11 +152,35 @@ def test_laplace_obeys_the_maximum_principle():
     np.testing.assert_array_equal(_laplace(values, np.ones_like(fixed)), values)
 
 
-def test_cells_surround_the_wanted_nodes():
-    wanted = np.zeros((5, 6), bool)
-    wanted[2, 3] = True
-    triangles = _cells(wanted, wanted)
-    assert len(triangles) == 8  # two for each of the four cells that share the node
-    assert set(np.unique(triangles)) == {row * 6 + column for row in (1, 2, 3) for column in (2, 3, 4)}
-    assert len(_cells(np.ones((5, 6), bool), np.ones((5, 6), bool))) == 2 * 4 * 5
-    assert len(_cells(wanted, np.zeros_like(wanted))) == 0
+def test_a_cut_keeps_every_area_and_puts_its_nodes_on_the_line():
+    rows, columns = 6, 7
+    y, x = (v.ravel() for v in np.mgrid[:rows, :columns].astype(float))
+    value = x + 0.37 * y - 3.1
+    triangles, _ = _grid_triangles(rows, columns)
+    pieces, parent, inside, ends, share = _cut(triangles, value)
+    points = np.stack([x, y], 1)
+    both = np.concatenate([points, points[ends[:, 0]] * (1 - share[:, None]) + points[ends[:, 1]] * share[:, None]])
+
+    def area(t):
+        (ax, ay), (bx, by) = (both[t[:, 1]] - both[t[:, 0]]).T, (both[t[:, 2]] - both[t[:, 0]]).T
+        return 0.5 * (ax * by - ay * bx)
+
+    new = both[len(x) :]
+    np.testing.assert_allclose(new[:, 0] + 0.37 * new[:, 1], 3.1, atol=1e-9)
+    np.testing.assert_allclose(np.bincount(parent, area(pieces)), area(triangles), atol=1e-9)
+    assert (np.sign(area(pieces)) == np.sign(area(triangles))[0]).all()
+    middle = both[pieces].mean(1)
+    np.testing.assert_array_equal(middle[:, 0] + 0.37 * middle[:, 1] > 3.1, inside)
+
+
+def test_beyond_the_crop_only_what_the_border_cuts_goes_on():
+    alpha = np.zeros((64, 64), np.float32)
+    alpha[20:40, 30:] = 1.0
+    alpha[5:10, 40:60] = 1.0
+    wide = _beyond_the_crop(alpha, 16)
+    np.testing.assert_array_equal(wide[16:-16, 16:-16], alpha)
+    beyond = wide[16:-16, -16:]
+    assert beyond[20:40].any() and not beyond[:20].any() and not beyond[40:].any() and not wide[:, :16].any()
+    assert (np.diff(beyond[30]) <= 0).all() and beyond[30].sum() > beyond[22].sum()
+    bows = _bows(np.array([True] * 4 + [False] * 4 + [True] * 8 + [False] * 4), 3.0)
+    assert bows[0] >= bows[3] > 0 and not bows[4:8].any() and bows[8:16].max() <= 3.0

@@ -20,7 +20,7 @@ import numpy as np
 
 from triportrait.avatar import lifted_kernels as kernels
 from triportrait.avatar.eyes import closed_eyes_photo, eye_coordinates, eyeball_texture
-from triportrait.avatar.mantle import Mantle, build_mantle, face_hull
+from triportrait.avatar.mantle import Mantle, build_mantle, cosines, face_hull, sampled, stretched
 from triportrait.avatar.mouth import Membrane, MouthInside, white_in
 from triportrait.avatar.relight import Light, fit_light
 from triportrait.avatar.surface import Surface, fit_surface, spread_colours
@@ -37,8 +37,38 @@ Array = np.ndarray
 _NECK_LIMIT = 0.2
 #: The back of the skin yields to its front by this much (decimetres).
 _BACK_BIAS_DM = 0.03
+#: Cheek whose normal has a smaller cosine with the photo's view is left to the mantle.
+_HIDDEN_COSINE = 0.1
+#: A guessed rim of the mantle yields to the skin of the mesh by this much.
+_YIELD_DM = 0.3
 #: Lids belong to the closed-eyes texture within this distance of the eye's rim (decimetres).
 _LID_REACH_DM = 0.22
+
+
+@dataclass(frozen=True, slots=True)
+class Cheeks:
+    """The sides of the face, where a turn uncovers what the photo saw at a glance.
+
+    Args:
+        side: float32 [v], 1 beside eyes and mouth, 0 in the middle of the face.
+        normal: float32 [v, 3] of the head as in the photo, unposed; ``facing`` float32 [v], their cosine with the photo's view.
+    """
+
+    side: Array
+    normal: Array
+    facing: Array
+
+    @staticmethod
+    def of(head: FullHead, surface: Surface, motion: MotionFrame) -> Cheeks:
+        """Of a fitted head and its pose in the photo."""
+        normal = vertex_normals(surface.source, surface.skin)
+        out = np.abs(surface.source[:, 0]) / np.abs(head.landmarks68(surface.source)[[0, 16], 0]).max()
+        side = np.clip((out - 0.45) / 0.15, 0.0, 1.0) * (head.part == HeadPart.SKIN)
+        return Cheeks(side.astype(np.float32), normal.astype(np.float32), cosines(surface.source, normal, motion).astype(np.float32))
+
+    def guessed(self, points: Array, frame: MotionFrame) -> Array:
+        """How far each vertex, at ``points`` [v, 3], shows a guess from the view of ``frame``: float32 [v]."""
+        return self.side * stretched(self.facing, cosines(points, self.normal, frame))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +91,7 @@ class LiftedState:
         inside: what else lies there.
         eye_textures: [2, e, e, 3] float32, left eye first.
         light: of the photo.
+        cheeks: what a turn uncovers of the face's sides.
         bias: [v] float32 decimetres added to the depth (the rim of the face yields to the mantle).
     """
 
@@ -80,6 +111,7 @@ class LiftedState:
     inside: MouthInside
     eye_textures: Array
     light: Light
+    cheeks: Cheeks
     bias: Array
 
 
@@ -113,7 +145,12 @@ class LiftedAvatar:
         head, motion = self.head, portrait.motion
         size = portrait.image.shape[0]
         surface = fit_surface(portrait, head)
-        mantle = build_mantle(portrait, head, surface)
+        pure = foreground_colours(portrait.image, portrait.person_alpha, portrait.background.astype(np.float32))
+        cheeks = Cheeks.of(head, surface, motion)
+        triangles, kind = _mesh_triangles(head, surface, cheeks, portrait.head_alpha)
+        drawn = Fragments.empty(size, size)
+        draw_fragments(surface.pixels, surface.depth, triangles, drawn.triangle, drawn.barycentric, drawn.depth, 0.0)
+        mantle = build_mantle(portrait, head, surface, pure, drawn.triangle >= 0)
         colours = spread_colours(surface, portrait, head)
         seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
         face = colours[seen, :3] if seen.any() else np.full((1, 3), 160.0)
@@ -124,9 +161,8 @@ class LiftedAvatar:
         source_pixels = surface.pixels.copy()
         for side in (0, 1):
             source_pixels[head.eye_vertices[side]] = eye_coordinates(head, side)
-        triangles, kind = _mesh_triangles(head, surface)
-        background = portrait.background.astype(np.float32)
-        photo = np.dstack([foreground_colours(portrait.image, portrait.person_alpha, background), portrait.head_alpha])
+        colours[:, :3] += cheeks.side[:, None] * (sampled(mantle.low, surface.pixels) - colours[:, :3])
+        photo = np.dstack([pure, portrait.head_alpha])
         return LiftedState(
             portrait=portrait,
             shape=surface.shape,
@@ -144,6 +180,7 @@ class LiftedAvatar:
             inside=MouthInside(head, white_in(portrait, np.quantile(face, 0.7, axis=0))),
             eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side) for side in (0, 1)]),
             light=fit_light(portrait, head, surface),
+            cheeks=cheeks,
             bias=_depth_bias(head, surface, portrait.landmarks, size),
         )
 
@@ -165,12 +202,13 @@ class LiftedAvatar:
         behind = away + (state.bias + np.float32(_BACK_BIAS_DM))
         draw_fragments(places, behind, skin, mesh.triangle, mesh.barycentric, mesh.depth, 0.0)
         draw_fragments(places, away + state.bias, state.triangles, mesh.triangle, mesh.barycentric, mesh.depth, 0.0, True)
+        colours = state.colours.copy()
+        np.maximum(colours[:, 3], state.cheeks.guessed(deformed, frame), out=colours[:, 3])
         nodes = state.mantle.follow(deformed - state.source)
         mantle, far = Fragments.empty(size, size), Fragments.empty(size, size)
         places, away = self._project(nodes, frame, portrait)
-        shown = state.mantle.shown(places)
-        moved = state.mantle.snapped
-        places[moved], away[moved] = self._project(nodes[moved] + shown[moved, 3:] * state.mantle.snap[moved], frame, portrait)
+        guessed = state.mantle.guessed(frame)
+        away += guessed * state.mantle.yielding * np.float32(_YIELD_DM)
         draw_fragments(places, away, state.mantle.triangles, mantle.triangle, mantle.barycentric, mantle.depth, 0.0)
         draw_fragments(places, away, state.mantle.far_triangles, far.triangle, far.barycentric, far.depth, 0.0)
         landmarks = self.head.landmarks478(deformed)
@@ -187,10 +225,10 @@ class LiftedAvatar:
         surface = np.empty((size, size), np.uint8)
         kernels.shade(
             mesh.triangle, mesh.barycentric, mesh.depth, state.triangles, state.kind, state.source_pixels, state.closed_pixels,
-            state.colours, state.lid, closure, gain, state.mantle.carry(gain - 1) + 1,
+            colours, state.lid, closure, gain, state.mantle.carry(gain - 1) + 1,
             mantle.triangle, mantle.barycentric, mantle.depth,
             state.mantle.triangles, far.triangle, far.barycentric, far.depth, state.mantle.far_triangles,
-            state.mantle.pixels, shown, state.photo,
+            state.mantle.pixels, state.mantle.guess, guessed, state.mantle.detail, state.photo,
             state.closed_photo, view, view_depth, state.membrane.trust(landmarks), state.membrane.light(landmarks),
             inside.rgb, inside.top, inside.left, state.eye_textures, rgb, alpha, depth, surface,
         )  # fmt: skip
@@ -234,16 +272,22 @@ def _depth_bias(head: FullHead, surface: Surface, landmarks: Array, size: int) -
     return bias.astype(np.float32)
 
 
-def _mesh_triangles(head: FullHead, surface: Surface) -> tuple[Array, Array]:
+def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, head_alpha: Array) -> tuple[Array, Array]:
     """Triangles drawn as the head, and how they are coloured; the neck is the torso layer's, hair and ears are the mantle's."""
     parts = head.part[head.triangles]
     first, last = parts.min(1), parts.max(1)
     before_ears = head.mean[:, 2] > head.landmarks68(head.mean)[[0, 16], 2].min() - 0.02
     other = (head.neck[head.triangles].max(1) > _NECK_LIMIT) | ((surface.face < 0.05) | ~before_ears)[head.triangles].any(1)
     # What hides under the chin is left to the painted neck: drawn as skin it looks like a second chin.
-    normal = vertex_normals(surface.source, surface.skin)
-    under = (normal[:, 1] < -0.3) & (surface.shape[:, 1] < -0.5) & (surface.seen < 0.3)
+    under = (cheeks.normal[:, 1] < -0.3) & (surface.shape[:, 1] < -0.5) & (surface.seen < 0.3)
     other |= under[head.triangles].all(1)
+    # The cheek behind the photo's outline is the mantle's far side.
+    other |= ((cheeks.facing < _HIDDEN_COSINE) & (cheeks.side > 0.3))[head.triangles].any(1)
+    # Where the photo shows neck or scene, the fitted jaw is too wide.
+    size = len(head_alpha)
+    x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
+    outside = (surface.pixels < 0).any(1) | (surface.pixels >= size).any(1)
+    other |= ((head_alpha[y, x] < 0.5) & ~outside)[head.triangles].all(1)
     keep = ~((last == HeadPart.SKIN) & other)
     kind = np.full(len(parts), kernels.INTERIOR, np.uint8)
     kind[first == HeadPart.SKIN] = kernels.SKIN

@@ -33,6 +33,16 @@ def opening(triangle, kind):
     return shown
 
 
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _guess(guess, detail, i, j, k, p, q, r):
+    """Colour 0..255 of what the photo does not show: an even colour, and texture from elsewhere."""
+    x, y = p * guess[i, 0] + q * guess[j, 0] + r * guess[k, 0], p * guess[i, 1] + q * guess[j, 1] + r * guess[k, 1]
+    red = p * guess[i, 2] + q * guess[j, 2] + r * guess[k, 2] + _bilinear(detail, x, y, 0)
+    green = p * guess[i, 3] + q * guess[j, 3] + r * guess[k, 3] + _bilinear(detail, x, y, 1)
+    blue = p * guess[i, 4] + q * guess[j, 4] + r * guess[k, 4] + _bilinear(detail, x, y, 2)
+    return min(max(red, 0.0), 255.0), min(max(green, 0.0), 255.0), min(max(blue, 0.0), 255.0)
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def shade(
     mesh_triangle,  # int32 [s, s]
@@ -55,8 +65,10 @@ def shade(
     far_barycentric,
     far_depth,
     far_triangles,
-    mantle_pixels,  # float32 [m, 2], where the photo's matte is looked up
-    mantle_shown,  # float32 [m, 4]: where its colours are, how much crisper the matte's edge is to be, and its least value
+    mantle_pixels,  # float32 [m, 2] where the photo shows a node
+    mantle_guess,  # float32 [m, 5]: where the detail is, and the colour 0..255, of what the photo does not show
+    mantle_guessed,  # float32 [m], 0..1, how far a node shows its guess
+    detail,  # float32 [s, s, 3], texture of mean 0
     photo,  # float32 [s, s, 4] colours 0..255 and matte 0..1
     closed_photo,  # float32 [s, s, 3]
     view,  # float32 [s, s, 2] pixels of the photo seen between the lips
@@ -123,32 +135,26 @@ def shade(
             if t < 0 and f >= 0:
                 i, j, k = far_triangles[f, 0], far_triangles[f, 1], far_triangles[f, 2]
                 p, q, r = far_barycentric[row, column, 0], far_barycentric[row, column, 1], far_barycentric[row, column, 2]
-                x = p * mantle_pixels[i, 0] + q * mantle_pixels[j, 0] + r * mantle_pixels[k, 0]
-                y = p * mantle_pixels[i, 1] + q * mantle_pixels[j, 1] + r * mantle_pixels[k, 1]
-                crisp = p * mantle_shown[i, 2] + q * mantle_shown[j, 2] + r * mantle_shown[k, 2]
-                least = p * mantle_shown[i, 3] + q * mantle_shown[j, 3] + r * mantle_shown[k, 3]
-                alpha = min(max((_bilinear(photo, x, y, 3) - 0.5) * crisp + 0.5, least), 1.0)
-                x = p * mantle_shown[i, 0] + q * mantle_shown[j, 0] + r * mantle_shown[k, 0]
-                y = p * mantle_shown[i, 1] + q * mantle_shown[j, 1] + r * mantle_shown[k, 1]
-                red, green, blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
-                if alpha > 0.5:
-                    depth = far_depth[row, column]
-                if n < 0:  # nothing in front: this is the colour, premultiplied
-                    red, green, blue = red * alpha, green * alpha, blue * alpha
+                red, green, blue = _guess(mantle_guess, detail, i, j, k, p, q, r)
+                alpha = 1.0
+                depth = far_depth[row, column]
             if n >= 0 and mantle_depth[row, column] < depth:
                 i, j, k = mantle_triangles[n, 0], mantle_triangles[n, 1], mantle_triangles[n, 2]
                 p, q, r = mantle_barycentric[row, column, 0], mantle_barycentric[row, column, 1], mantle_barycentric[row, column, 2]
                 x = p * mantle_pixels[i, 0] + q * mantle_pixels[j, 0] + r * mantle_pixels[k, 0]
                 y = p * mantle_pixels[i, 1] + q * mantle_pixels[j, 1] + r * mantle_pixels[k, 1]
-                crisp = p * mantle_shown[i, 2] + q * mantle_shown[j, 2] + r * mantle_shown[k, 2]
-                least = p * mantle_shown[i, 3] + q * mantle_shown[j, 3] + r * mantle_shown[k, 3]
-                matte = min(max((_bilinear(photo, x, y, 3) - 0.5) * crisp + 0.5, least), 1.0)
-                x = p * mantle_shown[i, 0] + q * mantle_shown[j, 0] + r * mantle_shown[k, 0]
-                y = p * mantle_shown[i, 1] + q * mantle_shown[j, 1] + r * mantle_shown[k, 1]
+                matte = _bilinear(photo, x, y, 3)
+                own_red, own_green, own_blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
+                guessed = p * mantle_guessed[i] + q * mantle_guessed[j] + r * mantle_guessed[k]
+                if guessed > 0.004:
+                    guess_red, guess_green, guess_blue = _guess(mantle_guess, detail, i, j, k, p, q, r)
+                    own_red += guessed * (guess_red - own_red)
+                    own_green += guessed * (guess_green - own_green)
+                    own_blue += guessed * (guess_blue - own_blue)
                 brighter = p * mantle_gain[i] + q * mantle_gain[j] + r * mantle_gain[k]
-                red = matte * min(brighter * _bilinear(photo, x, y, 0), 255.0) + (1.0 - matte) * red * alpha
-                green = matte * min(brighter * _bilinear(photo, x, y, 1), 255.0) + (1.0 - matte) * green * alpha
-                blue = matte * min(brighter * _bilinear(photo, x, y, 2), 255.0) + (1.0 - matte) * blue * alpha
+                red = matte * min(brighter * own_red, 255.0) + (1.0 - matte) * red * alpha
+                green = matte * min(brighter * own_green, 255.0) + (1.0 - matte) * green * alpha
+                blue = matte * min(brighter * own_blue, 255.0) + (1.0 - matte) * blue * alpha
                 alpha = matte + (1.0 - matte) * alpha
                 if matte > 0.5:
                     depth = mantle_depth[row, column]

@@ -20,6 +20,8 @@ Array = np.ndarray
 _GRID = 65
 #: Share of the head's translation that shoulders take along; bodies sway with their heads.
 _SWAY = 0.35
+#: Motion fades over this part of the crop towards its borders.
+_BORDER = 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,11 @@ def warp_torso(state: TorsoState, frame: MotionFrame) -> Array:
     scale = state.focal * size / float(np.median(depth))
     sway = (frame.translation - state.source.translation)[:2] * (scale * _SWAY) * (1, -1)
     share = state.share[..., None]
-    shift = (share * moved + (1 - share) * sway).astype(np.float32)
+    # Nothing is known beyond the crop: its sides and its lower border stay where they are.
+    line = np.arange(_GRID) / (_GRID - 1)
+    sides, bottom = (np.clip(part / _BORDER, 0.0, 1.0) for part in (np.minimum(line, 1 - line), 1 - line))
+    held = np.minimum(sides[None, :], bottom[:, None])
+    shift = ((held * held * (3 - 2 * held))[..., None] * (share * moved + (1 - share) * sway)).astype(np.float32)
     # Inverse by fixed point: the pixel that arrives at y started at y - shift(y - shift(y)).
     step = size / (_GRID - 1)
     grid = np.arange(_GRID, dtype=np.float32)
