@@ -24,14 +24,16 @@ _SKIN, _SHADED, _LEVELS, _WHITES = (1.0, 0.76, 0.64), 1.35, (0.95, 1.4), 12
 _LINING = np.float32([0.6, 0.3, 0.29])
 #: Light that reaches any place from the flesh around, and how much redder than the light from outside it is, per channel.
 _INDIRECT, _REDDER = 0.14, np.float32([1.0, 0.6, 0.55])
+#: How far lips curve back, per decimetre sideways squared (the open head's inner lips).
+_CURVE = 2.0
 #: Eyes and cameras even out the light's range by this exponent.
-_EVEN = 0.5
+_EVEN = 0.4
 #: Drawn with so many samples along each side of a pixel.
 _FINER = 2
 #: Pixels of a margin round the lips.
 _MARGIN_PX = 3
 #: Lips throw a shadow on what is right behind them: how dark, and over which distance (decimetres); the upper lip's and any lip's.
-_SHADOW = ((0.38, 0.025), (0.22, 0.015))
+_SHADOW = ((0.3, 0.025), (0.18, 0.015))
 
 
 def seat_teeth(head: FullHead, shape: Array) -> Array:
@@ -163,9 +165,13 @@ def _light(points: Array, normals: Array, landmarks: Array) -> Array:
     """
     ring = landmarks[INNER_LIPS]
     centre = ring.mean(0)
-    across, apart = 0.5 * np.linalg.norm(landmarks[78] - landmarks[308]), 0.5 * np.linalg.norm(landmarks[13] - landmarks[14])
-    disc = max(float(across * apart), 1e-5)
-    way = centre - points
+    half = np.float32([0.5 * np.linalg.norm(landmarks[78] - landmarks[308]), 0.5 * np.linalg.norm(landmarks[13] - landmarks[14]), 0.0])
+    disc = max(float(half[0] * half[1]), 1e-5)
+    away = points - centre
+    # Lips curve back towards their corners; the nearest place of the gap counts, from its middle it is a disc.
+    beside = np.clip(away, -half, half)
+    beside[:, 2] = -_CURVE * beside[:, 0] ** 2 + _CURVE * half[0] ** 2 / 3
+    way = beside - away
     squared = (way * way).sum(1)
     facing = np.clip(0.7 + 0.3 * (normals * way).sum(1) / np.sqrt(np.maximum(squared, 1e-6)), 0.0, 1.0)
     # Right behind the lips the gap is the whole sky whichever way a surface faces.
