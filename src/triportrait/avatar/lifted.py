@@ -26,7 +26,7 @@ from triportrait.avatar.relight import Light, fit_light
 from triportrait.avatar.surface import Surface, fit_surface, spread_colours
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import foreground_colours
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import Fragments, draw_attributes, draw_fragments
 from triportrait.types import FullHead, HeadPart, MotionFrame, Portrait, RenderedHead
@@ -212,7 +212,8 @@ class LiftedAvatar:
         draw_fragments(places, away, state.mantle.triangles, mantle.triangle, mantle.barycentric, mantle.depth, 0.0)
         draw_fragments(places, away, state.mantle.far_triangles, far.triangle, far.barycentric, far.depth, 0.0)
         landmarks = self.head.landmarks478(deformed)
-        opening = kernels.opening(mesh.triangle, state.kind)
+        landmark_pixels, _ = self._project(landmarks, frame, portrait)
+        opening = kernels.opening(mesh.triangle, mesh.depth, state.kind, _lips(landmark_pixels, size))
         inside = state.inside.draw(deformed, landmarks, partial(self._project, frame=frame, portrait=portrait), opening)
         view, view_depth = np.zeros((size, size, 2), np.float32), np.full((size, size), np.inf, np.float32)
         pixels, depth = self._project(state.membrane.points(landmarks), frame, portrait)
@@ -234,7 +235,6 @@ class LiftedAvatar:
         )  # fmt: skip
         soft_rgb, soft_alpha = np.empty_like(rgb), np.empty_like(alpha)
         kernels.soften_edges(rgb, alpha, surface, soft_rgb, soft_alpha)
-        landmark_pixels, _ = self._project(landmarks, frame, portrait)
         return LiftedLayer(soft_rgb, soft_alpha, depth, surface, landmark_pixels)
 
     def _project(self, points: Array, frame: MotionFrame, portrait: Portrait) -> tuple[Array, Array]:
@@ -255,6 +255,16 @@ class LiftedAvatar:
             smooth = np.clip((part - 0.12) / 0.5, 0.0, 1.0)
             result.append(smooth * smooth * (3 - 2 * smooth))
         return np.array(result, np.float32)
+
+
+def _lips(landmarks: Array, size: int) -> Array:
+    """The lips' hull and a little more: uint8 [s, s] from pixels [478, 2]."""
+    import cv2
+
+    mask = np.zeros((size, size), np.uint8)
+    hull = cv2.convexHull(landmarks[OUTER_LIPS].astype(np.float32))
+    cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), 1)
+    return cv2.dilate(mask, np.ones((2 * round(6 * size / 512) + 1,) * 2, np.uint8))
 
 
 def _depth_bias(head: FullHead, surface: Surface, landmarks: Array, size: int) -> Array:

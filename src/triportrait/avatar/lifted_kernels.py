@@ -23,13 +23,21 @@ def _bilinear(image, x, y, channel):
 
 
 @njit(nogil=True, cache=True)
-def opening(triangle, kind):
-    """Where a picture shows the mouth's inside: bool [s, s] from triangles int32 [s, s] and their kinds uint8 [f]."""
+def opening(triangle, depth, kind, lips):
+    """Where a picture shows the mouth's inside: bool [s, s] from triangles int32 [s, s] with depths [s, s] and their kinds uint8 [f].
+
+    Beside the ``lips`` (uint8 [s, s]) it is taken out of the picture: there a gap in the skin's mesh would show it through the cheek.
+    """
     shown = np.zeros(triangle.shape, np.bool_)
     for row in range(triangle.shape[0]):
         for column in range(triangle.shape[1]):
             t = triangle[row, column]
-            shown[row, column] = t >= 0 and (kind[t] == INTERIOR or kind[t] == TEETH)
+            if t >= 0 and (kind[t] == INTERIOR or kind[t] == TEETH):
+                if lips[row, column]:
+                    shown[row, column] = True
+                else:
+                    triangle[row, column] = -1
+                    depth[row, column] = np.inf
     return shown
 
 

@@ -19,6 +19,9 @@ from triportrait.types import FOCAL_IN_WIDTHS, HeadPart, MotionFrame, Portrait
 Array = np.ndarray
 log = logging.getLogger(__name__)
 
+#: Neck and collar go on so far (pixels of a 512 px crop) behind the head's edge.
+_SKIRT_PX = 26.0
+
 
 @dataclass(frozen=True, slots=True)
 class PortraitOptions:
@@ -124,23 +127,35 @@ def crop_box(face: DetectedFace, shape: tuple[int, int], face_widths: float) -> 
 
 
 def cut(photo: Array, box: tuple[float, float, float], size: int) -> Array:
-    """The square ``box`` (left, top, side in pixels) of a photo, resampled to ``size``: uint8 [size, size, 3]."""
+    """The square ``box`` (left, top, side in pixels) of a photo, resampled to [size, size, 3]; beyond the photo its border repeats.
+
+    Shrinking averages areas. Output pixel centres (u + 0.5) show the box at (u + 0.5) side / size, exactly.
+    """
     import cv2
 
     left, top, side = box
     scale = size / side
-    if scale < 1.0:
-        # Area averaging needs whole pixels: shrink the neighbourhood first, then shift by the fraction.
-        x0, y0 = int(np.floor(left)), int(np.floor(top))
-        x1, y1 = int(np.ceil(left + side)), int(np.ceil(top + side))
-        part = photo[max(y0, 0) : y1, max(x0, 0) : x1]
-        small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        fx, fy = small.shape[1] / part.shape[1], small.shape[0] / part.shape[0]
-        matrix = np.array([[1, 0, -(left - max(x0, 0)) * fx], [0, 1, -(top - max(y0, 0)) * fy]])
-        return cv2.warpAffine(small, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    # Pixel centres lie at +0.5.
-    matrix = np.array([[scale, 0, (0.5 - left) * scale - 0.5], [0, scale, (0.5 - top) * scale - 0.5]])
-    return cv2.warpAffine(photo, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    if scale >= 1.0:
+        return _resample(photo, (left, top), (1 / scale, 1 / scale), size, cv2.INTER_CUBIC)
+    # Area averaging gives whole pixels: the neighbourhood is shrunk to about its size first, the rest is interpolation.
+    height, width = photo.shape[:2]
+    x0, x1 = (int(np.clip(edge, 0, width)) for edge in (np.floor(left) - 2, np.ceil(left + side) + 2))
+    y0, y1 = (int(np.clip(edge, 0, height)) for edge in (np.floor(top) - 2, np.ceil(top + side) + 2))
+    small_size = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
+    small = cv2.resize(photo[y0:y1, x0:x1], small_size, interpolation=cv2.INTER_AREA)
+    x_scale, y_scale = small_size[0] / (x1 - x0), small_size[1] / (y1 - y0)
+    corner = (left - x0) * x_scale, (top - y0) * y_scale
+    return _resample(small, corner, (x_scale / scale, y_scale / scale), size, cv2.INTER_LINEAR)
+
+
+def _resample(picture: Array, corner: tuple[float, float], step: tuple[float, float], size: int, interpolation: int) -> Array:
+    """[size, size, 3] of a picture from ``corner`` (x, y) on, ``step`` of its pixels apart."""
+    import cv2
+
+    # OpenCV counts pixel centres from 0, not from 0.5.
+    (x, y), (x_step, y_step) = corner, step
+    matrix = np.array([[x_step, 0, x + 0.5 * x_step - 0.5], [0, y_step, y + 0.5 * y_step - 0.5]])
+    return cv2.warpAffine(picture, matrix, (size, size), flags=interpolation | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
 
 
 def torso_layer(
@@ -207,6 +222,9 @@ def torso_layer(
         rise = slice(max(0, int(landmarks[13, 1])), max(0, int(landmarks[152, 1])))
         soft[rise, :left] = soft[rise, right:] = 0.0
     behind = np.maximum(soft, cv2.GaussianBlur(column.astype(np.float32), (0, 0), 1.5 * unit))
+    # Behind the jaw's rim something always goes on: the scene never shows between head and shoulders.
+    rim = cv2.distanceTransform(1 - ((trusted > 0) & (alpha > 0.5)).astype(np.uint8), cv2.DIST_L2, 3) / unit
+    behind = np.maximum(behind, np.clip((_SKIRT_PX - rim) / 8.0, 0.0, 1.0) * (rim < _SKIRT_PX))
     # The neck never shows beyond the person's own outline.
     behind *= cv2.GaussianBlur((alpha > 0.5).astype(np.float32), (0, 0), 1.0 * unit)
     step = cv2.GaussianBlur(trusted, (0, 0), 1.5 * unit)
