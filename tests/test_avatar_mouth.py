@@ -87,13 +87,13 @@ def test_shrinking_takes_means():
 
 def test_white_follows_exposure_and_stays_near_the_skins_brightness(astronaut_portrait):
     face = np.float32((190.0, 150.0, 130.0))
-    white = white_in(astronaut_portrait, face)
+    white = white_in(astronaut_portrait, face, None)
     assert 0.94 * face.max() <= white.max() <= 1.41 * face.max()
     assert white.min() >= 0.64 * white.max()
     from dataclasses import replace
 
     dark = replace(astronaut_portrait, image=(astronaut_portrait.image // 2))
-    np.testing.assert_allclose(white_in(dark, face / 2), white / 2, rtol=0.03)
+    np.testing.assert_allclose(white_in(dark, face / 2, None), white / 2, rtol=0.03)
 
 
 def test_seated_teeth_stand_behind_the_lips(open_head):
@@ -118,6 +118,12 @@ def test_the_view_between_the_lips_is_trusted_until_they_open_much_wider():
     trust = [membrane.trust(ring(opening)) for opening in (0.05, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5)]
     assert trust[1] == 1.0 and trust[-1] == 0.0
     assert trust[1:] == sorted(trust[1:], reverse=True)
+
+
+def test_a_view_of_teeth_is_neither_stretched_nor_squeezed():
+    membrane = Membrane.of(ring(0.1) * 200 + 256, ring(0.1), shows_teeth=True)
+    trust = [membrane.trust(ring(opening)) for opening in (0.03, 0.07, 0.1, 0.13, 0.17)]
+    assert trust[2] == 1.0 and trust[0] == trust[-1] == 0.0 and 0 < trust[1] < 1 and 0 < trust[3] < 1
 
 
 def test_the_membrane_is_a_fan_over_the_inner_lips():

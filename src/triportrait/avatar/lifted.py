@@ -22,6 +22,7 @@ from triportrait.avatar import lifted_kernels as kernels
 from triportrait.avatar.eyes import closed_eyes_photo, eye_coordinates, eyeball_texture
 from triportrait.avatar.mantle import Mantle, build_mantle, cosines, face_hull, sampled, stretched
 from triportrait.avatar.mouth import Membrane, MouthInside, white_in
+from triportrait.avatar.photo_teeth import SeenTeeth
 from triportrait.avatar.relight import Light, fit_light
 from triportrait.avatar.surface import Surface, fit_surface, spread_colours
 from triportrait.geometry.cameras import pose_points, project
@@ -154,6 +155,10 @@ class LiftedAvatar:
         colours = spread_colours(surface, portrait, head)
         seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
         face = colours[seen, :3] if seen.any() else np.full((1, 3), 160.0)
+        teeth = SeenTeeth.of(portrait)
+        inside = MouthInside(head, white_in(portrait, np.quantile(face, 0.7, axis=0), teeth))
+        if teeth is not None:
+            inside.show_teeth(teeth, portrait, surface.source, partial(self._project, frame=motion, portrait=portrait))
 
         closed_photo, closed_expression = closed_eyes_photo(portrait, head, surface.shape)
         closed = head.deform(surface.shape, closed_expression, motion.gaze_rad)
@@ -176,8 +181,8 @@ class LiftedAvatar:
             lid=_lid_membership(head, surface.source, surface.face),
             photo=np.ascontiguousarray(photo, np.float32),
             closed_photo=np.ascontiguousarray(closed_photo, np.float32),
-            membrane=Membrane.of(portrait.landmarks, head.landmarks478(surface.source)),
-            inside=MouthInside(head, white_in(portrait, np.quantile(face, 0.7, axis=0))),
+            membrane=Membrane.of(portrait.landmarks, head.landmarks478(surface.source), teeth is not None),
+            inside=inside,
             eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side) for side in (0, 1)]),
             light=fit_light(portrait, head, surface),
             cheeks=cheeks,

@@ -10,6 +10,7 @@ import numpy as np
 from triportrait.avatar import mouth_kernels as kernels
 from triportrait.avatar.eyes import eye_opening
 from triportrait.avatar.mouth_parts import tongue, tooth_row
+from triportrait.avatar.photo_teeth import SeenTeeth, show_photo
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, IRIS_CENTRES
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import Fragments, draw_fragments
@@ -20,6 +21,8 @@ Array = np.ndarray
 #: Skin's colour under white light, relative to its reddest; how much brighter white is than the whites of eyes, which lids shade;
 #: limits of white over the skin's brightness, and how many pixels of the eyes' white are enough.
 _SKIN, _SHADED, _LEVELS, _WHITES = (1.0, 0.76, 0.64), 1.35, (0.95, 1.4), 12
+#: The photo's view of teeth may be stretched or squeezed by the first share entirely, by the second not at all.
+_TEETH_STRETCH = (0.15, 0.5)
 #: Reflectance of the mouth's lining under white light.
 _LINING = np.float32([0.6, 0.3, 0.29])
 #: Light that reaches any place from the flesh around, and how much redder than the light from outside it is, per channel.
@@ -47,14 +50,19 @@ def seat_teeth(head: FullHead, shape: Array) -> Array:
     return (lips - (shape[upper] - head.mean[upper]).mean(0)).astype(np.float32)
 
 
-def white_in(portrait: Portrait, face: Array) -> Array:
+def white_in(portrait: Portrait, face: Array, seen: SeenTeeth | None) -> Array:
     """What a white thing would look like in this photo's light: [3] float32, 0..255.
 
-    Eyes hold the only white that every face has. They are small, shaded and often red, so that the skin has a say, too.
+    Teeth tell, where the photo shows them. Otherwise eyes hold the only white that every face has; they are small, shaded and often red, so
+    that the skin has a say, too.
 
     Args:
         face: [3] typical colour (0..255) of lit skin.
+        seen: the photo's teeth, if it shows any.
     """
+    if seen is not None:
+        level = np.clip(seen.colour.max(), *(limit * float(np.max(face)) for limit in _LEVELS))
+        return (level * np.maximum(seen.colour / seen.colour.max(), 0.65)).astype(np.float32)
     size = portrait.image.shape[0]
     y, x = np.mgrid[:size, :size] + 0.5
     whites = []
@@ -98,12 +106,23 @@ class MouthInside:
     """
 
     def __init__(self, head: FullHead, white: Array) -> None:
+        self._head = head
         lining = (head.part[head.triangles] == HeadPart.SOCKET).all(1)
         self._used, corners = np.unique(head.triangles[lining], return_inverse=True)
         self._triangles = np.ascontiguousarray(corners.reshape(-1, 3).astype(np.int32))
         # From the back to the front: the lower teeth bite behind the upper ones.
         self._parts = (tongue(head), tooth_row(head, HeadPart.TEETH_LOWER), tooth_row(head, HeadPart.TEETH_UPPER))
         self._white = np.float32(white)
+
+    def show_teeth(self, seen: SeenTeeth, portrait: Portrait, source: Array, to_pixels: Callable[[Array], tuple[Array, Array]]) -> None:
+        """Take the teeth of the photo, as which the head ``source`` [v, 3] lies under ``to_pixels``, for this mouth's own."""
+        landmarks = self._head.landmarks478(source)
+
+        def light(points: Array, normals: Array) -> Array:
+            return self._white * _light(points, normals, landmarks)
+
+        flesh, lower, upper = self._parts
+        self._parts = (flesh, *show_photo(seen, portrait, lower, upper, source, to_pixels, light))
 
     def draw(self, deformed: Array, landmarks: Array, to_pixels: Callable[[Array], tuple[Array, Array]], opening: Array) -> InsidePicture:
         """The inside of the moved mouth.
@@ -191,19 +210,21 @@ class Membrane:
         pixels: [n + 1, 2] float32, the contour's points in the photo and their centre.
         triangles: [n, 3] int32.
         opening_dm: gap between the middles of the lips in the photo.
+        shows_teeth: whether that shows teeth, which stretch less well than shadow.
     """
 
     pixels: Array
     triangles: Array
     opening_dm: float
+    shows_teeth: bool = False
 
     @classmethod
-    def of(cls, landmarks: Array, source_landmarks: Array) -> Membrane:
+    def of(cls, landmarks: Array, source_landmarks: Array, shows_teeth: bool = False) -> Membrane:
         """From the photo's landmarks [478, >=2] in pixels and the fitted head's [478, 3] in decimetres."""
         count = len(INNER_LIPS)
         around = np.arange(count)
         fan = np.stack([np.full(count, count), around, (around + 1) % count], 1).astype(np.int32)
-        return cls(_with_centre(landmarks[INNER_LIPS, :2]), fan, _opening(source_landmarks))
+        return cls(_with_centre(landmarks[INNER_LIPS, :2]), fan, _opening(source_landmarks), shows_teeth)
 
     def points(self, landmarks: Array) -> Array:
         """Where the membrane's vertices stand for posed or unposed landmarks [478, 3]: [n + 1, 3]."""
@@ -211,7 +232,10 @@ class Membrane:
 
     def trust(self, landmarks: Array) -> float:
         """1 while the lips are open as in the photo, falling to 0 as they open wider."""
-        wider = max(_opening(landmarks) - self.opening_dm, 0.0) / max(self.opening_dm, 0.015)
+        change = (_opening(landmarks) - self.opening_dm) / max(self.opening_dm, 0.015)
+        if self.shows_teeth:
+            return float(np.clip((_TEETH_STRETCH[1] - abs(change)) / (_TEETH_STRETCH[1] - _TEETH_STRETCH[0]), 0.0, 1.0))
+        wider = max(change, 0.0)
         # A wide view, with teeth, bears more stretching than a slit.
         limit = 1.5 + 0.8 * float(np.clip((self.opening_dm - 0.04) / 0.08, 0.0, 1.0))
         return float(np.clip(limit - wider, 0.0, 1.0))

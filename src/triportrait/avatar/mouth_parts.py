@@ -45,6 +45,7 @@ class MouthPart:
     Args:
         points: [n, 3] float32 on the mean head; normals: [n, 3] outwards; triangles: [k, 3] int32; texels: [n, 2] float32 in ``texture``.
         texture: [h, w, 4] float32, reflectance and coverage.
+        columns: nodes along a row of the patch.
         carriers: indices of the head's own vertices of this part, and ``solve`` [4, c] their pseudo-inverse.
     """
 
@@ -53,6 +54,7 @@ class MouthPart:
     triangles: Array
     texels: Array
     texture: Array
+    columns: int
     carriers: Array
     solve: Array
 
@@ -138,7 +140,7 @@ def _part(points: Array, normals: Array, texels: Array, texture: Array, carriers
     triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)]).astype(np.int32)
     solve = np.linalg.pinv(np.concatenate([own, np.ones((len(own), 1))], 1))
     points, normals, texels = (array.reshape(rows * columns, -1) for array in (points, normals, texels))
-    return MouthPart(points, normals, triangles, texels.astype(np.float32), texture, carriers, solve)
+    return MouthPart(points, normals, triangles, texels.astype(np.float32), texture, columns, carriers, solve)
 
 
 @cache
