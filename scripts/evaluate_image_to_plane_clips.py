@@ -35,10 +35,7 @@ ROWS = ("copy", "warp", "lifted, still", "network, still", "network, moved", "li
 
 def real_crop(frame: Array, box: tuple[float, float, float]) -> Array:
     """The portrait's crop of a frame at 128 px, float [s, s, 3]; repeated pixels beyond the frame."""
-    left, top, side = box
-    border = int(max(0, -left, -top, left + side - frame.shape[1], top + side - frame.shape[0])) + 2
-    wide = np.pad(frame, ((border, border), (border, border), (0, 0)), mode="edge")
-    image = cut(wide, (left + border, top + border, side), CROP_PX)
+    image = cut(frame, box, CROP_PX)
     factor = CROP_PX // SIZE_PX
     return image.reshape(SIZE_PX, factor, SIZE_PX, factor, 3).mean((1, 3)) / 255
 

@@ -43,14 +43,6 @@ def sample(avatar: LiftedAvatar, state: object, portrait: Portrait, frame: Motio
     return np.round(np.concatenate([255 * channels, cut_window(truth, window)], -1)).clip(0, 255).astype(np.uint8)
 
 
-def crop_like(picture: Array, portrait: Portrait) -> Array:
-    """The portrait's crop of another frame; repeated pixels beyond it."""
-    left, top, side = portrait.crop_box
-    border = int(max(0, -left, -top, left + side - picture.shape[1], top + side - picture.shape[0])) + 2
-    wide = np.pad(picture, ((border, border), (border, border), (0, 0)), mode="edge")
-    return cut(wide, (left + border, top + border, side), len(portrait.image))
-
-
 def other_motion(portrait: Portrait, names: tuple[str, ...], is_open: bool, random: np.random.Generator) -> MotionFrame:
     """Another expression of the mouth, and a small turn."""
     expression = portrait.motion.expression.copy()
@@ -82,7 +74,7 @@ def cycles(path: Path, avatar: LiftedAvatar, random: np.random.Generator, closed
         picture = model.step(state, other_motion(portrait, head.expression_names, is_open, random))[0]
         source = pipeline.prepare(picture)
         motion = pipeline.motion_of_frames(source, [portrait.image])
-        result.append(sample(avatar, avatar.prepare(source), source, motion[0], crop_like(portrait.image, source)))
+        result.append(sample(avatar, avatar.prepare(source), source, motion[0], cut(portrait.image, source.crop_box, len(source.image))))
     return result
 
 
@@ -94,7 +86,7 @@ def pairs(path: Path, avatar: LiftedAvatar, random: np.random.Generator, count: 
     state = avatar.prepare(source)
     motion = pipeline.motion_of_frames(source, frames)
     chosen = random.permutation(len(frames))[:count]
-    return [sample(avatar, state, source, motion[int(i)], crop_like(frames[int(i)], source)) for i in chosen]
+    return [sample(avatar, state, source, motion[int(i)], cut(frames[int(i)], source.crop_box, len(source.image))) for i in chosen]
 
 
 def main() -> None:

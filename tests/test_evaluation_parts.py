@@ -48,14 +48,3 @@ def test_baseline_renderer_gives_finished_pictures():
     still, moving = (parts.baseline_renderer(name, portrait, None)(moved) for name in ("static", "similarity"))
     assert np.array_equal(still, square(0))
     assert np.abs(moving.astype(int) - square(6)).max() <= 2
-
-
-def test_crop_square_takes_the_box():
-    rows = np.arange(64, dtype=np.uint8)[:, None, None] * 2
-    image = np.broadcast_to(rows + np.arange(64, dtype=np.uint8)[None, :, None], (64, 64, 3)).copy()
-    assert np.array_equal(parts.crop_square(image, (8.0, 16.0, 32.0), 32), image[16:48, 8:40])
-    # Halving averages 2 x 2 pixels; beyond the border the border repeats.
-    halved = parts.crop_square(image, (0.0, 0.0, 64.0), 32).astype(float)
-    assert np.abs(halved - image.reshape(32, 2, 32, 2, 3).astype(float).mean((1, 3))).max() <= 1
-    beyond = parts.crop_square(image, (-8.0, 0.0, 64.0), 64)
-    assert np.array_equal(beyond[:, 8:], image[:, :56]) and (beyond[:, :8] == image[:, :1]).all()

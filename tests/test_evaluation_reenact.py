@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from triportrait.errors import MediaError, NoFaceFound, OutputError, TriPortraitError
-from triportrait.evaluation import parts, reenact
+from triportrait.evaluation import reenact
 from triportrait.evaluation.metrics import CHIN, FOREHEAD
 from triportrait.evaluation.parts import ReenactTools
 from triportrait.evaluation.reenact import ReenactOptions, run_reenact
+from triportrait.face.portrait import cut
 from triportrait.types import FaceTrack, Motion, MotionFrame, Portrait
 
 SIDE = 256
@@ -89,7 +90,7 @@ class Fakes:
 
     def tools(self) -> ReenactTools:
         return ReenactTools(
-            self.read_frames, self.prepare_portrait, self.drive, self.make_renderer, self.track, parts.crop_square
+            self.read_frames, self.prepare_portrait, self.drive, self.make_renderer, self.track, cut
         )
 
 

@@ -159,6 +159,7 @@ def test_the_crop_is_round_the_face_where_there_is_room():
         ((800, 900), (10.4, 30.6, 700.1), 512),
         ((1333, 1333), (0.0, 0.0, 1333.0), 512),  # the whole
         ((512, 512), (0.0, 0.0, 512.0), 512),
+        ((700, 900), (10.4, 20.3, 601.2), 512),
     ],
 )
 def test_a_cut_pixel_shows_the_place_it_stands_for(shape, box, size):
@@ -167,8 +168,27 @@ def test_a_cut_pixel_shows_the_place_it_stands_for(shape, box, size):
     seen = cut(np.dstack([x, y, 0 * x]), box, size)
     centres = (np.arange(size) + 0.5) * box[2] / size
     inner = slice(2, -2)
-    np.testing.assert_allclose(seen[inner, inner, 0].mean(0), (box[0] + centres)[inner], atol=0.15 * box[2] / size)
-    np.testing.assert_allclose(seen[inner, inner, 1].mean(1), (box[1] + centres)[inner], atol=0.15 * box[2] / size)
+    np.testing.assert_allclose(seen[inner, inner, 0].mean(0), (box[0] + centres)[inner], atol=0.12 * box[2] / size)
+    np.testing.assert_allclose(seen[inner, inner, 1].mean(1), (box[1] + centres)[inner], atol=0.12 * box[2] / size)
+
+
+def test_a_cut_takes_the_box():
+    rows = np.arange(64, dtype=np.uint8)[:, None, None] * 2
+    image = np.broadcast_to(rows + np.arange(64, dtype=np.uint8)[None, :, None], (64, 64, 3)).copy()
+    assert np.array_equal(cut(image, (8.0, 16.0, 32.0), 32), image[16:48, 8:40])
+    # Halving averages 2 x 2 pixels; beyond the border the border repeats.
+    halved = cut(image, (0.0, 0.0, 64.0), 32).astype(float)
+    assert np.abs(halved - image.reshape(32, 2, 32, 2, 3).astype(float).mean((1, 3))).max() <= 1
+    beyond = cut(image, (-8.0, 0.0, 64.0), 64)
+    assert np.array_equal(beyond[:, 8:], image[:, :56]) and (beyond[:, :8] == image[:, :1]).all()
+
+
+@pytest.mark.parametrize(("box", "size"), [((-30.4, -20.3, 500.2), 256), ((150.4, 60.3, 450.2), 256), ((-30.4, 20.3, 300.2), 512)])
+def test_beyond_the_photo_its_border_repeats(box, size):
+    y, x = np.mgrid[:512, :512].astype(np.float32)
+    photo, border = np.dstack([x, y, 255 * np.sin(x / 60) * np.cos(y / 70)]), 160
+    wide = np.pad(photo, ((border, border), (border, border), (0, 0)), mode="edge")
+    np.testing.assert_allclose(cut(photo, box, size), cut(wide, (box[0] + border, box[1] + border, box[2]), size), atol=3)
 
 
 def test_cutting_everything_changes_nothing(astronaut):

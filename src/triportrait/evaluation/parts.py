@@ -73,34 +73,6 @@ class ActingTools:
     curve_sync: Callable[[Motion, Waveform], tuple[float, float, float]] | None = None
 
 
-def crop_square(picture: Array, crop_box: tuple[float, float, float], side: int) -> Array:
-    """Cut the box (left, top, side) in pixels, which may reach beyond the border (repeated), and scale it to ``side``.
-
-    Shrinking averages areas; a picture is cut and scaled in one interpolation otherwise. uint8 [side, side, 3].
-    """
-    import cv2
-
-    left, top, width = crop_box
-    scale = side / width
-    if scale < 1.0:
-        # Area averaging first, so that the interpolation below never skips pixels.
-        height_px, width_px = picture.shape[:2]
-        size = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
-        scale_x, scale_y = size[0] / width_px, size[1] / height_px
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    else:
-        scale_x = scale_y = 1.0
-    # Output pixel centre u + 0.5 comes from box position (u + 0.5) / scale; OpenCV counts centres from 0.
-    matrix = np.array(
-        [
-            [scale_x / scale, 0.0, scale_x * (left + 0.5 / scale) - 0.5],
-            [0.0, scale_y / scale, scale_y * (top + 0.5 / scale) - 0.5],
-        ]
-    )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(picture, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-
-
 def track_each(tracker: FaceTracker, frames: Iterable[Array]) -> FaceTrack:
     """The largest face of every picture on its own, without memory of the one before: jitter stays what it is."""
     rows: list[Array] = []
@@ -189,7 +161,7 @@ def default_tools() -> ReenactTools:
     from triportrait.avatar.baselines import BASELINE_NAMES
     from triportrait.face.fitting import LandmarkFitter
     from triportrait.face.open_head import OpenHead
-    from triportrait.face.portrait import person_of
+    from triportrait.face.portrait import cut, person_of
     from triportrait.face.tracker import MediaPipeTracker
     from triportrait.media.video import VideoReader
 
@@ -211,5 +183,5 @@ def default_tools() -> ReenactTools:
 
     track = partial(track_each, tracker)
     return ReenactTools(
-        read_frames, pipeline.prepare, pipeline.motion_of_frames, make_renderer, track, crop_square, fit
+        read_frames, pipeline.prepare, pipeline.motion_of_frames, make_renderer, track, cut, fit
     )

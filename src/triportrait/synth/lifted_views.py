@@ -109,11 +109,8 @@ def padded_portrait(photo: Array, tracker: FaceTracker, head: OpenHead, size_px:
     side = options.face_widths * extent
     left, top = 0.5 * (low + high) + (0.0, 0.02 * extent) - 0.5 * side
     scale = size_px / side
-    # A border of repeated pixels first: a crop that begins outside the photo cannot be cut from it.
     height, width = photo.shape[:2]
-    border = int(np.ceil(max(0.0, -left, -top, left + side - width, top + side - height))) + 1
-    wide = np.pad(photo, ((border, border), (border, border), (0, 0)), mode="edge")
-    image = cut(wide, (left + border, top + border, side), size_px)
+    image = cut(photo, (float(left), float(top), float(side)), size_px)
     landmarks = face.landmarks.copy()
     landmarks[:, :2] = (landmarks[:, :2] - (left, top)) * scale
     landmarks[:, 2] *= scale
