@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from triportrait.geometry.filling import push_pull
+from triportrait.face.scene_fill import fill_scene
 
 Array = np.ndarray
 
@@ -32,7 +32,7 @@ def background_behind(image: Array, person_alpha: Array, method: str = "smooth")
     Args:
         image: uint8 [h, w, 3].
         person_alpha: float32 [h, w].
-        method: ``"smooth"`` (multi-scale) or ``"knn"`` (as published).
+        method: ``"smooth"`` (multi-scale, with the scene's own texture) or ``"knn"`` (as published).
     """
     import cv2
 
@@ -43,7 +43,7 @@ def background_behind(image: Array, person_alpha: Array, method: str = "smooth")
         return nearest_fill(image, ~touched)
     if touched.all():
         return np.full_like(image, 127)
-    filled = push_pull(image.astype(np.float32), (~touched).astype(np.float32))
+    filled = fill_scene(image, ~touched)
     # The photograph's grain goes on under the fill; without it the patch looks like plastic next to the scene.
     fine = image.astype(np.float32) - cv2.GaussianBlur(image, (0, 0), 1.5).astype(np.float32)
     grain = float(np.median(np.abs(fine[~touched]))) * 1.48 if (~touched).any() else 0.0

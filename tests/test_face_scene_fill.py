@@ -1,0 +1,57 @@
+"""A filled scene keeps what is known, is even where the scene is even, and goes on with its texture where it has one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from triportrait.face.scene_fill import fill_scene
+from triportrait.geometry.filling import push_pull
+
+
+@pytest.fixture(scope="module")
+def known() -> np.ndarray:
+    y, x = np.mgrid[:256, :256] + 0.5
+    return (np.hypot(x - 128, y - 140) > 45) & ~((np.abs(x - 128) < 70) & (y > 190))
+
+
+@pytest.fixture(scope="module")
+def stripes() -> np.ndarray:
+    x = np.arange(256) + 0.5
+    row = 128 + 60 * np.sin(2 * np.pi * x / 12)
+    return np.broadcast_to(row[None, :, None], (256, 256, 3)).round().astype(np.uint8)
+
+
+def test_what_is_known_stays(stripes, known):
+    filled = fill_scene(stripes, known)
+    assert filled.dtype == np.float32
+    np.testing.assert_array_equal(filled[known], stripes[known])
+
+
+def test_an_even_scene_stays_even(known):
+    image = np.full((256, 256, 3), (40, 90, 200), np.uint8)
+    image[~known] = (255, 0, 0)
+    assert np.abs(fill_scene(image, known) - (40, 90, 200)).max() < 1.0
+
+
+def test_texture_goes_on(stripes, known):
+    hidden = np.where(known[..., None], stripes, 0).astype(np.uint8)
+    filled = fill_scene(hidden, known)
+    spread = stripes[known].astype(float).std()
+    assert filled[~known].std() > 0.35 * spread
+    assert push_pull(hidden.astype(np.float32), known.astype(np.float32))[~known].std() < 0.3 * spread
+    # In step with the scene: what is hidden is guessed better than by its mean.
+    assert ((filled - stripes)[~known] ** 2).mean() < 0.6 * spread**2
+
+
+def test_same_again(stripes, known):
+    np.testing.assert_array_equal(fill_scene(stripes, known), fill_scene(stripes, known))
+
+
+@pytest.mark.parametrize("case", ["all", "hardly any"])
+def test_little_to_do_or_little_to_learn_from(stripes, case):
+    known = np.zeros((256, 256), bool)
+    known[:, : 256 if case == "all" else 3] = True
+    filled = fill_scene(stripes, known)
+    assert np.isfinite(filled).all()
+    np.testing.assert_array_equal(filled[known], stripes[known])
