@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
+import subprocess
 import sys
 import threading
 
@@ -35,6 +37,22 @@ def test_a_failure_is_told_in_one_line_and_torch_goes_on(monkeypatch: pytest.Mon
     with caplog.at_level(logging.WARNING):
         assert fast.accelerated(module, (1, 3)) is module
     assert len(caplog.records) == 1 and "TRIPORTRAIT_FAST=0" in caplog.text and caplog.text.count("\n") == 1
+
+
+@pytest.mark.skipif(not INSTALLED, reason="pip install 'triportrait[fast]'")
+def test_nothing_is_reported_over_the_network() -> None:
+    """A fresh process in which every connection is an error, and in which the telemetry package would make itself heard."""
+    code = """
+import socket, sys
+def refuse(*arguments, **options): raise SystemExit("network")
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+import torch
+from triportrait.nn import fast
+network = fast.accelerated(torch.nn.Conv2d(3, 4, 3).eval(), (1, 3, 8, 8))
+assert isinstance(network, fast.Compiled), network
+assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {fast.SETTING: "fp32"})
 
 
 @pytest.mark.skipif(not INSTALLED, reason="pip install 'triportrait[fast]'")

@@ -9,8 +9,11 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -59,19 +62,34 @@ def accelerated(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:
         return module
 
 
+@contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """OpenVINO tells Intel over the network that it was imported, unless its telemetry package is missing: here it is."""
+    name = "openvino_telemetry"
+    if name in sys.modules:  # somebody else's decision
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
 def _compile(module: nn.Module, shape: tuple[int, ...], setting: str) -> Any:
     if setting not in ("bf16", "fp32"):
         raise ValueError(f"{SETTING} is {setting!r}; use bf16, fp32 or 0")
-    import openvino
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+    with _no_telemetry():
+        import openvino
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     example = torch.zeros(shape)
     with torch.inference_mode(), warnings.catch_warnings():
         # Tracing is on its way out in torch, but it is what OpenVINO reads best; shapes are fixed here.
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(module, example, check_trace=False)
-    # openvino.convert_model would do this too, but it reports its use over the network.
+    # openvino.convert_model would do this too, but it is made to report its use.
     frontend = FrontEndManager().load_by_framework("pytorch")
     # The graph does not keep its decoder alive.
     decoder = TorchScriptPythonDecoder(traced, example_input=example)
