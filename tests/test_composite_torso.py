@@ -88,3 +88,13 @@ def test_nothing_that_is_handed_in_changes(state, astronaut_portrait):
     np.testing.assert_array_equal(warp_torso(state, frame), first)
     for now, then in zip((state.layer, state.points, state.share), kept, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+def test_a_neck_bends_and_never_kinks(state, astronaut_portrait):
+    """The share of the head's motion depends on the height alone and falls downwards."""
+    chin, top = astronaut_portrait.landmarks[152, :2], astronaut_portrait.landmarks[10, :2]
+    down = (chin - top) / np.linalg.norm(chin - top)
+    grid = np.linspace(0, len(astronaut_portrait.image), len(state.share))
+    below = (grid[None, :] - chin[0]) * down[0] + (grid[:, None] - chin[1]) * down[1]
+    order = np.argsort(below, axis=None)
+    assert (np.diff(state.share.ravel()[order]) <= 0.02).all()

@@ -60,12 +60,8 @@ def prepare_torso(portrait: Portrait, head: FullHead) -> TorsoState:
     down = (chin - top) / face_height
     y, x = np.mgrid[:size, :size] + 0.5
     below = ((x - chin[0]) * down[0] + (y - chin[1]) * down[1]) / face_height
-    # A smooth guess everywhere (1 at the chin, 0 half a face below), bent to the mesh where there is one.
-    guess = np.clip(1.0 - (below + 0.05) / 0.42, 0.0, 1.0)
-    guess = guess * guess * (3 - 2 * guess)
-    on_mesh = np.clip(1.0 - 1.5 * neck, 0.0, 1.0)
-    blend = push_pull((on_mesh - guess)[..., None].astype(np.float32) * covered[..., None], np.maximum(covered, 2e-2).astype(np.float32))
-    share = np.clip(guess + blend[..., 0], 0.0, 1.0) * np.clip(1.3 - 1.3 * (below - 0.02) / 0.42, 0.0, 1.0)
+    beside = ((x - chin[0]) * down[1] - (y - chin[1]) * down[0]) / face_height
+    share = _share(below, np.clip(1.0 - 1.5 * neck, 0.0, 1.0), covered & (np.abs(beside) < 0.15))
 
     typical = float(np.median(fragments.depth[covered])) if covered.any() else float(CAMERA_DISTANCE_DM - posed[:, 2].mean())
     depth_map = np.where(covered, fragments.depth, typical).astype(np.float32)
@@ -83,6 +79,28 @@ def prepare_torso(portrait: Portrait, head: FullHead) -> TorsoState:
     return TorsoState(
         np.round(layer).astype(np.uint8), points.astype(np.float32), share[np.ix_(rows, rows)].astype(np.float32), motion, portrait.focal
     )
+
+
+def _share(below: Array, on_mesh: Array, counted: Array) -> Array:
+    """Share of the head's motion at each pixel: a function of its height alone, so that a neck bends and never kinks.
+
+    Args:
+        below: [s, s] height under the chin in face heights.
+        on_mesh: [s, s] the fitted neck's share where it is ``counted`` (bool [s, s]).
+    """
+    height = np.linspace(-0.4, 0.6, 41)
+    # Without a neck in sight: 1 at the chin, 0 half a face below.
+    guess = np.clip(1.0 - (height + 0.05) / 0.42, 0.0, 1.0)
+    profile = guess * guess * (3 - 2 * guess)
+    bins = np.round((below[counted] + 0.4) / 0.025).astype(int)
+    for i in range(len(height)):
+        here = on_mesh[counted][bins == i]
+        if len(here) >= 20:
+            profile[i] = np.median(here)
+    profile = np.minimum.accumulate(profile)
+    profile = np.convolve(np.pad(profile, 2, mode="edge"), (0.1, 0.2, 0.4, 0.2, 0.1), mode="valid")
+    profile *= np.clip(1.3 - 1.3 * (height - 0.02) / 0.42, 0.0, 1.0)
+    return np.interp(below, height, profile).astype(np.float32)
 
 
 def warp_torso(state: TorsoState, frame: MotionFrame) -> Array:

@@ -225,6 +225,11 @@ def torso_layer(
     # Behind the jaw's rim something always goes on: the scene never shows between head and shoulders.
     rim = cv2.distanceTransform(1 - ((trusted > 0) & (alpha > 0.5)).astype(np.uint8), cv2.DIST_L2, 3) / unit
     behind = np.maximum(behind, np.clip((_SKIRT_PX - rim) / 8.0, 0.0, 1.0) * (rim < _SKIRT_PX))
+    if bare:
+        # But nothing stands out beside a bare neck when the jaw moves off it.
+        x = np.arange(size) + 0.5
+        beside = np.clip(np.minimum(x - left, right - x) / (3.0 * unit), 0.0, 1.0)
+        behind[rise] *= beside
     # The neck never shows beyond the person's own outline.
     behind *= cv2.GaussianBlur((alpha > 0.5).astype(np.float32), (0, 0), 1.0 * unit)
     step = cv2.GaussianBlur(trusted, (0, 0), 1.5 * unit)
