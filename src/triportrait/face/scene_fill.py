@@ -16,6 +16,8 @@ _PASSES = (6, 3, 2, 1)
 _RADIUS = 3
 #: Of the patches is kept what is smaller than this (pixels of a 512 px picture), so strongly.
 _TEXTURE_PX, _STRENGTH = 16.0, 0.7
+#: At most so many times as strong as half of the known scene's.
+_USUAL = 3.0
 #: Fewer known patches than this say nothing about the scene.
 _FEWEST = 60
 
@@ -70,7 +72,9 @@ def fill_scene(image: Array, known: Array) -> Array:
     whole = np.where(known[..., None], image.astype(np.float32), wide)
     # Patches bring texture; what is large and even is better guessed smoothly, and meets the scene without a step.
     texture = whole - cv2.GaussianBlur(whole, (0, 0), _TEXTURE_PX * size / 512)
-    return np.where(known[..., None], whole, smooth + _STRENGTH * texture)
+    # It is no stronger than the scene's own: seams between patches are.
+    limit = _USUAL * float(np.median(np.abs(texture[known]))) + 0.5
+    return np.where(known[..., None], whole, smooth + _STRENGTH * np.clip(texture, -limit, limit))
 
 
 def _no_sharper(filled: Array, image: Array, known: Array) -> Array:
