@@ -20,8 +20,8 @@ Array = np.ndarray
 _GRID = 65
 #: Share of the head's translation that shoulders take along; bodies sway with their heads.
 _SWAY = 0.35
-#: Motion fades over this part of the crop towards its borders.
-_BORDER = 0.12
+#: Motion fades over these parts of the crop towards its sides and its lower border; a shorter way would fold what is moved far.
+_SIDE, _BOTTOM = 0.3, 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def warp_torso(state: TorsoState, frame: MotionFrame) -> Array:
     share = state.share[..., None]
     # Nothing is known beyond the crop: its sides and its lower border stay where they are.
     line = np.arange(_GRID) / (_GRID - 1)
-    sides, bottom = (np.clip(part / _BORDER, 0.0, 1.0) for part in (np.minimum(line, 1 - line), 1 - line))
+    sides, bottom = np.clip(np.minimum(line, 1 - line) / _SIDE, 0.0, 1.0), np.clip((1 - line) / _BOTTOM, 0.0, 1.0)
     held = np.minimum(sides[None, :], bottom[:, None])
     shift = ((held * held * (3 - 2 * held))[..., None] * (share * moved + (1 - share) * sway)).astype(np.float32)
     # Inverse by fixed point: the pixel that arrives at y started at y - shift(y - shift(y)).

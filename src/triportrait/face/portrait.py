@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Neck and collar go on so far (pixels of a 512 px crop) behind the head's edge.
 _SKIRT_PX = 26.0
+#: The same beside a bare neck: in the photo's own pose there is no gap.
+_RIM_PX = 13.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +228,10 @@ def torso_layer(
     rim = cv2.distanceTransform(1 - ((trusted > 0) & (alpha > 0.5)).astype(np.uint8), cv2.DIST_L2, 3) / unit
     behind = np.maximum(behind, np.clip((_SKIRT_PX - rim) / 8.0, 0.0, 1.0) * (rim < _SKIRT_PX))
     if bare:
-        # But nothing stands out beside a bare neck when the jaw moves off it.
+        # But little stands out beside a bare neck when the jaw moves off it.
         x = np.arange(size) + 0.5
         beside = np.clip(np.minimum(x - left, right - x) / (3.0 * unit), 0.0, 1.0)
-        behind[rise] *= beside
+        behind[rise] *= np.maximum(beside, np.clip((_RIM_PX - rim[rise]) / 4.0, 0.0, 1.0))
     # The neck never shows beyond the person's own outline.
     behind *= cv2.GaussianBlur((alpha > 0.5).astype(np.float32), (0, 0), 1.0 * unit)
     step = cv2.GaussianBlur(trusted, (0, 0), 1.5 * unit)
