@@ -23,13 +23,14 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--phonemes", type=Path, default=None, help="folder of align_recordings.py with phonemes of the tracked clips")
+    parser.add_argument("--start", type=Path, default=None, help="single network whose weights and sizes a new run begins with")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=5200)
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--half", action="store_true", help="bfloat16 convolutions, 1.5 times as fast where the processor has it")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--align-with", type=Path, default=None, help="model that finds clips whose sound is out of step"
-    )
+    parser.add_argument("--align-with", type=Path, default=None, help="model that finds clips whose sound is out of step")
     parser.add_argument("--untranscribed", type=Path, default=None, help="folder of recordings to pseudo-label (every third is held out)")
     parser.add_argument("--teachers", type=Path, nargs="+", default=(), help="two models or more that label them")
     parser.add_argument("--sync-loss", type=float, default=0.0, help="weight of the synchrony expert's loss, 0.05 to 0.2")
@@ -58,9 +59,17 @@ def main() -> None:
         logging.info("%d pseudo-labelled recordings of %d", len(labelled), len(sounds))
         tracked = tracked + 3 * labelled
     settings = TrainingSettings(
-        steps=options.steps, batch=options.batch, fresh=3, memory=2500, tracked_share=0.2, half=options.half, sync_loss=options.sync_loss,
+        steps=options.steps,
+        batch=options.batch,
+        fresh=3,
+        memory=2500,
+        tracked_share=0.2,
+        half=options.half,
+        sync_loss=options.sync_loss,
+        rate=options.rate,
+        seed=options.seed,
     )
-    train(spoken, tracked, options.out, settings)
+    train(spoken, tracked, options.out, settings, start=load_model(options.start) if options.start else None)
 
 
 if __name__ == "__main__":

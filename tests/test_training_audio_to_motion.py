@@ -169,6 +169,11 @@ def test_training_learns_and_continues(tmp_path: Path) -> None:
             float(losses(m(features), tuple(targets), torch.ones(len(CURVES)))) for m in (untrained, model)
         )
     assert after < 0.7 * before
+    # A new run that begins with these weights and hardly learns keeps them; it gains a head that names sounds.
+    still = TrainingSettings(steps=1, batch=2, frames=64, rate=1e-9)
+    begun = train(clips, [], tmp_path / "further", still, start=model)
+    assert begun.config.visemes == len(VISEMES) and config.visemes == 0
+    assert torch.allclose(begun.head.weight, model.head.weight, atol=1e-6)
 
 
 def test_tracked_lips_become_curves(shared: Path) -> None:

@@ -678,8 +678,16 @@ def train(
     folder: Path,
     settings: TrainingSettings,
     config: AudioToMotionConfig | None = None,
+    start: AudioToMotion | None = None,
 ) -> AudioToMotion:
-    """Train or continue; ``folder`` holds ``state.pt`` and ``model.safetensors`` (averaged weights)."""
+    """Train or continue; ``folder`` holds ``state.pt`` and ``model.safetensors`` (averaged weights).
+
+    A new run begins with the weights of ``start`` where given (a viseme head that it lacks begins at random); sizes are then its own.
+    """
+    if start is not None:
+        config = replace(start.config, visemes=len(VISEMES), dropout=DEFAULT_CONFIG.dropout)
     stage = LipStage(spoken, tracked, settings, config)
+    if start is not None:
+        stage.networks["audio_to_motion"].load_state_dict(start.state_dict(), strict=False)
     train_stage(stage, folder, tensorboard=False)
     return stage.networks_average["audio_to_motion"]
