@@ -33,7 +33,7 @@ CHANNELS = 12
 #: Around the lips colours may change within this many window pixels.
 _RIM_PX = 7
 #: Light between the lips may change by this factor in either direction (its logarithm).
-_LIGHT_RANGE = 1.1
+_LIGHT_RANGE = 0.35
 _FORMAT = "triportrait.mouth_painter.2"
 _CORNERS = (61, 291)
 _MIDDLES = (0, 17)
