@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from triportrait.avatar.lifted import LiftedAvatar, LiftedState
-from triportrait.avatar.lifted_kernels import soften_edges
+from triportrait.avatar.lifted_kernels import INTERIOR, TEETH, soften_edges
 from triportrait.composite.fusion import fuse
 from triportrait.composite.torso import TorsoState, prepare_torso, warp_torso
 from triportrait.face.open_head import OpenHead
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
 from triportrait.types import ARKIT_EXPRESSIONS, Avatar, MotionFrame, Portrait, RenderedHead
 
 
@@ -282,3 +282,15 @@ def test_soften_edges_smooths_steps_and_only_them():
     soft_rgb, soft_alpha = soften(rgb, np.ones_like(alpha), surface)
     assert (soft_alpha == 1).all()
     np.testing.assert_allclose(soft_rgb[5:-5, 13:17, 0], np.broadcast_to([0.2, 0.3, 0.5, 0.6], (10, 4)), atol=1e-6)
+
+
+@pytest.mark.parametrize("yaw_deg", [-25, 0, 25])
+def test_the_mouths_inside_shows_between_the_lips_alone(avatar, state, astronaut_portrait, yaw_deg):
+    """No gap in the skin's mesh shows it through a cheek."""
+    motion = astronaut_portrait.motion
+    drawn = avatar.draw(state, replace(motion, rotation_rad=motion.rotation_rad + np.float32([0, np.radians(yaw_deg), 0]), landmarks=None))
+    inside = np.isin(drawn.surface, (1 + INTERIOR, 1 + TEETH))
+    lips = drawn.landmarks[OUTER_LIPS]
+    row, column = np.nonzero(inside)
+    low, high = lips.min(0) - 9, lips.max(0) + 9
+    assert ((column > low[0]) & (column < high[0]) & (row > low[1]) & (row < high[1])).all()

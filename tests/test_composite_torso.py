@@ -98,3 +98,16 @@ def test_a_neck_bends_and_never_kinks(state, astronaut_portrait):
     below = (grid[None, :] - chin[0]) * down[0] + (grid[:, None] - chin[1]) * down[1]
     order = np.argsort(below, axis=None)
     assert (np.diff(state.share.ravel()[order]) <= 0.02).all()
+
+
+@pytest.mark.parametrize("yaw_deg", [-25, 25])
+def test_nothing_folds_and_the_crops_sides_stay(state, astronaut_portrait, yaw_deg):
+    """What lies side by side stays in its order, even at the height of the mouth, and nothing is drawn in from beyond the crop."""
+    size = len(state.layer)
+    ramp = np.zeros_like(state.layer)
+    ramp[...] = np.linspace(0, 255, size).round().astype(np.uint8)[None, :, None]
+    motion = astronaut_portrait.motion
+    frame = replace(motion, rotation_rad=motion.rotation_rad + np.float32([0, np.radians(yaw_deg), 0]), landmarks=None)
+    moved = warp_torso(replace(state, layer=ramp), frame)[..., 0].astype(int)
+    assert np.diff(moved, axis=1).min() >= -1
+    assert (moved[:, 0] <= 1).all() and (moved[:, -1] >= 254).all()

@@ -97,6 +97,13 @@ def test_layers_show_what_the_photo_shows(astronaut_portrait: Portrait):
     assert portrait.torso[: int(portrait.landmarks[168, 1]), :, 3].max() < 30
 
 
+def test_between_head_and_neck_is_no_gap(astronaut_portrait: Portrait):
+    """Together the layers cover the person in the photo's own pose."""
+    head, person = astronaut_portrait.head_alpha, astronaut_portrait.person_alpha
+    covered = head + (1 - head) * astronaut_portrait.torso[..., 3] / 255
+    assert (covered < person - 0.25).mean() < 2e-4
+
+
 def test_preparing_again_gives_the_same(astronaut, astronaut_portrait, face_tracker, open_head):
     kept = astronaut.copy()
     again = prepare_portrait(astronaut, face_tracker, open_head)
