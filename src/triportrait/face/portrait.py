@@ -147,7 +147,7 @@ def cut(photo: Array, box: tuple[float, float, float], size: int) -> Array:
     small = cv2.resize(photo[y0:y1, x0:x1], small_size, interpolation=cv2.INTER_AREA)
     x_scale, y_scale = small_size[0] / (x1 - x0), small_size[1] / (y1 - y0)
     corner = (left - x0) * x_scale, (top - y0) * y_scale
-    return _resample(small, corner, (x_scale / scale, y_scale / scale), size, cv2.INTER_LINEAR)
+    return _resample(small, corner, (x_scale / scale, y_scale / scale), size, cv2.INTER_CUBIC)
 
 
 def _resample(picture: Array, corner: tuple[float, float], step: tuple[float, float], size: int, interpolation: int) -> Array:
