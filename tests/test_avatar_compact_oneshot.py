@@ -41,7 +41,7 @@ def test_the_photos_own_motion_gives_the_photo(avatar, state, astronaut_portrait
     assert -10 * np.log10((error**2).mean() / 255**2) > 30
 
 
-@pytest.mark.parametrize("yaw", [0, 20, -20])
+@pytest.mark.parametrize("yaw", [0, 20, -20, 45, -45])
 def test_every_frame_is_a_proper_layer(avatar, state, astronaut_portrait, yaw):
     frame = turned(astronaut_portrait, yaw)
     layer = avatar.render(state, frame)

@@ -140,6 +140,8 @@ class CompactOneShotAvatar:
         drawn = self.lifted.draw(state.lifted, frame)
         window = mouth_window(drawn.landmarks, portrait, frame)
         rgb = paint_mouth(self.painter, drawn.rgb, drawn.surface, drawn.landmarks, window, state.mouth)
+        # Turned far, lips stand before the scene: that is not painted.
+        rgb = np.minimum(rgb, drawn.alpha[..., None])
         volume, unseen = self._volume(state, frame, drawn.landmarks)
         return RenderedHead(_blend(rgb, drawn.alpha, volume.rgb, volume.alpha, unseen), drawn.alpha, drawn.depth)
 
