@@ -22,7 +22,7 @@ Array = np.ndarray
 #: limits of white over the skin's brightness, and how many pixels of the eyes' white are enough.
 _SKIN, _SHADED, _LEVELS, _WHITES = (1.0, 0.76, 0.64), 1.35, (0.95, 1.4), 12
 #: The photo's view of teeth may be stretched or squeezed by the first share entirely, by the second not at all.
-_TEETH_STRETCH = (0.15, 0.5)
+_TEETH_STRETCH = (0.2, 0.6)
 #: Reflectance of the mouth's lining under white light.
 _LINING = np.float32([0.6, 0.3, 0.29])
 #: Light that reaches any place from the flesh around, and how much redder than the light from outside it is, per channel.

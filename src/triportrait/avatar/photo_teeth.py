@@ -22,7 +22,9 @@ _ENAMEL = (0.86, 0.84, 0.79)
 #: So many pixels of a 512 px crop must be teeth; columns of the mouth's middle that are searched for their edge; share of them that tells.
 _ENOUGH_PX, _MIDDLE, _TELLING = 80, 0.6, 0.35
 #: A row is moved so far at most (decimetres).
-_FARTHEST_DM = 0.07
+_FARTHEST_DM = 0.05
+#: Rows of teeth that bite meet in a line darker than both by this share.
+_LINE = 0.07
 #: Reflectances that the photo may give.
 _RANGE = (0.1, 1.25)
 
@@ -90,7 +92,11 @@ def show_photo(
         return lower, upper
     x, y = edge
     order = np.argsort(ends[:, 0])
-    shift = float(np.median(y - np.interp(x, ends[order, 0], ends[order, 1])))
+    own = np.interp(x, ends[order, 0], ends[order, 1])
+    told = np.isfinite(y)
+    # Where teeth go on to the lower lip nobody sees where the upper ones end: the row stays where it is.
+    shift = float(np.median((y - own)[told])) if told.mean() > _TELLING else 0.0
+    x, y = (x[told], y[told]) if shift else (x, own)
     per_pixel = float(depth[columns // 2]) / (portrait.focal * len(portrait.image))
     moved = upper.points.copy()
     moved[:, 1] -= np.clip(shift * per_pixel, -_FARTHEST_DM, _FARTHEST_DM)
@@ -108,9 +114,13 @@ def show_photo(
 
 
 def _upper_edge(seen: SeenTeeth, portrait: Portrait) -> tuple[Array, Array] | None:
-    """Where the upper teeth end: columns [n] and rows [n] in pixels; at the lower lip where that hides it. None when none are seen."""
+    """Where the upper teeth end: columns [n] and rows [n] in pixels, NaN where teeth go on down to the lower lip. None without upper teeth.
+
+    They end where something else than teeth begins, or at the dark line on which the lower row meets them.
+    """
     corners = np.sort(portrait.landmarks[[78, 308], 0])
     middle, half = corners.mean(), 0.5 * _MIDDLE * np.ptp(corners)
+    level = portrait.image.max(-1).astype(np.float32)
     found = []
     columns = np.arange(int(middle - half), int(middle + half) + 1)
     for column in columns:
@@ -122,11 +132,24 @@ def _upper_edge(seen: SeenTeeth, portrait: Portrait) -> tuple[Array, Array] | No
         if first > 0.4 * len(teeth):
             continue
         gap = np.flatnonzero(~teeth[first:])
-        found.append((column + 0.5, rows[0] + (first + gap[0] if len(gap) else len(teeth))))
+        run = int(gap[0]) if len(gap) else len(teeth) - first
+        ends = float(run) if first + run < len(teeth) - 1 else np.nan
+        if run >= 6:
+            light = level[rows[0] + first : rows[0] + first + run, column]
+            low, high = run // 4, run - run // 4
+            line = low + int(light[low:high].argmin())
+            if light[line] < (1 - _LINE) * min(light[:line].max(), light[line:].max()):
+                ends = line + 0.5
+        found.append((column + 0.5, rows[0] + first + ends))
     if len(found) < max(5, _TELLING * len(columns)):
         return None
     x, y = np.array(found, np.float64).T
-    keep = np.abs(y - np.median(y)) < 3 * max(1.0, float(np.median(np.abs(y - np.median(y)))))
+    told = np.isfinite(y)
+    if not told.any():
+        return x, y
+    typical = np.median(y[told])
+    far = 3 * max(1.0, float(np.median(np.abs(y[told] - typical))))
+    keep = ~(np.abs(y - typical) > far)
     return x[keep], y[keep]
 
 
