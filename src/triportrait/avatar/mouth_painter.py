@@ -2,7 +2,7 @@
 
 A small U-net looks at a window round the drawn mouth, at the photo's own mouth, and at where lips and teeth ought to be. It changes
 colours of the lips and at their rim, so that skin keeps the photo's detail. Between the lips it has a smooth light to give and nothing to
-draw: what hides behind closed lips nobody knows, and colours learned for it are the mean of all mouths, a blur.
+draw: what hides behind closed lips nobody knows, and colours learned for it would be the mean of all mouths.
 """
 
 from __future__ import annotations
