@@ -134,7 +134,7 @@ def test_a_curve_expert_that_fails_costs_only_its_own_figures(clips):
 def test_tables_put_our_rows_beside_the_printed_ones(clips, number):
     out = clips.parent / f"table{number}.json"
     variants = {"concatenation": "still"} if number == "4" else {}
-    wanted = TableOptions(number, clips, ("still", "follow"), out, limit=2, variants=variants)
+    wanted = TableOptions(clips, ("still", "follow"), out, limit=2, number=number, variants=variants)
     report = run_table(wanted, tools=Actors().acting())
     assert report == load(out) and report["printed"] == printed()["tables"][number]["rows"]
     text = out.with_suffix(".md").read_text()
@@ -180,7 +180,7 @@ def test_options_that_do_not_go_together_are_refused(clips):
         with pytest.raises(OptionError, match=words):
             run_protocol(asked(clips, protocol, **changes))
     with pytest.raises(OptionError, match="no table 3"):
-        TableOptions("3", clips, ("still",), clips / "x.json")
+        TableOptions(clips, ("still",), clips / "x.json", number="3")
 
 
 def test_landmarks_of_a_motion_start_at_the_photos_own(astronaut_portrait, open_head):

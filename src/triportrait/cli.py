@@ -179,8 +179,9 @@ class Animate:
     def _name_driver(self, path: Path) -> None:
         """Put a file given without a flag where its flag would."""
         from triportrait.media.probe import probe
+        from triportrait.motion.files import READ_ENDINGS
 
-        kind = "motion" if path.suffix.lower() in (".npz", ".csv") else {"audio": "audio", "video": "driving"}.get(probe(path).kind)
+        kind = "motion" if path.suffix.lower() in READ_ENDINGS else {"audio": "audio", "video": "driving"}.get(probe(path).kind)
         if kind is None:
             raise OptionError(f"'{path}' is a picture and cannot drive the portrait; give a voice, a video or a motion file")
         if getattr(self, kind) is not None:

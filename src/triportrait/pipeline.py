@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from triportrait.errors import EmptyMedia, MediaError, NoFaceFound, OptionError
+from triportrait.motion.files import READ_ENDINGS
 from triportrait.types import Frame, Motion, MotionFrame, RenderedHead, Waveform
 from triportrait.types import Portrait as PreparedPortrait
 
@@ -45,7 +46,6 @@ _VOICE_GAIN = 1.3
 _FULL_FRAME_LIMIT_PX = 4096
 #: While speaking; see NaturalSettings.
 _BLINKS_PER_MINUTE = 26.0
-_MOTION_ENDINGS = (".npz", ".csv")
 _VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 #: Idle motion is made in one piece.
 _LONGEST_IDLE_S = 3600.0
@@ -630,7 +630,7 @@ def _motion_of_file(option: str, path: str, progress: Progress | None) -> Motion
     """A motion file, or the motion of the person in a video."""
     if not os.path.lexists(path):
         raise OptionError(f"{option} is {path!r}; {_FILE_OPTIONS[option]}")
-    return read_motion(path) if Path(path).suffix.lower() in _MOTION_ENDINGS else motion_of_video(path, FPS, progress)
+    return read_motion(path) if Path(path).suffix.lower() in READ_ENDINGS else motion_of_video(path, FPS, progress)
 
 
 class Portrait:
@@ -827,7 +827,7 @@ class Portrait:
         if not os.path.isdir(pose):
             clip = resample(_motion_of_file(option, pose, progress), fps)
             return relative(clip, "first", self.prepared.motion, lip_contact=False)
-        library = sorted(path for path in Path(pose).iterdir() if path.suffix.lower() in (*_MOTION_ENDINGS, *_VIDEO_ENDINGS))
+        library = sorted(path for path in Path(pose).iterdir() if path.suffix.lower() in (*READ_ENDINGS, *_VIDEO_ENDINGS))
         if not library:
             raise OptionError(f"{option}: the folder {pose!r} holds no video and no motion file; add some, or name one")
         clips = [resample(_motion_of_file(option, str(path), progress), fps) for path in library]

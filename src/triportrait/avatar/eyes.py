@@ -165,9 +165,7 @@ def _close(painted: Array, photo: Array, rim: Array, margin: Array, line: Array,
 
     # A frame along the corners; heights are counted downwards from their line.
     origin, end = rim[0], rim[8]
-    along = (end - origin) / max(float(np.linalg.norm(end - origin)), 1e-6)
-    down = np.array([-along[1], along[0]])
-    down = down if down[1] > 0 else -down
+    along, down = _axes(rim)
     low = np.floor(rim.min(0) - 0.6 * width).astype(int).clip(0)
     high = np.ceil(rim.max(0) + 0.5 * width).astype(int).clip(None, len(photo))
     place = (slice(low[1], high[1]), slice(low[0], high[0]))
@@ -185,7 +183,7 @@ def _close(painted: Array, photo: Array, rim: Array, margin: Array, line: Array,
     # The fold stays where it is; towards the corners it comes down to them.
     arch = np.sqrt(np.clip(1 - (2 * u / length - 1) ** 2, 0, 1))
     fold = upper - width * (0.05 + _FOLD * arch)
-    inside = np.clip((closing - v) / 1.0 + 0.5, 0, 1) * np.clip((v - fold) / (0.35 * width * _FOLD), 0, 1)
+    inside = np.clip(closing - v + 0.5, 0, 1) * np.clip((v - fold) / (0.35 * width * _FOLD), 0, 1)
     inside *= np.clip(4 * np.minimum(u, length - u) / length, 0, 1)
     # The hem keeps its size, what lies between it and the fold is stretched.
     hem, edge = 0.05 * width, upper + 0.015 * width
@@ -217,6 +215,13 @@ def _close(painted: Array, photo: Array, rim: Array, margin: Array, line: Array,
     return result
 
 
+def _axes(rim: Array) -> tuple[Array, Array]:
+    """Unit vectors [2] from corner to corner of an eye's ``rim`` [16, 2], and across that downwards."""
+    along = (rim[8] - rim[0]) / max(float(np.linalg.norm(rim[8] - rim[0])), 1e-6)
+    down = np.array([-along[1], along[0]])
+    return along, down if down[1] > 0 else -down
+
+
 def _lid_skin(photo: Array, hole: Array, rim: Array, width: float) -> Array:
     """Skin for an eye's opening ``hole`` [s, s]: float32 [s, s, 3].
 
@@ -237,9 +242,7 @@ def _lid_skin(photo: Array, hole: Array, rim: Array, width: float) -> Array:
     tone = push_pull(cv2.GaussianBlur(photo, (0, 0), 0.03 * width), around * ((luma >= low) & (luma <= high)) + 1e-5)
     tone = cv2.GaussianBlur(tone, (0, 0), 0.12 * width)
     # A lid is a part of a ball: it turns away from the light towards the crease and, less, towards the lashes.
-    along = (rim[8] - rim[0]) / max(float(np.linalg.norm(rim[8] - rim[0])), 1e-6)
-    down = np.array([-along[1], along[0]])
-    down = down if down[1] > 0 else -down
+    _, down = _axes(rim)
     y, x = np.mgrid[: len(photo), : len(photo)] + 0.5
     height = (x - rim[0, 0]) * down[0] + (y - rim[0, 1]) * down[1]
     top, bottom = (((rim - rim[0]) @ down).min(), ((rim - rim[0]) @ down).max())

@@ -43,7 +43,8 @@ class MouthPart:
     """A patch of n nodes.
 
     Args:
-        points: [n, 3] float32 on the mean head; normals: [n, 3] outwards; triangles: [k, 3] int32; texels: [n, 2] float32 in ``texture``.
+        points: [n, 3] float64 on the mean head, decimetres; normals: [n, 3] outwards; triangles: [k, 3] int32.
+        texels: [n, 2] float32, places in ``texture``.
         texture: [h, w, 4] float32, reflectance and coverage.
         columns: nodes along a row of the patch.
         carriers: indices of the head's own vertices of this part, and ``solve`` [4, c] their pseudo-inverse.
@@ -59,7 +60,7 @@ class MouthPart:
     solve: Array
 
     def carried(self, deformed: Array) -> tuple[Array, Array]:
-        """Nodes and unit normals [n, 3] for the head's vertices [v, 3]."""
+        """Nodes and unit normals, float32 [n, 3], for the head's vertices [v, 3]."""
         affine = self.solve @ deformed[self.carriers]
         points = self.points @ affine[:3] + affine[3]
         normals = self.normals @ affine[:3]

@@ -76,4 +76,4 @@ def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = Non
         if not found or not avatar:
             raise OptionError(f"--variant is {text!r}; write ROW=AVATAR, such as concatenation=oneshot.")
         variants[row] = avatar
-    return run_table(TableOptions(asked.number, **shared, seconds=asked.seconds, variants=variants), progress=progress)
+    return run_table(TableOptions(**shared, number=asked.number, seconds=asked.seconds, variants=variants), progress=progress)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from triportrait.errors import OptionError
@@ -16,7 +15,7 @@ from triportrait.evaluation.cross import CrossOptions, run_cross
 from triportrait.evaluation.parts import ActingTools
 from triportrait.evaluation.reenact import ReenactOptions, run_reenact
 from triportrait.evaluation.report import BY_KEY, write_report
-from triportrait.evaluation.running import Progress
+from triportrait.evaluation.running import Progress, ProtocolOptions
 
 FORMAT = "triportrait-table-1"
 
@@ -33,31 +32,23 @@ NEEDS_TRAINING = "needs a model trained for this row at the paper's scale; give 
 
 
 @dataclass(frozen=True, slots=True)
-class TableOptions:
-    """What ``triportrait evaluate table N`` asks for.
+class TableOptions(ProtocolOptions):
+    """What ``triportrait evaluate table N`` asks for, besides what every protocol does.
+
+    The reports of the runs lie beside ``out`` (``<out>_same.json``, ``<out>_cross.json``, ``<out>_audio.json``).
 
     Args:
         number: 1, 2 or 4.
-        variants: for table 4: row name -> avatar that stands for it (as ``--avatar`` takes it).
-        clips, avatars, out, every, sheets, limit, metric_weights, jobs, cache: see ``ReenactOptions``; the reports of the
-            runs lie beside ``out`` (``<out>_same.json``, ``<out>_cross.json``, ``<out>_audio.json``).
         seconds: for table 2, see ``AudioOptions``.
+        variants: for table 4: row name -> avatar that stands for it (as ``--avatar`` takes it).
     """
 
-    number: str
-    clips: Path
-    avatars: tuple[str, ...]
-    out: Path
-    every: int = 5
-    sheets: bool = False
-    limit: int | None = None
+    number: str = "1"
     seconds: float = 10.0
-    metric_weights: Path | None = None
-    jobs: int = 1
-    cache: Path | None = None
     variants: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        ProtocolOptions.__post_init__(self)
         if self.number not in printed()["tables"]:
             raise OptionError(f"there is no table {self.number} here; use {', '.join(printed()['tables'])}.")
         known = list(printed()["tables"]["4"]["rows"])

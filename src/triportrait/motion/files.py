@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 
+#: How names of files end that are read here.
+READ_ENDINGS = (".npz", ".csv")
+
 _POSE_COLUMNS = ("pitch_deg", "yaw_deg", "roll_deg", "x_dm", "y_dm", "z_dm", "gaze_pitch_deg", "gaze_yaw_deg")
 
 #: A file may not unpack to more than this (ten hours of motion take 0.2 GB).
@@ -56,7 +59,7 @@ def save_motion(motion: Motion, path: str | os.PathLike[str], controls: ControlT
         MotionFileError: the ending is neither.
         OutputError: the file cannot be written.
     """
-    if Path(path).suffix.lower() not in (".npz", ".csv"):
+    if Path(path).suffix.lower() not in READ_ENDINGS:
         raise MotionFileError(f"{Path(path).name} has no ending of a motion file; name it .npz or .csv")
     write_motion((motion,), path, controls, live_link=False)
 
