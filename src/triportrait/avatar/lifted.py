@@ -24,7 +24,7 @@ from triportrait.avatar.mantle import Mantle, build_mantle, cosines, face_hull, 
 from triportrait.avatar.mouth import Membrane, MouthInside, white_in
 from triportrait.avatar.photo_teeth import SeenTeeth
 from triportrait.avatar.relight import Light, fit_light
-from triportrait.avatar.surface import Surface, fit_surface, spread_colours
+from triportrait.avatar.surface import Surface, fit_surface, hidden_vertices, spread_colours
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import foreground_colours
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
@@ -85,6 +85,7 @@ class LiftedState:
         source_pixels: [v, 2] float32, where each vertex lies in the photo (eyeballs: in their texture).
         closed_pixels: [v, 2] float32, the same with closed eyes.
         colours: [v, 4] float32, colour of what the photo does not show (0..255) and how much it counts (0..1).
+        closed_hidden: [v] float32, 0..1, how far closed eyes would hide a vertex from the photo.
         lid: [v, 2] float32, membership of the left and right lids.
         photo: [s, s, 4] float32, head colours (0..255) and matte (0..1).
         closed_photo: [s, s, 3] float32, the photo with closed eyes.
@@ -105,6 +106,7 @@ class LiftedState:
     source_pixels: Array
     closed_pixels: Array
     colours: Array
+    closed_hidden: Array
     lid: Array
     photo: Array
     closed_photo: Array
@@ -148,7 +150,8 @@ class LiftedAvatar:
         surface = fit_surface(portrait, head)
         pure = foreground_colours(portrait.image, portrait.person_alpha, portrait.background.astype(np.float32))
         cheeks = Cheeks.of(head, surface, motion)
-        triangles, kind = _mesh_triangles(head, surface, cheeks, portrait.head_alpha)
+        lid = _lid_membership(head, surface.source)
+        triangles, kind = _mesh_triangles(head, surface, cheeks, lid.max(1) > 0, portrait.head_alpha)
         drawn = Fragments.empty(size, size)
         draw_fragments(surface.pixels, surface.depth, triangles, drawn.triangle, drawn.barycentric, drawn.depth, 0.0)
         mantle = build_mantle(portrait, head, surface, pure, drawn.triangle >= 0)
@@ -178,7 +181,8 @@ class LiftedAvatar:
             source_pixels=source_pixels.astype(np.float32),
             closed_pixels=closed_pixels.astype(np.float32),
             colours=np.ascontiguousarray(colours, np.float32),
-            lid=_lid_membership(head, surface.source, surface.face),
+            closed_hidden=hidden_vertices(portrait, head, closed, surface.skin),
+            lid=lid,
             photo=np.ascontiguousarray(photo, np.float32),
             closed_photo=np.ascontiguousarray(closed_photo, np.float32),
             membrane=Membrane.of(portrait.landmarks, head.landmarks478(surface.source), teeth is not None),
@@ -207,8 +211,12 @@ class LiftedAvatar:
         behind = away + (state.bias + np.float32(_BACK_BIAS_DM))
         draw_fragments(places, behind, skin, mesh.triangle, mesh.barycentric, mesh.depth, 0.0)
         draw_fragments(places, away + state.bias, state.triangles, mesh.triangle, mesh.barycentric, mesh.depth, 0.0, True)
+        closure = self._lid_closure(frame, portrait.motion)
+        shut = np.minimum(state.lid @ closure, 1.0)
         colours = state.colours.copy()
         np.maximum(colours[:, 3], state.cheeks.guessed(deformed, frame), out=colours[:, 3])
+        # What an open lid folds away, closed ones show.
+        colours[:, 3] *= 1.0 - shut * (1.0 - state.closed_hidden)
         nodes = state.mantle.follow(deformed - state.source)
         mantle, far = Fragments.empty(size, size), Fragments.empty(size, size)
         places, away = self._project(nodes, frame, portrait)
@@ -218,15 +226,14 @@ class LiftedAvatar:
         draw_fragments(places, away, state.mantle.far_triangles, far.triangle, far.barycentric, far.depth, 0.0)
         landmarks = self.head.landmarks478(deformed)
         landmark_pixels, _ = self._project(landmarks, frame, portrait)
+        kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, size))
         opening = kernels.opening(mesh.triangle, mesh.depth, state.kind, _lips(landmark_pixels, size))
         inside = state.inside.draw(deformed, landmarks, partial(self._project, frame=frame, portrait=portrait), opening)
         view, view_depth = np.zeros((size, size, 2), np.float32), np.full((size, size), np.inf, np.float32)
         pixels, depth = self._project(state.membrane.points(landmarks), frame, portrait)
         draw_attributes(pixels, depth, state.membrane.triangles, state.membrane.pixels, view, view_depth)
-        closure = self._lid_closure(frame, portrait.motion)
         # Closed lids are painted with their own shading.
-        relit = 1.0 - np.minimum(state.lid @ closure, 1.0)
-        gain = 1.0 + relit * (state.light.gain(posed) - 1.0)
+        gain = 1.0 + (1.0 - shut) * (state.light.gain(posed) - 1.0)
         rgb, alpha, depth = np.empty((size, size, 3), np.float32), *np.empty((2, size, size), np.float32)
         surface = np.empty((size, size), np.uint8)
         kernels.shade(
@@ -272,6 +279,16 @@ def _lips(landmarks: Array, size: int) -> Array:
     return cv2.dilate(mask, np.ones((2 * round(6 * size / 512) + 1,) * 2, np.uint8))
 
 
+def _eye_boxes(landmarks: Array, size: int) -> Array:
+    """First and last row and column round each eye, of pixels [478, 2]: int32 [2, 4], clipped to the picture."""
+    boxes = []
+    for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM):
+        low, high = landmarks[rim].min(0), landmarks[rim].max(0)
+        margin = 0.25 * float((high - low).max())
+        boxes.append(np.clip([low[1] - margin, high[1] + margin, low[0] - margin, high[0] + margin], 0, size - 1))
+    return np.array(boxes, np.int32)
+
+
 def _depth_bias(head: FullHead, surface: Surface, landmarks: Array, size: int) -> Array:
     """[v] float32 decimetres by which a vertex stands back.
 
@@ -287,7 +304,7 @@ def _depth_bias(head: FullHead, surface: Surface, landmarks: Array, size: int) -
     return bias.astype(np.float32)
 
 
-def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, head_alpha: Array) -> tuple[Array, Array]:
+def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, lids: Array, head_alpha: Array) -> tuple[Array, Array]:
     """Triangles drawn as the head, and how they are coloured; the neck is the torso layer's, hair and ears are the mantle's."""
     parts = head.part[head.triangles]
     first, last = parts.min(1), parts.max(1)
@@ -296,8 +313,9 @@ def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, head_alpha
     # What hides under the chin is left to the painted neck: drawn as skin it looks like a second chin.
     under = (cheeks.normal[:, 1] < -0.3) & (surface.shape[:, 1] < -0.5) & (surface.seen < 0.3)
     other |= under[head.triangles].all(1)
-    # The cheek behind the photo's outline is the mantle's far side.
-    other |= ((cheeks.facing < _HIDDEN_COSINE) & (cheeks.side > 0.3))[head.triangles].any(1)
+    # The cheek behind the photo's outline is the mantle's far side. Lids move, which no sheet over them can follow: they stay.
+    hidden = (cheeks.facing < _HIDDEN_COSINE) & (cheeks.side > 0.3)
+    other |= hidden[head.triangles].any(1) & ~lids[head.triangles].any(1)
     # Where the photo shows neck or scene, the fitted jaw is too wide.
     size = len(head_alpha)
     x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
@@ -313,7 +331,7 @@ def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, head_alpha
     return np.ascontiguousarray(head.triangles[order]), kind[order]
 
 
-def _lid_membership(head: FullHead, source: Array, face: Array) -> Array:
+def _lid_membership(head: FullHead, source: Array) -> Array:
     """[v, 2] float32: 1 on the lids of the left and right eye, fading out round them."""
     from scipy.spatial import cKDTree
 

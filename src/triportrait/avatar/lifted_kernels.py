@@ -23,6 +23,32 @@ def _bilinear(image, x, y, channel):
 
 
 @njit(nogil=True, cache=True)
+def close_gaps(triangle, barycentric, depth, boxes):
+    """Fill gaps of up to two pixels in a mesh, within ``boxes`` int32 [n, 4] (first and last row, first and last column), in place.
+
+    Lids and eyeballs do not share an edge: at the corners of an eye a pixel can fall between them. It shows what lies deeper beside it.
+    """
+    height, width = triangle.shape
+    for box in range(boxes.shape[0]):
+        for row in range(max(boxes[box, 0], 2), min(boxes[box, 1] + 1, height - 2)):
+            for column in range(max(boxes[box, 2], 2), min(boxes[box, 3] + 1, width - 2)):
+                if triangle[row, column] >= 0:
+                    continue
+                best_row, best_column = -1, -1
+                for down, across in ((0, 1), (1, 0)):
+                    for before, after in ((1, 1), (1, 2), (2, 1)):
+                        y0, x0, y1, x1 = row - before * down, column - before * across, row + after * down, column + after * across
+                        if best_row < 0 and triangle[y0, x0] >= 0 and triangle[y1, x1] >= 0:
+                            deeper = depth[y0, x0] > depth[y1, x1]
+                            best_row, best_column = (y0, x0) if deeper else (y1, x1)
+                if best_row >= 0:
+                    triangle[row, column] = triangle[best_row, best_column]
+                    depth[row, column] = depth[best_row, best_column]
+                    for c in range(3):
+                        barycentric[row, column, c] = barycentric[best_row, best_column, c]
+
+
+@njit(nogil=True, cache=True)
 def opening(triangle, depth, kind, lips):
     """Where a picture shows the mouth's inside: bool [s, s] from triangles int32 [s, s] with depths [s, s] and their kinds uint8 [f].
 

@@ -45,6 +45,10 @@ _TURN_BACK_PX, _TEXTURE_PX = 12, 56
 _TEXTURE = 0.8
 #: The far side rises over these heights of the face (0 mouth, 1 brows).
 _FAR_RISE = 0.08, 0.5
+#: The sheet keeps a rim of so many pixels of a 512 px crop over the mesh, and half as many over lids.
+_OVERLAP_PX = 12
+#: So far (in widths of the eye) round the opening the lids are the mesh's alone.
+_EYE_REACH = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ def build_mantle(portrait: Portrait, head: FullHead, surface: Surface, colours: 
         colours: float32 [s, s, 3] 0..255, the photo without the scene shining through.
         mesh: bool [s, s], where the photo shows skin that is drawn by itself.
     """
+    import cv2
     from scipy.ndimage import distance_transform_edt
 
     size = portrait.image.shape[0]
@@ -141,7 +146,12 @@ def build_mantle(portrait: Portrait, head: FullHead, surface: Surface, colours: 
 
     # Inside the face the mesh itself is drawn; the sheet keeps a rim under it.
     alive = alpha[down, across] > 0.01
-    inner = distance_transform_edt(face_hull(portrait.landmarks, size) & mesh)[row, column] > 12 * unit
+    # Where it closes, the eye is the mesh's alone: the sheet would show the open one.
+    whole = cv2.morphologyEx(mesh.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)).astype(bool)
+    inner = distance_transform_edt(face_hull(portrait.landmarks, size) & whole) > _OVERLAP_PX * unit
+    opening, lids = (_eyes(portrait.landmarks, size, reach) for reach in (0.0, _EYE_REACH))
+    inner |= (opening & whole) | (lids & (distance_transform_edt(whole) > 0.5 * _OVERLAP_PX * unit))
+    inner = inner[row, column]
     triangles, cell = _grid_triangles(*x.shape)
     in_front = _touched(alive & ~inner)[cell]
     behind = _touched(rise > _FAR_RISE[0])[cell]
@@ -261,6 +271,20 @@ def _outline_depth(portrait: Portrait, head: FullHead, rise: Array) -> Array:
     own = np.where(rim, np.minimum(drawn.depth, 20.0) - usual, 0.0).astype(np.float32)
     away = push_pull(np.dstack([own]), np.maximum(known, _USUAL_WEIGHT))[..., 0]
     return usual + cv2.GaussianBlur(away, (0, 0), 12 * size / 512)
+
+
+def _eyes(landmarks: Array, size: int, reach: float) -> Array:
+    """The eyes' openings grown by ``reach`` widths of theirs and a cell of the grid: bool [s, s]."""
+    import cv2
+
+    mask = np.zeros((size, size), np.uint8)
+    for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM):
+        points = landmarks[rim, :2].astype(np.float32)
+        eye = np.zeros_like(mask)
+        cv2.fillConvexPoly(eye, np.round(cv2.convexHull(points)[:, 0]).astype(np.int32), 1)
+        grown = round(reach * float(np.linalg.norm(points[8] - points[0])) + _STEP_PX * size / 512)
+        mask |= cv2.dilate(eye, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grown + 1,) * 2))
+    return mask.astype(bool)
 
 
 def _mirrored(x: Array, y: Array, alpha: Array) -> tuple[Array, Array]:

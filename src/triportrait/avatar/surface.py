@@ -61,14 +61,38 @@ def fit_surface(portrait: Portrait, head: FullHead) -> Surface:
     pixels, depth = pixels.astype(np.float32), depth.astype(np.float32)
     fragments = rasterise(pixels, depth, skin, size, size, cull="back")
 
+    seen = _seen(portrait, posed, pixels, depth, skin, fragments) * is_skin
+    return Surface(shape, source, pixels, depth, skin, fragments, face, seen.astype(np.float32))
+
+
+def hidden_vertices(portrait: Portrait, head: FullHead, vertices: Array, skin: Array) -> Array:
+    """How far the photo would not show each of the head's ``vertices`` [v, 3], unposed, e.g. in another expression: float32 [v] in 0..1.
+
+    Args:
+        skin: [f, 3] int32 triangles.
+    """
+    size, motion = len(portrait.image), portrait.motion
+    posed = pose_points(vertices, motion.rotation_rad, motion.translation)
+    pixels, depth = (values.astype(np.float32) for values in project(posed, size, portrait.focal))
+    fragments = rasterise(pixels, depth, skin, size, size, cull="back")
+    return _replaced(_seen(portrait, posed, pixels, depth, skin, fragments) * (head.part == HeadPart.SKIN)).astype(np.float32)
+
+
+def _seen(portrait: Portrait, posed: Array, pixels: Array, depth: Array, skin: Array, fragments: Fragments) -> Array:
+    """How well the photo shows posed vertices [v, 3] which lie at ``pixels`` [v, 2] in ``depth`` [v]: [v] in 0..1."""
+    size = len(portrait.image)
     view = np.array([0, 0, 10.0]) - posed
     facing = (vertex_normals(posed, skin) * view).sum(1) / np.linalg.norm(view, axis=1)
     x, y = (np.clip(pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
     inside = (pixels >= 0).all(1) & (pixels < size).all(1)
     front = depth < fragments.depth[y, x] + 0.04
     solid = portrait.person_alpha[y, x] > 0.9
-    seen = np.clip((facing - 0.12) / 0.2, 0, 1) * (inside & front & solid & is_skin)
-    return Surface(shape, source, pixels, depth, skin, fragments, face, seen.astype(np.float32))
+    return np.clip((facing - 0.12) / 0.2, 0, 1) * (inside & front & solid)
+
+
+def _replaced(seen: Array) -> Array:
+    """How far a spread colour replaces the photo's on vertices that it shows so well."""
+    return np.clip(1.0 - seen / 0.6, 0.0, 1.0)
 
 
 def face_weight(head: FullHead, source: Array) -> Array:
@@ -159,5 +183,4 @@ def spread_colours(surface: Surface, portrait: Portrait, head: FullHead) -> Arra
     matrix = neighbour_mean(head.triangles, len(colour))
     for _ in range(12):
         colour[hidden] = (matrix @ colour)[hidden]
-    replaced = np.clip(1.0 - surface.seen / 0.6, 0.0, 1.0)
-    return np.concatenate([colour, replaced[:, None]], 1).astype(np.float32)
+    return np.concatenate([colour, _replaced(surface.seen)[:, None]], 1).astype(np.float32)
