@@ -152,6 +152,7 @@ def test_a_pickle_with_chumpy_and_sparse_arrays_is_the_same_model(data, head, tm
     (tmp_path / "flame.pkl").write_bytes(pickle.dumps(foreign, protocol))
     read = FlameHead.from_file(tmp_path / "flame.pkl")
     expression = curve(jawOpen=0.7, expression_001=1.0)
+    # The same numbers in the same order in memory, so the same arithmetic: to the last bit.
     np.testing.assert_array_equal(
         read.vertices(np.ones(300), expression, np.array([0.1, 0.1])),
         head.vertices(np.ones(300), expression, np.array([0.1, 0.1])),

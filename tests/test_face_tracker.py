@@ -78,6 +78,16 @@ def test_the_mask_covers_the_person(astronaut, face_tracker):
     assert mask[:40, :60].mean() < 0.1 and mask[150:250, 5:40].mean() < 0.1  # curtain and flag's far edge
 
 
+def test_masks_and_clips_do_not_depend_on_what_was_seen_before(astronaut, face_tracker):
+    small = np.ascontiguousarray(astronaut[0:300, 70:370])
+    mask, rows = face_tracker.person_mask(astronaut), [row[0] for row in face_tracker.track([small] * 2)]
+    face_tracker.person_mask(PLAIN)
+    list(face_tracker.track([np.ascontiguousarray(small[:, ::-1])] * 2))
+    face_tracker.detect(small)
+    np.testing.assert_array_equal(face_tracker.person_mask(astronaut), mask)
+    np.testing.assert_array_equal([row[0] for row in face_tracker.track([small] * 2)], rows)
+
+
 def test_a_clip_keeps_one_row_for_every_frame(astronaut, face_tracker):
     small = astronaut[0:300, 70:370]
     nothing = np.full_like(small, 120)

@@ -61,6 +61,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "lightning": ("training/",),
     "webdataset": ("training/",),
     "ray": ("training/data/",),
+    "threadpoolctl": ("training/data/",),
     "tensorboard": ("training/",),
     "torchmetrics": ("evaluation/",),
     "gradio": ("app/",),

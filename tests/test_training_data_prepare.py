@@ -25,7 +25,7 @@ from triportrait.training.data.pools import ClusterError, LocalPool, RayPool
 from triportrait.training.data.prepare import PrepareOptions, Summary, prepare
 from triportrait.training.data.shards import verify
 from triportrait.training.data.sources import VideoSource, find_videos
-from triportrait.training.data.work import Outcome, Reply, work_on
+from triportrait.training.data.work import Outcome, Reply, one_thread, work_on
 
 SETTINGS = PrepareSettings(size_px=64, clip_seconds=0.4)
 #: Pieces of 8 to 15 frames are clips of their own with these settings.
@@ -128,6 +128,41 @@ def test_interrupted_runs_go_on_in_any_order(videos: Path, local: Path, tmp_path
     assert not set(rest.asked) & set(done)
     assert len(rest.asked) + len(done) == CLIPS + 1
     assert contents(tmp_path) == contents(local)
+
+
+def test_a_clip_depends_on_nothing_but_itself(videos: Path) -> None:
+    """Not on the clips before it in the same process, nor on the threads that the process has for other work."""
+    from threadpoolctl import threadpool_limits
+
+    sources = {source.key: source for source in find_videos(videos)}
+    samples: dict[str, set[bytes]] = {}
+    for threads, keys in ((1, ("v0", "v4")), (2, ("v4", "broken", "v0")), (3, ("v0", "v0"))):
+        with threadpool_limits(limits=threads):
+            for key in keys:
+                samples.setdefault(key, set()).add(work_on(sources[key], SETTINGS).sample)
+    assert {key: len(different) for key, different in samples.items()} == {"v0": 1, "v4": 1, "broken": 1}
+    assert all(samples["v0"]) and all(samples["v4"])
+
+
+def test_one_thread_while_a_clip_is_made_and_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+    import scipy.linalg  # noqa: F401  # it brings an OpenBLAS of its own
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads() -> list[int]:
+        return [cv2.getNumThreads(), *(pool["num_threads"] for pool in threadpool_info())]
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "5")
+    with threadpool_limits(limits=2):
+        before = threads()
+        assert before.count(2) >= 2
+        with pytest.raises(ZeroDivisionError), one_thread():
+            assert set(threads()) == {1}
+            assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "1"
+            raise ZeroDivisionError
+        assert threads() == before
+    assert "OMP_NUM_THREADS" not in os.environ and os.environ["OPENBLAS_NUM_THREADS"] == "5"
 
 
 def test_pieces_of_a_long_video(clip: Path, tmp_path: Path) -> None:

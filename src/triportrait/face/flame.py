@@ -88,8 +88,9 @@ class FlameHead:
         self._identity_basis = np.ascontiguousarray(basis[:, :IDENTITY_SIZE])
         self._expression_basis = np.ascontiguousarray(basis[:, IDENTITY_SIZE:])
         self._pose_basis = np.asarray(pose_basis, np.float32).reshape(3 * count, -1) * np.float32(_DECIMETRES_PER_METRE)
-        self._joint_regressor = np.asarray(joint_regressor, np.float32)
-        self._weights = np.asarray(weights, np.float32)
+        # One order in memory, whatever the file's: a product's last bits depend on it, and sparse matrices come out in either.
+        self._joint_regressor = np.ascontiguousarray(joint_regressor, np.float32)
+        self._weights = np.ascontiguousarray(weights, np.float32)
         self._parents = parents
         self.triangles: Array = np.ascontiguousarray(triangles, np.int32)
         self.ncc_colours: Array = normalised_coordinates(self.template)

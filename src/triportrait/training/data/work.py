@@ -8,6 +8,8 @@ import logging
 import os
 import tarfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -83,7 +85,11 @@ class Reply:
 
 def work_on(source: VideoSource, settings: PrepareSettings) -> Reply:
     """Prepare a source, or say into which pieces it must be cut. Never raises: what goes wrong is an outcome."""
-    limit_threads()
+    with one_thread():
+        return _work_on(source, settings)
+
+
+def _work_on(source: VideoSource, settings: PrepareSettings) -> Reply:
     started = time.process_time()
     try:
         # A piece has its number in its key; only whole sources are cut.
@@ -102,12 +108,28 @@ def work_on(source: VideoSource, settings: PrepareSettings) -> Reply:
     return Reply(Outcome(source, "", "", facts, round(time.process_time() - started, 3), len(sample)), sample)
 
 
-def limit_threads() -> None:
-    """OpenCV and PyTorch to one thread: both ignore what is set after they started."""
-    import cv2
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for everything, and afterwards as before: how OpenBLAS divides a product among threads decides its last bits.
 
+    Libraries that are loaded already are told so; those that are loaded meanwhile read it from the environment.
+    """
+    import cv2
+    from threadpoolctl import threadpool_limits
+
+    before, environment = cv2.getNumThreads(), {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
+    os.environ.update(WORKER_ENVIRONMENT)
     cv2.setNumThreads(1)
-    os.environ.update({name: value for name, value in WORKER_ENVIRONMENT.items() if name not in os.environ})
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        cv2.setNumThreads(before)
+        for name, value in environment.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def sample_bytes(source: VideoSource, members: dict[str, bytes], settings: PrepareSettings) -> bytes:
