@@ -22,8 +22,9 @@ Array = np.ndarray
 #: Skin's colour under white light, relative to its reddest; how much brighter white is than the whites of eyes, which lids shade;
 #: limits of white over the skin's brightness, and how many pixels of the eyes' white are enough.
 _SKIN, _SHADED, _LEVELS, _WHITES = (1.0, 0.76, 0.64), 1.35, (0.95, 1.4), 12
-#: Light is no more coloured than this (its weakest channel over its strongest), unless eyes and skin both say so.
-_COLOURED = 0.65
+#: Light is no more coloured than this (its weakest channel over its strongest), unless eyes and skin both say so
+#: of much more: evening sun leaves teeth nearly white, a stage lamp does not.
+_COLOURED, _MUCH_MORE = 0.65, 1.3
 #: The photo's view of teeth may be stretched or squeezed by the first share entirely, by the second not at all.
 _TEETH_STRETCH = (0.2, 0.6)
 #: Reflectance of the mouth's lining under white light.
@@ -86,7 +87,7 @@ def _white_in_colour(portrait: Portrait, face: Array, seen: SeenTeeth | None) ->
     if len(seen) >= _WHITES:
         level = seen.max(1)
         white = np.maximum(seen[level >= np.quantile(level, 0.6)].mean(0), 1.0)
-        least = np.minimum(least, np.maximum(white / white.max(), neutral / neutral.max()))
+        least = np.minimum(least, _MUCH_MORE * np.maximum(white / white.max(), neutral / neutral.max()))
     else:
         white = neutral
     colour = np.sqrt((white / white.max()) * (neutral / neutral.max()))
