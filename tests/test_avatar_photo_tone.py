@@ -76,6 +76,19 @@ def test_an_opened_mouth_keeps_the_photos_tone(astronaut_portrait, open_head, ki
         assert np.abs(inside - tone.apply(inside)).mean() < 3
 
 
+def test_relit_skin_stays_on_the_tone_and_coloured_details_stay(astronaut_portrait):
+    image = toned(astronaut_portrait.image, "sepia")
+    tone, alpha = PhotoTone.of(replace(astronaut_portrait, image=image)), np.ones((20, 20), np.float32)
+    skin = image[200:220, 250:270].astype(np.float32)
+    relit = 0.6 * skin
+    settled = 255 * tone.settled(relit / 255, alpha)
+    off, before = (np.abs(picture - tone.apply(picture)).mean() for picture in (settled, relit))
+    assert off < 0.3 * before and np.abs((settled - relit) @ LUMA).max() < 2
+    lips = np.broadcast_to(np.float32([0.8, 0.1, 0.1]), (20, 20, 3))
+    np.testing.assert_allclose(tone.settled(lips, alpha), lips, atol=1e-6)
+    assert PhotoTone.of(astronaut_portrait).settled(lips, alpha) is lips
+
+
 def test_teeth_are_told_from_lips_without_colour(astronaut_portrait):
     grey = replace(astronaut_portrait, image=toned(astronaut_portrait.image, "black and white"))
     assert SeenTeeth.of(grey, PhotoTone.of(grey)) is not None

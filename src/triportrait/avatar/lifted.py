@@ -244,7 +244,7 @@ class LiftedAvatar:
         )  # fmt: skip
         soft_rgb, soft_alpha = np.empty_like(rgb), np.empty_like(alpha)
         kernels.soften_edges(rgb, alpha, surface, soft_rgb, soft_alpha)
-        return LiftedLayer(soft_rgb, soft_alpha, depth, surface, landmark_pixels)
+        return LiftedLayer(state.tone.settled(soft_rgb, soft_alpha), soft_alpha, depth, surface, landmark_pixels)
 
     def _project(self, points: Array, frame: MotionFrame, portrait: Portrait) -> tuple[Array, Array]:
         return self._to_pixels(pose_points(points, frame.rotation_rad, frame.translation), portrait)

@@ -22,6 +22,8 @@ LUMA = np.float32([0.299, 0.587, 0.114])
 _SPREAD = (4.0, 5.5)
 #: Parts of equal size into which lightness is cut; smoothing and step of the pixels that are looked at (of a 512 px crop).
 _PARTS, _SMOOTH_PX, _STEP_PX = 24, 2.5, 3
+#: Levels off the line up to which light explains a pixel, and from which on it is a coloured detail.
+_DETAIL = (25.0, 45.0)
 #: A face that shows fewer of these pixels tells nothing.
 _FEWEST = 12 * _PARTS
 
@@ -76,6 +78,20 @@ class PhotoTone:
         if not self.strength:
             return change
         return self.apply(before + change) - self.apply(before)
+
+    def settled(self, rgb: Array, alpha: Array) -> Array:
+        """A drawn head [s, s, 3], premultiplied by ``alpha`` [s, s], 0..1: relit skin is darker and lighter along the photo's tone.
+
+        What lies far off the tone is a coloured detail of the photo (red lips in black and white) and stays.
+        """
+        if not self.strength:
+            return rgb
+        share = np.maximum(alpha, 0.05)[..., None]
+        colours = 255.0 * rgb / share
+        change = self.apply(colours) - colours
+        near, far = _DETAIL
+        kept = np.clip((far - np.abs(change).max(-1, keepdims=True)) / (far - near), 0.0, 1.0)
+        return (rgb + share * kept * change / np.float32(255.0)).astype(np.float32)
 
     def taken_off(self, colours: Array) -> Array:
         """Colours [..., 3], 0..255, without the photo's tone: a sepia picture in black and white."""
