@@ -6,12 +6,14 @@ import numpy as np
 
 from triportrait.avatar import mouth_kernels
 from triportrait.avatar.mouth import Membrane, MouthInside, seat_teeth, white_in
+from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.landmarks import INNER_LIPS
 from triportrait.types import HeadPart
 
 INSIDE = (HeadPart.SOCKET, HeadPart.TONGUE, HeadPart.GUMS, HeadPart.TEETH_UPPER, HeadPart.TEETH_LOWER)
 WHITE = np.float32((200.0, 190.0, 180.0))
+COLOUR = PhotoTone(np.zeros((256, 3), np.float32), 0.0)
 
 
 def picture(head, jaw: float, white: np.ndarray = WHITE, **more: float) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +32,7 @@ def picture(head, jaw: float, white: np.ndarray = WHITE, **more: float) -> tuple
 
     opening = np.zeros((512, 512), np.uint8)
     cv2.fillPoly(opening, [np.round(to_pixels(landmarks)[0][INNER_LIPS]).astype(np.int32)], 1)
-    drawn = MouthInside(head, white).draw(deformed, landmarks, to_pixels, opening.astype(bool))
+    drawn = MouthInside(head, white, COLOUR).draw(deformed, landmarks, to_pixels, opening.astype(bool))
     rows, columns = drawn.rgb.shape[:2]
     return drawn.rgb, opening[drawn.top : drawn.top + rows, drawn.left : drawn.left + columns].astype(bool)
 
@@ -63,7 +65,7 @@ def test_the_light_is_the_photos(open_head):
 
 def test_closed_lips_show_nothing(open_head):
     landmarks = open_head.landmarks478(open_head.mean)
-    mouth = MouthInside(open_head, WHITE)
+    mouth = MouthInside(open_head, WHITE, COLOUR)
     drawn = mouth.draw(open_head.mean, landmarks, lambda points: (points[:, :2], points[:, 2]), np.zeros((8, 8), bool))
     assert drawn.rgb.shape == (0, 0, 4)
 
@@ -87,13 +89,13 @@ def test_shrinking_takes_means():
 
 def test_white_follows_exposure_and_stays_near_the_skins_brightness(astronaut_portrait):
     face = np.float32((190.0, 150.0, 130.0))
-    white = white_in(astronaut_portrait, face, None)
+    white = white_in(astronaut_portrait, face, None, COLOUR)
     assert 0.94 * face.max() <= white.max() <= 1.41 * face.max()
     assert white.min() >= 0.64 * white.max()
     from dataclasses import replace
 
     dark = replace(astronaut_portrait, image=(astronaut_portrait.image // 2))
-    np.testing.assert_allclose(white_in(dark, face / 2, None), white / 2, rtol=0.03)
+    np.testing.assert_allclose(white_in(dark, face / 2, None, COLOUR), white / 2, rtol=0.03)
 
 
 def test_seated_teeth_stand_behind_the_lips(open_head):

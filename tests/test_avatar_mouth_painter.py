@@ -24,6 +24,7 @@ from triportrait.avatar.mouth_painter import (
     paint_mouth,
     save_mouth_painter,
 )
+from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.errors import WeightsError
 from triportrait.geometry.landmarks import OUTER_LIPS
 from triportrait.training.mouth_painter import MouthPainterRecipe, train
@@ -44,7 +45,7 @@ def painted(model, portrait):
     window = mouth_window(landmarks, portrait, portrait.motion)
     rgb = portrait.image.astype(np.float32) / 255
     surface = np.ones(rgb.shape[:2], np.uint8)
-    return rgb, paint_mouth(model, rgb, surface, landmarks, window, PhotoMouth.of(portrait))
+    return rgb, paint_mouth(model, rgb, surface, landmarks, window, PhotoMouth.of(portrait), PhotoTone.of(portrait))
 
 
 def test_the_window_follows_the_mouth(astronaut_portrait):
@@ -88,7 +89,7 @@ def test_a_mouth_outside_the_picture_is_left_alone(astronaut_portrait):
     rgb = portrait.image.astype(np.float32) / 255
     away = portrait.landmarks[:, :2] + 2000
     window = mouth_window(away, portrait, portrait.motion)
-    same = paint_mouth(loud_painter(), rgb, np.ones(rgb.shape[:2], np.uint8), away, window, PhotoMouth.of(portrait))
+    same = paint_mouth(loud_painter(), rgb, np.ones(rgb.shape[:2], np.uint8), away, window, PhotoMouth.of(portrait), PhotoTone.of(portrait))
     np.testing.assert_array_equal(rgb, same)
 
 

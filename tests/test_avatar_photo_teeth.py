@@ -10,6 +10,7 @@ import pytest
 
 from triportrait.avatar.lifted import LiftedAvatar
 from triportrait.avatar.photo_teeth import SeenTeeth
+from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.landmarks import INNER_LIPS
 from triportrait.types import Portrait
 
@@ -22,7 +23,7 @@ def lips(portrait: Portrait) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def seen(astronaut_portrait) -> SeenTeeth:
-    found = SeenTeeth.of(astronaut_portrait)
+    found = SeenTeeth.of(astronaut_portrait, PhotoTone.of(astronaut_portrait))
     assert found is not None
     return found
 
@@ -38,7 +39,7 @@ def test_a_smile_shows_white_teeth_between_the_lips(seen, astronaut_portrait):
 def test_tongues_and_shadows_are_no_teeth(astronaut_portrait, colour):
     image = astronaut_portrait.image.copy()
     image[cv2.dilate(lips(astronaut_portrait).astype(np.uint8), np.ones((5, 5))).astype(bool)] = colour
-    assert SeenTeeth.of(replace(astronaut_portrait, image=image)) is None
+    assert SeenTeeth.of(replace(astronaut_portrait, image=image), PhotoTone.of(astronaut_portrait)) is None
 
 
 def opened(portrait: Portrait, avatar: LiftedAvatar, by: float) -> np.ndarray:

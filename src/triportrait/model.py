@@ -49,6 +49,11 @@ class PortraitModel:
         """Everything that is computed once per portrait."""
         return ModelState(portrait, self.avatar.prepare(portrait), prepare_torso(portrait, self.head))
 
+    def with_covered_mouth(self, state: ModelState) -> ModelState:
+        """The same portrait for a photo whose mouth is covered: avatars that paint lips leave that."""
+        covered = getattr(self.avatar, "with_covered_mouth", None)
+        return replace(state, avatar=covered(state.avatar)) if covered else state
+
     def step(self, state: ModelState, frame: MotionFrame, background: Array | None = None) -> tuple[Array, RenderedHead]:
         """One picture of the crop.
 

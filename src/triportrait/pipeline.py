@@ -102,7 +102,16 @@ def prepare(photo: PathLike | Array, options: PortraitOptions | None = None) -> 
         image, name = read_image(photo), Path(photo).name
     if image.shape[-1] == 4:
         image = composite_over(image)
-    return prepare_portrait(image, default_tracker(), default_head(), options, name)
+    return _with_remarks(prepare_portrait(image, default_tracker(), default_head(), options, name), name)
+
+
+def _with_remarks(portrait: PreparedPortrait, name: str) -> PreparedPortrait:
+    """The portrait, after saying what its photo hides."""
+    from triportrait.face.coverings import remarks
+
+    for remark in remarks(portrait):
+        log.warning("%s: %s", name, remark)
+    return portrait
 
 
 def read_avatar(path: PathLike) -> tuple[PreparedPortrait, RefinedPlanes | None]:
@@ -121,7 +130,7 @@ def read_avatar(path: PathLike) -> tuple[PreparedPortrait, RefinedPlanes | None]
             f"'{os.fspath(path)}' belongs to another head model ({portrait.head_model}, triportrait {found.made_by}); "
             "make it again from the photo with 'triportrait portrait save'"
         )
-    return portrait, found.refined
+    return _with_remarks(portrait, Path(path).name), found.refined
 
 
 def _portrait_of(
@@ -648,10 +657,15 @@ class Portrait:
         quality: str = "standard",
         refined: RefinedPlanes | None = None,
     ) -> None:
+        from triportrait.face.coverings import mouth_is_covered
+
         self.prepared = prepared
         self.source = source
         self.model: PortraitModel = make_model(avatar, quality)
         self.state: ModelState = self.model.prepare(prepared)
+        self._mouth_is_covered = mouth_is_covered(prepared)
+        if self._mouth_is_covered:
+            self.state = self.model.with_covered_mouth(self.state)
         #: Planes fitted to this photo: drawn by avatars that have planes, kept for :meth:`save` by others.
         self.refined = refined
         if refined is not None:
@@ -810,7 +824,15 @@ class Portrait:
     def _performance(
         self, chunks: Callable[[], Iterator[Motion]], fps: float, sound: Path | None, count: int, sources: dict[str, Path]
     ) -> Performance:
+        from triportrait.motion.retarget import hold_mouth
+
         named = {"portrait": self.source} if self.source else {}
+        if self._mouth_is_covered:
+            moving, own = chunks, self.prepared.motion
+
+            def chunks() -> Iterator[Motion]:
+                return (hold_mouth(chunk, own) for chunk in moving())
+
         return Performance(self, chunks, fps, sound, count, named | sources)
 
     def _pose_clip(self, options: DriveOptions, progress: Progress | None, fps: float = FPS) -> Motion | None:

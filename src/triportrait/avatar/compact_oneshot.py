@@ -22,6 +22,7 @@ import torch
 from triportrait.avatar.compact_encoder import DEPTH_RANGE_DM, CompactImageToPlane, ViewPlanes
 from triportrait.avatar.lifted import LiftedAvatar, LiftedState
 from triportrait.avatar.mouth_painter import PhotoMouth, mouth_window, paint_mouth
+from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.avatar.render_guide import GuideMesh, guide_mesh, render_guide
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import OVAL
@@ -76,7 +77,7 @@ class CompactState:
     planes: ViewPlanes
     field: Any
     prior: Array
-    mouth: PhotoMouth
+    mouth: PhotoMouth | None
 
 
 class CompactOneShotAvatar:
@@ -128,6 +129,10 @@ class CompactOneShotAvatar:
         """The same portrait with other planes, e.g. refined ones."""
         return replace(state, planes=planes, field=self._packed(planes))
 
+    def with_covered_mouth(self, state: CompactState) -> CompactState:
+        """The same portrait without the painter, who would paint lips on whatever covers the mouth."""
+        return replace(state, mouth=None)
+
     def _packed(self, planes: ViewPlanes) -> Any:
         small = planes.for_size(self.quality.size_px)
         layers = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in self.network.decoder[::2]]
@@ -139,11 +144,14 @@ class CompactOneShotAvatar:
         portrait = state.lifted.portrait
         drawn = self.lifted.draw(state.lifted, frame)
         window = mouth_window(drawn.landmarks, portrait, frame)
-        rgb = paint_mouth(self.painter, drawn.rgb, drawn.surface, drawn.landmarks, window, state.mouth)
+        rgb = drawn.rgb
+        if state.mouth is not None:
+            rgb = paint_mouth(self.painter, rgb, drawn.surface, drawn.landmarks, window, state.mouth, state.lifted.tone)
         # Turned far, lips stand before the scene: that is not painted.
         rgb = np.minimum(rgb, drawn.alpha[..., None])
         volume, unseen = self._volume(state, frame, drawn.landmarks)
-        return RenderedHead(_blend(rgb, drawn.alpha, volume.rgb, volume.alpha, unseen), drawn.alpha, drawn.depth)
+        guess = _toned(volume.rgb, volume.alpha, state.lifted.tone)
+        return RenderedHead(_blend(rgb, drawn.alpha, guess, volume.alpha, unseen), drawn.alpha, drawn.depth)
 
     def _volume(self, state: CompactState, frame: MotionFrame, landmarks: Array) -> tuple[DrawnVolume, Array]:
         """The volume's picture, and how far each of its pixels shows what the photograph hardly does: float32 [v, v]."""
@@ -163,6 +171,14 @@ class CompactOneShotAvatar:
         stretched *= ~_face(landmarks * (quality.size_px / portrait_px), quality.size_px)
         unseen = np.maximum(np.clip((behind - near) / (far - near), 0.0, 1.0), stretched)
         return volume, (unseen * (volume.alpha > 0.5)).astype(np.float32)
+
+
+def _toned(rgb: Array, alpha: Array, tone: PhotoTone) -> Array:
+    """Colours [v, v, 3], premultiplied by ``alpha`` [v, v], in the photo's tone."""
+    if not tone.strength:
+        return rgb
+    share = np.maximum(alpha, 0.05)[..., None]
+    return share * tone.apply(255.0 * rgb / share) / np.float32(255.0)
 
 
 def _shown_per_pixel(place: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, IRIS_CENTRES, UPPER_LID_LEFT, UPPER_LID_RIGHT
@@ -20,7 +21,7 @@ _SUPERSAMPLE = 4
 _FOLD, _TONE = 0.22, 0.8
 
 
-def eyeball_texture(portrait: Portrait, head: FullHead, source: Array, side: int) -> Array:
+def eyeball_texture(portrait: Portrait, head: FullHead, source: Array, side: int, tone: PhotoTone) -> Array:
     """One eye's surface unrolled round its gaze axis: float32 [e, e, 3] (0..255); the distance from the centre is the angle.
 
     The photo gives what it shows. The hidden part of the iris repeats its seen colours at the same radius, the hidden sclera continues
@@ -28,6 +29,7 @@ def eyeball_texture(portrait: Portrait, head: FullHead, source: Array, side: int
 
     Args:
         side: 0 the subject's left, 1 the right.
+        tone: of the photo.
     """
     import cv2
 
@@ -74,7 +76,7 @@ def eyeball_texture(portrait: Portrait, head: FullHead, source: Array, side: int
         profile[:, c] = np.interp(np.arange(24), np.flatnonzero(valid), profile[valid, c]) if valid.any() else 60.0
     rings = np.stack([np.interp(from_iris / iris_radius * 20 - 0.5, np.arange(24), profile[:, c]) for c in range(3)], -1)
     edge = np.clip((from_iris / iris_radius - 0.95) / 0.15, 0, 1)[..., None]
-    guess = (1 - edge) * rings + edge * sclera
+    guess = tone.apply((1 - edge) * rings + edge * sclera)
     # The upper lid's shadow lies on whatever is uncovered there.
     keep = cv2.GaussianBlur(seen, (0, 0), 1.2)[..., None]
     return (keep * colour + (1 - keep) * guess).astype(np.float32)

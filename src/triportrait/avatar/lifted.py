@@ -23,6 +23,7 @@ from triportrait.avatar.eyes import closed_eyes_photo, eye_coordinates, eyeball_
 from triportrait.avatar.mantle import Mantle, build_mantle, cosines, face_hull, sampled, stretched
 from triportrait.avatar.mouth import Membrane, MouthInside, white_in
 from triportrait.avatar.photo_teeth import SeenTeeth
+from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.avatar.relight import Light, fit_light
 from triportrait.avatar.surface import Surface, fit_surface, hidden_vertices, spread_colours
 from triportrait.geometry.cameras import pose_points, project
@@ -92,7 +93,7 @@ class LiftedState:
         membrane: the photo's view between the lips.
         inside: what else lies there.
         eye_textures: [2, e, e, 3] float32, left eye first.
-        light: of the photo.
+        light: of the photo, and ``tone``.
         cheeks: what a turn uncovers of the face's sides.
         bias: [v] float32 decimetres added to the depth (the rim of the face yields to the mantle).
     """
@@ -114,6 +115,7 @@ class LiftedState:
     inside: MouthInside
     eye_textures: Array
     light: Light
+    tone: PhotoTone
     cheeks: Cheeks
     bias: Array
 
@@ -158,8 +160,9 @@ class LiftedAvatar:
         colours = spread_colours(surface, portrait, head)
         seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
         face = colours[seen, :3] if seen.any() else np.full((1, 3), 160.0)
-        teeth = SeenTeeth.of(portrait)
-        inside = MouthInside(head, white_in(portrait, np.quantile(face, 0.7, axis=0), teeth))
+        tone = PhotoTone.of(portrait)
+        teeth = SeenTeeth.of(portrait, tone)
+        inside = MouthInside(head, white_in(portrait, np.quantile(face, 0.7, axis=0), teeth, tone), tone)
         if teeth is not None:
             inside.show_teeth(teeth, portrait, surface.source, partial(self._project, frame=motion, portrait=portrait))
 
@@ -187,8 +190,9 @@ class LiftedAvatar:
             closed_photo=np.ascontiguousarray(closed_photo, np.float32),
             membrane=Membrane.of(portrait.landmarks, head.landmarks478(surface.source), teeth is not None),
             inside=inside,
-            eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side) for side in (0, 1)]),
+            eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side, tone) for side in (0, 1)]),
             light=fit_light(portrait, head, surface),
+            tone=tone,
             cheeks=cheeks,
             bias=_depth_bias(head, surface, portrait.landmarks, size),
         )
@@ -233,7 +237,7 @@ class LiftedAvatar:
         pixels, depth = self._project(state.membrane.points(landmarks), frame, portrait)
         draw_attributes(pixels, depth, state.membrane.triangles, state.membrane.pixels, view, view_depth)
         # Closed lids are painted with their own shading.
-        gain = 1.0 + (1.0 - shut) * (state.light.gain(posed) - 1.0)
+        gain = 1.0 + (1.0 - shut) * (state.light.gain(posed, frame.rotation_rad) - 1.0)
         rgb, alpha, depth = np.empty((size, size, 3), np.float32), *np.empty((2, size, size), np.float32)
         surface = np.empty((size, size), np.uint8)
         kernels.shade(
@@ -247,7 +251,7 @@ class LiftedAvatar:
         )  # fmt: skip
         soft_rgb, soft_alpha = np.empty_like(rgb), np.empty_like(alpha)
         kernels.soften_edges(rgb, alpha, surface, soft_rgb, soft_alpha)
-        return LiftedLayer(soft_rgb, soft_alpha, depth, surface, landmark_pixels)
+        return LiftedLayer(state.tone.settled(soft_rgb, soft_alpha), soft_alpha, depth, surface, landmark_pixels)
 
     def _project(self, points: Array, frame: MotionFrame, portrait: Portrait) -> tuple[Array, Array]:
         return self._to_pixels(pose_points(points, frame.rotation_rad, frame.translation), portrait)

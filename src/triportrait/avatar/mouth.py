@@ -11,6 +11,7 @@ from triportrait.avatar import mouth_kernels as kernels
 from triportrait.avatar.eyes import eye_opening
 from triportrait.avatar.mouth_parts import tongue, tooth_row
 from triportrait.avatar.photo_teeth import SeenTeeth, show_photo
+from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, IRIS_CENTRES
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import Fragments, draw_fragments
@@ -21,6 +22,9 @@ Array = np.ndarray
 #: Skin's colour under white light, relative to its reddest; how much brighter white is than the whites of eyes, which lids shade;
 #: limits of white over the skin's brightness, and how many pixels of the eyes' white are enough.
 _SKIN, _SHADED, _LEVELS, _WHITES = (1.0, 0.76, 0.64), 1.35, (0.95, 1.4), 12
+#: Light is no more coloured than this (its weakest channel over its strongest), unless eyes and skin both say so
+#: of much more: evening sun leaves teeth nearly white, a stage lamp does not.
+_COLOURED, _MUCH_MORE = 0.65, 1.3
 #: The photo's view of teeth may be stretched or squeezed by the first share entirely, by the second not at all.
 _TEETH_STRETCH = (0.2, 0.6)
 #: Reflectance of the mouth's lining under white light.
@@ -50,19 +54,25 @@ def seat_teeth(head: FullHead, shape: Array) -> Array:
     return (lips - (shape[upper] - head.mean[upper]).mean(0)).astype(np.float32)
 
 
-def white_in(portrait: Portrait, face: Array, seen: SeenTeeth | None) -> Array:
+def white_in(portrait: Portrait, face: Array, seen: SeenTeeth | None, tone: PhotoTone) -> Array:
     """What a white thing would look like in this photo's light: [3] float32, 0..255.
 
     Teeth tell, where the photo shows them. Otherwise eyes hold the only white that every face has; they are small, shaded and often red, so
-    that the skin has a say, too.
+    that the skin has a say, too. Of a toned photo only the lightness counts: what is drawn gets the tone afterwards.
 
     Args:
         face: [3] typical colour (0..255) of lit skin.
         seen: the photo's teeth, if it shows any.
+        tone: of the photo.
     """
+    white = _white_in_colour(portrait, face, seen)
+    return white + np.float32(tone.strength) * (white.max() - white)
+
+
+def _white_in_colour(portrait: Portrait, face: Array, seen: SeenTeeth | None) -> Array:
     if seen is not None:
         level = np.clip(seen.colour.max(), *(limit * float(np.max(face)) for limit in _LEVELS))
-        return (level * np.maximum(seen.colour / seen.colour.max(), 0.65)).astype(np.float32)
+        return (level * np.maximum(seen.colour / seen.colour.max(), _COLOURED)).astype(np.float32)
     size = portrait.image.shape[0]
     y, x = np.mgrid[:size, :size] + 0.5
     whites = []
@@ -73,14 +83,16 @@ def white_in(portrait: Portrait, face: Array, seen: SeenTeeth | None) -> Array:
         whites.append(portrait.image[white].astype(np.float32))
     seen = np.concatenate(whites)
     neutral = np.maximum(np.asarray(face, np.float32) / np.float32(_SKIN), 1.0)
+    least = np.full(3, _COLOURED)
     if len(seen) >= _WHITES:
         level = seen.max(1)
         white = np.maximum(seen[level >= np.quantile(level, 0.6)].mean(0), 1.0)
+        least = np.minimum(least, _MUCH_MORE * np.maximum(white / white.max(), neutral / neutral.max()))
     else:
         white = neutral
-    tone = np.sqrt((white / white.max()) * (neutral / neutral.max()))
+    colour = np.sqrt((white / white.max()) * (neutral / neutral.max()))
     level = np.clip(_SHADED * white.max(), *(limit * float(np.max(face)) for limit in _LEVELS))
-    return (level * np.maximum(tone / tone.max(), 0.65)).astype(np.float32)
+    return (level * np.maximum(colour / colour.max(), least)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +115,11 @@ class MouthInside:
     Args:
         head: the head model.
         white: [3] what a white thing would look like in the photo (0..255): :func:`white_in`.
+        tone: of the photo.
     """
 
-    def __init__(self, head: FullHead, white: Array) -> None:
-        self._head = head
+    def __init__(self, head: FullHead, white: Array, tone: PhotoTone) -> None:
+        self._head, self._tone = head, tone
         lining = (head.part[head.triangles] == HeadPart.SOCKET).all(1)
         self._used, corners = np.unique(head.triangles[lining], return_inverse=True)
         self._triangles = np.ascontiguousarray(corners.reshape(-1, 3).astype(np.int32))
@@ -161,6 +174,7 @@ class MouthInside:
         reach = float(np.linalg.norm(pixels[1] - pixels[0])) / max(float(np.linalg.norm(landmarks[78] - landmarks[308])), 1e-3)
         rgb = np.empty((height, width, 4), np.float32)
         kernels.shrink(fine, _FINER, rgb)
+        rgb[..., :3] = self._tone.apply(rgb[..., :3])
         kernels.shadow(np.ascontiguousarray(opening[top : top + height, left : left + width]), rgb, *(
             np.float32(number) for strength, distance in _SHADOW for number in (strength, distance * reach)
         ))

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.errors import WeightsError
 from triportrait.geometry.landmarks import INNER_LIPS, OUTER_LIPS
 from triportrait.types import CAMERA_DISTANCE_DM, MotionFrame, Portrait
@@ -164,8 +165,10 @@ class MouthPainter(nn.Module):
         return (lit + change_weight(x) * self.last(y)).clamp(0, 1)
 
 
-def paint_mouth(model: MouthPainter, rgb: Array, surface: Array, landmarks: Array, window: Array, photo: PhotoMouth) -> Array:
-    """The drawn head with its mouth repainted: float32 [s, s, 3]; see :func:`mouth_channels`."""
+def paint_mouth(
+    model: MouthPainter, rgb: Array, surface: Array, landmarks: Array, window: Array, photo: PhotoMouth, tone: PhotoTone
+) -> Array:
+    """The drawn head with its mouth repainted in the photo's ``tone``: float32 [s, s, 3]; see :func:`mouth_channels`."""
     import cv2
 
     channels = mouth_channels(rgb, surface, landmarks, window, photo)
@@ -173,6 +176,8 @@ def paint_mouth(model: MouthPainter, rgb: Array, surface: Array, landmarks: Arra
         # Channels lie last already.
         x = torch.from_numpy(channels).permute(2, 0, 1)[None]
         change = (model(x) - x[:, :3])[0].permute(1, 2, 0).float().numpy()
+    if tone.strength:
+        change = tone.change(255.0 * channels[..., :3], 255.0 * change) / np.float32(255.0)
     # Only the part of the picture that the window covers is touched.
     corners = np.array([[0, 0], [WIDTH_PX, 0], [0, HEIGHT_PX], [WIDTH_PX, HEIGHT_PX]]) @ window[:, :2].T + window[:, 2]
     left, top = np.clip(np.floor(corners.min(0)).astype(int), 0, len(rgb))

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from triportrait.avatar.mouth_parts import MouthPart
-from triportrait.geometry.landmarks import INNER_LIPS
+from triportrait.avatar.photo_tone import LUMA, PhotoTone
+from triportrait.geometry.landmarks import INNER_LIPS, OUTER_LIPS
 from triportrait.types import Portrait
 
 Array = np.ndarray
@@ -25,6 +26,8 @@ _ENOUGH_PX, _MIDDLE, _TELLING = 80, 0.6, 0.35
 _FARTHEST_DM = 0.05
 #: Rows of teeth that bite meet in a line darker than both by this share.
 _LINE = 0.07
+#: Without colour, teeth are what is lighter than the lips by this factor.
+_OVER_LIPS = 1.25
 #: Reflectances that the photo may give.
 _RANGE = (0.1, 1.25)
 
@@ -43,8 +46,8 @@ class SeenTeeth:
     colour: Array
 
     @classmethod
-    def of(cls, portrait: Portrait) -> SeenTeeth | None:
-        """From the photo; None when it shows no teeth."""
+    def of(cls, portrait: Portrait, tone: PhotoTone) -> SeenTeeth | None:
+        """From the photo, whose tone is ``tone``; None when it shows no teeth."""
         import cv2
 
         size = portrait.image.shape[0]
@@ -56,11 +59,18 @@ class SeenTeeth:
         enough = _ENOUGH_PX * scale**2
         if inside.sum() < enough:
             return None
-        image = portrait.image.astype(np.float32)
+        image = tone.taken_off(portrait.image.astype(np.float32))
         level = image.max(-1)
         bright = image[inside & (level >= np.quantile(level[inside], 0.6))].mean(0)
         # Tongue and gums are red.
         teeth = inside & (level > 0.55 * bright.max()) & (image[..., 2] > 0.64 * image[..., 0])
+        if tone.strength:
+            # But in black and white nothing is.
+            lips = np.zeros((size, size), np.uint8)
+            cv2.fillPoly(lips, [np.round(portrait.landmarks[OUTER_LIPS, :2]).astype(np.int32)], 1)
+            luma = image @ LUMA
+            around = (lips > 0) & (mask == 0)
+            teeth &= luma > tone.strength * _OVER_LIPS * (float(np.median(luma[around])) if around.any() else 0.0)
         if bright[2] < 0.66 * bright[0] or teeth.sum() < enough:
             return None
         reach = (max(3, round(3 * scale)) | 1,) * 2

@@ -14,6 +14,7 @@ import numpy as np
 from triportrait.avatar.surface import Surface, neighbour_mean
 from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.normals import add_normals
+from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import FullHead, HeadPart, Portrait
 
 Array = np.ndarray
@@ -24,6 +25,8 @@ _RIDGE = 0.005
 _DARK = 0.5
 _LEAST_LIGHT = 0.25
 _LIMITS = (0.6, 1.6)
+#: Expression brightens or darkens by this share at most; small changes pass.
+_EXPRESSION = 0.06
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Light:
     Args:
         coefficients: float64 [9] of :func:`harmonics` of the normal in camera axes; about 1 for the median of the face.
         received: float32 [v], of each vertex in the photograph.
+        normal: float32 [v, 3], of the head as in the photograph, unposed.
         share: float32 [v], how far a vertex is relit (0 off the face).
         smoothing: sparse [v, v], which averages normals over neighbours: folds of lips and lids are not form.
         skin: [f, 3] int32 triangles.
@@ -40,14 +44,22 @@ class Light:
 
     coefficients: Array
     received: Array
+    normal: Array
     share: Array
     smoothing: object
     skin: Array
 
-    def gain(self, posed: Array) -> Array:
-        """What the colours of vertices are multiplied by under another pose and expression, ``posed`` [v, 3]: float32 [v]."""
+    def gain(self, posed: Array, rotation_rad: Array) -> Array:
+        """What the colours of vertices are multiplied by under another pose and expression: float32 [v].
+
+        Args:
+            posed: [v, 3], the head as it is drawn.
+            rotation_rad: [3], its pose, from which follows what of a normal's change is expression.
+        """
         now = _light(self.coefficients, _normals(posed, self.skin, self.smoothing))
-        return (1.0 + self.share * (np.clip(now / self.received, *_LIMITS) - 1.0)).astype(np.float32)
+        turned = _light(self.coefficients, self.normal @ matrix_from_euler(np.asarray(rotation_rad, np.float64)).T)
+        expression = 1.0 + _EXPRESSION * np.tanh((now / turned - 1.0) / _EXPRESSION)
+        return (1.0 + self.share * (np.clip(turned / self.received * expression, *_LIMITS) - 1.0)).astype(np.float32)
 
 
 def fit_light(portrait: Portrait, head: FullHead, surface: Surface) -> Light:
@@ -79,7 +91,9 @@ def fit_light(portrait: Portrait, head: FullHead, surface: Surface) -> Light:
             spread = max(1.5 * float(np.median(np.abs(rest))), 1e-3)
             weight = 1.0 / (1.0 + (rest / spread) ** 2)
     share = surface.face * (head.part == HeadPart.SKIN) * np.clip(normal[:, 2] / 0.15, 0.0, 1.0)
-    return Light(coefficients, _light(coefficients, normal).astype(np.float32), share.astype(np.float32), smoothing, surface.skin)
+    received = _light(coefficients, normal).astype(np.float32)
+    own = (normal @ matrix_from_euler(np.asarray(portrait.motion.rotation_rad, np.float64))).astype(np.float32)
+    return Light(coefficients, received, own, share.astype(np.float32), smoothing, surface.skin)
 
 
 def harmonics(normal: Array) -> Array:

@@ -219,6 +219,14 @@ def mouth_gain(motion: Motion, gain: float) -> Motion:
     return motion.with_rows(expression=expression)
 
 
+def hold_mouth(motion: Motion, portrait_motion: MotionFrame) -> Motion:
+    """Everything but the lower face moves: jaw, mouth, tongue, cheeks and nose stay as in the photo. For mouths that something covers."""
+    held = [i for i, name in enumerate(motion.expression_names) if name.startswith(("jaw", "mouth", "tongue", "cheek", "nose"))]
+    expression = np.array(motion.expression, np.float32)
+    expression[:, held] = np.asarray(portrait_motion.expression, np.float32)[held]
+    return motion.with_rows(expression=expression)
+
+
 def without_blinks(motion: Motion) -> Motion:
     """Lids at their resting height throughout: what exceeds the median of the surrounding two seconds by 0.15 is taken away."""
     from scipy.ndimage import median_filter

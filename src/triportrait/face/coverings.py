@@ -1,0 +1,117 @@
+"""What hides a photographed mouth: a mask, a microphone, a hand. And eyes that are shut.
+
+The landmark network finds a mouth in any cloth. Whether there is one is told by a small network that looks at the lower face, whose colours
+are taken relative to the skin of the forehead; it was trained on portraits and on coverings painted over them (scripts/train_coverings.py).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from triportrait.geometry.landmarks import LID_PAIRS
+from triportrait.types import Portrait
+
+Array = np.ndarray
+
+#: The lower face that the network sees: pixels, and its width in distances between the outer corners of the eyes.
+WIDTH_PX, HEIGHT_PX, _WIDTH = 48, 40, 1.5
+_EYE_CORNERS, _CHIN, _MOUTH = (33, 263), 152, (13, 14)
+_FOREHEAD = (10, 151, 9, 108, 337, 69, 299)
+#: Logit from which a mouth counts as covered; lids nearer than this part of an eye's width are shut; lips farther apart than this part of
+#: the face's height stand wide open.
+_COVERED, _SHUT, _WIDE = 2.0, 0.118, 0.14
+#: Corners of the right and the left eye, as in LID_PAIRS.
+_CORNERS = ((33, 133), (263, 362))
+#: Bounds of the logarithm of colours over skin; levels added to both, so that black is no special case.
+_RANGE, _LIFT = 2.5, 10.0
+
+
+class CoverNetwork(nn.Module):
+    """Lower faces [b, 3, 40, 48] of :func:`lower_face` to logits [b]: above 0 the mouth is covered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for taken, given in ((3, 12), (12, 24), (24, 32)):
+            layers += [nn.Conv2d(taken, given, 3, padding=1), nn.GroupNorm(4, given), nn.SiLU(), nn.MaxPool2d(2)]
+        self.features = nn.Sequential(*layers)
+        self.last = nn.Linear(32 * (HEIGHT_PX // 8) * (WIDTH_PX // 8), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits; see the class."""
+        return self.last(self.features(x).flatten(1))[:, 0]
+
+
+def lower_face(image: Array, landmarks: Array) -> Array:
+    """From under the eyes to the chin, upright: float32 [3, 40, 48], logarithm of colours over the forehead's.
+
+    Args:
+        image: uint8 [s, s, 3]; landmarks: [478, >=2] in its pixels.
+    """
+    import cv2
+
+    points = landmarks[:, :2].astype(np.float64)
+    right, left = points[list(_EYE_CORNERS)]
+    along = left - right
+    # Profile views foreshorten the eyes' distance.
+    unit = max(float(np.linalg.norm(along)), 0.75 * float(np.linalg.norm(points[_CHIN] - 0.5 * (left + right))))
+    along = along / max(float(np.linalg.norm(along)), 1e-6)
+    step = _WIDTH * unit / WIDTH_PX
+    turn = step * np.array([[along[0], -along[1]], [along[1], along[0]]])
+    middle = np.array([(WIDTH_PX - 1) / 2, (HEIGHT_PX - 1) / 2])
+    window = np.concatenate([turn, (points[list(_MOUTH)].mean(0) - 0.5 - turn @ middle)[:, None]], 1)
+    soft = cv2.GaussianBlur(image, (0, 0), max(0.4 * step, 0.3)).astype(np.float32)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpAffine(soft, window, (WIDTH_PX, HEIGHT_PX), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    x, y = points[list(_FOREHEAD)].astype(int).clip(0, len(image) - 1).T
+    skin = np.median(soft[y, x], axis=0)
+    ratio = np.log((seen + _LIFT) / (skin + _LIFT)).clip(-_RANGE, _RANGE)
+    return np.ascontiguousarray(ratio.transpose(2, 0, 1), np.float32)
+
+
+@cache
+def cover_network() -> CoverNetwork:
+    """The network that ships with the package."""
+    from safetensors.torch import load_file
+
+    with resources.as_file(resources.files("triportrait.face") / "data" / "coverings.safetensors") as path:
+        network = CoverNetwork()
+        network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    return network.eval()
+
+
+def mouth_is_covered(portrait: Portrait) -> bool:
+    """Whether something stands or lies before the photographed mouth."""
+    with torch.inference_mode():
+        return cover_network()(torch.from_numpy(lower_face(portrait.image, portrait.landmarks))[None]).item() > _COVERED
+
+
+def eyes_are_closed(portrait: Portrait) -> bool:
+    """Whether both eyes are shut: their lids are a small part of an eye's width apart."""
+    points = portrait.landmarks[:, :2]
+    gaps = np.linalg.norm(points[LID_PAIRS[:, 0]] - points[LID_PAIRS[:, 1]], axis=1).reshape(2, 3).mean(1)
+    widths = np.array([np.linalg.norm(points[first] - points[last]) for first, last in _CORNERS])
+    return bool((gaps < _SHUT * np.maximum(widths, 1e-6)).all())
+
+
+def mouth_is_wide_open(portrait: Portrait) -> bool:
+    """Whether lips stand apart by more than a talking mouth's."""
+    points = portrait.landmarks[:, :2]
+    return bool(np.linalg.norm(points[13] - points[14]) > _WIDE * np.linalg.norm(points[_FOREHEAD[0]] - points[_CHIN]))
+
+
+def remarks(portrait: Portrait) -> list[str]:
+    """What should be said about a photo before it is animated: sentences without the photo's name, most often none."""
+    found = []
+    if mouth_is_covered(portrait):
+        found.append("the mouth is covered (mask, microphone, hand?) and stays still; for a speaking mouth use a photo that shows it")
+    elif mouth_is_wide_open(portrait):
+        found.append("the mouth stands wide open in the photo, so that closed lips are stretched; a photo with closed lips speaks better")
+    if eyes_are_closed(portrait):
+        found.append("the eyes are closed in the photo, so that opened eyes are guessed; use a photo with open eyes")
+    return found
