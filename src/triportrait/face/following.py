@@ -34,8 +34,10 @@ _ELSEWHERE_LATER, _OTHER_SIZE_LATER = 1.0, 1.8
 _LOST_FRAMES = 7
 #: With more than this share of its landmarks outside the picture a face is guessed, not seen.
 _OUTSIDE = 0.12
-#: Frames between two searches of the whole picture for faces.
+#: Frames between two searches of the whole picture for somebody who was lost among others.
 _SEARCH_FRAMES = 5
+#: First frames of a shot in which each one is searched, for the tracker may take anybody.
+_SEARCH_FIRST = 50
 #: Where there are several people, the tracker sees so many face sides round the one who is followed.
 _WINDOW = 2.2
 #: A second face of this share of the first one's width is worth a word.
@@ -182,9 +184,9 @@ class _Clip:
         return True
 
     def _needs_search(self) -> bool:
-        """Until the first face, and where one of several was lost."""
-        if self.last is None and self._chosen is None:
-            return self.count % _SEARCH_FRAMES == 0
+        """Until the first face is there (less often after a while), and now and then where one of several was lost."""
+        if self._chosen is None:
+            return self.last is not None or self.count < _SEARCH_FIRST or self.count % _SEARCH_FRAMES == 0
         return self._crowded and self._lost > 0 and self._lost % _SEARCH_FRAMES == 0
 
     def _choose(self, faces: list[DetectedFace]) -> None:

@@ -24,11 +24,13 @@ FARTHEST_YAW_RAD = np.radians(24.0)
 
 #: Farthest from its place in the photo that a head is drawn well (seen on rendered grids: the neck slants, stretches and then tears):
 #: decimetres sideways, up, down and along the view, radians about each axis. Up to ``_FREE`` of it motion is left alone.
-_REACH_ASIDE_DM, _REACH_UP_DM, _REACH_DOWN_DM, _REACH_DEPTH_DM = 0.75, 0.45, 0.6, 1.9
+_REACH_ASIDE_DM, _REACH_UP_DM, _REACH_DOWN_DM, _REACH_DEPTH_DM = 0.6, 0.38, 0.55, 1.9
 _REACH_TURN_RAD = np.radians((27.0, 36.0, 36.0))
-_FREE = 0.65
+_FREE = 0.7
 #: No head turns its face farther from the camera than this, the photo's own turn included.
 _REACH_YAW_RAD = np.radians(48.0)
+#: Time constant (standard deviation) with which somebody who walks far beyond the reach moves within it.
+_UNHURRIED_S = 0.3
 #: Limits that take less than this away go without saying.
 _TAKEN_DM, _TAKEN_RAD = 0.1, np.radians(3.0)
 
@@ -145,10 +147,10 @@ def within_reach(motion: Motion, portrait_motion: MotionFrame) -> tuple[Motion, 
     """
     own = np.asarray(portrait_motion.translation, np.float64)
     shift = motion.translation - own
-    down_or_up = np.where(shift[:, 1] > 0, _REACH_UP_DM, _REACH_DOWN_DM)
-    aside = _soft(np.hypot(shift[:, 0] / _REACH_ASIDE_DM, shift[:, 1] / down_or_up))
-    depth = _soft(np.abs(shift[:, 2]) / _REACH_DEPTH_DM)
-    moved = shift * np.stack([aside, aside, depth], axis=1)
+    # Who is beyond reach for most of the time is at rest there; for others the median is 0.
+    typical = shift - np.median(shift - _held_by_neck(shift), axis=0)
+    moved = _unhurried(typical, _held_by_neck(typical), motion.fps)
+
     home = matrix_from_euler(np.asarray(portrait_motion.rotation_rad, np.float64))
     turn = euler_from_matrix(home.T @ matrix_from_euler(motion.rotation_rad.astype(np.float64)))
     reach = np.tile(_REACH_TURN_RAD, (len(motion), 1))
@@ -156,6 +158,7 @@ def within_reach(motion: Motion, portrait_motion: MotionFrame) -> tuple[Motion, 
     away = turn[:, 1] * own_yaw > 0
     reach[away, 1] = np.clip(_REACH_YAW_RAD - abs(own_yaw), np.radians(8.0), _REACH_TURN_RAD[1])
     turned = turn * _soft(np.abs(turn) / reach)
+
     taken, twisted = np.abs(shift - moved), np.abs(turn - turned)
     counts = {
         "sideways or up and down": int((np.hypot(taken[:, 0], taken[:, 1]) > _TAKEN_DM).sum()),
@@ -167,6 +170,31 @@ def within_reach(motion: Motion, portrait_motion: MotionFrame) -> tuple[Motion, 
     translation[far] = (own + moved)[far]
     rotation[wide] = euler_from_matrix(home @ matrix_from_euler(turned[wide]))
     return motion.with_rows(rotation_rad=rotation, translation=translation), {what: count for what, count in counts.items() if count}
+
+
+def _held_by_neck(shift: Array) -> Array:
+    """Shifts [t, 3] in decimetres, softly held within the reach."""
+    down_or_up = np.where(shift[:, 1] > 0, _REACH_UP_DM, _REACH_DOWN_DM)
+    aside = _soft(np.hypot(shift[:, 0] / _REACH_ASIDE_DM, shift[:, 1] / down_or_up))
+    depth = _soft(np.abs(shift[:, 2]) / _REACH_DEPTH_DM)
+    return shift * np.stack([aside, aside, depth], axis=1)
+
+
+def _unhurried(shift: Array, held: Array, fps: float) -> Array:
+    """``held`` shifts [t, 3], smoothed around the rows in which much was held back.
+
+    Who walks through the whole reach in a few frames would else be drawn at its one end and then at the other.
+    """
+    from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+
+    excess = np.abs(shift - held).max(1)
+    if not excess.any():
+        return held
+    sigma = _UNHURRIED_S * fps
+    near = gaussian_filter1d(maximum_filter1d(excess, 2 * round(2 * sigma) + 1), 0.5 * sigma)
+    share = np.clip((near - _TAKEN_DM) / (_REACH_ASIDE_DM - _TAKEN_DM), 0.0, 1.0)[:, None]
+    # A mean of places within reach is within reach.
+    return held + share * (gaussian_filter1d(held, sigma, axis=0, mode="nearest") - held)
 
 
 def _soft(amount: Array) -> Array:
