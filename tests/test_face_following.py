@@ -1,5 +1,7 @@
-"""Whom a clip's motion is measured on: shots, several people, faces out of the picture. The faces are squares and their tracker a threshold,
-so that every place and size is known; real faces are followed in test_pipeline.py."""
+"""Whom a clip's motion is measured on: shots, several people, faces out of the picture.
+
+The faces are squares and their tracker a threshold, so that every place and size is known; real faces are followed in test_pipeline.py.
+"""
 
 from __future__ import annotations
 

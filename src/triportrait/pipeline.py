@@ -267,8 +267,9 @@ def _tell_of_shots(name: str, seen: list[Array], fps: float) -> None:
     if away:
         count = sum(stop - start for start, stop in away)
         log.warning(
-            "%s does not show the whole face in %d of %d frames, first at %.2f s; the head rests there", name, count, len(every), away[0][0] / fps
-        )
+            "%s does not show the whole face in %d of %d frames, first at %.2f s; the head rests there",
+            name, count, len(every), away[0][0] / fps,
+        )  # fmt: skip
 
 
 def join_motion(parts: Iterable[Motion]) -> Motion:

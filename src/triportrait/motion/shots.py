@@ -64,7 +64,8 @@ def join_shots(shots: list[Shot]) -> Motion:
         return base.motion
     bridged = [_bridged(shot) for shot in shots]
     origin = bridged[next(i for i, shot in enumerate(shots) if shot is base)]
-    placed = [motion if shot is base else _on_base(motion, shot.seen, origin, base.seen) for motion, shot in zip(bridged, shots, strict=True)]
+    pairs = zip(bridged, shots, strict=True)
+    placed = [motion if shot is base else _on_base(motion, shot.seen, origin, base.seen) for motion, shot in pairs]
     rows = _Rows(*(np.concatenate([getattr(motion, name) for motion in placed]).astype(np.float64) for name in _Rows.__slots__))
     seen = np.concatenate([shot.seen for shot in shots])
     fps = base.motion.fps
