@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
 from triportrait.motion import retarget
 from triportrait.motion.lips import close_lips, lip_opening
 from triportrait.motion.natural import blink_shape, idle_motion
@@ -208,3 +210,83 @@ def test_natural_turns_stay_in_view(own_yaw_degrees: float) -> None:
     np.testing.assert_allclose(
         kept.gaze_rad[:, 1] + 0.9 * kept.rotation_rad[:, 1], motion.gaze_rad[:, 1] + 0.9 * motion.rotation_rad[:, 1], atol=1e-6
     )
+
+
+def moved(shift_dm: np.ndarray, turn_degrees: np.ndarray, own: MotionFrame) -> Motion:
+    """Rows at these places and turns [t, 3] from the portrait's own."""
+    turns = matrix_from_euler(own.rotation_rad.astype(np.float64)) @ matrix_from_euler(np.radians(turn_degrees))
+    rows = len(shift_dm)
+    return Motion(
+        np.zeros((rows, len(own.expression)), np.float32), np.float32(euler_from_matrix(turns)), np.float32(own.translation + shift_dm),
+        np.zeros((rows, 2), np.float32),
+    )  # fmt: skip
+
+
+def test_ordinary_motion_is_within_reach() -> None:
+    own = portrait_frame()
+    motion = moved(np.random.uniform(-0.2, 0.2, (50, 3)), np.random.uniform(-15, 15, (50, 3)), own)
+    kept, limited = retarget.within_reach(motion, own)
+    assert limited == {}
+    np.testing.assert_array_equal(kept.translation, motion.translation)
+    np.testing.assert_array_equal(kept.rotation_rad, motion.rotation_rad)
+
+
+@pytest.mark.parametrize(
+    ("way", "reach"), [((1, 0, 0), 0.6), ((-1, 0, 0), 0.6), ((0, 1, 0), 0.38), ((0, -1, 0), 0.55), ((0, 0, 1), 1.9), ((0, 0, -1), 1.9)]
+)
+def test_a_head_never_leaves_its_neck_however_far_the_driver_goes(way: tuple[int, ...], reach: float) -> None:
+    own, amounts = portrait_frame(), np.concatenate([np.zeros(500), np.linspace(0, 12, 400)])
+    kept, limited = retarget.within_reach(moved(amounts[:, None] * way, np.zeros((900, 3)), own), own)
+    shift = ((kept.translation - own.translation) @ np.array(way))[500:]
+    assert shift.max() <= reach + 1e-4
+    # Who goes farther is drawn farther, without a corner.
+    steps = np.diff(shift)
+    assert steps.min() >= -1e-6 and np.abs(np.diff(steps)).max() < 0.25 * steps[0]
+    assert len(limited) == 1 and 0 < next(iter(limited.values())) < 400
+
+
+@pytest.mark.parametrize("offset", [3.0, -8.0])
+def test_who_is_far_all_the_time_is_at_rest_there(offset: float) -> None:
+    own, sway = portrait_frame(), 0.3 * np.sin(np.arange(100) / 8)
+    kept, _ = retarget.within_reach(moved((offset + sway)[:, None] * (0, 0, 1), np.zeros((100, 3)), own), own)
+    shift = kept.translation[:, 2] - own.translation[2]
+    assert np.ptp(shift) > 0.15 and np.abs(np.median(shift)) < 1.9
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0])
+def test_who_walks_far_is_not_drawn_at_one_end_and_then_at_the_other(seconds: float) -> None:
+    """20 decimetres back, the photo's own place half-way."""
+    own, rows = portrait_frame(), round(25 * seconds)
+    walk = -10 * np.tanh(np.linspace(-3, 3, rows))
+    kept, _ = retarget.within_reach(moved(walk[:, None] * np.array([0, 0, 1.0]), np.zeros((rows, 3)), own), own)
+    shift = kept.translation[:, 2] - own.translation[2]
+    assert 2.5 < shift[0] - shift[-1] < 3.801
+    assert np.diff(shift).max() < 1e-3 and np.diff(shift).min() > -0.3
+
+
+def test_both_ways_at_once_keep_their_direction() -> None:
+    own = portrait_frame()
+    kept, _ = retarget.within_reach(moved(np.array([[6.0, -4.0, 0.0]]), np.zeros((1, 3)), own), own)
+    shift = kept.translation[0] - own.translation
+    assert shift[0] / shift[1] == pytest.approx(-1.5, rel=1e-3)
+    assert np.hypot(shift[0] / 0.6, shift[1] / 0.55) < 1.0001
+
+
+@pytest.mark.parametrize(("axis", "reach"), [(0, 27.0), (1, 36.0), (2, 36.0)])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_turns_are_held_back(axis: int, reach: float, sign: int) -> None:
+    own, amounts = portrait_frame(), np.linspace(0, 80, 200)
+    kept, limited = retarget.within_reach(moved(np.zeros((200, 3)), sign * amounts[:, None] * np.eye(3)[axis], own), own)
+    home = matrix_from_euler(own.rotation_rad.astype(np.float64))
+    turn = np.degrees(euler_from_matrix(home.T @ matrix_from_euler(kept.rotation_rad.astype(np.float64))))[:, axis] * sign
+    assert turn.max() <= reach + 0.01 and np.diff(turn).min() > -1e-3
+    assert list(limited) == ["turned"]
+
+
+@pytest.mark.parametrize("own_degrees", [30.0, -40.0])
+def test_a_turned_photo_turns_less_far_away(own_degrees: float) -> None:
+    own = replace(portrait_frame(), rotation_rad=np.radians(np.float32([0, own_degrees, 0])))
+    ends = np.sign(own_degrees) * np.array([[0, 60, 0], [0, -60, 0]])
+    kept, _ = retarget.within_reach(moved(np.zeros((2, 3)), ends, own), own)
+    yaw = np.degrees(kept.rotation_rad[:, 1]) * np.sign(own_degrees)
+    assert yaw[0] <= 48.1 and yaw[1] == pytest.approx(abs(own_degrees) - 36, abs=1.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import soundfile
 from PIL import Image
 
 import triportrait
-from triportrait.errors import EmptyMedia, OptionError
+from triportrait.errors import EmptyMedia, NoFaceFound, OptionError
 from triportrait.face.portrait import PortraitOptions
 from triportrait.media.audio import read_audio
 from triportrait.media.video import VideoReader, VideoWriter
@@ -28,7 +29,7 @@ from triportrait.pipeline import (
     prepare,
 )
 from triportrait.provenance.detect import detect
-from triportrait.types import Motion
+from triportrait.types import Motion, MotionFrame
 
 ROOT = Path(__file__).resolve().parents[1]
 UNMARKED = Marks(label=False, watermark=False, manifest=False)
@@ -228,6 +229,132 @@ def test_the_reference_row_shows_the_photo(talking_portrait: Portrait, clip_moti
     np.testing.assert_allclose(placed.rotation_rad[row], talking_portrait.prepared.motion.rotation_rad, atol=1e-5)
     frame = images(talking_portrait.perform(motion, DriveOptions(reference=reference)))[row]
     assert psnr(frame, talking_portrait.prepared.image) > 26.0
+
+
+# -- clips with cuts, absences, several people ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def takes(clip: Path) -> np.ndarray:
+    """The clip's frames to and fro: 49 of 256 x 256."""
+    frames = read(clip)
+    return np.concatenate([frames, frames[-2::-1]])
+
+
+def written(path: Path, frames: list[np.ndarray]) -> Path:
+    with VideoWriter(path, (frames[0].shape[1], frames[0].shape[0]), 25.0) as writer:
+        for frame in frames:
+            writer.write(np.ascontiguousarray(frame))
+    return path
+
+
+def largest_steps(motion: Motion) -> tuple[float, float]:
+    """From row to row: of the translation in decimetres and of the angles in radians."""
+    return float(np.abs(np.diff(motion.translation, axis=0)).max()), float(np.abs(np.diff(motion.rotation_rad, axis=0)).max())
+
+
+@pytest.mark.parametrize("second", ["at the other side", "in the corner, smaller and mirrored"])
+def test_a_cut_to_somebody_elsewhere_does_not_throw_the_head(
+    takes: np.ndarray, tmp_path: Path, second: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def shot(take: np.ndarray, first: bool) -> np.ndarray:
+        image = np.full((300, 560, 3), 60 if first else 140, np.uint8)
+        if first:
+            image[20:276, 10:266] = take
+        elif second == "at the other side":
+            image[40:296, 300:556] = take
+        else:
+            image[100:292, 340:532] = np.array(Image.fromarray(take[:, ::-1]).resize((192, 192)))
+        return image
+
+    path = written(tmp_path / "shots.mp4", [shot(take, i // 16 % 2 == 0) for i, take in enumerate(takes[:48])])
+    motion = motion_of_video(path)
+    assert len(motion) == 48
+    assert np.ptp(motion.translation, axis=0).max() < 0.4
+    assert max(largest_steps(motion)) < 0.25
+    said = [record.message for record in caplog.records if "cuts" in record.message]
+    assert len(said) == 1 and "shots.mp4" in said[0] and "0.64 s, 1.28 s" in said[0]
+
+
+@pytest.mark.parametrize("absence", ["black", "leaves sideways"])
+def test_a_face_out_of_sight_rests(
+    talking_portrait: Portrait, takes: np.ndarray, tmp_path: Path, absence: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = list(takes)
+    if absence == "black":
+        frames[15:32] = [np.zeros_like(frame) for frame in frames[15:32]]
+    else:
+        frames = [np.pad(frame, ((0, 0), (120, 120), (0, 0)), mode="edge") for frame in frames]
+        for i in range(12, 35):
+            frames[i] = np.roll(frames[i], min(40 * (i - 11), 40 * (35 - i), 300), axis=1)
+            frames[i][:, : min(40 * (i - 11), 40 * (35 - i), 300)] = 90
+    path = written(tmp_path / "away.mp4", frames)
+    placed = talking_portrait.drive(path).motion()
+    own = talking_portrait.prepared.motion
+    np.testing.assert_allclose(placed.translation[28], own.translation, atol=0.02)
+    np.testing.assert_allclose(placed.rotation_rad[28], own.rotation_rad, atol=0.02)
+    assert np.abs(placed.translation - own.translation).max() < 0.65
+    said = [record.message for record in caplog.records if "does not show" in record.message]
+    assert len(said) == 1 and "of 49 frames" in said[0]
+
+
+def test_one_of_two_people_drives(takes: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The one at the left speaks; the other, larger, is a still."""
+    still = np.array(Image.fromarray(takes[0]).resize((320, 320)))
+    frames = []
+    for take in takes[:25]:
+        image = np.full((320, 576, 3), 90, np.uint8)
+        image[32:288, :256], image[:, 256:] = take, still
+        frames.append(image)
+    path = written(tmp_path / "two.mp4", frames)
+    alone = motion_of_video(written(tmp_path / "one.mp4", list(takes[:25])))
+    largest, left = motion_of_video(path), motion_of_video(path, face=1)
+    jaw = alone.column("jawOpen")
+    assert np.ptp(largest.expression[:, jaw]) < 0.3 * np.ptp(left.expression[:, jaw])
+    assert np.corrcoef(left.expression[:, jaw], alone.expression[:, jaw])[0, 1] > 0.9
+    assert sum("2 people" in record.message for record in caplog.records) == 1
+    with pytest.raises(NoFaceFound, match=r"two\.mp4': there is no face 3"):
+        motion_of_video(path, face=3)
+    with pytest.raises(OptionError, match="counted from the left"):
+        DriveOptions(driver_face=0)
+
+
+def nose_of(portrait: Portrait, row: MotionFrame) -> np.ndarray:
+    """The tip of the nose in pixels of the crop."""
+    from triportrait.geometry.cameras import pose_points, project
+    from triportrait.pipeline import default_head
+
+    head, prepared = default_head(), portrait.prepared
+    points = head.landmarks478(head.shape(prepared.identity) + prepared.vertex_offset)[4:5].astype(np.float64)
+    return project(pose_points(points, row.rotation_rad, row.translation), prepared.image.shape[0], prepared.focal)[0][0]
+
+
+@pytest.mark.parametrize("way", [(4.0, 0.0, 0.0), (-1.5, 2.0, 0.0), (0.0, -3.0, 0.0), (0.0, 0.0, 7.0), (1.0, 1.0, -20.0)])
+@pytest.mark.parametrize("part", ["driver", "pose"])
+def test_a_head_stays_on_its_neck_whatever_a_motion_file_says(
+    talking_portrait: Portrait, sentence: Path, tmp_path: Path, way: tuple[float, ...], part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody walks away in a second: the head stays in the picture, and what is drawn stays in one piece."""
+    from scipy import ndimage
+
+    away = np.concatenate([np.zeros(30), np.linspace(0, 1, 25)])[:, None] * np.array(way)
+    turn = np.concatenate([np.zeros(30), np.linspace(0, 1.2, 25)])[:, None] * (0.3, 1.0, 0.3)
+    path = tmp_path / "walk.npz"
+    save_motion(Motion(np.zeros((55, 44), np.float32), np.float32(turn), np.float32(away), np.zeros((55, 2), np.float32)), path)
+    if part == "driver":
+        performance = talking_portrait.perform(path)
+    else:
+        performance = talking_portrait.talk(sentence, DriveOptions(pose=str(path)))
+    said = [record.message for record in caplog.records if "farther than a portrait" in record.message]
+    assert len(said) == 1 and "turned" in said[0]
+    motion = performance.motion()
+    last = motion.with_rows(**{name: getattr(motion, name)[54:55] for name in ("expression", "rotation_rad", "translation", "gaze_rad")})
+    (image,) = images(replace(performance, chunks=lambda: iter([last])).frames(background=Background("green")))
+    person = np.abs(image.astype(int) - (0, 177, 64)).sum(-1) > 60
+    pieces, count = ndimage.label(person)
+    assert np.bincount(pieces[person]).max() > 0.98 * person.sum()
+    nose = nose_of(talking_portrait, motion[54])
+    assert (nose > 40).all() and (nose < 216).all()
 
 
 # -- pose ------------------------------------------------------------------------------------------------------------------

@@ -69,6 +69,8 @@ class Animate:
     """Which frame of the driving clip counts as the photo's own expression and pose."""
     face: int | None = None
     """Which face, counted from the left, when the photo shows several. Default: the largest."""
+    driver_face: int | None = None
+    """Whom to follow in the driving video (or that of --pose), counted from the left, when it shows several. Default: the largest face."""
     crop: bool = False
     """Write the animated head-and-shoulders square; this is the default."""
     full_frame: bool = False
@@ -152,8 +154,10 @@ class Animate:
         options = DriveOptions(
             self.pose, self.mouth_gain, self.blink, self.head_motion, self.expressiveness, self.reference, self.seed,
             self.eye_contact, self.gaze_motion, 1.0 if self.temperature is None else self.temperature, self.emotion,
-            self.emotion_strength, self.style, self.controls,
+            self.emotion_strength, self.style, self.controls, self.driver_face,
         )  # fmt: skip
+        if self.driver_face is not None and self.driving is None and options.pose_source in ("driving", "still", "natural"):
+            raise OptionError("--driver-face chooses a person in a video, and none is given; leave it out")
         background = Background(self.background) if self.background else None
         started = time.perf_counter()
         with _progress() as progress:
@@ -193,7 +197,7 @@ class Animate:
         paper = ("weights", "bfm", "hubert", "mouth_amplitude", "published_behaviour")
         paper += ("segmenter", "device", "precision", "batch", "compiled")
         others = ("motion", "background_fill", "mouth_gain", "head_motion", "expressiveness", "reference", "debug_panel", "size", "avatar")
-        others += ("quality", "refine")
+        others += ("quality", "refine", "driver_face")
         others += ("eye_contact", "gaze_motion", "emotion", "emotion_strength", "style", "controls")
         foreign = others if self.preset == "paper" else paper
         given = [name for name in foreign if getattr(self, name) != type(self).__dataclass_fields__[name].default]
@@ -243,16 +247,18 @@ class Extract:
     """Video of one person."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """Motion file: .npz or .csv (ours, editable), .json, or .livelink.csv (ARKit-52 for Live Link Face)."""
+    driver_face: int | None = None
+    """Whom to follow, counted from the left, when the video shows several people. Default: the largest face."""
 
     def run(self) -> int:
         from triportrait.media.files import check_readable
         from triportrait.motion.files import write_motion
-        from triportrait.pipeline import motion_of_video
+        from triportrait.pipeline import DriveOptions, motion_of_video
 
         check_readable(self.video)
         _check_motion_output(self.out, [self.video])
         with _progress() as progress:
-            motion = motion_of_video(self.video, progress=progress)
+            motion = motion_of_video(self.video, progress=progress, face=DriveOptions(driver_face=self.driver_face).driver_face)
         write_motion((motion,), self.out)
         print(f"{self.out}  ({len(motion)} frames)")
         return 0

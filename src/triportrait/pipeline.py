@@ -8,18 +8,20 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from triportrait.errors import EmptyMedia, MediaError, NoFaceFound, OptionError
+from triportrait.errors import EmptyMedia, MediaError, OptionError
 from triportrait.motion.files import READ_ENDINGS
 from triportrait.types import Frame, Motion, MotionFrame, RenderedHead, Waveform
 from triportrait.types import Portrait as PreparedPortrait
 
 if TYPE_CHECKING:
+    from triportrait.face.fitting import LandmarkFitter
+    from triportrait.face.following import FollowedFace
     from triportrait.face.open_head import OpenHead
     from triportrait.face.portrait import PortraitOptions
     from triportrait.face.tracker import FaceTracker
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from triportrait.motion.audio import AudioSettings
     from triportrait.motion.controls import ControlCurves
     from triportrait.motion.emotion import EmotionName
+    from triportrait.motion.shots import Shot
     from triportrait.motion.style import SpeakingStyle
 
 Array = np.ndarray
@@ -202,39 +205,80 @@ def motion_of_frames(portrait: PreparedPortrait, frames: Iterable[Array], fps: f
     return motion.with_rows(landmarks=landmarks.astype(np.float32))
 
 
-def motion_of_video(path: PathLike, fps: float = FPS, progress: Progress | None = None) -> Motion:
-    """Expression, pose and gaze of the person in a clip, in that person's own shape. Bounded memory for any length.
+def motion_of_video(path: PathLike, fps: float = FPS, progress: Progress | None = None, face: int | None = None) -> Motion:
+    """Expression, pose and gaze of one person in a clip, in that person's own shape. Bounded memory for any length.
+
+    Behind a cut the motion goes on from the first shot's rest pose; while the face is out of sight the head is at rest.
+
+    Args:
+        path: the clip.
+        fps: frames per second of the result.
+        progress: called after each frame.
+        face: whom to follow, counted from the left in the first frame that shows faces; None takes the largest face.
 
     Raises:
         MediaError: not a readable video.
-        NoFaceFound: nobody in it.
+        NoFaceFound: nobody in it, or fewer than ``face``.
     """
-    from triportrait.face.fitting import LandmarkFitter, Person
+    from triportrait.face.fitting import LandmarkFitter
+    from triportrait.face.following import follow_face
     from triportrait.media.video import VideoReader
-    from triportrait.motion.smoothing import smooth_motion
+    from triportrait.motion.shots import join_shots
 
     fitter = LandmarkFitter(default_head())
+    name = f"'{os.fspath(path)}'"
     with VideoReader(path) as reader:
         total = max(1, round(reader.seconds * fps)) if reader.seconds else 0
         frames = (frame for _, frame in reader.frames(fps))
-        tracked = default_tracker().track(_counted(frames, progress, "tracking", total))
-        try:
-            opening = [row for row, _ in islice(tracked, _PERSON_FRAMES)]
-        except NoFaceFound as error:
-            raise NoFaceFound(f"'{os.fspath(path)}': {error}") from None
-        low, high = opening[0][:, :2].min(0), opening[0][:, :2].max(0)
-        side = 2.3 * float((high - low).max())
-        corner = 0.5 * (low + high) - 0.5 * side
+        followed = follow_face(default_tracker(), _counted(frames, progress, "tracking", total), face, name)
+        shots = [_shot_of(fitter, rows, fps) for _, rows in groupby(followed, key=lambda row: row.shot)]
+    _tell_of_shots(name, [shot.seen for shot in shots], fps)
+    return join_shots(shots)
 
-        def in_crop(rows: list[Array]) -> Array:
-            return (np.stack(rows)[..., :2] - corner) * (512.0 / side)
 
-        person: Person = fitter.fit_person(in_crop(opening[:: max(1, len(opening) // _PERSON_ROWS)]))[0]
-        pieces = []
-        rows = chain(opening, (row for row, _ in tracked))
-        while batch := list(islice(rows, _FIT_ROWS)):
-            pieces.append(fitter.fit_motion(in_crop(batch), person, fps))
-    return smooth_motion(join_motion(pieces))
+def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -> Shot:
+    """Fit the person of one shot and smooth the motion."""
+    from triportrait.motion.shots import Shot
+    from triportrait.motion.smoothing import smooth_motion
+
+    opening = list(islice(rows, _PERSON_FRAMES))
+    shown = [row for row in opening if row.seen] or opening
+    low, high = shown[0].landmarks[:, :2].min(0), shown[0].landmarks[:, :2].max(0)
+    side = 2.3 * float((high - low).max())
+    if not side:  # nobody in this shot
+        count = len(opening) + sum(1 for _ in rows)
+        nothing = [np.zeros((count, size), np.float32) for size in (len(fitter.head.expression_names), 3, 3, 2)]
+        return Shot(Motion(*nothing, fps, fitter.head.expression_names, fitter.head.name), np.zeros(count, bool))
+    corner = 0.5 * (low + high) - 0.5 * side
+
+    def in_crop(rows: list[FollowedFace]) -> Array:
+        return (np.stack([row.landmarks for row in rows])[..., :2] - corner) * (512.0 / side)
+
+    person = fitter.fit_person(in_crop(shown[:: max(1, len(shown) // _PERSON_ROWS)]))[0]
+    pieces, seen = [], []
+    rows = chain(opening, rows)
+    while batch := list(islice(rows, _FIT_ROWS)):
+        pieces.append(fitter.fit_motion(in_crop(batch), person, fps))
+        seen += [row.seen for row in batch]
+    return Shot(smooth_motion(join_motion(pieces)), np.array(seen))
+
+
+def _tell_of_shots(name: str, seen: list[Array], fps: float) -> None:
+    """One warning for cuts and one for a face out of sight."""
+    from triportrait.motion.shots import absences
+
+    cuts = [f"{frame / fps:.2f} s" for frame in np.cumsum([len(shot) for shot in seen])[:-1]]
+    if cuts:
+        times = ", ".join(cuts[:5]) + (f" and {len(cuts) - 5} more times" if len(cuts) > 5 else "")
+        log.warning("%s cuts, or the face jumps, at %s; the head goes on from its rest pose there", name, times)
+    every = np.concatenate(seen)
+    away = absences(every, fps)
+    if away:
+        count = sum(stop - start for start, stop in away)
+        log.warning(
+            "%s does not show the whole face in %d of %d frames, first at %.2f s; the head rests there",
+            name, count, len(every), away[0][0] / fps,
+        )  # fmt: skip
 
 
 def join_motion(parts: Iterable[Motion]) -> Motion:
@@ -532,6 +576,8 @@ class DriveOptions:
             :class:`~triportrait.motion.style.SpeakingStyle`.
         controls: any of these over time, for voices and idling: a motion file with ``control_*`` curves, or a
             :class:`~triportrait.motion.controls.ControlCurves`.
+        driver_face: whom to follow in the driving video, or else in the video that ``pose`` or ``head_motion`` names: counted from the
+            left, 1 first, in the first frame that shows faces. None follows the largest face.
 
     Raises:
         OptionError: a number out of range, or a word that is none of these.
@@ -551,6 +597,7 @@ class DriveOptions:
     emotion_strength: float = 0.7
     style: SpeakingStyle | PathLike | None = None
     controls: ControlCurves | PathLike | None = None
+    driver_face: int | None = None
 
     def __post_init__(self) -> None:
         from triportrait.motion.emotion import EMOTIONS
@@ -566,6 +613,8 @@ class DriveOptions:
         _expect_within("emotion_strength", self.emotion_strength, 0.0, 1.0)
         if self.emotion not in ("neutral", *EMOTIONS):
             raise OptionError(f"--emotion is {self.emotion!r}; use neutral, {', '.join(EMOTIONS)}")
+        if self.driver_face is not None and self.driver_face < 1:
+            raise OptionError(f"--driver-face is {self.driver_face}; faces are counted from the left, the first is 1")
         if self.seed < 0:
             raise OptionError(f"--seed is {self.seed}; use 0 or a positive whole number")
         self.blinks_per_minute()
@@ -635,11 +684,11 @@ _FILE_OPTIONS = {
 }
 
 
-def _motion_of_file(option: str, path: str, progress: Progress | None) -> Motion:
+def _motion_of_file(option: str, path: str, progress: Progress | None, face: int | None = None) -> Motion:
     """A motion file, or the motion of the person in a video."""
     if not os.path.lexists(path):
         raise OptionError(f"{option} is {path!r}; {_FILE_OPTIONS[option]}")
-    return read_motion(path) if Path(path).suffix.lower() in READ_ENDINGS else motion_of_video(path, FPS, progress)
+    return read_motion(path) if Path(path).suffix.lower() in READ_ENDINGS else motion_of_video(path, FPS, progress, face)
 
 
 class Portrait:
@@ -754,7 +803,9 @@ class Portrait:
         """The portrait does what the person in a clip does; the clip's sound goes along."""
         from triportrait.media.probe import probe
 
-        motion = motion_of_video(video, FPS, progress)
+        options = options or DriveOptions()
+        motion = motion_of_video(video, FPS, progress, options.driver_face)
+        options = replace(options, driver_face=None)  # it counts the faces of this video
         sound = Path(video) if probe(video).has_audio else None
         return self.perform(motion, options, sound=sound, sources={"driving video": Path(video)}, progress=progress)
 
@@ -798,7 +849,9 @@ class Portrait:
         if source in ("still", "natural"):
             settings = NaturalSettings(head_motion=options.head_amount)
             placed = retarget.with_pose(placed, source, self.prepared.motion, settings, options.seed)
-        elif source != "driving":
+        elif source == "driving":
+            placed = self._within_reach(placed)
+        else:
             placed = _with_clip_pose(placed, self._pose_clip(options, progress, placed.fps), 0)
         return self._performance(lambda: iter([placed]), placed.fps, sound, len(placed), sources or {})
 
@@ -847,8 +900,8 @@ class Portrait:
             return None
         option = "--pose" if options.pose == pose else "--head-motion"
         if not os.path.isdir(pose):
-            clip = resample(_motion_of_file(option, pose, progress), fps)
-            return relative(clip, "first", self.prepared.motion, lip_contact=False)
+            clip = resample(_motion_of_file(option, pose, progress, options.driver_face), fps)
+            return self._within_reach(relative(clip, "first", self.prepared.motion, lip_contact=False))
         library = sorted(path for path in Path(pose).iterdir() if path.suffix.lower() in (*READ_ENDINGS, *_VIDEO_ENDINGS))
         if not library:
             raise OptionError(f"{option}: the folder {pose!r} holds no video and no motion file; add some, or name one")
@@ -857,7 +910,19 @@ class Portrait:
         log.info("head motion of %s from frame %d", library[chosen].name, row)
         clip = clips[chosen]
         clip = clip.with_rows(**{name: getattr(clip, name)[row:] for name in _ROWS}, landmarks=None)
-        return relative(clip, "first", self.prepared.motion, lip_contact=False)
+        return self._within_reach(relative(clip, "first", self.prepared.motion, lip_contact=False))
+
+    def _within_reach(self, motion: Motion) -> Motion:
+        """Head motion of a clip, limited to what a portrait can show; a warning says so."""
+        from triportrait.motion.retarget import within_reach
+
+        kept, limited = within_reach(motion, self.prepared.motion)
+        if limited:
+            log.warning(
+                "the clip's head moves farther than a portrait can show (%s); it was held back in %d of %d frames",
+                " and ".join(limited), max(limited.values()), len(motion),
+            )  # fmt: skip
+        return kept
 
 
 def nearest_pose(clips: list[Motion], own: MotionFrame) -> tuple[int, int]:

@@ -22,6 +22,18 @@ Array = np.ndarray
 #: Natural motion turns a head no farther from the camera than this, unless the photo does.
 FARTHEST_YAW_RAD = np.radians(24.0)
 
+#: Farthest from its place in the photo that a head is drawn well (seen on rendered grids: the neck slants, stretches and then tears):
+#: decimetres sideways, up, down and along the view, radians about each axis. Up to ``_FREE`` of it motion is left alone.
+_REACH_ASIDE_DM, _REACH_UP_DM, _REACH_DOWN_DM, _REACH_DEPTH_DM = 0.6, 0.38, 0.55, 1.9
+_REACH_TURN_RAD = np.radians((27.0, 36.0, 36.0))
+_FREE = 0.7
+#: No head turns its face farther from the camera than this, the photo's own turn included.
+_REACH_YAW_RAD = np.radians(48.0)
+#: Time constant (standard deviation) with which somebody who walks far beyond the reach moves within it.
+_UNHURRIED_S = 0.3
+#: Limits that take less than this away go without saying.
+_TAKEN_DM, _TAKEN_RAD = 0.1, np.radians(3.0)
+
 #: Below this gap (face heights) lips count as touching; at three times as much they are free.
 _TOUCHING = 0.004
 
@@ -121,6 +133,75 @@ def keep_in_view(motion: Motion, portrait_motion: MotionFrame, eye_contact: floa
     gaze[:, 1] += eye_contact * (rotation[:, 1] - kept)
     rotation[:, 1] = kept
     return motion.with_rows(rotation_rad=rotation, gaze_rad=gaze)
+
+
+def within_reach(motion: Motion, portrait_motion: MotionFrame) -> tuple[Motion, dict[str, int]]:
+    """Hold a head back, softly, where it would leave its neck or turn to what the photo does not show.
+
+    Args:
+        motion: rows in the portrait's pose frame.
+        portrait_motion: what the photo shows.
+
+    Returns:
+        The motion, whose rows within reach are untouched; and in how many rows which movement was clearly held back.
+    """
+    own = np.asarray(portrait_motion.translation, np.float64)
+    shift = motion.translation - own
+    # Who is beyond reach for most of the time is at rest there; for others the median is 0.
+    typical = shift - np.median(shift - _held_by_neck(shift), axis=0)
+    moved = _unhurried(typical, _held_by_neck(typical), motion.fps)
+
+    home = matrix_from_euler(np.asarray(portrait_motion.rotation_rad, np.float64))
+    turn = euler_from_matrix(home.T @ matrix_from_euler(motion.rotation_rad.astype(np.float64)))
+    reach = np.tile(_REACH_TURN_RAD, (len(motion), 1))
+    own_yaw = float(portrait_motion.rotation_rad[1])
+    away = turn[:, 1] * own_yaw > 0
+    reach[away, 1] = np.clip(_REACH_YAW_RAD - abs(own_yaw), np.radians(8.0), _REACH_TURN_RAD[1])
+    turned = turn * _soft(np.abs(turn) / reach)
+
+    taken, twisted = np.abs(shift - moved), np.abs(turn - turned)
+    counts = {
+        "sideways or up and down": int((np.hypot(taken[:, 0], taken[:, 1]) > _TAKEN_DM).sum()),
+        "towards or away from the camera": int((taken[:, 2] > _TAKEN_DM).sum()),
+        "turned": int((twisted.max(1) > _TAKEN_RAD).sum()),
+    }
+    rotation, translation = np.array(motion.rotation_rad), np.array(motion.translation)
+    far, wide = (moved != shift).any(1), (turned != turn).any(1)
+    translation[far] = (own + moved)[far]
+    rotation[wide] = euler_from_matrix(home @ matrix_from_euler(turned[wide]))
+    return motion.with_rows(rotation_rad=rotation, translation=translation), {what: count for what, count in counts.items() if count}
+
+
+def _held_by_neck(shift: Array) -> Array:
+    """Shifts [t, 3] in decimetres, softly held within the reach."""
+    down_or_up = np.where(shift[:, 1] > 0, _REACH_UP_DM, _REACH_DOWN_DM)
+    aside = _soft(np.hypot(shift[:, 0] / _REACH_ASIDE_DM, shift[:, 1] / down_or_up))
+    depth = _soft(np.abs(shift[:, 2]) / _REACH_DEPTH_DM)
+    return shift * np.stack([aside, aside, depth], axis=1)
+
+
+def _unhurried(shift: Array, held: Array, fps: float) -> Array:
+    """``held`` shifts [t, 3], smoothed around the rows in which much was held back.
+
+    Who walks through the whole reach in a few frames would else be drawn at its one end and then at the other.
+    """
+    from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+
+    excess = np.abs(shift - held).max(1)
+    if not excess.any():
+        return held
+    sigma = _UNHURRIED_S * fps
+    near = gaussian_filter1d(maximum_filter1d(excess, 2 * round(2 * sigma) + 1), 0.5 * sigma)
+    share = np.clip((near - _TAKEN_DM) / (_REACH_ASIDE_DM - _TAKEN_DM), 0.0, 1.0)[:, None]
+    # A mean of places within reach is within reach.
+    return held + share * (gaussian_filter1d(held, sigma, axis=0, mode="nearest") - held)
+
+
+def _soft(amount: Array) -> Array:
+    """What to multiply by so that an amount (1 is the reach) stays below 1: exactly 1 up to ``_FREE``, then ever less, without a corner."""
+    beyond = np.maximum(amount - _FREE, 0.0) / (1.0 - _FREE)
+    kept = _FREE + (1.0 - _FREE) * np.tanh(beyond)
+    return np.where(amount > _FREE, kept / np.maximum(amount, 1e-9), 1.0)
 
 
 def _keep_contact(expression: Array, motion: Motion) -> Array:

@@ -1,0 +1,203 @@
+"""Shots of a clip joined into one motion: every shot's rest is the first one's, and a head whose face is out of sight comes to rest.
+
+All joints are smooth: an unseen head eases to its rest and back, and what differs across a cut fades away behind it. Rows that were seen,
+lie in the clip's base shot and are far from both are not touched at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from triportrait.geometry.rotations import (
+    euler_from_matrix,
+    matrix_from_euler,
+    matrix_from_vector,
+    mean_rotation,
+    vector_from_matrix,
+)
+from triportrait.motion.retarget import neutral_row
+from triportrait.types import Motion
+
+Array = np.ndarray
+
+#: A face that is missed for less than this is bridged.
+BRIDGED_S = 0.3
+#: From where the head was to its rest, and back.
+_EASE_S = 0.5
+#: A difference across a cut fades in this time: of the pose, and of what the mouth says, which may not wait.
+_FADE_POSE_S, _FADE_FACE_S = 0.4, 0.12
+#: A shot's rest is measured on at least so many rows; shorter ones take their median all the same but are never the base.
+_BASE_ROWS = 12
+#: Rows beside a long absence in which a tracker guesses already.
+_MARGIN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """The motion of one shot, fitted and smoothed on its own.
+
+    Args:
+        motion: one row per frame.
+        seen: [t] bool, whether the frame showed the face.
+    """
+
+    motion: Motion
+    seen: Array
+
+
+def absences(seen: Array, fps: float) -> list[tuple[int, int]]:
+    """Stretches (start, stop) of ``seen`` [t] bool in which the face is away for more than a moment."""
+    return [(start, stop) for start, stop in _gaps(seen) if stop - start > BRIDGED_S * fps]
+
+
+def join_shots(shots: list[Shot]) -> Motion:
+    """One motion of all shots, in the pose frame and the shape of the first that shows the face for half a second (or the longest).
+
+    Args:
+        shots: in their order, at least one row in all; same frame rate and curves.
+    """
+    base = _base_of(shots)
+    if len(shots) == 1 and shots[0].seen.all():
+        return base.motion
+    bridged = [_bridged(shot) for shot in shots]
+    origin = bridged[next(i for i, shot in enumerate(shots) if shot is base)]
+    pairs = zip(bridged, shots, strict=True)
+    placed = [motion if shot is base else _on_base(motion, shot.seen, origin, base.seen) for motion, shot in pairs]
+    rows = _Rows(*(np.concatenate([getattr(motion, name) for motion in placed]).astype(np.float64) for name in _Rows.__slots__))
+    seen = np.concatenate([shot.seen for shot in shots])
+    fps = base.motion.fps
+    if base.seen.any():
+        visible = np.flatnonzero(base.seen)
+        rest = neutral_row(_take(origin, visible))
+        rows = _eased(rows, seen, fps, _Rows(*(np.asarray(getattr(origin, n)[visible[rest]], np.float64) for n in _Rows.__slots__)))
+    for start in np.cumsum([len(shot.seen) for shot in shots])[:-1]:
+        _fade(rows, int(start), fps)
+    return base.motion.with_rows(**{name: getattr(rows, name).astype(np.float32) for name in _Rows.__slots__}, landmarks=None)
+
+
+@dataclass(slots=True)
+class _Rows:
+    expression: Array
+    rotation_rad: Array
+    translation: Array
+    gaze_rad: Array
+
+
+def _base_of(shots: list[Shot]) -> Shot:
+    long = [shot for shot in shots if shot.seen.sum() >= _BASE_ROWS]
+    return long[0] if long else max(shots, key=lambda shot: int(shot.seen.sum()))
+
+
+def _take(motion: Motion, index: Array) -> Motion:
+    return motion.with_rows(**{name: getattr(motion, name)[index] for name in _Rows.__slots__}, landmarks=None)
+
+
+def _gaps(seen: Array) -> Iterator[tuple[int, int]]:
+    """Stretches (start, stop) of False."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], seen, [True]]).astype(int)))
+    return zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+
+def _bridged(shot: Shot) -> Motion:
+    """Rows in short gaps lie between those around them, rows in long ones and at the ends repeat the nearest seen before (or after)."""
+    seen, motion = shot.seen, shot.motion
+    if seen.all() or not seen.any():
+        return motion
+    rows = {name: np.array(getattr(motion, name)) for name in _Rows.__slots__}
+    for start, stop in _gaps(seen):
+        before, after = start - 1, stop
+        if before < 0 or after >= len(seen) or stop - start > BRIDGED_S * motion.fps:
+            for values in rows.values():
+                values[start:stop] = values[before if before >= 0 else after]
+            continue
+        share = (np.arange(1, stop - start + 1) / (stop - start + 1))[:, None]
+        turns = matrix_from_euler(rows["rotation_rad"][[before, after]].astype(np.float64))
+        between = turns[0] @ matrix_from_vector(share * vector_from_matrix(turns[0].T @ turns[1]))
+        for values in rows.values():
+            values[start:stop] = (1 - share) * values[before] + share * values[after]
+        rows["rotation_rad"][start:stop] = euler_from_matrix(between)
+    return motion.with_rows(**rows)
+
+
+def _on_base(motion: Motion, seen: Array, base: Motion, base_seen: Array) -> Motion:
+    """A shot whose typical pose and gaze are the base shot's; its own where it never shows the face."""
+    if not seen.any() or not base_seen.any():
+        return motion
+    turns, base_turns = (matrix_from_euler(m.rotation_rad.astype(np.float64)) for m in (motion, base))
+    turns = mean_rotation(base_turns[base_seen]) @ mean_rotation(turns[seen]).T @ turns
+    moved = {
+        name: getattr(motion, name) + np.median(getattr(base, name)[base_seen], 0) - np.median(getattr(motion, name)[seen], 0)
+        for name in ("translation", "gaze_rad")
+    }
+    return motion.with_rows(rotation_rad=euler_from_matrix(turns).astype(np.float32), **{k: v.astype(np.float32) for k, v in moved.items()})
+
+
+def _eased(rows: _Rows, seen: Array, fps: float, rest: _Rows) -> _Rows:
+    """Rows that go to ``rest`` where the face is away, and come back from it."""
+    here = _presence(seen, fps)
+    away = here < 1.0
+    if not away.any():
+        return rows
+    held = _held_rows(seen, fps)
+    share = here[:, None]
+    eased = _Rows(*(getattr(rows, name)[held] for name in _Rows.__slots__))
+    for name in ("expression", "translation", "gaze_rad"):
+        values = getattr(eased, name)
+        values[away] = (share * values + (1 - share) * getattr(rest, name))[away]
+    home = matrix_from_euler(rest.rotation_rad)
+    turns = home @ matrix_from_vector(share[away] * vector_from_matrix(home.T @ matrix_from_euler(eased.rotation_rad[away])))
+    eased.rotation_rad[away] = euler_from_matrix(turns)
+    return eased
+
+
+def _widened(seen: Array, fps: float) -> list[tuple[int, int]]:
+    """Absences with the rows beside them in which the tracker guesses; those that then meet are one."""
+    wide = np.ones(len(seen), bool)
+    for start, stop in absences(seen, fps):
+        wide[max(0, start - _MARGIN) : stop + _MARGIN] = False
+    return list(_gaps(wide))
+
+
+def _held_rows(seen: Array, fps: float) -> Array:
+    """Row to look at for each row: its own, in an absence the last before it (or the first after one at the start)."""
+    index = np.arange(len(seen))
+    for start, stop in _widened(seen, fps):
+        index[start:stop] = start - 1 if start else min(stop, len(seen) - 1)
+    return index
+
+
+def _presence(seen: Array, fps: float) -> Array:
+    """Share [t] of the measured motion: 1 where the face is seen, 0 where it is away, smooth between; it is 0 before a face returns."""
+    level = np.ones(len(seen))
+    ease = max(1.0, _EASE_S * fps)
+    gaps = _widened(seen, fps)
+    now, done = 1.0, 0
+    for start, stop in [*gaps, (len(seen), len(seen))]:
+        level[done:start] = np.minimum(1.0, now + np.arange(1, start - done + 1) / ease)
+        now = 0.0 if start == 0 else level[start - 1]
+        out = min(ease, max(1.0, 0.6 * (stop - start)))
+        level[start:stop] = np.maximum(0.0, now - np.arange(1, stop - start + 1) / out)
+        now, done = 0.0, stop
+    return level * level * (3.0 - 2.0 * level)
+
+
+def _fade(rows: _Rows, start: int, fps: float) -> None:
+    """Let what differs between rows ``start - 1`` and ``start`` fade behind the cut, in place."""
+    pose, face = (_fading(seconds * fps, len(rows.expression) - start) for seconds in (_FADE_POSE_S, _FADE_FACE_S))
+    before, after = matrix_from_euler(rows.rotation_rad[[start - 1, start]])
+    turn = vector_from_matrix(before @ after.T)
+    behind = slice(start, start + len(pose))
+    rows.rotation_rad[behind] = euler_from_matrix(matrix_from_vector(pose[:, None] * turn) @ matrix_from_euler(rows.rotation_rad[behind]))
+    for name, share in (("translation", pose), ("expression", face), ("gaze_rad", face)):
+        values = getattr(rows, name)
+        difference = values[start - 1] - values[start]
+        values[start : start + len(share)] += share[:, None] * difference
+
+
+def _fading(frames: float, at_most: int) -> Array:
+    """From 1 at the cut smoothly to 0."""
+    left = 1.0 - np.arange(max(1, min(round(frames), at_most))) / max(1.0, round(frames))
+    return left * left * (3.0 - 2.0 * left)
