@@ -124,9 +124,11 @@ def test_one_portrait_performed_in_threads_gives_the_frames_of_one(talking_portr
         np.testing.assert_array_equal(got, expected)
 
 
-def test_standard_error_is_not_shut_while_threads_run(capfd, face_tracker, astronaut):
+def test_standard_error_is_not_shut_while_threads_run(capfd, monkeypatch, astronaut):
+    from triportrait import concurrency
     from triportrait.face.tracker import MediaPipeTracker
 
+    monkeypatch.setattr(concurrency._Process, "owns_standard_error", False)
     stop, written = threading.Event(), []
 
     def write() -> None:
