@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from triportrait.errors import NoFaceFound, WeightsError
-from triportrait.face.tracker import MAX_YAW_DEGREES, MIN_FACE_PX, ClassSegmenter, DetectedFace, choose_face, track_clip
+from triportrait.face.tracker import (
+    MAX_YAW_DEGREES,
+    MIN_FACE_PX,
+    TURNS,
+    ClassSegmenter,
+    DetectedFace,
+    choose_face,
+    track_clip,
+    upright_photo,
+)
 
 PLAIN = np.full((300, 400, 3), 120, np.uint8)
 
@@ -164,3 +173,100 @@ def test_a_file_that_is_no_six_class_segmenter_is_refused(tmp_path: Path, astron
     other = Path(mediapipe.__file__).parent / "modules" / "selfie_segmentation" / "selfie_segmentation.tflite"
     with pytest.raises(WeightsError, match="6 classes"):
         ClassSegmenter(other)(astronaut)
+
+
+def on_canvas(picture: np.ndarray, places: list[tuple[int, int]], side: int, shape: tuple[int, int]) -> np.ndarray:
+    """Copies of a picture, ``side`` px wide, on grey ground; places are (left, top)."""
+    import cv2
+
+    canvas = np.full((*shape, 3), 118, np.uint8)
+    small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+    for left, top in places:
+        canvas[top : top + side, left : left + side] = small
+    return canvas
+
+
+@pytest.fixture(scope="module")
+def head(astronaut) -> np.ndarray:
+    """Her head and shoulders, a square; the face is a third of it."""
+    return astronaut[:300, 70:370]
+
+
+def test_everybody_in_a_group_of_twenty_can_be_chosen(head, face_tracker):
+    places = [(60 + 290 * column, 40 + 290 * row) for row in range(2) for column in range(10)]
+    faces = face_tracker.detect(on_canvas(head, places, 270, (640, 3000)))
+    assert len(faces) == 20
+    noses = sorted((face.landmarks[4, :2] for face in faces), key=lambda nose: (nose[1] > 320, nose[0]))
+    for (left, top), nose in zip(places, noses, strict=True):
+        assert left < nose[0] < left + 270 and top < nose[1] < top + 270
+    assert len({id(choose_face(faces, number, "group")) for number in range(1, 21)}) == 20
+
+
+def test_a_small_face_in_a_large_photo_is_found_where_it_is(head, face_tracker):
+    picture = on_canvas(head, [(1810, 900)], 240, (3000, 2400))
+    (face,) = face_tracker.detect(picture)
+    (near,) = face_tracker.detect(np.ascontiguousarray(picture[800:1240, 1700:2140]))
+    assert MIN_FACE_PX < face.width_px < 110
+    assert np.linalg.norm(face.landmarks[:, :2] - (1700, 800) - near.landmarks[:, :2], axis=1).mean() < 1.0
+
+
+def test_large_pictures_of_nobody_show_nobody(face_tracker, seed):
+    noise = np.random.default_rng(seed).integers(0, 255, (75, 100, 3), np.uint8)
+    assert face_tracker.detect(noise.repeat(16, 0).repeat(16, 1)) == []
+
+
+@pytest.mark.parametrize(("quarter", "roll"), [(0, 0), (1, -90), (2, 180), (3, 90)])
+def test_roll_tells_how_a_face_stands(astronaut_face, quarter, roll):
+    turned = astronaut_face.landmarks.copy()
+    for _ in range(quarter):
+        turned = np.stack([turned[:, 1], 512 - turned[:, 0], turned[:, 2]], 1)
+    difference = DetectedFace(turned).roll_degrees - astronaut_face.roll_degrees - roll
+    assert abs((difference + 180) % 360 - 180) < 0.1 and abs(astronaut_face.roll_degrees) < 15
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+@pytest.mark.parametrize("which", ["astronaut", "portrait2"])
+def test_a_photo_that_is_not_upright_is_turned(which, quarter, astronaut, face_tracker, caplog):
+    from PIL import Image
+
+    example = Path(__file__).resolve().parents[1] / "examples" / "portrait2.png"
+    upright = astronaut if which == "astronaut" else np.asarray(Image.open(example).convert("RGB").resize((512, 512)))
+    photo, faces = upright_photo(face_tracker, np.ascontiguousarray(np.rot90(upright, quarter)), "it.jpg")
+    np.testing.assert_array_equal(photo, upright)
+    np.testing.assert_array_equal(faces[0].landmarks, face_tracker.detect(upright)[0].landmarks)
+    assert [record.getMessage() for record in caplog.records] == [f"it.jpg is not upright; it is turned by {TURNS[4 - quarter]}"]
+
+
+def test_an_upright_photo_stays_as_it_is(astronaut, face_tracker, caplog):
+    photo, faces = upright_photo(face_tracker, astronaut, "it.jpg")
+    assert photo is astronaut and len(faces) == 1 and not caplog.records
+
+
+def test_a_small_speaker_is_followed_as_in_a_crop_of_the_clip(head, face_tracker):
+    places = [(300 + 12 * step, 420 - 3 * step) for step in range(12)]
+    frames = [on_canvas(head, [place], 330, (1080, 1920)) for place in places]
+    rows = list(face_tracker.track(frames))
+    assert all(found for _, found in rows)
+    near = list(face_tracker.track([np.ascontiguousarray(frame[200:900, 150:850]) for frame in frames]))
+    for (wide, _), (narrow, _) in zip(rows, near, strict=True):
+        assert np.linalg.norm(wide[:, :2] - (150, 200) - narrow[:, :2], axis=1).mean() < 1.5
+
+
+def test_a_small_speaker_who_leaves_is_not_found_and_comes_back_elsewhere(head, face_tracker):
+    empty, there, elsewhere = (on_canvas(head, places, 330, (1080, 1920)) for places in ([], [(300, 420)], [(1300, 500)]))
+    rows = list(face_tracker.track([empty, there, there, empty, empty, elsewhere, elsewhere, elsewhere, elsewhere]))
+    found = [shown for _, shown in rows]
+    assert found[:5] == [False, True, True, False, False] and found[-1]
+    assert 1300 < rows[-1][0][4, 0] < 1630 and 300 < rows[3][0][4, 0] < 630
+
+
+@pytest.mark.parametrize("quarter", [1, 2])
+def test_a_clip_that_is_not_upright_is_turned(quarter, astronaut, face_tracker, caplog):
+    frames = [np.roll(astronaut, 4 * step, axis=1) for step in range(4)]
+    upright = np.stack([row for row, _ in face_tracker.track(frames)])
+    turned = list(face_tracker.track([np.ascontiguousarray(np.rot90(frame, quarter)) for frame in frames]))
+    assert all(found for _, found in turned)
+    np.testing.assert_array_equal(np.stack([row for row, _ in turned]), upright)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the driving clip is not upright; its frames are turned by {TURNS[4 - quarter]}"
+    ]

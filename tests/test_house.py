@@ -18,13 +18,14 @@ import triportrait
 PACKAGE = Path(triportrait.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-GROUND = {"types", "errors", "geometry"}
+GROUND = {"types", "errors", "geometry", "concurrency"}
 STAGES = {"media", "face", "motion", "avatar", "render", "composite", "provenance"}
 JOINED = GROUND | STAGES | {"nn", "weights", "model", "presets", "refine", "pipeline", "load", "paper"}
 
 #: Room (or module of the top level) -> rooms it may import, besides itself. Imports inside functions count.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "concurrency": set(),
     "types": {"errors"},
     "geometry": GROUND,
     "nn": GROUND,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
+from triportrait.concurrency import own_standard_error
 from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError, WeightsError
 
 if TYPE_CHECKING:
@@ -714,6 +715,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    own_standard_error()
     with contextlib.suppress(BrokenPipeError):  # whoever read the help has read enough
         return _run(arguments)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -212,9 +212,10 @@ class PaperModel:
         if any(other is not first for other in backgrounds):
             prepared = self.super_resolution.prepare_background(torch.cat([_to_network(one, device) for one in backgrounds]))
             return replace(scene, background=prepared[0], background_features=prepared[1])
-        if self._last is None or self._last[0] is not first:
-            self._last = (first, *self.super_resolution.prepare_background(_to_network(first, device)))
-        return replace(scene, background=self._last[1], background_features=self._last[2])
+        last = self._last  # read once: portraits in other threads share this model
+        if last is None or last[0] is not first:
+            last = self._last = (first, *self.super_resolution.prepare_background(_to_network(first, device)))
+        return replace(scene, background=last[1], background_features=last[2])
 
 
 def _to_network(image: Array, device: torch.device) -> torch.Tensor:

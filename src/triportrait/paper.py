@@ -290,14 +290,15 @@ class PaperPipeline:
         from triportrait.face.bfm_fitting import BfmFitter
         from triportrait.face.portrait import PortraitOptions, cut, portrait_from_landmarks
         from triportrait.face.published_layers import HEAD_CLASSES, published_layers, published_layers_of_classes
-        from triportrait.face.tracker import choose_face
+        from triportrait.face.tracker import choose_face, upright_photo
         from triportrait.media.images import composite_over, read_image
 
         image, name = (photo, "the photo") if isinstance(photo, np.ndarray) else (read_image(photo), Path(photo).name)
         if image.shape[-1] == 4:
             image = composite_over(image)
         tracker, size = default_tracker(), self.preset.photo_px
-        landmarks = choose_face(tracker.detect(image), face, name).landmarks.copy()
+        image, faces = upright_photo(tracker, image, name)
+        landmarks = choose_face(faces, face, name).landmarks.copy()
         box = published_crop(landmarks, image.shape[:2])
         landmarks[:, :2] -= box[:2]
         landmarks *= size / box[2]

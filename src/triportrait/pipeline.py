@@ -7,13 +7,13 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from triportrait.concurrency import built_once
 from triportrait.errors import EmptyMedia, MediaError, OptionError
 from triportrait.motion.files import READ_ENDINGS
 from triportrait.types import Frame, Motion, MotionFrame, RenderedHead, Waveform
@@ -55,7 +55,7 @@ _LONGEST_IDLE_S = 3600.0
 _ROWS = ("expression", "rotation_rad", "translation", "gaze_rad")
 
 
-@lru_cache(maxsize=1)
+@built_once(maxsize=1)
 def default_tracker() -> FaceTracker:
     """The tracker that every default uses (one per process: its networks take a second to start)."""
     from triportrait.face.tracker import MediaPipeTracker
@@ -63,7 +63,7 @@ def default_tracker() -> FaceTracker:
     return MediaPipeTracker()
 
 
-@lru_cache(maxsize=1)
+@built_once(maxsize=1)
 def default_head() -> OpenHead:
     """The embedded open head."""
     from triportrait.face.open_head import OpenHead
@@ -71,7 +71,7 @@ def default_head() -> OpenHead:
     return OpenHead.embedded()
 
 
-@lru_cache(maxsize=4)
+@built_once(maxsize=4)
 def make_model(avatar: str | None = None, quality: str = "standard") -> PortraitModel:
     """The model of an avatar's name; None takes the quality's.
 

@@ -11,7 +11,7 @@ from triportrait.face.fitting import LandmarkFitter, Person
 from triportrait.face.layers import background_behind
 from triportrait.face.mattes import HeadCover, head_cover, head_share, neck_sides, refine_matte, settle_jaw
 from triportrait.face.open_head import OpenHead
-from triportrait.face.tracker import DetectedFace, FaceTracker, choose_face
+from triportrait.face.tracker import DetectedFace, FaceTracker, choose_face, upright_photo
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import foreground_colours, push_pull
 from triportrait.types import FOCAL_IN_WIDTHS, HeadPart, MotionFrame, Portrait
@@ -48,7 +48,7 @@ def prepare_portrait(
     """Everything that depends on the photo alone.
 
     Args:
-        photo: uint8 [h, w, 3], upright RGB.
+        photo: uint8 [h, w, 3], RGB; turned upright where it is not.
         tracker, head: the parts to use.
         options: see :class:`PortraitOptions`.
         name: what to call the photo in messages.
@@ -57,7 +57,7 @@ def prepare_portrait(
         NoFaceFound: no face, too small, or turned too far.
     """
     options = options or PortraitOptions()
-    faces = tracker.detect(photo)
+    photo, faces = upright_photo(tracker, photo, name)
     face = choose_face(faces, options.face, name)
     if len(faces) > 1 and options.face is None:
         log.warning("%s: %d faces found, taking the largest; --face N chooses another (from the left)", name, len(faces))

@@ -19,10 +19,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from triportrait.concurrency import Guard
+
 log = logging.getLogger(__name__)
 
 #: Environment variable, see the module.
 SETTING = "TRIPORTRAIT_FAST"
+
+
+#: Python's list of warnings and of modules, which compiling touches, is the process's.
+_COMPILING = Guard()
 
 
 class Compiled(nn.Module):
@@ -38,9 +44,12 @@ class Compiled(nn.Module):
         self.module = module
         self._compiled = compiled
         self._own = threading.local()
+        self._process = os.getpid()
 
     def forward(self, x: Tensor) -> Tensor:
         """As the module's; float32 without gradient."""
+        if os.getpid() != self._process:  # OpenVINO's threads did not follow into this forked child; torch needs none
+            return self.module(x.detach())
         # One request cannot serve two threads at once.
         request = getattr(self._own, "request", None)
         if request is None:
@@ -55,7 +64,8 @@ def accelerated(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     if setting == "0" or importlib.util.find_spec("openvino") is None:
         return module
     try:
-        return Compiled(module, _compile(module, shape, setting))
+        with _COMPILING.lock:
+            return Compiled(module, _compile(module, shape, setting))
     except Exception as error:  # foreign code: whatever it raises, torch can do the same
         lines = str(error).strip().splitlines() or [type(error).__name__]
         log.warning("OpenVINO cannot run %s (%s); torch does it instead, %s=0 avoids the attempt", type(module).__name__, lines[0], SETTING)

@@ -19,6 +19,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from triportrait.concurrency import after_fork_in_child
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS
 
@@ -206,6 +207,10 @@ def _rigid(target: tuple[Array, Array], source: tuple[Array, Array]) -> tuple[Ar
 @lru_cache(maxsize=4)
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "near-surface")
+
+
+# A forked child has the pools but not their threads.
+after_fork_in_child(_pool.cache_clear)
 
 
 def _whole(channels: int) -> int:

@@ -1,0 +1,78 @@
+"""State that a process keeps: built once however many threads ask for it, and put right in a forked child."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
+
+Built = TypeVar("Built", bound=Callable[..., Any])
+
+
+class _Process:
+    """What the program that runs here has said of itself."""
+
+    #: Whether standard error belongs to us alone, as the command line's does; see :func:`own_standard_error`.
+    owns_standard_error = False
+
+
+def own_standard_error() -> None:
+    """Told by a program of ours: nobody else's lines are lost while standard error is held shut for a moment."""
+    _Process.owns_standard_error = True
+
+
+def standard_error_is_free() -> bool:
+    """Whether standard error may be held shut for a moment: it is ours, or no other thread is there to write to it."""
+    return _Process.owns_standard_error or threading.active_count() == 1
+
+
+def after_fork_in_child(call: Callable[[], object]) -> None:
+    """``call`` runs in every child that is forked from now on; nothing happens where processes are not forked."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
+
+
+class Guard:
+    """A lock that a forked child gets anew: the thread that held it stayed behind."""
+
+    def __init__(self) -> None:
+        self.renew()
+        after_fork_in_child(self.renew)
+
+    def renew(self) -> None:
+        self.lock = threading.RLock()
+
+
+def built_once(maxsize: int) -> Callable[[Built], Built]:
+    """``lru_cache`` for what is costly: threads that ask at the same time wait for one builder instead of each building their own.
+
+    Args:
+        maxsize: as of ``functools.lru_cache``.
+    """
+
+    def decorate(build: Built) -> Built:
+        cached = lru_cache(maxsize=maxsize)(build)
+        guard = Guard()
+
+        @wraps(build)
+        def get(*arguments: Any, **named: Any) -> Any:
+            with guard.lock:
+                return cached(*arguments, **named)
+
+        get.cache_clear = cached.cache_clear  # type: ignore[attr-defined]
+        return get  # type: ignore[return-value]
+
+    return decorate
+
+
+def _one_thread_for_torch() -> None:
+    """OpenMP's threads do not follow into a forked child, which would wait for them for ever; with one thread it needs none."""
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "set_num_threads"):
+        torch.set_num_threads(1)
+
+
+after_fork_in_child(_one_thread_for_torch)

@@ -1,0 +1,292 @@
+"""Threads and processes that share the package: the same answers as alone, or one sentence; never a wait without end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from triportrait.concurrency import Guard, built_once
+from triportrait.errors import ForkedProcess
+
+ROOT = Path(__file__).resolve().parents[1]
+#: A child that hangs fails its test after so long.
+PATIENCE_S = 300
+FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+
+
+def run(script: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    """A script in a process of its own."""
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, cwd=ROOT, env=environment, **settings
+    )
+
+
+def in_threads(*calls) -> list:
+    """Results of calls that start at the same time."""
+    barrier = threading.Barrier(len(calls))
+
+    def together(call):
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(together, calls))
+
+
+def test_what_is_built_once_is_built_once():
+    built = []
+
+    @built_once(maxsize=2)
+    def build(name: str) -> object:
+        built.append(name)
+        threading.Event().wait(0.05)
+        return object()
+
+    results = in_threads(*[lambda name=name: build(name) for name in "aabbaab"])
+    assert sorted(built) == ["a", "b"] and len(set(map(id, results))) == 2
+    build.cache_clear()
+    assert build("a") not in results
+
+
+def test_a_faulty_build_is_told_and_tried_again():
+    answers = iter([ValueError("no"), 7])
+
+    @built_once(maxsize=1)
+    def build() -> int:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with pytest.raises(ValueError, match="no"):
+        build()
+    assert build() == build() == 7
+
+
+def test_photos_and_masks_at_once_are_those_alone(astronaut, face_tracker):
+    pictures = [astronaut, astronaut[:400], np.ascontiguousarray(astronaut[:, ::-1])]
+    alone = [(face_tracker.detect(picture)[0].landmarks, face_tracker.person_mask(picture)) for picture in pictures]
+    calls = [
+        lambda picture=picture: (face_tracker.detect(picture)[0].landmarks, face_tracker.person_mask(picture)) for picture in pictures
+    ]
+    for expected, got in zip(alone * 2, in_threads(*calls * 2), strict=True):
+        for one, other in zip(expected, got, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_clips_and_photos_at_once_are_those_alone(astronaut, face_tracker):
+    clips = [[np.roll(astronaut, step * shift, axis=1) for step in range(4)] for shift in (6, -6)]
+
+    def track(clip):
+        return np.stack([row for row, _ in face_tracker.track(clip)])
+
+    alone = [track(clip) for clip in clips]
+    photo = face_tracker.detect(astronaut)[0].landmarks
+    calls = [lambda clip=clip: track(clip) for clip in clips * 2]
+    *tracked, seen = in_threads(*calls, lambda: face_tracker.detect(astronaut)[0].landmarks)
+    for expected, got in zip(alone * 2, tracked, strict=True):
+        np.testing.assert_array_equal(expected, got)
+    np.testing.assert_array_equal(photo, seen)
+
+
+def test_two_clips_read_by_turns_do_not_disturb_each_other(astronaut, face_tracker):
+    clips = [[np.roll(astronaut, step * shift, axis=1) for step in range(4)] for shift in (6, -6)]
+    alone = [np.stack([row for row, _ in face_tracker.track(clip)]) for clip in clips]
+    pairs = list(zip(*(face_tracker.track(clip) for clip in clips), strict=True))
+    for index, expected in enumerate(alone):
+        np.testing.assert_array_equal(expected, np.stack([pair[index][0] for pair in pairs]))
+
+
+def test_a_fault_inside_mediapipe_does_not_break_the_tracker(astronaut, face_tracker):
+    expected = face_tracker.detect(astronaut)[0].landmarks
+    with pytest.raises((ValueError, RuntimeError, TypeError, IndexError)):
+        face_tracker.person_mask(np.zeros((8, 8), np.uint8))
+    with pytest.raises((ValueError, RuntimeError, TypeError, IndexError)):
+        face_tracker.score(np.zeros((8, 8, 5), np.uint8))
+    np.testing.assert_array_equal(face_tracker.detect(astronaut)[0].landmarks, expected)
+    assert face_tracker.person_mask(astronaut)[100, 220] > 0.9
+
+
+def test_one_portrait_performed_in_threads_gives_the_frames_of_one(talking_portrait):
+    def frames() -> np.ndarray:
+        return np.stack([frame.image for frame in talking_portrait.idle(0.12)])
+
+    expected = frames()
+    for got in in_threads(*[frames] * 4):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_standard_error_is_not_shut_while_threads_run(capfd, monkeypatch, astronaut):
+    from triportrait import concurrency
+    from triportrait.face.tracker import MediaPipeTracker
+
+    monkeypatch.setattr(concurrency._Process, "owns_standard_error", False)
+    stop, written = threading.Event(), []
+
+    def write() -> None:
+        while not stop.is_set():
+            os.write(2, b"line\n")
+            written.append(1)
+            stop.wait(0.001)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    MediaPipeTracker().detect(astronaut)
+    stop.set()
+    writer.join()
+    assert capfd.readouterr().err.count("line\n") == len(written) > 1
+
+
+QUIET = """
+import sys, numpy as np
+from skimage import data
+{before}
+from triportrait.face.tracker import MediaPipeTracker
+picture = data.astronaut()
+tracker = MediaPipeTracker()
+tracker.person_mask(picture)
+rows = list(tracker.track([picture, picture]))
+print(len(tracker.detect(picture)), len(rows))
+"""
+
+
+def test_a_program_with_one_thread_hears_nothing_of_mediapipe():
+    done = run(QUIET.format(before=""))
+    assert done.stdout == "1 2\n" and done.stderr == ""
+
+
+@pytest.mark.parametrize("before", ["sys.stderr = None", "import os; os.close(2)"])
+def test_without_standard_error_it_works(before):
+    done = run(QUIET.format(before=before))
+    assert done.stdout == "1 2\n", done
+
+
+@FORKS
+def test_after_use_a_forked_child_says_that_it_finds_no_faces_and_still_performs():
+    done = run("""
+import multiprocessing
+import numpy as np
+from skimage import data
+from triportrait import Portrait
+from triportrait.face.portrait import PortraitOptions
+
+def look(_):
+    return Portrait.from_image(data.astronaut()).prepared.image.shape
+
+def perform(_):
+    return np.stack([frame.image for frame in portrait.idle(0.08)]).astype(int)
+
+portrait = Portrait.from_image(data.astronaut(), PortraitOptions(256))
+alone = perform(0)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    try:
+        pool.map_async(look, range(2)).get(timeout=90)
+    except Exception as error:
+        print(type(error).__name__, "spawn" in str(error))
+    # One thread of torch sums in another order than two.
+    print(all(abs(frames - alone).max() <= 4 for frames in pool.map_async(perform, range(2)).get(timeout=90)))
+""")
+    assert done.stdout == "ForkedProcess True\nTrue\n", done
+
+
+@FORKS
+def test_before_use_a_forked_child_finds_faces():
+    done = run("""
+import multiprocessing
+from skimage import data
+import triportrait.pipeline
+
+def look(_):
+    return len(triportrait.pipeline.default_tracker().detect(data.astronaut()))
+
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(pool.map_async(look, range(2)).get(timeout=60))
+""")
+    assert done.stdout == "[1, 1]\n", done
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_after_use_fresh_processes_find_faces(method, tmp_path):
+    if method == "forkserver" and not hasattr(os, "fork"):
+        pytest.skip("processes are not forked here")
+    script = tmp_path / "pool.py"
+    script.write_text(f"""
+import multiprocessing
+from skimage import data
+from triportrait.pipeline import default_tracker
+
+def look(_):
+    return len(default_tracker().detect(data.astronaut()))
+
+if __name__ == "__main__":
+    print(look(0))
+    with multiprocessing.get_context({method!r}).Pool(1) as pool:
+        print(pool.map_async(look, range(2)).get(timeout=80))
+""")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.stdout == "1\n[1, 1]\n", done
+
+
+@FORKS
+def test_a_child_forked_while_a_lock_is_held_gets_a_free_one():
+    guard = Guard()
+    with guard.lock:
+        held = threading.Event()
+        free = threading.Event()
+
+        def hold() -> None:
+            with other.lock:
+                held.set()
+                free.wait(PATIENCE_S)
+
+        other = Guard()
+        holder = threading.Thread(target=hold)
+        holder.start()
+        held.wait(PATIENCE_S)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if other.lock.acquire(timeout=5) and guard.lock.acquire(timeout=5) else 1)
+        free.set()
+        holder.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@FORKS
+def test_the_renderers_threads_are_made_anew_in_a_forked_child():
+    from triportrait.render.near_surface_kernels import _pool
+
+    assert list(_pool(2).map(abs, [-1, -2])) == [1, 2]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if _pool(2).submit(abs, -3).result(timeout=20) == 3 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_compiled_network_goes_on_in_torch_after_a_fork(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from triportrait.nn import fast
+
+    class Request:
+        def infer(self, inputs, **_):
+            return [inputs[0] * 5]
+
+    compiled = fast.Compiled(torch.nn.Identity(), type("Compiled", (), {"create_infer_request": lambda self: Request()})())
+    x = torch.ones(1, 2)
+    assert compiled(x).tolist() == [[5, 5]]
+    monkeypatch.setattr(fast.os, "getpid", lambda: -1)
+    assert compiled(x).tolist() == [[1, 1]]
+
+
+def test_the_error_survives_the_way_out_of_a_pool():
+    import pickle
+
+    error = pickle.loads(pickle.dumps(ForkedProcess("start it with spawn")))
+    assert isinstance(error, ForkedProcess) and str(error) == "start it with spawn"
