@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
-from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError, WeightsError
+from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError, WeightsError, printable
 
 if TYPE_CHECKING:
     from triportrait.face.portrait import PortraitOptions
@@ -696,7 +696,7 @@ class _Warnings(logging.Handler):
     """Writes to whatever standard error is at that moment: a progress bar puts itself there and makes room."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        print(printable(self.format(record)), file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -734,7 +734,7 @@ def _run(arguments: list[str]) -> int:
         if os.environ.get("TRIPORTRAIT_DEBUG"):
             raise
         print(
-            f"triportrait: internal error ({type(error).__name__}: {error}); set TRIPORTRAIT_DEBUG=1 for details and report it, please",
+            f"triportrait: internal error ({type(error).__name__}: {printable(str(error), 300)}); set TRIPORTRAIT_DEBUG=1 for details and report it, please",
             file=sys.stderr,
         )
         return 1

@@ -27,6 +27,8 @@ from triportrait.types import Waveform
 Array = np.ndarray
 logger = logging.getLogger(__name__)
 
+#: Sample rates of recordings; beyond them a header lies (1 Hz would make hours of a second).
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 4_000, 768_000
 #: A hole in the time stamps longer than this is filled with silence (shorter ones are rounding of the container's).
 _HOLE_S = 0.1
 #: Holes longer than this are damage, not silence.
@@ -69,6 +71,7 @@ class AudioReader:
             frame = next(_decoded_frames(container, stream, shown), None)
             if frame is None:
                 raise EmptyMedia(f"'{shown}' has a sound track of 0 s; give a file with speech.")
+            _expect_rate(frame.sample_rate, shown)
             return cls(shown, frame.sample_rate, len(frame.layout.channels), seconds)
 
     def blocks(self, rate_hz: int, block_seconds: float = 1.0, channels: int = 1) -> Iterator[Array]:
@@ -108,6 +111,7 @@ class AudioReader:
         for samples, names, source_rate_now in self._native():
             mixed = _mix(samples, names, channels)
             if source_rate_now != source_rate:
+                _expect_rate(source_rate_now, self.path)
                 # A chained stream may change its rate midway: finish the old rate, go on with the new one.
                 if resampler is not None:
                     yield _limited(resampler.resample_chunk(mixed[:0], last=True))
@@ -212,6 +216,14 @@ def _decoded_frames(
         raise MediaError(f"The sound of '{path}' is damaged and cannot be decoded; export or copy it again.")
     if damaged:
         logger.warning("'%s': %d damaged pieces of its sound were left out.", path, damaged)
+
+
+def _expect_rate(rate_hz: int, path: str) -> None:
+    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+        raise MediaError(
+            f"The header of '{path}' announces {rate_hz:,} samples per second, which no recording has "
+            f"({LOWEST_RATE_HZ:,} to {HIGHEST_RATE_HZ:,} are read); export it again."
+        )
 
 
 def _to_float(frame: av.AudioFrame) -> Array:
