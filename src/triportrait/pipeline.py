@@ -100,6 +100,8 @@ def prepare(photo: PathLike | Array, options: PortraitOptions | None = None) -> 
         image, name = photo, "the photo"
     else:
         image, name = read_image(photo), Path(photo).name
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4) or not image.size:
+        raise MediaError(f"{name} is an array of {image.dtype} {image.shape}; give uint8 RGB [h, w, 3] with values from 0 to 255")
     if image.shape[-1] == 4:
         image = composite_over(image)
     return prepare_portrait(image, default_tracker(), default_head(), options, name)
