@@ -738,7 +738,8 @@ def _run(arguments: list[str]) -> int:
         if os.environ.get("TRIPORTRAIT_DEBUG"):
             raise
         print(
-            f"triportrait: internal error ({type(error).__name__}: {printable(str(error), 300)}); set TRIPORTRAIT_DEBUG=1 for details and report it, please",
+            f"triportrait: internal error ({type(error).__name__}: {printable(str(error), 300)}); "
+            "set TRIPORTRAIT_DEBUG=1 for details and report it, please",
             file=sys.stderr,
         )
         return 1

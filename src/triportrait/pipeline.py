@@ -258,10 +258,10 @@ def read_motion(path: PathLike) -> Motion:
 
 def motion_of_audio(path: PathLike, settings: AudioSettings | None = None) -> Iterator[Motion]:
     """Motion chunks of a voice, starting at rest; memory does not grow with its length."""
-    from triportrait.media.audio import stream_audio
+    from triportrait.media.audio import stream_voice
     from triportrait.motion.audio import AudioDriver
 
-    blocks = (Waveform(block, 16_000) for block in stream_audio(path, 16_000, 1.0))
+    blocks = (Waveform(block, 16_000) for block in stream_voice(path, 16_000, 1.0))
     return AudioDriver(blocks, settings).chunks()
 
 

@@ -225,7 +225,8 @@ def describe_avatar(path: str | os.PathLike[str]) -> str:
         "format": f"avatar file {VERSION}, written by triportrait {printable(found.made_by)}",
         "photo": f"{width} x {height} px, crop {side:.0f} px at ({left:.0f}, {top:.0f})",
         "portrait": f"{len(portrait.image)} x {len(portrait.image)} px",
-        "head model": f"{printable(portrait.head_model)}, {len(portrait.identity)} shape coefficients, {len(portrait.vertex_offset)} vertices",
+        "head model": f"{printable(portrait.head_model)}, {len(portrait.identity)} shape coefficients, "
+        f"{len(portrait.vertex_offset)} vertices",
         "pose": f"pitch {pitch:.1f}, yaw {yaw:.1f}, roll {roll:.1f} degrees",
         "refined": "no",
     }

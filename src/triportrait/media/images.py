@@ -64,8 +64,9 @@ def read_image(path: str | os.PathLike[str]) -> Array:
         if isinstance(image, JpegImagePlugin.JpegImageFile) and factor > 1:
             image.draft(image.mode, (announced[0] // factor, announced[1] // factor))
             factor = 1
-        orientation = image.getexif().get(_ORIENTATION, 1)
         image.load()
+        # After loading: Pillow turns TIFF itself and takes the entry out.
+        orientation = image.getexif().get(_ORIENTATION, 1)
         array = _turned(_to_array(_to_srgb(image), factor, path), orientation)
     if array.shape[0] * array.shape[1] < announced[0] * announced[1]:
         logger.warning(
@@ -143,8 +144,8 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     with _opened(path) as image:
         width, height = image.size
-        # EXIF orientations 5 to 8 swap the axes.
-        turned = image.getexif().get(_ORIENTATION, 1) >= 5
+        # EXIF orientations 5 to 8 swap the axes; of TIFF Pillow gives the upright size.
+        turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) >= 5
     return (height, width) if turned else (width, height)
 
 

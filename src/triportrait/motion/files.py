@@ -237,9 +237,10 @@ def _npz_arrays(source: Path, names: Iterable[str]) -> dict[str, Array]:
                 rows = header.shape[0] if header.shape else 1
                 if len(header.shape) != _ARRAYS.get(name, 1) or 0 in header.shape[1:]:
                     raise _not_ours(source)
-                if name in ("expression_names", "identity") and rows > _MOST_NAMES:
-                    raise _not_ours(source)
-                if rows > MAXIMUM_ROWS:
+                if name in ("expression_names", "identity"):
+                    if rows > _MOST_NAMES:
+                        raise _not_ours(source)
+                elif rows > MAXIMUM_ROWS:
                     raise _too_long(source)
             if sum(header.size_bytes for header in archive.headers.values()) > _LARGEST_BYTES:
                 raise MotionFileError(f"{source.name} unpacks to more than {_LARGEST_BYTES >> 20} MB; split the motion")
@@ -398,7 +399,9 @@ def _lines(source: Path, file: TextIO, notes: dict[str, str]) -> Iterator[tuple[
     while line := file.readline(_LONGEST_LINE + 1):
         number += 1
         if len(line) > _LONGEST_LINE:
-            raise MotionFileError(f"{source.name}: line {number} has more than {_LONGEST_LINE:,} characters, which no row has; mend the line")
+            raise MotionFileError(
+                f"{source.name}: line {number} has more than {_LONGEST_LINE:,} characters, which no row has; mend the line"
+            )
         # Spreadsheets quote comments and pad them with separators.
         plain = line.strip().strip(",;").strip('"').strip()
         if plain.startswith("#"):
