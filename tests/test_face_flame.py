@@ -13,7 +13,7 @@ import pytest
 from scipy.sparse import csc_matrix, csr_matrix
 
 from triportrait.errors import MissingPart, WeightsError
-from triportrait.face.flame import JAW_FULL_RAD, FlameHead, load_plain_pickle
+from triportrait.face.flame import JAW_FULL_RAD, FlameHead, _array, _read_landmarks, load_plain_pickle
 from triportrait.face.pncc import pncc
 from triportrait.types import HeadModel
 
@@ -256,3 +256,58 @@ def test_landmarks_come_from_the_embeddings_of_the_user(data, head, tmp_path):
     (tmp_path / "68.npy").write_bytes(b"text")
     with pytest.raises(WeightsError, match=r"68\.npy"):
         FlameHead.from_file(tmp_path / "flame.npz", landmarks=tmp_path / "68.npy")
+
+
+def pickled_array(dtype_state: str, word: str = "V8", data: str = "S'AAAAAAAA'\n") -> bytes:
+    """An array of one element whose type and bytes the file chooses, in pickle's protocol 0."""
+    return (
+        f"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I1\ntcnumpy\ndtype\n(S'{word}'\nI0\nI1\ntR"
+        f"{dtype_state}I00\n{data}tb."
+    ).encode()
+
+
+FIELDS = "(dS'a'\n(cnumpy\ndtype\n(S'O8'\nI0\nI1\ntRI0\nts"
+LYING = {
+    "record": pickled_array(f"(I3\nS'|'\nN(S'a'\nt{FIELDS}I8\nI1\nI0\ntb"),
+    "record_of_numbers": pickled_array(f"(I3\nS'|'\nN(S'a'\nt{FIELDS}I8\nI1\nI0\ntb", "f8"),
+    "subarray": pickled_array("(I3\nS'|'\n(cnumpy\ndtype\n(S'O8'\nI0\nI1\ntR(I1\nttNNI8\nI1\nI0\ntb"),
+    "void": pickled_array("(I3\nS'|'\nNNNI8\nI1\nI27\ntb"),
+    "date": pickled_array("(I3\nS'<'\nNNNI-1\nI-1\nI0\ntb", "M8"),
+    "changed_function": b"cnumpy\ndtype\n(dS'__call__'\nI1\nsb.",
+    "memo": b"\x80\x02]r\xff\xff\xff\x7f.",
+}
+
+
+@pytest.mark.parametrize("name", LYING)
+def test_lying_number_types_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WeightsError, match="cannot be read as plain data"):
+        load_plain_pickle(LYING[name], "file.pkl")
+    header = np.lib.format.magic(1, 0) + (118).to_bytes(2, "little")
+    header += b"{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(117) + b"\n"
+    (tmp_path / "embedding.npy").write_bytes(header + LYING[name])
+    with pytest.raises(WeightsError):
+        _read_landmarks(tmp_path / "embedding.npy")
+
+
+@pytest.mark.parametrize("data", ["S'AAAA'\n", "(lp0\nI1\na", "I5\n"])
+def test_numbers_that_are_not_there_are_refused(data: str) -> None:
+    text = pickled_array("(I3\nS'<'\nNNNI-1\nI-1\nI0\ntb", "f8", data)
+    with pytest.raises(ValueError, match="cut off|no array of numbers"):
+        _array(load_plain_pickle(text, "file.pkl"), "x")
+
+
+@pytest.mark.parametrize("shape", [(10**6, 10**6), (5, -3)])
+def test_sparse_matrices_are_bounded(data: dict[str, np.ndarray], tmp_path: Path, shape: tuple[int, int]) -> None:
+    matrix = csc_matrix(np.eye(3))
+    matrix._shape = shape
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(data | {"J_regressor": matrix}))
+    with pytest.raises(WeightsError, match="not laid out like FLAME"):
+        FlameHead.from_file(tmp_path / "model.pkl")
+
+
+def test_shared_segfaults_are_refused(shared: Path) -> None:
+    folder = shared / "cases" / "reliability"
+    with pytest.raises(WeightsError):
+        load_plain_pickle((folder / "flame_dtype_segfault.pkl").read_bytes(), "file.pkl")
+    with pytest.raises(WeightsError):
+        _read_landmarks(folder / "flame_landmark_embedding_segfault.npy")

@@ -18,7 +18,7 @@ import triportrait
 PACKAGE = Path(triportrait.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-GROUND = {"types", "errors", "geometry", "concurrency"}
+GROUND = {"types", "errors", "geometry", "concurrency", "array_files"}
 STAGES = {"media", "face", "motion", "avatar", "render", "composite", "provenance"}
 JOINED = GROUND | STAGES | {"nn", "weights", "model", "presets", "refine", "pipeline", "load", "paper"}
 
@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "concurrency": set(),
     "types": {"errors"},
+    "array_files": set(),
     "geometry": GROUND,
     "nn": GROUND,
     **{stage: GROUND | {"nn"} for stage in STAGES},

@@ -14,7 +14,7 @@ import soundfile
 import soxr
 
 from triportrait.errors import EmptyMedia, MediaError
-from triportrait.media.audio import AudioReader, read_audio, stream_audio, write_wav
+from triportrait.media.audio import AudioReader, Hearing, read_audio, stream_audio, stream_voice, write_wav
 from triportrait.types import Waveform
 
 RATE = 44_100
@@ -151,3 +151,58 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
         count, peak_kib[seconds] = map(int, printed.stdout.split())
         assert count == seconds * 16_000
     assert peak_kib[600] - peak_kib[20] <= 60 * 1024
+
+
+@pytest.mark.parametrize("rate", [1, 100, 3_999, 800_000])
+def test_impossible_sample_rates_are_refused(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "a.wav", voice(0.1), rate)
+    with pytest.raises(MediaError, match="samples per second, which no recording has"):
+        AudioReader.open(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("format", ["AIFF", "CAF", "W64", "AU"])
+def test_formats_of_recorders(tmp_path: Path, format: str) -> None:
+    path = tmp_path / f"a.{format.lower()}"
+    soundfile.write(path, voice(0.5, 16_000), 16_000, format=format, subtype="PCM_16")
+    assert np.abs(read_audio(path).samples - voice(0.5, 16_000)).max() < 1e-4
+
+
+def speech(seconds: float = 3.0, rate: int = 16_000) -> np.ndarray:
+    """Syllables of a buzz with silence between them: float32 [n]."""
+    t = np.arange(round(seconds * rate)) / rate
+    return (0.3 * np.sign(np.sin(2 * np.pi * 130 * t)) * np.clip(np.sin(2 * np.pi * 3 * t), 0, 1)).astype(np.float32)
+
+
+def heard(path: Path, samples: np.ndarray, subtype: str = "FLOAT") -> tuple[Hearing, np.ndarray]:
+    soundfile.write(path, samples, 16_000, subtype=subtype)
+    return AudioReader.open(path).hearing(), np.concatenate(list(stream_voice(path)))
+
+
+@pytest.mark.parametrize("balance", [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (1.0, 0.3)])
+def test_ordinary_sound_is_heard_as_it_is_mixed(tmp_path: Path, balance: tuple[float, float]) -> None:
+    hearing, samples = heard(tmp_path / "a.wav", speech()[:, None] * balance)
+    assert hearing == Hearing()
+    np.testing.assert_array_equal(samples, read_audio(tmp_path / "a.wav").samples)
+
+
+@pytest.mark.parametrize("balance", [(1.0, -1.0), (0.5, -0.6), (-0.7, 1.0)])
+def test_channels_that_cancel_each_other_are_heard(tmp_path: Path, balance: tuple[float, float]) -> None:
+    hearing, samples = heard(tmp_path / "a.wav", speech()[:, None] * balance)
+    loudest = int(np.argmax(np.abs(balance)))
+    assert hearing == Hearing(loudest)
+    np.testing.assert_allclose(samples, speech() * balance[loudest], atol=1e-6)
+
+
+@pytest.mark.parametrize(("level_db", "subtype"), [(-50, "PCM_16"), (-60, "PCM_24"), (-65, "FLOAT")])
+def test_a_quiet_voice_is_raised_for_analysis(tmp_path: Path, level_db: float, subtype: str) -> None:
+    quiet = speech() * np.float32(10 ** (level_db / 20))
+    hearing, samples = heard(tmp_path / "a.wav", np.concatenate([np.zeros(32_000, np.float32), quiet]), subtype)
+    assert hearing.channel is None and hearing.gain > 10
+    assert 0.05 < np.sqrt(np.mean(samples[32_000:] ** 2)) < 0.3
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav").samples[32_000:], quiet, atol=2**-15)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_hardly_any_voice_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, noise: float) -> None:
+    hearing, _ = heard(tmp_path / "a.wav", noise * np.random.default_rng(0).standard_normal(48_000))
+    assert hearing == Hearing() and "hardly any voice was found" in caplog.text

@@ -121,6 +121,11 @@ WRONG = {
     "box": (lambda data: changed(data, {"crop_box": [0.0, float("nan"), 64.0]}), "damaged"),
     "empty_box": (lambda data: changed(data, {"crop_box": [0.0, 0.0, 0.0]}), "damaged"),
     "focal": (lambda data: changed(data, {"focal": 0.0}), "damaged"),
+    "far": (lambda data: changed(data, landmarks=np.full((478, 3), 1e30, np.float32)), "damaged"),
+    "one_point": (lambda data: changed(data, landmarks=np.zeros((478, 3), np.float32)), "damaged"),
+    "one_line": (lambda data: changed(data, landmarks=np.linspace(0, 64, 478, dtype=np.float32)[:, None].repeat(3, 1)), "damaged"),
+    "far_vertices": (lambda data: changed(data, vertex_offset=np.full((500, 3), 1e20, np.float32)), "damaged"),
+    "header": (lambda data: (1 << 26).to_bytes(8, "little") + b"{" + data, "damaged"),
     "extra": (lambda data: changed(data, {"code": "print()"}), "damaged"),
 }
 
@@ -157,3 +162,9 @@ def test_nothing_is_left_of_a_failure(portrait: Portrait, tmp_path: Path) -> Non
     with pytest.raises(OutputError, match="no folder"):
         save_avatar(tmp_path / "no" / "a.avatar", portrait)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_texts_of_a_file_reach_the_terminal_escaped(portrait: Portrait, tmp_path: Path) -> None:
+    path = save_avatar(tmp_path / "a.avatar", portrait)
+    path.write_bytes(changed(path.read_bytes(), {"made_by": "\x1b[2Jnobody\r"}))
+    assert "\\x1b[2Jnobody\\r" in describe_avatar(path) and "\x1b" not in describe_avatar(path)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triportrait.errors import MotionFileError, OutputError
+from triportrait.motion import files
 from triportrait.motion.files import arkit52, export_json, export_live_link_csv, load_motion, save_motion
 from triportrait.types import ARKIT_EXPRESSIONS, Motion
 
@@ -229,3 +230,47 @@ def test_damage_anywhere_is_a_motion_file_error(tmp_path: Path) -> None:
         except MotionFileError:
             refused += 1
     assert refused > 200
+
+
+@pytest.mark.parametrize("frames", [10**8, 10**12])
+def test_rows_without_width_allocate_nothing(tmp_path: Path, frames: int) -> None:
+    arrays = {"version": np.array(1), "fps": np.array(25.0), "expression_names": np.array([], "<U4")}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive, archive.open("expression.npy", "w") as entry:
+        np.lib.format.write_array_header_1_0(entry, {"descr": "<f4", "fortran_order": False, "shape": (frames, 0)})
+    with pytest.raises(MotionFileError, match="is not a motion file"):
+        load_motion(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("ending", ["npz", "csv"])
+def test_more_rows_than_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    save_motion(make_motion(31), tmp_path / f"a.{ending}")
+    monkeypatch.setattr(files, "MAXIMUM_ROWS", 31)
+    assert len(load_motion(tmp_path / f"a.{ending}")) == 31
+    monkeypatch.setattr(files, "MAXIMUM_ROWS", 30)
+    with pytest.raises(MotionFileError, match="more than 30 rows; split the motion"):
+        load_motion(tmp_path / f"a.{ending}")
+
+
+@pytest.mark.parametrize("cell", ["x" * 140_000, "9" * 200_000, '"' + "a" * 150_000, "\x1b[2J" * 50, "b" * 60_000])
+def test_cells_are_named_escaped_and_short(csv_file: Path, cell: str) -> None:
+    lines = csv_file.read_text(encoding="utf-8").splitlines()
+    lines[5] = cell + lines[5][lines[5].index(",") :]
+    csv_file.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(MotionFileError, match="line 6") as caught:
+        load_motion(csv_file)
+    said = str(caught.value)
+    assert len(said) < 400 and said.isprintable()
+
+
+@pytest.mark.parametrize(("name", "value"), [("rotation_rad", 1e30), ("translation", -1e9), ("gaze_rad", np.inf), ("landmarks", np.nan)])
+@pytest.mark.parametrize("ending", ["npz", "csv"])
+def test_numbers_that_are_no_motion_are_refused(tmp_path: Path, name: str, value: float, ending: str) -> None:
+    motion = make_motion().with_rows(landmarks=np.zeros((5, 478, 2), np.float32))
+    getattr(motion, name)[3] = value
+    save_motion(motion, tmp_path / f"a.{ending}")
+    if name == "landmarks" and ending == "csv":
+        assert load_motion(tmp_path / "a.csv").landmarks is None
+        return
+    with pytest.raises(MotionFileError):
+        load_motion(tmp_path / f"a.{ending}")

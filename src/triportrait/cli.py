@@ -18,7 +18,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from triportrait.concurrency import own_standard_error
-from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError, WeightsError
+from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError, WeightsError, printable
 
 if TYPE_CHECKING:
     from triportrait.face.portrait import PortraitOptions
@@ -29,7 +29,7 @@ class Animate:
     """One photo plus a voice, a driving video or a motion file becomes a talking portrait video."""
 
     photo: Positional[Path]
-    """Portrait photo (JPEG, PNG or WebP), or an avatar file of 'triportrait portrait save'."""
+    """Portrait photo (JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF or HEIC), or an avatar file of 'triportrait portrait save'."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """Video to write, ending in .mp4."""
     driver: Positional[Path | None] = None
@@ -140,8 +140,9 @@ class Animate:
             raise OptionError(f"--crf is {self.crf}; use a number from 0 (lossless) to 51")
         if self.out.suffix.lower() not in (".mp4", ".m4v"):
             raise OutputError(f"'{self.out}' should end in .mp4; the video is written in that format")
+        from triportrait.media.audio import AudioReader
         from triportrait.media.files import check_readable
-        from triportrait.pipeline import Background, DriveOptions, Marks, Portrait
+        from triportrait.pipeline import Background, DriveOptions, Marks, Portrait, read_motion
 
         self._check_preset()
         _check_refine(self.refine)
@@ -150,8 +151,11 @@ class Animate:
         for path in inputs:
             check_readable(path)
         _check_output(self.out, inputs)
+        if self.audio is not None:
+            AudioReader.open(self.audio)
         if self.preset == "paper":
             return self._run_paper()
+        motion = None if self.motion is None else read_motion(self.motion)
         options = DriveOptions(
             self.pose, self.mouth_gain, self.blink, self.head_motion, self.expressiveness, self.reference, self.seed,
             self.eye_contact, self.gaze_motion, 1.0 if self.temperature is None else self.temperature, self.emotion,
@@ -170,8 +174,8 @@ class Animate:
                 portrait.refine(self.refine)
             if self.driving is not None:
                 performance = portrait.drive(self.driving, options, progress)
-            elif self.motion is not None:
-                performance = portrait.perform(self.motion, options, sound=self.audio, progress=progress)
+            elif motion is not None:
+                performance = portrait.perform(motion, options, sound=self.audio, sources={"motion": self.motion}, progress=progress)
             else:
                 performance = portrait.talk(self.audio, options, progress)
             performance.save(
@@ -504,7 +508,7 @@ class PortraitSave:
     """Prepare a photo once and for all: an avatar file, which 'triportrait animate' takes in place of the photo."""
 
     photo: Positional[Path]
-    """Portrait photo (JPEG, PNG or WebP), or an avatar file to refine further."""
+    """Portrait photo (JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF or HEIC), or an avatar file to refine further."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """Avatar file to write; any name, .avatar by custom."""
     refine: float = 0.0
@@ -703,7 +707,7 @@ class _Warnings(logging.Handler):
     """Writes to whatever standard error is at that moment: a progress bar puts itself there and makes room."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        print(printable(self.format(record)), file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -742,7 +746,8 @@ def _run(arguments: list[str]) -> int:
         if os.environ.get("TRIPORTRAIT_DEBUG"):
             raise
         print(
-            f"triportrait: internal error ({type(error).__name__}: {error}); set TRIPORTRAIT_DEBUG=1 for details and report it, please",
+            f"triportrait: internal error ({type(error).__name__}: {printable(str(error), 300)}); "
+            "set TRIPORTRAIT_DEBUG=1 for details and report it, please",
             file=sys.stderr,
         )
         return 1

@@ -5,12 +5,32 @@ The command line prints ``str(error)`` and exits with ``exit_code``; nothing bel
 
 from __future__ import annotations
 
+#: A sentence is never longer, whatever a file puts into it.
+_LONGEST_SENTENCE = 1200
+_LONGEST_QUOTE = 60
+
+
+def printable(text: str, limit: int = _LONGEST_SENTENCE) -> str:
+    """Text that is safe on a terminal: what cannot be printed (control characters, line breaks, marks that turn the writing
+    direction) is escaped as Python does it, and the middle of a text of more than ``limit`` characters is left out."""
+    if len(text) > limit:
+        text = f"{text[: limit // 2]} ... {text[len(text) - limit // 2 :]}"
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text)
+
+
+def quoted(value: object, limit: int = _LONGEST_QUOTE) -> str:
+    """What a file says, for a sentence: in quotation marks, printable and short."""
+    return f"'{printable(str(value), limit)}'"
+
 
 class TriPortraitError(Exception):
-    """Base of all errors whose cause lies with an input, not with our code."""
+    """Base of all errors whose cause lies with an input, not with our code. Its text is safe on a terminal (:func:`printable`)."""
 
     code = "E_INPUT"
     exit_code = 2
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class OptionError(TriPortraitError):

@@ -381,13 +381,13 @@ class PaperPipeline:
         return smooth_motion(pieces[0].with_rows(**whole))
 
     def expressions_of_audio(self, path: PathLike, options: PaperOptions, progress: Progress | None = None) -> Array:
-        """Expression rows [t, 64] of a voice at 25 Hz. The sound is read twice and never held.
+        """Expression rows [t, 64] of a voice at 25 Hz. The sound is read three times and never held.
 
         Raises:
             MediaError, EmptyMedia: no readable sound, or less than one frame of it.
             MissingPart: the pipeline was built without audio to motion or HuBERT.
         """
-        from triportrait.media.audio import stream_audio
+        from triportrait.media.audio import AudioReader
         from triportrait.motion.hubert import HubertFeatures, Level
         from triportrait.motion.paper_driver import expressions_of_voice
         from triportrait.motion.pitch import PitchTracker
@@ -395,12 +395,14 @@ class PaperPipeline:
         own_features = self.audio_to_motion is not None and self.audio_to_motion.config.features == HalvedLogMel.size
         if self.audio_to_motion is None or (self.hubert is None and not own_features):
             raise MissingPart("This pipeline has no audio-to-motion and HuBERT; load it with voice=True to follow a voice.")
+        reader = AudioReader.open(path)
+        hearing = reader.hearing()
         tracker = PitchTracker()
         samples = 0
 
         def heard() -> Iterator[Array]:
             nonlocal samples
-            for block in stream_audio(path, 16_000, 1.0):
+            for block in reader.blocks(16_000, hearing=hearing):
                 tracker.push(block)
                 samples += len(block)
                 yield block
@@ -411,7 +413,7 @@ class PaperPipeline:
 
         def rows() -> Iterator[Array]:
             done = 0
-            for block in stream_audio(path, 16_000, 1.0):
+            for block in reader.blocks(16_000, hearing=hearing):
                 done += len(block)
                 yield features.push(block)
                 if progress:

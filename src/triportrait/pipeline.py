@@ -103,6 +103,8 @@ def prepare(photo: PathLike | Array, options: PortraitOptions | None = None) -> 
         image, name = photo, "the photo"
     else:
         image, name = read_image(photo), Path(photo).name
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4) or not image.size:
+        raise MediaError(f"{name} is an array of {image.dtype} {image.shape}; give uint8 RGB [h, w, 3] with values from 0 to 255")
     if image.shape[-1] == 4:
         image = composite_over(image)
     return _with_remarks(prepare_portrait(image, default_tracker(), default_head(), options, name), name)
@@ -309,10 +311,10 @@ def read_motion(path: PathLike) -> Motion:
 
 def motion_of_audio(path: PathLike, settings: AudioSettings | None = None) -> Iterator[Motion]:
     """Motion chunks of a voice, starting at rest; memory does not grow with its length."""
-    from triportrait.media.audio import stream_audio
+    from triportrait.media.audio import stream_voice
     from triportrait.motion.audio import AudioDriver
 
-    blocks = (Waveform(block, 16_000) for block in stream_audio(path, 16_000, 1.0))
+    blocks = (Waveform(block, 16_000) for block in stream_voice(path, 16_000, 1.0))
     return AudioDriver(blocks, settings).chunks()
 
 

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from triportrait.errors import WeightsError
+from triportrait.array_files import not_finite
+from triportrait.errors import WeightsError, quoted
 
 #: Half the extent of the planes in depth, in decimetres round the head's origin.
 DEPTH_RANGE_DM = 1.6
@@ -276,7 +277,10 @@ def load_image_to_plane(path: Path | None = None) -> CompactImageToPlane:
                 raise WeightsError(f"'{path}' is not an image-to-plane network of this program; train one or take the embedded file")
             settings = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(metadata["config"]).items()}
             model = CompactImageToPlane(CompactConfig(**settings))
-            model.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118 - not a dict
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
+            if (wrong := not_finite(state)) is not None:
+                raise WeightsError(f"'{path}' holds NaN or infinity in {quoted(wrong)}; copy the file or install the package again")
+            model.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(f"'{path}' cannot be read as image-to-plane weights; copy the file again") from error
     return model.eval()

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from triportrait.array_files import not_finite
 from triportrait.avatar.photo_tone import PhotoTone
-from triportrait.errors import WeightsError
+from triportrait.errors import WeightsError, quoted
 from triportrait.geometry.landmarks import INNER_LIPS, OUTER_LIPS
 from triportrait.types import CAMERA_DISTANCE_DM, MotionFrame, Portrait
 
@@ -217,7 +218,10 @@ def load_mouth_painter(path: Path) -> MouthPainter:
             if metadata.get("format") != _FORMAT:
                 raise WeightsError(f"'{path}' is not a mouth painter of this program; train one or take the embedded file")
             model = MouthPainter(MouthPainterConfig(tuple(json.loads(metadata["config"])["channels"])))
-            model.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118 - not a dict
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
+            if (wrong := not_finite(state)) is not None:
+                raise WeightsError(f"'{path}' holds NaN or infinity in {quoted(wrong)}; copy the file or install the package again")
+            model.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(f"'{path}' cannot be read as mouth-painter weights; copy the file again") from error
     return model.eval()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from triportrait.array_files import ArrayFileError, not_finite, read_mat, read_npy
 from triportrait.errors import WeightsError
 from triportrait.types import expect
 
@@ -22,6 +23,8 @@ WHERE_TO_GET = (
     "make it with Deep3DFaceRecon_pytorch from the Basel Face Model 2009 "
     "(https://faces.dmi.unibas.ch, registration, non-commercial licence)"
 )
+#: The published file has 35,709 vertices and needs 128 MB; its index files have some thousand numbers.
+_LARGEST_BYTES, _LARGEST_INDEX_BYTES = 256 << 20, 8 << 20
 #: What the MediaPipe index file says where no vertex corresponds to a landmark.
 _UNMATCHED = -999
 
@@ -193,21 +196,21 @@ def _indices(values: Array, count: int, name: str) -> Array:
 
 
 def _read_mat(path: Path) -> dict[str, Array]:
-    from scipy.io import loadmat
-
     if not path.is_file():
         raise WeightsError(f"There is no face model file {path}; {WHERE_TO_GET}.")
     names = ["meanshape", "idBase", "exBase", "tri", "keypoints"]
     try:
-        data = loadmat(str(path), variable_names=names)
-    except Exception as error:  # whatever a foreign or damaged file makes the reader stumble over
+        data = read_mat(path, names, _LARGEST_BYTES)
+    except (ArrayFileError, OSError) as error:
         raise WeightsError(f"{path} cannot be read as a MATLAB file ({error}); {WHERE_TO_GET}.") from error
     missing = [name for name in names if name not in data]
     if missing:
         raise WeightsError(
             f"{path} is not laid out like BFM_model_front.mat ({', '.join(missing)} missing); {WHERE_TO_GET}."
         )
-    return {name: data[name] for name in names}
+    if (wrong := not_finite(data)) is not None:
+        raise WeightsError(f"{path} holds NaN or infinity in {wrong}; {WHERE_TO_GET}.")
+    return data
 
 
 def _read_indices(path: Path) -> Array:
@@ -216,7 +219,6 @@ def _read_indices(path: Path) -> Array:
             f"There is no index file {path}; it comes with the Real3D-Portrait download of the face model."
         )
     try:
-        values = np.load(path, allow_pickle=False)
-        return np.asarray(values).reshape(-1).astype(np.int64)
-    except (OSError, ValueError, TypeError, EOFError, AttributeError) as error:
+        return read_npy(path, _LARGEST_INDEX_BYTES).reshape(-1).astype(np.int64)
+    except (ArrayFileError, OSError) as error:
         raise WeightsError(f"{path} is not an .npy file of whole numbers; download it again.") from error

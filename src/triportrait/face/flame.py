@@ -4,21 +4,26 @@ The file is not ours to give away: https://flame.is.tue.mpg.de, registration, no
 the published formula: ``template + shape + expression + pose correctives``, then linear blend skinning of five joints
 (root, neck, jaw, left eye, right eye). The file's metres become decimetres; its axes are already ours.
 
-Pickles are read by an unpickler that can build arrays, sparse matrices and plain containers and refuses everything
-else, so a file from anywhere cannot run code.
+Pickles are read by an unpickler that builds descriptions of arrays and sparse matrices, and plain containers, and
+refuses everything else, so a file from anywhere cannot run code. numpy itself never reads such a description: a record
+type with lying flags would make it take the file's bytes for pointers. Arrays are made here, from bytes of one of the
+plain number types.
 """
 
 from __future__ import annotations
 
 import codecs
 import io
+import math
 import pickle
+import pickletools
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from triportrait.array_files import ArrayArchive, ArrayFileError
 from triportrait.errors import MissingPart, WeightsError
 from triportrait.face.bfm import normalised_coordinates
 from triportrait.geometry.rotations import matrix_from_euler, matrix_from_vector
@@ -31,6 +36,14 @@ _SHAPE_SIZE = IDENTITY_SIZE + EXPRESSION_SIZE
 _NECK, _JAW, _LEFT_EYE, _RIGHT_EYE = 1, 2, 3, 4
 _DECIMETRES_PER_METRE = 10.0
 WHERE_TO_GET = "download FLAME 2020 or 2023 from https://flame.is.tue.mpg.de (registration, non-commercial licence)"
+
+_NAMES = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
+#: A FLAME file has 50 to 110 MB.
+_LARGEST_BYTES = 256 << 20
+#: Numbers in a sparse matrix, written out.
+_LARGEST_DENSE = 4_000_000
+#: Names under which pickles mention number types, besides ``f4`` and the like.
+_NUMBER_TYPES = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f2", "f4", "f8", "b1"}
 
 #: Jaw rotation about x, y, z in radians at which the curves jawOpen, jawLeft (subject's left) and jawRoll reach 1.
 JAW_FULL_RAD = (0.35, 0.12, 0.12)
@@ -122,7 +135,7 @@ class FlameHead:
         """
         path = Path(path)
         data = _read(path)
-        names = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
+        names = _NAMES
         missing = [name for name in names if name not in data]
         if missing:
             raise WeightsError(f"{path} is not a FLAME model ({', '.join(missing)} missing); {WHERE_TO_GET}.")
@@ -247,6 +260,88 @@ class _RowSparse(_Sparse):
     """scipy.sparse.csr_matrix."""
 
 
+class _Array(_Plain):
+    """numpy.ndarray as a pickle describes it; :func:`_array` makes an array of it."""
+
+    def __init__(self, *_args: Any) -> None:
+        super().__init__()
+        self.shape: tuple[int, ...] = ()
+        self.dtype: Any = None
+        self.fortran = False
+        self.data: Any = b""
+
+    def __setstate__(self, state: Any) -> None:
+        if not (isinstance(state, tuple) and len(state) == 5):
+            raise pickle.UnpicklingError("it describes an array in an unusual way")
+        _, shape, self.dtype, fortran, self.data = state
+        self.shape, self.fortran = _checked_shape(shape), bool(fortran)
+
+
+class _NumberType:
+    """numpy.dtype as a pickle describes it: a plain number type, objects ("O8", kept as a list), or refused."""
+
+    __slots__ = ("order", "word")
+
+    def __init__(self, word: Any) -> None:
+        plain = word.lstrip("<>|=") if isinstance(word, str) else ""
+        if plain not in _NUMBER_TYPES and plain not in ("O", "O8"):
+            raise pickle.UnpicklingError("it holds an array of no plain numbers")
+        self.word, self.order = plain, word[0] if word[0] in "<>" else "<"
+
+    def __setstate__(self, state: Any) -> None:
+        # (version, byte order, base, names, fields, ...): a plain type has none of the last three.
+        if not (isinstance(state, tuple) and len(state) >= 5 and state[1] in ("<", ">", "|", "=") and set(state[2:5]) == {None}):
+            raise pickle.UnpicklingError("it holds an array of no plain numbers")
+        self.order = ">" if state[1] == ">" else "<"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.order + self.word)
+
+
+class _Function:
+    """A function that a pickle may call; nothing can be written to it, unlike to a function of Python."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+    def __setstate__(self, _state: Any) -> None:
+        raise pickle.UnpicklingError("it changes a function")
+
+
+def _checked_shape(shape: Any) -> tuple[int, ...]:
+    if not (isinstance(shape, tuple) and len(shape) <= 8 and all(type(axis) is int and 0 <= axis < 1 << 40 for axis in shape)):
+        raise pickle.UnpicklingError("it describes an array in an unusual way")
+    return shape
+
+
+def _number_type(word: Any, *_flags: Any) -> _NumberType:
+    """Stands for ``numpy.dtype``."""
+    return _NumberType(word)
+
+
+def _reconstruct_array(*_arguments: Any) -> _Array:
+    """Stands for ``numpy.core.multiarray._reconstruct``; shape and data follow as the state."""
+    return _Array()
+
+
+def _array_of_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    """Stands for ``numpy.core.numeric._frombuffer``."""
+    array = _Array()
+    array.shape, array.dtype, array.fortran, array.data = _checked_shape(shape), dtype, order == "F", data
+    return array
+
+
+def _scalar(dtype: Any, data: Any = b"") -> _Array:
+    """Stands for ``numpy.core.multiarray.scalar``."""
+    return _array_of_buffer(data, dtype, (), "C")
+
+
 def _reconstruct_plain(kind: type, _base: type, _state: Any) -> _Plain:
     """Stands for ``copyreg._reconstructor``, for the classes above only."""
     if not (isinstance(kind, type) and issubclass(kind, _Plain)):
@@ -256,29 +351,28 @@ def _reconstruct_plain(kind: type, _base: type, _state: Any) -> _Plain:
 
 def _encode_latin1(text: str, encoding: str = "latin1") -> bytes:
     """Stands for ``codecs.encode``, by which Python 3 writes bytes in old pickle protocols."""
-    if codecs.lookup(encoding).name != "iso8859-1" or not isinstance(text, str):
+    if not isinstance(text, str) or codecs.lookup(encoding).name != "iso8859-1":
         raise pickle.UnpicklingError("it encodes text in an unusual way")
     return text.encode("latin1")
 
 
 def _allowed() -> dict[tuple[str, str], Any]:
+    reconstructor = _Function(_reconstruct_plain)
     allowed: dict[tuple[str, str], Any] = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("_codecs", "encode"): _encode_latin1,
-        ("copyreg", "_reconstructor"): _reconstruct_plain,
-        ("copy_reg", "_reconstructor"): _reconstruct_plain,
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _Function(_number_type),
+        ("_codecs", "encode"): _Function(_encode_latin1),
+        ("copyreg", "_reconstructor"): reconstructor,
+        ("copy_reg", "_reconstructor"): reconstructor,
         ("collections", "OrderedDict"): OrderedDict,
         ("chumpy.ch", "Ch"): _Chumpy,
         ("chumpy", "Ch"): _Chumpy,
     }
-    # What numpy itself names in a pickle, under the module names of numpy 1 and 2.
-    reconstruct, from_buffer = np.empty(1).__reduce__()[0], np.empty(1).__reduce_ex__(5)[0]
-    scalar = np.float64(0).__reduce__()[0]
+    # What numpy names in a pickle, under the module names of its versions 1 and 2.
     for core in ("numpy.core", "numpy._core"):
-        allowed[f"{core}.multiarray", "_reconstruct"] = reconstruct
-        allowed[f"{core}.multiarray", "scalar"] = scalar
-        allowed[f"{core}.numeric", "_frombuffer"] = from_buffer
+        allowed[f"{core}.multiarray", "_reconstruct"] = _Function(_reconstruct_array)
+        allowed[f"{core}.multiarray", "scalar"] = _Function(_scalar)
+        allowed[f"{core}.numeric", "_frombuffer"] = _Function(_array_of_buffer)
     for module in ("builtins", "__builtin__"):
         allowed.update({(module, "set"): set, (module, "frozenset"): frozenset, (module, "object"): object})
     for layout, kind in (("csc", _ColumnSparse), ("csr", _RowSparse)):
@@ -289,7 +383,7 @@ def _allowed() -> dict[tuple[str, str], Any]:
 
 
 class _DataUnpickler(pickle.Unpickler):
-    """Builds arrays, sparse matrices and plain containers; every other name in the pickle is refused."""
+    """Builds descriptions of arrays and sparse matrices, and plain containers; every other name in the pickle is refused."""
 
     _ALLOWED = _allowed()
 
@@ -300,35 +394,68 @@ class _DataUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no plain data") from None
 
 
+def _check_memo(content: bytes) -> None:
+    """The memo of an unpickler is as long as the largest number in it: numbers that leave gaps ask for memory only."""
+    stored = 0
+    for code, argument, _ in pickletools.genops(content):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            stored += 1
+            if code.name != "MEMOIZE" and argument > stored + 1024:
+                raise pickle.UnpicklingError("it numbers its objects in an unusual way")
+
+
 def load_plain_pickle(content: bytes, name: str) -> Any:
     """What a pickle of arrays holds, without running anything in it.
+
+    Arrays come as descriptions, not yet as arrays of numpy.
 
     Raises:
         WeightsError: damaged, or it holds anything but arrays, sparse matrices, chumpy arrays and plain containers.
     """
     try:
+        _check_memo(content)
         return _DataUnpickler(io.BytesIO(content), encoding="latin1").load()
     except Exception as error:  # a foreign or damaged pickle can make the reader stumble over anything
         raise WeightsError(f"{name} cannot be read as plain data: {error}; {WHERE_TO_GET}.") from error
 
 
 def _array(value: Any, name: str) -> Array:
-    """A numeric array from an array, a chumpy stand-in or a sparse stand-in."""
+    """A numeric array from an array, a pickle's description of one, a chumpy stand-in or a sparse stand-in."""
     if isinstance(value, _Chumpy):
         value = value.state.get("x")
     if isinstance(value, _Sparse):
         value = _dense(value, name)
+    if isinstance(value, _Array):
+        value = _numbers(value, name)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
         raise ValueError(f"{name} is no array of finite numbers")
     return value
+
+
+def _numbers(described: _Array, name: str) -> Array:
+    """The array of a description: its bytes must be exactly those of its shape."""
+    kind, data = described.dtype, described.data
+    if isinstance(data, str):  # Python 2 wrote bytes as text
+        data = data.encode("latin1", errors="replace")
+    if not isinstance(kind, _NumberType) or kind.word.startswith("O") or not isinstance(data, bytes | bytearray):
+        raise ValueError(f"{name} is no array of numbers")
+    if math.prod(described.shape) * kind.dtype.itemsize != len(data):
+        raise ValueError(f"{name} is cut off")
+    return np.frombuffer(data, kind.dtype).reshape(described.shape, order="F" if described.fortran else "C")
 
 
 def _dense(matrix: _Sparse, name: str) -> Array:
     state = matrix.state
     shape = state.get("_shape", state.get("shape"))
     parts = [state.get(part) for part in ("data", "indices", "indptr")]
-    if not (isinstance(shape, tuple) and len(shape) == 2 and all(isinstance(part, np.ndarray) for part in parts)):
+    if not (isinstance(shape, tuple) and len(shape) == 2 and all(isinstance(axis, int | _Array) for axis in shape)):
         raise ValueError(f"{name} is no sparse matrix")
+    if not all(isinstance(part, _Array) for part in parts):
+        raise ValueError(f"{name} is no sparse matrix")
+    shape = tuple(int(_numbers(axis, name)) if isinstance(axis, _Array) else axis for axis in shape)
+    if min(shape) < 0 or shape[0] * shape[1] > _LARGEST_DENSE:
+        raise ValueError(f"{name} is a matrix of {shape[0]} x {shape[1]}, which is too large")
+    parts = [_numbers(part, name) for part in parts]
     from scipy.sparse import csc_matrix, csr_matrix
 
     kind = csc_matrix if isinstance(matrix, _ColumnSparse) else csr_matrix
@@ -341,6 +468,8 @@ def _bytes(path: Path) -> bytes:
     if not path.is_file():
         raise WeightsError(f"There is no FLAME file {path}; {WHERE_TO_GET}.")
     try:
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise WeightsError(f"{path} has more than {_LARGEST_BYTES >> 20} MB, which no FLAME file has; {WHERE_TO_GET}.")
         return path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
@@ -348,26 +477,21 @@ def _bytes(path: Path) -> bytes:
 
 def _read(path: Path) -> dict[str, Any]:
     content = _bytes(path)
-    data = _npz(content, path) if content[:2] == b"PK" else load_plain_pickle(content, str(path))
+    data = _npz(path, _NAMES) if content[:2] == b"PK" else load_plain_pickle(content, str(path))
     if not isinstance(data, dict):
         raise WeightsError(f"{path} holds no named arrays; {WHERE_TO_GET}.")
     return data
 
 
-def _npz(content: bytes, path: Path) -> dict[str, Array]:
+def _npz(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            # Arrays of objects (a sparse J_regressor, say) cannot be read without pickle; they count as missing.
-            return {name: archive[name] for name in archive.files if not _holds_objects(archive, name)}
-    except Exception as error:  # zipfile, zlib and numpy each have errors of their own
-        raise WeightsError(f"{path} cannot be read as an .npz file ({error}); {WHERE_TO_GET}.") from error
-
-
-def _holds_objects(archive: Any, name: str) -> bool:
-    with archive.zip.open(f"{name}.npy" if f"{name}.npy" in archive.zip.namelist() else name) as stream:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return bool(read(stream)[2].hasobject)
+        with ArrayArchive(path, names) as archive:
+            # Arrays of objects (a sparse J_regressor, say) cannot be read without pickle: the archive refuses them.
+            if sum(header.size_bytes for header in archive.headers.values()) > _LARGEST_BYTES:
+                raise ArrayFileError(f"unpacks to more than {_LARGEST_BYTES >> 20} MB")
+            return {name: archive.read(name) for name in archive.headers}
+    except (ArrayFileError, OSError) as error:
+        raise WeightsError(f"{path} cannot be read as an .npz file of numbers ({error}); {WHERE_TO_GET}.") from error
 
 
 def _read_landmarks(path: Path) -> tuple[Array, Array]:
@@ -379,8 +503,9 @@ def _read_landmarks(path: Path) -> tuple[Array, Array]:
         np.lib.format.read_array_header_1_0(stream)
     except ValueError as error:
         raise WeightsError(f"{path} is not an .npy file; take landmark_embedding.npy from DECA's data.") from error
-    holder = load_plain_pickle(stream.read(), str(path))
-    data = holder.item() if isinstance(holder, np.ndarray) and holder.size == 1 else holder
+    data = load_plain_pickle(stream.read(), str(path))
+    if isinstance(data, _Array) and isinstance(data.data, list) and len(data.data) == 1:
+        data = data.data[0]
     try:
         triangle = _array(data["full_lmk_faces_idx"], "full_lmk_faces_idx").reshape(68).astype(np.int64)
         corner_weights = _array(data["full_lmk_bary_coords"], "full_lmk_bary_coords").reshape(68, 3)
@@ -393,7 +518,8 @@ def _read_landmarks(path: Path) -> tuple[Array, Array]:
 
 
 def _read_mediapipe(path: Path) -> tuple[Array, Array, Array]:
-    data = _npz(_bytes(path), path)
+    _bytes(path)
+    data = _npz(path, ("landmark_indices", "lmk_face_idx", "lmk_b_coords"))
     try:
         numbers = _array(data["landmark_indices"], "landmark_indices").reshape(-1).astype(np.int64)
         triangle = _array(data["lmk_face_idx"], "lmk_face_idx").reshape(len(numbers)).astype(np.int64)

@@ -8,6 +8,8 @@ from importlib.resources import files
 
 import numpy as np
 
+from triportrait.array_files import not_finite
+from triportrait.errors import WeightsError, quoted
 from triportrait.geometry.landmarks import IRIS_CENTRES, LID_PAIRS, LIP_PAIRS
 from triportrait.types import ARKIT_EXPRESSIONS, HeadPart, expect
 
@@ -70,9 +72,17 @@ class OpenHead:
     @lru_cache(maxsize=1)
     def embedded(cls) -> OpenHead:
         """The head that ships in the package (one shared, read-only instance)."""
+        from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        return cls(load(files("triportrait.face").joinpath("data/open_head.safetensors").read_bytes()))
+        path = files("triportrait.face").joinpath("data/open_head.safetensors")
+        try:
+            data = load(path.read_bytes())
+        except (OSError, SafetensorError) as error:
+            raise WeightsError(f"{path} is missing or damaged; install the package again") from error
+        if (wrong := not_finite(data)) is not None:
+            raise WeightsError(f"{path} holds NaN or infinity in {quoted(wrong)}; install the package again")
+        return cls(data)
 
     def shape(self, identity: Array) -> Array:
         """The expressionless head [v, 3] of ``identity`` [i]; compute it once per person."""

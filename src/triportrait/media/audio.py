@@ -27,6 +27,16 @@ from triportrait.types import Waveform
 Array = np.ndarray
 logger = logging.getLogger(__name__)
 
+#: Sample rates of recordings; beyond them a header lies (1 Hz would make hours of a second).
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 4_000, 768_000
+#: A mix of channels that keeps less than this share of the energy its channels would have if they were unrelated cancels itself.
+_CANCELLED = 0.4
+#: Level of speech, in dB of full scale: what is lower is brought to the second one for analysis; below the third there is nothing.
+_LOW_DB, _ANALYSED_DB, _NOTHING_DB = -45.0, -20.0, -90.0
+#: Speech rises above its own pauses by more than this; steady noise does not.
+_SPEECH_RANGE_DB = 8.0
+#: Channels of which each is listened to alone.
+_MOST_CHANNELS = 8
 #: A hole in the time stamps longer than this is filled with silence (shorter ones are rounding of the container's).
 _HOLE_S = 0.1
 #: Holes longer than this are damage, not silence.
@@ -34,6 +44,14 @@ _MAX_HOLE_S = 600.0
 #: Gains of a surround layout's speakers when it is mixed to mono; LFE carries no speech.
 _SPEAKER_GAINS = {"FC": 1.0, "FL": 0.7, "FR": 0.7, "LFE": 0.0, "LFE2": 0.0}
 _OTHER_SPEAKER_GAIN = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """How a voice is listened to: ``channel`` (None = all, mixed down) times ``gain``. The file's own sound stays as it is."""
+
+    channel: int | None = None
+    gain: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +87,30 @@ class AudioReader:
             frame = next(_decoded_frames(container, stream, shown), None)
             if frame is None:
                 raise EmptyMedia(f"'{shown}' has a sound track of 0 s; give a file with speech.")
+            _expect_rate(frame.sample_rate, shown)
             return cls(shown, frame.sample_rate, len(frame.layout.channels), seconds)
 
-    def blocks(self, rate_hz: int, block_seconds: float = 1.0, channels: int = 1) -> Iterator[Array]:
+    def hearing(self) -> Hearing:
+        """Listen to the whole file once, in bounded memory, for where its voice is and how loud.
+
+        Ordinary recordings are heard as :meth:`blocks` mixes them. Where the channels cancel each other (left = -right) the
+        loudest one is taken; a voice below -45 dB is brought to -20 dB. Hardly any voice at all is said in a warning.
+
+        Raises:
+            MediaError, EmptyMedia: as :meth:`open`.
+        """
+        meter = _VoiceMeter()
+        for samples, names, rate_hz in self._native():
+            meter.add(samples, names, rate_hz)
+        channel, level_db, range_db = meter.result()
+        if level_db < _NOTHING_DB or (level_db < _LOW_DB and range_db < _SPEECH_RANGE_DB):
+            logger.warning("hardly any voice was found in '%s'; raise the level of the recording", self.path)
+            return Hearing(channel)
+        return Hearing(channel, 10 ** ((_ANALYSED_DB - level_db) / 20) if level_db < _LOW_DB else 1.0)
+
+    def blocks(
+        self, rate_hz: int, block_seconds: float = 1.0, channels: int = 1, hearing: Hearing | None = None
+    ) -> Iterator[Array]:
         """Decode, mix and resample as a stream; memory does not grow with the length.
 
         In a video file sample 0 belongs to the start of the first picture: sound that starts later is preceded by
@@ -81,6 +120,7 @@ class AudioReader:
             rate_hz: wanted sample rate.
             block_seconds: length of the blocks; the last one may be shorter.
             channels: 1 (mixed down) or 2 (as in the file; mono is doubled).
+            hearing: which channel is taken and how loud, for one channel; None mixes all as they are.
 
         Yields:
             float32 [n] for one channel, [n, 2] for two, in -1..1.
@@ -91,7 +131,7 @@ class AudioReader:
         size = max(1, round(block_seconds * rate_hz))
         held: list[Array] = []
         count = 0
-        for piece in self._resampled(rate_hz, channels):
+        for piece in self._resampled(rate_hz, channels, hearing or Hearing()):
             held.append(piece)
             count += len(piece)
             while count >= size:
@@ -101,13 +141,18 @@ class AudioReader:
         if count:
             yield np.concatenate(held)
 
-    def _resampled(self, rate_hz: int, channels: int) -> Iterator[Array]:
+    def _resampled(self, rate_hz: int, channels: int, hearing: Hearing) -> Iterator[Array]:
         """Pieces of any length at the wanted rate: [n] or [n, 2]."""
         resampler = None
         source_rate = 0
         for samples, names, source_rate_now in self._native():
+            if hearing.channel is not None and hearing.channel < samples.shape[1]:
+                samples, names = samples[:, [hearing.channel]], ("FC",)
             mixed = _mix(samples, names, channels)
+            if hearing.gain != 1.0:
+                mixed = _limited(mixed * np.float32(hearing.gain))
             if source_rate_now != source_rate:
+                _expect_rate(source_rate_now, self.path)
                 # A chained stream may change its rate midway: finish the old rate, go on with the new one.
                 if resampler is not None:
                     yield _limited(resampler.resample_chunk(mixed[:0], last=True))
@@ -176,6 +221,64 @@ def stream_audio(path: str | os.PathLike[str], rate_hz: int = 16_000, block_seco
     return AudioReader.open(path).blocks(rate_hz, block_seconds)
 
 
+def stream_voice(path: str | os.PathLike[str], rate_hz: int = 16_000, block_seconds: float = 1.0) -> Iterator[Array]:
+    """As :func:`stream_audio`, for analysis: the file is listened to first (:meth:`AudioReader.hearing`).
+
+    Raises:
+        MediaError, EmptyMedia: as :func:`read_audio`.
+    """
+    reader = AudioReader.open(path)
+    return reader.blocks(rate_hz, block_seconds, hearing=reader.hearing())
+
+
+class _VoiceMeter:
+    """Levels of 20 ms pieces of the mix and of each channel, counted in steps of one dB."""
+
+    def __init__(self) -> None:
+        self._energy = np.zeros(1 + _MOST_CHANNELS)
+        #: What the mix would have if the channels were unrelated.
+        self._unrelated = 0.0
+        self._counts = np.zeros((1 + _MOST_CHANNELS, 161), np.int64)
+        self._rest = np.zeros((0, 0), np.float32)
+        self._layout: tuple[tuple[str, ...], int] = ((), 0)
+
+    def add(self, samples: Array, names: tuple[str, ...], rate_hz: int) -> None:
+        if self._layout != (names, rate_hz):
+            self._rest, self._layout = samples[:0], (names, rate_hz)
+        samples = np.concatenate([self._rest, samples])
+        size = rate_hz // 50
+        count = len(samples) // size
+        self._rest = samples[count * size :].copy()
+        if not count:
+            return
+        samples = samples[: count * size]
+        heard = samples[:, :_MOST_CHANNELS]
+        signals = np.concatenate([_mix(samples, names, 1)[:, None], heard], axis=1).reshape(count, size, -1).astype(np.float64)
+        power = signals.var(axis=1)
+        width = power.shape[1]
+        self._energy[:width] += power.sum(0)
+        self._unrelated += float(power.sum(0)[1:] @ _gains(names)[:_MOST_CHANNELS] ** 2)
+        level = np.clip(np.round(10 * np.log10(power + 1e-16)).astype(int) + 160, 0, 160)
+        for signal in range(width):
+            self._counts[signal] += np.bincount(level[:, signal], minlength=161)
+
+    def result(self) -> tuple[int | None, float, float]:
+        """(channel or None for the mix, level of its loudest half second or tenth, range above its quietest tenth), in dB."""
+        channel = None
+        if self._energy[0] < _CANCELLED * self._unrelated:
+            channel = int(np.argmax(self._energy[1:]))
+        counts = self._counts[0 if channel is None else channel + 1]
+        # Digital silence tells nothing of a recording's noise.
+        counts = np.where(np.arange(161) > 20, counts, 0)
+        total = int(counts.sum())
+        if not total:
+            return channel, -160.0, 0.0
+        from_below = np.cumsum(counts)
+        loud = int(np.argmax(from_below >= total - max(0, min(25, total // 10) - 1)))
+        quiet = int(np.argmax(from_below > total // 10))
+        return channel, loud - 160.0, float(loud - quiet)
+
+
 def write_wav(path: str | os.PathLike[str], waveform: Waveform) -> None:
     """Write 16-bit PCM WAV; the file appears whole or not at all.
 
@@ -214,6 +317,14 @@ def _decoded_frames(
         logger.warning("'%s': %d damaged pieces of its sound were left out.", path, damaged)
 
 
+def _expect_rate(rate_hz: int, path: str) -> None:
+    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+        raise MediaError(
+            f"The header of '{path}' announces {rate_hz:,} samples per second, which no recording has "
+            f"({LOWEST_RATE_HZ:,} to {HIGHEST_RATE_HZ:,} are read); export it again."
+        )
+
+
 def _to_float(frame: av.AudioFrame) -> Array:
     """Samples of one frame in any format -> float32 [n, c] in -1..1."""
     array = frame.to_ndarray()
@@ -235,11 +346,16 @@ def _mix(samples: Array, names: tuple[str, ...], channels: int) -> Array:
         return np.repeat(_mix(samples, names, 1)[:, None], 2, axis=1)
     if count == 1:
         return np.ascontiguousarray(samples[:, 0])
-    gains = np.full(count, 1.0, np.float32)
-    if count > 2:
+    return samples @ _gains(names)
+
+
+def _gains(names: tuple[str, ...]) -> Array:
+    """Shares [c] of the speakers in a mono mix, float32; their sum is one."""
+    gains = np.full(len(names), 1.0, np.float32)
+    if len(names) > 2:
         gains[:] = [_SPEAKER_GAINS.get(name, _OTHER_SPEAKER_GAIN) for name in names]
     total = float(gains.sum())
-    return samples @ (gains / total if total else np.full(count, 1.0 / count, np.float32))
+    return gains / total if total else np.full(len(names), 1.0 / len(names), np.float32)
 
 
 def _limited(samples: Array) -> Array:

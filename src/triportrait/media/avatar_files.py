@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from triportrait.errors import MediaError
+from triportrait.errors import MediaError, printable
 from triportrait.media.files import atomic_file, check_readable
 from triportrait.media.images import MAX_PIXELS
 from triportrait.types import FOCAL_IN_WIDTHS, MotionFrame, Portrait
@@ -30,6 +31,16 @@ VERSION = 1
 ENTRY = "triportrait"
 #: Larger files hold no portrait of a photo that is read.
 _LARGEST_BYTES = 256 << 20
+#: The header names some twenty tensors.
+_LARGEST_HEADER_BYTES = 1 << 20
+#: Numbers beyond these belong to no portrait, and what is computed from them overflows: pixels, coefficients, decimetres, radians.
+_HIGHEST = {
+    "landmarks": 1e5, "identity": 1e3, "vertex_offset": 100.0, "motion.expression": 1e4, "motion.rotation_rad": 1e2,
+    "motion.translation": 1e4, "motion.gaze_rad": 1e2, "motion.landmarks": 1e6, "planes.front": 1e6, "planes.across": 1e6,
+    "planes.down": 1e6,
+}  # fmt: skip
+#: A face in the crop is wider and higher than this, in crop widths.
+_SMALLEST_FACE = 0.02
 #: Sides of crops that are read.
 _SIDES_PX = (64, 2048)
 
@@ -165,7 +176,7 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
 
     absolute = check_readable(path)
     damaged = f"'{path}' is a damaged avatar file; make it again with 'triportrait portrait save'."
-    if absolute.stat().st_size > _LARGEST_BYTES:
+    if absolute.stat().st_size > _LARGEST_BYTES or _header_bytes(absolute) > _LARGEST_HEADER_BYTES:
         raise MediaError(damaged)
     try:
         with safe_open(absolute, "np") as file:
@@ -211,10 +222,11 @@ def describe_avatar(path: str | os.PathLike[str]) -> str:
     pitch, yaw, roll = np.degrees(portrait.motion.rotation_rad)
     rows = {
         "file": f"{os.fspath(path)}, {os.path.getsize(path) / 1e6:.1f} MB",
-        "format": f"avatar file {VERSION}, written by triportrait {found.made_by}",
+        "format": f"avatar file {VERSION}, written by triportrait {printable(found.made_by)}",
         "photo": f"{width} x {height} px, crop {side:.0f} px at ({left:.0f}, {top:.0f})",
         "portrait": f"{len(portrait.image)} x {len(portrait.image)} px",
-        "head model": f"{portrait.head_model}, {len(portrait.identity)} shape coefficients, {len(portrait.vertex_offset)} vertices",
+        "head model": f"{printable(portrait.head_model)}, {len(portrait.identity)} shape coefficients, "
+        f"{len(portrait.vertex_offset)} vertices",
         "pose": f"pitch {pitch:.1f}, yaw {yaw:.1f}, roll {roll:.1f} degrees",
         "refined": "no",
     }
@@ -222,6 +234,11 @@ def describe_avatar(path: str | os.PathLike[str]) -> str:
         rows["refined"] = f"{refined.steps} steps, own view {refined.before_db:.1f} -> {refined.after_db:.1f} dB"
         rows["network"] = refined.network[:12]
     return "\n".join(f"{name + ':':12}{value}" for name, value in rows.items())
+
+
+def _header_bytes(path: Path) -> int:
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(8), "little")
 
 
 def _expect_ours(text: str | None, path: str | os.PathLike[str]) -> None:
@@ -261,7 +278,7 @@ def _expect_header(file: Any, expected: Mapping[str, tuple[str, str]]) -> None:
 
 
 def _expect_numbers(tensors: Mapping[str, Array]) -> None:
-    """Finite numbers, mattes within 0..1.
+    """Finite numbers within their bounds, mattes within 0..1, landmarks that span a face.
 
     Raises:
         ValueError: they are not.
@@ -269,8 +286,14 @@ def _expect_numbers(tensors: Mapping[str, Array]) -> None:
     for name, array in tensors.items():
         if array.dtype == np.float32 and not np.isfinite(array).all():
             raise ValueError(f"{name} holds values that are not numbers")
+        if name in _HIGHEST and not np.abs(array).max() <= _HIGHEST[name]:
+            raise ValueError(f"{name} is out of range")
         if name.endswith("_alpha") and not (array.min() >= 0 and array.max() <= 1):
             raise ValueError(f"{name} is not within 0..1")
+    # The shortest extent in any direction: landmarks on one point or line are no face, and no pose follows from them.
+    spread = np.linalg.svd(np.cov(tensors["landmarks"][:, :2].astype(np.float64).T), compute_uv=False)
+    if not math.sqrt(spread[-1]) > _SMALLEST_FACE * len(tensors["image"]) / 4:
+        raise ValueError("the landmarks span no face")
 
 
 def _digest(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:

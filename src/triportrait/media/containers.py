@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 #: Container formats that are opened. No playlist (HLS, ffconcat, SDP): those make FFmpeg read other files.
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,mp3,flac,ogg,aac"
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,mp3,flac,ogg,aac,aiff,caf,w64,au,amr,amrnb,amrwb"
 #: What a sentence calls them.
-FORMAT_NAMES = "MP4, MOV, MKV, WebM, AVI, WAV, MP3, M4A, AAC, FLAC or OGG"
+FORMAT_NAMES = "MP4, MOV, MKV, WebM, AVI, WAV, MP3, M4A, AAC, FLAC, OGG or AIFF"
 
 #: Damaged files make PyAV raise these, besides its own errors (seen with mutated files).
 DECODER_ERRORS: tuple[type[Exception], ...] = (

@@ -18,6 +18,7 @@ from triportrait.motion.controls import ControlCurves, Controls
 from triportrait.motion.emotion import EmotionName, with_emotion
 from triportrait.motion.lips import close_lips, lip_to_teeth
 from triportrait.motion.natural import NaturalMotion, NaturalSettings
+from triportrait.motion.pauses import PauseFinder
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, ProsodyTracker
 from triportrait.motion.style import SpeakingStyle
 from triportrait.types import ARKIT_EXPRESSIONS, Motion, Portrait, Waveform
@@ -182,6 +183,7 @@ class AudioDriver:
         """
         settings = self.settings
         mouth, prosody = MouthStream(self._model), ProsodyTracker()
+        pauses = PauseFinder()
         natural = NaturalMotion(seed=settings.seed, controls=settings.controls(), curves=settings.curves, style=settings.style)
         names = self._model.config.curves
         # Mouth rows whose natural motion is not determined yet.
@@ -191,11 +193,12 @@ class AudioDriver:
         def join(curves: Array, contact: Array) -> Motion | None:
             nonlocal waiting, touching
             waiting, touching = np.concatenate([waiting, curves]), np.concatenate([touching, contact])
-            motion = natural.advance(len(waiting))
+            motion = natural.advance(min(len(waiting), pauses.ready))
             rows = len(motion)
             if not rows:
                 return None
             spoken = mouth_expression(waiting[:rows], touching[:rows], names, settings.voice_gain * natural.mouth_gains)
+            spoken *= 1.0 - pauses.rows(rows)[:, None]
             waiting, touching = waiting[rows:], touching[rows:]
             expression = np.clip(spoken + motion.expression, 0.0, 1.0)
             return motion.with_rows(expression=with_emotion(expression, natural.emotions))
@@ -203,15 +206,20 @@ class AudioDriver:
         for samples in self._blocks():
             heard += len(samples)
             curves, _, contact = mouth.push(samples)
-            natural.hear(prosody.push(samples))
+            heard_now = prosody.push(samples)
+            natural.hear(heard_now)
+            pauses.hear(heard_now)
             chunk = join(curves, contact)
             if chunk is not None:
                 yield chunk
         if not heard:
             raise MediaError("the voice has no sound; give a recording that is longer than 0 s")
         curves, _, contact = mouth.finish()
-        natural.hear(prosody.finish())
+        rest = prosody.finish()
+        natural.hear(rest)
+        pauses.hear(rest)
         natural.end()
+        pauses.end()
         chunk = join(curves, contact)
         if chunk is not None:
             yield chunk

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from triportrait.errors import WeightsError
+from triportrait.array_files import not_finite
+from triportrait.errors import WeightsError, quoted
 
 #: Feature rows per motion row.
 STRIDE = 4
@@ -194,6 +195,8 @@ def _read(path: Path) -> MouthNetwork:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        if (wrong := not_finite(state)) is not None:
+            raise WeightsError(f"{path} holds NaN or infinity in {quoted(wrong)}; copy the file or install the package again")
         members = []
         for values in json.loads(metadata["members"]):
             values["dilations"], values["curves"] = tuple(values["dilations"]), tuple(values["curves"])

@@ -15,19 +15,22 @@ import contextlib
 import csv
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
 import zipfile
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 
-from triportrait.errors import MotionFileError, OptionError, OutputError
+from triportrait.array_files import ArrayArchive, ArrayFileError
+from triportrait.errors import MotionFileError, OptionError, OutputError, printable, quoted
 from triportrait.motion.controls import NAMES as CONTROL_NAMES
 from triportrait.motion.controls import PREFIX, ControlCurves, ControlTrack
 from triportrait.types import ARKIT_EXPRESSIONS, Motion
@@ -43,8 +46,14 @@ READ_ENDINGS = (".npz", ".csv")
 
 _POSE_COLUMNS = ("pitch_deg", "yaw_deg", "roll_deg", "x_dm", "y_dm", "z_dm", "gaze_pitch_deg", "gaze_yaw_deg")
 
-#: A file may not unpack to more than this (ten hours of motion take 0.2 GB).
-_LARGEST_BYTES = 2 << 30
+#: Longer motion is refused: five and a half hours at 25 frames per second, which take 104 MB.
+MAXIMUM_ROWS = 500_000
+#: What the arrays of a file may take together; landmarks need 3.8 kB a row.
+_LARGEST_BYTES = 256 << 20
+#: Names of curves that a heading may hold, and numbers in an identity.
+_MOST_NAMES = 1000
+#: A line longer than this holds no row of numbers.
+_LONGEST_LINE = 1 << 16
 
 #: Gaze angle at which an ``eyeLook*`` curve is 1. ARKit does not say; 30 degrees is about what its users measure.
 EYE_LOOK_FULL_RAD = np.radians(30.0)
@@ -115,8 +124,8 @@ def load_controls(path: str | os.PathLike[str]) -> ControlCurves:
     if not source.is_file():
         raise MotionFileError(f"there is no motion file {source}; check the path")
     if source.suffix.lower() == ".npz":
-        arrays = _npz_arrays(source)
-        found = {name: arrays[PREFIX + name] for name in CONTROL_NAMES if PREFIX + name in arrays}
+        arrays = _npz_arrays(source, [PREFIX + name for name in CONTROL_NAMES])
+        found = {name.removeprefix(PREFIX): values for name, values in arrays.items()}
     elif source.suffix.lower() == ".csv":
         table = _read_table(source)
         found = {name.removeprefix(PREFIX): table.columns[name] for name in table.columns if name.startswith(PREFIX)}
@@ -124,6 +133,8 @@ def load_controls(path: str | os.PathLike[str]) -> ControlCurves:
         raise MotionFileError(f"{source.name} has no ending of a motion file; give a .npz or .csv file")
     if not found:
         raise MotionFileError(f"{source.name} holds no controls; make it with `triportrait motion`, or add a column {PREFIX}mouth_gain")
+    if any(values.dtype.kind not in "biuf" for values in found.values()):
+        raise _not_ours(source)
     try:
         return ControlCurves({name: np.asarray(values, np.float32) for name, values in found.items()})
     except (OptionError, TypeError, ValueError) as error:
@@ -210,24 +221,42 @@ def _not_ours(source: Path) -> MotionFileError:
     return MotionFileError(f"{source.name} is not a motion file of TriPortrait; make one with `triportrait extract`")
 
 
-def _npz_arrays(source: Path) -> dict[str, Array]:
+#: Arrays of a motion file and how many axes they have.
+_ARRAYS = {
+    "version": 0, "fps": 0, "head_model": 0, "expression_names": 1, "expression": 2, "rotation_rad": 2, "translation": 2,
+    "gaze_rad": 2, "identity": 1, "landmarks": 3,
+}  # fmt: skip
+_REQUIRED = ("version", "fps", "expression", "expression_names")
+
+
+def _npz_arrays(source: Path, names: Iterable[str]) -> dict[str, Array]:
+    """Arrays of ``names`` that the file holds, once all their shapes are within bounds."""
     try:
-        with zipfile.ZipFile(source) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_BYTES:
-                raise MotionFileError(f"{source.name} unpacks to more than 2 GB; split the motion")
-        with np.load(source, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
-    except MotionFileError:
-        raise
-    # Damaged archives let almost any exception out (zlib.error, BadZipFile, struct.error, TokenError, MemoryError, ...).
-    except Exception as error:
+        with ArrayArchive(source, names) as archive:
+            for name, header in archive.headers.items():
+                rows = header.shape[0] if header.shape else 1
+                if len(header.shape) != _ARRAYS.get(name, 1) or 0 in header.shape[1:]:
+                    raise _not_ours(source)
+                if name in ("expression_names", "identity"):
+                    if rows > _MOST_NAMES:
+                        raise _not_ours(source)
+                elif rows > MAXIMUM_ROWS:
+                    raise _too_long(source)
+            if sum(header.size_bytes for header in archive.headers.values()) > _LARGEST_BYTES:
+                raise MotionFileError(f"{source.name} unpacks to more than {_LARGEST_BYTES >> 20} MB; split the motion")
+            return {name: archive.read(name) for name in archive.headers}
+    except (ArrayFileError, OSError) as error:
         raise _not_ours(source) from error
 
 
+def _too_long(source: Path) -> MotionFileError:
+    return MotionFileError(f"{source.name} has more than {MAXIMUM_ROWS:,} rows; split the motion")
+
+
 def _read_npz(source: Path) -> Motion:
-    arrays = _npz_arrays(source)
-    missing = [name for name in ("version", "fps", "expression", "expression_names") if name not in arrays]
-    if missing:
+    arrays = _npz_arrays(source, _ARRAYS)
+    numbers = set(arrays) - {"head_model", "expression_names"}
+    if any(name not in arrays for name in _REQUIRED) or any(arrays[name].dtype.kind not in "biuf" for name in numbers):
         raise _not_ours(source)
     try:
         version = int(arrays["version"])
@@ -242,11 +271,12 @@ def _read_npz(source: Path) -> Motion:
             if name not in arrays:
                 log.warning("%s has no %s; it is taken as zero", source.name, name)
                 arrays[name] = np.zeros((frames, width), np.float32)
-        floats = {
-            name: arrays[name].astype(np.float32)
-            for name in ("expression", "rotation_rad", "translation", "gaze_rad", "identity", "landmarks")
-            if name in arrays
-        }
+        with np.errstate(over="ignore"):
+            floats = {
+                name: arrays[name].astype(np.float32, copy=False)
+                for name in ("expression", "rotation_rad", "translation", "gaze_rad", "identity", "landmarks")
+                if name in arrays
+            }
         for name, values in floats.items():
             if not np.isfinite(values).all():
                 raise MotionFileError(f"{source.name}: {name} holds values that are not numbers; make the file again")
@@ -254,7 +284,7 @@ def _read_npz(source: Path) -> Motion:
         motion = Motion(expression, fps=float(arrays["fps"]), expression_names=names, head_model=head_model, **floats)
     except MotionFileError:
         raise
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise MotionFileError(
             f"{source.name} is damaged ({error}); make it again with `triportrait extract`"
         ) from error
@@ -266,13 +296,14 @@ def _complete(expression: Array, names: tuple[str, ...], head_model: str, file: 
     """Columns in the open head's order, absent ones zero; other heads' columns stay as they are."""
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise MotionFileError(f"{file}: the column {twice!r} appears twice; keep one")
+        raise MotionFileError(f"{file}: the column {quoted(twice)} appears twice; keep one")
     if head_model != "open":
         return expression, names
     unknown = [name for name in names if name not in ARKIT_EXPRESSIONS]
     if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise MotionFileError(
-            f"{file}: {', '.join(map(repr, unknown))} is no expression curve; remove or rename the column"
+            f"{file}: {', '.join(map(quoted, unknown[:5]))}{more} is no expression curve; remove or rename the column"
         )
     missing = [name for name in ARKIT_EXPRESSIONS if name not in names]
     if missing:
@@ -283,11 +314,21 @@ def _complete(expression: Array, names: tuple[str, ...], head_model: str, file: 
     return complete, ARKIT_EXPRESSIONS
 
 
+#: Far beyond any head: what lies outside is damage, and no picture can be made of it.
+_HIGHEST = {"expression": 1e4, "rotation_rad": 1e3, "translation": 1e4, "gaze_rad": 1e3, "landmarks": 1e6}
+
+
 def _check(motion: Motion, file: str) -> None:
     if not len(motion):
         raise MotionFileError(f"{file} has no frames; give a file with at least one row")
     if not 1.0 <= motion.fps <= 240.0:
         raise MotionFileError(f"{file}: fps is {motion.fps:g}, expected 1 to 240; correct the fps line")
+    for name, highest in _HIGHEST.items():
+        values = getattr(motion, name)
+        # NaN fails the comparison, too.
+        if values is not None and not (np.abs(values) <= highest).all():
+            row = int(np.argwhere(~(np.abs(values) <= highest))[0][0])
+            raise MotionFileError(f"{file}: frame {row}, {name} is out of range; make the file again, or correct the row")
     if motion.head_model == "open":
         outside = np.argwhere((motion.expression < -1e-6) | (motion.expression > 1 + 1e-6))
         if len(outside):
@@ -342,42 +383,63 @@ class _Table:
 def _read_table(source: Path) -> _Table:
     name = source.name
     try:
-        if source.stat().st_size > _LARGEST_BYTES:
-            raise MotionFileError(f"{name} is larger than 2 GB; split the motion")
-        text = source.read_text(encoding="utf-8-sig")
+        with source.open(encoding="utf-8-sig") as file:
+            return _table_of(source, file)
     except UnicodeDecodeError as error:
         raise MotionFileError(f"{name} is not a text file in UTF-8; save it as CSV UTF-8") from error
+    except csv.Error as error:
+        raise MotionFileError(f"{name} is not laid out like CSV ({error}); save it as CSV UTF-8") from error
     except OSError as error:
         raise MotionFileError(f"{name} cannot be read ({error.strerror}); check its permissions") from error
-    notes: dict[str, str] = {}
-    lines: list[tuple[int, str]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+
+
+def _lines(source: Path, file: TextIO, notes: dict[str, str]) -> Iterator[tuple[int, str]]:
+    """(number, line) of what is neither empty nor a comment; comments go into ``notes``."""
+    number = 0
+    while line := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        if len(line) > _LONGEST_LINE:
+            raise MotionFileError(
+                f"{source.name}: line {number} has more than {_LONGEST_LINE:,} characters, which no row has; mend the line"
+            )
         # Spreadsheets quote comments and pad them with separators.
         plain = line.strip().strip(",;").strip('"').strip()
         if plain.startswith("#"):
             key, _, value = plain[1:].partition(":")
-            notes[key.strip().lower()] = value.strip()
+            if len(notes) < _MOST_NAMES:
+                notes[key.strip().lower()] = value.strip()
         elif plain:
-            lines.append((number, line))
-    if not lines:
+            yield number, line
+
+
+def _table_of(source: Path, file: TextIO) -> _Table:
+    name = source.name
+    notes: dict[str, str] = {}
+    lines = _lines(source, file, notes)
+    _, heading_line = next(lines, (0, None))
+    if heading_line is None:
         raise MotionFileError(f"{name} has no rows; give a CSV file written by TriPortrait")
-    heading_line = lines[0][1]
-    semicolons = heading_line.count(";") > heading_line.count(",")
-    rows = csv.reader((line for _, line in lines), delimiter=";" if semicolons else ",")
-    heading = [cell.strip() for cell in next(rows)]
+    delimiter = ";" if (semicolons := heading_line.count(";") > heading_line.count(",")) else ","
+    heading = [cell.strip() for cell in next(csv.reader([heading_line], delimiter=delimiter))]
     while heading and not heading[-1]:
         heading.pop()
+    if len(heading) > _MOST_NAMES:
+        raise MotionFileError(f"{name} has {len(heading)} columns, which no motion file has; give a CSV file written by TriPortrait")
     if "time_s" not in heading:
         raise MotionFileError(
             f"{name} has no column time_s, so it is no motion file of TriPortrait; keep the heading row"
         )
     if len(set(heading)) != len(heading):
         twice = next(cell for cell in heading if heading.count(cell) > 1)
-        raise MotionFileError(f"{name}: the column {twice!r} appears twice; keep one")
-    values = np.empty((len(lines) - 1, len(heading)))
-    for index, cells in enumerate(rows):
-        number = lines[index + 1][0]
-        cells = [cell.strip() for cell in cells]
+        raise MotionFileError(f"{name}: the column {quoted(twice)} appears twice; keep one")
+    most_rows = min(MAXIMUM_ROWS, _LARGEST_BYTES // (8 * len(heading)))
+    numbers = array("d")
+    for index, (number, line) in enumerate(lines):
+        if index == most_rows:
+            raise _too_long(source) if most_rows == MAXIMUM_ROWS else MotionFileError(
+                f"{name} has more than {most_rows:,} rows of {len(heading)} columns; split the motion"
+            )
+        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
         while len(cells) > len(heading) and not cells[-1]:
             cells.pop()
         if len(cells) != len(heading):
@@ -386,15 +448,17 @@ def _read_table(source: Path) -> _Table:
             )
         for column, cell in enumerate(cells):
             try:
-                values[index, column] = float(cell.replace(",", ".") if semicolons else cell)
+                value = float(cell.replace(",", ".") if semicolons else cell)
             except ValueError:
                 raise MotionFileError(
-                    f"{name}: line {number}, column {heading[column]}: {cell!r} is not a number; correct the cell"
+                    f"{name}: line {number}, column {printable(heading[column], 60)}: {quoted(cell)} is not a number; correct the cell"
                 ) from None
-            if not np.isfinite(values[index, column]):
+            if not math.isfinite(value):
                 raise MotionFileError(
-                    f"{name}: line {number}, column {heading[column]}: {cell!r} is not finite; correct the cell"
+                    f"{name}: line {number}, column {printable(heading[column], 60)}: {quoted(cell)} is not finite; correct the cell"
                 )
+            numbers.append(value)
+    values = np.frombuffer(numbers).reshape(-1, len(heading))
     return _Table(notes, {cell: values[:, index] for index, cell in enumerate(heading)})
 
 
@@ -416,15 +480,20 @@ def _read_csv(source: Path) -> Motion:
     if notes.get("identity"):
         try:
             identity = np.array([float(value) for value in notes["identity"].split()], np.float32)
+            if not np.isfinite(identity).all():
+                raise ValueError("not finite")
         except ValueError:
             raise MotionFileError(
                 f"{name}: the identity line holds something that is not a number; remove the line"
             ) from None
+    with np.errstate(over="ignore"):
+        pose[:, [0, 1, 2, 6, 7]] = np.radians(pose[:, [0, 1, 2, 6, 7]])
+        pose = pose.astype(np.float32)
     motion = Motion(
         expression,
-        np.radians(pose[:, :3]).astype(np.float32),
-        pose[:, 3:6].astype(np.float32),
-        np.radians(pose[:, 6:]).astype(np.float32),
+        pose[:, :3].copy(),
+        pose[:, 3:6].copy(),
+        pose[:, 6:].copy(),
         fps=fps,
         expression_names=curve_names,
         head_model=head_model,
@@ -440,7 +509,7 @@ def _fps(note: str | None, times: Array, file: str) -> float:
         try:
             fps = float(note.replace(",", "."))
         except ValueError:
-            raise MotionFileError(f"{file}: fps is {note!r}, which is not a number; correct the fps line") from None
+            raise MotionFileError(f"{file}: fps is {quoted(note)}, which is not a number; correct the fps line") from None
     elif len(times) > 1 and times[-1] > times[0]:
         fps = round((len(times) - 1) / (times[-1] - times[0]), 4)
     else:

@@ -20,7 +20,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from triportrait.errors import MediaError, WeightsError
+from triportrait.array_files import not_finite
+from triportrait.errors import MediaError, WeightsError, quoted
 from triportrait.motion.lips import gap_weights
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ
 from triportrait.types import Motion, Waveform
@@ -208,6 +209,8 @@ def _read(path: Path) -> SyncExpert:
         with safe_open(str(path), framework="pt") as file:
             values = json.loads((file.metadata() or {})["config"])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        if (wrong := not_finite(state)) is not None:
+            raise WeightsError(f"{path} holds NaN or infinity in {quoted(wrong)}; copy the file or install the package again")
         values["dilations"] = tuple(values["dilations"])
         # Likewise kept, and used as a loss.
         with torch.inference_mode(False):

@@ -8,6 +8,7 @@ import secrets
 import shutil
 from pathlib import Path
 
+from triportrait.array_files import ArrayFileError, read_mat, read_npy
 from triportrait.errors import OutputError, WeightsError
 from triportrait.weights.reading import sha256_of
 from triportrait.weights.store import commit
@@ -16,6 +17,9 @@ MODEL_FILE, INDEX_FILE = "BFM_model_front.mat", "index_mp468_from_mesh35709.npy"
 PROVENANCE_FILE = "provenance.json"
 _EYE_FILES = ("bfm_left_eye_faces.npy", "bfm_right_eye_faces.npy")
 _GET_IT = "make it with Deep3DFaceRecon from the Basel Face Model 2009 (https://faces.dmi.unibas.ch)"
+
+#: The published file has 35,709 vertices and needs 128 MB; its index files have some thousand numbers.
+_LARGEST_BYTES, _LARGEST_INDEX_BYTES = 256 << 20, 8 << 20
 
 #: Widths of the bases: identity, expression.
 IDENTITY_SIZE, EXPRESSION_SIZE = 80, 64
@@ -84,13 +88,12 @@ def check_bfm(path: Path) -> int:
         WeightsError: it is not.
     """
     import numpy as np
-    from scipy.io import loadmat
 
     names = ("meanshape", "idBase", "exBase", "tri", "keypoints")
     try:
-        data = loadmat(os.fspath(path), variable_names=names)
-    except Exception as error:  # whatever a foreign or damaged file makes the reader stumble over
-        raise WeightsError(f"'{path}' cannot be read as a MATLAB file ({type(error).__name__}); {_GET_IT}.") from error
+        data = read_mat(path, names, _LARGEST_BYTES)
+    except (ArrayFileError, OSError) as error:
+        raise WeightsError(f"'{path}' cannot be read as a MATLAB file ({error}); {_GET_IT}.") from error
     missing = next((name for name in names if name not in data), None)
     if missing is not None:
         raise WeightsError(f"'{path}' is not laid out like {MODEL_FILE}: '{missing}' is missing; {_GET_IT}.")
@@ -115,12 +118,10 @@ def check_bfm(path: Path) -> int:
 
 
 def _check_index(path: Path, vertices: int) -> None:
-    import numpy as np
-
     get_it = "it comes with the Real3D-Portrait download of the face model"
     try:
-        index = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        index = read_npy(path, _LARGEST_INDEX_BYTES)
+    except (ArrayFileError, OSError) as error:
         raise WeightsError(f"'{path}' is no .npy file of whole numbers; {get_it}.") from error
     if index.size != 468 or index.dtype.kind not in "iuf" or index.max() >= vertices:
         raise WeightsError(f"'{path}' does not map MediaPipe's 468 landmarks to the {vertices} vertices; {get_it}.")
