@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from triportrait.errors import MediaError, MissingPart, OutputError
+from triportrait.outputs import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -459,18 +460,10 @@ def _replace_atomically(
     path: Path, write: Callable[[IO[bytes]], None], mode_from: Path | None = None, shown: Path | None = None
 ) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then let it take the name; nothing is left on failure."""
-    draft: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        draft = Path(name)
-        with open(handle, "w+b") as target:
-            write(target)
-            target.flush()
-            os.fsync(target.fileno())
-        shutil.copymode(mode_from or path, draft)
-        os.replace(draft, path)
+        with whole_file(path) as draft:
+            with draft.open("w+b") as target:
+                write(target)
+            shutil.copymode(mode_from or path, draft)
     except OSError as error:
         raise OutputError(f"{shown or path} cannot be written ({error.strerror}); check space and permissions.") from error
-    finally:
-        if draft is not None:
-            draft.unlink(missing_ok=True)
