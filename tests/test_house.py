@@ -43,7 +43,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": JOINED,
     "app": JOINED,
     "doctor": JOINED,
-    "cli": JOINED | {"doctor", "synth", "training", "evaluation", "app"},
+    "terminal": set(),
+    "cli": JOINED | {"terminal", "doctor", "synth", "training", "evaluation", "app"},
     "__main__": {"cli"},
     # The package itself names its exports as text and looks them up when they are used.
     "__init__": set(),

@@ -29,12 +29,14 @@ PathLike = str | os.PathLike[str]
 
 #: Names of part files; nothing else is ever removed.
 _PART = re.compile(r"\.triportrait-part-[0-9a-f]{16}\.part")
-#: A folder is searched for rests again after this time, so that a run of many small outputs does not search it for each.
+#: A folder with more entries is searched for rests once in a while, not for each of a run's many small outputs.
+_MANY_ENTRIES = 1_000
 _SECONDS_BETWEEN_SEARCHES = 10.0
 
 _guard = threading.Lock()
 _held: dict[Path, int] = {}
-_searched: dict[Path, float] = {}
+#: Folder -> when it was last searched, and how many entries it had.
+_searched: dict[Path, tuple[float, int]] = {}
 
 
 def make_part(folder: Path) -> Path:
@@ -67,7 +69,7 @@ def hold_again(part: Path) -> None:
     with contextlib.suppress(OSError):
         held = _held.get(part)
         if held is None or not os.path.samestat(os.fstat(held), os.stat(part)):
-            _hold(part, os.open(part, os.O_RDWR | getattr(os, "O_CLOEXEC", 0)))
+            _hold(part, os.open(part, os.O_RDWR | getattr(os, "O_CLOEXEC", 0)), wait=False)
 
 
 def place_part(part: Path, target: Path) -> None:
@@ -125,10 +127,10 @@ def whole_file(target: Path) -> Iterator[Path]:
         drop_part(part)
 
 
-def _hold(part: Path, handle: int) -> None:
+def _hold(part: Path, handle: int, wait: bool = True) -> None:
     if fcntl is not None:
         with contextlib.suppress(OSError):  # a file system without locks: rests stay there
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     with _guard:
         before, _held[part] = _held.get(part), handle
     if before is not None:
@@ -144,12 +146,12 @@ def _let_go(part: Path) -> None:
 
 def _remove_rests(folder: Path) -> None:
     now = time.monotonic()
-    with _guard:
-        if now - _searched.get(folder, -_SECONDS_BETWEEN_SEARCHES) < _SECONDS_BETWEEN_SEARCHES:
-            return
-        _searched[folder] = now
+    last_s, count = _searched.get(folder, (now, 0))
+    if count > _MANY_ENTRIES and now - last_s < _SECONDS_BETWEEN_SEARCHES:
+        return
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
+        for count, entry in enumerate(entries, 1):  # noqa: B007 - counted for the next time
+            _searched[folder] = now, count
             if _PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(OSError):
                     _remove_if_left(Path(entry.path))

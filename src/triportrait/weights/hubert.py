@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import OutputError, WeightsError
-from triportrait.outputs import whole_file
+from triportrait.outputs import refuse_inputs, whole_file
 from triportrait.weights.reading import read_checkpoint
 from triportrait.weights.store import ENTRY, FORMAT, Provenance, digest_of, write_safetensors
 
@@ -47,6 +47,7 @@ def import_hubert(folder: Path, target: Path, importer: str, licence: str) -> tu
     config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     checkpoint = read_checkpoint(source)
     _check(checkpoint.tensors, config, source)
+    refuse_inputs(target / WEIGHTS_FILE, [source])
     provenance = Provenance(source.name, checkpoint.info.sha256, checkpoint.info.network, importer, licence)
     _write(checkpoint.tensors, folder, target, provenance)
     return source, checkpoint.info.sha256, sum(tensor.numel() for tensor in checkpoint.tensors.values())
