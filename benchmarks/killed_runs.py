@@ -102,6 +102,7 @@ def main() -> None:
             new = digest(target) if target.exists() else None
             left = rests(out, target)
             ends[f"{sent.name} -> {code}, {'new' if new != old else 'old'} video, {len(left)} rests"] += 1
+            print(f"{run + 1}: {sent.name} -> {code}, {'new' if new != old else 'old'} video, {len(left)} rests", file=sys.stderr)
             here = f"run {run} ({sent.name} {after_s:.2f} s after the {'first bytes' if writing else 'start'}, code {code})"
             if new is None:
                 wrong.append(f"{here}: the old video is gone")

@@ -743,7 +743,7 @@ def main(arguments: list[str] | None = None) -> int:
         from triportrait import __version__
 
         say(__version__)
-        return 0
+        return exit_code()
     code = _run(_parsed(arguments))
     return code or exit_code()
 

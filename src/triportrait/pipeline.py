@@ -617,9 +617,12 @@ class DriveOptions:
             OptionError, MediaError, MotionFileError: one is missing, unreadable, or of another kind.
         """
         from triportrait.motion.files import load_controls
+        from triportrait.motion.style import style_of
 
         if isinstance(self.style, str | os.PathLike):
-            _check_motion_source("--style", os.fspath(self.style))
+            measured = _check_motion_source("--style", os.fspath(self.style))
+            if measured is not None:
+                style_of(measured)
         if isinstance(self.controls, str | os.PathLike):
             load_controls(self.controls)
         pose = self.pose_source
@@ -672,16 +675,20 @@ _FILE_OPTIONS = {
 }
 
 
-def _check_motion_source(option: str, path: str) -> None:
-    """Raise what :func:`_motion_of_file` would raise of a file that is missing, unreadable or of another kind."""
+def _check_motion_source(option: str, path: str) -> Motion | None:
+    """Raise what :func:`_motion_of_file` would raise of a file that is missing, unreadable or of another kind.
+
+    Returns:
+        what is in a motion file; None for a video, which takes minutes to measure.
+    """
     if not os.path.lexists(path):
         raise OptionError(f"{option} is {path!r}; {_FILE_OPTIONS[option]}")
     if Path(path).suffix.lower() in READ_ENDINGS:
-        read_motion(path)
-    else:
-        from triportrait.media.video import VideoReader
+        return read_motion(path)
+    from triportrait.media.video import VideoReader
 
-        VideoReader(path).close()
+    VideoReader(path).close()
+    return None
 
 
 def _pose_library(option: str, folder: str) -> list[Path]:
