@@ -29,7 +29,8 @@ from PIL import Image
 
 from triportrait import cli
 from triportrait.media.video import VideoReader, VideoWriter
-from triportrait.types import Motion, Waveform
+from triportrait.motion.files import save_motion
+from triportrait.types import ARKIT_EXPRESSIONS, Motion, Waveform
 
 PROFILE = Path(__file__).parent / "data" / "profile.jpg"
 
@@ -380,12 +381,11 @@ def full_disk(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("when", ["start", "encoding", "end", "signing", "key"])
+@pytest.mark.parametrize("when", ["start", "encoding", "end"])
 def test_a_disk_that_fills_up(
-    when: str, here: Path, inputs: Path, signing_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    when: str, here: Path, inputs: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from triportrait.media import files
-    from triportrait.provenance import manifest
 
     if when == "start":
         monkeypatch.setattr(files.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
@@ -394,23 +394,165 @@ def test_a_disk_that_fills_up(
         monkeypatch.setattr(VideoWriter, "_encode", lambda self, image: full_disk() if self._encoded == 7 else encode(self, image))
     elif when == "end":
         monkeypatch.setattr(files.os, "fsync", full_disk)
-    elif when == "signing":
-        monkeypatch.setattr(manifest.tempfile, "mkstemp", full_disk)
-    else:
-        broken = here / "key" / "signing"
-        broken.mkdir(parents=True)
-        (broken / "key.pem").write_text("nonsense")
-        monkeypatch.setenv("TRIPORTRAIT_HOME", str(here / "key"))
     (here / "out").mkdir()
     (here / "out" / "o.mp4").write_text("precious")
     assert run(ANIMATE.replace("$OUT", "$OUT/out"), here) == 2
     said = capfd.readouterr().err
     assert said.startswith("triportrait: ") and said.count("\n") == 1
-    if when == "key":
-        assert "chain.pem cannot be read; restore it" in said
-    else:
-        assert "o.mp4" in said and "cannot be written" in said and ".part" not in said
+    assert "o.mp4" in said and "cannot be written" in said and ".part" not in said
     assert only(here / "out", "o.mp4").read_text() == "precious"
+
+
+# -- inputs stay, and what fails at the end is known at the beginning -------------------------------------------------
+
+
+@pytest.fixture
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The minutes of preparation must not begin."""
+    from triportrait import pipeline
+
+    def begun(*_: object, **__: object) -> None:
+        raise AssertionError("work has begun")
+
+    monkeypatch.setattr(pipeline.Portrait, "from_image", begun)
+    monkeypatch.setattr(pipeline, "prepare", begun)
+    monkeypatch.setattr(pipeline, "motion_of_video", begun)
+
+
+def linked(here: Path, inputs: Path) -> None:
+    """A clip under the names ``in.mp4``, ``hard.mp4``, ``soft.mp4`` and in the folder ``library``."""
+    (here / "library").mkdir()
+    shutil.copy(inputs / "clip.mp4", here / "in.mp4")
+    os.link(here / "in.mp4", here / "hard.mp4")
+    (here / "soft.mp4").symlink_to(here / "in.mp4")
+    os.link(here / "in.mp4", here / "library" / "clip.mp4")
+
+
+@pytest.mark.parametrize("target", ["in", "hard", "soft", "library/clip"])
+@pytest.mark.parametrize(
+    "option",
+    ["--style $OUT/in.mp4", "--pose $OUT/in.mp4", "--head-motion $OUT/library", "--background $OUT/in.mp4", "--driving $OUT/in.mp4"],
+)
+@pytest.mark.usefixtures("no_work")
+def test_no_input_is_written_over(option: str, target: str, here: Path, inputs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    linked(here, inputs)
+    voice = "" if "--driving" in option else "--audio voice.wav"
+    assert run(f"animate photo.png {voice} {option} -o $OUT/{target}.mp4", here) == 2
+    said = capfd.readouterr().err
+    assert "choose another output" in said and said.count("\n") == 1
+    assert (here / "in.mp4").read_bytes() == (inputs / "clip.mp4").read_bytes()
+    assert not list(here.rglob(".*"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "motion voice.wav --controls $OUT/c.csv -o $OUT/c.csv",
+        "motion voice.wav --style $OUT/c.csv -o $OUT/hard.csv",
+        "evaluate reenact --clips $OUT -o $OUT/c.csv",
+        "evaluate audio --clips $OUT -o $OUT/hard.json",
+        "portrait save $OUT/c.csv -o $OUT/hard.csv",
+        "train torso --data $OUT/data --start $OUT/run -o $OUT/run",
+        "train torso --data $OUT/data -o $OUT/data",
+        "data prepare $OUT/data -o $OUT/data",
+    ],
+)
+@pytest.mark.usefixtures("no_work")
+def test_no_command_writes_over_what_it_reads(line: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "c.csv").write_text("precious")
+    for name in ("hard.csv", "hard.json"):
+        os.link(here / "c.csv", here / name)
+    for name in ("run", "data"):
+        (here / name).mkdir()
+        (here / name / "model.safetensors").write_text("precious")
+    before = {path: path.read_text() for path in here.rglob("*") if path.is_file()}
+    assert run(line, here) == 2
+    said = capfd.readouterr().err
+    assert "choose another output" in said and said.count("\n") == 1
+    assert {path: path.read_text() for path in here.rglob("*") if path.is_file()} == before
+
+
+def test_the_interface_refuses_inputs_too(here: Path, inputs: Path, talking_portrait, voice: Path) -> None:
+    from triportrait.errors import OutputError
+    from triportrait.pipeline import Background, DriveOptions, join_motion, save_portrait
+
+    linked(here, inputs)
+    save_motion(join_motion([talking_portrait.talk(voice).motion()] * 5), here / "style.csv")
+    shutil.copy(voice, here / "voice.mp4")
+    shutil.copy(here / "style.csv", here / "library" / "pose.csv")
+    (here / "library" / "clip.mp4").unlink()
+    os.link(here / "library" / "pose.csv", here / "pose.mp4")
+    os.link(here / "style.csv", here / "style.mp4")
+    options = DriveOptions(style=here / "style.csv", head_motion=here / "library")
+    performance = talking_portrait.talk(here / "voice.mp4", options)
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    for name in ("voice.mp4", "style.mp4", "pose.mp4", "hard.mp4"):
+        with pytest.raises(OutputError, match="choose another output"):
+            performance.save(here / name, background=Background(str(here / "in.mp4")))
+    with pytest.raises(OutputError, match="choose another output"):
+        save_portrait(here / "in.mp4", here / "soft.mp4")
+    assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--style text.wav", "--style photo.png", "--style missing.mp4", "--style $OUT/short.csv", "--controls text.wav",
+        "--controls photo.png", "--pose text.jpg", "--pose sound_only.mp4", "--head-motion $OUT/empty", "--head-motion $OUT/library",
+        "--background cut.png", "--background text.jpg", "--background sound_only.mp4",
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("no_work")
+def test_option_files_are_looked_at_before_the_work(option: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "library").mkdir()
+    (here / "library" / "pose.csv").write_text("no motion")
+    (here / "empty").mkdir()
+    save_motion(Motion(*(np.zeros((9, width), np.float32) for width in (len(ARKIT_EXPRESSIONS), 3, 3, 2))), here / "short.csv")
+    assert run(f"animate photo.png --audio voice.wav {option} -o $OUT/o.mp4", here) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("triportrait: ") and said.count("\n") == 1
+    assert sorted(path.name for path in here.iterdir()) == ["empty", "library", "short.csv"]
+
+
+@pytest.mark.parametrize("drive", ["--audio mute.mp4", "--driving sound_only.mp4", "--driving text.wav", "--audio nothing.wav"])
+@pytest.mark.usefixtures("no_work")
+def test_drivers_are_looked_at_before_the_work(drive: str, here: Path) -> None:
+    assert run(f"animate photo.png {drive} -o $OUT/o.mp4", here) == 2
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "aac"])
+@pytest.mark.usefixtures("no_work")
+def test_a_missing_encoder_is_known_before_the_work(
+    encoder: str, here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    known = av.Codec
+
+    def without(name: str, mode: str) -> av.Codec:
+        if name == encoder:
+            raise ValueError("no codec")
+        return known(name, mode)
+
+    monkeypatch.setattr(av, "Codec", without)
+    assert run(ANIMATE, here) == 2
+    assert "pip install" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"caf\xe9"])
+@pytest.mark.usefixtures("no_work")
+def test_a_folder_that_ffmpeg_cannot_name_is_known_before_the_work(name: bytes, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = here / os.fsdecode(name)
+    folder.mkdir()
+    assert cli.main(["animate", "photo.png", "--audio", "voice.wav", "-o", str(folder / "o.mp4")]) == 2
+    assert "no UTF-8 text; choose another folder" in capfd.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+def test_without_streams_a_video_is_made(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert run(ANIMATE, here) == 0
+    assert len(frames_of(only(here, "o.mp4"))) == 25
 
 
 def test_a_bug_of_ours_is_one_sentence_too(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -453,12 +595,12 @@ def start(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "triportrait.cli", *arguments], text=True, encoding="utf-8",
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | environment,
-        # A suite that runs in the background of a shell ignores SIGINT, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # A suite that runs in the background of a shell ignores SIGINT, one of nohup SIGHUP, and so would its children.
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)],
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupted_job_leaves_nothing(sent: signal.Signals, code: int, here: Path, inputs: Path, long_voice: Path) -> None:
     target = here / "o.mp4"
     target.write_text("precious")
@@ -478,7 +620,7 @@ def test_an_interrupted_job_leaves_nothing(sent: signal.Signals, code: int, here
     assert shown == "" and "Traceback" not in said
     # A slow machine may have come to a line of progress.
     lines = [line for line in said.splitlines() if not line.startswith("rendering: ")]
-    assert lines == (["triportrait: interrupted; nothing was written"] if sent == signal.SIGINT else [])
+    assert lines == (["triportrait: interrupted; nothing half-written is left"] if sent == signal.SIGINT else [])
     assert only(here, "o.mp4").read_text() == "precious"
 
 
@@ -499,7 +641,7 @@ def test_a_fresh_process_says_nothing_but_the_result(here: Path, inputs: Path) -
     shown, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert shown.startswith(str(target)) and shown.count("\n") == 1
-    expected = ("signing with a key for this occasion", "tracking: ", "rendering: ")
+    expected = ("signing with a key for this occasion", "tracking: ", "rendering: ", "compiling, once")
     assert [line for line in said.splitlines() if not any(words in line for words in expected)] == []
     assert len(frames_of(target)) == 25
 

@@ -18,7 +18,7 @@ import triportrait
 PACKAGE = Path(triportrait.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-GROUND = {"types", "errors", "geometry", "concurrency", "array_files"}
+GROUND = {"types", "errors", "geometry", "array_files", "compiling", "concurrency", "outputs"}
 STAGES = {"media", "face", "motion", "avatar", "render", "composite", "provenance"}
 JOINED = GROUND | STAGES | {"nn", "weights", "model", "presets", "refine", "pipeline", "load", "paper"}
 
@@ -28,6 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "concurrency": set(),
     "types": {"errors"},
     "array_files": set(),
+    "compiling": set(),
+    "outputs": {"errors"},
     "geometry": GROUND,
     "nn": GROUND,
     **{stage: GROUND | {"nn"} for stage in STAGES},
@@ -43,7 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": JOINED,
     "app": JOINED,
     "doctor": JOINED,
-    "cli": JOINED | {"doctor", "synth", "training", "evaluation", "app"},
+    "terminal": set(),
+    "cli": JOINED | {"terminal", "doctor", "synth", "training", "evaluation", "app"},
     "__main__": {"cli"},
     # The package itself names its exports as text and looks them up when they are used.
     "__init__": set(),
@@ -154,6 +157,16 @@ def test_media_and_weights_are_opened_in_one_place(path: Path) -> None:
             places = CALLS_ONLY_IN.get((node.value.id, node.attr))
             where = f"{name_of(path)}:{node.lineno} uses {node.value.id}.{node.attr}"
             assert places is None or allowed(path, places), f"{where}; only {places} may"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_kernels_are_compiled_through_one_door(path: Path) -> None:
+    """numba's own ``njit(cache=True)`` fails where nothing can be written."""
+    if room_of(path) == "compiling":
+        return
+    text = path.read_text(encoding="utf-8")
+    assert not any(module.startswith(("numba.njit", "numba.jit", "numba.vectorize")) for module, _ in imported_modules(path)), name_of(path)
+    assert "import numba\n" not in text, f"{name_of(path)} imports numba; take njit from triportrait.compiling"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

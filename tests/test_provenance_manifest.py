@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import io
 import json
 import os
@@ -17,8 +18,11 @@ import numpy as np
 import pytest
 
 from triportrait.errors import MediaError, MissingPart, OutputError
+from triportrait.media.files import AtomicFile
+from triportrait.provenance import manifest
 from triportrait.provenance.manifest import (
     SIDECAR_SUFFIX,
+    VideoSigner,
     file_sha256,
     read_manifest,
     sign_video,
@@ -214,6 +218,100 @@ def test_without_c2pa(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_manifest(video).state == "unsigned"
     with pytest.raises(MissingPart, match="pip install c2pa-python"):
         read_manifest(signed)
+
+
+# -- a video is never lost over its signature ----------------------------------------------------------------------------
+
+
+def deliver(path: Path, video: Path) -> Path:
+    """Make a video as performances do: the trial first, the statement before it takes its name."""
+    signer = VideoSigner(path, {"portrait": video}, path.name, "TriPortrait 0.1.0")
+    output = AtomicFile(path)
+    output.part.write_bytes(video.read_bytes())
+    signer.sign(output.part, 7)
+    output.commit()
+    signer.note_beside()
+    return path
+
+
+def test_a_video_that_can_be_signed_is(video: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    info = read_manifest(deliver(tmp_path / "new.mp4", video))
+    assert info.state == "trusted" and info.watermark_payload == 7 and info.ingredients == {"portrait": file_sha256(video)}
+    assert caplog.records == [] and not list(tmp_path.glob("*.json")) and not list(tmp_path.glob(".*"))
+
+
+class Clock(datetime):
+    """Says what ``year`` says."""
+
+    year_now = 2026
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return datetime(cls.year_now, 1, 1, tzinfo=tz)
+
+
+@pytest.mark.parametrize("fault", ["no library", "broken library", "half a key", "nonsense for a key", "clock behind", "clock ahead"])
+def test_what_keeps_it_from_being_signed_is_known_first(
+    fault: str, video: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if fault == "no library":
+        monkeypatch.setattr(builtins, "__import__", without("c2pa", builtins.__import__))
+    elif fault == "broken library":
+        import c2pa
+
+        def broken(*_: Any, **__: Any) -> None:
+            raise AttributeError("undefined symbol: c2pa_builder_sign")
+
+        monkeypatch.setattr(c2pa, "Builder", broken)
+    elif fault == "half a key":
+        signing_identity()
+        (home / "signing" / "chain.pem").unlink()
+    elif fault == "nonsense for a key":
+        signing_identity()
+        (home / "signing" / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    else:
+        signing_identity()
+        monkeypatch.setattr(Clock, "year_now", 1970 if fault == "clock behind" else 2190)
+        monkeypatch.setattr(manifest, "datetime", Clock)
+    path = tmp_path / "new.mp4"
+    VideoSigner(path, {}, path.name, "TriPortrait 0.1.0")
+    assert len(caplog.records) == 1 and "will not be signed" in caplog.text
+    caplog.clear()
+    assert deliver(path, video).read_bytes() == video.read_bytes()
+    assert len(caplog.records) == 1
+    assert read_manifest(path).state == "unsigned"
+
+
+@pytest.mark.parametrize("fault", ["disk", "library", "ingredient"])
+def test_what_goes_wrong_late_is_one_warning(
+    fault: str, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = tmp_path / "driver.mp4"
+    source.write_bytes(video.read_bytes())
+    path = tmp_path / "new.mp4"
+    signer = VideoSigner(path, {"driving video": source}, path.name, "TriPortrait 0.1.0")
+    assert caplog.records == []
+    path.write_bytes(video.read_bytes())
+    if fault == "disk":
+        monkeypatch.setattr(manifest, "whole_file", full)
+    elif fault == "library":
+        monkeypatch.setattr(manifest, "_sign_stream", full)
+    else:
+        source.unlink()  # while the video was made; its hash was taken before
+    signer.sign(path)
+    signer.note_beside()
+    state = {"disk": "none", "library": "unsigned", "ingredient": "trusted"}[fault]
+    assert read_manifest(path).state == state and len(caplog.records) == (state != "trusted")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_name_that_is_no_text_is_signed(video: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in (b"\xff.mp4", b"caf\xe9.mp4"):
+        assert read_manifest(deliver(tmp_path / os.fsdecode(name), video)).state == "trusted"
+    assert caplog.records == []
 
 
 def without(missing: str, importer: Callable[..., Any]) -> Callable[..., Any]:

@@ -255,3 +255,32 @@ def test_kill_9_and_ctrl_c_lose_nothing(tmp_path: Path) -> None:
     assert 12 <= reached < 24
     run(folder, replace(RECIPE, pause_s=0.05))
     assert curve(folder) == curve(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"stage": "torso", "steps": 3}'])
+def test_the_recipe_is_whole_or_the_old_one(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from triportrait.training import loop
+
+    path = tmp_path / "recipe.json"
+    loop._write_whole(path, text)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", lambda self, words, **_: (self.write_bytes(words[:3].encode()), 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            loop._write_whole(path, '{"stage": "head"}')
+    assert path.read_text() == text and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_closed_terminal_asks_a_run_to_save() -> None:
+    from triportrait.training import loop
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with loop._signals() as asked:
+            signal.raise_signal(signal.SIGHUP)
+            assert asked()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with loop._signals() as asked:  # under nohup
+            signal.raise_signal(signal.SIGHUP)
+            assert not asked()
+    finally:
+        signal.signal(signal.SIGHUP, before)

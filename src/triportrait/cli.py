@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,10 +19,14 @@ import tyro
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from triportrait.concurrency import own_standard_error
-from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError, WeightsError, printable
+from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError, WeightsError
+from triportrait.terminal import escaped, exit_code, mend_streams, one_line, say, say_lines, tell
 
 if TYPE_CHECKING:
     from triportrait.face.portrait import PortraitOptions
+    from triportrait.pipeline import Background
+
+PathLike = str | os.PathLike[str]
 
 
 @dataclass
@@ -142,20 +147,23 @@ class Animate:
             raise OutputError(f"'{self.out}' should end in .mp4; the video is written in that format")
         from triportrait.media.audio import AudioReader
         from triportrait.media.files import check_readable
+        from triportrait.media.video import VideoReader, check_video_output
         from triportrait.pipeline import Background, DriveOptions, Marks, Portrait, read_motion
 
         self._check_preset()
         _check_refine(self.refine)
         # What cannot be read or written is found before any work is done.
-        inputs = [path for path in (self.photo, self.audio, self.driving, self.motion) if path is not None]
-        for path in inputs:
-            check_readable(path)
-        _check_output(self.out, inputs)
-        if self.audio is not None:
-            AudioReader.open(self.audio)
+        drivers = (self.audio, self.driving, self.motion)
+        for path in (self.photo, *drivers):
+            if path is not None:
+                check_readable(path)
+        background = Background(self.background) if self.background else None
+        pose = None if self.pose in ("driving", "still", "natural") else self.pose
+        behind = None if background is None else background.file
+        _check_output(self.out, [self.photo, *drivers, pose, behind, self.weights, self.bfm, self.hubert, self.segmenter])
+        check_video_output(self.out)
         if self.preset == "paper":
-            return self._run_paper()
-        motion = None if self.motion is None else read_motion(self.motion)
+            return self._run_paper(background)
         options = DriveOptions(
             self.pose, self.mouth_gain, self.blink, self.head_motion, self.expressiveness, self.reference, self.seed,
             self.eye_contact, self.gaze_motion, 1.0 if self.temperature is None else self.temperature, self.emotion,
@@ -163,7 +171,13 @@ class Animate:
         )  # fmt: skip
         if self.driver_face is not None and self.driving is None and options.pose_source in ("driving", "still", "natural"):
             raise OptionError("--driver-face chooses a person in a video, and none is given; leave it out")
-        background = Background(self.background) if self.background else None
+        _check_output(self.out, options.files())
+        options.check_files()
+        if self.audio is not None:
+            AudioReader.open(self.audio)
+        if self.driving is not None:
+            VideoReader(self.driving).close()
+        motion = None if self.motion is None else read_motion(self.motion)
         started = time.perf_counter()
         with _progress() as progress:
             progress("preparing the portrait", 0, 0)
@@ -182,7 +196,7 @@ class Animate:
                 self.out, full_frame=self.full_frame, debug_panel=self.debug_panel, background=background,
                 marks=Marks(self.label, self.watermark, self.manifest), crf=self.crf, progress=progress,
             )  # fmt: skip
-        print(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
+        say(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
         return 0
 
     def _name_driver(self, path: Path) -> None:
@@ -211,17 +225,16 @@ class Animate:
             rule = "does nothing with --preset paper; leave it out" if self.preset == "paper" else "belongs to --preset paper; add that"
             raise OptionError(f"{flag} {rule}")
 
-    def _run_paper(self) -> int:
+    def _run_paper(self, background: Background | None) -> int:
         from triportrait.media.avatar_files import looks_like_avatar
         from triportrait.paper import PaperOptions, load_pipeline
-        from triportrait.pipeline import Background, Marks
+        from triportrait.pipeline import Marks
 
         if looks_like_avatar(self.photo):
             raise OptionError(f"'{self.photo}' is an avatar file; --preset paper prepares portraits its own way, give it the photo")
         options = PaperOptions(
             self.pose, self.mouth_amplitude, 0.2 if self.temperature is None else self.temperature, self.blink, self.seed
         )
-        background = Background(self.background) if self.background else None
         started = time.perf_counter()
         with _progress() as progress:
             progress("loading the networks", 0, 0)
@@ -240,7 +253,7 @@ class Animate:
                 self.out, full_frame=self.full_frame, background=background,
                 marks=Marks(self.label, self.watermark, self.manifest), crf=self.crf, progress=progress,
             )  # fmt: skip
-        print(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
+        say(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
         return 0
 
 
@@ -264,8 +277,8 @@ class Extract:
         _check_motion_output(self.out, [self.video])
         with _progress() as progress:
             motion = motion_of_video(self.video, progress=progress, face=DriveOptions(driver_face=self.driver_face).driver_face)
-        write_motion((motion,), self.out)
-        print(f"{self.out}  ({len(motion)} frames)")
+        write_motion((motion,), self.out, inputs=[self.video])
+        say(f"{self.out}  ({len(motion)} frames)")
         return 0
 
 
@@ -303,23 +316,28 @@ class MotionCommand:
     """Of everything random."""
 
     def run(self) -> int:
+        from triportrait.media.audio import AudioReader
         from triportrait.media.files import check_readable
         from triportrait.motion.controls import ControlTrack
         from triportrait.motion.files import write_motion
         from triportrait.pipeline import DriveOptions, motion_of_audio, voice_settings
 
         check_readable(self.audio)
-        _check_motion_output(self.out, [self.audio])
+        _check_motion_output(self.out, [self.audio, self.style, self.controls])
         options = DriveOptions(
             "driving", self.mouth_gain, self.blink, self.head_motion, self.expressiveness, "neutral", self.seed, self.eye_contact,
             self.gaze_motion, self.temperature, self.emotion, self.emotion_strength, self.style, self.controls,
         )  # fmt: skip
+        options.check_files()
+        AudioReader.open(self.audio)
         with _progress() as progress:
             settings = voice_settings(options, progress)
             started = time.perf_counter()
-            frames = write_motion(motion_of_audio(self.audio, settings), self.out, ControlTrack(settings.controls(), settings.curves))
+            track = ControlTrack(settings.controls(), settings.curves)
+            inputs = [self.audio, *options.files()]
+            frames = write_motion(motion_of_audio(self.audio, settings), self.out, track, inputs=inputs)
         seconds = time.perf_counter() - started
-        print(f"{self.out}  ({frames} frames, {seconds:.1f} s, {frames / 25 / seconds:.0f}x real time)")
+        say(f"{self.out}  ({frames} frames, {seconds:.1f} s, {frames / 25 / seconds:.0f}x real time)")
         return 0
 
 
@@ -366,7 +384,7 @@ class Evaluate:
         with _progress() as progress:
             run_protocol(self, lambda p: progress(f"{p.clip} ({p.clip_index + 1}/{p.clips}) {p.stage}", p.done, p.total))
         table = self.out.with_suffix(".md")
-        print(table.read_text(encoding="utf-8") if table.exists() else str(self.out))
+        say_lines(table.read_text(encoding="utf-8") if table.exists() else str(self.out))
         return 0
 
 
@@ -414,11 +432,11 @@ class DataPrepare:
             with _progress("clips/s") as progress:
                 summary = prepare(options, progress)
         except KeyboardInterrupt:
-            print("triportrait: interrupted; the same line goes on where this one ended", file=sys.stderr)
+            tell("triportrait: interrupted; the same line goes on where this one ended")
             return 130
-        print(f"{self.out}  ({summary.prepared} clips in {summary.shards} shards, {summary.new} of them new)")
+        say(f"{self.out}  ({summary.prepared} clips in {summary.shards} shards, {summary.new} of them new)")
         if summary.failed:
-            print(f"triportrait: {summary.failed} clips failed; {self.out / 'report.csv'} says why", file=sys.stderr)
+            tell(f"triportrait: {summary.failed} clips failed; {self.out / 'report.csv'} says why")
         return 3 if summary.failed else 0
 
 
@@ -433,7 +451,7 @@ class DataVerify:
         from triportrait.training.data.shards import verify
 
         wrong = verify(self.shards)
-        print("\n".join(wrong) if wrong else f"{self.shards}: all is well")
+        say_lines("\n".join(wrong) if wrong else f"{self.shards}: all is well")
         return 2 if wrong else 0
 
 
@@ -497,9 +515,9 @@ class Train:
         if not result.speaks:
             return 0
         if result.interrupted:
-            print(f"triportrait: stopped and saved after step {result.step}; the same line goes on from there", file=sys.stderr)
+            tell(f"triportrait: stopped and saved after step {result.step}; the same line goes on from there")
             return 130
-        print(f"{self.out}  ({result.step} steps)")
+        say(f"{self.out}  ({result.step} steps)")
         return 0
 
 
@@ -530,7 +548,7 @@ class PortraitSave:
         _check_output(self.out, [self.photo])
         started = time.perf_counter()
         save_portrait(self.photo, self.out, _portrait_options(self.size, self.face, self.background_fill), self.refine)
-        print(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
+        say(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
         return 0
 
 
@@ -544,7 +562,7 @@ class PortraitShow:
     def run(self) -> int:
         from triportrait.media.avatar_files import describe_avatar
 
-        print(describe_avatar(self.file))
+        say_lines(describe_avatar(self.file))
         return 0
 
 
@@ -570,7 +588,7 @@ class Detect:
         from triportrait.provenance.detect import detect
 
         with VideoReader(self.file) as reader:
-            print(detect((frame for _, frame in reader.frames(None)), self.file))
+            say_lines(detect((frame for _, frame in reader.frames(None)), self.file))
         return 0
 
 
@@ -581,7 +599,7 @@ class WeightsList:
     def run(self) -> int:
         from triportrait.weights.overview import listing
 
-        print(listing())
+        say_lines(listing())
         return 0
 
 
@@ -602,7 +620,7 @@ class WeightsImport:
         if not self.paths:
             raise WeightsError("nothing to import; name a checkpoint file or a folder that holds some")
         for source in [found for path in self.paths for found in importable(path)]:
-            print(import_checkpoint(source, self.out, network=self.network))
+            say_lines(import_checkpoint(source, self.out, network=self.network))
         return 0
 
 
@@ -617,7 +635,7 @@ class WeightsVerify:
         from triportrait.weights.overview import verify
 
         lines, sound = verify(list(self.paths))
-        print("\n".join(lines))
+        say_lines("\n".join(lines))
         return 0 if sound else 2
 
 
@@ -633,9 +651,9 @@ class WeightsDescribe:
     def run(self) -> int:
         from triportrait.presets import describe, describe_ablations
 
-        print(describe(self.preset))
+        say_lines(describe(self.preset))
         if self.ablations:
-            print(describe_ablations())
+            say_lines(describe_ablations())
         return 0
 
 
@@ -657,7 +675,7 @@ class WeightsFetch:
 
         with _progress() as progress:
             for path in fetch(self.name, mirror=self.mirror, from_folder=self.from_folder, into=self.into, progress=progress):
-                print(path)
+                say(path)
         return 0
 
 
@@ -685,7 +703,7 @@ class Doctor:
         from triportrait.doctor import report
 
         lines, healthy = report()
-        print("\n".join(lines))
+        say_lines("\n".join(lines))
         return 0 if healthy else 1
 
 
@@ -704,70 +722,108 @@ Command = (
 
 
 class _Warnings(logging.Handler):
-    """Writes to whatever standard error is at that moment: a progress bar puts itself there and makes room."""
+    """Each warning once: files are looked at before the work and read in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(printable(self.format(record)), file=sys.stderr)
+        if record.levelno >= logging.WARNING and not self._is_new(self.format(record)):
+            return
+        tell(self.format(record))
+
+    def _is_new(self, message: str) -> bool:
+        is_new = message not in self.said
+        self.said.add(message)
+        return is_new
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code. An input at fault is one sentence on standard error and exit code 2."""
+    mend_streams()
     logging.basicConfig(level=logging.WARNING, format="triportrait: %(message)s", handlers=[_Warnings()])
+    logging.getLogger("triportrait.compiling").setLevel(logging.INFO)  # a wait of a minute wants a word
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments in (["--version"], ["-V"]):
         from triportrait import __version__
 
-        print(__version__)
-        return 0
+        say(__version__)
+        return exit_code()
     own_standard_error()
-    with contextlib.suppress(BrokenPipeError):  # whoever read the help has read enough
-        return _run(arguments)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    code = _run(_parsed(arguments))
+    return code or exit_code()
 
 
-def _run(arguments: list[str]) -> int:
-    command = tyro.cli(
-        Command, prog="triportrait", args=arguments or ["--help"], description="One photo and a voice become a talking 3D portrait.",
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.HelptextFromCommentsOff),
-    )  # fmt: skip
+def _parsed(arguments: list[str]) -> Command:
+    def parse() -> Command:
+        return tyro.cli(
+            Command, prog="triportrait", args=arguments or ["--help"], description="One photo and a voice become a talking 3D portrait.",
+            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.HelptextFromCommentsOff),
+        )  # fmt: skip
+
     try:
-        with _termination_as_exit():
-            return command.run()
+        if arguments == [escaped(argument) for argument in arguments]:
+            return parse()
+        # tyro repeats what it does not understand, which a file's name may have brought in.
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(said):
+                return parse()
+        finally:
+            for line in said.getvalue().splitlines():
+                tell(line)
+    except BrokenPipeError:  # whoever read the help has read enough
+        exit_code()
+        raise SystemExit(0) from None
+    except SystemExit:
+        exit_code()
+        raise
+
+
+def _run(command: Command) -> int:
+    try:
+        with _termination_as_exit() as asked:
+            code = command.run()
+            # A native library that was running may have swallowed the exception; the result is whole all the same.
+            return asked[0] if asked else code
     except TriPortraitError as error:
         if os.environ.get("TRIPORTRAIT_DEBUG"):
             raise
-        print(f"triportrait: {error}", file=sys.stderr)
+        tell(f"triportrait: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        print("triportrait: interrupted; nothing was written", file=sys.stderr)
+        tell("triportrait: interrupted; nothing half-written is left")
         return 130
     except Exception as error:  # the last door before a user: a bug of ours is one sentence too
         if os.environ.get("TRIPORTRAIT_DEBUG"):
             raise
-        print(
-            f"triportrait: internal error ({type(error).__name__}: {printable(str(error), 300)}); "
-            "set TRIPORTRAIT_DEBUG=1 for details and report it, please",
-            file=sys.stderr,
-        )
+        remedy = "set TRIPORTRAIT_DEBUG=1 for details and report it, please"
+        tell(f"triportrait: internal error ({type(error).__name__}: {error}); {remedy}")
         return 1
 
 
 @contextlib.contextmanager
-def _termination_as_exit() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that half-written files go; the exit code is 143."""
+def _termination_as_exit() -> Iterator[list[int]]:
+    """SIGTERM and SIGHUP unwind like Ctrl-C, so that half-written files go; yields the exit code (143, 129) once one has come."""
+    asked: list[int] = []
 
-    def leave(*_: object) -> None:
-        raise SystemExit(143)
+    def leave(number: int, _: object) -> None:
+        if not asked:  # a second one would disturb the tidying up
+            asked.append(128 + number)
+            raise SystemExit(asked[0])
 
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
-    before = signal.signal(signal.SIGTERM, leave)
+    # Windows has no SIGHUP; 'nohup' asks that it do nothing.
+    numbers = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+    before = {number: signal.signal(number, leave) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check_size(size: int | None) -> None:
@@ -791,16 +847,16 @@ def _portrait_options(size: int | None, face: int | None, background_fill: str, 
     return PortraitOptions(size or quality_of(quality).size_px, face=face, background_fill=background_fill)
 
 
-def _check_output(out: Path, inputs: list[Path]) -> None:
-    """Refuse a target that cannot be written, or that is one of the inputs."""
+def _check_output(out: Path, inputs: Sequence[PathLike | None]) -> None:
+    """Refuse a target that cannot be written, or that is one of the inputs or a file of an input folder."""
     from triportrait.media.files import AtomicFile
+    from triportrait.outputs import refuse_inputs
 
     AtomicFile(out).discard()
-    if out.exists() and any(out.samefile(path) for path in inputs):
-        raise OutputError(f"'{out}' is an input, too; choose another output")
+    refuse_inputs(out, inputs)
 
 
-def _check_motion_output(out: Path, inputs: list[Path]) -> None:
+def _check_motion_output(out: Path, inputs: Sequence[PathLike | None]) -> None:
     if out.suffix.lower() not in (".npz", ".csv", ".json"):
         raise MotionFileError(f"'{out}' has no ending of a motion file; name it .npz, .csv or .json")
     _check_output(out, inputs)
@@ -821,12 +877,12 @@ class _progress:  # noqa: N801 - used like a function
         self._last = time.perf_counter()
         self._started: dict[str, tuple[float, int]] = {}
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(), console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._bar.start()
@@ -837,6 +893,7 @@ class _progress:  # noqa: N801 - used like a function
             self._bar.stop()
 
     def _update(self, what: str, done: int, total: int) -> None:
+        what = one_line(what)
         now = time.perf_counter()
         started, already = self._started.setdefault(what, (now, done))
         per_second = (done - already) / (now - started) if now > started else 0.0
@@ -850,7 +907,7 @@ class _progress:  # noqa: N801 - used like a function
         elif now - self._last > _SECONDS_BETWEEN_LINES and done:
             self._last = now
             left = f", {(total - done) / per_second:.0f} s left" if total > done and per_second else ""
-            print(f"{what}: {done}{f'/{total}' if total else ''}{rate and f', {rate}'}{left}", file=sys.stderr, flush=True)
+            tell(f"{what}: {done}{f'/{total}' if total else ''}{rate and f', {rate}'}{left}")
 
 
 if __name__ == "__main__":

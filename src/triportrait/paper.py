@@ -565,8 +565,12 @@ class PaperPortrait:
             self.state = replace(self.state, avatar=self.pipeline.avatar.with_source_expression(self.state.avatar, motion.expression[0]))
         named = {"portrait": self.source} if self.source else {}
         return PaperPerformance(
-            self, lambda: iter([self._frames(motion, lids)]), FPS, sound, frames, named | sources, rows=motion
+            self, lambda: iter([self._frames(motion, lids)]), FPS, sound, frames, named | sources, self._inputs(options), rows=motion
         )
+
+    def _inputs(self, options: PaperOptions) -> tuple[PathLike, ...]:
+        """Files that are read besides photo, voice and clip."""
+        return () if options.pose in ("driving", "still", "natural") else (options.pose,)
 
     def _frames(self, motion: Motion, lids: Array) -> Iterator[PaperFrame]:
         """Rows with cameras and key points averaged over seven frames (spec 4, steps 6 and 10)."""

@@ -16,6 +16,7 @@ import numpy as np
 from triportrait.concurrency import built_once
 from triportrait.errors import EmptyMedia, MediaError, OptionError
 from triportrait.motion.files import READ_ENDINGS
+from triportrait.outputs import refuse_inputs
 from triportrait.types import Frame, Motion, MotionFrame, RenderedHead, Waveform
 from triportrait.types import Portrait as PreparedPortrait
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from triportrait.motion.emotion import EmotionName
     from triportrait.motion.shots import Shot
     from triportrait.motion.style import SpeakingStyle
+    from triportrait.provenance.manifest import VideoSigner
 
 Array = np.ndarray
 PathLike = str | os.PathLike[str]
@@ -167,10 +169,11 @@ def save_portrait(photo: PathLike | Array, path: PathLike, options: PortraitOpti
 
     Raises:
         MediaError, NoFaceFound: see :func:`prepare`.
-        OutputError: the target cannot be written.
+        OutputError: the target cannot be written, or is the photo.
     """
     from triportrait.media.avatar_files import save_avatar
 
+    refuse_inputs(path, [] if isinstance(photo, np.ndarray) else [photo])
     prepared, refined = _portrait_of(photo, options)
     if refine_s:
         portrait = Portrait(prepared, "oneshot", refined=refined)
@@ -346,6 +349,7 @@ class Performance:
         sound: file whose sound belongs to it, or None.
         frame_count: number of frames when known beforehand, else 0.
         sources: files that went in, for the signed statement.
+        inputs: files and folders that were read besides; none of either is ever written over.
     """
 
     portrait: Portrait
@@ -354,6 +358,7 @@ class Performance:
     sound: Path | None = None
     frame_count: int = 0
     sources: dict[str, Path] = field(default_factory=dict)
+    inputs: tuple[PathLike, ...] = ()
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()
@@ -415,12 +420,13 @@ class Performance:
             progress: called after each frame.
 
         Raises:
-            OutputError: the target cannot be written.
+            OutputError: the target cannot be written, or is a file that was read.
             OptionError: ``crf`` is out of range.
         """
         from triportrait import __version__
         from triportrait.media.video import VideoWriter
 
+        refuse_inputs(path, [*self.sources.values(), *self.inputs, self.sound, background.file if background is not None else None])
         if not 0 <= crf <= 51:
             raise OptionError(f"--crf is {crf}; use a number from 0 (lossless) to 51")
         marks = marks or Marks()
@@ -433,10 +439,11 @@ class Performance:
             )
         finish = _Finish(marks, size)
         target = Path(path)
+        signer = self._signer(target) if marks.manifest else None
         writer = VideoWriter(
             target, size, self.fps, audio=self.sound, crf=crf, background=True,
             metadata={"comment": f"AI-generated, TriPortrait {__version__}"},
-            before_commit=(lambda draft: self._sign(target, draft, finish.payload)) if marks.manifest else None,
+            before_commit=(lambda draft: signer.sign(draft, finish.payload)) if signer is not None else None,
         )  # fmt: skip
         with writer:
             for index, frame in enumerate(self.frames(debug_panel, full_frame, background)):
@@ -444,13 +451,16 @@ class Performance:
                 writer.write(finish(image))
                 if progress:
                     progress("rendering", index + 1, self.frame_count)
+        if signer is not None:
+            signer.note_beside()
         return target
 
-    def _sign(self, path: Path, draft: Path, payload: int | None) -> None:
+    def _signer(self, target: Path) -> VideoSigner:
+        """What can keep a video from being signed is tried before there is one."""
         from triportrait import __version__
-        from triportrait.provenance.manifest import sign_video
+        from triportrait.provenance.manifest import VideoSigner
 
-        sign_video(path, dict(self.sources), path.name, f"TriPortrait {__version__}", watermark_payload=payload, draft=draft)
+        return VideoSigner(target, self.sources, target.name, f"TriPortrait {__version__}")
 
 
 class _Finish:
@@ -497,7 +507,14 @@ class _DebugPanels:
 
 
 class Background:
-    """A scene behind the person: a colour (``#rrggbb`` or a name), a picture or a video file."""
+    """A scene behind the person: a colour (``#rrggbb`` or a name), a picture or a video file.
+
+    Attributes:
+        file: the file, or None for a colour.
+
+    Raises:
+        MediaError: neither a colour nor a picture or video that can be read.
+    """
 
     _COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (127, 127, 127), "gray": (127, 127, 127),
                 "green": (0, 177, 64), "blue": (0, 71, 187)}  # fmt: skip
@@ -506,7 +523,9 @@ class Background:
         self._what = what
         self._colour = self._COLOURS.get(what.lower()) or self._hex(what)
         self._kind = "colour"
+        self.file: Path | None = None
         if self._colour is None:
+            from triportrait.media.images import read_image
             from triportrait.media.probe import probe
 
             if what.startswith("#") or not os.path.lexists(what):
@@ -517,6 +536,9 @@ class Background:
             self._kind = probe(what).kind
             if self._kind not in ("image", "video"):
                 raise MediaError(f"{what}: a background is a colour such as #204060, a picture or a video")
+            self.file = Path(what)
+            if self._kind == "image":
+                read_image(what)  # a damaged picture is known before any work is done, as a damaged video is
 
     @staticmethod
     def _hex(what: str) -> tuple[int, int, int] | None:
@@ -642,6 +664,33 @@ class DriveOptions:
         """``"driving"``, ``"still"``, ``"natural"``, or the file or folder that the head motion comes from."""
         return self.pose if isinstance(self.head_motion, int | float) else os.fspath(self.head_motion)
 
+    def files(self) -> tuple[PathLike, ...]:
+        """Files and folders that these options name."""
+        pose = self.pose_source
+        named = (None if pose in ("driving", "still", "natural") else pose, self.style, self.controls)
+        return tuple(path for path in named if isinstance(path, str | os.PathLike))
+
+    def check_files(self) -> None:
+        """Look at every file that these options name, for what would end a performance minutes later.
+
+        Raises:
+            OptionError, MediaError, MotionFileError: one is missing, unreadable, or of another kind.
+        """
+        from triportrait.motion.files import load_controls
+        from triportrait.motion.style import style_of
+
+        if isinstance(self.style, str | os.PathLike):
+            measured = _check_motion_source("--style", os.fspath(self.style))
+            if measured is not None:
+                style_of(measured)
+        if isinstance(self.controls, str | os.PathLike):
+            load_controls(self.controls)
+        pose = self.pose_source
+        if pose not in ("driving", "still", "natural"):
+            option = "--pose" if self.pose == pose else "--head-motion"
+            for path in _pose_library(option, pose) if os.path.isdir(pose) else [pose]:
+                _check_motion_source(option, os.fspath(path))
+
     @property
     def head_amount(self) -> float:
         """Amount of natural head motion."""
@@ -684,6 +733,32 @@ _FILE_OPTIONS = {
     "--pose": "use driving, still, natural, or a video or motion file that exists",
     "--head-motion": "use a number, a video or motion file that exists, or a folder of them",
 }
+
+
+def _check_motion_source(option: str, path: str) -> Motion | None:
+    """Raise what :func:`_motion_of_file` would raise of a file that is missing, unreadable or of another kind.
+
+    Returns:
+        what is in a motion file; None for a video, which takes minutes to measure.
+    """
+    if not os.path.lexists(path):
+        raise OptionError(f"{option} is {path!r}; {_FILE_OPTIONS[option]}")
+    if Path(path).suffix.lower() in READ_ENDINGS:
+        return read_motion(path)
+    from triportrait.media.video import VideoReader
+
+    VideoReader(path).close()
+    return None
+
+
+def _pose_library(option: str, folder: str) -> list[Path]:
+    try:
+        library = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in (*READ_ENDINGS, *_VIDEO_ENDINGS))
+    except OSError as error:
+        raise OptionError(f"{option}: the folder {folder!r} cannot be read ({error.strerror}); change its rights") from None
+    if not library:
+        raise OptionError(f"{option}: the folder {folder!r} holds no video and no motion file; add some, or name one")
+    return library
 
 
 def _motion_of_file(option: str, path: str, progress: Progress | None, face: int | None = None) -> Motion:
@@ -758,10 +833,11 @@ class Portrait:
         """Write an avatar file, from which :meth:`from_image` makes this portrait again without tracking and fitting.
 
         Raises:
-            OutputError: the target cannot be written.
+            OutputError: the target cannot be written, or is the photo.
         """
         from triportrait.media.avatar_files import save_avatar
 
+        refuse_inputs(path, [self.source])
         return save_avatar(path, self.prepared, self.refined)
 
     def refine(self, seconds: float = 5.0, steps: int | None = None) -> RefinedPlanes:
@@ -799,7 +875,8 @@ class Portrait:
                 done += len(chunk)
 
         sources = {"voice": Path(audio)}
-        return self._performance(chunks, FPS, Path(audio), round(reader.seconds * FPS) if reader.seconds else 0, sources)
+        count = round(reader.seconds * FPS) if reader.seconds else 0
+        return self._performance(chunks, FPS, Path(audio), count, sources, options.files())
 
     def drive(self, video: PathLike, options: DriveOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait does what the person in a clip does; the clip's sound goes along."""
@@ -855,7 +932,7 @@ class Portrait:
             placed = self._within_reach(placed)
         else:
             placed = _with_clip_pose(placed, self._pose_clip(options, progress, placed.fps), 0)
-        return self._performance(lambda: iter([placed]), placed.fps, sound, len(placed), sources or {})
+        return self._performance(lambda: iter([placed]), placed.fps, sound, len(placed), sources or {}, options.files())
 
     def idle(self, seconds: float, options: DriveOptions | None = None) -> Performance:
         """The portrait looks alive without speaking."""
@@ -874,11 +951,12 @@ class Portrait:
         idle = keep_in_view(idle, self.prepared.motion, options.eye_contact)
         emotions = ControlTrack(settings.controls(), settings.curves).emotions(0, len(idle))
         motion = _with_clip_pose(from_rest(idle, self.prepared.motion, emotions), pose, 0, options.eye_contact)
-        return self._performance(lambda: iter([motion]), FPS, None, len(motion), {})
+        return self._performance(lambda: iter([motion]), FPS, None, len(motion), {}, options.files())
 
     def _performance(
-        self, chunks: Callable[[], Iterator[Motion]], fps: float, sound: Path | None, count: int, sources: dict[str, Path]
-    ) -> Performance:
+        self, chunks: Callable[[], Iterator[Motion]], fps: float, sound: Path | None, count: int, sources: dict[str, Path],
+        inputs: tuple[PathLike, ...],
+    ) -> Performance:  # fmt: skip
         from triportrait.motion.retarget import hold_mouth
 
         named = {"portrait": self.source} if self.source else {}
@@ -888,7 +966,7 @@ class Portrait:
             def chunks() -> Iterator[Motion]:
                 return (hold_mouth(chunk, own) for chunk in moving())
 
-        return Performance(self, chunks, fps, sound, count, named | sources)
+        return Performance(self, chunks, fps, sound, count, named | sources, inputs)
 
     def _pose_clip(self, options: DriveOptions, progress: Progress | None, fps: float = FPS) -> Motion | None:
         """The head motion of another clip on this portrait, at ``fps``, or None when the options name no file.
@@ -904,9 +982,7 @@ class Portrait:
         if not os.path.isdir(pose):
             clip = resample(_motion_of_file(option, pose, progress, options.driver_face), fps)
             return self._within_reach(relative(clip, "first", self.prepared.motion, lip_contact=False))
-        library = sorted(path for path in Path(pose).iterdir() if path.suffix.lower() in (*READ_ENDINGS, *_VIDEO_ENDINGS))
-        if not library:
-            raise OptionError(f"{option}: the folder {pose!r} holds no video and no motion file; add some, or name one")
+        library = _pose_library(option, pose)
         clips = [resample(_motion_of_file(option, str(path), progress), fps) for path in library]
         chosen, row = nearest_pose(clips, self.prepared.motion)
         log.info("head motion of %s from frame %d", library[chosen].name, row)

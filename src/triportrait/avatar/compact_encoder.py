@@ -13,7 +13,6 @@ The depth of the fitted head goes in as a *prior* that the network may correct; 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
@@ -25,6 +24,7 @@ from torch.nn import functional
 
 from triportrait.array_files import not_finite
 from triportrait.errors import WeightsError, quoted
+from triportrait.outputs import whole_file
 
 #: Half the extent of the planes in depth, in decimetres round the head's origin.
 DEPTH_RANGE_DM = 1.6
@@ -254,9 +254,8 @@ def save_image_to_plane(model: CompactImageToPlane, path: Path, notes: Mapping[s
     from safetensors.torch import save_file
 
     tensors = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
-    draft = path.with_suffix(".part")
-    save_file(tensors, draft, {"format": _FORMAT, "config": json.dumps(asdict(model.config)), **(notes or {})})
-    os.replace(draft, path)
+    with whole_file(path) as part:
+        save_file(tensors, part, {"format": _FORMAT, "config": json.dumps(asdict(model.config)), **(notes or {})})
 
 
 def load_image_to_plane(path: Path | None = None) -> CompactImageToPlane:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from triportrait.compiling import njit
 
 #: Values of ``kind``: how the triangles of the mesh are coloured.
 SKIN, INTERIOR, TEETH, EYE_LEFT, EYE_RIGHT = 0, 1, 2, 3, 4

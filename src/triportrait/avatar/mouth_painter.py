@@ -8,7 +8,6 @@ draw: what hides behind closed lips nobody knows, and colours learned for it wou
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -24,6 +23,7 @@ from triportrait.array_files import not_finite
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.errors import WeightsError, quoted
 from triportrait.geometry.landmarks import INNER_LIPS, OUTER_LIPS
+from triportrait.outputs import whole_file
 from triportrait.types import CAMERA_DISTANCE_DM, MotionFrame, Portrait
 
 Array = np.ndarray
@@ -199,9 +199,8 @@ def save_mouth_painter(model: MouthPainter, path: Path, notes: Mapping[str, str]
     from safetensors.torch import save_file
 
     tensors = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
-    draft = path.with_suffix(".part")
-    save_file(tensors, draft, {"format": _FORMAT, "config": json.dumps(asdict(model.config)), **(notes or {})})
-    os.replace(draft, path)
+    with whole_file(path) as part:
+        save_file(tensors, part, {"format": _FORMAT, "config": json.dumps(asdict(model.config)), **(notes or {})})
 
 
 def load_mouth_painter(path: Path) -> MouthPainter:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from triportrait.avatar import lifted_kernels as kernels
 from triportrait.avatar.lifted import LiftedState
+from triportrait.compiling import njit
 from triportrait.geometry.rasteriser import draw_attributes
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, FullHead, MotionFrame

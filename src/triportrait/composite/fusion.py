@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from triportrait.compiling import njit
 from triportrait.types import Portrait, RenderedHead
 
 Array = np.ndarray

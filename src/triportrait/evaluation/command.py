@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from triportrait.errors import OptionError
 from triportrait.evaluation.running import Progress
+from triportrait.outputs import refuse_inputs
 
 #: Options that only some protocols look at -> those protocols.
 _BELONGS = {
@@ -43,11 +44,15 @@ def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = Non
 
     Raises:
         OptionError: options that do not go together; otherwise as the protocols.
+        OutputError: the report would take the place of a clip or of weights.
     """
     for name, protocols in _BELONGS.items():
         if asked.protocol not in protocols and getattr(asked, name) != _DEFAULTS[name]:
             word = f"'{asked.number}'" if name == "number" else f"--{name}"
             raise OptionError(f"{word} does nothing with evaluate {asked.protocol}; it belongs to {' and '.join(protocols)}.")
+    plots = (asked.out.with_name(f"{asked.out.stem}_{kind}.png") for kind in ("bars", "rotation"))
+    for target in (asked.out, asked.out.with_suffix(".md"), *plots):
+        refuse_inputs(target, [asked.clips, asked.metric_weights])
     avatars = tuple(name.strip() for name in asked.avatar.split(",") if name.strip())
     shared: dict[str, Any] = {
         "clips": asked.clips, "avatars": avatars, "out": asked.out, "every": asked.every, "sheets": asked.sheets, "limit": asked.limit,

@@ -19,7 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from triportrait.compiling import njit
 
 Array = np.ndarray
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from triportrait.errors import MediaError, OutputError
+from triportrait.outputs import drop_part, make_part, place_part
 
 #: An output is refused at once when its disk has less room than this.
 MINIMUM_FREE_BYTES = 1 << 20
@@ -47,7 +47,7 @@ def check_readable(path: str | os.PathLike[str]) -> Path:
 
 
 class AtomicFile:
-    """A hidden ``.part`` file beside a target that it replaces when complete.
+    """A hidden ``.part`` file (:mod:`triportrait.outputs`) beside a target that it replaces when complete.
 
     The ``.part`` file is created at construction, so a target that cannot be written is known before any work is done.
     Exactly one of :meth:`commit` and :meth:`discard` has an effect, the first one called.
@@ -68,9 +68,7 @@ class AtomicFile:
         try:
             self.target = Path(os.path.realpath(path))
             self._check_target()
-            # Not derived from the target's name, which may already be as long as the file system allows.
-            self.part = self.target.parent / f".triportrait-{secrets.token_hex(8)}.part"
-            os.close(os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            self.part = make_part(self.target.parent)
         except (OSError, ValueError) as error:
             raise self.error(error) from None
         self._open = True
@@ -98,26 +96,17 @@ class AtomicFile:
         if not self._open:
             return
         try:
-            with self.part.open("r+b") as file:
-                os.fsync(file.fileno())
-            os.replace(self.part, self.target)
+            place_part(self.part, self.target)
         except OSError as error:
             self.discard()
             raise self.error(error) from error
         self._open = False
-        # The rename itself survives a power cut only when the folder is flushed; not every file system can do that.
-        with contextlib.suppress(OSError):
-            folder = os.open(self.target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
 
     def discard(self) -> None:
         """Remove ``part``; the target stays as it was."""
         if self._open:
             self._open = False
-            self.part.unlink(missing_ok=True)
+            drop_part(self.part)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from triportrait.errors import EmptyMedia, MediaError, OutputError, TooLarge
+from triportrait.errors import EmptyMedia, MediaError, MissingPart, OutputError, TooLarge
 from triportrait.media.audio import AudioReader
 from triportrait.media.containers import (
     DECODER_ERRORS,
@@ -296,6 +296,30 @@ def _constant_rate(
         yield pending, max(1, math.floor(end_s * fps + 0.5) - pending_tick)
 
 
+def check_video_output(path: str | os.PathLike[str]) -> None:
+    """What would keep :class:`VideoWriter` from writing there, before any work is done.
+
+    Raises:
+        OutputError: another ending, a folder whose name is no text, or a target that cannot be written.
+        MissingPart: the build of FFmpeg has no encoder.
+    """
+    shown = os.fspath(path)
+    if Path(shown).suffix.lower() not in (".mp4", ".m4v"):
+        raise OutputError(f"'{shown}' should end in .mp4; the video is written in that format.")
+    for name, kind in (("libx264", "H.264"), ("aac", "AAC")):
+        try:
+            av.Codec(name, "w")
+        except (av.FFmpegError, ValueError):
+            raise MissingPart(f"PyAV has no {kind} encoder here; run 'pip install --force-reinstall av' for a build that has.") from None
+    output = AtomicFile(path)
+    try:
+        os.fspath(output.part).encode()
+    except UnicodeEncodeError:  # FFmpeg takes names as UTF-8 only
+        raise OutputError(f"'{shown}' lies in a folder whose name is no UTF-8 text; choose another folder.") from None
+    finally:
+        output.discard()
+
+
 class VideoWriter:
     """Write frames, and sound in step with them, to an MP4 file that appears whole or not at all.
 
@@ -320,6 +344,7 @@ class VideoWriter:
 
     Raises:
         OutputError: the target cannot be written, at construction, or its disk fills up later.
+        MissingPart: the build of FFmpeg has no encoder.
         MediaError: the sound's file cannot be read.
         EmptyMedia: no frame was written when the block ended.
     """
@@ -347,8 +372,7 @@ class VideoWriter:
         self._encoded = 0
         if min(size) < 1 or not fps > 0:
             raise ValueError(f"size is {size} and fps {fps}, expected positive numbers")
-        if Path(self.path).suffix.lower() not in (".mp4", ".m4v"):
-            raise OutputError(f"'{self.path}' should end in .mp4; the video is written in that format.")
+        check_video_output(path)
         self._rate = Fraction(fps).limit_denominator(1001)
         sound = _open_sound(audio, audio_rate_hz)
         self._output = AtomicFile(path)

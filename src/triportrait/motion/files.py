@@ -33,6 +33,7 @@ from triportrait.array_files import ArrayArchive, ArrayFileError
 from triportrait.errors import MotionFileError, OptionError, OutputError, printable, quoted
 from triportrait.motion.controls import NAMES as CONTROL_NAMES
 from triportrait.motion.controls import PREFIX, ControlCurves, ControlTrack
+from triportrait.outputs import refuse_inputs, whole_file
 from triportrait.types import ARKIT_EXPRESSIONS, Motion
 
 Array = np.ndarray
@@ -74,7 +75,11 @@ def save_motion(motion: Motion, path: str | os.PathLike[str], controls: ControlT
 
 
 def write_motion(
-    chunks: Iterable[Motion], path: str | os.PathLike[str], controls: ControlTrack | None = None, live_link: bool | None = None
+    chunks: Iterable[Motion],
+    path: str | os.PathLike[str],
+    controls: ControlTrack | None = None,
+    live_link: bool | None = None,
+    inputs: Iterable[str | os.PathLike[str] | None] = (),
 ) -> int:
     """Write motion as it comes, in memory that does not grow with its length; the file appears whole or not at all.
 
@@ -83,15 +88,17 @@ def write_motion(
         path: ``.npz`` or ``.csv`` (ours), ``.json``, or ``.livelink.csv`` (Live Link Face).
         controls: what the motion was made with; Live Link Face has no place for it.
         live_link: the layout of Live Link Face; None = by the name's ending.
+        inputs: files that the motion is made from, which are never written over.
 
     Returns:
         Number of rows.
 
     Raises:
         MotionFileError: another ending, no rows at all, or a motion without ARKit curves for Live Link Face.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or is one of the inputs.
     """
     target = Path(path)
+    refuse_inputs(target, inputs)
     kind = target.suffix.lower()
     if live_link is None:
         live_link = target.name.lower().endswith(".livelink.csv")
@@ -159,26 +166,12 @@ def load_motion(path: str | os.PathLike[str]) -> Motion:
 
 
 def _write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
+    # A link's target is replaced, not the link.
     try:
-        handle, part = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written ({error.strerror}); choose another folder") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with whole_file(Path(os.path.realpath(target))) as part, part.open("wb") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; a result gets the usual permissions.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
-        os.replace(part, target)
     except OSError as error:
-        Path(part).unlink(missing_ok=True)
-        raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from error
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+        raise OutputError(f"{target} cannot be written ({error.strerror or error}); choose another place or free some space") from error
 
 
 def _write_npz(first: Motion, chunks: Iterable[Motion], controls: ControlTrack | None, file: BinaryIO) -> None:

@@ -17,13 +17,15 @@ Containers that C2PA does not know (WebM, Matroska), and installations without c
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +33,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from triportrait.errors import MediaError, MissingPart, OutputError
+from triportrait.outputs import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ _MEDIA_TYPES = {
     ".webp": "image/webp",
     ".wav": "audio/wav",
 }
+_ONE_PIXEL_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 _CERTIFICATE_LIFE = timedelta(days=3650)
 
 
@@ -166,6 +170,91 @@ def sign_video(
     return path
 
 
+class VideoSigner:
+    """The statement of a video that is yet to be made.
+
+    Whatever can keep it from being signed is tried at once: the library, keys and certificates, the clock. What stands in
+    the way is one warning, and the statement goes unsigned beside the file: a finished video is never lost over it.
+
+    Args:
+        path: what the video will be called.
+        ingredients: name -> file that goes in; hashed at once.
+        title, software, key_folder: see :func:`sign_video`.
+
+    Raises:
+        MediaError: an ingredient cannot be read.
+    """
+
+    def __init__(
+        self, path: Path, ingredients: Mapping[str, Path], title: str, software: str, key_folder: Path | str | None = None
+    ) -> None:
+        self._path, self._files = path, dict(ingredients)
+        self._statement: dict[str, Any] = {
+            # A name may hold bytes that are no text.
+            "title": title.encode("utf-8", "replace").decode(),
+            "software": software,
+            "digital_source_type": GENERATED_BY_MODEL,
+            "ingredients": {name: file_sha256(file) for name, file in self._files.items()},
+        }
+        self._identity: SigningIdentity | None = None
+        self._is_embedded = False
+        self._late = ""
+        try:
+            self._identity = _tried_identity(path, key_folder)
+        except Exception as error:  # a native library may let anything out
+            logger.warning("%s will not be signed, its origin will be noted beside it: %s", path.name, str(error) or type(error).__name__)
+
+    def sign(self, draft: Path, watermark_payload: int | None = None) -> None:
+        """Put the statement into the finished bytes, where that can be; never raises for want of a signature."""
+        self._statement["when"] = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        if watermark_payload is not None:
+            self._statement["watermark_payload"] = watermark_payload
+        if self._identity is None:
+            return
+        files = {name: file for name, file in self._files.items() if file.is_file()}
+        try:
+            _sign_embedded(self._path, draft, _MEDIA_TYPES[self._path.suffix.lower()], self._statement, files, self._identity)
+            self._is_embedded = True
+        except Exception as error:
+            self._late = str(error) or type(error).__name__
+
+    def note_beside(self) -> None:
+        """Once the file has its name: the unsigned note beside one that could not be signed, and what went wrong late."""
+        if self._is_embedded:
+            return
+        try:
+            _write_sidecar(self._path, self._statement, self._path)
+            if self._late:
+                logger.warning("%s is not signed, its origin is noted beside it: %s", self._path.name, self._late)
+        except Exception as error:
+            logger.warning("%s is not signed and carries no statement of its origin: %s", self._path.name, self._late or error)
+
+
+def _tried_identity(path: Path, key_folder: Path | str | None) -> SigningIdentity:
+    """This installation's key, after it has signed a picture of one pixel.
+
+    Raises:
+        OutputError, MissingPart, and whatever the native library lets out: it cannot sign.
+    """
+    if path.suffix.lower() not in _MEDIA_TYPES:
+        raise OutputError(f"C2PA does not know {path.suffix or 'such'} files.")
+    if not _has_c2pa():
+        raise MissingPart("c2pa-python is not installed or does not load; run `pip install --force-reinstall c2pa-python`.")
+    from cryptography import x509
+
+    identity, now = signing_identity(key_folder), datetime.now(UTC)
+    for certificate in x509.load_pem_x509_certificates(identity.chain):
+        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+            raise OutputError(
+                f"the clock says {now:%Y-%m-%d}, and the certificate holds from {certificate.not_valid_before_utc:%Y-%m-%d} to "
+                f"{certificate.not_valid_after_utc:%Y-%m-%d}; set the clock, or delete {_folder(key_folder)} to have a new one made."
+            )
+    statement = {"title": "trial", "software": "TriPortrait", "ingredients": {}, "when": "2000-01-01T00:00:00Z"}
+    manifest, _ = _manifest_of(statement, "image/png", {})
+    _sign_stream(manifest, [], identity, "image/png", io.BytesIO(base64.b64decode(_ONE_PIXEL_PNG)), io.BytesIO())
+    return identity
+
+
 def read_manifest(path: Path | str, key_folder: Path | str | None = None) -> ManifestInfo:
     """What the manifest in (or the note beside) ``path`` says; never raises for a file that merely has none.
 
@@ -238,7 +327,7 @@ def _has_c2pa() -> bool:
     try:
         import c2pa  # noqa: F401
         import cryptography  # noqa: F401
-    except (ImportError, OSError):  # OSError: the wheel's native library does not load on this system
+    except Exception:  # the wheel's native library does not load on this system
         return False
     return True
 
@@ -332,8 +421,27 @@ def _context(roots: str) -> Any:
 def _sign_embedded(
     path: Path, draft: Path, media_type: str, statement: dict[str, Any], files: Mapping[str, Path], identity: SigningIdentity
 ) -> None:
-    import c2pa
+    manifest, carried = _manifest_of(statement, media_type, files)
 
+    def write(target: IO[bytes]) -> None:
+        import c2pa
+
+        try:
+            with draft.open("rb") as source:
+                _sign_stream(manifest, carried, identity, media_type, source, target)
+        except c2pa.C2paError as error:
+            raise OutputError(
+                f"{path} could not be signed ({error}); check that it is a whole {path.suffix} file and that the "
+                "signing key fits its certificates."
+            ) from error
+
+    _replace_atomically(draft, write, shown=path)
+
+
+def _manifest_of(
+    statement: dict[str, Any], media_type: str, files: Mapping[str, Path]
+) -> tuple[dict[str, Any], list[tuple[Path, dict[str, str]]]]:
+    """The manifest's definition, and the files whose own manifests are carried along, with their descriptions."""
     program, _, version = statement["software"].rpartition(" ")
     generator = {"name": program, "version": version} if program else {"name": version}
     created = {"action": "c2pa.created", "digitalSourceType": GENERATED_BY_MODEL, "when": statement["when"]}
@@ -351,23 +459,22 @@ def _sign_embedded(
             {"label": STATEMENT_LABEL, "data": statement},
         ],
     }
+    return manifest, [(file, described[name]) for name, file in readable.items()]
 
-    def write(target: IO[bytes]) -> None:
-        try:
-            # The chain may be a certificate authority's, of which only root.pem's own certificates are trusted.
-            with _context(identity.root.decode()) as context, c2pa.Builder(manifest, context=context) as builder:
-                for ingredient, file in readable.items():
-                    _carry_manifest(builder, described[ingredient], file)
-                info = c2pa.C2paSignerInfo(b"es256", identity.chain, identity.key, None)
-                with c2pa.Signer.from_info(info) as signer, draft.open("rb") as source:
-                    builder.sign(signer, media_type, source, target)
-        except c2pa.C2paError as error:
-            raise OutputError(
-                f"{path} could not be signed ({error}); check that it is a whole {path.suffix} file and that the "
-                "signing key fits its certificates."
-            ) from error
 
-    _replace_atomically(draft, write, shown=path)
+def _sign_stream(
+    manifest: dict[str, Any], carried: Sequence[tuple[Path, dict[str, str]]], identity: SigningIdentity, media_type: str,
+    source: IO[bytes], target: IO[bytes],
+) -> None:  # fmt: skip
+    import c2pa
+
+    # The chain may be a certificate authority's, of which only root.pem's own certificates are trusted.
+    with _context(identity.root.decode()) as context, c2pa.Builder(manifest, context=context) as builder:
+        for file, described in carried:
+            _carry_manifest(builder, described, file)
+        info = c2pa.C2paSignerInfo(b"es256", identity.chain, identity.key, None)
+        with c2pa.Signer.from_info(info) as signer:
+            builder.sign(signer, media_type, source, target)
 
 
 def _ingredient(name: str, digest: str) -> dict[str, str]:
@@ -459,18 +566,10 @@ def _replace_atomically(
     path: Path, write: Callable[[IO[bytes]], None], mode_from: Path | None = None, shown: Path | None = None
 ) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then let it take the name; nothing is left on failure."""
-    draft: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        draft = Path(name)
-        with open(handle, "w+b") as target:
-            write(target)
-            target.flush()
-            os.fsync(target.fileno())
-        shutil.copymode(mode_from or path, draft)
-        os.replace(draft, path)
+        with whole_file(path) as draft:
+            with draft.open("w+b") as target:
+                write(target)
+            shutil.copymode(mode_from or path, draft)
     except OSError as error:
         raise OutputError(f"{shown or path} cannot be written ({error.strerror}); check space and permissions.") from error
-    finally:
-        if draft is not None:
-            draft.unlink(missing_ok=True)

@@ -15,10 +15,11 @@ from functools import lru_cache
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from triportrait.compiling import njit
 from triportrait.concurrency import after_fork_in_child
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS

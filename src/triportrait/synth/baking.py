@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from triportrait.compiling import njit
 from triportrait.synth.people import Lamp
 from triportrait.synth.shade import direction_of
 

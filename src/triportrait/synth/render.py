@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from triportrait.compiling import njit
 from triportrait.synth.shade import CARD, CLOTH, EYE, LASH, SKIN, environment_light, sharp_light, texel
 
 Array = np.ndarray

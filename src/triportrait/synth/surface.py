@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from triportrait.compiling import njit
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -7,8 +7,8 @@ word recognition", 1978. Good to some tens of milliseconds on read speech, which
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from triportrait.compiling import njit
 from triportrait.motion.speech_features import LogMel
 from triportrait.training.articulation import VISEME_SYMBOL, VISEMES, visemes_of
 from triportrait.training.synthesis import Phone, Utterance

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import MissingPart, OptionError
+from triportrait.outputs import refuse_inputs
 
 if TYPE_CHECKING:
     from triportrait.training.loop import Recipe, RunResult, Stage
@@ -215,6 +216,10 @@ def run_training(options: TrainOptions) -> RunResult:
     from triportrait.training.loop import train_stage
 
     recipe = recipe_of(options)
+    refuse_inputs(options.out, options.data)
+    for name in ("model.safetensors", "state.pt"):
+        start = options.start / name if options.start is not None and options.start.is_dir() else options.start
+        refuse_inputs(options.out / name, [start, options.teacher])
     fabric = make_fabric(options.device, options.devices, options.nodes, plain=options.plain)
     fabric.launch()
     if not fabric.is_global_zero:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import resource
 import signal
 import threading
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from triportrait.errors import NumericError, OptionError, OutputError, TriPortraitError
+from triportrait.outputs import whole_file
 from triportrait.training.fabric import SingleDevice, on_device, share_norms, trained_alone
 
 Array = np.ndarray
@@ -320,8 +320,10 @@ def _validate(stage: Stage, average: dict[str, nn.Module], writer: _Writer, done
 
 
 def _leave_signals_to_the_parent(_: int) -> None:
-    """A worker of the data must outlive Ctrl-C, so that the loop can end its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A worker of the data must outlive Ctrl-C and a closed terminal, so that the loop can end its step."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _memory_gb(device: torch.device) -> float:
@@ -333,7 +335,7 @@ def _memory_gb(device: torch.device) -> float:
 
 @contextmanager
 def _signals() -> Iterator[Any]:
-    """Inside, SIGINT and SIGTERM ask the loop to save and leave; a second one interrupts at once."""
+    """Inside, SIGINT, SIGTERM and SIGHUP ask the loop to save and leave; a second one interrupts at once."""
     received: list[int] = []
 
     def note(number: int, _: object) -> None:
@@ -345,7 +347,11 @@ def _signals() -> Iterator[Any]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none; 'nohup' asks that it do nothing
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        numbers.append(hangup)
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield lambda: bool(received)
     finally:
@@ -366,11 +372,11 @@ def _open_folder(folder: Path, stage: Stage) -> dict[str, Any] | None:
             if not path.exists() and any((folder / name).exists() for name in ("log.jsonl", "model.safetensors")):
                 raise OptionError(f"'{folder}' holds a model and no checkpoint to go on with; choose another folder")
             (folder / "log.jsonl").write_text("", encoding="utf-8")
-            path.write_text(json.dumps(described, indent=1), encoding="utf-8")
+            _write_whole(path, json.dumps(described, indent=1))
             return None
         if path.exists():
             _refuse_other_recipe(folder, json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(described)))
-        path.write_text(json.dumps(described, indent=1), encoding="utf-8")
+        _write_whole(path, json.dumps(described, indent=1))
         state = _read_state(folder / "state.pt")
         _drop_later_lines(folder / "log.jsonl", int(state["step"]))
         return state
@@ -432,13 +438,9 @@ def _save_state(path: Path, stage: Stage, average: dict[str, nn.Module], optimis
         "step": step,
         "cpu_s": cpu_s,
     }
-    draft = path.with_suffix(".part")
     try:
-        with draft.open("wb") as file:
+        with whole_file(path) as part, part.open("wb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written: {error.strerror or error}; free some space and go on") from None
 
@@ -447,9 +449,12 @@ def _drop_later_lines(path: Path, step: int) -> None:
     """Lines of steps that a killed run made after its last checkpoint are made again."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    draft = path.with_suffix(".part")
-    draft.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    os.replace(draft, path)
+    _write_whole(path, "".join(line + "\n" for line in kept))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 # -- what people look at ----------------------------------------------------------------------------------------------------
@@ -530,10 +535,9 @@ def plot_curve(log_path: Path, picture: Path) -> None:
     right.set(xlabel="step", ylabel="held-out measures (_db: decibels)")
     if held_out:
         right.legend(fontsize=7)
-    draft = picture.with_suffix(".part.png")
-    figure.savefig(draft, dpi=80)
+    with whole_file(picture) as part:
+        figure.savefig(part, dpi=80, format="png")
     pyplot.close(figure)
-    os.replace(draft, picture)
 
 
 def tile(pictures: Sequence[Sequence[Tensor]]) -> Array:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from pathlib import Path
 
 from triportrait.array_files import ArrayFileError, read_mat, read_npy
 from triportrait.errors import OutputError, WeightsError
+from triportrait.outputs import whole_file
 from triportrait.weights.reading import sha256_of
-from triportrait.weights.store import commit
 
 MODEL_FILE, INDEX_FILE = "BFM_model_front.mat", "index_mp468_from_mesh35709.npy"
 PROVENANCE_FILE = "provenance.json"
@@ -52,12 +51,13 @@ def import_bfm(path: Path, folder: Path) -> tuple[Path, int]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, file in files.items():
-            if (folder / name).resolve() != file.resolve():
-                _copy(file, folder / name)
+            # Its own place is no place to copy it to, by whatever name.
+            if not ((folder / name).exists() and (folder / name).samefile(file)):
+                with whole_file(folder / name) as part:
+                    shutil.copyfile(file, part)
         hashes = {name: sha256_of(folder / name) for name in files}
-        part = folder / f".triportrait-{secrets.token_hex(8)}.part"
-        part.write_text(json.dumps({"source": os.fspath(source), "sha256": hashes}, indent=1), encoding="utf-8")
-        commit(part, folder / PROVENANCE_FILE)
+        with whole_file(folder / PROVENANCE_FILE) as part:
+            part.write_text(json.dumps({"source": os.fspath(source), "sha256": hashes}, indent=1), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"'{folder}' cannot be written: {error.strerror or error}; choose another folder.") from error
     return folder / MODEL_FILE, vertices
@@ -125,12 +125,3 @@ def _check_index(path: Path, vertices: int) -> None:
         raise WeightsError(f"'{path}' is no .npy file of whole numbers; {get_it}.") from error
     if index.size != 468 or index.dtype.kind not in "iuf" or index.max() >= vertices:
         raise WeightsError(f"'{path}' does not map MediaPipe's 468 landmarks to the {vertices} vertices; {get_it}.")
-
-
-def _copy(source: Path, target: Path) -> None:
-    part = target.with_name(f".triportrait-{secrets.token_hex(8)}.part")
-    try:
-        shutil.copyfile(source, part)
-        commit(part, target)
-    finally:
-        part.unlink(missing_ok=True)

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from triportrait.errors import OutputError, WeightsError
+from triportrait.outputs import place_part
 from triportrait.weights.catalogue import Entry, PublishedFile, entry
 from triportrait.weights.home import weights_home
 from triportrait.weights.reading import sha256_of
-from triportrait.weights.store import commit
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _fetch_one(
             _log.warning(
                 "%s: SHA-256 %s; the published one is not known here, compare it with the authors'.", base, found
             )
-        commit(part, target)
+        place_part(part, target)
     except OSError as error:
         raise OutputError(
             f"'{target}' cannot be written: {error.strerror or error}; choose another folder or free some space."

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import OutputError, WeightsError
+from triportrait.outputs import refuse_inputs, whole_file
 from triportrait.weights.reading import read_checkpoint
-from triportrait.weights.store import ENTRY, FORMAT, Provenance, commit, digest_of, write_safetensors
+from triportrait.weights.store import ENTRY, FORMAT, Provenance, digest_of, write_safetensors
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +47,7 @@ def import_hubert(folder: Path, target: Path, importer: str, licence: str) -> tu
     config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     checkpoint = read_checkpoint(source)
     _check(checkpoint.tensors, config, source)
+    refuse_inputs(target / WEIGHTS_FILE, [source])
     provenance = Provenance(source.name, checkpoint.info.sha256, checkpoint.info.network, importer, licence)
     _write(checkpoint.tensors, folder, target, provenance)
     return source, checkpoint.info.sha256, sum(tensor.numel() for tensor in checkpoint.tensors.values())
@@ -61,21 +61,17 @@ def _write(tensors: dict[str, torch.Tensor], folder: Path, target: Path, provena
         "provenance": asdict(provenance),
         "digest": digest_of(tensors),
     }
-    part = target / f".triportrait-{secrets.token_hex(8)}.part"
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in (CONFIG_FILE, *_OTHERS):
-            if (folder / name).is_file() and (folder / name).resolve() != (target / name).resolve():
-                shutil.copyfile(folder / name, part)
-                commit(part, target / name)
+            if (folder / name).is_file() and not ((target / name).exists() and (target / name).samefile(folder / name)):
+                with whole_file(target / name) as part:
+                    shutil.copyfile(folder / name, part)
         # transformers asks for "format".
-        write_safetensors(part, tensors, {"format": "pt", ENTRY: json.dumps(description, sort_keys=True)})
-        commit(part, target / WEIGHTS_FILE)
+        with whole_file(target / WEIGHTS_FILE) as part:
+            write_safetensors(part, tensors, {"format": "pt", ENTRY: json.dumps(description, sort_keys=True)})
     except OSError as error:
         raise OutputError(f"'{target}' cannot be written: {error.strerror or error}; choose another folder.") from error
-    finally:
-        if os.path.exists(part):
-            part.unlink()
 
 
 def _check(tensors: dict[str, torch.Tensor], config: dict[str, Any], path: Path) -> None:

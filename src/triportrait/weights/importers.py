@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import WeightsError
+from triportrait.outputs import refuse_inputs
 from triportrait.weights.bfm import MODEL_FILE, import_bfm, looks_like_bfm
 from triportrait.weights.catalogue import licence_of_layout
 from triportrait.weights.home import weights_home
@@ -71,7 +72,7 @@ def import_checkpoint(
 
     Raises:
         WeightsError: anything is wrong with the file; nothing is written then.
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or the file is there already and would be written over.
     """
     folder = Path(out_folder) if out_folder is not None else weights_home()
     source = Path(path)
@@ -132,6 +133,7 @@ def _convert(checkpoint: Checkpoint, folder: Path) -> ImportReport:
     licence = licence_of_layout(table.layout)
     target = folder / f"{table.layout}.safetensors"
     provenance = Provenance(info.path.name, info.sha256, info.network, IMPORTER_VERSION, licence)
+    refuse_inputs(target, [info.path])
     save_weights(target, state, layout=table.layout, config=config, provenance=provenance)
     trained = sum(tensor.numel() for key, tensor in published.items() if key not in table.buffers)
     return ImportReport(table.layout, info.path, target, info.sha256, trained, _numbers(state), info.others, licence)
@@ -196,6 +198,7 @@ CONVERTERS: dict[str, Callable[[Mapping[str, torch.Tensor]], tuple[State, dict[s
 def _copy_of_ours(checkpoint: Checkpoint, folder: Path) -> ImportReport:
     stored = load_weights(newest_checkpoint(checkpoint.info.path), verify=True)
     target = folder / f"{stored.layout}.safetensors"
+    refuse_inputs(target, [newest_checkpoint(checkpoint.info.path)])
     save_weights(target, stored.tensors, layout=stored.layout, config=stored.config, provenance=stored.provenance)
     numbers = _numbers(stored.tensors)
     return ImportReport(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import OutputError, WeightsError
+from triportrait.outputs import hold_again, whole_file
 from triportrait.weights.reading import load_safetensors, newest_checkpoint, refuse_not_finite
 
 if TYPE_CHECKING:
@@ -77,20 +76,16 @@ def save_weights(
     }
     # One entry: safetensors writes several in an order that changes from run to run.
     metadata = {ENTRY: json.dumps(description, sort_keys=True)}
-    part = target.with_name(f".triportrait-{secrets.token_hex(8)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_safetensors(part, plain, metadata)
-        commit(part, target)
+        with whole_file(target) as part:
+            write_safetensors(part, plain, metadata)
     except Exception as error:  # safetensors raises its own error for a full disk
         if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
             raise
         raise OutputError(
             f"'{target}' cannot be written: {error}; choose another folder or free some space."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 def load_weights(path: str | os.PathLike[str], *, layout: str | None = None, verify: bool = False) -> StoredWeights:
@@ -146,21 +141,7 @@ def write_safetensors(part: Path, tensors: Mapping[str, torch.Tensor], metadata:
     """Write a safetensors file with the rights of an ordinary new file; the library alone would give it to its owner only."""
     from safetensors.torch import save_file
 
-    part.touch()
     rights = part.stat().st_mode
     save_file(dict(tensors), part, metadata=dict(metadata))
     part.chmod(rights)
-
-
-def commit(part: Path, target: Path) -> None:
-    """Flush ``part`` to the disk and move it over ``target``."""
-    with part.open("r+b") as file:
-        os.fsync(file.fileno())
-    os.replace(part, target)
-    # The rename itself survives a power cut only when the folder is flushed; not every file system can do that.
-    with contextlib.suppress(OSError):
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    hold_again(part)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from triportrait.errors import OptionError
+from triportrait.outputs import refuse_inputs
 from triportrait.training.data.clip import PrepareSettings
 from triportrait.training.data.pools import LocalPool, Pool, RayPool
 from triportrait.training.data.shards import Group, ShardFolder, grouped
@@ -130,6 +131,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None, pool: Poo
 
 def _check(options: PrepareOptions) -> None:
     settings = options.settings
+    refuse_inputs(options.out, [options.videos])
     if not 64 <= settings.size_px <= 1024 or settings.size_px % 2:
         raise OptionError(f"--size is {settings.size_px}; use an even number from 64 to 1024")
     if not 0.4 <= settings.clip_seconds <= 60:
