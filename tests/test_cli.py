@@ -152,7 +152,7 @@ REFUSED = [
     (ANIMATE.replace("photo.png", "clip.mp4"), "'clip.mp4' is not a picture", "save it as JPEG, PNG or WebP"),
     (ANIMATE.replace("photo.png", "cut.png"), "'cut.png' is a damaged or cut-off picture", "copy it again"),
     (ANIMATE.replace("photo.png", "empty.png"), "'empty.png' is an empty file", "copy it again"),
-    (ANIMATE.replace("photo.png", "huge.png"), "'huge.png' has more than 33 megapixels", "scale it down"),
+    (ANIMATE.replace("photo.png", "huge.png"), "'huge.png' has more than 66 megapixels", "scale it down"),
     (ANIMATE.replace("photo.png", "missing.png"), "no file 'missing.png'", "check the path"),
     (ANIMATE.replace("photo.png", "folder"), "'folder' is a folder", "name a file in it"),
     (ANIMATE.replace("photo.png", "pipe"), "'pipe' is a pipe or a device", "copy it"),

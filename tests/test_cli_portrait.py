@@ -76,7 +76,7 @@ ANIMATE = "animate person.jpg --motion motion.npz -o $OUT/o.mp4"
         ("portrait save photo.png -o $OUT/no/a", "there is no folder", "create it first"),
         ("portrait save photo.png --size 99 -o $OUT/a", "--size is 99", "from 128 to 1024"),
         ("portrait save photo.png --refine nan -o $OUT/a", "--refine is nan", "from 0 to 600"),
-        ("portrait show photo.png", "'photo.png' is no avatar file", "portrait save"),
+        ("portrait show photo.png", "'photo.png' is no avatar file, or a damaged one", "portrait save"),
         ("portrait show missing.avatar", "no file 'missing.avatar'", "check the path"),
         ("animate person.jpg --driving photo.png --preset paper -o $OUT/o.mp4", "'person.jpg' is an avatar file", "give it the photo"),
     ],

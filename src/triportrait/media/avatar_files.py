@@ -175,7 +175,7 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         digest: str
 
     absolute = check_readable(path)
-    damaged = f"'{path}' is a damaged avatar file; make it again with 'triportrait portrait save'."
+    damaged = f"'{path}' is no avatar file, or a damaged one; make it again with 'triportrait portrait save'."
     if absolute.stat().st_size > _LARGEST_BYTES or _header_bytes(absolute) > _LARGEST_HEADER_BYTES:
         raise MediaError(damaged)
     try:
@@ -199,7 +199,7 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
             head_model=description.head_model,
         )  # fmt: skip
     except SafetensorError:
-        raise MediaError(f"'{path}' is no avatar file, or a damaged one; make it again with 'triportrait portrait save'.") from None
+        raise MediaError(damaged) from None
     except (ValidationError, ValueError, OSError) as error:
         raise MediaError(damaged) from error
     refined = None

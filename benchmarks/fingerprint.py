@@ -1,0 +1,212 @@
+"""What the program computes, as hashes: taken before a change of the code's shape and compared after it.
+
+    python benchmarks/fingerprint.py before.json
+    python benchmarks/fingerprint.py after.json --against before.json
+
+Every entry is a SHA-256 over the bytes of arrays, on one thread. Equal hashes mean equal bits; on another machine they may differ.
+``--only demo,motion`` takes some of the groups: demo, avatars, motion, training, published.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
+# The tests make their own small data. Their folders stand in for this one, whose files have the same names.
+sys.path[0] = str(ROOT / "tests")
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+#: Frames of the demo and of each avatar.
+_DEMO_FRAMES, _AVATAR_FRAMES = 30, 3
+_TRAINING_STEPS = 10
+
+Entries = Iterator[tuple[str, str]]
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 over shapes, types and bytes of arrays, tensors, mappings of them, or bytes."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, bytes):
+            total.update(part)
+        elif isinstance(part, Mapping):
+            for key in sorted(part):
+                total.update(key.encode())
+                total.update(digest(part[key]).encode())
+        else:
+            array = np.ascontiguousarray(part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else part)
+            total.update(f"{array.shape}{array.dtype}".encode())
+            total.update(array.tobytes())
+    return total.hexdigest()[:16]
+
+
+def demo() -> Entries:
+    """The frames of ``make demo``, as they go to the encoder."""
+    from triportrait.pipeline import Marks, Portrait, _Finish
+
+    performance = Portrait.from_image(EXAMPLES / "portrait.png").talk(EXAMPLES / "speech.wav")
+    finish = None
+    for index, frame in enumerate(islice(performance.frames(), _DEMO_FRAMES)):
+        finish = finish or _Finish(Marks(), (frame.image.shape[1], frame.image.shape[0]))
+        yield f"demo/{index:02d}", digest(finish(frame.image))
+
+
+def avatars() -> Entries:
+    """Every avatar and every baseline of the evaluation, on both examples."""
+    from triportrait.avatar.baselines import BASELINE_NAMES
+    from triportrait.evaluation.parts import baseline_renderer, landmarks_of_motion
+    from triportrait.model import AVATARS
+    from triportrait.pipeline import Portrait, default_head, make_renderer
+
+    for photo in ("portrait.png", "portrait2.png"):
+        portrait = Portrait.from_image(EXAMPLES / photo, avatar="lifted")
+        motion = portrait.talk(EXAMPLES / "speech.wav").motion()
+        rows = list(landmarks_of_motion(portrait.prepared, motion, default_head()))[20 :: 15][:_AVATAR_FRAMES]
+        for name in sorted(AVATARS):
+            draw = make_renderer(name, portrait.prepared)
+            yield f"avatar/{name}/{photo}", digest(*(draw(row) for row in rows))
+        for name in sorted(BASELINE_NAMES):
+            draw = baseline_renderer(name, portrait.prepared, default_head())
+            yield f"baseline/{name}/{photo}", digest(*(draw(row) for row in rows))
+
+
+def motion() -> Entries:
+    """Motion of the example voice as every kind of motion file."""
+    from triportrait.motion.files import write_motion
+    from triportrait.pipeline import DriveOptions, join_motion, motion_of_audio, voice_settings
+
+    whole = join_motion(motion_of_audio(EXAMPLES / "speech.wav", voice_settings(DriveOptions())))
+    yield "motion/rows", digest(whole.expression, whole.rotation_rad, whole.translation, whole.gaze_rad)
+    with tempfile.TemporaryDirectory() as folder:
+        for ending in ("csv", "json", "livelink.csv"):
+            path = Path(folder) / f"voice.{ending}"
+            write_motion((whole,), path)
+            yield f"motion/{ending}", digest(path.read_bytes())
+
+
+def weights_of(folder: Path) -> str:
+    from safetensors.torch import load_file
+
+    return digest(load_file(folder / "model.safetensors"))
+
+
+def training() -> Entries:
+    """Ten steps of every stage at its tiny size."""
+    from test_avatar_mouth_painter import SMALL, windows
+    from test_training_audio_to_motion import spoken
+    from test_training_image_to_plane import ball_views
+    from test_training_stages import make
+    from training_samples import painted_clip
+
+    from triportrait.motion.audio_network import AudioToMotionConfig
+    from triportrait.motion.sync_expert import SyncExpertConfig
+    from triportrait.training import audio_to_motion as voice
+    from triportrait.training import image_to_plane as compact
+    from triportrait.training.clips import write_clips
+    from triportrait.training.loop import train_stage
+    from triportrait.training.mouth_painter import MouthPainterRecipe
+    from triportrait.training.mouth_painter import train as train_painter
+    from triportrait.training.sync import SyncSettings, train_sync_expert
+
+    steps = _TRAINING_STEPS
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        shards = folder / "shards"
+        shards.mkdir()
+        write_clips(shards / "train-00000.tar", [painted_clip(seed) for seed in range(3)], quality=None)
+        write_clips(shards / "val-00000.tar", [painted_clip(9)], quality=None)
+        for name in ("image_to_plane", "motion_adapter", "torso", "audio_to_motion"):
+            start = folder / "motion_adapter" if name == "torso" else None
+            train_stage(make(name, shards, start, steps=steps, validate_every=steps), folder / name, tensorboard=False)
+            yield f"training/real3d.{name}", weights_of(folder / name)
+        views = compact.ViewSet.of(ball_views(seed) for seed in range(3))
+        compact.train(replace(compact.tiny(), steps=steps), views, views, folder / "compact")
+        yield "training/oneshot", weights_of(folder / "compact")
+        np.savez(folder / "train.npz", windows=windows(6, 0), real=np.array([0, 1] * 3, np.uint8))
+        np.savez(folder / "val.npz", windows=windows(2, 1), real=np.zeros(2, np.uint8))
+        recipe = MouthPainterRecipe(SMALL, steps=steps, batch=2, rate=5e-3, adversarial_from=5, log_every=5, save_every=5)
+        train_painter(recipe, [folder / "train.npz"], [folder / "val.npz"], folder / "painter")
+        yield "training/mouth_painter", weights_of(folder / "painter")
+        clips = [spoken(seed) for seed in range(3)]
+        config = AudioToMotionConfig(channels=24, front_channels=16, dilations=(1, 2), curves=voice.CURVES)
+        settings = voice.TrainingSettings(steps=steps, batch=4, frames=64, fresh=2, save_every=steps, rate=4e-3)
+        voice.train(clips, [], folder / "voice", settings, config)
+        yield "training/voice", weights_of(folder / "voice")
+        sync = SyncSettings(steps=steps, batch=4, frames=48, seconds=1e9)
+        (folder / "sync").mkdir()
+        train_sync_expert(clips, [], folder / "sync" / "model.safetensors", sync, SyncExpertConfig())
+        yield "training/sync_expert", weights_of(folder / "sync")
+
+
+def formula_fill(network: torch.nn.Module) -> None:
+    """Weights that depend on the keys and shapes alone."""
+    with torch.no_grad():
+        for key, value in network.state_dict().items():
+            if value.is_floating_point():
+                random = torch.Generator().manual_seed(zlib.crc32(key.encode()))
+                spread = 1.0 / max(1, value[0].numel() if value.ndim > 1 else value.numel()) ** 0.5
+                drawn = torch.randn(value.shape, generator=random) * spread
+                value.copy_(drawn.abs() + 0.5 if key.endswith("var") else drawn)
+
+
+def published() -> Entries:
+    """Frames of the paper's networks at their tiny size, on weights by formula."""
+    from triportrait.paper import PaperPipeline
+    from triportrait.pipeline import default_head
+    from triportrait.presets import build, tiny
+
+    preset = tiny()
+    networks = build(preset)
+    for network in networks.values():
+        formula_fill(network)
+        network.eval().requires_grad_(False)
+    pipeline = PaperPipeline(networks, preset, default_head())
+    portrait = pipeline.portrait(EXAMPLES / "portrait.png")
+    own = portrait.prepared.motion
+    turned = replace(own, rotation_rad=own.rotation_rad + np.float32([0.05, 0.2, 0.0]))
+    for name, row in (("own", own), ("turned", turned)):
+        yield f"published/{name}", digest(portrait.model.step(portrait.state, row)[0])
+
+
+GROUPS = {"demo": demo, "avatars": avatars, "motion": motion, "training": training, "published": published}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--against", type=Path)
+    parser.add_argument("--only", default=",".join(GROUPS))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found: dict[str, str] = {}
+    for group in options.only.split(","):
+        for name, value in GROUPS[group]():
+            found[name] = value
+            print(f"{name:45s} {value}", flush=True)
+    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if options.against is None:
+        return 0
+    before = json.loads(options.against.read_text(encoding="utf-8"))
+    compared = [name for name in found if name in before]
+    changed = [name for name in compared if found[name] != before[name]]
+    print(f"{len(compared)} compared, {len(changed)} changed: {', '.join(changed) or 'none'}")
+    return 1 if changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
