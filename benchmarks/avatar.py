@@ -1,6 +1,6 @@
 """Speed of an avatar, end to end: start-up, per-frame stages, frames encoded. Prints times of one run and their shares.
 
-    python benchmarks/avatar.py [PHOTO] [--quality draft|standard|high] [--avatar NAME] [--frames 200] [--size 512]
+python benchmarks/avatar.py [PHOTO] [--quality draft|standard|high] [--avatar NAME] [--frames 200] [--size 512]
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import resource
 import tempfile
 import time
 from pathlib import Path
+
+from triportrait import drivers
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -31,9 +33,9 @@ def main() -> None:
     from triportrait.composite.fusion import fuse
     from triportrait.composite.torso import warp_torso
     from triportrait.face.portrait import PortraitOptions
-    from triportrait.presets import quality_of
+    from triportrait.model import quality_of
 
-    pipeline.default_head(), pipeline.default_tracker()
+    drivers.default_head(), drivers.default_tracker()
     loaded = time.perf_counter()
     size_px = options.size or quality_of(options.quality).size_px
     prepared = pipeline.prepare(options.photo, PortraitOptions(size_px))

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from triportrait import pipeline
-from triportrait.avatar.compact_oneshot import CompactState
-from triportrait.avatar.eyes import eye_opening
-from triportrait.avatar.lifted import LiftedState
+from triportrait import drivers, pipeline
+from triportrait.avatar.lifted.avatar import LiftedState
+from triportrait.avatar.lifted.eyes import eye_opening
+from triportrait.avatar.oneshot.avatar import CompactState
 from triportrait.errors import TriPortraitError
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
 from triportrait.model import AVATARS
-from triportrait.types import Avatar, FullHead, MotionFrame, Portrait
+from triportrait.types import Avatar, FullHead, MotionFrame, PreparedPortrait
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TURNS_DEG = (-15, 0, 15)
@@ -42,7 +42,7 @@ def main() -> None:
     if options.folder:
         files = sorted(path for path in options.folder.rglob("*") if path.suffix in (".jpg", ".png"))
         drawn = random.Random(options.seed).sample(files, min(options.count, len(files)))
-    head = pipeline.default_head()
+    head = drivers.default_head()
     avatar, bad = AVATARS[options.avatar](head), 0
     print("turned by", *(f"{turn:+d}" for turn in TURNS_DEG), "degrees:")
     for path in [*options.photos, *drawn]:
@@ -57,7 +57,7 @@ def main() -> None:
     print(f"{bad} photos show the open eye")
 
 
-def open_pixels(avatar: Avatar, portrait: Portrait, head: FullHead) -> list[int]:
+def open_pixels(avatar: Avatar, portrait: PreparedPortrait, head: FullHead) -> list[int]:
     """Pixels of the portrait's frame with closed lids, for each turn, that depend on what its open eyes look like."""
     state = avatar.prepare(portrait)
     # What the lids look like when closed is the same.
@@ -80,7 +80,7 @@ def with_other_eyes(state: LiftedState) -> LiftedState:
     return replace(state, photo=np.ascontiguousarray(photo, np.float32), eye_textures=np.full_like(state.eye_textures, 1) * PAINT)
 
 
-def painted(portrait: Portrait, picture: np.ndarray) -> np.ndarray:
+def painted(portrait: PreparedPortrait, picture: np.ndarray) -> np.ndarray:
     """A picture [s, s, 3] like the portrait's photo, with both openings painted."""
     result = picture.astype(np.float32)
     for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM):
@@ -88,7 +88,7 @@ def painted(portrait: Portrait, picture: np.ndarray) -> np.ndarray:
     return result.astype(picture.dtype)
 
 
-def closed(portrait: Portrait, head: FullHead, turn_deg: float) -> MotionFrame:
+def closed(portrait: PreparedPortrait, head: FullHead, turn_deg: float) -> MotionFrame:
     """The photo's own motion, turned on, with closed lids."""
     motion, names = portrait.motion, list(head.expression_names)
     expression = motion.expression.copy()

@@ -1,6 +1,6 @@
 """What the extra ``fast`` gains: the mouth's painter and a whole head layer on torch and on OpenVINO, in turns in one run, one thread.
 
-    pip install 'triportrait[fast]'; OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/fast.py [PHOTO] [--rounds 40]
+pip install 'triportrait[fast]'; OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/fast.py [PHOTO] [--rounds 40]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from triportrait import pipeline
-from triportrait.avatar.mouth_painter import CHANNELS, HEIGHT_PX, WIDTH_PX, embedded_mouth_painter
+from triportrait.avatar.mouth.painter import CHANNELS, HEIGHT_PX, WIDTH_PX, embedded_mouth_painter
 from triportrait.nn import fast
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

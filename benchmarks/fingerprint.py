@@ -57,26 +57,28 @@ def digest(*parts: Any) -> str:
 
 def demo() -> Entries:
     """The frames of ``make demo``, as they go to the encoder."""
-    from triportrait.pipeline import Marks, Portrait, _Finish
+    from triportrait.pipeline import Portrait
+    from triportrait.provenance.marks import Finish, Marks
 
     performance = Portrait.from_image(EXAMPLES / "portrait.png").talk(EXAMPLES / "speech.wav")
     finish = None
     for index, frame in enumerate(islice(performance.frames(), _DEMO_FRAMES)):
-        finish = finish or _Finish(Marks(), (frame.image.shape[1], frame.image.shape[0]))
+        finish = finish or Finish(Marks(), (frame.image.shape[1], frame.image.shape[0]))
         yield f"demo/{index:02d}", digest(finish(frame.image))
 
 
 def avatars() -> Entries:
     """Every avatar and every baseline of the evaluation, on both examples."""
-    from triportrait.avatar.baselines import BASELINE_NAMES
+    from triportrait.drivers import default_head
+    from triportrait.evaluation.baselines import BASELINE_NAMES
     from triportrait.evaluation.parts import baseline_renderer, landmarks_of_motion
     from triportrait.model import AVATARS
-    from triportrait.pipeline import Portrait, default_head, make_renderer
+    from triportrait.pipeline import Portrait, make_renderer
 
     for photo in ("portrait.png", "portrait2.png"):
         portrait = Portrait.from_image(EXAMPLES / photo, avatar="lifted")
         motion = portrait.talk(EXAMPLES / "speech.wav").motion()
-        rows = list(landmarks_of_motion(portrait.prepared, motion, default_head()))[20 :: 15][:_AVATAR_FRAMES]
+        rows = list(landmarks_of_motion(portrait.prepared, motion, default_head()))[20::15][:_AVATAR_FRAMES]
         for name in sorted(AVATARS):
             draw = make_renderer(name, portrait.prepared)
             yield f"avatar/{name}/{photo}", digest(*(draw(row) for row in rows))
@@ -87,8 +89,9 @@ def avatars() -> Entries:
 
 def motion() -> Entries:
     """Motion of the example voice as every kind of motion file."""
+    from triportrait.drivers import join_motion, motion_of_audio, voice_settings
     from triportrait.motion.files import write_motion
-    from triportrait.pipeline import DriveOptions, join_motion, motion_of_audio, voice_settings
+    from triportrait.motion.options import DriveOptions
 
     whole = join_motion(motion_of_audio(EXAMPLES / "speech.wav", voice_settings(DriveOptions())))
     yield "motion/rows", digest(whole.expression, whole.rotation_rad, whole.translation, whole.gaze_rad)
@@ -107,21 +110,23 @@ def weights_of(folder: Path) -> str:
 
 def training() -> Entries:
     """Ten steps of every stage at its tiny size."""
-    from test_avatar_mouth_painter import SMALL, windows
-    from test_training_audio_to_motion import spoken
-    from test_training_image_to_plane import ball_views
-    from test_training_stages import make
+    from avatar.mouth.test_painter import SMALL, windows
+    from training.oneshot.test_stage import ball_views
+    from training.real3d.test_stages import make
+    from training.voice.test_stage import spoken
     from training_samples import painted_clip
-
     from triportrait.motion.audio_network import AudioToMotionConfig
     from triportrait.motion.sync_expert import SyncExpertConfig
-    from triportrait.training import audio_to_motion as voice
-    from triportrait.training import image_to_plane as compact
-    from triportrait.training.clips import write_clips
+    from triportrait.training.data.clips import write_clips
     from triportrait.training.loop import train_stage
-    from triportrait.training.mouth_painter import MouthPainterRecipe
-    from triportrait.training.mouth_painter import train as train_painter
-    from triportrait.training.sync import SyncSettings, train_sync_expert
+    from triportrait.training.oneshot import recipe as oneshot_recipe
+    from triportrait.training.oneshot import stage as compact
+    from triportrait.training.oneshot import views as oneshot_views
+    from triportrait.training.oneshot.mouth_painter import MouthPainterRecipe
+    from triportrait.training.oneshot.mouth_painter import train as train_painter
+    from triportrait.training.voice import corpora as voice_corpora
+    from triportrait.training.voice import stage as voice
+    from triportrait.training.voice.sync_expert import SyncSettings, train_sync_expert
 
     steps = _TRAINING_STEPS
     with tempfile.TemporaryDirectory() as place:
@@ -134,8 +139,8 @@ def training() -> Entries:
             start = folder / "motion_adapter" if name == "torso" else None
             train_stage(make(name, shards, start, steps=steps, validate_every=steps), folder / name, tensorboard=False)
             yield f"training/real3d.{name}", weights_of(folder / name)
-        views = compact.ViewSet.of(ball_views(seed) for seed in range(3))
-        compact.train(replace(compact.tiny(), steps=steps), views, views, folder / "compact")
+        views = oneshot_views.ViewSet.of(ball_views(seed) for seed in range(3))
+        compact.train(replace(oneshot_recipe.tiny(), steps=steps), views, views, folder / "compact")
         yield "training/oneshot", weights_of(folder / "compact")
         np.savez(folder / "train.npz", windows=windows(6, 0), real=np.array([0, 1] * 3, np.uint8))
         np.savez(folder / "val.npz", windows=windows(2, 1), real=np.zeros(2, np.uint8))
@@ -143,7 +148,7 @@ def training() -> Entries:
         train_painter(recipe, [folder / "train.npz"], [folder / "val.npz"], folder / "painter")
         yield "training/mouth_painter", weights_of(folder / "painter")
         clips = [spoken(seed) for seed in range(3)]
-        config = AudioToMotionConfig(channels=24, front_channels=16, dilations=(1, 2), curves=voice.CURVES)
+        config = AudioToMotionConfig(channels=24, front_channels=16, dilations=(1, 2), curves=voice_corpora.CURVES)
         settings = voice.TrainingSettings(steps=steps, batch=4, frames=64, fresh=2, save_every=steps, rate=4e-3)
         voice.train(clips, [], folder / "voice", settings, config)
         yield "training/voice", weights_of(folder / "voice")
@@ -166,9 +171,9 @@ def formula_fill(network: torch.nn.Module) -> None:
 
 def published() -> Entries:
     """Frames of the paper's networks at their tiny size, on weights by formula."""
-    from triportrait.paper import PaperPipeline
-    from triportrait.pipeline import default_head
-    from triportrait.presets import build, tiny
+    from triportrait.drivers import default_head
+    from triportrait.real3d.networks import build, tiny
+    from triportrait.real3d.pipeline import PaperPipeline
 
     preset = tiny()
     networks = build(preset)

@@ -1,6 +1,6 @@
 """Quality and speed of the fit on a folder of clips: residual of all 478 landmarks at 512 px, opening errors, frames per second.
 
-    python benchmarks/fitting.py ../shared/data/clips
+python benchmarks/fitting.py ../shared/data/clips
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from triportrait import pipeline
+from triportrait import drivers
 from triportrait.face.fitting import LandmarkFitter
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.landmarks import LID_PAIRS, LIP_PAIRS
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", type=Path)
     options = parser.parse_args()
-    head, tracker = pipeline.default_head(), pipeline.default_tracker()
+    head, tracker = drivers.default_head(), drivers.default_tracker()
     rows = []
     print("clip                  rms px   lips %   lids %   tracking fps   fitting fps")
     for path in sorted(options.clips.glob("*.mp4")):

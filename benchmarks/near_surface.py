@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from triportrait import drivers
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SIZES_PX, SAMPLES = (64, 128, 192), (6, 8, 10)
 
@@ -28,14 +30,15 @@ def main() -> None:
     import torch
 
     from triportrait import pipeline
-    from triportrait.avatar.compact_encoder import DEPTH_RANGE_DM, ViewPlanes, load_image_to_plane
-    from triportrait.avatar.expression_offsets import expression_offsets
-    from triportrait.avatar.lifted import LiftedAvatar
-    from triportrait.avatar.render_guide import guide_mesh, render_guide
-    from triportrait.render.near_surface import Slab, march_to_surface, pixel_places
-    from triportrait.render.near_surface_kernels import march_guide, pack_field, render_near_surface
+    from triportrait.avatar.lifted.avatar import LiftedAvatar
+    from triportrait.avatar.oneshot.guide import guide_mesh, render_guide
+    from triportrait.avatar.oneshot.guide_plain import expression_offsets
+    from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM, ViewPlanes, load_image_to_plane
+    from triportrait.avatar.oneshot.volume import Slab, march_to_surface, pixel_places
+    from triportrait.avatar.oneshot.volume_kernels import march_guide, pack_field, render_near_surface
     from triportrait.synth.lifted_views import lifted_views
-    from triportrait.training.image_to_plane import ViewSet, collate, draw
+    from triportrait.training.oneshot.losses import draw
+    from triportrait.training.oneshot.views import ViewSet, collate
 
     torch.set_num_threads(1)
 
@@ -48,7 +51,7 @@ def main() -> None:
             times.append(1e3 * (now() - start))
         return f"{min(times):6.2f} ({np.median(times):6.2f})"
 
-    head, portrait = pipeline.default_head(), pipeline.prepare(options.photo)
+    head, portrait = drivers.default_head(), pipeline.prepare(options.photo)
     avatar, network = LiftedAvatar(head), load_image_to_plane()
     state = avatar.prepare(portrait)
     mesh = guide_mesh(state, head)
@@ -86,6 +89,7 @@ def main() -> None:
         print(f"  expression_offsets alone      {clock(lambda: expression_offsets(state, head, frame, size))}")  # noqa: B023
         print(f"  march_guide, without a mesh   {clock(lambda: march_guide(planes.prior[0, 0].numpy(), size, target, source, 1.6))}")  # noqa: B023
         for samples in SAMPLES:
+
             def march(threads: int = 1, samples: int = samples, field=packed, guide=guide) -> object:
                 return render_near_surface(field, guide.depth, target, source, samples, 0.35, guide.offset, threads=threads)
 
@@ -96,12 +100,15 @@ def main() -> None:
     filled = torch.from_numpy(np.where(np.isfinite(guide.depth), guide.depth, 15.0))[None, None, None]
     offset = torch.from_numpy(guide.offset)[None, None]
     with torch.no_grad():
+        places, turns = pixel_places(size)[None], (poses[0][0], poses[1][0])
         print("\n128 px, torch, all rays")
-        print(f"  march_to_surface              {clock(lambda: march_to_surface(pixel_places(size)[None], planes.prior, (poses[0][0], poses[1][0]), batch.source, 1.6), 5)}")  # noqa: E501
-        print(f"  draw, 10 samples              {clock(lambda: draw(network, planes, filled, poses, batch.source, Slab(10, 0.35), offset=offset), 5)}")  # noqa: E501
+        print(f"  march_to_surface              {clock(lambda: march_to_surface(places, planes.prior, turns, batch.source, 1.6), 5)}")
+        drawn = clock(lambda: draw(network, planes, filled, poses, batch.source, Slab(10, 0.35), offset=offset), 5)
+        print(f"  draw, 10 samples              {drawn}")
     random = np.random.default_rng(0)
     print("\n128 px, 10 samples, wider networks with random weights")
     for channels, hidden in ((16, 64), (32, 64), (32, 96)):
+
         def weights(outputs: int, inputs: int) -> tuple[np.ndarray, np.ndarray]:
             return random.normal(0, inputs**-0.5, (outputs, inputs)).astype(np.float32), np.zeros(outputs, np.float32)
 

@@ -29,13 +29,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from triportrait.avatar.image_to_plane import ImageToPlane
-from triportrait.avatar.motion_adapter import MotionAdapter
-from triportrait.composite.super_resolution_network import HtbSuperResolution
 from triportrait.geometry.cameras import camera_from_pose
-from triportrait.render.decoder import Decoder
-from triportrait.render.super_resolution import SuperResolution
-from triportrait.render.volume import VolumeRenderer
+from triportrait.real3d.decoder import Decoder
+from triportrait.real3d.head_super_resolution import SuperResolution
+from triportrait.real3d.head_torso_background import HtbSuperResolution
+from triportrait.real3d.image_to_plane import ImageToPlane
+from triportrait.real3d.motion_adapter import MotionAdapter
+from triportrait.real3d.volume import VolumeRenderer
 from triportrait.types import TriPlane
 
 #: Per portrait, per frame; "frame" is a whole frame with the tri-plane cached: motion adapter, volume, scene.
@@ -107,11 +107,11 @@ def whole_model(adapter: nn.Module, renderer: VolumeRenderer, scene: nn.Module, 
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     from bfm_samples import synthetic_bfm
-    from triportrait.avatar.oneshot import OneShotAvatar, OneShotState
+    from triportrait.drivers import default_head
     from triportrait.face.pncc import PnccRenderer
-    from triportrait.model import PaperModel, PaperState
-    from triportrait.paper import _past_empty_space, load_bfm
-    from triportrait.pipeline import default_head
+    from triportrait.real3d.avatar import OneShotAvatar, OneShotState
+    from triportrait.real3d.model import PaperModel, PaperState
+    from triportrait.real3d.pipeline import _past_empty_space, load_bfm
     from triportrait.types import MotionFrame
 
     with tempfile.TemporaryDirectory() as folder:

@@ -60,7 +60,7 @@ def make_up(folder: Path) -> None:
     import transformers
 
     from bfm_samples import synthetic_bfm
-    from triportrait.pipeline import default_head
+    from triportrait.drivers import default_head
     from weights_samples import published
 
     for layout, steps in (("real3d_torso", 100_000), ("real3d_a2m", 400_000)):

@@ -33,9 +33,7 @@ class Mesh:
 
 def sphere(rings: int = 80, sectors: int = 100) -> tuple[np.ndarray, Mesh]:
     """8000 vertices and 15,800 triangles, radius 0.9 dm."""
-    polar, around = np.meshgrid(
-        np.linspace(0.01, np.pi - 0.01, rings), np.linspace(0, 2 * np.pi, sectors, endpoint=False), indexing="ij"
-    )
+    polar, around = np.meshgrid(np.linspace(0.01, np.pi - 0.01, rings), np.linspace(0, 2 * np.pi, sectors, endpoint=False), indexing="ij")
     directions = [np.sin(polar) * np.sin(around), np.cos(polar), np.sin(polar) * np.cos(around)]
     vertices = (0.9 * np.stack(directions, -1)).reshape(-1, 3).astype(np.float32)
     first = np.arange(rings - 1)[:, None] * sectors + np.arange(sectors)
@@ -112,9 +110,7 @@ def main() -> None:
         "numpy": lambda: pncc_numpy(model, vertices, options.side),
     }
     reference = renderer.render(vertices).copy()
-    print(
-        f"{name}: {len(vertices)} vertices, {len(renderer.triangles)} triangles, {options.side} x {options.side} pixels"
-    )
+    print(f"{name}: {len(vertices)} vertices, {len(renderer.triangles)} triangles, {options.side} x {options.side} pixels")
     print("| way | ms/frame | times numba | pixels that differ |\n|---|---|---|---|")
     first = None
     for way, draw in ways.items():

@@ -27,7 +27,8 @@ FRAMES = 3
 def calls(folder: Path) -> dict[str, Callable[[], str]]:
     """Every kind of call, by name; each gives a digest of its answer."""
     from triportrait import Portrait
-    from triportrait.pipeline import DriveOptions, Marks
+    from triportrait.motion.options import DriveOptions
+    from triportrait.provenance.marks import Marks
 
     photos = {name: EXAMPLES / f"{name}.png" for name in ("portrait", "portrait2")}
     made = {name: Portrait.from_image(photo, quality="draft") for name, photo in photos.items()}

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from triportrait.training.clips import ClipSet, TrainingClip, split_clips, write_clips
+from triportrait.training.data.clips import ClipSet, TrainingClip, split_clips, write_clips
 
 STAGES = ("image_to_plane", "motion_adapter", "torso", "audio_to_motion")
 
@@ -48,7 +48,7 @@ def noisy_clip(seed: int, frames: int, size_px: int, features: int) -> TrainingC
 def run_stage(name: str, preset: str, batch: int, threads: int) -> None:
     """Two steps of a stage, the second one timed; prints a JSON line."""
     from triportrait.training import command
-    from triportrait.training.stages import audio_to_motion, image_to_plane, motion_adapter, torso
+    from triportrait.training.real3d import audio_to_motion, image_to_plane, motion_adapter, torso
 
     torch.set_num_threads(threads)
     recipe = replace(command.recipes(name)[preset](), batch=batch, precision="fp32")
@@ -118,10 +118,10 @@ def saved_bytes(run) -> int:  # noqa: ANN001 - any function
 
 def count_paper() -> None:
     """Work and activations per picture of the networks at the paper's size."""
-    from triportrait.render.super_resolution import SuperResolution
-    from triportrait.training.discriminator import DualDiscriminator
-    from triportrait.training.stages.heads import all_networks
-    from triportrait.training.stages.sizes import paper_networks
+    from triportrait.real3d.head_super_resolution import SuperResolution
+    from triportrait.training.real3d.discriminator import DualDiscriminator
+    from triportrait.training.real3d.heads import all_networks
+    from triportrait.training.real3d.sizes import paper_networks
 
     sizes = paper_networks()
     with torch.device("meta"):

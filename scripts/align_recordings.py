@@ -17,9 +17,9 @@ import numpy as np
 
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio_network import AudioToMotion, load_model
-from triportrait.training.alignment import aligned_phones, refined_phones
-from triportrait.training.audio_to_motion import viseme_scores
-from triportrait.training.synthesis import Phone, flite
+from triportrait.training.voice.alignment import aligned_phones, refined_phones
+from triportrait.training.voice.stage import viseme_scores
+from triportrait.training.voice.synthesisers import Phone, flite
 from triportrait.types import Waveform
 
 #: Letters of GRID's sentences as flite has to read them.

@@ -1,6 +1,6 @@
-"""Write the key tables of ``triportrait/weights/keys`` from the key lists of the shared spec.
+"""Write the key tables of ``triportrait/weights/keys`` from the key lists of the golden outputs.
 
-    python scripts/build_key_tables.py ../shared/spec/keys src/triportrait/weights/keys
+    python scripts/build_key_tables.py tests/golden/keys src/triportrait/weights/keys
 
 A key table states which tensors a published checkpoint holds: name, shape, and whether it is trained (a parameter) or
 only carried along (a buffer). Names and shapes are facts about a file layout; no weights are contained.
@@ -55,11 +55,7 @@ def real3d_table(source: Path, layout: str, config: tuple[str, ...]) -> dict:
 
 def eg3d_table(source: Path, layout: str, module: str) -> dict:
     keys = json.loads(source.read_text(encoding="utf-8"))[module]
-    config = (
-        {"img_resolution": 512, "neural_rendering_resolution": 128, "plane_layout": "eg3d_original"}
-        if module == "G"
-        else {}
-    )
+    config = {"img_resolution": 512, "neural_rendering_resolution": 128, "plane_layout": "eg3d_original"} if module == "G" else {}
     return {
         "layout": layout,
         "class": "TriPlaneGenerator" if module == "G" else "DualDiscriminator",
@@ -92,9 +88,7 @@ def write(table: dict, folder: Path) -> None:
     parts = []
     for name, value in table.items():
         if name in ("parameters", "buffers"):
-            rows = ",\n".join(
-                f"{json.dumps(key)}:{json.dumps(shape, separators=(',', ':'))}" for key, shape in value.items()
-            )
+            rows = ",\n".join(f"{json.dumps(key)}:{json.dumps(shape, separators=(',', ':'))}" for key, shape in value.items())
             parts.append(f"{json.dumps(name)}:{{\n{rows}\n}}" if rows else f"{json.dumps(name)}:{{}}")
         else:
             parts.append(f"{json.dumps(name)}:{json.dumps(value, separators=(',', ':'))}")

@@ -232,9 +232,7 @@ def eyeball(centre: Array, radius: float) -> tuple[Array, Array]:
     """A polar cap of a sphere looking along +z: rings at growing angles, the iris at the pole."""
     angles = np.radians([0, 6, 12, 18, 24, 30, 38, 48, 60, 74, 90, 108])
     around = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    rings = [
-        np.stack([np.sin(a) * np.cos(around), np.sin(a) * np.sin(around), np.full(24, np.cos(a))], -1) for a in angles[1:]
-    ]
+    rings = [np.stack([np.sin(a) * np.cos(around), np.sin(a) * np.sin(around), np.full(24, np.cos(a))], -1) for a in angles[1:]]
     points = centre + radius * np.concatenate([[[0, 0, 1.0]], *rings])
     faces = [[0, 1 + i, 1 + (i + 1) % 24] for i in range(24)]
     for r in range(len(angles) - 2):

@@ -12,12 +12,7 @@ from pathlib import Path
 import torch
 
 from triportrait.motion.audio_network import load_model
-from triportrait.training.audio_to_motion_metrics import (
-    against_phonemes,
-    against_tracks,
-    against_videos,
-    without_speech,
-)
+from triportrait.training.voice.measure import against_phonemes, against_tracks, against_videos, without_speech
 
 
 def main() -> None:

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from triportrait import pipeline
+from triportrait import drivers, pipeline
 from triportrait.errors import TriPortraitError
 from triportrait.evaluation.identity import SAME_PERSON, centred_cosines, distances, find_face_embedder
 from triportrait.evaluation.reenact import shrink
-from triportrait.media.files import atomic_file
+from triportrait.files import atomic_file
 from triportrait.media.images import read_image
 
 Array = np.ndarray
@@ -54,7 +54,7 @@ def measure(paths: list[Path], avatars: list[str]) -> dict[str, Any]:
     embed, why = find_face_embedder()
     if embed is None:
         raise SystemExit(f"the likeness of faces {why}")
-    tracker = pipeline.default_tracker()
+    tracker = drivers.default_tracker()
 
     def embedding(picture: Array) -> Array | None:
         faces = tracker.detect(picture)

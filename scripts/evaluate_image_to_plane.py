@@ -18,9 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from triportrait.avatar.compact_encoder import DEPTH_RANGE_DM, CompactImageToPlane, load_image_to_plane
+from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM, CompactImageToPlane, load_image_to_plane
 from triportrait.synth.lifted_views import HELD_OUT_TURNS_DEG, LiftedViews, lifted_views, padded_portrait, read_split
-from triportrait.training.image_to_plane import RECIPES, ViewSet, collate, draw, evaluate
+from triportrait.training.oneshot.losses import draw
+from triportrait.training.oneshot.measure import evaluate
+from triportrait.training.oneshot.recipe import RECIPES
+from triportrait.training.oneshot.views import ViewSet, collate
 from triportrait.types import CAMERA_DISTANCE_DM
 
 Array = np.ndarray
@@ -57,9 +60,9 @@ def sheet_row(model: CompactImageToPlane, row: LiftedViews, size_px: int) -> Arr
 
 def lift(path: Path) -> LiftedViews:
     """A photo, lifted and turned as held-out photographs are."""
-    from triportrait.avatar.lifted import LiftedAvatar
+    from triportrait.avatar.lifted.avatar import LiftedAvatar
+    from triportrait.drivers import default_head, default_tracker
     from triportrait.media.images import read_image
-    from triportrait.pipeline import default_head, default_tracker
 
     head = default_head()
     portrait = padded_portrait(read_image(path)[..., :3], default_tracker(), head, name=path.name)

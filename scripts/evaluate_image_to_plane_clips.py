@@ -15,16 +15,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from triportrait.avatar.compact_encoder import load_image_to_plane
-from triportrait.avatar.expression_offsets import expression_offsets
-from triportrait.avatar.lifted import LiftedAvatar
-from triportrait.avatar.mantle import face_hull
-from triportrait.face.portrait import cut
+from triportrait.avatar.lifted.avatar import LiftedAvatar
+from triportrait.avatar.lifted.mantle import face_hull
+from triportrait.avatar.oneshot.guide_plain import expression_offsets
+from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
+from triportrait.avatar.oneshot.volume import fill_smoothly
+from triportrait.drivers import default_head, default_tracker, motion_of_frames
+from triportrait.geometry.crops import cut
 from triportrait.media.video import VideoReader
-from triportrait.pipeline import default_head, default_tracker, motion_of_frames
-from triportrait.render.near_surface import fill_smoothly
 from triportrait.synth.lifted_views import lifted_views, padded_portrait, shrink
-from triportrait.training.image_to_plane import RECIPES, ViewSet, collate, draw, warp_by_guide
+from triportrait.training.oneshot.losses import draw
+from triportrait.training.oneshot.measure import warp_by_guide
+from triportrait.training.oneshot.recipe import RECIPES
+from triportrait.training.oneshot.views import ViewSet, collate
 from triportrait.types import RenderedHead
 
 Array = np.ndarray

@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from triportrait import pipeline
+from triportrait import drivers, pipeline
+from triportrait.motion import options as motion_options
 from triportrait.motion.files import load_motion, save_motion
 from triportrait.motion.statistics import measure
 from triportrait.motion.style import REFERENCE
+from triportrait.provenance import marks as provenance_marks
 from triportrait.types import Motion
 
 SHOWN = ("head_speed", "pitch_speed", "yaw_speed", "roll_speed", "pitch_range", "yaw_range", "roll_range", "brow_amplitude", "brow_speed",
@@ -37,7 +39,7 @@ def tracked(clip: Path, folder: Path | None) -> Motion:
     kept = folder / f"{clip.stem}.npz" if folder else None
     if kept is not None and kept.exists():
         return load_motion(kept)
-    motion = pipeline.motion_of_video(clip)
+    motion = drivers.motion_of_video(clip)
     if kept is not None:
         save_motion(motion, kept)
     return motion
@@ -45,16 +47,16 @@ def tracked(clip: Path, folder: Path | None) -> Motion:
 
 def spoken(sound: Path, seed: int) -> Motion:
     """What our default makes of a sound."""
-    settings = pipeline.voice_settings(pipeline.DriveOptions(seed=seed))
-    return pipeline.join_motion(pipeline.motion_of_audio(sound, settings))
+    settings = drivers.voice_settings(motion_options.DriveOptions(seed=seed))
+    return drivers.join_motion(drivers.motion_of_audio(sound, settings))
 
 
 def rendered(portrait: pipeline.Portrait, sound: Path, seed: int) -> Motion:
     """Our motion drawn, and tracked in the picture."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "talk.mp4"
-        portrait.talk(sound, pipeline.DriveOptions(seed=seed)).save(path, marks=pipeline.Marks(False, False, False))
-        return pipeline.motion_of_video(path)
+        portrait.talk(sound, motion_options.DriveOptions(seed=seed)).save(path, marks=provenance_marks.Marks(False, False, False))
+        return drivers.motion_of_video(path)
 
 
 def main() -> None:

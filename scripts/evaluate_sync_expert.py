@@ -19,9 +19,9 @@ from triportrait.motion.audio_network import load_model
 from triportrait.motion.files import load_motion
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ
 from triportrait.motion.sync_expert import SyncExpert, load_sync_expert, mouth_channels, similarity_by_lag
-from triportrait.training.audio_to_motion import aligned, load_synthesised, load_tracked, spoken_targets
-from triportrait.training.audio_to_motion_metrics import predict
-from triportrait.training.sync import MOST, shift_accuracy
+from triportrait.training.voice.corpora import aligned, load_synthesised, load_tracked, spoken_targets
+from triportrait.training.voice.measure import predict
+from triportrait.training.voice.sync_expert import MOST, shift_accuracy
 from triportrait.types import ARKIT_EXPRESSIONS
 
 Array = np.ndarray

@@ -1,6 +1,6 @@
 """How far do people open their lips for each sound? ``python scripts/fit_articulation.py --shared DIR --phonemes DIR``
 
-Fits levels and dominance of the coarticulation model (:mod:`triportrait.training.articulation`) to tracked lips and prints them
+Fits levels and dominance of the coarticulation model (:mod:`triportrait.training.voice.articulation`) to tracked lips and prints them
 beside the model's own. ``--phonemes`` is a folder of ``align_recordings.py --speech-av``. Clips of other speakers in
 ``SHARED/pairs`` have no sound: their file names tell the sentence, and its word times are sought with each model (same freedom
 for all), so that models can be compared on people that they were not fitted to.
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from triportrait.face.tracker import MediaPipeTracker, track_clip
 from triportrait.media.video import VideoReader
 from triportrait.motion.lips import FACE_HEIGHT_CM, gap_weights
-from triportrait.training.articulation import ARTICULATORS, VISEMES, visemes_of
-from triportrait.training.audio_to_motion import load_tracked
-from triportrait.training.lip_tracks import lip_opening_of
-from triportrait.training.synthesis import flite
+from triportrait.training.voice.articulation import ARTICULATORS, VISEMES, visemes_of
+from triportrait.training.voice.corpora import load_tracked
+from triportrait.training.voice.lip_tracks import lip_opening_of
+from triportrait.training.voice.synthesisers import flite
 
 FPS, FINE, ROWS = 25, 4, 75
 NAMES = list(VISEMES)

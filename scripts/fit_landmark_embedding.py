@@ -68,9 +68,10 @@ def main() -> None:
             person, motion, residual = fitter.fit_person(row[None])
             residuals.append(np.sqrt((residual**2).sum(-1)))
             pose = _Pose(matrix_from_euler(motion.rotation_rad), motion.translation, motion.expression, motion.gaze_rad)
-            posed = np.einsum(
-                "tij,tnj->tni", pose.rotation, fitter._points(Person(person.identity, np.zeros((468, 3))), pose)
-            ) + motion.translation[:, None]
+            posed = (
+                np.einsum("tij,tnj->tni", pose.rotation, fitter._points(Person(person.identity, np.zeros((468, 3))), pose))
+                + motion.translation[:, None]
+            )
             depth = 10.0 - posed[0, :, 2]
             scale = fitter._focal_px / depth
             camera = np.zeros((468, 2, 3))

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
+from triportrait.drivers import default_tracker
 from triportrait.errors import TriPortraitError
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.rasteriser import rasterise
-from triportrait.pipeline import default_tracker
 from triportrait.synth import deferred
 from triportrait.synth.head_factory import HeadFactory
 from triportrait.synth.people import random_person

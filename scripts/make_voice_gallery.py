@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from triportrait import pipeline
 from triportrait.media.audio import read_audio
+from triportrait.motion import options as motion_options
 from triportrait.motion.sync_expert import sync_score
 from triportrait.types import Waveform
 
@@ -95,7 +96,7 @@ def strip(number: int, clip: Clip, data: Path, seed: int) -> Array:
     with tempfile.TemporaryDirectory() as folder:
         sound = sound_file(clip.voice, data, Path(folder))
         portrait = pipeline.Portrait.from_image(photo)
-        motion = portrait.talk(sound, pipeline.DriveOptions(seed=seed, **clip.options)).motion()
+        motion = portrait.talk(sound, motion_options.DriveOptions(seed=seed, **clip.options)).motion()
         samples = read_audio(sound, 16000).samples
     cut = face_cut(portrait.prepared.image, portrait.prepared.landmarks)
     cells = []

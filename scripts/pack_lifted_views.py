@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from triportrait.avatar.lifted import LiftedAvatar
+from triportrait.avatar.lifted.avatar import LiftedAvatar
+from triportrait.drivers import default_head, default_tracker
 from triportrait.errors import TriPortraitError
 from triportrait.media.images import read_image
-from triportrait.pipeline import default_head, default_tracker
 from triportrait.synth.lifted_views import (
     HELD_OUT_TURNS_DEG,
     LiftedViews,

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from triportrait import pipeline
-from triportrait.avatar.lifted import LiftedAvatar
-from triportrait.avatar.mouth_painter import PhotoMouth, cut_window, mouth_channels, mouth_window
+from triportrait import drivers, pipeline
+from triportrait.avatar.lifted.avatar import LiftedAvatar
+from triportrait.avatar.mouth.painter import PhotoMouth, cut_window, mouth_channels, mouth_window
 from triportrait.errors import TriPortraitError
-from triportrait.face.portrait import cut
+from triportrait.geometry.crops import cut
 from triportrait.media.images import read_image
 from triportrait.media.video import VideoReader
-from triportrait.types import MotionFrame, Portrait
+from triportrait.types import MotionFrame, PreparedPortrait
 
 Array = np.ndarray
 log = logging.getLogger("pack_mouth_patches")
@@ -35,7 +35,7 @@ _MOVES = {
 }  # fmt: skip
 
 
-def sample(avatar: LiftedAvatar, state: object, portrait: Portrait, frame: MotionFrame, truth: Array) -> Array:
+def sample(avatar: LiftedAvatar, state: object, portrait: PreparedPortrait, frame: MotionFrame, truth: Array) -> Array:
     """Channels of the drawn mouth and the true colours: uint8 [112, 144, 15]."""
     drawn = avatar.draw(state, frame)
     window = mouth_window(drawn.landmarks, portrait, frame)
@@ -43,7 +43,7 @@ def sample(avatar: LiftedAvatar, state: object, portrait: Portrait, frame: Motio
     return np.round(np.concatenate([255 * channels, cut_window(truth, window)], -1)).clip(0, 255).astype(np.uint8)
 
 
-def other_motion(portrait: Portrait, names: tuple[str, ...], is_open: bool, random: np.random.Generator) -> MotionFrame:
+def other_motion(portrait: PreparedPortrait, names: tuple[str, ...], is_open: bool, random: np.random.Generator) -> MotionFrame:
     """Another expression of the mouth, and a small turn."""
     expression = portrait.motion.expression.copy()
     mouth = [i for i, name in enumerate(names) if name.startswith(("mouth", "jaw"))]
@@ -73,7 +73,7 @@ def cycles(path: Path, avatar: LiftedAvatar, random: np.random.Generator, closed
     for _ in range(2 if is_open else 1):
         picture = model.step(state, other_motion(portrait, head.expression_names, is_open, random))[0]
         source = pipeline.prepare(picture)
-        motion = pipeline.motion_of_frames(source, [portrait.image])
+        motion = drivers.motion_of_frames(source, [portrait.image])
         result.append(sample(avatar, avatar.prepare(source), source, motion[0], cut(portrait.image, source.crop_box, len(source.image))))
     return result
 
@@ -84,7 +84,7 @@ def pairs(path: Path, avatar: LiftedAvatar, random: np.random.Generator, count: 
         frames = [frame for _, frame in reader.frames(25.0)]
     source = pipeline.prepare(frames[int(random.integers(len(frames)))])
     state = avatar.prepare(source)
-    motion = pipeline.motion_of_frames(source, frames)
+    motion = drivers.motion_of_frames(source, frames)
     chosen = random.permutation(len(frames))[:count]
     return [sample(avatar, state, source, motion[int(i)], cut(frames[int(i)], source.crop_box, len(source.image))) for i in chosen]
 
@@ -102,7 +102,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     random = np.random.default_rng(options.seed)
-    avatar = LiftedAvatar(pipeline.default_head())
+    avatar = LiftedAvatar(drivers.default_head())
     with (options.portraits / "index.csv").open(newline="", encoding="utf-8") as file:
         photos = [options.portraits / row["file"] for row in csv.DictReader(file) if row["split"] == options.split and row["grey"] != "1"]
     photos = [photos[i] for i in random.permutation(len(photos))[: options.limit]]

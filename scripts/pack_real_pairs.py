@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from triportrait.drivers import default_head, default_tracker
 from triportrait.errors import TriPortraitError
 from triportrait.media.video import VideoReader
-from triportrait.pipeline import default_head, default_tracker
 from triportrait.synth.lifted_views import LiftedViews, write_index, write_shard
 from triportrait.synth.real_pairs import PairFrames, Refinement, frames_of_video, pair_rows
-from triportrait.training.clips import iterate_clips
-from triportrait.training.synthetic_clips import pair_frames
+from triportrait.training.data.clips import iterate_clips
+from triportrait.training.data.synthetic import pair_frames
 
 log = logging.getLogger("pack_real_pairs")
 

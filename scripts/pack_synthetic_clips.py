@@ -16,8 +16,8 @@ import numpy as np
 from triportrait.errors import TriPortraitError
 from triportrait.synth.head_factory import HeadFactory
 from triportrait.synth.procedural_head import HeadPose
-from triportrait.training.clips import TrainingClip, write_clips
-from triportrait.training.synthetic_clips import lifted_clip, random_clip, random_performance
+from triportrait.training.data.clips import TrainingClip, write_clips
+from triportrait.training.data.synthetic import lifted_clip, random_clip, random_performance
 
 log = logging.getLogger("pack_synthetic_clips")
 
@@ -31,10 +31,10 @@ def procedural(options: argparse.Namespace) -> Iterator[TrainingClip]:
 
 def lifted(options: argparse.Namespace) -> Iterator[TrainingClip]:
     """Clips of lifted training portraits; one without a usable face is reported and left out."""
-    from triportrait.avatar.lifted import LiftedAvatar
+    from triportrait.avatar.lifted.avatar import LiftedAvatar
+    from triportrait.drivers import default_head, default_tracker
     from triportrait.face.portrait import PortraitOptions, prepare_portrait
     from triportrait.media.images import read_image
-    from triportrait.pipeline import default_head, default_tracker
 
     with (options.data / "portraits" / "index.csv").open(newline="", encoding="utf-8") as file:
         files = [row["file"] for row in csv.DictReader(file) if row["split"] == "train"]

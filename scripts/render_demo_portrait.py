@@ -1,6 +1,6 @@
 """Render examples/portrait.png and examples/portrait2.png from the CC0 assets of the data bundle. Seeded; one core, minutes.
 
-    python scripts/render_demo_portrait.py --data ../shared/data --out examples
+python scripts/render_demo_portrait.py --data ../shared/data --out examples
 """
 
 from __future__ import annotations

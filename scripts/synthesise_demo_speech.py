@@ -1,6 +1,6 @@
 """Synthesise examples/speech.wav with festival's freely usable HTS voice cmu_us_slt (apt: festival festvox-us-slt-hts).
 
-    python scripts/synthesise_demo_speech.py --out examples/speech.wav
+python scripts/synthesise_demo_speech.py --out examples/speech.wav
 """
 
 from __future__ import annotations

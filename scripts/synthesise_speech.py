@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from triportrait.training.synthesis import FESTIVAL_VOICES, Espeak, Utterance, festival, flite
+from triportrait.training.voice.synthesisers import FESTIVAL_VOICES, Espeak, Utterance, festival, flite
 
 SENTENCES: dict[str, str] = {
     "en-us": "we may move the big blue box|please bring me a map of the farm|my mother bought five apples at the market|"
@@ -165,9 +165,7 @@ def make_utterance(split: str, words: list[str], espeak: Espeak, random: np.rand
             return flite(make_text("en-us", words, random), voice, stretch), f"flite:{voice}"
         if kind < 0.48:
             return festival(make_text("en-us", words, random), duration_stretch=stretch), "festival:slt"
-        language = str(
-            random.choice([name for name in SENTENCES if name not in TEST_LANGUAGES] + ["en-us", "en-gb-x-rp"])
-        )
+        language = str(random.choice([name for name in SENTENCES if name not in TEST_LANGUAGES] + ["en-us", "en-gb-x-rp"]))
         variants = TRAIN_VARIANTS
     variant = str(random.choice(variants))
     voice = language + (f"+{variant}" if variant else "")

@@ -14,7 +14,8 @@ import torch
 
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio_network import load_model
-from triportrait.training.audio_to_motion import TrainingSettings, aligned, load_synthesised, load_tracked, pseudo_labelled, train
+from triportrait.training.voice.corpora import aligned, load_synthesised, load_tracked, pseudo_labelled
+from triportrait.training.voice.stage import TrainingSettings, train
 
 
 def main() -> None:

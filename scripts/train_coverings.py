@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from triportrait.drivers import default_tracker
 from triportrait.errors import NoFaceFound
 from triportrait.face.coverings import CoverNetwork, lower_face
-from triportrait.face.portrait import crop_box, cut
+from triportrait.face.portrait import crop_box
 from triportrait.face.tracker import choose_face
+from triportrait.geometry.crops import cut
 from triportrait.media.images import read_image
-from triportrait.pipeline import default_tracker
 
 Array = np.ndarray
 SIZE = 512

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import torch
 
-from triportrait.avatar.compact_encoder import load_image_to_plane
-from triportrait.training.image_to_plane import RECIPES, evaluate, read_views, train
+from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
+from triportrait.training.oneshot.measure import evaluate
+from triportrait.training.oneshot.recipe import RECIPES
+from triportrait.training.oneshot.stage import train
+from triportrait.training.oneshot.views import read_views
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from triportrait.training.mouth_painter import MouthPainterRecipe, train
+from triportrait.training.oneshot.mouth_painter import MouthPainterRecipe, train
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from triportrait.motion.audio_network import load_model
-from triportrait.training.audio_to_motion import aligned, load_synthesised, load_tracked
-from triportrait.training.sync import SyncSettings, train_sync_expert
+from triportrait.training.voice.corpora import aligned, load_synthesised, load_tracked
+from triportrait.training.voice.sync_expert import SyncSettings, train_sync_expert
 
 
 def main() -> None:

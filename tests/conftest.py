@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import MediaPipeTracker
     from triportrait.pipeline import Portrait as TalkingPortrait
-    from triportrait.types import Portrait
+    from triportrait.types import PreparedPortrait
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -72,13 +72,13 @@ def open_head() -> OpenHead:
 @pytest.fixture(scope="session")
 def face_tracker() -> MediaPipeTracker:
     """One tracker for all tests, the pipeline's own: its networks take a while to load."""
-    from triportrait.pipeline import default_tracker
+    from triportrait.drivers import default_tracker
 
     return default_tracker()
 
 
 @pytest.fixture(scope="session")
-def astronaut_portrait(astronaut: np.ndarray, face_tracker: MediaPipeTracker, open_head: OpenHead) -> Portrait:
+def astronaut_portrait(astronaut: np.ndarray, face_tracker: MediaPipeTracker, open_head: OpenHead) -> PreparedPortrait:
     """The astronaut, prepared once with the ordinary options."""
     from triportrait.face.portrait import prepare_portrait
 
@@ -89,9 +89,8 @@ def astronaut_portrait(astronaut: np.ndarray, face_tracker: MediaPipeTracker, op
 def talking_portrait(astronaut: np.ndarray) -> TalkingPortrait:
     """The astronaut ready to perform, at 256 px."""
     from triportrait.face.portrait import PortraitOptions
-    from triportrait.pipeline import Portrait
 
-    return Portrait.from_image(astronaut, PortraitOptions(256))
+    return PreparedPortrait.from_image(astronaut, PortraitOptions(256))
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +107,7 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def clip(talking_portrait: TalkingPortrait, voice: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A driving video with sound: the astronaut saying the first second of the example speech, 25 frames of 256 x 256, unmarked."""
-    from triportrait.pipeline import Marks
+    from triportrait.provenance.marks import Marks
 
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     return talking_portrait.talk(voice).save(path, marks=Marks(False, False, False))

@@ -1,4 +1,4 @@
-"""The folder of golden outputs: ``TRIPORTRAIT_GOLDEN`` when set, else the shared one; tests are skipped where it is absent."""
+"""Golden outputs of the published modules: those of this repository, or of the folder that ``TRIPORTRAIT_GOLDEN`` names."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "spec"
+HERE = Path(__file__).resolve().parent / "golden"
 
 
 def golden_folder() -> Path:
-    folder = Path(os.environ.get("TRIPORTRAIT_GOLDEN") or SHARED / "golden")
-    if not (folder / "golden_fill.py").is_file():
-        pytest.skip(f"needs the golden outputs in {folder}")
-    return folder
+    return Path(os.environ.get("TRIPORTRAIT_GOLDEN") or HERE)
 
 
 @lru_cache
@@ -35,17 +31,18 @@ def golden_fill() -> ModuleType:
 
 def golden(name: str) -> dict[str, Any]:
     """A golden file, for instance ``real3d/vr.json``."""
-    path = golden_folder() / name
-    if not path.is_file():
-        pytest.skip(f"needs {path}")
-    return json.loads(path.read_text())
+    return json.loads((golden_folder() / name).read_text())
+
+
+def key_list(name: str) -> Any:
+    """A list of published keys, ``keys/<name>``: beside the golden folder, or this repository's."""
+    beside = golden_folder().parent / "keys" / name
+    return json.loads((beside if beside.is_file() else HERE / "keys" / name).read_text())
 
 
 def key_shapes(name: str, prefixes: Iterable[str] = ("",)) -> dict[str, list[int]]:
     """Published keys under one of the prefixes -> shapes, from ``keys/<name>``."""
-    beside = golden_folder().parent / "keys" / name
-    keys = json.loads((beside if beside.is_file() else SHARED / "keys" / name).read_text())["keys"]
-    return {key: entry["shape"] for key, entry in keys.items() if key.startswith(tuple(prefixes))}
+    return {key: entry["shape"] for key, entry in key_list(name)["keys"].items() if key.startswith(tuple(prefixes))}
 
 
 def check_fill(state: dict[str, Any], reference: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from bfm_samples import synthetic_bfm
 from triportrait.face.open_head import OpenHead
-from triportrait.presets import build, tiny
+from triportrait.real3d.networks import build, tiny
 from triportrait.weights.store import Provenance, save_weights
 
 #: Width of the made-up HuBERT.

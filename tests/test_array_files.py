@@ -17,8 +17,8 @@ from scipy.io import savemat
 
 import triportrait
 from triportrait.array_files import ArrayArchive, ArrayFileError, not_finite, read_mat, read_npy
-from triportrait.avatar.compact_encoder import load_image_to_plane
-from triportrait.avatar.mouth_painter import load_mouth_painter
+from triportrait.avatar.mouth.painter import load_mouth_painter
+from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
 from triportrait.errors import WeightsError
 from triportrait.face import open_head
 from triportrait.motion.audio_network import load_model

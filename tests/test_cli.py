@@ -385,7 +385,7 @@ def full_disk(*_: object, **__: object) -> None:
 def test_a_disk_that_fills_up(
     when: str, here: Path, inputs: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from triportrait.media import files
+    from triportrait import files
 
     if when == "start":
         monkeypatch.setattr(files.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
@@ -473,8 +473,11 @@ def test_no_command_writes_over_what_it_reads(line: str, here: Path, capfd: pyte
 
 
 def test_the_interface_refuses_inputs_too(here: Path, inputs: Path, talking_portrait, voice: Path) -> None:
+    from triportrait.background import Background
+    from triportrait.drivers import join_motion
     from triportrait.errors import OutputError
-    from triportrait.pipeline import Background, DriveOptions, join_motion, save_portrait
+    from triportrait.motion.options import DriveOptions
+    from triportrait.pipeline import save_portrait
 
     linked(here, inputs)
     save_motion(join_motion([talking_portrait.talk(voice).motion()] * 5), here / "style.csv")

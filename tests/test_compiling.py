@@ -61,9 +61,7 @@ def test_a_read_only_installation_keeps_kernels_among_the_temporary_files(
     assert again(4) == 8 and again.stats.cache_hits
 
 
-def test_without_any_folder_kernels_work_and_say_so(
-    define: Callable[..., Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_any_folder_kernels_work_and_say_so(define: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     assert define(())(3) == 6
     assert [record.message[:33] for record in caplog.records] == ["compiling, in every run anew, bec"]

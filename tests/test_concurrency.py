@@ -74,9 +74,7 @@ def test_a_faulty_build_is_told_and_tried_again():
 def test_photos_and_masks_at_once_are_those_alone(astronaut, face_tracker):
     pictures = [astronaut, astronaut[:400], np.ascontiguousarray(astronaut[:, ::-1])]
     alone = [(face_tracker.detect(picture)[0].landmarks, face_tracker.person_mask(picture)) for picture in pictures]
-    calls = [
-        lambda picture=picture: (face_tracker.detect(picture)[0].landmarks, face_tracker.person_mask(picture)) for picture in pictures
-    ]
+    calls = [lambda picture=picture: (face_tracker.detect(picture)[0].landmarks, face_tracker.person_mask(picture)) for picture in pictures]
     for expected, got in zip(alone * 2, in_threads(*calls * 2), strict=True):
         for one, other in zip(expected, got, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -205,7 +203,7 @@ from skimage import data
 import triportrait.pipeline
 
 def look(_):
-    return len(triportrait.pipeline.default_tracker().detect(data.astronaut()))
+    return len(triportrait.drivers.default_tracker().detect(data.astronaut()))
 
 with multiprocessing.get_context("fork").Pool(2) as pool:
     print(pool.map_async(look, range(2)).get(timeout=60))
@@ -261,7 +259,7 @@ def test_a_child_forked_while_a_lock_is_held_gets_a_free_one():
 
 @FORKS
 def test_the_renderers_threads_are_made_anew_in_a_forked_child():
-    from triportrait.render.near_surface_kernels import _pool
+    from triportrait.avatar.oneshot.volume_kernels import _pool
 
     assert list(_pool(2).map(abs, [-1, -2])) == [1, 2]
     child = os.fork()

@@ -16,7 +16,7 @@ import pytest
 
 from triportrait import outputs
 from triportrait.errors import OutputError
-from triportrait.media.files import AtomicFile
+from triportrait.files import AtomicFile
 from triportrait.media.video import VideoReader, VideoWriter
 from triportrait.motion.files import write_motion
 from triportrait.outputs import hold_again, make_part, place_part, refuse_inputs, whole_file

@@ -13,22 +13,18 @@ import soundfile
 from PIL import Image
 
 import triportrait
+from triportrait.background import Background
+from triportrait.drivers import motion_of_frames, motion_of_video
 from triportrait.errors import EmptyMedia, NoFaceFound, OptionError
 from triportrait.face.portrait import PortraitOptions
 from triportrait.media.audio import read_audio
 from triportrait.media.video import VideoReader, VideoWriter
 from triportrait.motion.files import load_motion, save_motion
 from triportrait.motion.lips import lip_opening
-from triportrait.pipeline import (
-    Background,
-    DriveOptions,
-    Marks,
-    Portrait,
-    motion_of_frames,
-    motion_of_video,
-    prepare,
-)
+from triportrait.motion.options import DriveOptions
+from triportrait.pipeline import Portrait, prepare
 from triportrait.provenance.detect import detect
+from triportrait.provenance.marks import Marks
 from triportrait.types import Motion, MotionFrame
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -325,8 +321,8 @@ def test_one_of_two_people_drives(takes: np.ndarray, tmp_path: Path, caplog: pyt
 
 def nose_of(portrait: Portrait, row: MotionFrame) -> np.ndarray:
     """The tip of the nose in pixels of the crop."""
+    from triportrait.drivers import default_head
     from triportrait.geometry.cameras import pose_points, project
-    from triportrait.pipeline import default_head
 
     head, prepared = default_head(), portrait.prepared
     points = head.landmarks478(head.shape(prepared.identity) + prepared.vertex_offset)[4:5].astype(np.float64)
@@ -528,12 +524,12 @@ def test_the_debug_panel_has_five_panels(talking_portrait: Portrait, voice: Path
 
 def test_marks_change_little(talking_portrait: Portrait, voice: Path, talking: Path) -> None:
     """Label apart, the watermark costs little, and both are on every frame."""
-    from triportrait.pipeline import _Finish
+    from triportrait.provenance.marks import Finish
 
     frame = next(iter(talking_portrait.talk(voice))).image
-    marked = _Finish(Marks(label=False, manifest=False), (256, 256))(frame)
+    marked = Finish(Marks(label=False, manifest=False), (256, 256))(frame)
     assert psnr(frame, marked) > 40
-    labelled = _Finish(Marks(watermark=False, manifest=False), (256, 256))(frame)
+    labelled = Finish(Marks(watermark=False, manifest=False), (256, 256))(frame)
     changed = np.argwhere(np.abs(labelled.astype(int) - frame).max(axis=2) > 0)
     assert len(changed) and changed.min() > 128  # bottom right
 

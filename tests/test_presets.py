@@ -10,41 +10,43 @@ import pytest
 import torch
 
 from triportrait import presets
-from triportrait.avatar.image_to_plane import ImageToPlane
-from triportrait.avatar.oneshot import OneShotAvatar
 from triportrait.geometry.cameras import camera_from_pose
-from triportrait.render.volume import VolumeRenderer
+from triportrait.real3d import networks as real3d_networks
+from triportrait.real3d.avatar import OneShotAvatar
+from triportrait.real3d.image_to_plane import ImageToPlane
+from triportrait.real3d.volume import VolumeRenderer
+from triportrait.talk3d import networks as talk3d_networks
 from triportrait.types import MotionFrame, TriPlane
 from triportrait.weights.importers import CONVERTERS
 from triportrait.weights.tables import key_table
 
 
 def test_paper_has_the_sizes_of_table_6() -> None:
-    assert presets.parameter_counts(presets.paper()) == {
+    assert presets.parameter_counts(real3d_networks.paper()) == {
         "image_to_plane": 87_332_960,
         "motion_adapter": 5_705_694,
         "decoder": 4_257,
         "htb_super_resolution": 54_976_359,
         "audio_to_motion": 11_864_064,
     }
-    text = presets.parameter_counts(presets.paper("paper"), ("motion_adapter", "htb_super_resolution", "audio_to_motion"))
+    text = presets.parameter_counts(real3d_networks.paper("paper"), ("motion_adapter", "htb_super_resolution", "audio_to_motion"))
     assert text == {"motion_adapter": 5_705_685, "htb_super_resolution": 50_656_532, "audio_to_motion": 7_543_936}
     # The published file holds two weights of losses besides.
     table = key_table("real3d_torso")
     published = sum(torch.Size(shape).numel() for key, shape in table.shapes.items() if key not in table.buffers)
-    counts = presets.parameter_counts(presets.paper())
+    counts = presets.parameter_counts(real3d_networks.paper())
     assert sum(counts.values()) - counts["audio_to_motion"] + 2 == published == 148_019_272
 
 
 def test_personal_has_the_published_size() -> None:
     """Spec A.4: the trained numbers of the main stage."""
-    counts = presets.parameter_counts(presets.personal())
+    counts = presets.parameter_counts(talk3d_networks.personal())
     assert counts == {"tokens": 74_277, "delta_plane": 16_725_568} and sum(counts.values()) == 16_799_845
 
 
 def test_imported_files_fit_the_personal_preset_exactly() -> None:
     with torch.device("meta"):
-        networks, (state, _) = presets.build(presets.personal()), CONVERTERS["talk3d"](published("talk3d"))
+        networks, (state, _) = presets.build(talk3d_networks.personal()), CONVERTERS["talk3d"](published("talk3d"))
     for part, network in networks.items():
         own = {key.removeprefix(f"{part}."): state.pop(key) for key in list(state) if key.startswith(f"{part}.")}
         network.load_state_dict(own, assign=True)
@@ -54,10 +56,8 @@ def test_imported_files_fit_the_personal_preset_exactly() -> None:
 def test_imported_files_fit_the_paper_preset_exactly() -> None:
     """Names and shapes after folding are those of the modules; on the meta device, where tensors have shapes only."""
     with torch.device("meta"):
-        networks = presets.build(presets.paper())
-        complete, audio_to_motion = (
-            CONVERTERS[layout](published(layout))[0] for layout in ("real3d_torso", "real3d_a2m")
-        )
+        networks = presets.build(real3d_networks.paper())
+        complete, audio_to_motion = (CONVERTERS[layout](published(layout))[0] for layout in ("real3d_torso", "real3d_a2m"))
     networks.pop("audio_to_motion").load_state_dict(audio_to_motion, assign=True)
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in complete.items():
@@ -70,10 +70,7 @@ def test_imported_files_fit_the_paper_preset_exactly() -> None:
 
 def published(layout: str) -> dict[str, torch.Tensor]:
     table = key_table(layout)
-    return {
-        key: torch.empty(shape, dtype=torch.int64 if key in table.integers else torch.float32)
-        for key, shape in table.shapes.items()
-    }
+    return {key: torch.empty(shape, dtype=torch.int64 if key in table.integers else torch.float32) for key, shape in table.shapes.items()}
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
@@ -90,7 +87,7 @@ def test_presets_are_frozen_and_equal_each_time(name: str) -> None:
 def test_tiny_goes_all_the_way_from_photo_to_frame() -> None:
     """Every part fits the next one."""
     torch.manual_seed(0)
-    preset = presets.tiny()
+    preset = real3d_networks.tiny()
     networks = {name: network.eval() for name, network in presets.build(preset).items()}
     assert sum(p.numel() for network in networks.values() for p in network.parameters()) < 200_000
     px = preset.photo_px
@@ -100,16 +97,14 @@ def test_tiny_goes_all_the_way_from_photo_to_frame() -> None:
         camera = torch.from_numpy(camera_from_pose(np.zeros(3), np.zeros(3)).to_eg3d())[None]
         head = VolumeRenderer(networks["decoder"], preset.volume)(TriPlane(planes), camera)
         network, landmarks = networks["htb_super_resolution"], torch.rand(1, 68, 2) - 0.5
-        source = network.prepare(
-            torch.rand(1, 3, px, px), torch.ones(1, 2, px, px), torch.rand(1, 3, px, px), landmarks
-        )
+        source = network.prepare(torch.rand(1, 3, px, px), torch.ones(1, 2, px, px), torch.rand(1, 3, px, px), landmarks)
         frame = network(head.features, head.alpha, source, landmarks + 0.05)
     assert frame.shape == (1, 3, px, px) and bool(torch.isfinite(frame).all())
 
 
 def test_image_to_plane_comes_in_the_sizes_of_the_ablation() -> None:
     counts = {}
-    for name, config in presets.image_to_plane_sizes().items():
+    for name, config in real3d_networks.image_to_plane_sizes().items():
         with torch.device("meta"):
             counts[name] = sum(parameter.numel() for parameter in ImageToPlane(config).parameters())
     assert counts == {
@@ -119,10 +114,10 @@ def test_image_to_plane_comes_in_the_sizes_of_the_ablation() -> None:
 
 
 def test_the_switches_of_table_4_change_one_thing_each() -> None:
-    base = presets.paper()
+    base = real3d_networks.paper()
     changed = {
         name: {field.name for field in dataclasses.fields(base) if getattr(preset, field.name) != getattr(base, field.name)}
-        for name, preset in presets.ablations().items()
+        for name, preset in real3d_networks.ablations().items()
     }
     assert changed == {
         "concatenation": {"super_resolution"},
@@ -137,7 +132,7 @@ def test_the_switches_of_table_4_change_one_thing_each() -> None:
 @pytest.mark.parametrize("name", ["concatenation", "unsupervised_key_points"])
 def test_ablated_networks_draw_and_learn(name: str) -> None:
     torch.manual_seed(0)
-    preset = presets.ablations(presets.tiny())[name]
+    preset = real3d_networks.ablations(real3d_networks.tiny())[name]
     network, px = presets.build(preset)["htb_super_resolution"], preset.photo_px
     landmarks, photo = torch.rand(1, 68, 2) - 0.5, torch.rand(4, 1, 3, px, px) * 2 - 1
     source = network.prepare(photo[0], torch.ones(1, 2, px, px), photo[1], landmarks, photo[2])
@@ -152,7 +147,7 @@ def test_ablated_networks_draw_and_learn(name: str) -> None:
 @pytest.mark.parametrize("pictures", [2, 3])
 def test_the_motion_adapter_takes_two_pictures_or_three(pictures: int) -> None:
     torch.manual_seed(0)
-    preset = presets.tiny()
+    preset = real3d_networks.tiny()
     preset = dataclasses.replace(preset, motion_adapter=dataclasses.replace(preset.motion_adapter, pictures=pictures))
     networks, px = presets.build(preset, ("image_to_plane", "motion_adapter", "decoder")), preset.photo_px
     own = MotionFrame(np.zeros(4, np.float32), np.zeros(3, np.float32), np.zeros(3, np.float32), np.zeros(2, np.float32))
@@ -174,7 +169,7 @@ def test_the_motion_adapter_takes_two_pictures_or_three(pictures: int) -> None:
 @pytest.mark.parametrize("name", ["published", "concatenation", "unsupervised_key_points"])
 def test_networks_make_everything_on_their_own_device(name: str) -> None:
     """No tensor of theirs lies on the CPU when they and their inputs do not: the meta device refuses to mix, as a GPU does."""
-    preset = (presets.ablations(presets.tiny()) | {"published": presets.tiny()})[name]
+    preset = (real3d_networks.ablations(real3d_networks.tiny()) | {"published": real3d_networks.tiny()})[name]
     px = preset.photo_px
     with torch.device("meta"):
         networks = presets.build(preset)

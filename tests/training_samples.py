@@ -7,7 +7,7 @@ import numpy as np
 from triportrait.face.open_head import OpenHead
 from triportrait.face.pncc import PnccRenderer
 from triportrait.geometry.cameras import pose_points, project
-from triportrait.training.clips import TrainingClip
+from triportrait.training.data.clips import TrainingClip
 from triportrait.types import ARKIT_EXPRESSIONS, FOCAL_IN_WIDTHS
 
 #: As our own speech features have it.

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
 
-Array = np.ndarray
+from triportrait.types import Array
 
 #: Kinds of numbers that are read: truth values, whole numbers, floating point.
 NUMBERS = "biuf"

@@ -23,10 +23,9 @@ from triportrait.errors import MotionFileError, OptionError, OutputError, TriPor
 from triportrait.terminal import escaped, exit_code, mend_streams, one_line, say, say_lines, tell
 
 if TYPE_CHECKING:
+    from triportrait.background import Background
     from triportrait.face.portrait import PortraitOptions
-    from triportrait.pipeline import Background
-
-PathLike = str | os.PathLike[str]
+    from triportrait.types import PathLike
 
 
 @dataclass
@@ -145,10 +144,14 @@ class Animate:
             raise OptionError(f"--crf is {self.crf}; use a number from 0 (lossless) to 51")
         if self.out.suffix.lower() not in (".mp4", ".m4v"):
             raise OutputError(f"'{self.out}' should end in .mp4; the video is written in that format")
+        from triportrait.background import Background
+        from triportrait.drivers import check_option_files, read_motion
+        from triportrait.files import check_readable
         from triportrait.media.audio import AudioReader
-        from triportrait.media.files import check_readable
         from triportrait.media.video import VideoReader, check_video_output
-        from triportrait.pipeline import Background, DriveOptions, Marks, Portrait, read_motion
+        from triportrait.motion.options import DriveOptions
+        from triportrait.pipeline import Portrait
+        from triportrait.provenance.marks import Marks
 
         self._check_preset()
         _check_refine(self.refine)
@@ -172,7 +175,7 @@ class Animate:
         if self.driver_face is not None and self.driving is None and options.pose_source in ("driving", "still", "natural"):
             raise OptionError("--driver-face chooses a person in a video, and none is given; leave it out")
         _check_output(self.out, options.files())
-        options.check_files()
+        check_option_files(options)
         if self.audio is not None:
             AudioReader.open(self.audio)
         if self.driving is not None:
@@ -227,8 +230,8 @@ class Animate:
 
     def _run_paper(self, background: Background | None) -> int:
         from triportrait.media.avatar_files import looks_like_avatar
-        from triportrait.paper import PaperOptions, load_pipeline
-        from triportrait.pipeline import Marks
+        from triportrait.provenance.marks import Marks
+        from triportrait.real3d.pipeline import PaperOptions, load_pipeline
 
         if looks_like_avatar(self.photo):
             raise OptionError(f"'{self.photo}' is an avatar file; --preset paper prepares portraits its own way, give it the photo")
@@ -269,9 +272,10 @@ class Extract:
     """Whom to follow, counted from the left, when the video shows several people. Default: the largest face."""
 
     def run(self) -> int:
-        from triportrait.media.files import check_readable
+        from triportrait.drivers import motion_of_video
+        from triportrait.files import check_readable
         from triportrait.motion.files import write_motion
-        from triportrait.pipeline import DriveOptions, motion_of_video
+        from triportrait.motion.options import DriveOptions
 
         check_readable(self.video)
         _check_motion_output(self.out, [self.video])
@@ -316,11 +320,12 @@ class MotionCommand:
     """Of everything random."""
 
     def run(self) -> int:
+        from triportrait.drivers import motion_of_audio, voice_settings
+        from triportrait.files import check_readable
         from triportrait.media.audio import AudioReader
-        from triportrait.media.files import check_readable
         from triportrait.motion.controls import ControlTrack
         from triportrait.motion.files import write_motion
-        from triportrait.pipeline import DriveOptions, motion_of_audio, voice_settings
+        from triportrait.motion.options import DriveOptions
 
         check_readable(self.audio)
         _check_motion_output(self.out, [self.audio, self.style, self.controls])
@@ -328,7 +333,9 @@ class MotionCommand:
             "driving", self.mouth_gain, self.blink, self.head_motion, self.expressiveness, "neutral", self.seed, self.eye_contact,
             self.gaze_motion, self.temperature, self.emotion, self.emotion_strength, self.style, self.controls,
         )  # fmt: skip
-        options.check_files()
+        from triportrait.drivers import check_option_files
+
+        check_option_files(options)
         AudioReader.open(self.audio)
         with _progress() as progress:
             settings = voice_settings(options, progress)
@@ -539,7 +546,7 @@ class PortraitSave:
     """How the scene behind the person is painted in; knn is the published method."""
 
     def run(self) -> int:
-        from triportrait.media.files import check_readable
+        from triportrait.files import check_readable
         from triportrait.pipeline import save_portrait
 
         _check_size(self.size)
@@ -840,7 +847,7 @@ def _check_refine(seconds: float) -> None:
 def _portrait_options(size: int | None, face: int | None, background_fill: str, quality: str = "standard") -> PortraitOptions | None:
     """None where nothing is asked for: avatar files take no options, and a quality has its own size."""
     from triportrait.face.portrait import PortraitOptions
-    from triportrait.presets import quality_of
+    from triportrait.model import quality_of
 
     if size is None and face is None and background_fill == "smooth":
         return None
@@ -849,7 +856,7 @@ def _portrait_options(size: int | None, face: int | None, background_fill: str, 
 
 def _check_output(out: Path, inputs: Sequence[PathLike | None]) -> None:
     """Refuse a target that cannot be written, or that is one of the inputs or a file of an input folder."""
-    from triportrait.media.files import AtomicFile
+    from triportrait.files import AtomicFile
     from triportrait.outputs import refuse_inputs
 
     AtomicFile(out).discard()

@@ -45,13 +45,13 @@ def _version(name: str) -> tuple[str, bool]:
 
 
 def _tracker() -> str:
-    from triportrait.pipeline import default_tracker
+    from triportrait.drivers import default_tracker
 
     return type(default_tracker()).__name__
 
 
 def _head() -> str:
-    from triportrait.pipeline import default_head
+    from triportrait.drivers import default_head
 
     head = default_head()
     return f"{len(head.mean)} vertices, {head.identity_size} identity coefficients, {len(head.expression_names)} expressions"

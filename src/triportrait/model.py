@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from triportrait.avatar.lifted import LiftedAvatar
+from triportrait.avatar.lifted.avatar import LiftedAvatar
+from triportrait.avatar.oneshot.avatar import VolumeQuality
 from triportrait.composite.fusion import PasteBack, fuse
 from triportrait.composite.torso import TorsoState, prepare_torso, warp_torso
-from triportrait.errors import MissingPart, NumericError
-from triportrait.types import Avatar, Camera, FullHead, MotionFrame, Portrait, RenderedHead
+from triportrait.errors import MissingPart, NumericError, OptionError
+from triportrait.types import Array, Avatar, FullHead, MotionFrame, PreparedPortrait, RenderedHead
 
 if TYPE_CHECKING:
-    import torch
-
-    from triportrait.avatar.compact_oneshot import VolumeQuality
-    from triportrait.avatar.oneshot import OneShotAvatar, OneShotState, SeenVolume
-    from triportrait.composite.super_resolution_network import HtbSuperResolution, SceneSource
-
-Array = np.ndarray
+    pass
 
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
     """What depends on the portrait alone; the caller holds it and hands it back to :meth:`PortraitModel.step`."""
 
-    portrait: Portrait
+    portrait: PreparedPortrait
     avatar: Any
     torso: TorsoState
 
@@ -45,7 +40,7 @@ class PortraitModel:
         self.avatar = avatar
         self.head = head
 
-    def prepare(self, portrait: Portrait) -> ModelState:
+    def prepare(self, portrait: PreparedPortrait) -> ModelState:
         """Everything that is computed once per portrait."""
         return ModelState(portrait, self.avatar.prepare(portrait), prepare_torso(portrait, self.head))
 
@@ -68,170 +63,24 @@ class PortraitModel:
         Raises:
             NumericError: the motion row holds NaN or infinity.
         """
-        _expect_finite(frame)
+        expect_finite(frame)
         head = self.avatar.render(state.avatar, frame)
         torso = warp_torso(state.torso, frame)
         return fuse(head, torso, state.portrait.background if background is None else background), head
 
 
-def _expect_finite(frame: MotionFrame) -> None:
+def expect_finite(frame: MotionFrame) -> None:
     if not all(np.isfinite(rows).all() for rows in (frame.expression, frame.rotation_rad, frame.translation, frame.gaze_rad)):
         raise NumericError("a motion row holds NaN or infinity; the motion file or its source is damaged")
 
 
-@dataclass(frozen=True, slots=True)
-class PaperFrame(MotionFrame):
-    """A motion row with what the paper's pipeline smooths over neighbouring rows.
-
-    Args:
-        camera: instead of the row's own pose.
-        key_points: [68, 2] landmarks in -1..1, y down, that move the torso; None takes the row's own.
-        lid_closing: 0..1, a blink drawn into the motion picture.
-    """
-
-    camera: Camera | None = None
-    key_points: Array | None = None
-    lid_closing: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class PaperState:
-    """What depends on the portrait alone, for :class:`PaperModel`."""
-
-    portrait: Portrait
-    avatar: OneShotState
-    scene: SceneSource
-
-
-class PaperModel:
-    """Real3D-Portrait: the one-shot avatar and the head-torso-background super-resolution.
-
-    Args:
-        avatar: draws the head with features.
-        super_resolution: joins head, torso and background.
-        landmarks: identity [i] and a motion row to the 68 landmarks [68, 2] in -1..1, y down.
-        truncate: colours are cut down to whole numbers as published, instead of rounded.
-    """
-
-    def __init__(
-        self,
-        avatar: OneShotAvatar,
-        super_resolution: HtbSuperResolution,
-        landmarks: Callable[[Array, MotionFrame], Array],
-        *,
-        truncate: bool = False,
-    ) -> None:
-        self.avatar, self.super_resolution = avatar, super_resolution
-        self._landmarks = landmarks
-        self._rounding = 0.0 if truncate else 0.5
-        #: The last scene that was put behind a person, with its features.
-        self._last: tuple[Array, torch.Tensor, torch.Tensor] | None = None
-
-    def prepare(self, portrait: Portrait, masks: Array | None = None, source_expression: Array | None = None) -> PaperState:
-        """Everything that is computed once per portrait.
-
-        Args:
-            portrait: fitted with the avatar's head model; its torso stands on black.
-            masks: float32 [2, s, s], neck and clothes; None takes all of the torso for clothes.
-            source_expression: see ``OneShotAvatar.prepare``.
-        """
-        import torch
-
-        if masks is None:
-            clothes = (portrait.torso[..., 3] > 127).astype(np.float32)
-            masks = np.stack([np.zeros_like(clothes), clothes])
-        device = self.avatar.device
-        key_points = torch.from_numpy(self._landmarks(portrait.identity, portrait.motion).astype(np.float32))[None].to(device)
-        head = np.where((portrait.head_alpha > 0.5)[..., None], portrait.image, 0).astype(np.uint8)
-        with torch.inference_mode(), self.avatar.autocast():
-            scene = self.super_resolution.prepare(
-                _to_network(portrait.torso[..., :3], device), torch.from_numpy(masks)[None].to(device),
-                _to_network(portrait.background, device), key_points, _to_network(head, device),
-            )  # fmt: skip
-        return PaperState(portrait, self.avatar.prepare(portrait, source_expression), scene)
-
-    def step(self, state: PaperState, frame: MotionFrame, background: Array | None = None) -> tuple[Array, RenderedHead]:
-        """One picture of the crop; see :meth:`PortraitModel.step`. A :class:`PaperFrame` brings its own camera and key points.
-
-        Raises:
-            NumericError: the motion row or the networks' picture holds NaN or infinity.
-        """
-        from triportrait.avatar.oneshot import cameras_of, rendered_head
-
-        seen = self._look(state, [frame])
-        picture = self._draw(state, [frame], seen, None if background is None else [background])[0]
-        camera = cameras_of([frame], [frame.camera if isinstance(frame, PaperFrame) else None])[0]
-        return picture, rendered_head(seen, 0, camera)
-
-    def steps(self, state: PaperState, frames: Sequence[MotionFrame], backgrounds: Sequence[Array] | None = None) -> Array:
-        """The pictures uint8 [n, s, s, 3] of n motion rows at once: on a GPU faster than one by one, on a CPU hardly.
-
-        Args:
-            state: from :meth:`prepare`.
-            frames: rows, as for :meth:`step`.
-            backgrounds: one scene per row; None keeps the photo's own.
-
-        Raises:
-            NumericError: see :meth:`step`.
-        """
-        return self._draw(state, frames, self._look(state, frames), backgrounds)
-
-    def _look(self, state: PaperState, frames: Sequence[MotionFrame]) -> SeenVolume:
-        """The rendered heads."""
-        for frame in frames:
-            _expect_finite(frame)
-        own = [frame if isinstance(frame, PaperFrame) else None for frame in frames]
-        cameras = [frame and frame.camera for frame in own]
-        return self.avatar.look(state.avatar, frames, cameras, [frame.lid_closing if frame else 0.0 for frame in own])
-
-    def _draw(
-        self, state: PaperState, frames: Sequence[MotionFrame], seen: SeenVolume, backgrounds: Sequence[Array] | None
-    ) -> Array:
-        """Torso and background to the rendered heads."""
-        import torch
-
-        points = np.stack([self._points(state, frame) for frame in frames])
-        with torch.inference_mode(), self.avatar.autocast():
-            scene = state.scene if backgrounds is None else self._in_front_of(state.scene, backgrounds)
-            pictures = self.super_resolution(
-                seen.features.float(), seen.alpha.float(), scene, torch.from_numpy(points).to(self.avatar.device)
-            )
-            if not torch.isfinite(pictures).all():
-                raise NumericError("the networks gave NaN or infinity; 'triportrait weights verify' tells whether their weights are sound")
-            bytes_ = (pictures.float() * 127.5 + (127.5 + self._rounding)).clamp(0.0, 255.0).to(torch.uint8)
-        return bytes_.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-    def _points(self, state: PaperState, frame: MotionFrame) -> Array:
-        own = frame.key_points if isinstance(frame, PaperFrame) else None
-        return np.asarray(self._landmarks(state.portrait.identity, frame) if own is None else own, np.float32)
-
-    def _in_front_of(self, scene: SceneSource, backgrounds: Sequence[Array]) -> SceneSource:
-        import torch
-
-        first, device = backgrounds[0], self.avatar.device
-        if any(other is not first for other in backgrounds):
-            prepared = self.super_resolution.prepare_background(torch.cat([_to_network(one, device) for one in backgrounds]))
-            return replace(scene, background=prepared[0], background_features=prepared[1])
-        last = self._last  # read once: portraits in other threads share this model
-        if last is None or last[0] is not first:
-            last = self._last = (first, *self.super_resolution.prepare_background(_to_network(first, device)))
-        return replace(scene, background=last[1], background_features=last[2])
-
-
-def _to_network(image: Array, device: torch.device) -> torch.Tensor:
-    """uint8 [s, s, 3] -> [1, 3, s, s] in -1..1."""
-    import torch
-
-    return (torch.from_numpy(image.astype(np.float32)) / 127.5 - 1.0).permute(2, 0, 1)[None].to(device)
-
-
 def compact_avatar(head: FullHead, quality: VolumeQuality | None = None) -> Avatar:
     """The embedded one-shot avatar on this machine's CPU."""
-    from triportrait.avatar.compact_encoder import load_image_to_plane
-    from triportrait.avatar.compact_oneshot import CompactOneShotAvatar, VolumeRenderer
-    from triportrait.avatar.mouth_painter import CHANNELS, HEIGHT_PX, WIDTH_PX, embedded_mouth_painter
+    from triportrait.avatar.mouth.painter import CHANNELS, HEIGHT_PX, WIDTH_PX, embedded_mouth_painter
+    from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar, VolumeRenderer
+    from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
+    from triportrait.avatar.oneshot.volume_kernels import pack_field, render_near_surface
     from triportrait.nn.fast import accelerated
-    from triportrait.render.near_surface_kernels import pack_field, render_near_surface
 
     renderer = VolumeRenderer(pack_field, render_near_surface)
     painter = accelerated(embedded_mouth_painter(), (1, CHANNELS, HEIGHT_PX, WIDTH_PX))
@@ -254,6 +103,40 @@ def build_model(avatar: str, head: FullHead, quality: VolumeQuality | None = Non
     return PortraitModel(make(head, quality) if make is compact_avatar else make(head), head)
 
 
-def paste_back(portrait: Portrait) -> PasteBack:
+def paste_back(portrait: PreparedPortrait) -> PasteBack:
     """A function from animated crops to the full photograph."""
     return PasteBack(portrait)
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What a word of ``--quality`` stands for.
+
+    Args:
+        avatar: draws the head, unless one is named.
+        size_px: side of the portrait, unless one is given.
+        volume: of avatars that have one.
+    """
+
+    avatar: str = "oneshot"
+    size_px: int = 512
+    volume: VolumeQuality = VolumeQuality()
+
+
+#: The default is ``standard``.
+QUALITIES: dict[str, Quality] = {
+    "draft": Quality("lifted", 384, VolumeQuality(96, 6)),
+    "standard": Quality(),
+    "high": Quality(volume=VolumeQuality(192, 16)),
+}
+
+
+def quality_of(name: str) -> Quality:
+    """The quality of a name.
+
+    Raises:
+        OptionError: there is none of that name.
+    """
+    if name not in QUALITIES:
+        raise OptionError(f"--quality is {name!r}; use {', '.join(QUALITIES)}")
+    return QUALITIES[name]

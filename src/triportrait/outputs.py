@@ -17,15 +17,18 @@ import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from triportrait.errors import OutputError
+
+if TYPE_CHECKING:
+    from triportrait.types import PathLike
 
 try:
     import fcntl
 except ImportError:  # Windows, where a file that is open elsewhere cannot be removed, which serves as the lock
     fcntl = None  # type: ignore[assignment]
 
-PathLike = str | os.PathLike[str]
 
 #: Names of part files; nothing else is ever removed.
 _PART = re.compile(r"\.triportrait-part-[0-9a-f]{16}\.part")

@@ -1,59 +1,18 @@
-"""Named sizes: of the networks (functions that return frozen configurations, and how many parameters they make), and of what is drawn.
-
-``build`` turns a preset into modules; its names are the prefixes of the tensors in imported weight files.
-"""
+"""Networks of all families by name: their sizes, and how many parameters they have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, is_dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from triportrait.avatar.compact_encoder import CompactConfig, CompactImageToPlane
-from triportrait.avatar.compact_oneshot import VolumeQuality
-from triportrait.avatar.image_to_plane import ImageToPlane
-from triportrait.avatar.motion_adapter import MotionAdapter
-from triportrait.avatar.personal_delta_plane import PersonalDeltaPlane
-from triportrait.avatar.personal_tokens import PersonalTokens
-from triportrait.composite.super_resolution_network import HtbSuperResolution
-from triportrait.composite.torso_network import TorsoNetwork
-from triportrait.errors import OptionError, WeightsError
-from triportrait.motion.paper_audio_to_motion import PaperAudioToMotion
-from triportrait.render.decoder import Decoder
-from triportrait.render.volume import VolumeRenderer
-
-Variant = Literal["published", "paper"]
-
-#: As many as face-vid2vid has (Wang et al., 2021); the paper does not say how many its ablation has.
-UNSUPERVISED_KEY_POINTS = 20
-
-
-@dataclass(frozen=True)
-class PaperNetworks:
-    """All networks of Real3D-Portrait.
-
-    Attributes:
-        photo_px: side of the picture that goes in and of the frame that comes out.
-        image_to_plane, motion_adapter, decoder, super_resolution, audio_to_motion: sizes.
-        volume: how the tri-plane is rendered; nothing in it is trained.
-        inpaint_torso, inpaint_background: what the head hides of the torso, and the person of the scene, is painted in before the networks
-            see them.
-        laplacian_weight: in training the motion adapter, of eq. 4 (``training.laplacian``).
-    """
-
-    photo_px: int = 512
-    image_to_plane: ImageToPlane.Config = field(default_factory=ImageToPlane.Config)
-    motion_adapter: MotionAdapter.Config = field(default_factory=MotionAdapter.Config)
-    decoder: Decoder.Config = field(default_factory=Decoder.Config)
-    volume: VolumeRenderer.Config = field(default_factory=VolumeRenderer.Config)
-    super_resolution: HtbSuperResolution.Config = field(default_factory=HtbSuperResolution.Config.published)
-    audio_to_motion: PaperAudioToMotion.Config = field(default_factory=PaperAudioToMotion.Config)
-    inpaint_torso: bool = True
-    inpaint_background: bool = True
-    laplacian_weight: float = 1.0
+from triportrait.avatar.oneshot.image_to_plane import CompactConfig, CompactImageToPlane
+from triportrait.real3d import networks as real3d
+from triportrait.real3d.networks import TABLE_6, PaperNetworks, ablations, paper, tiny
+from triportrait.talk3d import networks as talk3d
+from triportrait.talk3d.networks import PersonalNetworks, personal
 
 
 @dataclass(frozen=True)
@@ -63,32 +22,7 @@ class CompactNetworks:
     image_to_plane: CompactConfig = field(default_factory=CompactConfig)
 
 
-@dataclass(frozen=True)
-class PersonalNetworks:
-    """Talk3D's networks of one person: what drives, and how that person's planes change with it."""
-
-    tokens: PersonalTokens.Config = field(default_factory=PersonalTokens.Config)
-    delta_plane: PersonalDeltaPlane.Config = field(default_factory=PersonalDeltaPlane.Config.published)
-
-
 Networks = PaperNetworks | CompactNetworks | PersonalNetworks
-
-
-def paper(variant: Variant = "published") -> PaperNetworks:
-    """The sizes of the paper's Table 6.
-
-    Args:
-        variant: ``published``: those of the weights that its authors give away; ``paper``: what its text says where that differs, namely
-            the older super-resolution, whose size the table has, a motion adapter without the canonical picture, and audio to motion of
-            width 192.
-    """
-    if variant == "paper":
-        return PaperNetworks(
-            motion_adapter=MotionAdapter.Config(pictures=2),
-            super_resolution=HtbSuperResolution.Config.paper(),
-            audio_to_motion=PaperAudioToMotion.Config(hidden=192),
-        )
-    return PaperNetworks()
 
 
 def compact() -> CompactNetworks:
@@ -96,114 +30,11 @@ def compact() -> CompactNetworks:
     return CompactNetworks()
 
 
-def personal() -> PersonalNetworks:
-    """The sizes of Talk3D's published checkpoints."""
-    return PersonalNetworks()
-
-
-def tiny() -> PaperNetworks:
-    """Every network of the paper, built the same way, in a size for tests: 64 px, a few thousand parameters each."""
-    torso = TorsoNetwork.Config(
-        appearance_channels=(8, 8, 8), volume_channels=4, depth=4, residual_blocks=1, motion_channels=(8, 8), motion_out=4,
-        generator_channels=(8, 8, 8), occlusion_channels=4, head_channels=4, detector_channels=(8, 8),
-    )  # fmt: skip
-    return PaperNetworks(
-        photo_px=64,
-        image_to_plane=ImageToPlane.Config(
-            plane_channels=8, encoder_width=4, encoder_blocks=(1, 1, 1, 1), encoder_channels=8, token_width=16, heads=2,
-            low_blocks=2, low_channels=8, branch_channels=6, detail_stem=4, predictor_channels=(8, 6),
-        ),
-        motion_adapter=MotionAdapter.Config(
-            plane_channels=8, widths=(4, 8), depths=(1, 1), heads=(1, 2), reductions=(2, 1), channels=8, layers=1
-        ),
-        decoder=Decoder.Config(plane_channels=8, hidden=8, colours=8),
-        volume=VolumeRenderer.Config(size_px=16, coarse=8, fine=8),
-        super_resolution=HtbSuperResolution.Config(
-            head_side=16, head_channels=8, channels=8, out_channels=8, background_channels=4, torso=torso
-        ),
-        audio_to_motion=PaperAudioToMotion.Config(
-            condition=8, hidden=8, latent=4, encoder_layers=2, decoder_layers=2, flow_steps=2, flow_hidden=8, flow_layers=2
-        ),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """What a word of ``--quality`` stands for.
-
-    Args:
-        avatar: draws the head, unless one is named.
-        size_px: side of the portrait, unless one is given.
-        volume: of avatars that have one.
-    """
-
-    avatar: str = "oneshot"
-    size_px: int = 512
-    volume: VolumeQuality = VolumeQuality()
-
-
-#: The default is ``standard``.
-QUALITIES: dict[str, Quality] = {
-    "draft": Quality("lifted", 384, VolumeQuality(96, 6)),
-    "standard": Quality(),
-    "high": Quality(volume=VolumeQuality(192, 16)),
-}
-
-
-def quality_of(name: str) -> Quality:
-    """The quality of a name.
-
-    Raises:
-        OptionError: there is none of that name.
-    """
-    if name not in QUALITIES:
-        raise OptionError(f"--quality is {name!r}; use {', '.join(QUALITIES)}")
-    return QUALITIES[name]
-
-
-def image_to_plane_sizes() -> dict[str, ImageToPlane.Config]:
-    """The paper's image-to-plane network in the sizes of its ablation.
-
-    ``40m`` and ``200m`` are of the classes that Table 4 names; ``published_small`` and ``published_large`` are what the published code
-    has in their place. ``paper`` is of Table 6's 87 M without the encoder that the paper's text does not know.
-    """
-    return {
-        "40m": ImageToPlane.Config(has_encoder=False, low_blocks=3),
-        "paper": ImageToPlane.Config(has_encoder=False, low_blocks=8),
-        "published_small": ImageToPlane.Config(low_blocks=2),
-        "published": ImageToPlane.Config(),
-        "published_large": ImageToPlane.Config(low_blocks=10, predictor_blocks=3),
-        "200m": ImageToPlane.Config(low_blocks=15, predictor_blocks=3),
-    }
-
-
-def ablations(base: PaperNetworks | None = None) -> dict[str, PaperNetworks]:
-    """The switches of the paper's Table 4, each thrown alone.
-
-    Args:
-        base: what they change; None takes :func:`paper`. The sizes of image to plane are those of the paper whatever the base is.
-    """
-    base = base or paper()
-    fusion = base.super_resolution
-    found = replace(fusion, torso=replace(fusion.torso, unsupervised_key_points=UNSUPERVISED_KEY_POINTS))
-    sizes = image_to_plane_sizes()
-    return {
-        "concatenation": replace(base, super_resolution=replace(fusion, head_torso="concatenate", scene="concatenate")),
-        "unsupervised_key_points": replace(base, super_resolution=found),
-        "no_inpainting": replace(base, inpaint_torso=False, inpaint_background=False),
-        "no_laplacian": replace(base, laplacian_weight=0.0),
-        "image_to_plane_40m": replace(base, image_to_plane=sizes["40m"]),
-        "image_to_plane_200m": replace(base, image_to_plane=sizes["200m"]),
-    }
-
-
 PRESETS: dict[str, Callable[[], Networks]] = {"paper": paper, "compact": compact, "personal": personal, "tiny": tiny}
 
 
 def build(preset: Networks, parts: Collection[str] | None = None) -> dict[str, nn.Module]:
-    """The networks of a preset with untrained weights, named as the parts of an imported file are.
-
-    Inside ``with torch.device("meta")`` they take no memory; load them with ``load_state_dict(..., assign=True)`` then.
+    """The networks of a preset with untrained weights, named as the parts of a weight file are.
 
     Args:
         preset: their sizes.
@@ -211,38 +42,9 @@ def build(preset: Networks, parts: Collection[str] | None = None) -> dict[str, n
     """
     if isinstance(preset, CompactNetworks):
         return {"image_to_plane": CompactImageToPlane(preset.image_to_plane)}
-    kinds: dict[str, tuple[Callable[[Any], nn.Module], Any]]
     if isinstance(preset, PersonalNetworks):
-        kinds = {"tokens": (PersonalTokens, preset.tokens), "delta_plane": (PersonalDeltaPlane, preset.delta_plane)}
-    else:
-        kinds = {
-            "image_to_plane": (ImageToPlane, preset.image_to_plane),
-            "motion_adapter": (MotionAdapter, preset.motion_adapter),
-            "decoder": (Decoder, preset.decoder),
-            "htb_super_resolution": (HtbSuperResolution, preset.super_resolution),
-            "audio_to_motion": (PaperAudioToMotion, preset.audio_to_motion),
-        }
-    return {name: kind(config) for name, (kind, config) in kinds.items() if parts is None or name in parts}
-
-
-def from_settings(settings: Mapping[str, Any]) -> PaperNetworks:
-    """The sizes that ``dataclasses.asdict`` wrote down, as they come back from a file of ours.
-
-    Raises:
-        WeightsError: they belong to another version of this program.
-    """
-
-    def rebuilt(default: Any, values: Mapping[str, Any]) -> Any:
-        changes = {}
-        for name, value in values.items():
-            old = getattr(default, name)
-            changes[name] = rebuilt(old, value) if is_dataclass(old) else tuple(value) if isinstance(value, list) else value
-        return replace(default, **changes)
-
-    try:
-        return rebuilt(PaperNetworks(), settings)
-    except (AttributeError, TypeError) as error:
-        raise WeightsError(f"the weights were trained with another version of triportrait ({error}); save them again with that") from None
+        return talk3d.build(preset, parts)
+    return real3d.build(preset, parts)
 
 
 def trained_form(preset: Networks) -> Networks:
@@ -250,13 +52,8 @@ def trained_form(preset: Networks) -> Networks:
     if isinstance(preset, CompactNetworks):
         return preset
     if isinstance(preset, PersonalNetworks):
-        return replace(preset, delta_plane=replace(preset.delta_plane, trained_form=True))
-    torso = replace(preset.super_resolution.torso, trained_form=True)
-    return replace(
-        preset,
-        super_resolution=replace(preset.super_resolution, torso=torso, trained_form=True),
-        audio_to_motion=replace(preset.audio_to_motion, trained_form=True),
-    )
+        return talk3d.trained_form(preset)
+    return real3d.trained_form(preset)
 
 
 def parameter_counts(preset: Networks, parts: Collection[str] | None = None) -> dict[str, int]:
@@ -264,16 +61,6 @@ def parameter_counts(preset: Networks, parts: Collection[str] | None = None) -> 
     with torch.device("meta"):
         networks = build(trained_form(preset), parts)
     return {name: sum(parameter.numel() for parameter in network.parameters()) for name, network in networks.items()}
-
-
-#: Part -> (what the paper calls it, its figure in Table 6 in millions).
-TABLE_6 = {
-    "image_to_plane": ("I2P", "87"),
-    "motion_adapter": ("MA", "5.7"),
-    "decoder": ("VR", "0.004"),
-    "htb_super_resolution": ("HTB-SR", "50"),
-    "audio_to_motion": ("A2M", "10"),
-}
 
 
 def describe(name: str) -> str:

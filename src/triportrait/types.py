@@ -13,6 +13,7 @@ Axes and units, everywhere in the package:
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 Array = np.ndarray
+#: What names a file.
+PathLike = str | os.PathLike[str]
 
 #: ARKit's curve names without the eight ``eyeLook*`` (gaze is kept as angles; exports derive those eight from it).
 ARKIT_EXPRESSIONS: tuple[str, ...] = (
@@ -38,6 +41,9 @@ ARKIT_EXPRESSIONS: tuple[str, ...] = (
     "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight",
     "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight", "tongueOut",
 )  # fmt: skip
+
+#: Frames per second of every motion that we make, and of the videos; a driving clip is resampled to it.
+FPS = 25.0
 
 #: Focal length in image widths of the square head crop (EG3D and Real3D-Portrait: 2985.29 / 700).
 FOCAL_IN_WIDTHS = 2985.29 / 700.0
@@ -182,9 +188,7 @@ class Motion:
 
     def __getitem__(self, index: int) -> MotionFrame:
         landmarks = None if self.landmarks is None else self.landmarks[index]
-        return MotionFrame(
-            self.expression[index], self.rotation_rad[index], self.translation[index], self.gaze_rad[index], landmarks
-        )
+        return MotionFrame(self.expression[index], self.rotation_rad[index], self.translation[index], self.gaze_rad[index], landmarks)
 
     def __iter__(self) -> Iterator[MotionFrame]:
         return (self[i] for i in range(len(self)))
@@ -225,7 +229,7 @@ class Camera:
 
 
 @dataclass(frozen=True, slots=True)
-class Portrait:
+class PreparedPortrait:
     """Everything known of one photographed person, computed once; all pictures share one square crop of side s (512).
 
     Args:
@@ -366,7 +370,7 @@ class FullHead(HeadModel, Protocol):
 class Driver(Protocol):
     """Anything that yields motion for a portrait."""
 
-    def motion(self, portrait: Portrait) -> Motion:
+    def motion(self, portrait: PreparedPortrait) -> Motion:
         """The motion of the whole performance, in the portrait's own pose frame."""
         ...
 
@@ -377,10 +381,30 @@ class Avatar(Protocol):
 
     name: str
 
-    def prepare(self, portrait: Portrait) -> Any:
+    def prepare(self, portrait: PreparedPortrait) -> Any:
         """The state that the caller holds and hands back to :meth:`render`."""
         ...
 
     def render(self, state: Any, frame: MotionFrame) -> RenderedHead:
         """The head layer for one motion row, in the portrait's crop."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class RefinedPlanes:
+    """Feature planes of the learned avatar, fitted to this one photograph.
+
+    Args:
+        front, across, down: float32 [c, h, w].
+        network: fingerprint of the network whose decoder they belong to.
+        steps: of the optimisation.
+        before_db, after_db: PSNR of the volume's picture inside the head at the photo's own pose.
+    """
+
+    front: Array
+    across: Array
+    down: Array
+    network: str
+    steps: int
+    before_db: float
+    after_db: float

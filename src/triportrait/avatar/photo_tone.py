@@ -11,9 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.geometry.landmarks import OVAL
-from triportrait.types import Portrait
-
-Array = np.ndarray
+from triportrait.types import Array, PreparedPortrait
 
 #: Luma of red, green and blue (ITU-R BT.601).
 LUMA = np.float32([0.299, 0.587, 0.114])
@@ -41,7 +39,7 @@ class PhotoTone:
     strength: float
 
     @classmethod
-    def of(cls, portrait: Portrait) -> PhotoTone:
+    def of(cls, portrait: PreparedPortrait) -> PhotoTone:
         """From the pixels of the portrait's face."""
         import cv2
 

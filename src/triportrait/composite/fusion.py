@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from triportrait.compiling import njit
-from triportrait.types import Portrait, RenderedHead
-
-Array = np.ndarray
+from triportrait.types import Array, PreparedPortrait, RenderedHead
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -44,7 +42,7 @@ class PasteBack:
     The crop's rim is left as photographed: a feathered border as wide as the motion needs, and nothing where nothing moved.
     """
 
-    def __init__(self, portrait: Portrait, feather: float = 0.06) -> None:
+    def __init__(self, portrait: PreparedPortrait, feather: float = 0.06) -> None:
         left, top, side = portrait.crop_box
         height, width = portrait.photo.shape[:2]
         size = portrait.image.shape[0]

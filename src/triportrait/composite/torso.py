@@ -13,9 +13,7 @@ import numpy as np
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.rotations import matrix_from_euler
-from triportrait.types import CAMERA_DISTANCE_DM, FullHead, HeadPart, MotionFrame, Portrait
-
-Array = np.ndarray
+from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, MotionFrame, PreparedPortrait
 
 _GRID = 65
 #: Share of the head's translation that shoulders take along; bodies sway with their heads.
@@ -41,7 +39,7 @@ class TorsoState:
     focal: float
 
 
-def prepare_torso(portrait: Portrait, head: FullHead) -> TorsoState:
+def prepare_torso(portrait: PreparedPortrait, head: FullHead) -> TorsoState:
     """Depth and share of motion of every torso pixel, from the fitted neck."""
     from triportrait.geometry.rasteriser import interpolate, rasterise
 

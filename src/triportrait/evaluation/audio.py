@@ -34,12 +34,11 @@ from triportrait.evaluation.report import (
     write_report,
 )
 from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell, networks_of, reason_of, run_items, start_report
-from triportrait.types import FaceTrack, Motion, Portrait, Waveform
+from triportrait.types import Array, FaceTrack, Motion, PreparedPortrait, Waveform
 
 if TYPE_CHECKING:
     from triportrait.evaluation.metric_weights import MetricNetworks
 
-Array = np.ndarray
 
 FORMAT = "triportrait-audio-1"
 #: Metrics of one video against another of the same sentence; the real video has none of them.
@@ -139,9 +138,7 @@ def _tools_of_process() -> ActingTools:
     return default_acting_tools()
 
 
-def _measure_in_process(
-    options: AudioOptions, boxes: dict[str, tuple[float, float, float, float]], item: Item
-) -> dict[str, Any]:
+def _measure_in_process(options: AudioOptions, boxes: dict[str, tuple[float, float, float, float]], item: Item) -> dict[str, Any]:
     return evaluate_voice(item, options, _tools_of_process(), boxes.get(item.name), lambda stage, done, total: None)
 
 
@@ -232,7 +229,7 @@ def _rows(motion: Motion, count: int) -> Motion:
     return motion.with_rows(**{name: getattr(motion, name)[:count] for name in names}, landmarks=None)
 
 
-def _drawn(name: str, portrait: Portrait, asked: Motion, tools: ActingTools, tell: Callable[[int, int], None]) -> Iterator[Array]:
+def _drawn(name: str, portrait: PreparedPortrait, asked: Motion, tools: ActingTools, tell: Callable[[int, int], None]) -> Iterator[Array]:
     render = tools.base.make_renderer(name, portrait)
     for i, frame in enumerate(asked):
         picture = render(frame)
@@ -244,7 +241,7 @@ def _drawn(name: str, portrait: Portrait, asked: Motion, tools: ActingTools, tel
 
 def _watch(
     crops: Iterable[Array],
-    portrait: Portrait,
+    portrait: PreparedPortrait,
     options: AudioOptions,
     networks: MetricNetworks,
     tools: ActingTools,
@@ -324,7 +321,7 @@ def _alone(
 
 
 def _against(
-    item: Item, name: str, made: _Video, real: _Video, alone: dict[str, float], own: dict[str, float], portrait: Portrait,
+    item: Item, name: str, made: _Video, real: _Video, alone: dict[str, float], own: dict[str, float], portrait: PreparedPortrait,
     counted: Array, options: AudioOptions, networks: MetricNetworks,
 ) -> tuple[dict[str, float], dict[str, str]]:  # fmt: skip
     """Metrics against the real video of the same sentence, and reasons."""

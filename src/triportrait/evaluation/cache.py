@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from triportrait.types import FaceTrack, Motion, Portrait
+from triportrait.types import Array, FaceTrack, Motion, PreparedPortrait
 
-Array = np.ndarray
 log = logging.getLogger(__name__)
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +52,7 @@ class TrackCache:
 
     folder: Path | None = None
 
-    def motion(self, clip: Path, portrait: Portrait | None, compute: Callable[[], Motion]) -> Motion:
+    def motion(self, clip: Path, portrait: PreparedPortrait | None, compute: Callable[[], Motion]) -> Motion:
         """The motion measured on a clip, for a portrait or in the clip's own frame."""
 
         def arrays() -> dict[str, Array]:
@@ -72,7 +71,7 @@ class TrackCache:
         )  # fmt: skip
 
     def track(
-        self, what: str, clip: Path, portrait: Portrait, frames: Iterable[Array], compute: Callable[[Iterable[Array]], FaceTrack]
+        self, what: str, clip: Path, portrait: PreparedPortrait, frames: Iterable[Array], compute: Callable[[Iterable[Array]], FaceTrack]
     ) -> FaceTrack:
         """Landmarks of a clip's ``frames`` (``what`` says which); the frames are read through either way."""
         if self.folder is None:
@@ -89,7 +88,7 @@ class TrackCache:
 
     def _arrays(self, what: str, sources: tuple[Any, ...], compute: Callable[[], dict[str, Array]]) -> dict[str, Array]:
         from triportrait.evaluation.report import make_folder
-        from triportrait.media.files import atomic_file
+        from triportrait.files import atomic_file
 
         digest = hashlib.sha256(what.encode() + _code())
         for source in sources:
@@ -109,7 +108,7 @@ class TrackCache:
         return values
 
 
-def _pieces(source: Path | Portrait | None) -> Iterable[bytes]:
+def _pieces(source: Path | PreparedPortrait | None) -> Iterable[bytes]:
     if source is None:
         return (b"",)
     if isinstance(source, Path):

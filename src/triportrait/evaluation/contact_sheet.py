@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from triportrait.evaluation.report import make_folder
-
-Array = np.ndarray
+from triportrait.types import Array
 
 BACKGROUND = (24, 24, 26)
 INK = (235, 235, 235)
@@ -84,18 +83,13 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def grid(
-    pictures: Sequence[Array | None], columns: int, labels: Sequence[str] = (), *, title: str = "", cell_px: int = 256
-) -> Array:
+def grid(pictures: Sequence[Array | None], columns: int, labels: Sequence[str] = (), *, title: str = "", cell_px: int = 256) -> Array:
     """Pictures in reading order, ``columns`` to a row, each with its label drawn into its upper left corner."""
     if labels and len(labels) != len(pictures):
         raise ValueError(f"{len(labels)} labels for {len(pictures)} pictures")
     cells = list(pictures)
     if labels:
-        cells = [
-            None if picture is None else label_picture(picture, text)
-            for picture, text in zip(pictures, labels, strict=True)
-        ]
+        cells = [None if picture is None else label_picture(picture, text) for picture, text in zip(pictures, labels, strict=True)]
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     return contact_sheet(rows, title=title, cell_px=cell_px)
 

@@ -24,12 +24,11 @@ from triportrait.evaluation.parts import ActingTools, default_acting_tools
 from triportrait.evaluation.reenact import SHEET_COLUMNS, evenly, find_clips, motion_distances, shrink
 from triportrait.evaluation.report import CROSS_COLUMNS, CROSS_METRICS, mean_over_clips, protocol_markdown, strict_metrics, write_report
 from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell, networks_of, reason_of, run_items, start_report
-from triportrait.types import FaceTrack, Motion, Portrait
+from triportrait.types import Array, FaceTrack, Motion, PreparedPortrait
 
 if TYPE_CHECKING:
     from triportrait.evaluation.metric_weights import MetricNetworks
 
-Array = np.ndarray
 
 FORMAT = "triportrait-cross-1"
 #: A name for "source driven by driver" that is a file name, too.
@@ -163,7 +162,7 @@ def evaluate_pair(item: Item, options: CrossOptions, tools: ActingTools, tell: T
     return entry
 
 
-def _driver_jitter(tools: ActingTools, driver: Path, window: range, portrait: Portrait, cache: TrackCache) -> float:
+def _driver_jitter(tools: ActingTools, driver: Path, window: range, portrait: PreparedPortrait, cache: TrackCache) -> float:
     """The driver's own jitter over its face's height, in frames tracked one by one; NaN when a frame shows no face."""
     if len(window) < 3:
         return math.nan
@@ -175,7 +174,7 @@ def _driver_jitter(tools: ActingTools, driver: Path, window: range, portrait: Po
 
 
 def _render(
-    name: str, portrait: Portrait, asked: Motion, chosen: Sequence[int], window: range, side_px: int, tools: ActingTools,
+    name: str, portrait: PreparedPortrait, asked: Motion, chosen: Sequence[int], window: range, side_px: int, tools: ActingTools,
     tell: Callable[[int, int], None],
 ) -> _Made:  # fmt: skip
     render = tools.base.make_renderer(name, portrait)
@@ -205,7 +204,7 @@ def _at_side(track: FaceTrack, side_px: int) -> tuple[Array, Array]:
 
 
 def _measure(
-    item: Item, name: str, made: _Made, portrait: Portrait, driving: Motion, asked: Motion, chosen: Sequence[int],
+    item: Item, name: str, made: _Made, portrait: PreparedPortrait, driving: Motion, asked: Motion, chosen: Sequence[int],
     driver_jitter: float, options: CrossOptions, networks: MetricNetworks, tools: ActingTools,
 ) -> tuple[dict[str, float], dict[str, str]]:  # fmt: skip
     scale = options.side_px / len(portrait.image)

@@ -11,8 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from triportrait.evaluation.metrics import LIPS
-
-Array = np.ndarray
+from triportrait.types import Array
 
 EYE_RIGHT = (7, 33, 133, 144, 145, 153, 154, 155, 157, 158, 159, 160, 161, 163, 173, 246)
 EYE_LEFT = (249, 263, 362, 373, 374, 380, 381, 382, 384, 385, 386, 387, 388, 390, 398, 466)

@@ -16,8 +16,7 @@ import numpy as np
 
 from triportrait.evaluation.learned import align_face
 from triportrait.evaluation.metrics import unit
-
-Array = np.ndarray
+from triportrait.types import Array
 
 #: Below this distance two pictures show the same person, as the network's author says.
 SAME_PERSON = 0.6

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.evaluation.metrics import unit
+from triportrait.types import Array
 
 if TYPE_CHECKING:
     import torch
 
     from triportrait.evaluation.networks import InceptionFeatures, IResNet, Lpips, SyncNet
 
-Array = np.ndarray
 
 #: Where ArcFace wants (right eye, left eye, nose, mouth's corners) in its 112 x 112 picture, image left first.
 ARCFACE_POINTS = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
@@ -90,7 +90,7 @@ def align_face(
     """
     import cv2
 
-    from triportrait.avatar.baselines import fit_similarity
+    from triportrait.evaluation.baselines import fit_similarity
 
     points = np.stack([landmarks[list(each)].mean(0) for each in indices])
     found = fit_similarity(points, places)
@@ -228,10 +228,7 @@ def lip_sync_errors(lips: Array, sound: Array) -> dict[str, float]:
     padded = np.pad(sound[:count], ((LARGEST_SHIFT, LARGEST_SHIFT), (0, 0)))
     # torch's pairwise_distance adds 1e-6 to every difference.
     means = np.array(
-        [
-            np.linalg.norm(lips[:count] - padded[shift : shift + count] + 1e-6, axis=1).mean()
-            for shift in range(2 * LARGEST_SHIFT + 1)
-        ]
+        [np.linalg.norm(lips[:count] - padded[shift : shift + count] + 1e-6, axis=1).mean() for shift in range(2 * LARGEST_SHIFT + 1)]
     )
     best = int(means.argmin())
     return {"lse_d": float(means[best]), "lse_c": float(np.median(means) - means[best]), "offset": float(LARGEST_SHIFT - best)}

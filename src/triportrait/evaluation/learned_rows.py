@@ -12,11 +12,11 @@ import numpy as np
 
 from triportrait.evaluation import identity, learned
 from triportrait.evaluation.report import make_folder
+from triportrait.types import Array
 
 if TYPE_CHECKING:
     from triportrait.evaluation.metric_weights import MetricNetworks
 
-Array = np.ndarray
 
 POOLED = "measured over all clips together, see the mean"
 TOO_FEW = "fewer than two pictures on a side"
@@ -72,7 +72,7 @@ def keep_features(networks: MetricNetworks, out: Path, item: str, name: str, pic
     network = networks.inception
     if network is None:
         return math.nan, networks.missing["inception"]
-    from triportrait.media.files import atomic_file
+    from triportrait.files import atomic_file
 
     path = _features_path(out, item, name)
     make_folder(path.parent)

@@ -154,9 +154,7 @@ class MetricNetworks:
         from triportrait.evaluation.networks import IRESNET_BLOCKS, IResNet
 
         def build(tensors: Mapping[str, torch.Tensor], path: Path) -> nn.Module:
-            blocks = tuple(
-                len({key.split(".")[1] for key in tensors if key.startswith(f"layer{stage}.")}) for stage in range(1, 5)
-            )
+            blocks = tuple(len({key.split(".")[1] for key in tensors if key.startswith(f"layer{stage}.")}) for stage in range(1, 5))
             depth = next((depth for depth, plan in IRESNET_BLOCKS.items() if plan == blocks), None)
             if depth is None:
                 raise WeightsError(f"'{path}' is no IResNet of 18, 34, 50, 100 or 200 layers (its stages have {blocks} blocks).")

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.geometry.rotations import matrix_from_euler
-
-Array = np.ndarray
+from triportrait.types import Array
 
 #: Of MediaPipe's 478 points: the rings of the lips, three (upper, lower) pairs of the inner lips, and the corners.
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
@@ -231,9 +230,7 @@ def rotation_angle_deg(first_rad: Array, second_rad: Array) -> float:
     """Angle in degrees of the rotation from head pose ``first_rad`` [3] (pitch, yaw, roll) to ``second_rad`` [3]."""
     relative = matrix_from_euler(first_rad).T @ matrix_from_euler(second_rad)
     # The sine from the antisymmetric part keeps small angles exact where arccos of the trace would not.
-    sine = 0.5 * np.linalg.norm(
-        [relative[2, 1] - relative[1, 2], relative[0, 2] - relative[2, 0], relative[1, 0] - relative[0, 1]]
-    )
+    sine = 0.5 * np.linalg.norm([relative[2, 1] - relative[1, 2], relative[0, 2] - relative[2, 0], relative[1, 0] - relative[0, 1]])
     return float(np.degrees(np.arctan2(sine, 0.5 * (np.trace(relative) - 1.0))))
 
 
@@ -287,10 +284,7 @@ def flicker(made: Array, real: Array, mask: Array | None = None, still_below: fl
     for before, after in zip(real[:-1], real[1:], strict=True):
         still &= cv2.blur(np.abs(unit(after) - unit(before)).mean(axis=-1), (5, 5)) < still_below
     changes = np.array(
-        [
-            [_masked_mean(np.abs(unit(video[i + 1]) - unit(video[i])), still) for i in range(len(video) - 1)]
-            for video in (made, real)
-        ]
+        [[_masked_mean(np.abs(unit(video[i + 1]) - unit(video[i])), still) for i in range(len(video) - 1)] for video in (made, real)]
     )
     return Flicker(float(changes[0].mean()), float(changes[1].mean()), float(still.sum()) / pixels)
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from triportrait.types import FaceTrack, HeadModel, Motion, MotionFrame, Portrait, Waveform
+from triportrait import drivers
+from triportrait.motion import options as motion_options
+from triportrait.types import Array, FaceTrack, HeadModel, Motion, MotionFrame, PreparedPortrait, Waveform
 
 if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
 
-Array = np.ndarray
 Renderer = Callable[[MotionFrame], Array]
 
 #: Clips of other rates are read at this one, so that "every 5th frame" and jitter mean the same everywhere.
@@ -29,7 +30,7 @@ class ReenactTools:
 
     Args:
         read_frames: video file -> (frames per second, frames uint8 RGB [h, w, 3] one by one).
-        prepare_portrait: first frame uint8 RGB -> Portrait.
+        prepare_portrait: first frame uint8 RGB -> PreparedPortrait.
         drive: (portrait, all frames one by one, frames per second) -> Motion with one row per frame, with
             ``landmarks`` in the portrait's crop pixels.
         make_renderer: (avatar's name, portrait) -> a function from a motion row to the finished crop, uint8 [s, s, 3].
@@ -40,12 +41,12 @@ class ReenactTools:
     """
 
     read_frames: Callable[[Path], tuple[float, Iterator[Array]]]
-    prepare_portrait: Callable[[Array], Portrait]
-    drive: Callable[[Portrait, Iterable[Array], float], Motion]
-    make_renderer: Callable[[str, Portrait], Renderer]
+    prepare_portrait: Callable[[Array], PreparedPortrait]
+    drive: Callable[[PreparedPortrait, Iterable[Array], float], Motion]
+    make_renderer: Callable[[str, PreparedPortrait], Renderer]
     track: Callable[[Iterable[Array]], FaceTrack]
     crop: Callable[[Array, tuple[float, float, float], int], Array]
-    fit: Callable[[Portrait, Array], Motion] | None = None
+    fit: Callable[[PreparedPortrait, Array], Motion] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,10 @@ class ActingTools:
     """
 
     base: ReenactTools
-    talk: Callable[[Portrait, Path, str, int], Motion]
+    talk: Callable[[PreparedPortrait, Path, str, int], Motion]
     clip_motion: Callable[[Path], Motion]
-    follow: Callable[[Portrait, Motion], Motion]
-    with_landmarks: Callable[[Portrait, Motion], Motion]
+    follow: Callable[[PreparedPortrait, Motion], Motion]
+    with_landmarks: Callable[[PreparedPortrait, Motion], Motion]
     track_video: Callable[[Iterable[Array]], FaceTrack]
     read_voice: Callable[[Path], Waveform]
     curve_sync: Callable[[Motion, Waveform], tuple[float, float, float]] | None = None
@@ -87,16 +88,16 @@ def track_each(tracker: FaceTracker, frames: Iterable[Array]) -> FaceTrack:
     return FaceTrack(np.stack(rows), np.array(found), size)
 
 
-def baseline_renderer(name: str, portrait: Portrait, head_model: HeadModel) -> Renderer:
+def baseline_renderer(name: str, portrait: PreparedPortrait, head_model: HeadModel) -> Renderer:
     """The finished crops of a baseline, whose head layer is already the whole picture."""
-    from triportrait.avatar.baselines import make_baseline
+    from triportrait.evaluation.baselines import make_baseline
 
     avatar = make_baseline(name, head_model)
     state = avatar.prepare(portrait)
     return lambda frame: np.round(avatar.render(state, frame).rgb * 255.0).astype(np.uint8)
 
 
-def landmarks_of_motion(portrait: Portrait, motion: Motion, head_model: OpenHead) -> Motion:
+def landmarks_of_motion(portrait: PreparedPortrait, motion: Motion, head_model: OpenHead) -> Motion:
     """``motion`` with landmarks: the photo's own, moved as the portrait's fitted head moves -> in pixels of its crop.
 
     So the 2-D baselines can be driven by a voice or by another person without copying a face shape.
@@ -122,18 +123,18 @@ def default_acting_tools() -> ActingTools:
     from triportrait.face.tracker import track_clip
     from triportrait.media.audio import read_audio
 
-    head = pipeline.default_head()
+    head = drivers.default_head()
 
-    def talk(portrait: Portrait, voice: Path, pose: str, seed: int) -> Motion:
-        options = pipeline.DriveOptions(pose=pose, seed=seed)
+    def talk(portrait: PreparedPortrait, voice: Path, pose: str, seed: int) -> Motion:
+        options = motion_options.DriveOptions(pose=pose, seed=seed)
         return pipeline.Portrait(portrait).talk(voice, options).motion()
 
-    def follow(portrait: Portrait, motion: Motion) -> Motion:
+    def follow(portrait: PreparedPortrait, motion: Motion) -> Motion:
         return pipeline.Portrait(portrait).perform(motion).motion()
 
     return ActingTools(
-        default_tools(), talk, pipeline.motion_of_video, follow, lambda portrait, motion: landmarks_of_motion(portrait, motion, head),
-        lambda frames: track_clip(pipeline.default_tracker(), frames, EVALUATED_FPS), read_audio, _curve_sync(),
+        default_tools(), talk, drivers.motion_of_video, follow, lambda portrait, motion: landmarks_of_motion(portrait, motion, head),
+        lambda frames: track_clip(drivers.default_tracker(), frames, EVALUATED_FPS), read_audio, _curve_sync(),
     )  # fmt: skip
 
 
@@ -158,11 +159,12 @@ def _curve_sync() -> Callable[[Motion, Waveform], tuple[float, float, float]] | 
 def default_tools() -> ReenactTools:
     """The protocol's parts as the package has them: the pipeline, and the baselines of their own."""
     from triportrait import pipeline
-    from triportrait.avatar.baselines import BASELINE_NAMES
+    from triportrait.evaluation.baselines import BASELINE_NAMES
     from triportrait.face.fitting import LandmarkFitter
     from triportrait.face.open_head import OpenHead
-    from triportrait.face.portrait import cut, person_of
+    from triportrait.face.portrait import person_of
     from triportrait.face.tracker import MediaPipeTracker
+    from triportrait.geometry.crops import cut
     from triportrait.media.video import VideoReader
 
     tracker = MediaPipeTracker()
@@ -171,17 +173,15 @@ def default_tools() -> ReenactTools:
         reader = VideoReader(path)
         return EVALUATED_FPS, (frame for _, frame in reader.frames(EVALUATED_FPS))
 
-    def make_renderer(name: str, portrait: Portrait) -> Renderer:
+    def make_renderer(name: str, portrait: PreparedPortrait) -> Renderer:
         if name in BASELINE_NAMES:
             return baseline_renderer(name, portrait, OpenHead.embedded())
         return pipeline.make_renderer(name, portrait)
 
-    def fit(portrait: Portrait, landmarks: Array) -> Motion:
-        head = pipeline.default_head()
+    def fit(portrait: PreparedPortrait, landmarks: Array) -> Motion:
+        head = drivers.default_head()
         fitter = LandmarkFitter(head, side_px=len(portrait.image))
         return fitter.fit_motion(landmarks, person_of(portrait, head), EVALUATED_FPS)
 
     track = partial(track_each, tracker)
-    return ReenactTools(
-        read_frames, pipeline.prepare, pipeline.motion_of_frames, make_renderer, track, cut, fit
-    )
+    return ReenactTools(read_frames, pipeline.prepare, drivers.motion_of_frames, make_renderer, track, cut, fit)

@@ -27,12 +27,11 @@ from triportrait.evaluation.learned_rows import keep_features, likeness, likenes
 from triportrait.evaluation.parts import ReenactTools, default_tools
 from triportrait.evaluation.report import MAIN_COLUMNS, mean_over_clips, reenact_markdown, strict_metrics, write_report
 from triportrait.evaluation.running import Item, Progress, ProtocolOptions, networks_of, reason_of, run_items, start_report
-from triportrait.types import FaceTrack, Motion, Portrait
+from triportrait.types import Array, FaceTrack, Motion, PreparedPortrait
 
 if TYPE_CHECKING:
     from triportrait.evaluation.metric_weights import MetricNetworks
 
-Array = np.ndarray
 
 log = logging.getLogger(__name__)
 
@@ -133,9 +132,7 @@ def _tools_of_process() -> ReenactTools:
     return default_tools()
 
 
-def _measure_in_process(
-    options: ReenactOptions, boxes: dict[str, tuple[float, float, float, float]], item: Item
-) -> dict[str, Any]:
+def _measure_in_process(options: ReenactOptions, boxes: dict[str, tuple[float, float, float, float]], item: Item) -> dict[str, Any]:
     return evaluate_clip(item.files[0], options, _tools_of_process(), boxes.get(item.name))
 
 
@@ -170,9 +167,7 @@ def read_filled_boxes(folder: Path) -> dict[str, tuple[float, float, float, floa
                 try:
                     left, top, right, bottom = (float(word) for word in text.replace(",", " ").split())
                 except ValueError:
-                    raise MediaError(
-                        f"{index}: filled_box_xyxy of {name} is {text!r}; write left top right bottom."
-                    ) from None
+                    raise MediaError(f"{index}: filled_box_xyxy of {name} is {text!r}; write left top right bottom.") from None
                 boxes[name] = (left, top, right, bottom)
     return boxes
 
@@ -232,9 +227,7 @@ def evaluate_clip(
     rows: list[list[Array | None]] = [[target.real.pictures[i] for i in shown]]
     for name in options.avatars:
         try:
-            made, seconds = _render_all(
-                name, portrait, motion, chosen, window, options.side_px, tools, lambda n, t, a=name: tell(a, n, t)
-            )
+            made, seconds = _render_all(name, portrait, motion, chosen, window, options.side_px, tools, lambda n, t, a=name: tell(a, n, t))
             values, reasons, counts = _measure(made, target, angles)
             for more, why in _more(path.name, name, made, target, portrait, options, networks, tools):
                 values.update(more)
@@ -252,9 +245,7 @@ def evaluate_clip(
             rows.append([])
     if options.sheets:
         labels = [f"{chosen[i] / fps:.2f} s  {angles[i]:.0f}°" for i in shown]
-        sheet = contact_sheet(
-            rows, row_labels=["real", *options.avatars], column_labels=labels, title=path.name, cell_px=options.side_px
-        )
+        sheet = contact_sheet(rows, row_labels=["real", *options.avatars], column_labels=labels, title=path.name, cell_px=options.side_px)
         write_sheet(sheet_path(options.out, path), sheet)
     return entry
 
@@ -286,18 +277,13 @@ def counted_pixels(
     if filled_box is not None:
         # Two pixels more: interpolation and compression carry the fill beyond its edge.
         grown = 4 * reach
-        inside &= ~(
-            (x > filled_box[0] - grown)
-            & (x < filled_box[2] + grown)
-            & (y > filled_box[1] - grown)
-            & (y < filled_box[3] + grown)
-        )
+        inside &= ~((x > filled_box[0] - grown) & (x < filled_box[2] + grown) & (y > filled_box[1] - grown) & (y < filled_box[3] + grown))
     return inside
 
 
 def _read_target(
     path: Path,
-    portrait: Portrait,
+    portrait: PreparedPortrait,
     options: ReenactOptions,
     tools: ReenactTools,
     chosen: Sequence[int],
@@ -348,7 +334,7 @@ def _read_target(
     return _Target(real, counted, head_masks, mouth_masks, _fitted(tools, portrait, landmarks, options.side_px))
 
 
-def _fitted(tools: ReenactTools, portrait: Portrait, landmarks: Array, side_px: int) -> Motion | None:
+def _fitted(tools: ReenactTools, portrait: PreparedPortrait, landmarks: Array, side_px: int) -> Motion | None:
     """Expression and pose fitted to landmarks [n, 478, 2] in pixels of the evaluated side."""
     if tools.fit is None or not len(landmarks):
         return None
@@ -356,7 +342,7 @@ def _fitted(tools: ReenactTools, portrait: Portrait, landmarks: Array, side_px: 
 
 
 def _more(
-    clip: str, name: str, made: _Seen, target: _Target, portrait: Portrait, options: ReenactOptions, networks: MetricNetworks,
+    clip: str, name: str, made: _Seen, target: _Target, portrait: PreparedPortrait, options: ReenactOptions, networks: MetricNetworks,
     tools: ReenactTools,
 ) -> Iterator[tuple[dict[str, float], dict[str, str]]]:  # fmt: skip
     """Values and reasons of AED and APD, and of the learned metrics."""
@@ -383,7 +369,7 @@ def motion_distances(made: Motion | None, real: Motion | None, both: Array) -> d
 
 def _render_all(
     name: str,
-    portrait: Portrait,
+    portrait: PreparedPortrait,
     motion: Motion,
     chosen: Sequence[int],
     window: Sequence[int],
@@ -417,9 +403,7 @@ def _render_all(
     return made, spent / total
 
 
-def _measure(
-    made: _Seen, target: _Target, angles: Sequence[float]
-) -> tuple[dict[str, float], dict[str, str], dict[str, int]]:
+def _measure(made: _Seen, target: _Target, angles: Sequence[float]) -> tuple[dict[str, float], dict[str, str], dict[str, int]]:
     """Metrics, reasons for those that are NaN, and the number of frames per class of rotation."""
     real, counted = target.real, target.counted
     pairs = list(zip(made.pictures, real.pictures, strict=True))
@@ -463,7 +447,7 @@ def _measure(
     return values, reasons, counts
 
 
-def _source(portrait: Portrait, side_px: int) -> tuple[Array, Array]:
+def _source(portrait: PreparedPortrait, side_px: int) -> tuple[Array, Array]:
     """The photo's crop at another side, and its landmarks [478, 2] in it."""
     return shrink(portrait.image, side_px), portrait.landmarks[:, :2] * (side_px / len(portrait.image))
 

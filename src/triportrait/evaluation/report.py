@@ -155,9 +155,7 @@ def strict_metrics(values: Mapping[str, float], reasons: Mapping[str, str]) -> d
     }
 
 
-def mean_over_clips(
-    clips: Mapping[str, Mapping[str, Any]], avatars: Sequence[str], metrics: Sequence[Metric] = METRICS
-) -> dict[str, Any]:
+def mean_over_clips(clips: Mapping[str, Mapping[str, Any]], avatars: Sequence[str], metrics: Sequence[Metric] = METRICS) -> dict[str, Any]:
     """Means per avatar over the clips in which every avatar succeeded, so that the rows compare the same frames.
 
     Head PSNR by rotation is weighted by the number of frames in the class (pooled over clips); everything else counts
@@ -341,7 +339,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: the folder or file cannot be written.
     """
-    from triportrait.media.files import atomic_file
+    from triportrait.files import atomic_file
 
     make_folder(path.parent)
     with atomic_file(path) as part:

@@ -14,9 +14,7 @@ import numpy as np
 
 from triportrait.array_files import ArrayFileError, not_finite, read_mat, read_npy
 from triportrait.errors import WeightsError
-from triportrait.types import expect
-
-Array = np.ndarray
+from triportrait.types import Array, expect
 
 IDENTITY_SIZE, EXPRESSION_SIZE = 80, 64
 WHERE_TO_GET = (
@@ -75,9 +73,7 @@ class BfmHead:
         self._expression_basis = np.ascontiguousarray(expression_basis, np.float32)
         self.triangles: Array = _outward(self.mean, _indices(triangles, count, "triangles"))
         self.ncc_colours: Array = normalised_coordinates(self.mean)
-        self.landmark_vertices = _indices(
-            keypoints if published_keypoints else np.asarray(keypoints, np.int64) - 1, count, "keypoints"
-        )
+        self.landmark_vertices = _indices(keypoints if published_keypoints else np.asarray(keypoints, np.int64) - 1, count, "keypoints")
         self._index_mp468 = None
         if index_mp468 is not None:
             expect(index_mp468, "468", "index_mp468")
@@ -150,7 +146,6 @@ class BfmHead:
             landmarks[known] = vertices[self._index_mp468[known]]
         return landmarks
 
-
     def landmark_bases(self) -> tuple[Array, Array, Array, Array]:
         """What MediaPipe's landmarks are made of, for fitting.
 
@@ -205,9 +200,7 @@ def _read_mat(path: Path) -> dict[str, Array]:
         raise WeightsError(f"{path} cannot be read as a MATLAB file ({error}); {WHERE_TO_GET}.") from error
     missing = [name for name in names if name not in data]
     if missing:
-        raise WeightsError(
-            f"{path} is not laid out like BFM_model_front.mat ({', '.join(missing)} missing); {WHERE_TO_GET}."
-        )
+        raise WeightsError(f"{path} is not laid out like BFM_model_front.mat ({', '.join(missing)} missing); {WHERE_TO_GET}.")
     if (wrong := not_finite(data)) is not None:
         raise WeightsError(f"{path} holds NaN or infinity in {wrong}; {WHERE_TO_GET}.")
     return data
@@ -215,9 +208,7 @@ def _read_mat(path: Path) -> dict[str, Array]:
 
 def _read_indices(path: Path) -> Array:
     if not path.is_file():
-        raise WeightsError(
-            f"There is no index file {path}; it comes with the Real3D-Portrait download of the face model."
-        )
+        raise WeightsError(f"There is no index file {path}; it comes with the Real3D-Portrait download of the face model.")
     try:
         return read_npy(path, _LARGEST_INDEX_BYTES).reshape(-1).astype(np.int64)
     except (ArrayFileError, OSError) as error:

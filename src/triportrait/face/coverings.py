@@ -14,9 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from triportrait.geometry.landmarks import LID_PAIRS
-from triportrait.types import Portrait
-
-Array = np.ndarray
+from triportrait.types import Array, PreparedPortrait
 
 #: The lower face that the network sees: pixels, and its width in distances between the outer corners of the eyes.
 WIDTH_PX, HEIGHT_PX, _WIDTH = 48, 40, 1.5
@@ -85,13 +83,13 @@ def cover_network() -> CoverNetwork:
     return network.eval()
 
 
-def mouth_is_covered(portrait: Portrait) -> bool:
+def mouth_is_covered(portrait: PreparedPortrait) -> bool:
     """Whether something stands or lies before the photographed mouth."""
     with torch.inference_mode():
         return cover_network()(torch.from_numpy(lower_face(portrait.image, portrait.landmarks))[None]).item() > _COVERED
 
 
-def eyes_are_closed(portrait: Portrait) -> bool:
+def eyes_are_closed(portrait: PreparedPortrait) -> bool:
     """Whether both eyes are shut: their lids are a small part of an eye's width apart."""
     points = portrait.landmarks[:, :2]
     gaps = np.linalg.norm(points[LID_PAIRS[:, 0]] - points[LID_PAIRS[:, 1]], axis=1).reshape(2, 3).mean(1)
@@ -99,13 +97,13 @@ def eyes_are_closed(portrait: Portrait) -> bool:
     return bool((gaps < _SHUT * np.maximum(widths, 1e-6)).all())
 
 
-def mouth_is_wide_open(portrait: Portrait) -> bool:
+def mouth_is_wide_open(portrait: PreparedPortrait) -> bool:
     """Whether lips stand apart by more than a talking mouth's."""
     points = portrait.landmarks[:, :2]
     return bool(np.linalg.norm(points[13] - points[14]) > _WIDE * np.linalg.norm(points[_FOREHEAD[0]] - points[_CHIN]))
 
 
-def remarks(portrait: Portrait) -> list[str]:
+def remarks(portrait: PreparedPortrait) -> list[str]:
     """What should be said about a photo before it is animated: sentences without the photo's name, most often none."""
     found = []
     if mouth_is_covered(portrait):

@@ -14,9 +14,7 @@ import numpy as np
 from triportrait.face.open_head import OpenHead, gaze_weights
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, IRIS_CENTRES, LID_PAIRS, LIP_PAIRS, LIPS, OVAL
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_vector
-from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Motion
-
-Array = np.ndarray
+from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, Motion
 
 #: Rounds of spreading the landmark offsets over the mesh; the worst landmark is then met to about a pixel.
 _SPREAD_ROUNDS = 2
@@ -64,9 +62,7 @@ class LandmarkFitter:
         settings: weights.
     """
 
-    def __init__(
-        self, head: OpenHead, focal: float = FOCAL_IN_WIDTHS, settings: FitSettings | None = None, side_px: float = 512.0
-    ) -> None:
+    def __init__(self, head: OpenHead, focal: float = FOCAL_IN_WIDTHS, settings: FitSettings | None = None, side_px: float = 512.0) -> None:
         self.head = head
         self.settings = settings or FitSettings()
         self.bases = head.landmark_bases()
@@ -136,9 +132,7 @@ class LandmarkFitter:
         """Unposed landmarks [t, 468, 3]."""
         base = self.bases.mean + self.bases.identity @ person.identity + person.landmark_offset
         lids = np.array([gaze_weights(*g) for g in pose.gaze_rad])
-        return base + np.einsum("nce,te->tnc", self.bases.expression, pose.expression) + np.einsum(
-            "ncg,tg->tnc", self.bases.gaze, lids
-        )
+        return base + np.einsum("nce,te->tnc", self.bases.expression, pose.expression) + np.einsum("ncg,tg->tnc", self.bases.gaze, lids)
 
     def _project(self, person: Person, pose: _Pose) -> Array:
         posed = np.einsum("tij,tnj->tni", pose.rotation, self._points(person, pose)) + pose.translation[:, None]
@@ -212,12 +206,10 @@ class LandmarkFitter:
             if identity:
                 jacobian[..., size:] = turned @ self.bases.identity[None]
             residual = observed[:, :468] - self._to_pixels(posed)
-            stacked = np.concatenate(
-                [jacobian * root[..., None], pair_root * (jacobian[:, first] - jacobian[:, second])], 1
-            ).reshape(frames, -1, jacobian.shape[-1])
-            target = np.concatenate(
-                [residual * root, pair_root * (residual[:, first] - residual[:, second])], 1
-            ).reshape(frames, -1, 1)
+            stacked = np.concatenate([jacobian * root[..., None], pair_root * (jacobian[:, first] - jacobian[:, second])], 1).reshape(
+                frames, -1, jacobian.shape[-1]
+            )
+            target = np.concatenate([residual * root, pair_root * (residual[:, first] - residual[:, second])], 1).reshape(frames, -1, 1)
             normal = stacked.transpose(0, 2, 1) @ stacked
             gradient = (stacked.transpose(0, 2, 1) @ target)[..., 0]
             diagonal = np.arange(size)
@@ -226,9 +218,7 @@ class LandmarkFitter:
                 own = diagonal[6:]
                 normal[:, own, own] += settings.expression_prior
                 gradient[:, 6:size] -= settings.expression_prior * curves
-            step_shape, step = _bounded_step(
-                normal, gradient, curves if expression else None, size, settings.identity_prior, shape
-            )
+            step_shape, step = _bounded_step(normal, gradient, curves if expression else None, size, settings.identity_prior, shape)
             if identity:
                 shape += step_shape
             rotation = rotation @ matrix_from_vector(np.clip(step[:, :3], -0.5, 0.5))
@@ -245,9 +235,7 @@ class LandmarkFitter:
         weights = []
         for side, (iris, rim) in enumerate(zip(IRIS_CENTRES, (EYE_LEFT_RIM, EYE_RIGHT_RIM), strict=True)):
             centre = rotation @ centres[side] + translation
-            ray = np.concatenate(
-                [(observed[:, iris] - 256.0) / self._focal_px * (1, -1), np.full((len(observed), 1), -1.0)], 1
-            )
+            ray = np.concatenate([(observed[:, iris] - 256.0) / self._focal_px * (1, -1), np.full((len(observed), 1), -1.0)], 1)
             ray /= np.linalg.norm(ray, axis=1, keepdims=True)
             to_centre = centre - (0, 0, CAMERA_DISTANCE_DM)
             along = (ray * to_centre).sum(1)
@@ -276,7 +264,6 @@ class LandmarkFitter:
             person.identity.astype(np.float32),
         )
 
-
     def _together(self, expression: Array) -> Array:
         """Lids move together unless they clearly do not: a small difference is the tracker's, a large one is a wink."""
         names = self.head.expression_names
@@ -289,9 +276,7 @@ class LandmarkFitter:
         return expression
 
 
-def _bounded_step(
-    normal: Array, gradient: Array, curves: Array | None, size: int, prior: float, shape: Array
-) -> tuple[Array, Array]:
+def _bounded_step(normal: Array, gradient: Array, curves: Array | None, size: int, prior: float, shape: Array) -> tuple[Array, Array]:
     """One Gauss-Newton step that keeps the curves in 0..1: those that would leave are pinned to the bound and the rest solved again."""
     normal, gradient = normal.copy(), gradient.copy()
     pinned = None if curves is None else np.zeros(curves.shape, bool)
@@ -344,4 +329,3 @@ def spread_offset(head: OpenHead, person: Person) -> Array:
         left = person.landmark_offset - at_landmarks(total)
         total += (weight[..., None] * left[near]).sum(1)
     return total.astype(np.float32)
-

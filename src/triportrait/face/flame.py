@@ -27,9 +27,7 @@ from triportrait.array_files import ArrayArchive, ArrayFileError
 from triportrait.errors import MissingPart, WeightsError
 from triportrait.face.bfm import normalised_coordinates
 from triportrait.geometry.rotations import matrix_from_euler, matrix_from_vector
-from triportrait.types import expect
-
-Array = np.ndarray
+from triportrait.types import Array, expect
 
 IDENTITY_SIZE, EXPRESSION_SIZE, JOINTS = 300, 100, 5
 _SHAPE_SIZE = IDENTITY_SIZE + EXPRESSION_SIZE
@@ -119,9 +117,7 @@ class FlameHead:
                 raise ValueError(f"the {name} name triangles outside 0..{faces - 1}")
 
     @classmethod
-    def from_file(
-        cls, path: str | Path, *, landmarks: str | Path | None = None, mediapipe: str | Path | None = None
-    ) -> FlameHead:
+    def from_file(cls, path: str | Path, *, landmarks: str | Path | None = None, mediapipe: str | Path | None = None) -> FlameHead:
         """Read a FLAME model and, where given, the embeddings of its landmarks.
 
         Args:
@@ -152,9 +148,7 @@ class FlameHead:
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise WeightsError(f"{path} is not laid out like FLAME 2020 or 2023: {error}; {WHERE_TO_GET}.") from error
 
-    def vertices(
-        self, identity: Array, expression: Array, gaze_rad: Array | None = None, neck_rad: Array | None = None
-    ) -> Array:
+    def vertices(self, identity: Array, expression: Array, gaze_rad: Array | None = None, neck_rad: Array | None = None) -> Array:
         """Head-space vertices [v, 3] float32.
 
         Args:

@@ -17,8 +17,8 @@ import numpy as np
 
 from triportrait.errors import NoFaceFound
 from triportrait.face.tracker import DetectedFace, FaceTracker
+from triportrait.types import Array
 
-Array = np.ndarray
 log = logging.getLogger(__name__)
 
 #: Thumbnails in which frames are compared (pixels), and the least mean change of a cut (levels of 255).

@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from triportrait.face.scene_fill import fill_scene
-
-Array = np.ndarray
+from triportrait.types import Array
 
 
 def nearest_fill(image: Array, known: Array) -> Array:

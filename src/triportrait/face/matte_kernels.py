@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from triportrait.compiling import njit
-
-Array = np.ndarray
+from triportrait.types import Array
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

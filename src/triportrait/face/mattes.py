@@ -9,9 +9,7 @@ import numpy as np
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import push_pull
-from triportrait.types import HeadPart, MotionFrame
-
-Array = np.ndarray
+from triportrait.types import Array, HeadPart, MotionFrame
 
 
 def refine_matte(image: Array, probability: Array, face_mask: Array | None = None) -> Array:

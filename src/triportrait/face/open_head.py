@@ -11,9 +11,7 @@ import numpy as np
 from triportrait.array_files import not_finite
 from triportrait.errors import WeightsError, quoted
 from triportrait.geometry.landmarks import IRIS_CENTRES, LID_PAIRS, LIP_PAIRS
-from triportrait.types import ARKIT_EXPRESSIONS, HeadPart, expect
-
-Array = np.ndarray
+from triportrait.types import ARKIT_EXPRESSIONS, Array, HeadPart, expect
 
 #: Gaze angles at which the lids follow fully (radians): up, down, to either side.
 GAZE_LIMITS_RAD = (0.52, 0.70, 0.70)

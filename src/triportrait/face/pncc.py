@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.types import Array
 
 if TYPE_CHECKING:
     import torch
 
     from triportrait.types import HeadModel
 
-Array = np.ndarray
 
 #: Focal length in picture widths of the published PNCC (spec 3.3): 1015 pixels of a 224-pixel frame.
 PNCC_FOCAL = 1015.0 / 224.0
@@ -38,9 +38,7 @@ class PnccRenderer:
             open face.
     """
 
-    def __init__(
-        self, model: HeadModel, side_px: int = 512, focal: float = PNCC_FOCAL, *, cull: str | None = "back"
-    ) -> None:
+    def __init__(self, model: HeadModel, side_px: int = 512, focal: float = PNCC_FOCAL, *, cull: str | None = "back") -> None:
         self.side_px, self.focal, self.cull = side_px, focal, cull
         self.triangles = np.ascontiguousarray(model.triangles[model.pncc_triangles], np.int32)
         self.colours = np.ascontiguousarray(2.0 * model.ncc_colours - 1.0, np.float32)
@@ -118,12 +116,8 @@ def pncc_torch(
     return interpolate(fragments, triangles, colours, fill=UNCOVERED).permute(2, 0, 1)
 
 
-def _projected(
-    vertices: Array, rotation_rad: Array | None, translation: Array | None, side_px: int, focal: float
-) -> tuple[Array, Array]:
+def _projected(vertices: Array, rotation_rad: Array | None, translation: Array | None, side_px: int, focal: float) -> tuple[Array, Array]:
     if rotation_rad is not None or translation is not None:
         zero = np.zeros(3)
-        vertices = pose_points(
-            vertices, zero if rotation_rad is None else rotation_rad, zero if translation is None else translation
-        )
+        vertices = pose_points(vertices, zero if rotation_rad is None else rotation_rad, zero if translation is None else translation)
     return project(vertices, side_px, focal)

@@ -1,4 +1,4 @@
-"""A photograph becomes a :class:`Portrait`: crop, fit, mattes, torso and background layers. Done once per photo."""
+"""A photograph becomes a :class:`PreparedPortrait`: crop, fit, mattes, torso and background layers. Done once per photo."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from triportrait.face.mattes import HeadCover, head_cover, head_share, neck_side
 from triportrait.face.open_head import OpenHead
 from triportrait.face.tracker import DetectedFace, FaceTracker, choose_face, upright_photo
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.crops import cut
 from triportrait.geometry.filling import foreground_colours, push_pull
-from triportrait.types import FOCAL_IN_WIDTHS, HeadPart, MotionFrame, Portrait
+from triportrait.types import FOCAL_IN_WIDTHS, Array, HeadPart, MotionFrame, PreparedPortrait
 
-Array = np.ndarray
 log = logging.getLogger(__name__)
 
 #: Neck and collar go on so far (pixels of a 512 px crop) behind the head's edge.
@@ -44,7 +44,7 @@ class PortraitOptions:
 
 def prepare_portrait(
     photo: Array, tracker: FaceTracker, head: OpenHead, options: PortraitOptions | None = None, name: str = "the photo"
-) -> Portrait:
+) -> PreparedPortrait:
     """Everything that depends on the photo alone.
 
     Args:
@@ -78,7 +78,7 @@ def portrait_from_landmarks(
     tracker: FaceTracker,
     head: OpenHead,
     options: PortraitOptions,
-) -> Portrait:
+) -> PreparedPortrait:
     """The part of :func:`prepare_portrait` after the crop: fit, mattes and layers for landmarks [478, 3] in crop pixels."""
     size = options.size_px
     fitter = LandmarkFitter(head, side_px=size)
@@ -94,7 +94,7 @@ def portrait_from_landmarks(
     head_alpha = np.minimum(alpha, alpha * share)
     background = background_behind(image, alpha, options.background_fill)
     torso = torso_layer(image, alpha, share, cover, head, vertices, frame, background, landmarks)
-    return Portrait(
+    return PreparedPortrait(
         photo=photo,
         crop_box=box,
         image=image,
@@ -109,7 +109,7 @@ def portrait_from_landmarks(
     )  # fmt: skip
 
 
-def person_of(portrait: Portrait, head: OpenHead) -> Person:
+def person_of(portrait: PreparedPortrait, head: OpenHead) -> Person:
     """The fitter's view of a portrait: identity and the offsets of its landmarks, for fitting further frames of the same person."""
     corners = portrait.vertex_offset[head.triangles[head.landmark_triangle]]
     return Person(portrait.identity.astype(np.float64), np.einsum("nk,nkc->nc", head.landmark_barycentric, corners))
@@ -126,38 +126,6 @@ def crop_box(face: DetectedFace, shape: tuple[int, int], face_widths: float) -> 
     left = float(np.clip(centre[0] - side / 2, 0, width - side))
     top = float(np.clip(centre[1] - side / 2, 0, height - side))
     return left, top, side
-
-
-def cut(photo: Array, box: tuple[float, float, float], size: int) -> Array:
-    """The square ``box`` (left, top, side in pixels) of a photo, resampled to [size, size, 3]; beyond the photo its border repeats.
-
-    Shrinking averages areas. Output pixel centres (u + 0.5) show the box at (u + 0.5) side / size, exactly.
-    """
-    import cv2
-
-    left, top, side = box
-    scale = size / side
-    if scale >= 1.0:
-        return _resample(photo, (left, top), (1 / scale, 1 / scale), size, cv2.INTER_CUBIC)
-    # Area averaging gives whole pixels: the neighbourhood is shrunk to about its size first, the rest is interpolation.
-    height, width = photo.shape[:2]
-    x0, x1 = (int(np.clip(edge, 0, width)) for edge in (np.floor(left) - 2, np.ceil(left + side) + 2))
-    y0, y1 = (int(np.clip(edge, 0, height)) for edge in (np.floor(top) - 2, np.ceil(top + side) + 2))
-    small_size = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
-    small = cv2.resize(photo[y0:y1, x0:x1], small_size, interpolation=cv2.INTER_AREA)
-    x_scale, y_scale = small_size[0] / (x1 - x0), small_size[1] / (y1 - y0)
-    corner = (left - x0) * x_scale, (top - y0) * y_scale
-    return _resample(small, corner, (x_scale / scale, y_scale / scale), size, cv2.INTER_CUBIC)
-
-
-def _resample(picture: Array, corner: tuple[float, float], step: tuple[float, float], size: int, interpolation: int) -> Array:
-    """[size, size, 3] of a picture from ``corner`` (x, y) on, ``step`` of its pixels apart."""
-    import cv2
-
-    # OpenCV counts pixel centres from 0, not from 0.5.
-    (x, y), (x_step, y_step) = corner, step
-    matrix = np.array([[x_step, 0, x + 0.5 * x_step - 0.5], [0, y_step, y + 0.5 * y_step - 0.5]])
-    return cv2.warpAffine(picture, matrix, (size, size), flags=interpolation | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
 
 
 def torso_layer(

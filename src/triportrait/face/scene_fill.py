@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from triportrait.geometry.filling import push_pull
-
-Array = np.ndarray
+from triportrait.types import Array
 
 _SIDES_PX = (32, 64, 128, 256)
 _PASSES = (6, 3, 2, 1)

@@ -19,9 +19,8 @@ import numpy as np
 
 from triportrait.concurrency import Guard, after_fork_in_child, standard_error_is_free
 from triportrait.errors import ForkedProcess, NoFaceFound, WeightsError
-from triportrait.types import FaceTrack
+from triportrait.types import Array, FaceTrack
 
-Array = np.ndarray
 log = logging.getLogger(__name__)
 
 #: Faces narrower than this carry too little detail to animate (pixels of the photograph).
@@ -685,9 +684,7 @@ def choose_face(faces: list[DetectedFace], number: int | None, name: str) -> Det
             raise NoFaceFound(f"{name}: there is no face {number}; {found}")
         face = ordered[number - 1]
     if face.width_px < MIN_FACE_PX:
-        raise NoFaceFound(
-            f"{name}: the face is only {face.width_px:.0f} px wide; at least {MIN_FACE_PX} px are needed, use a closer photo"
-        )
+        raise NoFaceFound(f"{name}: the face is only {face.width_px:.0f} px wide; at least {MIN_FACE_PX} px are needed, use a closer photo")
     if abs(face.roll_degrees) > MAX_ROLL_DEGREES:
         raise NoFaceFound(f"{name}: the face lies on its side; turn the photo until it is upright")
     if abs(face.yaw_degrees) > MAX_YAW_DEGREES:

@@ -8,9 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from triportrait.geometry.rotations import matrix_from_euler, mean_rotation
-from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Camera
-
-Array = np.ndarray
+from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, Camera
 
 #: EG3D world units per decimetre of head space, and where the head-space origin lies in that world.
 EG3D_SCALE = 0.27

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-Array = np.ndarray
+from triportrait.types import Array
 
 
 def push_pull(values: Array, known: Array) -> Array:

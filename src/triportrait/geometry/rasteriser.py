@@ -21,8 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.compiling import njit
-
-Array = np.ndarray
+from triportrait.types import Array
 
 #: Nothing at or before this depth is drawn, in decimetres.
 NEAR_DM = 0.01
@@ -113,11 +112,7 @@ def _draw(
             for column in range(int(left), int(right) + 1):
                 x = column + 0.5
                 e0, e1, e2 = row0 - dy0 * (x - ox0), row1 - dy1 * (x - ox1), row2 - dy2 * (x - ox2)
-                if (
-                    (e0 > 0.0 or (e0 == 0.0 and on0))
-                    and (e1 > 0.0 or (e1 == 0.0 and on1))
-                    and (e2 > 0.0 or (e2 == 0.0 and on2))
-                ):
+                if (e0 > 0.0 or (e0 == 0.0 and on0)) and (e1 > 0.0 or (e1 == 0.0 and on1)) and (e2 > 0.0 or (e2 == 0.0 and on2)):
                     entered = True
                     w0, w1, w2 = e0 * near0, e1 * near1, e2 * near2
                     scale = 1.0 / (w0 + w1 + w2)
@@ -132,9 +127,7 @@ def _draw(
                             out_barycentric[row, column, 2] = b2
                         if attributes is not None:
                             for c in range(attributes.shape[1]):
-                                out_attributes[row, column, c] = (
-                                    b0 * attributes[i, c] + b1 * attributes[j, c] + b2 * attributes[k, c]
-                                )
+                                out_attributes[row, column, c] = b0 * attributes[i, c] + b1 * attributes[j, c] + b2 * attributes[k, c]
                 elif entered:  # a triangle is convex: the rest of this row lies outside
                     break
 
@@ -207,9 +200,7 @@ def rasterise(
         raise ValueError(f"buffers are for {buffers.depth.shape} pixels, the picture has {(height, width)}")
     else:
         buffers.clear()
-    draw_fragments(
-        pixels, depth, triangles, buffers.triangle, buffers.barycentric, buffers.depth, 0.0, cull_is_back(cull)
-    )
+    draw_fragments(pixels, depth, triangles, buffers.triangle, buffers.barycentric, buffers.depth, 0.0, cull_is_back(cull))
     return buffers
 
 
@@ -247,9 +238,7 @@ def rasterise_attributes(
             f"attributes {attributes.shape}, {len(depth)} vertices, out_attributes {out_attributes.shape} "
             f"and out_depth {out_depth.shape} do not fit together"
         )
-    draw_attributes(
-        pixels, depth, triangles, attributes, out_attributes, out_depth, float(depth_bias), cull_is_back(cull)
-    )
+    draw_attributes(pixels, depth, triangles, attributes, out_attributes, out_depth, float(depth_bias), cull_is_back(cull))
 
 
 def interpolate(fragments: Fragments, triangles: Array, attributes: Array, *, out: Array | None = None) -> Array:

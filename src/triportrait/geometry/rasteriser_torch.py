@@ -100,9 +100,7 @@ def rasterise(
     weights, z = setup.weights(setup.edges(seen % width + 0.5, seen // width + 0.5))
     barycentric = barycentric.index_put((seen,), weights.float())
     picture_depth = picture_depth.index_put((seen,), z.float())
-    return TorchFragments(
-        picture_triangle.view(height, width), barycentric.view(height, width, 3), picture_depth.view(height, width)
-    )
+    return TorchFragments(picture_triangle.view(height, width), barycentric.view(height, width, 3), picture_depth.view(height, width))
 
 
 def interpolate(fragments: TorchFragments, triangles: Tensor, attributes: Tensor, *, fill: float = 0.0) -> Tensor:
@@ -147,9 +145,7 @@ def _setup(pixels: Tensor, depth: Tensor, triangles: Tensor) -> _Setup:
     )
 
 
-def _nearest(
-    pixels: Tensor, depth: Tensor, triangles: Tensor, height: int, width: int, cull_back: bool, chunk_size: int
-) -> Tensor:
+def _nearest(pixels: Tensor, depth: Tensor, triangles: Tensor, height: int, width: int, cull_back: bool, chunk_size: int) -> Tensor:
     """Key of the nearest candidate of every pixel, int64 [h * w]."""
     device = pixels.device
     winners = torch.full((height * width,), _NOTHING, dtype=torch.int64, device=device)

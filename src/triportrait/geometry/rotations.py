@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-Array = np.ndarray
+from triportrait.types import Array
 
 
 def matrix_from_euler(euler_rad: Array) -> Array:

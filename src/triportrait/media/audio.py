@@ -13,6 +13,7 @@ import numpy as np
 import soxr
 
 from triportrait.errors import EmptyMedia, MediaError
+from triportrait.files import atomic_file
 from triportrait.media.containers import (
     DECODER_ERRORS,
     audio_stream,
@@ -21,10 +22,8 @@ from triportrait.media.containers import (
     stream_start_s,
     video_stream,
 )
-from triportrait.media.files import atomic_file
-from triportrait.types import Waveform
+from triportrait.types import Array, Waveform
 
-Array = np.ndarray
 logger = logging.getLogger(__name__)
 
 #: Sample rates of recordings; beyond them a header lies (1 Hz would make hours of a second).
@@ -108,9 +107,7 @@ class AudioReader:
             return Hearing(channel)
         return Hearing(channel, 10 ** ((_ANALYSED_DB - level_db) / 20) if level_db < _LOW_DB else 1.0)
 
-    def blocks(
-        self, rate_hz: int, block_seconds: float = 1.0, channels: int = 1, hearing: Hearing | None = None
-    ) -> Iterator[Array]:
+    def blocks(self, rate_hz: int, block_seconds: float = 1.0, channels: int = 1, hearing: Hearing | None = None) -> Iterator[Array]:
         """Decode, mix and resample as a stream; memory does not grow with the length.
 
         In a video file sample 0 belongs to the start of the first picture: sound that starts later is preceded by
@@ -291,9 +288,7 @@ def write_wav(path: str | os.PathLike[str], waveform: Waveform) -> None:
         soundfile.write(part, waveform.samples, waveform.rate_hz, subtype="PCM_16", format="WAV")
 
 
-def _decoded_frames(
-    container: av.container.InputContainer, stream: av.audio.stream.AudioStream, path: str
-) -> Iterator[av.AudioFrame]:
+def _decoded_frames(container: av.container.InputContainer, stream: av.audio.stream.AudioStream, path: str) -> Iterator[av.AudioFrame]:
     """Decode packet by packet: a damaged packet is skipped, a file of which nothing decodes is an error."""
     damaged = 0
     decoded = 0

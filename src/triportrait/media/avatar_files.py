@@ -19,11 +19,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from triportrait.errors import MediaError, printable
-from triportrait.media.files import atomic_file, check_readable
+from triportrait.files import atomic_file, check_readable
 from triportrait.media.images import MAX_PIXELS
-from triportrait.types import FOCAL_IN_WIDTHS, MotionFrame, Portrait
-
-Array = np.ndarray
+from triportrait.types import FOCAL_IN_WIDTHS, Array, MotionFrame, PreparedPortrait, RefinedPlanes
 
 FORMAT = "triportrait.avatar"
 VERSION = 1
@@ -69,30 +67,10 @@ _KINDS = {"U8": np.uint8, "F32": np.float32}
 
 
 @dataclass(frozen=True, slots=True)
-class RefinedPlanes:
-    """Feature planes of the learned avatar, fitted to this one photograph.
-
-    Args:
-        front, across, down: float32 [c, h, w].
-        network: fingerprint of the network whose decoder they belong to.
-        steps: of the optimisation.
-        before_db, after_db: PSNR of the volume's picture inside the head at the photo's own pose.
-    """
-
-    front: Array
-    across: Array
-    down: Array
-    network: str
-    steps: int
-    before_db: float
-    after_db: float
-
-
-@dataclass(frozen=True, slots=True)
 class AvatarFile:
     """What :func:`load_avatar` returns; ``made_by`` is the version of this package that wrote it."""
 
-    portrait: Portrait
+    portrait: PreparedPortrait
     refined: RefinedPlanes | None
     made_by: str
 
@@ -109,7 +87,7 @@ def looks_like_avatar(path: str | os.PathLike[str]) -> bool:
     return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27
 
 
-def save_avatar(path: str | os.PathLike[str], portrait: Portrait, refined: RefinedPlanes | None = None) -> Path:
+def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refined: RefinedPlanes | None = None) -> Path:
     """Write an avatar file; it appears whole or not at all. Equal arguments give equal bytes.
 
     Raises:
@@ -194,7 +172,7 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         if _digest(json.loads(text), tensors) != description.digest:
             raise MediaError(f"'{path}' has changed since it was written; make it again with 'triportrait portrait save'.")
         motion = MotionFrame(**{name.partition(".")[2]: array for name, array in tensors.items() if name.startswith("motion.")})
-        portrait = Portrait(
+        portrait = PreparedPortrait(
             **{name: tensors[name] for name in _PORTRAIT}, crop_box=description.crop_box, motion=motion, focal=description.focal,
             head_model=description.head_model,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import av
 
 from triportrait.errors import MediaError
-from triportrait.media.files import check_readable
+from triportrait.files import check_readable
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image, ImageCms, JpegImagePlugin
 
 from triportrait.errors import MediaError, MissingPart, TooLarge
-from triportrait.media.files import atomic_file, check_readable
+from triportrait.files import atomic_file, check_readable
+from triportrait.types import Array
 
-Array = np.ndarray
 logger = logging.getLogger(__name__)
 
 #: What is handed on at most: 33 megapixels, an 8K frame. Larger pictures are scaled down while they are read.

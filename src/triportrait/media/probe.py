@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+from triportrait.files import check_readable
 from triportrait.media.audio import AudioReader
 from triportrait.media.containers import open_container, video_stream
-from triportrait.media.files import check_readable
 from triportrait.media.images import image_size, looks_like_image
 from triportrait.media.video import VideoReader
 

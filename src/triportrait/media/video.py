@@ -21,6 +21,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from triportrait.errors import EmptyMedia, MediaError, MissingPart, OutputError, TooLarge
+from triportrait.files import AtomicFile
 from triportrait.media.audio import AudioReader
 from triportrait.media.containers import (
     DECODER_ERRORS,
@@ -29,10 +30,8 @@ from triportrait.media.containers import (
     stream_seconds,
     video_stream,
 )
-from triportrait.media.files import AtomicFile
-from triportrait.types import Waveform
+from triportrait.types import Array, Waveform
 
-Array = np.ndarray
 logger = logging.getLogger(__name__)
 
 #: What is decoded at most per frame: DCI 4K with some margin in height.
@@ -120,9 +119,7 @@ class VideoReader:
         self._iterations.add(iteration)
         return iteration
 
-    def _frames(
-        self, fps: float | None, max_side: int | None, start_s: float, seconds: float | None
-    ) -> Generator[tuple[int, Array]]:
+    def _frames(self, fps: float | None, max_side: int | None, start_s: float, seconds: float | None) -> Generator[tuple[int, Array]]:
         limit = None if seconds is None else max(1, round(seconds * (fps or self.fps)))
         with open_container(self.path) as container:
             decoded = self._decoded(container, self._checked_stream(container), start_s)
@@ -250,9 +247,7 @@ def _colour_matrix(frame: av.VideoFrame) -> int | None:
     return Colorspace.ITU709 if untagged and frame.height >= 720 else None
 
 
-def _from(
-    frames: Iterable[tuple[av.VideoFrame, float, float]], tolerance_s: float
-) -> Iterator[tuple[av.VideoFrame, float, float]]:
+def _from(frames: Iterable[tuple[av.VideoFrame, float, float]], tolerance_s: float) -> Iterator[tuple[av.VideoFrame, float, float]]:
     """Frames from time 0 on; where none lies at it, the one before stands in."""
     before: tuple[av.VideoFrame, float, float] | None = None
     started = False
@@ -380,9 +375,7 @@ class VideoWriter:
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
         try:
-            self._container = av.open(
-                os.fspath(self._output.part), "w", format="mp4", container_options={"movflags": "+faststart"}
-            )
+            self._container = av.open(os.fspath(self._output.part), "w", format="mp4", container_options={"movflags": "+faststart"})
             self._container.metadata.update(metadata or {})
             self._video = self._add_video(crf, preset, threads)
             self._track = None if sound is None else _SoundTrack(self._container, *sound)
@@ -456,9 +449,7 @@ class VideoWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None:
             self.close()
         else:
@@ -528,9 +519,7 @@ class VideoWriter:
 class _SoundTrack:
     """Encodes AAC as far as the pictures have got."""
 
-    def __init__(
-        self, container: av.container.OutputContainer, blocks: Iterator[Array], rate_hz: int, channels: int
-    ) -> None:
+    def __init__(self, container: av.container.OutputContainer, blocks: Iterator[Array], rate_hz: int, channels: int) -> None:
         layout = "mono" if channels == 1 else "stereo"
         self._container = container
         self._blocks = blocks
@@ -566,9 +555,7 @@ class _SoundTrack:
         self._container.mux(self._stream.encode(None))
 
 
-def _open_sound(
-    audio: str | os.PathLike[str] | Waveform | Iterable[Array] | None, rate_hz: int
-) -> tuple[Iterator[Array], int, int] | None:
+def _open_sound(audio: str | os.PathLike[str] | Waveform | Iterable[Array] | None, rate_hz: int) -> tuple[Iterator[Array], int, int] | None:
     """(blocks, rate, channels) of whatever was given as sound, resampled to a rate that AAC has."""
     if audio is None:
         return None

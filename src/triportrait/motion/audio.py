@@ -21,11 +21,7 @@ from triportrait.motion.natural import NaturalMotion, NaturalSettings
 from triportrait.motion.pauses import PauseFinder
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, ProsodyTracker
 from triportrait.motion.style import SpeakingStyle
-from triportrait.types import ARKIT_EXPRESSIONS, Motion, Portrait, Waveform
-
-Array = np.ndarray
-
-FPS = 25.0
+from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion, PreparedPortrait, Waveform
 
 #: The network's answer to what it is unsure of is an average, which is smaller than any speaker's movement: on unknown
 #: voices its openings reach 0.82 (real ones) to 0.88 (synthesised ones) of its training targets' (95th percentiles).
@@ -224,7 +220,7 @@ class AudioDriver:
         if chunk is not None:
             yield chunk
 
-    def motion(self, portrait: Portrait | None = None) -> Motion:
+    def motion(self, portrait: PreparedPortrait | None = None) -> Motion:
         """All chunks in one, relative to the portrait's own pose (the first row's rotation, translation and gaze are zero)."""
         parts = list(self.chunks())
         fields = ("expression", "rotation_rad", "translation", "gaze_rad")

@@ -204,11 +204,7 @@ def _read(path: Path) -> MouthNetwork:
         model = members[0] if len(members) == 1 else AudioToMotionEnsemble(members)
         model.load_state_dict(state)
     except FileNotFoundError:
-        raise WeightsError(
-            f"the audio model {path} does not exist; give another file or none for the built-in one"
-        ) from None
+        raise WeightsError(f"the audio model {path} does not exist; give another file or none for the built-in one") from None
     except (SafetensorError, KeyError, IndexError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise WeightsError(
-            f"{path} is not an audio model of TriPortrait; give another file or none for the built-in one"
-        ) from error
+        raise WeightsError(f"{path} is not an audio model of TriPortrait; give another file or none for the built-in one") from error
     return model.eval().requires_grad_(False)

@@ -14,8 +14,7 @@ import numpy as np
 
 from triportrait.errors import OptionError
 from triportrait.motion.emotion import EMOTIONS
-
-Array = np.ndarray
+from triportrait.types import Array
 
 #: Prefix of the controls' columns in motion files.
 PREFIX = "control_"

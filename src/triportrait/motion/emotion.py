@@ -17,9 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from triportrait.motion.lips import gap_weights
-from triportrait.types import ARKIT_EXPRESSIONS
-
-Array = np.ndarray
+from triportrait.types import ARKIT_EXPRESSIONS, Array
 
 EmotionName = Literal["neutral", "happy", "sad", "angry", "surprised"]
 

@@ -34,9 +34,7 @@ from triportrait.errors import MotionFileError, OptionError, OutputError, printa
 from triportrait.motion.controls import NAMES as CONTROL_NAMES
 from triportrait.motion.controls import PREFIX, ControlCurves, ControlTrack
 from triportrait.outputs import refuse_inputs, whole_file
-from triportrait.types import ARKIT_EXPRESSIONS, Motion
-
-Array = np.ndarray
+from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion
 
 log = logging.getLogger(__name__)
 
@@ -254,9 +252,7 @@ def _read_npz(source: Path) -> Motion:
     try:
         version = int(arrays["version"])
         if version > VERSION:
-            raise MotionFileError(
-                f"{source.name} has motion format {version}, this version reads {VERSION}; update TriPortrait"
-            )
+            raise MotionFileError(f"{source.name} has motion format {version}, this version reads {VERSION}; update TriPortrait")
         names = tuple(str(name) for name in arrays["expression_names"])
         head_model = str(arrays.get("head_model", "open"))
         frames = len(arrays["expression"])
@@ -278,9 +274,7 @@ def _read_npz(source: Path) -> Motion:
     except MotionFileError:
         raise
     except (ValueError, TypeError, OverflowError) as error:
-        raise MotionFileError(
-            f"{source.name} is damaged ({error}); make it again with `triportrait extract`"
-        ) from error
+        raise MotionFileError(f"{source.name} is damaged ({error}); make it again with `triportrait extract`") from error
     _check(motion, source.name)
     return motion
 
@@ -295,9 +289,7 @@ def _complete(expression: Array, names: tuple[str, ...], head_model: str, file: 
     unknown = [name for name in names if name not in ARKIT_EXPRESSIONS]
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        raise MotionFileError(
-            f"{file}: {', '.join(map(quoted, unknown[:5]))}{more} is no expression curve; remove or rename the column"
-        )
+        raise MotionFileError(f"{file}: {', '.join(map(quoted, unknown[:5]))}{more} is no expression curve; remove or rename the column")
     missing = [name for name in ARKIT_EXPRESSIONS if name not in names]
     if missing:
         log.warning("%s has no column for %s; taken as 0", file, ", ".join(missing))
@@ -419,9 +411,7 @@ def _table_of(source: Path, file: TextIO) -> _Table:
     if len(heading) > _MOST_NAMES:
         raise MotionFileError(f"{name} has {len(heading)} columns, which no motion file has; give a CSV file written by TriPortrait")
     if "time_s" not in heading:
-        raise MotionFileError(
-            f"{name} has no column time_s, so it is no motion file of TriPortrait; keep the heading row"
-        )
+        raise MotionFileError(f"{name} has no column time_s, so it is no motion file of TriPortrait; keep the heading row")
     if len(set(heading)) != len(heading):
         twice = next(cell for cell in heading if heading.count(cell) > 1)
         raise MotionFileError(f"{name}: the column {quoted(twice)} appears twice; keep one")
@@ -429,16 +419,16 @@ def _table_of(source: Path, file: TextIO) -> _Table:
     numbers = array("d")
     for index, (number, line) in enumerate(lines):
         if index == most_rows:
-            raise _too_long(source) if most_rows == MAXIMUM_ROWS else MotionFileError(
-                f"{name} has more than {most_rows:,} rows of {len(heading)} columns; split the motion"
+            raise (
+                _too_long(source)
+                if most_rows == MAXIMUM_ROWS
+                else MotionFileError(f"{name} has more than {most_rows:,} rows of {len(heading)} columns; split the motion")
             )
         cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
         while len(cells) > len(heading) and not cells[-1]:
             cells.pop()
         if len(cells) != len(heading):
-            raise MotionFileError(
-                f"{name}: line {number} has {len(cells)} cells, the heading {len(heading)}; mend the line"
-            )
+            raise MotionFileError(f"{name}: line {number} has {len(cells)} cells, the heading {len(heading)}; mend the line")
         for column, cell in enumerate(cells):
             try:
                 value = float(cell.replace(",", ".") if semicolons else cell)
@@ -476,9 +466,7 @@ def _read_csv(source: Path) -> Motion:
             if not np.isfinite(identity).all():
                 raise ValueError("not finite")
         except ValueError:
-            raise MotionFileError(
-                f"{name}: the identity line holds something that is not a number; remove the line"
-            ) from None
+            raise MotionFileError(f"{name}: the identity line holds something that is not a number; remove the line") from None
     with np.errstate(over="ignore"):
         pose[:, [0, 1, 2, 6, 7]] = np.radians(pose[:, [0, 1, 2, 6, 7]])
         pose = pose.astype(np.float32)
@@ -544,9 +532,7 @@ def arkit52(motion: Motion) -> dict[str, Array]:
     """
     missing = [name for name in ARKIT_EXPRESSIONS if name not in motion.expression_names]
     if missing:
-        raise MotionFileError(
-            f"motion of head model {motion.head_model!r} has no ARKit curves; extract it with the open head"
-        )
+        raise MotionFileError(f"motion of head model {motion.head_model!r} has no ARKit curves; extract it with the open head")
     curves = {name: motion.expression[:, motion.column(name)] for name in ARKIT_EXPRESSIONS}
     pitch, yaw = (motion.gaze_rad[:, axis] / EYE_LOOK_FULL_RAD for axis in (0, 1))
     # Yaw is positive towards image right, which is the subject's left: outwards for the left eye, inwards for the

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from triportrait.types import Array
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Array = np.ndarray
 
 #: Distance of MediaPipe's points 10 and 152 on ICT-FaceKit's mean head.
 FACE_HEIGHT_CM = 16.62

@@ -38,9 +38,7 @@ from triportrait.motion.controls import NAMES, ControlCurves, Controls, control_
 from triportrait.motion.emotion import EMOTIONS, MANNERS, with_emotion
 from triportrait.motion.speech_features import Prosody
 from triportrait.motion.style import NATURAL_STYLE, SpeakingStyle
-from triportrait.types import ARKIT_EXPRESSIONS, Motion
-
-Array = np.ndarray
+from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion
 
 #: Prosody rows per second.
 _PROSODY_HZ = 100.0
@@ -538,10 +536,7 @@ def _columns(name: str) -> Sequence[int]:
     return tuple(ARKIT_EXPRESSIONS.index(name + side) for side in sides)
 
 
-_COLUMNS = {
-    name: _columns(name)
-    for name in ("eyeBlink", "browDown", "cheekSquint", "mouthSmile", "browInnerUp", "browOuterUp", "eyeWide")
-}
+_COLUMNS = {name: _columns(name) for name in ("eyeBlink", "browDown", "cheekSquint", "mouthSmile", "browInnerUp", "browOuterUp", "eyeWide")}
 
 
 def idle_motion(

@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from triportrait.motion.speech_features import Prosody
-
-Array = np.ndarray
+from triportrait.types import Array
 
 #: Rows of prosody per row of motion.
 _STRIDE = 4

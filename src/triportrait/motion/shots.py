@@ -19,9 +19,7 @@ from triportrait.geometry.rotations import (
     vector_from_matrix,
 )
 from triportrait.motion.retarget import neutral_row
-from triportrait.types import Motion
-
-Array = np.ndarray
+from triportrait.types import Array, Motion
 
 #: A face that is missed for less than this is bridged.
 BRIDGED_S = 0.3

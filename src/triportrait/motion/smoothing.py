@@ -17,9 +17,7 @@ from triportrait.geometry.rotations import (
     mean_rotation,
     vector_from_matrix,
 )
-from triportrait.types import Motion
-
-Array = np.ndarray
+from triportrait.types import Array, Motion
 
 
 def smooth_adaptive(values: Array, noise: float | Array, window: int = 7) -> Array:

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-Array = np.ndarray
+from triportrait.types import Array
 
 #: Sampling rate that all extractors expect.
 RATE_HZ = 16000

@@ -14,11 +14,7 @@ import numpy as np
 
 from triportrait.geometry.rotations import matrix_from_euler, mean_rotation, vector_from_matrix
 from triportrait.motion.lips import lip_opening
-from triportrait.types import Motion
-
-Array = np.ndarray
-
-FPS = 25.0
+from triportrait.types import FPS, Array, Motion
 
 #: Frames of the fit that both tracked and generated motion go through.
 WINDOW = 9
@@ -98,7 +94,7 @@ def measure(motion: Motion) -> MotionStatistics:
     Raises:
         ValueError: fewer than two seconds, or a head model without ARKit curves.
     """
-    from triportrait.motion.retarget import resample
+    from triportrait.motion.timing import resample
 
     if "browInnerUp" not in motion.expression_names:
         raise ValueError(f"motion of head model {motion.head_model!r} has no ARKit curves")

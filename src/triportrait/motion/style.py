@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.errors import MotionFileError
-from triportrait.types import Motion
-
-Array = np.ndarray
+from triportrait.types import Array, Motion
 
 
 @dataclass(frozen=True, slots=True)

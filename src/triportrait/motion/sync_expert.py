@@ -24,9 +24,7 @@ from triportrait.array_files import not_finite
 from triportrait.errors import MediaError, WeightsError, quoted
 from triportrait.motion.lips import gap_weights
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ
-from triportrait.types import Motion, Waveform
-
-Array = np.ndarray
+from triportrait.types import FPS, Motion, Waveform
 
 #: What the mouth tower looks at besides the lip opening; pairs are averaged.
 CHANNELS = (
@@ -35,8 +33,6 @@ CHANNELS = (
 
 #: Feature rows per motion row.
 STRIDE = 4
-
-FPS = 25.0
 
 
 @dataclass(frozen=True, slots=True)

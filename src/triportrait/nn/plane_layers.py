@@ -27,9 +27,7 @@ def roll_out(planes: Tensor, axes: Sequence[str]) -> Tensor:
         [b, p * p * c, n, n]; the first ``p * c`` channels are for the first plane: all planes in their order, its own as it is.
     """
     seen = [
-        planes[:, j] if i == j else _laid_along(planes[:, j], theirs, ours)
-        for i, ours in enumerate(axes)
-        for j, theirs in enumerate(axes)
+        planes[:, j] if i == j else _laid_along(planes[:, j], theirs, ours) for i, ours in enumerate(axes) for j, theirs in enumerate(axes)
     ]
     return torch.cat(seen, 1)
 

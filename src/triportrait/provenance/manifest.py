@@ -314,9 +314,7 @@ def signing_identity(key_folder: Path | str | None = None) -> SigningIdentity:
         # Read back: another process may have been first, and its key is then everybody's.
         return SigningIdentity(*((folder / name).read_bytes() for name in ("key.pem", "chain.pem", "root.pem")))
     except OSError as error:
-        raise OutputError(
-            f"{error.filename} cannot be read; restore it, or delete {folder} to have a new key made."
-        ) from error
+        raise OutputError(f"{error.filename} cannot be read; restore it, or delete {folder} to have a new key made.") from error
 
 
 def _folder(key_folder: Path | str | None) -> Path:
@@ -354,9 +352,7 @@ def _make_identity() -> SigningIdentity:
         )
         return x509.KeyUsage(**{use: granted.get(use, False) for use in every.split()})
 
-    def certificate(
-        subject: str, key: ec.EllipticCurvePrivateKey, is_root: bool, key_usage: x509.KeyUsage
-    ) -> x509.CertificateBuilder:
+    def certificate(subject: str, key: ec.EllipticCurvePrivateKey, is_root: bool, key_usage: x509.KeyUsage) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(name(subject))
@@ -451,9 +447,7 @@ def _manifest_of(
         "claim_generator_info": [generator],
         "title": statement["title"],
         "format": media_type,
-        "ingredients": [
-            {"format": "application/octet-stream", **entry} for name, entry in described.items() if name not in readable
-        ],
+        "ingredients": [{"format": "application/octet-stream", **entry} for name, entry in described.items() if name not in readable],
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
             {"label": STATEMENT_LABEL, "data": statement},
@@ -562,9 +556,7 @@ def _read_sidecar(path: Path) -> ManifestInfo:
         return ManifestInfo("invalid", problems=("sidecar.malformed",))
 
 
-def _replace_atomically(
-    path: Path, write: Callable[[IO[bytes]], None], mode_from: Path | None = None, shown: Path | None = None
-) -> None:
+def _replace_atomically(path: Path, write: Callable[[IO[bytes]], None], mode_from: Path | None = None, shown: Path | None = None) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then let it take the name; nothing is left on failure."""
     try:
         with whole_file(path) as draft:

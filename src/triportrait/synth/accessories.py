@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-Array = np.ndarray
+from triportrait.types import Array
 
 
 def glasses(style: str, landmarks: Array, skin: Array) -> tuple[Array, Array, Array]:

@@ -9,8 +9,7 @@ import numpy as np
 from triportrait.compiling import njit
 from triportrait.synth.people import Lamp
 from triportrait.synth.shade import direction_of
-
-Array = np.ndarray
+from triportrait.types import Array
 
 HEIGHT, WIDTH = 32, 64
 #: Angular blur in radians of the levels that mirror the light.

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.compiling import njit
-
-Array = np.ndarray
+from triportrait.types import Array
 
 #: Materials: skin texture, eyeball, two-sided cut-out card, cloth, mouth's inside, plain vertex light, glass.
 SKIN, EYE, CARD, CLOTH, MOUTH, PLAIN, GLASS = range(7)

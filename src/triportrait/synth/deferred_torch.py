@@ -15,8 +15,7 @@ from torch import Tensor
 from triportrait.geometry.rasteriser_torch import TorchFragments, interpolate, rasterise
 from triportrait.synth import deferred
 from triportrait.synth.deferred import Moment, Sheets
-
-Array = np.ndarray
+from triportrait.types import Array
 
 
 @dataclass(frozen=True, slots=True)

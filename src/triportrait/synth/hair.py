@@ -13,8 +13,7 @@ import numpy as np
 from triportrait.geometry.normals import vertex_normals
 from triportrait.synth.makehuman import HEAD_CROP_PX
 from triportrait.synth.surface import Mesh
-
-Array = np.ndarray
+from triportrait.types import Array
 
 #: Upper half of the hairline in pixels of the head crop, from the middle of the forehead to the nape; mirrored at y = 738.
 _HAIRLINE_PX = (
@@ -265,6 +264,7 @@ def _crop(style: HairStyle, top: float, back: float) -> Field:
         target = _unit(sides * (1.0 - height) + swept * height)
         length = style.length_dm * (0.22 + 0.78 * height[:, 0])
         return target, length, 0.45
+
     return field
 
 
@@ -281,6 +281,7 @@ def _long(style: HairStyle, top: float, back: float) -> Field:
         # The back is cut shorter, or it would slide off the shoulders.
         ahead = np.clip((roots[:, 2] + 0.2) / 0.8, 0.0, 1.0)
         return target, style.length_dm * (0.74 + 0.26 * ahead), 0.5
+
     return field
 
 
@@ -298,6 +299,7 @@ def _tied(style: HairStyle, top: float, back: float) -> Field:
         target = pull - out * np.minimum((pull * out).sum(1, keepdims=True), 0.0) + side * np.array([[0.35, 0.0, 0.0]])
         length = np.minimum(1.25 * np.linalg.norm(knot - roots, axis=1), 20.0 * remaining)
         return _unit(target), length, 0.35
+
     return field
 
 

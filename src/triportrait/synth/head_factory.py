@@ -22,12 +22,11 @@ from triportrait.synth import baking, deferred, surface
 from triportrait.synth.hair import HairStyle, grow
 from triportrait.synth.makehuman import HEAD_CROP_PX, Macro, MakeHuman
 from triportrait.synth.people import ProceduralPerson
-from triportrait.types import ARKIT_EXPRESSIONS
+from triportrait.types import ARKIT_EXPRESSIONS, Array
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-Array = np.ndarray
 
 _LOWEST_DM = 4.0
 _TEXTURE_PX, SKIN_PX = 512, 1024
@@ -254,9 +253,9 @@ class HeadFactory:
 
     def _scalp(self, line: int) -> Array:
         if line not in self._scalps:
-            from triportrait.synth.portrait import _scalp_map
+            from triportrait.synth.portrait import scalp_map
 
-            self._scalps[line] = _scalp_map(float(line))[::2, ::2].astype(np.float32)
+            self._scalps[line] = scalp_map(float(line))[::2, ::2].astype(np.float32)
         return self._scalps[line]
 
     def grown(self, name: str) -> GrownHair:

@@ -1,8 +1,8 @@
 """Posed views of lifted photographs: the teacher of `image_to_plane`, packed so that training needs numpy and torch only.
 
-A photograph is lifted by the avatar of :mod:`triportrait.avatar.lifted` and drawn at other head poses. The head layer alone is kept (colour
-premultiplied by its matte), with its depth, its exact camera, and a map of what the photograph itself shows. Crops that reach beyond the
-photograph are padded: what lies outside has matte 0.
+A photograph is lifted by the avatar of :mod:`triportrait.avatar.lifted.avatar` and drawn at other head poses. The head layer alone is
+kept (colour premultiplied by its matte), with its depth, its exact camera, and a map of what the
+photograph itself shows. Crops that reach beyond the photograph are padded: what lies outside has matte 0.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ import numpy as np
 from triportrait.errors import MediaError
 from triportrait.geometry.cameras import camera_from_pose
 from triportrait.geometry.rotations import matrix_from_euler
-from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, MotionFrame, Portrait, RenderedHead
+from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, MotionFrame, PreparedPortrait, RenderedHead
 
 if TYPE_CHECKING:
-    from triportrait.avatar.lifted import LiftedAvatar
+    from triportrait.avatar.lifted.avatar import LiftedAvatar
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
 
-Array = np.ndarray
 
 PHOTO_PX = 256
 VIEW_PX = 128
@@ -93,14 +92,15 @@ def depth_to_bytes(depth: Array, translation_z: float) -> Array:
     return np.where(np.isfinite(depth), code, 0).astype(np.uint8)
 
 
-def padded_portrait(photo: Array, tracker: FaceTracker, head: OpenHead, size_px: int = 512, name: str = "the photo") -> Portrait:
+def padded_portrait(photo: Array, tracker: FaceTracker, head: OpenHead, size_px: int = 512, name: str = "the photo") -> PreparedPortrait:
     """As :func:`triportrait.face.portrait.prepare_portrait`, but the crop keeps its 2.3 face sizes and its centre where the photo ends.
 
     Raises:
         NoFaceFound: no face, too small, or turned too far.
     """
-    from triportrait.face.portrait import PortraitOptions, cut, portrait_from_landmarks
+    from triportrait.face.portrait import PortraitOptions, portrait_from_landmarks
     from triportrait.face.tracker import choose_face
+    from triportrait.geometry.crops import cut
 
     options = PortraitOptions(size_px=size_px)
     face = choose_face(tracker.detect(photo), None, name)
@@ -130,7 +130,7 @@ def training_turns_deg(count: int, random: np.random.Generator) -> Array:
     return np.stack([random.uniform(-12.0, 12.0, count), yaw], 1)
 
 
-def lifted_views(portrait: Portrait, avatar: LiftedAvatar, turns_deg: Sequence[Sequence[float]] | Array, name: str) -> LiftedViews:
+def lifted_views(portrait: PreparedPortrait, avatar: LiftedAvatar, turns_deg: Sequence[Sequence[float]] | Array, name: str) -> LiftedViews:
     """The portrait at its own pose and turned by ``turns_deg`` [n, 2] (pitch, yaw) about the head's origin."""
     state = avatar.prepare(portrait)
     frames = [portrait.motion]

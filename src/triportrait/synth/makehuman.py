@@ -14,8 +14,7 @@ import numpy as np
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.media.images import read_image
 from triportrait.synth.surface import Mesh
-
-Array = np.ndarray
+from triportrait.types import Array
 
 #: Where the head crop lies in the 2048 x 2048 skin texture: x range, y range in pixels.
 HEAD_CROP_PX = ((1264, 2048), (320, 1760))

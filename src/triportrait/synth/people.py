@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from triportrait.synth.makehuman import Macro
-from triportrait.types import ARKIT_EXPRESSIONS
-
-Array = np.ndarray
+from triportrait.types import ARKIT_EXPRESSIONS, Array
 
 #: Skin textures by (dark, male): names and the age in 0..1 that they look like.
 _SKINS = {

@@ -19,8 +19,7 @@ from triportrait.synth.hair import HairStyle, grow, ribbons
 from triportrait.synth.makehuman import HEAD_CROP_PX, Macro, MakeHuman, Posture
 from triportrait.synth.render import Scene, View
 from triportrait.synth.shade import CLOTH, EYE, LASH, SKIN, Environment, SoftBox
-
-Array = np.ndarray
+from triportrait.types import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ def _skin_map(assets: MakeHuman, person: Person, rng: np.random.Generator) -> Ar
     spots = np.clip(gaussian_filter(rng.normal(size=grey.shape).astype(np.float32), 1.6) * 5.6 - 3.2, 0.0, 1.0)
     albedo = albedo * (1.0 - spots[..., None] * np.array([0.14, 0.24, 0.28]))
     albedo = albedo * (1.0 + lips[..., None] * (np.array(person.lip_gain) - 1.0))
-    scalp = _scalp_map(person.hair.hairline_px)
+    scalp = scalp_map(person.hair.hairline_px)
     root = np.array(person.hair.colour)
     amount = (person.scalp_tint * scalp)[..., None]
     albedo = albedo * (1.0 - amount) + amount * root
@@ -126,7 +125,7 @@ def _skin_map(assets: MakeHuman, person: Person, rng: np.random.Generator) -> Ar
     return np.concatenate([albedo, height[..., None], gloss[..., None]], -1).astype(np.float32)
 
 
-def _scalp_map(beyond_px: float) -> Array:
+def scalp_map(beyond_px: float) -> Array:
     """[2048, 2048]: 1 under the hair, fading over the hairline."""
     from scipy.ndimage import zoom
 
@@ -246,9 +245,7 @@ def build_scene(
     toward = np.asarray(view.position) - vertices
     visible = (toward * normals).sum(1) > -0.35 * np.linalg.norm(toward, axis=1)
     lit, bare, lean = (np.zeros_like(vertices) for _ in range(3))
-    lit[visible], bare[visible], lean[visible] = surface.gather_light(
-        vertices[visible], normals[visible], directions, radiance, occluders
-    )
+    lit[visible], bare[visible], lean[visible] = surface.gather_light(vertices[visible], normals[visible], directions, radiance, occluders)
     open_ = lit.mean(1) / np.maximum(bare.mean(1), 1e-9)
     # One bounce: what a point does not see of the light it sees of nearby skin and cloth.
     lit += (1.0 - open_)[:, None] * 0.32 * np.array([0.50, 0.27, 0.19]) * lit[visible].mean(0)
@@ -358,9 +355,7 @@ def background(light: Light, environment_image: Array, view: View) -> Array:
     half_width, half_height = width // 2, height // 2
     y, x = np.mgrid[0:half_height, 0:half_width].astype(np.float64) * 2.0 + 1.0
     angle = light.background_zoom / view.focal_px
-    direction = np.stack(
-        [(x - 0.5 * width) * angle, (0.5 * height - y) * angle + np.tan(light.background_pitch_rad), -np.ones_like(x)], -1
-    )
+    direction = np.stack([(x - 0.5 * width) * angle, (0.5 * height - y) * angle + np.tan(light.background_pitch_rad), -np.ones_like(x)], -1)
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
     lookup = Environment(environment_image, environment_image[None])
     picture = lookup.lookup(direction.reshape(-1, 3)).reshape(half_height, half_width, 3)

@@ -23,9 +23,7 @@ from triportrait.synth.deferred import Moment, Sheets
 from triportrait.synth.head_factory import SKIN_PX, HeadFactory, beard_mask, to_linear
 from triportrait.synth.makehuman import HEAD_CROP_PX, Posture
 from triportrait.synth.people import ProceduralPerson
-from triportrait.types import CAMERA_DISTANCE_DM
-
-Array = np.ndarray
+from triportrait.types import CAMERA_DISTANCE_DM, Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Posed views of procedural heads: the part of the synthetic teacher whose geometry is exact all round.
 
 Rows have the format of :mod:`triportrait.synth.lifted_views`; what else is known of every view (PNCC, classes, the whole person) comes with
-:class:`LabelledView`. Clips of the same heads are :class:`triportrait.training.clips.TrainingClip`, made by
-:mod:`triportrait.training.synthetic_clips`.
+:class:`LabelledView`. Clips of the same heads are :class:`triportrait.training.data.clips.TrainingClip`, made by
+:mod:`triportrait.training.data.synthetic`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ from triportrait.synth.lifted_views import (
 )
 from triportrait.synth.people import random_expression, random_person
 from triportrait.synth.procedural_head import HeadPose, ProceduralHead
-from triportrait.types import FOCAL_IN_WIDTHS, MotionFrame, RenderedHead
-
-Array = np.ndarray
+from triportrait.types import FOCAL_IN_WIDTHS, Array, MotionFrame, RenderedHead
 
 #: Nearest and furthest camera in EG3D's units (spec: 2.4 to 5.0), as z translations in decimetres.
 NEAREST_Z, FURTHEST_Z = 10.0 - 2.4 / 0.27, 10.0 - 5.0 / 0.27

@@ -16,13 +16,12 @@ import numpy as np
 from triportrait.geometry.cameras import camera_from_pose, pose_points, project
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler, matrix_from_vector, skew
 from triportrait.synth.lifted_views import PHOTO_PX, VIEW_PX, LiftedViews, depth_to_bytes, offset_to_bytes, seen_by, shrink
-from triportrait.types import FOCAL_IN_WIDTHS, HeadPart, Motion, MotionFrame, Portrait, RenderedHead
+from triportrait.types import FOCAL_IN_WIDTHS, Array, HeadPart, Motion, MotionFrame, PreparedPortrait, RenderedHead
 
 if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
 
-Array = np.ndarray
 
 #: How far the pictures may move a landmark pose: standard deviations of rotation (radians) and translation (decimetres).
 _TRUST_RAD, _TRUST_DM = 0.02, (0.02, 0.02, 0.12)
@@ -115,8 +114,8 @@ def _different(rotation: Array, expression: Array, count: int) -> Array:
 
 def pair_rows(frames: PairFrames, head: OpenHead, sources: int = 2, views: int = 7) -> tuple[list[LiftedViews], list[Refinement]]:
     """Rows with ``sources`` of the frames as photographs and ``views`` others each as targets, with offsets; how poses were refined."""
-    from triportrait.avatar.expression_offsets import expression_offsets
-    from triportrait.avatar.lifted import LiftedAvatar
+    from triportrait.avatar.lifted.avatar import LiftedAvatar
+    from triportrait.avatar.oneshot.guide_plain import expression_offsets
     from triportrait.face.fitting import LandmarkFitter
     from triportrait.geometry.filling import foreground_colours
 
@@ -172,11 +171,11 @@ def pair_rows(frames: PairFrames, head: OpenHead, sources: int = 2, views: int =
     return rows, refinements
 
 
-def _portrait(frames: PairFrames, index: int, identity: Array, offset: Array, motion: Motion) -> Portrait:
+def _portrait(frames: PairFrames, index: int, identity: Array, offset: Array, motion: Motion) -> PreparedPortrait:
     side = frames.images.shape[1]
     landmarks = np.concatenate([frames.landmarks[index], np.zeros((478, 1), np.float32)], 1)
     head_alpha = np.minimum(frames.head_alpha[index], frames.person_alpha[index])
-    return Portrait(
+    return PreparedPortrait(
         photo=frames.images[index],
         crop_box=(0.0, 0.0, float(side)),
         image=frames.images[index],

@@ -12,8 +12,7 @@ import numpy as np
 
 from triportrait.compiling import njit
 from triportrait.synth.shade import CARD, CLOTH, EYE, LASH, SKIN, environment_light, sharp_light, texel
-
-Array = np.ndarray
+from triportrait.types import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +253,7 @@ def _shade(  # type: ignore[no-untyped-def]
                 above = min(max((ry + 0.55) / 0.7, 0.0), 1.0) * min(max((n[1] + 0.65) / 0.5, 0.0), 1.0)
                 amount = fresnel * (0.55 + 0.9 * gloss) * open_ * np.sqrt(open_) * (0.12 + 0.88 * above)
                 for j in range(3):
-                    picture[y, x, j] = base[j] * lit[j] * relief * (1.0 - fresnel) + amount * (
-                        0.42 * shine[j] + 0.58 * wide[j]
-                    )
+                    picture[y, x, j] = base[j] * lit[j] * relief * (1.0 - fresnel) + amount * (0.42 * shine[j] + 0.58 * wide[j])
             elif kind == EYE:
                 texel(textures[texture[t]], u, v, value)
                 frame = eye_frames[0] if p[0] > 0.0 else eye_frames[1]

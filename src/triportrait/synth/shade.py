@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.compiling import njit
-
-Array = np.ndarray
+from triportrait.types import Array
 
 SKIN, EYE, CARD, LASH, CLOTH = range(5)
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.compiling import njit
+from triportrait.types import Array
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +103,7 @@ def refinement(faces: Array, count: int, smooth: bool = True) -> tuple[csr_matri
         rim_count = np.asarray(on_rim.sum(1)).ravel()
         curve = 0.5 * identity(count) + diags(0.5 / np.maximum(rim_count, 1)) @ (on_rim @ middles)
         inside, smooth_rim = (valence > 0) & (rim_count == 0), rim_count == 2
-        moved = (
-            diags(inside.astype(float)) @ rule + diags(smooth_rim.astype(float)) @ curve + diags((~inside & ~smooth_rim).astype(float))
-        )
+        moved = diags(inside.astype(float)) @ rule + diags(smooth_rim.astype(float)) @ curve + diags((~inside & ~smooth_rim).astype(float))
     quads = np.stack([here, count + forward, count + len(edges) + corner_face, count + backward], -1)
     return vstack([moved, edge_points, face_points]).tocsr(), quads
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import MissingPart, OptionError
 from triportrait.outputs import refuse_inputs
+from triportrait.training.oneshot import recipe as oneshot_recipe
 
 if TYPE_CHECKING:
     from triportrait.training.loop import Recipe, RunResult, Stage
@@ -67,21 +68,20 @@ def recipes(stage: str) -> dict[str, Callable[[], Recipe]]:
         OptionError: there is no such stage.
     """
     if stage == "image_to_plane":
-        from triportrait.training import image_to_plane as ours
-        from triportrait.training.stages import image_to_plane
+        from triportrait.training.real3d import image_to_plane
 
-        compact = {name: make for name, make in ours.RECIPES.items() if name != "tiny"}
-        return {**image_to_plane.RECIPES, **compact, "compact_tiny": ours.tiny}
+        compact = {name: make for name, make in oneshot_recipe.RECIPES.items() if name != "tiny"}
+        return {**image_to_plane.RECIPES, **compact, "compact_tiny": oneshot_recipe.tiny}
     if stage == "motion_adapter":
-        from triportrait.training.stages import motion_adapter
+        from triportrait.training.real3d import motion_adapter
 
         return dict(motion_adapter.RECIPES)
     if stage == "torso":
-        from triportrait.training.stages import torso
+        from triportrait.training.real3d import torso
 
         return dict(torso.RECIPES)
     if stage == "audio_to_motion":
-        from triportrait.training.stages import audio_to_motion
+        from triportrait.training.real3d import audio_to_motion
 
         return dict(audio_to_motion.RECIPES)
     raise OptionError(f"there is no stage {stage!r}; the stages are image_to_plane, motion_adapter, torso and audio_to_motion")
@@ -93,7 +93,7 @@ def recipe_of(options: TrainOptions) -> Recipe:
     Raises:
         OptionError: no such preset or setting, or a value of another kind.
     """
-    from triportrait.training.stages.heads import HeadRecipe, shortened
+    from triportrait.training.real3d.heads import HeadRecipe, shortened
 
     known = recipes(options.stage)
     if options.preset not in known:
@@ -146,7 +146,9 @@ def build_stage(options: TrainOptions, recipe: Recipe, device: str) -> Stage:
         EmptyMedia, MediaError: no data, or of another kind than the stage learns from.
         MissingPart: weights that are needed are not there.
     """
-    from triportrait.training.image_to_plane import CompactStage, ImageToPlaneRecipe, read_views
+    from triportrait.training.oneshot.recipe import ImageToPlaneRecipe
+    from triportrait.training.oneshot.stage import CompactStage
+    from triportrait.training.oneshot.views import read_views
 
     if not options.data:
         raise OptionError("--data is missing; " + _PREPARE)
@@ -161,7 +163,7 @@ def build_stage(options: TrainOptions, recipe: Recipe, device: str) -> Stage:
                 f"the preset {options.preset} learns from folders of packed views (scripts/pack_lifted_views.py); "
                 f"'{(clips or packed)[0]}' is not that; for clips take the preset small or paper"
             )
-        from triportrait.avatar.compact_encoder import load_image_to_plane
+        from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
 
         start = load_image_to_plane(options.start) if options.start else None
         return CompactStage(recipe, read_views(packed, "train"), read_views(packed, "val"), start, device)
@@ -172,14 +174,14 @@ def build_stage(options: TrainOptions, recipe: Recipe, device: str) -> Stage:
 
 def _paper_stage(options: TrainOptions, recipe: Any, packed: list[Path], paths: list[Path]) -> Stage:
     from triportrait.synth.lifted_views import splits_of
-    from triportrait.training.clips import split_clips
-    from triportrait.training.image_to_plane import read_views
+    from triportrait.training.data.clips import split_clips
+    from triportrait.training.oneshot.views import read_views
 
     if options.start is not None and not options.start.exists():
         raise OptionError(f"there is nothing at '{options.start}' to start from; name the folder of an earlier stage")
     clips, held_out = split_clips(paths) if paths else (None, None)
     if options.stage == "image_to_plane":
-        from triportrait.training.stages.image_to_plane import ImageToPlaneStage, load_teacher
+        from triportrait.training.real3d.image_to_plane import ImageToPlaneStage, load_teacher
 
         sources = [*([clips] if clips else []), *(read_views(path, "train") for path in packed)]
         judges = [*([held_out] if held_out else []), *(read_views(path, "val") for path in packed if "val" in splits_of(path))]
@@ -188,16 +190,16 @@ def _paper_stage(options: TrainOptions, recipe: Any, packed: list[Path], paths: 
     if options.teacher is not None:
         raise OptionError(f"--teacher is EG3D for the stage image_to_plane; {options.stage} has none")
     if options.stage == "audio_to_motion":
-        from triportrait.training.stages.audio_to_motion import AudioToMotionStage, VoiceClips
+        from triportrait.training.real3d.audio_to_motion import AudioToMotionStage, VoiceClips
 
         return AudioToMotionStage(recipe, VoiceClips(clips), VoiceClips(held_out) if held_out else None, options.start)
     if options.stage == "torso":
-        from triportrait.training.stages.torso import TorsoStage
+        from triportrait.training.real3d.torso import TorsoStage
 
         if options.start is None:
             raise OptionError("the stage torso needs the finished head; give --start with the folder of the stage motion_adapter")
         return TorsoStage(recipe, clips, held_out, options.start)
-    from triportrait.training.stages.motion_adapter import MotionAdapterStage
+    from triportrait.training.real3d.motion_adapter import MotionAdapterStage
 
     if options.start is None:
         log.warning("no --start: image to plane begins with random weights; train the stage image_to_plane first")
@@ -232,6 +234,4 @@ def run_training(options: TrainOptions) -> RunResult:
     try:
         return train_stage(stage, options.out, fabric, stop_after=options.stop_after, workers=workers)
     except torch.OutOfMemoryError:
-        raise MissingPart(
-            f"the GPU's memory is too small for {recipe.batch} rows at once; raise --accumulate or lower --batch"
-        ) from None
+        raise MissingPart(f"the GPU's memory is too small for {recipe.batch} rows at once; raise --accumulate or lower --batch") from None

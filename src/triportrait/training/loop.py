@@ -21,15 +21,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from triportrait.errors import NumericError, OptionError, OutputError, TriPortraitError
 from triportrait.outputs import whole_file
 from triportrait.training.fabric import SingleDevice, on_device, share_norms, trained_alone
+from triportrait.types import Array
 
-Array = np.ndarray
 Values = dict[str, float]
 log = logging.getLogger(__name__)
 

@@ -105,9 +105,7 @@ def check_bfm(path: Path) -> int:
     if wrong is None and data["keypoints"].size != 68:
         wrong = "keypoints"
     if wrong is not None:
-        raise WeightsError(
-            f"'{path}' is not laid out like {MODEL_FILE}: '{wrong}' has the shape {data[wrong].shape}; {_GET_IT}."
-        )
+        raise WeightsError(f"'{path}' is not laid out like {MODEL_FILE}: '{wrong}' has the shape {data[wrong].shape}; {_GET_IT}.")
     for name in names:
         if data[name].dtype.kind not in "fiu" or not np.isfinite(data[name]).all():
             raise WeightsError(f"'{path}' holds no sensible numbers in '{name}'; {_GET_IT}.")

@@ -57,9 +57,7 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"The folder '{folder}' cannot be made: {error.strerror}; choose another with --into."
-        ) from error
+        raise OutputError(f"The folder '{folder}' cannot be made: {error.strerror}; choose another with --into.") from error
     return [_fetch_one(wanted, file, folder, mirror, from_folder, progress) for file in wanted.files]
 
 
@@ -94,14 +92,10 @@ def _fetch_one(
                 f"{base} is not the published file (SHA-256 {found[:16]}... instead of {file.sha256[:16]}...); try another source."
             )
         if file.sha256 is None:
-            _log.warning(
-                "%s: SHA-256 %s; the published one is not known here, compare it with the authors'.", base, found
-            )
+            _log.warning("%s: SHA-256 %s; the published one is not known here, compare it with the authors'.", base, found)
         place_part(part, target)
     except OSError as error:
-        raise OutputError(
-            f"'{target}' cannot be written: {error.strerror or error}; choose another folder or free some space."
-        ) from error
+        raise OutputError(f"'{target}' cannot be written: {error.strerror or error}; choose another folder or free some space.") from error
     return target
 
 
@@ -145,9 +139,7 @@ def download(address: str, part: Path, progress: Progress | None = None) -> None
             ) from None
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             reason = str(getattr(error, "reason", "") or error or type(error).__name__)
-    raise WeightsError(
-        f"'{address}' cannot be downloaded ({reason}); what has arrived is kept, run the same command again."
-    )
+    raise WeightsError(f"'{address}' cannot be downloaded ({reason}); what has arrived is kept, run the same command again.")
 
 
 def _note_version(response: http.client.HTTPResponse, version: Path) -> None:

@@ -79,14 +79,10 @@ def _check(tensors: dict[str, torch.Tensor], config: dict[str, Any], path: Path)
     try:
         width, layers, inner = (int(config[name]) for name in ("hidden_size", "num_hidden_layers", "intermediate_size"))
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"'{path.parent / CONFIG_FILE}' is no complete configuration of HuBERT ({error}); {_GET_IT}."
-        ) from error
+        raise WeightsError(f"'{path.parent / CONFIG_FILE}' is no complete configuration of HuBERT ({error}); {_GET_IT}.") from error
     # Published with the network for recognising speech; the bare network has no prefix.
     stem = "hubert." if any(key.startswith("hubert.") for key in tensors) else ""
-    groups = tuple(
-        f"{stem}{group}" for group in ("feature_extractor.", "feature_projection.", "encoder.", "masked_spec_embed")
-    )
+    groups = tuple(f"{stem}{group}" for group in ("feature_extractor.", "feature_projection.", "encoder.", "masked_spec_embed"))
     foreign = next((key for key in tensors if not key.startswith((*groups, "lm_head."))), None)
     if foreign is not None:
         raise WeightsError(f"'{path}' holds the foreign key '{foreign}'; {_GET_IT}.")
@@ -101,8 +97,6 @@ def _check(tensors: dict[str, torch.Tensor], config: dict[str, Any], path: Path)
             if key not in tensors:
                 raise WeightsError(f"'{path}': the key '{key}' is missing; {_GET_IT}.")
             if list(tensors[key].shape) != shape:
-                raise WeightsError(
-                    f"'{path}': '{key}' has the shape {list(tensors[key].shape)} instead of {shape}; {_GET_IT}."
-                )
+                raise WeightsError(f"'{path}': '{key}' has the shape {list(tensors[key].shape)} instead of {shape}; {_GET_IT}.")
     if any(key.startswith(f"{stem}encoder.layers.{layers}.") for key in tensors):
         raise WeightsError(f"'{path}' holds more than the {layers} layers of its configuration; {_GET_IT}.")

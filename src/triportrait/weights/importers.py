@@ -104,9 +104,7 @@ def importable(path: str | os.PathLike[str]) -> list[Path]:
     except OSError as error:
         raise WeightsError(f"The folder '{root}' cannot be searched ({error.strerror}); name the file itself.") from error
     if not found:
-        raise WeightsError(
-            f"The folder '{root}' holds no model_ckpt_steps_*.ckpt, *.pkl, {MODEL_FILE} or HuBERT; name the file itself."
-        )
+        raise WeightsError(f"The folder '{root}' holds no model_ckpt_steps_*.ckpt, *.pkl, {MODEL_FILE} or HuBERT; name the file itself.")
     return found
 
 

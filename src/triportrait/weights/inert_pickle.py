@@ -175,9 +175,7 @@ def _tensor(node: Any, name: str, left: list[int]) -> torch.Tensor:
 
     if isinstance(node, Record) and node.origin.startswith("torch._utils._rebuild_parameter") and node.args:
         return _tensor(node.args[0], name, left)
-    if not (
-        isinstance(node, Record) and node.origin in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
-    ):
+    if not (isinstance(node, Record) and node.origin in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")):
         raise InertPickleError(f"'{name}' is no tensor")
     storage, offset, size, stride = (*node.args, None, None, None, None)[:4]
     size, stride = _whole_numbers(size), _whole_numbers(stride)
@@ -197,12 +195,7 @@ def _storage(node: Any, name: str) -> torch.Tensor:
     """A pickled storage, flat. Its bytes are again a pickle, of torch's older format; torch's safe reader takes it."""
     import torch
 
-    if not (
-        isinstance(node, Record)
-        and node.origin == "torch.storage._load_from_bytes"
-        and node.args
-        and isinstance(node.args[0], bytes)
-    ):
+    if not (isinstance(node, Record) and node.origin == "torch.storage._load_from_bytes" and node.args and isinstance(node.args[0], bytes)):
         raise InertPickleError(f"'{name}' has no storage")
     try:
         storage = torch.load(io.BytesIO(node.args[0]), map_location="cpu", weights_only=True)

@@ -29,9 +29,7 @@ def listing() -> str:
             facts.append(f"needed for: {one.needed_for}")
         facts.append(f"get it: {_how(one)}")
         for fact in facts:
-            lines += textwrap.wrap(
-                fact, 110, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-            )
+            lines += textwrap.wrap(fact, 110, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines)
 
 
@@ -81,9 +79,5 @@ def _state(one: Entry, home: Path) -> str:
 
 
 def _how(one: Entry) -> str:
-    fetch = (
-        f"triportrait weights fetch {one.name}"
-        if all(file.address for file in one.files)
-        else "download it from that page"
-    )
+    fetch = f"triportrait weights fetch {one.name}" if all(file.address for file in one.files) else "download it from that page"
     return f"{fetch}, then: triportrait weights import PATH"

@@ -75,9 +75,7 @@ class Checkpoint:
     info: CheckpointInfo
 
 
-def read_checkpoint(
-    path: str | os.PathLike[str], network: str | None = None, *, timeout_s: float | None = None
-) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike[str], network: str | None = None, *, timeout_s: float | None = None) -> Checkpoint:
     """Read the tensors of a published checkpoint.
 
     Args:
@@ -92,16 +90,12 @@ def read_checkpoint(
     file = newest_checkpoint(Path(path))
     size = file.stat().st_size
     if size > MAXIMUM_BYTES:
-        raise WeightsError(
-            f"'{file}' has {size / 1e9:.1f} GB, more than any checkpoint read here; check that it is the right file."
-        )
+        raise WeightsError(f"'{file}' has {size / 1e9:.1f} GB, more than any checkpoint read here; check that it is the right file.")
     kind = file_kind(file)
     if kind == "safetensors":
         named, metadata = load_safetensors(file)
         try:
-            networks = {
-                part: {key: named[name] for key, name in names.items()} for part, names in split_networks(named).items()
-            }
+            networks = {part: {key: named[name] for key, name in names.items()} for part, names in split_networks(named).items()}
         except NameClash as clash:
             raise WeightsError(f"'{file}' holds the key '{clash}' twice; {_AGAIN}.") from None
         answer: dict[str, Any] = {"step": None, "settings": {}}
@@ -110,15 +104,11 @@ def read_checkpoint(
         metadata = {}
     chosen = network or next((name for name in NETWORKS if networks.get(name)), None) or next(iter(networks), "")
     if not networks.get(chosen):
-        raise WeightsError(
-            f"'{file}' holds no network '{chosen or 'model'}'; it holds {', '.join(sorted(networks)) or 'nothing'}."
-        )
+        raise WeightsError(f"'{file}' holds no network '{chosen or 'model'}'; it holds {', '.join(sorted(networks)) or 'nothing'}.")
     tensors = networks[chosen]
     refuse_not_finite(tensors, file)
     others = tuple(sorted(set(networks) - {chosen}))
-    info = CheckpointInfo(
-        file, kind, sha256_of(file), size, chosen, others, answer["step"], answer["settings"], metadata
-    )
+    info = CheckpointInfo(file, kind, sha256_of(file), size, chosen, others, answer["step"], answer["settings"], metadata)
     return Checkpoint(tensors, info)
 
 
@@ -131,14 +121,10 @@ def newest_checkpoint(path: Path) -> Path:
     if path.is_dir():
         steps = {int(match[1]): entry for entry in path.iterdir() if (match := _STEPS.fullmatch(entry.name))}
         if not steps:
-            raise WeightsError(
-                f"The folder '{path}' holds no model_ckpt_steps_*.ckpt; name the checkpoint file itself."
-            )
+            raise WeightsError(f"The folder '{path}' holds no model_ckpt_steps_*.ckpt; name the checkpoint file itself.")
         path = steps[max(steps)]
     if not path.exists():
-        raise WeightsError(
-            f"There is no file '{path}'; check the path, or see 'triportrait weights list' for where to get it."
-        )
+        raise WeightsError(f"There is no file '{path}'; check the path, or see 'triportrait weights list' for where to get it.")
     if not path.is_file():
         raise WeightsError(f"'{path}' is not an ordinary file; copy it to one first.")
     if not os.access(path, os.R_OK):
@@ -169,9 +155,7 @@ def file_kind(path: Path) -> FileKind:
         return "network_pickle"
     if head.lstrip()[:1] == b"<":
         raise WeightsError(f"'{path}' is a web page, probably the download page instead of the file; {_AGAIN}.")
-    raise WeightsError(
-        f"'{path}' is no checkpoint of a kind that is read here (torch .ckpt, network .pkl or .safetensors); {_AGAIN}."
-    )
+    raise WeightsError(f"'{path}' is no checkpoint of a kind that is read here (torch .ckpt, network .pkl or .safetensors); {_AGAIN}.")
 
 
 def load_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -244,16 +228,11 @@ def _read_in_child(
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise WeightsError(
-                f"Reading '{file}' took longer than {timeout_s or seconds:.0f} s and was stopped; {_AGAIN}."
-            ) from None
+            raise WeightsError(f"Reading '{file}' took longer than {timeout_s or seconds:.0f} s and was stopped; {_AGAIN}.") from None
         answer = _answer(child, file)
         tensors, _ = load_safetensors(Path(folder) / "tensors.safetensors")
         # Copies: the file that the tensors are mapped from vanishes with the folder.
-        networks = {
-            network: {key: tensors[f"{network}/{key}"].clone() for key in keys}
-            for network, keys in answer["networks"].items()
-        }
+        networks = {network: {key: tensors[f"{network}/{key}"].clone() for key in keys} for network, keys in answer["networks"].items()}
     return networks, answer
 
 

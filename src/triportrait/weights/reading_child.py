@@ -75,9 +75,7 @@ def main(arguments: list[str]) -> int:
     _limit(limit_bytes, cpu_seconds)
     _forbid(folder)
     try:
-        answer, tensors = (
-            _read_network_pickle(source, limit_bytes) if kind == "network_pickle" else _read_torch(source, limit_bytes)
-        )
+        answer, tensors = _read_network_pickle(source, limit_bytes) if kind == "network_pickle" else _read_torch(source, limit_bytes)
         safetensors.torch.save_file(tensors, folder / "tensors.safetensors")
     except _Refused as refused:
         answer = {"error": str(refused)}
@@ -93,11 +91,7 @@ def _limit(limit_bytes: int, cpu_seconds: int) -> None:
     except ImportError:  # Windows has no such limits; the wall clock of the parent remains
         return
     used = 4 << 30
-    with (
-        Path("/proc/self/statm").open(encoding="ascii")
-        if Path("/proc/self/statm").exists()
-        else open(os.devnull) as file
-    ):
+    with Path("/proc/self/statm").open(encoding="ascii") if Path("/proc/self/statm").exists() else open(os.devnull) as file:
         used = int((file.read() or "0").split()[0]) * os.sysconf("SC_PAGE_SIZE") or used
     for what, soft in (
         (resource.RLIMIT_AS, used + 2 * limit_bytes + (256 << 20)),
@@ -157,9 +151,7 @@ def _read_torch(source: Path, limit_bytes: int) -> tuple[dict[str, Any], dict[st
         networks = {str(network): _keys(part) for network, part in state.items() if part}
     else:
         entries = {name: value for name, value in state.items() if isinstance(name, str)}
-        networks = {
-            network: {key: entries[name] for key, name in names.items()} for network, names in _split(entries).items()
-        }
+        networks = {network: {key: entries[name] for key, name in names.items()} for network, names in _split(entries).items()}
     step = top.get("global_step")
     answer = {"step": int(step) if isinstance(step, int) else None, "settings": {}}
     return _hand_over(networks, answer, limit_bytes)
@@ -209,11 +201,7 @@ def _read_network_pickle(source: Path, limit_bytes: int) -> tuple[dict[str, Any]
             "w_dim",
         )
         settings = {name: plain_data(state[name]) for name in names if name in state}
-        tensors = {
-            network: tensors_of_module(networks[network], limit_bytes)
-            for network in networks
-            if network in (chosen, "D")
-        }
+        tensors = {network: tensors_of_module(networks[network], limit_bytes) for network in networks if network in (chosen, "D")}
     except InertPickleError as error:
         raise _Refused(f"cannot be read: {error}") from error
     answer, handed = _hand_over(tensors, {"step": None, "settings": settings}, limit_bytes)
@@ -234,12 +222,7 @@ def _hand_over(
     tensors: dict[str, torch.Tensor] = {}
     for network, part in networks.items():
         for key, value in part.items():
-            if (
-                not isinstance(value, torch.Tensor)
-                or value.layout != torch.strided
-                or value.is_quantized
-                or value.is_complex()
-            ):
+            if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized or value.is_complex():
                 raise _Refused(f"holds '{key}', which is no ordinary tensor ({type(value).__name__})")
             limit_bytes -= value.numel() * value.element_size()
             if limit_bytes < 0:
@@ -254,9 +237,7 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if named := re.search(r"GLOBAL `?([\w.]+)", text):
         return f"contains code or objects ('{named[1]}') besides tensors; nothing in it was executed"
-    if re.search(
-        r"Trying to (instantiate|call reduce|set)|Unsupported operand|Can only build|unrecognized function", text
-    ):
+    if re.search(r"Trying to (instantiate|call reduce|set)|Unsupported operand|Can only build|unrecognized function", text):
         return "contains code or objects besides tensors; nothing in it was executed"
     return f"is cut off or damaged ({type(error).__name__})"
 

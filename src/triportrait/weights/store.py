@@ -83,9 +83,7 @@ def save_weights(
     except Exception as error:  # safetensors raises its own error for a full disk
         if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
             raise
-        raise OutputError(
-            f"'{target}' cannot be written: {error}; choose another folder or free some space."
-        ) from error
+        raise OutputError(f"'{target}' cannot be written: {error}; choose another folder or free some space.") from error
 
 
 def load_weights(path: str | os.PathLike[str], *, layout: str | None = None, verify: bool = False) -> StoredWeights:
@@ -103,15 +101,11 @@ def load_weights(path: str | os.PathLike[str], *, layout: str | None = None, ver
     tensors, metadata = load_safetensors(file)
     again = "import the published checkpoint again"
     if ENTRY not in metadata:
-        raise WeightsError(
-            f"'{file}' was not written by 'triportrait weights import'; import the published checkpoint first."
-        )
+        raise WeightsError(f"'{file}' was not written by 'triportrait weights import'; import the published checkpoint first.")
     try:
         description = json.loads(metadata[ENTRY])
         if description["format"] != FORMAT:
-            raise WeightsError(
-                f"'{file}' was written by another version of triportrait ({description['format']}); {again}."
-            )
+            raise WeightsError(f"'{file}' was written by another version of triportrait ({description['format']}); {again}.")
         provenance = Provenance(**description["provenance"])
         stored = StoredWeights(description["layout"], description["config"], tensors, provenance, description["digest"])
     except (KeyError, TypeError, ValueError) as error:

@@ -61,11 +61,7 @@ def recognise(keys: Mapping[str, Any], path: Path) -> KeyTable:
         WeightsError: none is alike.
     """
     have = set(keys)
-    likeness = {
-        layout: len(have & set(table.shapes)) / len(have | set(table.shapes))
-        for layout in LAYOUTS
-        if (table := key_table(layout))
-    }
+    likeness = {layout: len(have & set(table.shapes)) / len(have | set(table.shapes)) for layout in LAYOUTS if (table := key_table(layout))}
     best = max(LAYOUTS, key=likeness.__getitem__)
     if likeness[best] < LIKENESS:
         raise WeightsError(
@@ -99,9 +95,7 @@ def check(tensors: Mapping[str, torch.Tensor], table: KeyTable, path: Path) -> N
             raise WeightsError(f"{where}: it holds the foreign key '{key}'; {remedy}.")
         shape = tuple(tensor.shape)
         if shape != table.shapes[key]:
-            raise WeightsError(
-                f"{where}: '{key}' has the shape {list(shape)} instead of {list(table.shapes[key])}; {remedy}."
-            )
+            raise WeightsError(f"{where}: '{key}' has the shape {list(shape)} instead of {list(table.shapes[key])}; {remedy}.")
         if (key in table.integers) == tensor.is_floating_point():
             raise WeightsError(f"{where}: '{key}' holds {tensor.dtype} numbers, which it should not; {remedy}.")
     missing = next((key for key in table.shapes if key not in tensors and key not in table.optional), None)

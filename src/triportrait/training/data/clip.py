@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from triportrait.errors import EmptyMedia, MediaError, NoFaceFound, TriPortraitError
-from triportrait.training.clips import QUALITY, TrainingClip
+from triportrait.training.data.clips import QUALITY, TrainingClip
 from triportrait.training.data.sources import VideoSource
-from triportrait.types import FOCAL_IN_WIDTHS, Motion
+from triportrait.types import FOCAL_IN_WIDTHS, FPS, Array, Motion
 
 if TYPE_CHECKING:
     from triportrait.face.fitting import LandmarkFitter, Person
     from triportrait.media.video import VideoReader
 
-Array = np.ndarray
 Box = tuple[float, float, float]
 
-FPS = 25.0
 #: Pictures are tracked at this size at most: the landmark network looks at 192 px anyway.
 _TRACKED_SIDE_PX = 960
 #: One picture a second is searched for further faces.
@@ -136,9 +134,7 @@ def pieces_of(source: VideoSource, settings: PrepareSettings) -> list[VideoSourc
     # Whole frames, so that no frame is in two pieces.
     length = round(settings.clip_seconds * FPS) / FPS
     count = max(1, int(seconds / length + 0.5))
-    return [
-        source.piece(number, number * length, length if number < count - 1 else seconds - number * length) for number in range(count)
-    ]
+    return [source.piece(number, number * length, length if number < count - 1 else seconds - number * length) for number in range(count)]
 
 
 def prepare_clip(source: VideoSource, settings: PrepareSettings) -> tuple[TrainingClip, ClipFacts]:
@@ -215,7 +211,7 @@ def _track(reader: VideoReader, source: VideoSource, seconds: float) -> tuple[Ar
     """
     import cv2
 
-    from triportrait.pipeline import default_tracker
+    from triportrait.drivers import default_tracker
 
     tracker = default_tracker()
     watched = _Watched()
@@ -289,9 +285,9 @@ def _square(landmarks: Array, found: Array, view: tuple[int, int, int, int], set
 
 def _fit(landmarks: Array, found: Array, size_px: int) -> tuple[LandmarkFitter, Person, Motion, float]:
     """Shape and motion of landmarks [t, 478, 3] in crop pixels, and their root mean square distance in 512-px pixels."""
+    from triportrait.drivers import default_head
     from triportrait.face.fitting import LandmarkFitter
     from triportrait.motion.smoothing import smooth_motion
-    from triportrait.pipeline import default_head
 
     fitter = LandmarkFitter(default_head(), side_px=size_px)
     rows = np.flatnonzero(found)
@@ -309,7 +305,7 @@ def _fit(landmarks: Array, found: Array, size_px: int) -> tuple[LandmarkFitter, 
 
 def _pictures(reader: VideoReader, source: VideoSource, seconds: float, box: Box, size_px: int) -> Iterator[Array]:
     """The square of every frame: uint8 [s, s, 3]."""
-    from triportrait.face.portrait import cut
+    from triportrait.geometry.crops import cut
 
     # Large videos shrink while they are converted; what is cut is never smaller than the crop.
     longest = max(reader.size)
@@ -326,10 +322,10 @@ def _layers(
     pictures: Iterator[Array], landmarks: Array, motion: Motion, fitter: LandmarkFitter, person: Person
 ) -> tuple[dict[str, Array], float]:
     """Frames, head, torso and background, and how much the scene changes."""
+    from triportrait.drivers import default_tracker
     from triportrait.face.layers import background_behind
     from triportrait.face.mattes import head_cover, head_share, refine_matte
     from triportrait.face.portrait import inside_face, torso_layer
-    from triportrait.pipeline import default_tracker
 
     tracker, head = default_tracker(), fitter.head
     shape, offset = head.shape(person.identity.astype(np.float32)), fitter.vertex_offset(person)
@@ -400,7 +396,7 @@ def _sound(source: VideoSource, frames: int, settings: PrepareSettings) -> tuple
     Raises:
         UnusableClip: there is no sound, and it is needed.
     """
-    from triportrait.motion.pitch import HOP, RATE_HZ, PitchTracker
+    from triportrait.real3d.pitch import HOP, RATE_HZ, PitchTracker
 
     try:
         samples = _samples(source, round(frames / FPS * RATE_HZ), RATE_HZ)
@@ -423,7 +419,7 @@ def _speech(samples: Array, settings: PrepareSettings) -> tuple[Array, float]:
 
         extractor: Any = LogMel()
     else:
-        from triportrait.motion.hubert import HubertFeatures, Level
+        from triportrait.real3d.hubert import HubertFeatures, Level
 
         extractor = HubertFeatures(_hubert(settings.hubert), Level.of([samples]))
     return np.concatenate([extractor.push(samples), extractor.finish()]), extractor.rate_hz
@@ -431,7 +427,7 @@ def _speech(samples: Array, settings: PrepareSettings) -> tuple[Array, float]:
 
 @lru_cache(maxsize=1)
 def _hubert(folder: str) -> Any:
-    from triportrait.motion.hubert import load_hubert
+    from triportrait.real3d.hubert import load_hubert
 
     return load_hubert(folder)
 

@@ -140,7 +140,7 @@ def _check(options: PrepareOptions) -> None:
         if not getattr(options, name) > 0:
             raise OptionError(f"--{name.replace('_', '-')} is {getattr(options, name):g}; use a positive number")
     if settings.hubert is not None:
-        from triportrait.motion.hubert import check_hubert
+        from triportrait.real3d.hubert import check_hubert
 
         check_hubert(settings.hubert)
 

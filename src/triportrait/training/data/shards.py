@@ -2,7 +2,7 @@
 
 ::
 
-    train-00000.tar, val-00000.tar, ...   shards (:mod:`triportrait.training.clips`), clips sorted by key
+    train-00000.tar, val-00000.tar, ...   shards (:mod:`triportrait.training.data.clips`), clips sorted by key
     index.json                            settings; name, sha256, size and counts of every shard
     report.csv                            what became of every clip
     .prepare/                             finished clips whose shard is not complete, and a record per shard that is
@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from triportrait.errors import MediaError, OptionError, OutputError
-from triportrait.media.files import atomic_file
-from triportrait.training.clips import ClipSet
+from triportrait.files import atomic_file
 from triportrait.training.data.clip import PrepareSettings
+from triportrait.training.data.clips import ClipSet
 from triportrait.training.data.sources import VideoSource
 from triportrait.training.data.work import Outcome
 

@@ -227,4 +227,3 @@ _READERS: dict[str, Any] = {
     "talkinghead_1kh": _talkinghead_1kh,
     "voxceleb2": _voxceleb2,
 }
-

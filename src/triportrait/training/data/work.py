@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from triportrait.errors import TriPortraitError
-from triportrait.training.clips import encode_clip
 from triportrait.training.data.clip import ClipFacts, PrepareSettings, pieces_of, prepare_clip
+from triportrait.training.data.clips import encode_clip
 from triportrait.training.data.sources import VideoSource
 
 log = logging.getLogger(__name__)

@@ -1,1 +1,0 @@
-"""Web interface, REST and streaming server."""

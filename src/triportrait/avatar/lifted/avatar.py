@@ -1,0 +1,345 @@
+"""The photo lifted onto the fitted head: a textured surface in true 3D, drawn by the z-buffer. No network, no training.
+
+* The **face** (lids, lips, cheeks, nose) is the head model's own skin with the photo projected onto it.
+* The **mantle** (hair, ears, hat) is a regular grid over the photo whose depth continues the head smoothly and rounds off towards the
+  outline, so that nothing can tear; it follows the head's bones and, near the face, its expression.
+* What a turn uncovers of the face has colours spread from what is seen; behind the outline the mantle is mirrored.
+* **Light** stays where it is while the head turns (:mod:`relight`).
+* **Eyeballs** turn under the lids; teeth, tongue and the mouth's lining are the model's, tinted and lit like the photo.
+
+A second texture shows the same photo with closed eyes; lids change over to it while they close. This avatar is the teacher, the preview
+and the baseline of the learned one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from triportrait.avatar.lifted import shading_kernels as kernels
+from triportrait.avatar.lifted.eyes import closed_eyes_photo, eye_coordinates, eyeball_texture
+from triportrait.avatar.lifted.mantle import Mantle, build_mantle, cosines, face_hull, sampled, stretched
+from triportrait.avatar.lifted.relight import Light, fit_light
+from triportrait.avatar.lifted.surface import Surface, fit_surface, hidden_vertices, spread_colours
+from triportrait.avatar.mouth.inside import Membrane, MouthInside, white_in
+from triportrait.avatar.mouth.photo_teeth import SeenTeeth
+from triportrait.avatar.photo_tone import PhotoTone
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.filling import foreground_colours
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
+from triportrait.geometry.normals import vertex_normals
+from triportrait.geometry.rasteriser import Fragments, draw_attributes, draw_fragments
+from triportrait.types import Array, FullHead, HeadPart, MotionFrame, PreparedPortrait, RenderedHead
+
+#: A skull triangle is left to the torso layer when the neck weight of its corners exceeds this.
+_NECK_LIMIT = 0.2
+#: The back of the skin yields to its front by this much (decimetres).
+_BACK_BIAS_DM = 0.03
+#: Cheek whose normal has a smaller cosine with the photo's view is left to the mantle.
+_HIDDEN_COSINE = 0.1
+#: A guessed rim of the mantle yields to the skin of the mesh by this much.
+_YIELD_DM = 0.3
+#: Lids belong to the closed-eyes texture within this distance of the eye's rim (decimetres).
+_LID_REACH_DM = 0.22
+
+
+@dataclass(frozen=True, slots=True)
+class Cheeks:
+    """The sides of the face, where a turn uncovers what the photo saw at a glance.
+
+    Args:
+        side: float32 [v], 1 beside eyes and mouth, 0 in the middle of the face.
+        normal: float32 [v, 3] of the head as in the photo, unposed; ``facing`` float32 [v], their cosine with the photo's view.
+    """
+
+    side: Array
+    normal: Array
+    facing: Array
+
+    @staticmethod
+    def of(head: FullHead, surface: Surface, motion: MotionFrame) -> Cheeks:
+        """Of a fitted head and its pose in the photo."""
+        normal = vertex_normals(surface.source, surface.skin)
+        out = np.abs(surface.source[:, 0]) / np.abs(head.landmarks68(surface.source)[[0, 16], 0]).max()
+        side = np.clip((out - 0.45) / 0.15, 0.0, 1.0) * (head.part == HeadPart.SKIN)
+        return Cheeks(side.astype(np.float32), normal.astype(np.float32), cosines(surface.source, normal, motion).astype(np.float32))
+
+    def guessed(self, points: Array, frame: MotionFrame) -> Array:
+        """How far each vertex, at ``points`` [v, 3], shows a guess from the view of ``frame``: float32 [v]."""
+        return self.side * stretched(self.facing, cosines(points, self.normal, frame))
+
+
+@dataclass(frozen=True, slots=True)
+class LiftedState:
+    """What :meth:`LiftedAvatar.prepare` computed; v mesh vertices, f mesh triangles, s the crop's side.
+
+    Args:
+        portrait: the portrait it was made from.
+        shape: [v, 3] float32, expressionless head with the portrait's own offsets.
+        source: [v, 3] float32, the head as in the photo (unposed).
+        mantle: the grid over hair and outline.
+        triangles: [f, 3] int32, skin first, and ``kind`` [f] uint8, how each is coloured (:mod:`lifted_kernels`).
+        source_pixels: [v, 2] float32, where each vertex lies in the photo (eyeballs: in their texture).
+        closed_pixels: [v, 2] float32, the same with closed eyes.
+        colours: [v, 4] float32, colour of what the photo does not show (0..255) and how much it counts (0..1).
+        closed_hidden: [v] float32, 0..1, how far closed eyes would hide a vertex from the photo.
+        lid: [v, 2] float32, membership of the left and right lids.
+        photo: [s, s, 4] float32, head colours (0..255) and matte (0..1).
+        closed_photo: [s, s, 3] float32, the photo with closed eyes.
+        membrane: the photo's view between the lips.
+        inside: what else lies there.
+        eye_textures: [2, e, e, 3] float32, left eye first.
+        light: of the photo, and ``tone``.
+        cheeks: what a turn uncovers of the face's sides.
+        bias: [v] float32 decimetres added to the depth (the rim of the face yields to the mantle).
+    """
+
+    portrait: PreparedPortrait
+    shape: Array
+    source: Array
+    mantle: Mantle
+    triangles: Array
+    kind: Array
+    source_pixels: Array
+    closed_pixels: Array
+    colours: Array
+    closed_hidden: Array
+    lid: Array
+    photo: Array
+    closed_photo: Array
+    membrane: Membrane
+    inside: MouthInside
+    eye_textures: Array
+    light: Light
+    tone: PhotoTone
+    cheeks: Cheeks
+    bias: Array
+
+
+@dataclass(frozen=True, slots=True)
+class LiftedLayer:
+    """A drawn head.
+
+    Args:
+        rgb: float32 [s, s, 3] premultiplied, 0..1; alpha, depth: float32 [s, s]; as in :class:`triportrait.types.RenderedHead`.
+        surface: uint8 [s, s]: 0 nothing, else 1 + a kind of :mod:`lifted_kernels`.
+        landmarks: float32 [478, 2] pixels of the head's landmarks.
+    """
+
+    rgb: Array
+    alpha: Array
+    depth: Array
+    surface: Array
+    landmarks: Array
+
+
+class LiftedAvatar:
+    """:class:`triportrait.types.Avatar` on a head with eyes and a mouth, e.g. the open head."""
+
+    name = "lifted"
+
+    def __init__(self, head: FullHead) -> None:
+        self.head = head
+
+    def prepare(self, portrait: PreparedPortrait) -> LiftedState:
+        """Textures, surfaces and colours of one portrait."""
+        head, motion = self.head, portrait.motion
+        size = portrait.image.shape[0]
+        surface = fit_surface(portrait, head)
+        pure = foreground_colours(portrait.image, portrait.person_alpha, portrait.background.astype(np.float32))
+        cheeks = Cheeks.of(head, surface, motion)
+        lid = _lid_membership(head, surface.source)
+        triangles, kind = _mesh_triangles(head, surface, cheeks, lid.max(1) > 0, portrait.head_alpha)
+        drawn = Fragments.empty(size, size)
+        draw_fragments(surface.pixels, surface.depth, triangles, drawn.triangle, drawn.barycentric, drawn.depth, 0.0)
+        mantle = build_mantle(portrait, head, surface, pure, drawn.triangle >= 0)
+        colours = spread_colours(surface, portrait, head)
+        seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
+        face = colours[seen, :3] if seen.any() else np.full((1, 3), 160.0)
+        tone = PhotoTone.of(portrait)
+        teeth = SeenTeeth.of(portrait, tone)
+        inside = MouthInside(head, white_in(portrait, np.quantile(face, 0.7, axis=0), teeth, tone), tone)
+        if teeth is not None:
+            inside.show_teeth(teeth, portrait, surface.source, partial(self._project, frame=motion, portrait=portrait))
+
+        closed_photo, closed_expression = closed_eyes_photo(portrait, head, surface.shape)
+        closed = head.deform(surface.shape, closed_expression, motion.gaze_rad)
+        closed_pixels, _ = project(pose_points(closed, motion.rotation_rad, motion.translation), size, portrait.focal)
+        source_pixels = surface.pixels.copy()
+        for side in (0, 1):
+            source_pixels[head.eye_vertices[side]] = eye_coordinates(head, side)
+        colours[:, :3] += cheeks.side[:, None] * (sampled(mantle.low, surface.pixels) - colours[:, :3])
+        photo = np.dstack([pure, portrait.head_alpha])
+        return LiftedState(
+            portrait=portrait,
+            shape=surface.shape,
+            source=surface.source,
+            mantle=mantle,
+            triangles=triangles,
+            kind=kind,
+            source_pixels=source_pixels.astype(np.float32),
+            closed_pixels=closed_pixels.astype(np.float32),
+            colours=np.ascontiguousarray(colours, np.float32),
+            closed_hidden=hidden_vertices(portrait, head, closed, surface.skin),
+            lid=lid,
+            photo=np.ascontiguousarray(photo, np.float32),
+            closed_photo=np.ascontiguousarray(closed_photo, np.float32),
+            membrane=Membrane.of(portrait.landmarks, head.landmarks478(surface.source), teeth is not None),
+            inside=inside,
+            eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side, tone) for side in (0, 1)]),
+            light=fit_light(portrait, head, surface),
+            tone=tone,
+            cheeks=cheeks,
+            bias=_depth_bias(head, surface, portrait.landmarks, size),
+        )
+
+    def render(self, state: LiftedState, frame: MotionFrame) -> RenderedHead:
+        """See :class:`triportrait.types.Avatar`."""
+        drawn = self.draw(state, frame)
+        return RenderedHead(drawn.rgb, drawn.alpha, drawn.depth)
+
+    def draw(self, state: LiftedState, frame: MotionFrame) -> LiftedLayer:
+        """What :meth:`render` gives, and which surface each pixel shows."""
+        portrait = state.portrait
+        size = portrait.image.shape[0]
+        deformed = self.head.deform(state.shape, frame.expression, frame.gaze_rad)
+        mesh = Fragments.empty(size, size)
+        # Lips fold where they close: the skin's back stops the mouth's inside from shining through such a fold.
+        skin = state.triangles[: int((state.kind == kernels.SKIN).sum())]
+        posed = pose_points(deformed, frame.rotation_rad, frame.translation)
+        places, away = self._to_pixels(posed, portrait)
+        behind = away + (state.bias + np.float32(_BACK_BIAS_DM))
+        draw_fragments(places, behind, skin, mesh.triangle, mesh.barycentric, mesh.depth, 0.0)
+        draw_fragments(places, away + state.bias, state.triangles, mesh.triangle, mesh.barycentric, mesh.depth, 0.0, True)
+        closure = self._lid_closure(frame, portrait.motion)
+        shut = np.minimum(state.lid @ closure, 1.0)
+        colours = state.colours.copy()
+        np.maximum(colours[:, 3], state.cheeks.guessed(deformed, frame), out=colours[:, 3])
+        # What an open lid folds away, closed ones show.
+        colours[:, 3] *= 1.0 - shut * (1.0 - state.closed_hidden)
+        nodes = state.mantle.follow(deformed - state.source)
+        mantle, far = Fragments.empty(size, size), Fragments.empty(size, size)
+        places, away = self._project(nodes, frame, portrait)
+        guessed = state.mantle.guessed(frame)
+        away += guessed * state.mantle.yielding * np.float32(_YIELD_DM)
+        draw_fragments(places, away, state.mantle.triangles, mantle.triangle, mantle.barycentric, mantle.depth, 0.0)
+        draw_fragments(places, away, state.mantle.far_triangles, far.triangle, far.barycentric, far.depth, 0.0)
+        landmarks = self.head.landmarks478(deformed)
+        landmark_pixels, _ = self._project(landmarks, frame, portrait)
+        kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, size))
+        opening = kernels.opening(mesh.triangle, mesh.depth, state.kind, _lips(landmark_pixels, size))
+        inside = state.inside.draw(deformed, landmarks, partial(self._project, frame=frame, portrait=portrait), opening)
+        view, view_depth = np.zeros((size, size, 2), np.float32), np.full((size, size), np.inf, np.float32)
+        pixels, depth = self._project(state.membrane.points(landmarks), frame, portrait)
+        draw_attributes(pixels, depth, state.membrane.triangles, state.membrane.pixels, view, view_depth)
+        # Closed lids are painted with their own shading.
+        gain = 1.0 + (1.0 - shut) * (state.light.gain(posed, frame.rotation_rad) - 1.0)
+        rgb, alpha, depth = np.empty((size, size, 3), np.float32), *np.empty((2, size, size), np.float32)
+        surface = np.empty((size, size), np.uint8)
+        kernels.shade(
+            mesh.triangle, mesh.barycentric, mesh.depth, state.triangles, state.kind, state.source_pixels, state.closed_pixels,
+            colours, state.lid, closure, gain, state.mantle.carry(gain - 1) + 1,
+            mantle.triangle, mantle.barycentric, mantle.depth,
+            state.mantle.triangles, far.triangle, far.barycentric, far.depth, state.mantle.far_triangles,
+            state.mantle.pixels, state.mantle.guess, guessed, state.mantle.detail, state.photo,
+            state.closed_photo, view, view_depth, state.membrane.trust(landmarks), state.membrane.light(landmarks),
+            inside.rgb, inside.top, inside.left, state.eye_textures, rgb, alpha, depth, surface,
+        )  # fmt: skip
+        soft_rgb, soft_alpha = np.empty_like(rgb), np.empty_like(alpha)
+        kernels.soften_edges(rgb, alpha, surface, soft_rgb, soft_alpha)
+        return LiftedLayer(state.tone.settled(soft_rgb, soft_alpha), soft_alpha, depth, surface, landmark_pixels)
+
+    def _project(self, points: Array, frame: MotionFrame, portrait: PreparedPortrait) -> tuple[Array, Array]:
+        return self._to_pixels(pose_points(points, frame.rotation_rad, frame.translation), portrait)
+
+    @staticmethod
+    def _to_pixels(posed: Array, portrait: PreparedPortrait) -> tuple[Array, Array]:
+        pixels, depth = project(posed, portrait.image.shape[0], portrait.focal)
+        return pixels.astype(np.float32), depth.astype(np.float32)
+
+    def _lid_closure(self, frame: MotionFrame, photo: MotionFrame) -> Array:
+        """How far each lid has left the photo's own opening towards shut: float32 [2], left first."""
+        names = self.head.expression_names
+        result = []
+        for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+            now, then = (float(f.expression[names.index(name)]) for f in (frame, photo))
+            part = (now - then) / max(1.0 - then, 0.2)
+            smooth = np.clip((part - 0.12) / 0.5, 0.0, 1.0)
+            result.append(smooth * smooth * (3 - 2 * smooth))
+        return np.array(result, np.float32)
+
+
+def _lips(landmarks: Array, size: int) -> Array:
+    """The lips' hull and a little more: uint8 [s, s] from pixels [478, 2]."""
+    import cv2
+
+    mask = np.zeros((size, size), np.uint8)
+    hull = cv2.convexHull(landmarks[OUTER_LIPS].astype(np.float32))
+    cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), 1)
+    return cv2.dilate(mask, np.ones((2 * round(6 * size / 512) + 1,) * 2, np.uint8))
+
+
+def _eye_boxes(landmarks: Array, size: int) -> Array:
+    """First and last row and column round each eye, of pixels [478, 2]: int32 [2, 4], clipped to the picture."""
+    boxes = []
+    for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM):
+        low, high = landmarks[rim].min(0), landmarks[rim].max(0)
+        margin = 0.25 * float((high - low).max())
+        boxes.append(np.clip([low[1] - margin, high[1] + margin, low[0] - margin, high[0] + margin], 0, size - 1))
+    return np.array(boxes, np.int32)
+
+
+def _depth_bias(head: FullHead, surface: Surface, landmarks: Array, size: int) -> Array:
+    """[v] float32 decimetres by which a vertex stands back.
+
+    The face's rim yields to the mantle (hair hangs over temples and cheeks); eyeballs and the mouth's inside never come through the skin.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    inside = distance_transform_edt(face_hull(landmarks, size))
+    x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
+    rim = np.clip(1.0 - inside[y, x] / (12.0 * size / 512), 0.0, 1.0)
+    bias = np.where(head.part == HeadPart.SKIN, 0.12 * rim, 0.15)
+    bias[head.part >= HeadPart.EYE_LEFT] = 0.08
+    return bias.astype(np.float32)
+
+
+def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, lids: Array, head_alpha: Array) -> tuple[Array, Array]:
+    """Triangles drawn as the head, and how they are coloured; the neck is the torso layer's, hair and ears are the mantle's."""
+    parts = head.part[head.triangles]
+    first, last = parts.min(1), parts.max(1)
+    before_ears = head.mean[:, 2] > head.landmarks68(head.mean)[[0, 16], 2].min() - 0.02
+    other = (head.neck[head.triangles].max(1) > _NECK_LIMIT) | ((surface.face < 0.05) | ~before_ears)[head.triangles].any(1)
+    # What hides under the chin is left to the painted neck: drawn as skin it looks like a second chin.
+    under = (cheeks.normal[:, 1] < -0.3) & (surface.shape[:, 1] < -0.5) & (surface.seen < 0.3)
+    other |= under[head.triangles].all(1)
+    # The cheek behind the photo's outline is the mantle's far side. Lids move, which no sheet over them can follow: they stay.
+    hidden = (cheeks.facing < _HIDDEN_COSINE) & (cheeks.side > 0.3)
+    other |= hidden[head.triangles].any(1) & ~lids[head.triangles].any(1)
+    # Where the photo shows neck or scene, the fitted jaw is too wide.
+    size = len(head_alpha)
+    x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
+    outside = (surface.pixels < 0).any(1) | (surface.pixels >= size).any(1)
+    other |= ((head_alpha[y, x] < 0.5) & ~outside)[head.triangles].all(1)
+    keep = ~((last == HeadPart.SKIN) & other)
+    kind = np.full(len(parts), kernels.INTERIOR, np.uint8)
+    kind[first == HeadPart.SKIN] = kernels.SKIN
+    kind[(first == HeadPart.TEETH_UPPER) | (first == HeadPart.TEETH_LOWER)] = kernels.TEETH
+    kind[first == HeadPart.EYE_LEFT] = kernels.EYE_LEFT
+    kind[first == HeadPart.EYE_RIGHT] = kernels.EYE_RIGHT
+    order = np.flatnonzero(keep)[np.argsort(kind[keep] != kernels.SKIN, kind="stable")]
+    return np.ascontiguousarray(head.triangles[order]), kind[order]
+
+
+def _lid_membership(head: FullHead, source: Array) -> Array:
+    """[v, 2] float32: 1 on the lids of the left and right eye, fading out round them."""
+    from scipy.spatial import cKDTree
+
+    landmarks = head.landmarks478(source)
+    result = []
+    for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM):
+        distance = cKDTree(landmarks[rim]).query(source)[0]
+        result.append(np.clip(2.0 - distance / (0.5 * _LID_REACH_DM), 0.0, 1.0) * (head.part == HeadPart.SKIN))
+    return np.stack(result, 1).astype(np.float32)

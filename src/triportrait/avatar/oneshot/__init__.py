@@ -1,0 +1,1 @@
+"""The learned default avatar: one picture becomes planes near the head's surface."""

@@ -1,0 +1,232 @@
+"""The learned one-shot avatar, small enough for a laptop's CPU.
+
+Once per photograph, the compact image-to-plane network turns it into feature planes in its own camera's frame. Per frame, rays near the
+moved surface sample them (the mesh's offsets bring expression: the motion adapter of this size), which gives the head's volume: what it
+looks like from here, where each pixel was in the photograph, and whether that saw it. What it saw is re-projected from the photo at
+full resolution; what it did not see, or only at a glance, comes from the volume; the mouth is repainted by a learned painter.
+(Real3D-Portrait, sections 4.1 to 4.3, with re-projection for its super-resolution.)
+
+The renderer is handed in: this room does not know the other one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedState
+from triportrait.avatar.mouth.painter import PhotoMouth, mouth_window, paint_mouth
+from triportrait.avatar.oneshot.guide import GuideMesh, guide_mesh, render_guide
+from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM, CompactImageToPlane, ViewPlanes
+from triportrait.avatar.photo_tone import PhotoTone
+from triportrait.geometry.filling import push_pull
+from triportrait.geometry.landmarks import OVAL
+from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, PreparedPortrait, RenderedHead
+
+#: A surface so far (decimetres) behind what the photograph shows at the same place begins to count as unseen, and is so entirely.
+_BEHIND_DM = (0.05, 0.2)
+#: Beside the face, a pixel that shows less than so many pixels of the photograph in one direction begins to count as unseen, and does so.
+_STRETCHED = (0.45, 0.2)
+
+
+class DrawnVolume(Protocol):
+    """What a renderer gives: see ``render.near_surface_kernels.SurfaceRender``."""
+
+    rgb: Array
+    alpha: Array
+    source_place: Array
+    source_depth: Array
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRenderer:
+    """Two functions of ``render.near_surface_kernels``: ``pack_field`` and ``render_near_surface``."""
+
+    pack: Callable[..., Any]
+    draw: Callable[..., DrawnVolume]
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeQuality:
+    """Side of the volume's pictures in pixels and samples per ray."""
+
+    size_px: int = 128
+    samples: int = 10
+    half_dm: float = 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class CompactState:
+    """What depends on the photograph alone.
+
+    Args:
+        lifted: the photo on the mesh; mesh: its maps' triangles.
+        planes: of the photo, and field: the same packed; prior: float32 [k, k], camera depth of what the photo shows, decimetres.
+        mouth: the photo's mouth.
+    """
+
+    lifted: LiftedState
+    mesh: GuideMesh
+    planes: ViewPlanes
+    field: Any
+    prior: Array
+    mouth: PhotoMouth | None
+
+
+class CompactOneShotAvatar:
+    """:class:`triportrait.types.Avatar` with the embedded networks.
+
+    Args:
+        head: a head with eyes and a mouth, e.g. the open head.
+        network: encodes the photograph and decodes samples.
+        painter: repaints the mouth: a ``MouthPainter``, or the same on a faster runtime.
+        renderer: draws the volume.
+        quality: of the volume.
+    """
+
+    name = "oneshot"
+
+    def __init__(
+        self,
+        head: FullHead,
+        network: CompactImageToPlane,
+        painter: torch.nn.Module,
+        renderer: VolumeRenderer,
+        quality: VolumeQuality | None = None,
+    ) -> None:
+        self.head = head
+        self.lifted = LiftedAvatar(head)
+        self.network, self.renderer = network, renderer
+        self.painter = painter.to(memory_format=torch.channels_last)
+        self.quality = quality or VolumeQuality()
+
+    def prepare(self, portrait: PreparedPortrait) -> CompactState:
+        """Lift the photo and encode it."""
+        state = self.lifted.prepare(portrait)
+        size = self.network.config.photo_px
+        photo = np.concatenate([state.photo[..., :3] * state.photo[..., 3:] / 255.0, state.photo[..., 3:]], -1)
+        own = self.lifted.draw(state, portrait.motion)
+        centre = CAMERA_DISTANCE_DM - float(portrait.motion.translation[2])
+        prior, known = _mean_depth(own.depth, size // 2)
+        relative = np.where(known > 0, (prior - centre) / DEPTH_RANGE_DM, 0.0)
+        filled = push_pull(relative[..., None].astype(np.float32), known)[..., 0].clip(-1.0, 1.0)
+        with torch.inference_mode():
+            planes = self.network.encode(
+                torch.from_numpy(_area_mean(photo, size)).permute(2, 0, 1)[None].contiguous(), torch.from_numpy(filled)[None, None],
+                torch.from_numpy(known)[None, None], torch.from_numpy(portrait.motion.rotation_rad)[None],
+            )  # fmt: skip
+        mesh, mouth = guide_mesh(state, self.head), PhotoMouth.of(portrait)
+        return CompactState(state, mesh, planes, self._packed(planes), filled * DEPTH_RANGE_DM + centre, mouth)
+
+    def with_planes(self, state: CompactState, planes: ViewPlanes) -> CompactState:
+        """The same portrait with other planes, e.g. refined ones."""
+        return replace(state, planes=planes, field=self._packed(planes))
+
+    def with_covered_mouth(self, state: CompactState) -> CompactState:
+        """The same portrait without the painter, who would paint lips on whatever covers the mouth."""
+        return replace(state, mouth=None)
+
+    def _packed(self, planes: ViewPlanes) -> Any:
+        small = planes.for_size(self.quality.size_px)
+        layers = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in self.network.decoder[::2]]
+        arrays = (part[0].numpy() for part in (small.front, small.across, small.down, small.picture))
+        return self.renderer.pack(*arrays, small.prior[0, 0].numpy(), layers, DEPTH_RANGE_DM)
+
+    def render(self, state: CompactState, frame: MotionFrame) -> RenderedHead:
+        """See :class:`triportrait.types.Avatar`."""
+        portrait = state.lifted.portrait
+        drawn = self.lifted.draw(state.lifted, frame)
+        window = mouth_window(drawn.landmarks, portrait, frame)
+        rgb = drawn.rgb
+        if state.mouth is not None:
+            rgb = paint_mouth(self.painter, rgb, drawn.surface, drawn.landmarks, window, state.mouth, state.lifted.tone)
+        # Turned far, lips stand before the scene: that is not painted.
+        rgb = np.minimum(rgb, drawn.alpha[..., None])
+        volume, unseen = self._volume(state, frame, drawn.landmarks)
+        guess = _toned(volume.rgb, volume.alpha, state.lifted.tone)
+        return RenderedHead(_blend(rgb, drawn.alpha, guess, volume.alpha, unseen), drawn.alpha, drawn.depth)
+
+    def _volume(self, state: CompactState, frame: MotionFrame, landmarks: Array) -> tuple[DrawnVolume, Array]:
+        """The volume's picture, and how far each of its pixels shows what the photograph hardly does: float32 [v, v]."""
+        quality, photo, portrait_px = self.quality, state.lifted.portrait.motion, len(state.lifted.portrait.image)
+        guide = render_guide(state.mesh, frame, quality.size_px)
+        volume = self.renderer.draw(
+            state.field, guide.depth, (frame.rotation_rad, frame.translation), (photo.rotation_rad, photo.translation), quality.samples,
+            quality.half_dm, guide.offset,
+        )  # fmt: skip
+        side = len(state.prior)
+        column, row = (np.clip(volume.source_place[..., c] * side, 0, side - 1).astype(int) for c in (0, 1))
+        behind = np.where(np.isfinite(volume.source_depth), volume.source_depth - state.prior[row, column], 0.0)
+        near, far = _BEHIND_DM
+        begin, end = _STRETCHED
+        stretched = np.clip((begin - _shown_per_pixel(volume.source_place)) / (begin - end), 0.0, 1.0)
+        # Lips and lids stretch too: there the photograph knows best.
+        stretched *= ~_face(landmarks * (quality.size_px / portrait_px), quality.size_px)
+        unseen = np.maximum(np.clip((behind - near) / (far - near), 0.0, 1.0), stretched)
+        return volume, (unseen * (volume.alpha > 0.5)).astype(np.float32)
+
+
+def _toned(rgb: Array, alpha: Array, tone: PhotoTone) -> Array:
+    """Colours [v, v, 3], premultiplied by ``alpha`` [v, v], in the photo's tone."""
+    if not tone.strength:
+        return rgb
+    share = np.maximum(alpha, 0.05)[..., None]
+    return share * tone.apply(255.0 * rgb / share) / np.float32(255.0)
+
+
+def _shown_per_pixel(place: Array) -> Array:
+    """How many pixels of the photograph a pixel spans where that is least, along rows or columns: [v, v] from places [v, v, 2] in 0..1."""
+    return np.minimum(*(np.linalg.norm(np.gradient(place, axis=axis), axis=-1) for axis in (0, 1))) * len(place)
+
+
+def _face(landmarks: Array, size_px: int) -> Array:
+    """The face's outline drawn in a little: bool [s, s]."""
+    import cv2
+
+    middle = landmarks[OVAL].mean(0)
+    mask = np.zeros((size_px, size_px), np.uint8)
+    cv2.fillPoly(mask, [np.round(middle + 0.93 * (landmarks[OVAL] - middle)).astype(np.int32)], 1)
+    return mask.astype(bool)
+
+
+def _blend(rgb: Array, alpha: Array, volume: Array, volume_alpha: Array, unseen: Array) -> Array:
+    """Colours [s, s, 3], premultiplied by ``alpha``, which go over into the volume's [v, v, 3] where ``unseen`` [v, v] is 1."""
+    import cv2
+
+    share = cv2.GaussianBlur(unseen, (0, 0), 1.0)
+    rows, columns = (np.flatnonzero((share > 0.004).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return rgb
+    # Only the part that changes, cut where pixels of both sizes begin together.
+    small, large = len(share), len(rgb)
+    grid = small // math.gcd(small, large)
+    low = [max(0, (line[0] - 2) // grid * grid) for line in (rows, columns)]
+    high = [min(small, -(-(line[-1] + 3) // grid) * grid) for line in (rows, columns)]
+    part = tuple(slice(first, last) for first, last in zip(low, high, strict=True))
+    top, bottom, left, right = (edge * large // small for edge in (low[0], high[0], low[1], high[1]))
+    own = volume[part] / np.maximum(volume_alpha[part], 0.05)[..., None]
+    guess = cv2.resize(np.dstack([own, share[part]]), (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+    result = rgb.copy()
+    place = (slice(top, bottom), slice(left, right))
+    result[place] += guess[..., 3:] * (alpha[place][..., None] * guess[..., :3].clip(0.0, 1.0) - rgb[place])
+    return result
+
+
+def _area_mean(picture: Array, size_px: int) -> Array:
+    """[s, s, c] averaged to [size, size, c], float32."""
+    import cv2
+
+    return np.ascontiguousarray(cv2.resize(picture, (size_px, size_px), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _mean_depth(depth: Array, size_px: int) -> tuple[Array, Array]:
+    """Mean of the finite depths in each cell, and in which cells there are enough: float32 [size, size] each."""
+    finite = np.isfinite(depth).astype(np.float32)
+    share = _area_mean(finite, size_px)
+    mean = _area_mean(np.where(finite > 0, depth, 0.0).astype(np.float32), size_px) / np.maximum(share, 1e-6)
+    return mean, (share > 0.3).astype(np.float32)

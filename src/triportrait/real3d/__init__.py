@@ -1,0 +1,1 @@
+"""Real3D-Portrait (Ye et al., ICLR 2024), whole."""

@@ -1,1 +1,0 @@
-"""Tri-plane and camera to features, colour, alpha and depth."""

@@ -1,0 +1,1 @@
+"""Talk3D (Ko et al., 2024), whole."""

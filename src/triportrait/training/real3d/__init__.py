@@ -1,0 +1,1 @@
+"""Training of Real3D-Portrait's networks."""

@@ -1,0 +1,125 @@
+"""Stage ``motion_adapter`` (paper, section 4.2): the tri-plane of a photograph learns to take on expressions.
+
+From pairs of frames of a clip: the source's picture and PNCC, the target's PNCC -> the target's picture. Image to plane is trained on. The
+Laplacian loss (eq. 4) keeps what the adapter changes of the planes smooth over neighbouring frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from triportrait.training.data.clips import ClipSet
+from triportrait.training.laplacian import second_difference
+from triportrait.training.real3d.examples import PairOptions, Row, clip_row, fixed_pairs, numpy_generator
+from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage
+from triportrait.training.real3d.sizes import paper_networks, small_networks, tiny_networks
+
+
+def paper() -> HeadRecipe:
+    """The paper: Laplacian loss over neighbouring frames; weights of the other losses as published (spec 5.3)."""
+    return HeadRecipe(
+        networks=paper_networks(), steps=150_000, batch=4, rate_floor=5e-6, warm_up_steps=1000,
+        delays=(("image_to_plane", 6000), ("decoder", 6000), ("super_resolution", 30_000)), lip_weight=0.5, lip_perceptual_weight=0.05,
+        outside_weight=0.2, alpha_weight=0.1, entropy_weight=0.01, source_every=16, adversarial_weight=0.002, adversarial_from=100_000,
+        laplacian="neighbours",
+    )  # fmt: skip
+
+
+def published() -> HeadRecipe:
+    """As the published weights were trained: no adversary, planes that stay when the coefficients are disturbed."""
+    return replace(paper(), adversarial_weight=0.0, laplacian="perturbed")
+
+
+def no_laplacian() -> HeadRecipe:
+    """Table 4: without eq. 4."""
+    return replace(paper(), laplacian="none")
+
+
+def small() -> HeadRecipe:
+    """The paper's networks at 256 px."""
+    return replace(paper(), networks=small_networks(), steps=60_000, rate=2e-4, delays=(), adversarial_from=40_000, density_points=500)
+
+
+def tiny() -> HeadRecipe:
+    """Seconds on a CPU, for tests: everything is switched on."""
+    return replace(
+        paper(), networks=tiny_networks(), steps=8, batch=2, warm_up_steps=1, rate=2e-3, discriminator_rate=1e-3, delays=(),
+        precision="fp32", adversarial_from=4, r1_every=2, density_every=2, density_points=50, source_every=2, log_every=1, save_every=4,
+        validate_every=4, validation_rows=1, apart=2, average=0.9,
+    )  # fmt: skip
+
+
+RECIPES = {"tiny": tiny, "compact": small, "small": small, "paper": paper, "paper_published": published, "paper_no_laplacian": no_laplacian}
+
+
+class MotionAdapterStage(HeadStage):
+    """Motion adapter, with image to plane, decoder and super-resolution trained on.
+
+    Args:
+        recipe, start: see :class:`HeadStage`; ``start`` should be the stage image_to_plane.
+        clips, held_out: clips to learn from, and to be judged by.
+    """
+
+    name = "motion_adapter"
+    trained = ("motion_adapter", "image_to_plane", "decoder", "super_resolution")
+
+    def __init__(self, recipe: HeadRecipe, clips: ClipSet, held_out: ClipSet | None, start: Path | None = None) -> None:
+        sizes = recipe.networks.inference
+        perturb = recipe.perturb if recipe.laplacian == "perturbed" else 0.0
+        options = PairOptions(sizes.photo_px, recipe.apart, sizes.motion_adapter.pictures - 1, motion=True, perturb=perturb)
+        shown = fixed_pairs(held_out, options, recipe.validation_rows) if held_out is not None else []
+        super().__init__(recipe, lambda step, row: clip_row(clips, options, numpy_generator(recipe.seed, step, row)), shown, start)
+
+    def _initialise(self, networks: dict[str, nn.Module]) -> None:
+        # The adapter begins by changing nothing, so that image to plane is not disturbed.
+        nn.init.zeros_(networks["motion_adapter"].out.weight)
+        nn.init.zeros_(networks["motion_adapter"].out.bias)
+
+    def _draw(self, networks: Mapping[str, nn.Module], batch: Row, camera: str = "target_camera", *, random: bool = True) -> Drawn:
+        planes = networks["image_to_plane"](batch["source"]).float()
+        pictures = torch.cat([batch["pictures"], batch["driving"][:, 1]], 1)
+        planes = planes + networks["motion_adapter"](pictures).float()
+        volume = self.render(networks, planes, batch[camera], batch, random=random)
+        return Drawn(volume, networks["super_resolution"](volume.features))
+
+    def _generator_losses(self, batch: Row, step: int) -> dict[str, Tensor]:
+        recipe, networks = self.recipe, self.networks
+        canonical = networks["image_to_plane"](batch["source"]).float()
+        change, terms = self._changes(batch)
+        planes = canonical + change
+        volume = self.render(networks, planes, batch["target_camera"], batch, random=True)
+        picture, raw = networks["super_resolution"](volume.features), volume.features[:, :3]
+        terms |= self.picture_terms(picture, raw, batch["target"], batch["matte"], batch["lips"])
+        terms |= self.matte_terms(volume.alpha, batch["matte"])
+        terms |= self.adversarial_terms(picture, raw, batch["target_camera"], batch, step)
+        terms |= self.density_terms(planes, batch, step)
+        if step % recipe.source_every == 0:
+            # The source drives itself.
+            pictures = torch.cat([batch["pictures"], batch["pictures"][:, -3:]], 1)
+            own = self.render(
+                networks, canonical + networks["motion_adapter"](pictures).float(), batch["source_camera"], batch, random=True
+            )
+            seen = networks["super_resolution"](own.features)
+            mask = (batch["source"].amax(1, keepdim=True) > -1).float()
+            terms |= self.picture_terms(seen, own.features[:, :3], batch["source"], mask, batch["lips"], "source_")
+        return terms
+
+    def _changes(self, batch: Row) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the adapter changes of the planes for the target, and the loss on how that goes on around it."""
+        recipe, adapter = self.recipe, self.networks["motion_adapter"]
+        if recipe.laplacian == "none":
+            return adapter(torch.cat([batch["pictures"], batch["driving"][:, 1]], 1)).float(), {}
+        count = 3 if recipe.laplacian == "neighbours" else 2
+        driving = batch["driving"][:, :count]
+        own = batch["pictures"][:, None].expand(-1, count, -1, -1, -1)
+        changes = adapter(torch.cat([own, driving], 2).flatten(0, 1)).float().unflatten(0, (-1, count))
+        if recipe.laplacian == "neighbours":
+            loss = second_difference(*changes.unbind(1))
+        else:
+            loss = (changes[:, 0] - changes[:, 1]).abs().mean()
+        return changes[:, 1], {"laplacian": recipe.laplacian_weight * loss}

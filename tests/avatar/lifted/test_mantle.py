@@ -1,0 +1,186 @@
+"""The mantle: every node shows its own pixel, both sides are one closed smooth body, and it follows the face beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from triportrait.avatar.lifted.mantle import Mantle, _beyond_the_crop, _bows, _cut, _grid_triangles, _laplace, build_mantle, stretched
+from triportrait.avatar.lifted.surface import Surface, fit_surface
+from triportrait.face.open_head import OpenHead
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.rasteriser import rasterise
+from triportrait.types import PreparedPortrait
+
+
+@pytest.fixture(scope="module")
+def surface(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> Surface:
+    return fit_surface(astronaut_portrait, open_head)
+
+
+@pytest.fixture(scope="module")
+def mantle(astronaut_portrait: PreparedPortrait, open_head: OpenHead, surface: Surface) -> Mantle:
+    return build_mantle(astronaut_portrait, open_head, surface, astronaut_portrait.image.astype(np.float32), np.ones((512, 512), bool))
+
+
+def nodes_of(triangles: np.ndarray) -> np.ndarray:
+    return np.unique(triangles)
+
+
+def posed(mantle: Mantle, portrait: PreparedPortrait) -> tuple[np.ndarray, np.ndarray]:
+    points = pose_points(mantle.rest, portrait.motion.rotation_rad, portrait.motion.translation)
+    return project(points, portrait.image.shape[0], portrait.focal)
+
+
+def test_in_the_photos_pose_each_node_lies_on_its_own_pixel(mantle, astronaut_portrait):
+    pixels, _ = posed(mantle, astronaut_portrait)
+    inside = ((pixels > 0) & (pixels < 512)).all(1)
+    near = np.intersect1d(nodes_of(mantle.triangles), np.flatnonzero(inside))
+    assert len(near) > 2000
+    np.testing.assert_allclose(pixels[near], mantle.pixels[near], atol=0.05)
+
+
+def test_both_sides_meet_in_the_outline_and_nowhere_else(mantle, astronaut_portrait):
+    _, depth = posed(mantle, astronaut_portrait)
+    near, far = nodes_of(mantle.triangles), nodes_of(mantle.far_triangles)
+    shared = np.intersect1d(near, far)
+    own = np.setdiff1d(far, near)
+    assert len(shared) > 100 and (mantle.far[own] == 1).all() and not mantle.far[near].any()
+    # Every edge of the far side that has one triangle only lies on the shared outline, or at the height of the mouth, where it is flat.
+    edges = np.sort(np.concatenate([mantle.far_triangles[:, pair] for pair in ([0, 1], [1, 2], [2, 0])]), axis=1)
+    single, count = np.unique(edges, axis=0, return_counts=True)
+    free = np.setdiff1d(np.unique(single[count == 1]), shared)
+    brows = astronaut_portrait.landmarks[9, 1]
+    assert (mantle.pixels[free, 1] > brows).all()
+    # Behind the front, at the same pixel.
+    places = {tuple(np.round(p, 3)): d for p, d in zip(mantle.pixels[near], depth[near], strict=True)}
+    keys = [tuple(np.round(p, 3)) for p in mantle.pixels[own]]
+    pairs = np.array([(places[key], d) for key, d in zip(keys, depth[own], strict=True) if key in places])
+    assert len(pairs) > 500 and (pairs[:, 1] >= pairs[:, 0] - 1e-3).all()
+
+
+@pytest.mark.parametrize("yaw_deg", [-25, -12, 12, 25])
+def test_a_turned_outline_is_smooth_and_its_body_solid(mantle, astronaut_portrait, yaw_deg):
+    """Above the ears the drawn body has no holes, and its edge no teeth: opening and closing by a disc change hardly anything."""
+    import cv2
+
+    motion = astronaut_portrait.motion
+    points = pose_points(mantle.rest, motion.rotation_rad + np.radians([0, yaw_deg, 0]), motion.translation)
+    pixels, depth = project(points, 512, astronaut_portrait.focal)
+    alpha = np.clip(mantle.pixels, 0, 511).astype(int)
+    solid = astronaut_portrait.head_alpha[alpha[:, 1], alpha[:, 0]] > 0.9
+    triangles = np.concatenate([mantle.triangles[solid[mantle.triangles].all(1)], mantle.far_triangles])
+    drawn = (rasterise(pixels.astype(np.float32), depth.astype(np.float32), triangles, 512, 512).triangle >= 0).astype(np.uint8)
+    drawn = drawn[: int(astronaut_portrait.landmarks[9, 1])]
+    drawn[:, 0] = drawn[:, -1] = 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+    edge = cv2.findContours(drawn, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    length = sum(len(part) for part in edge)
+    changed = sum(int((cv2.morphologyEx(drawn, how, disc) != drawn).sum()) for how in (cv2.MORPH_OPEN, cv2.MORPH_CLOSE))
+    assert changed < 0.35 * length
+
+
+def test_only_what_turns_towards_the_viewer_is_guessed(mantle, astronaut_portrait):
+    motion = astronaut_portrait.motion
+    front = mantle.far == 0
+    assert not mantle.guessed(motion)[front].any()
+    turned = mantle.guessed(replace(motion, rotation_rad=motion.rotation_rad + np.float32([0, 0.4, 0])))
+    centre = 0.5 * (mantle.pixels[front, 0].min() + mantle.pixels[front, 0].max())
+    left = front & (mantle.pixels[:, 0] < centre)
+    assert turned[left].sum() > 3 * turned[front & ~left].sum()
+    then = np.float32([0.05, 0.5, 1.0])
+    assert (np.diff(stretched(then, np.float32([1, 1, 1]))) <= 0).all() and not stretched(then, then).any()
+
+
+def test_hair_is_covered_and_air_is_not_needed(mantle, astronaut_portrait):
+    """Drawn in the photo's pose, sheet and face leave no pixel of the head bare."""
+    pixels, depth = posed(mantle, astronaut_portrait)
+    drawn = rasterise(pixels.astype(np.float32), depth.astype(np.float32), mantle.triangles, 512, 512).triangle >= 0
+    hair = astronaut_portrait.head_alpha > 0.3
+    top = int(astronaut_portrait.landmarks[10, 1]) - 4
+    assert drawn[:top][hair[:top]].all()
+    assert not drawn[:10, :10].any()
+
+
+def test_depths_are_a_heads(mantle, astronaut_portrait):
+    _, depth = posed(mantle, astronaut_portrait)
+    near = nodes_of(mantle.triangles)
+    assert np.isfinite(mantle.rest).all()
+    assert np.ptp(depth[near]) < 2.5  # decimetres
+    head = 10 - astronaut_portrait.motion.translation[2]
+    assert np.abs(depth[near] - head).max() < 2.0
+
+
+def test_a_resting_face_leaves_the_sheet_at_rest(mantle, open_head):
+    still = mantle.follow(np.zeros_like(open_head.mean))
+    np.testing.assert_array_equal(still, mantle.rest)
+
+
+def test_the_sheet_follows_what_it_lies_beside(mantle, open_head):
+    assert mantle.weight.min() >= -1e-5 and mantle.weight.sum(1).max() <= 1 + 1e-4
+    shift = np.float32((0.1, -0.2, 0.05))
+    moved = mantle.follow(np.broadcast_to(shift, open_head.mean.shape)) - mantle.rest
+    np.testing.assert_allclose(moved, mantle.weight.sum(1, keepdims=True) * shift, atol=1e-5)
+    assert np.linalg.norm(moved, axis=1).max() > 0.2  # beside the face it goes along
+    assert not moved[mantle.far == 1].any()  # the far side stays
+
+
+def test_indices_name_what_exists(mantle, open_head):
+    for triangles in (mantle.triangles, mantle.far_triangles):
+        assert triangles.dtype == np.int32 and triangles.min() >= 0 and triangles.max() < len(mantle.rest)
+    assert mantle.corner.min() >= 0 and mantle.corner.max() < len(open_head.mean)
+    assert mantle.pixels.min() >= -0.01 and mantle.pixels.max() <= 512.01
+
+
+def test_laplace_is_exact_for_planes_and_keeps_what_is_fixed():
+    y, x = np.mgrid[:20, :30].astype(float)
+    plane = 2.0 * x - 3.0 * y + 5.0
+    fixed = np.zeros((20, 30), bool)
+    fixed[[0, -1]] = fixed[:, [0, -1]] = True
+    np.testing.assert_allclose(_laplace(np.where(fixed, plane, 99.0), fixed), plane, atol=1e-4)
+
+
+def test_laplace_obeys_the_maximum_principle():
+    rng = np.random.default_rng(0)
+    fixed = rng.uniform(size=(25, 25)) < 0.1
+    values = rng.uniform(-1, 1, (25, 25))
+    filled = _laplace(values, fixed)
+    np.testing.assert_array_equal(filled[fixed], values[fixed])
+    assert filled.max() <= values[fixed].max() + 1e-6 and filled.min() >= values[fixed].min() - 1e-6
+    np.testing.assert_array_equal(_laplace(values, np.ones_like(fixed)), values)
+
+
+def test_a_cut_keeps_every_area_and_puts_its_nodes_on_the_line():
+    rows, columns = 6, 7
+    y, x = (v.ravel() for v in np.mgrid[:rows, :columns].astype(float))
+    value = x + 0.37 * y - 3.1
+    triangles, _ = _grid_triangles(rows, columns)
+    pieces, parent, inside, ends, share = _cut(triangles, value)
+    points = np.stack([x, y], 1)
+    both = np.concatenate([points, points[ends[:, 0]] * (1 - share[:, None]) + points[ends[:, 1]] * share[:, None]])
+
+    def area(t):
+        (ax, ay), (bx, by) = (both[t[:, 1]] - both[t[:, 0]]).T, (both[t[:, 2]] - both[t[:, 0]]).T
+        return 0.5 * (ax * by - ay * bx)
+
+    new = both[len(x) :]
+    np.testing.assert_allclose(new[:, 0] + 0.37 * new[:, 1], 3.1, atol=1e-9)
+    np.testing.assert_allclose(np.bincount(parent, area(pieces)), area(triangles), atol=1e-9)
+    assert (np.sign(area(pieces)) == np.sign(area(triangles))[0]).all()
+    middle = both[pieces].mean(1)
+    np.testing.assert_array_equal(middle[:, 0] + 0.37 * middle[:, 1] > 3.1, inside)
+
+
+def test_beyond_the_crop_only_what_the_border_cuts_goes_on():
+    alpha = np.zeros((64, 64), np.float32)
+    alpha[20:40, 30:] = 1.0
+    alpha[5:10, 40:60] = 1.0
+    wide = _beyond_the_crop(alpha, 16)
+    np.testing.assert_array_equal(wide[16:-16, 16:-16], alpha)
+    beyond = wide[16:-16, -16:]
+    assert beyond[20:40].any() and not beyond[:20].any() and not beyond[40:].any() and not wide[:, :16].any()
+    assert (np.diff(beyond[30]) <= 0).all() and beyond[30].sum() > beyond[22].sum()
+    bows = _bows(np.array([True] * 4 + [False] * 4 + [True] * 8 + [False] * 4), 3.0)
+    assert bows[0] >= bows[3] > 0 and not bows[4:8].any() and bows[8:16].max() <= 3.0

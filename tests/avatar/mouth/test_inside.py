@@ -1,0 +1,141 @@
+"""Inside the mouth: darker the deeper, teeth behind the lips, and the photo's own view while it fits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from triportrait.avatar.mouth import kernels as mouth_kernels
+from triportrait.avatar.mouth.inside import Membrane, MouthInside, seat_teeth, white_in
+from triportrait.avatar.photo_tone import PhotoTone
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.landmarks import INNER_LIPS
+from triportrait.types import HeadPart
+
+INSIDE = (HeadPart.SOCKET, HeadPart.TONGUE, HeadPart.GUMS, HeadPart.TEETH_UPPER, HeadPart.TEETH_LOWER)
+WHITE = np.float32((200.0, 190.0, 180.0))
+COLOUR = PhotoTone(np.zeros((256, 3), np.float32), 0.0)
+
+
+def picture(head, jaw: float, white: np.ndarray = WHITE, **more: float) -> tuple[np.ndarray, np.ndarray]:
+    """The inside of the mean head's mouth, 512 px, and where it is open."""
+    expression = np.zeros(len(head.expression_names), np.float32)
+    for name, value in {"jawOpen": jaw, **more}.items():
+        expression[head.expression_names.index(name)] = value
+    deformed = head.deform(head.mean, expression, np.zeros(2, np.float32))
+    landmarks = head.landmarks478(deformed)
+
+    def to_pixels(points):
+        pixels, depth = project(pose_points(points, np.zeros(3), np.zeros(3)), 512)
+        return pixels.astype(np.float32), depth.astype(np.float32)
+
+    import cv2
+
+    opening = np.zeros((512, 512), np.uint8)
+    cv2.fillPoly(opening, [np.round(to_pixels(landmarks)[0][INNER_LIPS]).astype(np.int32)], 1)
+    drawn = MouthInside(head, white, COLOUR).draw(deformed, landmarks, to_pixels, opening.astype(bool))
+    rows, columns = drawn.rgb.shape[:2]
+    return drawn.rgb, opening[drawn.top : drawn.top + rows, drawn.left : drawn.left + columns].astype(bool)
+
+
+def test_a_mouth_that_opens_lets_light_in(open_head):
+    slit, wide = (picture(open_head, jaw) for jaw in (0.06, 0.5))
+    assert wide[1].sum() > 3 * slit[1].sum()
+    assert wide[0][wide[1]].max() > 1.15 * slit[0][slit[1]].max()
+    assert wide[0][..., :3].min() >= 0.0 and wide[0][..., :3].max() <= 255.0
+
+
+def test_teeth_stand_above_the_tongue_and_look_white(open_head):
+    rgb, opening = picture(open_head, 0.5, mouthUpperUpLeft=0.6, mouthUpperUpRight=0.6)
+    middle = opening.shape[1] // 2
+    rows = np.flatnonzero(opening[:, middle])
+    upper = rgb[rows[0] : rows[0] + 4, middle - 4 : middle + 4]
+    below = rgb[rows[-1] - 24 : rows[-1] - 12, middle - 4 : middle + 4]
+    assert upper[..., 3].max() > 0.9 and (rgb[..., 3] >= 0).all() and (rgb[..., 3] <= 1).all()
+    brightest = upper[..., :3].reshape(-1, 3)[upper[..., 0].argmax()]
+    assert brightest[2] > 0.75 * brightest[0]  # hardly coloured
+    flesh = below[below[..., 3] < 0.1]
+    assert len(flesh) and (flesh[:, 0] > 1.3 * flesh[:, 2]).all()  # red
+
+
+def test_the_light_is_the_photos(open_head):
+    full, half = picture(open_head, 0.4)[0], picture(open_head, 0.4, WHITE / 2)[0]
+    np.testing.assert_allclose(half[..., :3], full[..., :3] / 2, atol=0.01)
+    np.testing.assert_array_equal(half[..., 3], full[..., 3])
+
+
+def test_closed_lips_show_nothing(open_head):
+    landmarks = open_head.landmarks478(open_head.mean)
+    mouth = MouthInside(open_head, WHITE, COLOUR)
+    drawn = mouth.draw(open_head.mean, landmarks, lambda points: (points[:, :2], points[:, 2]), np.zeros((8, 8), bool))
+    assert drawn.rgb.shape == (0, 0, 4)
+
+
+def test_the_deeper_the_darker(open_head):
+    """Among places of one reflectance; the upper lip throws a shadow besides."""
+    rgb, opening = picture(open_head, 0.6)
+    flat = np.full((*rgb.shape[:2], 4), 100.0, np.float32)
+    mouth_kernels.shadow(opening, flat, np.float32(0.5), np.float32(6), np.float32(0.0), np.float32(3))
+    column = flat[opening[:, rgb.shape[1] // 2], rgb.shape[1] // 2, 0]
+    assert (np.diff(column) >= -1e-3).all() and column[0] < 60 < 95 < column[-1]
+    np.testing.assert_array_equal(flat[..., 3], 100.0)
+
+
+def test_shrinking_takes_means():
+    fine = np.arange(4 * 6 * 2, dtype=np.float32).reshape(4, 6, 2)
+    small = np.empty((2, 3, 2), np.float32)
+    mouth_kernels.shrink(fine, 2, small)
+    np.testing.assert_allclose(small, fine.reshape(2, 2, 3, 2, 2).mean((1, 3)))
+
+
+def test_white_follows_exposure_and_stays_near_the_skins_brightness(astronaut_portrait):
+    face = np.float32((190.0, 150.0, 130.0))
+    white = white_in(astronaut_portrait, face, None, COLOUR)
+    assert 0.94 * face.max() <= white.max() <= 1.41 * face.max()
+    assert white.min() >= 0.64 * white.max()
+    from dataclasses import replace
+
+    dark = replace(astronaut_portrait, image=(astronaut_portrait.image // 2))
+    np.testing.assert_allclose(white_in(dark, face / 2, None, COLOUR), white / 2, rtol=0.03)
+
+
+def test_seated_teeth_stand_behind_the_lips(open_head):
+    """The mean head needs no shift; a head moved as a whole takes its teeth along; lips alone call them after."""
+    np.testing.assert_allclose(seat_teeth(open_head, open_head.mean), 0.0, atol=1e-5)
+    shift = np.float32((0.1, -0.2, 0.3))
+    np.testing.assert_allclose(seat_teeth(open_head, open_head.mean + shift), 0.0, atol=1e-5)
+    inner = np.isin(open_head.part, INSIDE[1:])[:, None]
+    np.testing.assert_allclose(seat_teeth(open_head, open_head.mean + np.where(inner, np.float32(0), shift)), shift, atol=1e-4)
+
+
+def ring(opening: float, width: float = 0.4) -> np.ndarray:
+    """Landmarks [478, 3] whose inner lips are a lens of this height."""
+    landmarks = np.zeros((478, 3), np.float32)
+    angle = np.arange(20) / 20 * 2 * np.pi
+    landmarks[INNER_LIPS] = np.stack([-0.5 * width * np.cos(angle), 0.5 * opening * np.sin(angle), 0 * angle], -1)
+    return landmarks
+
+
+def test_the_view_between_the_lips_is_trusted_until_they_open_much_wider():
+    membrane = Membrane.of(ring(0.1) * 200 + 256, ring(0.1))
+    trust = [membrane.trust(ring(opening)) for opening in (0.05, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5)]
+    assert trust[1] == 1.0 and trust[-1] == 0.0
+    assert trust[1:] == sorted(trust[1:], reverse=True)
+
+
+def test_a_view_of_teeth_is_neither_stretched_nor_squeezed():
+    membrane = Membrane.of(ring(0.1) * 200 + 256, ring(0.1), shows_teeth=True)
+    trust = [membrane.trust(ring(opening)) for opening in (0.03, 0.07, 0.1, 0.13, 0.17)]
+    assert trust[2] == 1.0 and trust[0] == trust[-1] == 0.0 and 0 < trust[1] < 1 and 0 < trust[3] < 1
+
+
+def test_the_membrane_is_a_fan_over_the_inner_lips():
+    landmarks = ring(0.1)
+    membrane = Membrane.of(landmarks * 200 + 256, landmarks)
+    points = membrane.points(landmarks)
+    assert len(points) == len(membrane.pixels) == len(INNER_LIPS) + 1
+    np.testing.assert_allclose(membrane.pixels, points[:, :2] * 200 + 256, atol=1e-3)
+    corner = points[membrane.triangles].astype(float)
+    area = 0.5 * np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
+    x, y = landmarks[INNER_LIPS, :2].T.astype(float)
+    lens = 0.5 * abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())
+    assert 0.99 * lens <= area.sum() < 1.3 * lens  # it reaches a little under the lips

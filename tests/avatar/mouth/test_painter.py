@@ -1,0 +1,184 @@
+"""The mouth painter: where it looks, what it may change, its file and its training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from triportrait.avatar.mouth.painter import (
+    CHANNELS,
+    HEIGHT_PX,
+    WIDTH_PX,
+    MouthPainter,
+    MouthPainterConfig,
+    PhotoMouth,
+    change_weight,
+    cut_window,
+    embedded_mouth_painter,
+    lip_masks,
+    load_mouth_painter,
+    mouth_window,
+    paint_mouth,
+    save_mouth_painter,
+)
+from triportrait.avatar.photo_tone import PhotoTone
+from triportrait.errors import WeightsError
+from triportrait.geometry.landmarks import OUTER_LIPS
+from triportrait.training.oneshot.mouth_painter import MouthPainterRecipe, train
+
+SMALL = MouthPainterConfig((8, 8, 16, 16))
+
+
+def loud_painter():
+    """A painter that changes whatever it may."""
+    model = MouthPainter(SMALL).eval()
+    with torch.no_grad():
+        model.last.bias.fill_(-1.0)
+    return model
+
+
+def painted(model, portrait):
+    landmarks = portrait.landmarks[:, :2]
+    window = mouth_window(landmarks, portrait, portrait.motion)
+    rgb = portrait.image.astype(np.float32) / 255
+    surface = np.ones(rgb.shape[:2], np.uint8)
+    return rgb, paint_mouth(model, rgb, surface, landmarks, window, PhotoMouth.of(portrait), PhotoTone.of(portrait))
+
+
+def test_the_window_follows_the_mouth(astronaut_portrait):
+    portrait = astronaut_portrait
+    window = mouth_window(portrait.landmarks[:, :2], portrait, portrait.motion)
+    masks = lip_masks(portrait.landmarks[:, :2], window)
+    rows, columns = np.nonzero(masks[..., 1] > 0.5)
+    assert abs(columns.mean() - (WIDTH_PX - 1) / 2) < 4 and abs(rows.mean() - (HEIGHT_PX - 1) / 2) < 8
+    assert 0.35 < np.ptp(columns) / WIDTH_PX < 0.8
+    # A head half as far away fills the same window with twice the pixels.
+    near = replace(portrait.motion, translation=np.array([0, 0, 10 - (10 - portrait.motion.translation[2]) / 2], np.float32))
+    wide = mouth_window(2 * portrait.landmarks[:, :2], portrait, near)
+    np.testing.assert_allclose(wide[:, :2], 2 * window[:, :2], rtol=1e-5)
+
+
+def test_a_rolled_head_gives_the_same_masks(astronaut_portrait):
+    portrait = astronaut_portrait
+    points = portrait.landmarks[:, :2] - portrait.landmarks[13, :2]
+    angle = np.radians(35)
+    turned = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    upright, rolled = (lip_masks(p + 256, mouth_window(p + 256, portrait, portrait.motion)) for p in (points, turned))
+    assert np.abs(upright - rolled).max() < 0.2
+
+
+def test_it_begins_as_what_was_drawn_and_changes_only_the_mouth(astronaut_portrait):
+    rgb, same = painted(MouthPainter(SMALL).eval(), astronaut_portrait)
+    np.testing.assert_array_equal(rgb, same)
+    rgb, changed = painted(loud_painter(), astronaut_portrait)
+    where = np.abs(changed - rgb).max(-1) > 1e-6
+    low, high = astronaut_portrait.landmarks[OUTER_LIPS, :2].min(0) - 22, astronaut_portrait.landmarks[OUTER_LIPS, :2].max(0) + 22
+    assert where.sum() > 500
+    rows, columns = np.nonzero(where)
+    assert columns.min() >= low[0] and columns.max() <= high[0] and rows.min() >= low[1] and rows.max() <= high[1]
+    assert changed.min() >= 0 and changed.max() <= 1
+
+
+def test_a_mouth_outside_the_picture_is_left_alone(astronaut_portrait):
+    portrait = astronaut_portrait
+    rgb = portrait.image.astype(np.float32) / 255
+    away = portrait.landmarks[:, :2] + 2000
+    window = mouth_window(away, portrait, portrait.motion)
+    same = paint_mouth(loud_painter(), rgb, np.ones(rgb.shape[:2], np.uint8), away, window, PhotoMouth.of(portrait), PhotoTone.of(portrait))
+    np.testing.assert_array_equal(rgb, same)
+
+
+def test_the_weight_is_one_on_the_lips_and_zero_far_away():
+    channels = torch.zeros(1, CHANNELS, HEIGHT_PX, WIDTH_PX)
+    channels[:, 4, 40:60, 50:90] = 1
+    channels[:, 5, 48:52, 60:80] = 1
+    weight = change_weight(channels)[0, 0]
+    assert weight[42:45, 55:85].min() == 1.0
+    assert weight[:20].max() == 0 and weight[:, :30].max() == 0
+    assert weight[48:52, 60:80].max() == 0  # the mouth's inside
+
+
+def test_between_the_lips_only_the_light_changes():
+    """Smoothly, by a bounded factor, and nowhere else."""
+    x = torch.full((1, CHANNELS, HEIGHT_PX, WIDTH_PX), 0.3)
+    x[:, 3:7] = 0
+    x[:, 4, 40:60, 50:90] = x[:, 5, 42:58, 55:85] = 1
+    model = MouthPainter(SMALL).eval()
+    with torch.no_grad():
+        model.light.bias.fill_(9.0)
+        bright = model(x)[0]
+    inside = x[0, 5] > 0
+    assert torch.allclose(bright[:, ~inside], x[0, :3][:, ~inside])
+    gain = bright[:, inside] / 0.3
+    assert 1.3 < float(gain.min()) and float(gain.max()) < 1.5
+
+
+def test_cutting_the_whole_picture_is_the_identity():
+    random = np.random.default_rng(0)
+    picture = random.random((HEIGHT_PX, WIDTH_PX, 3)).astype(np.float32)
+    np.testing.assert_allclose(cut_window(picture, np.array([[1.0, 0, 0], [0, 1, 0]])), picture, atol=1e-6)
+
+
+def test_file_round_trip_and_refusals(tmp_path):
+    model = loud_painter()
+    save_mouth_painter(model, tmp_path / "m.safetensors", {"steps": "3"})
+    again = load_mouth_painter(tmp_path / "m.safetensors")
+    assert again.config == SMALL and not list(tmp_path.glob("*.part"))
+    x = torch.rand(1, CHANNELS, HEIGHT_PX, WIDTH_PX)
+    torch.testing.assert_close(again(x), model(x), atol=2e-3, rtol=0)
+    (tmp_path / "broken.safetensors").write_bytes((tmp_path / "m.safetensors").read_bytes()[:500])
+    for name in ("broken", "absent"):
+        with pytest.raises(WeightsError):
+            load_mouth_painter(tmp_path / f"{name}.safetensors")
+
+
+def test_the_embedded_painter_is_small():
+    assert sum(p.numel() for p in embedded_mouth_painter().parameters()) < 1_000_000
+
+
+def windows(count, seed):
+    """Mouths drawn grey whose truth is red inside the lips."""
+    random = np.random.default_rng(seed)
+    x = np.full((count, HEIGHT_PX, WIDTH_PX, CHANNELS + 3), 128, np.uint8)
+    x[..., 3:7] = x[..., 10:12] = 0
+    for row in x:
+        top, left = random.integers(30, 50, 2)
+        row[top : top + 20, left : left + 50, 3:5] = 255
+        row[top : top + 20, left : left + 50, 12:] = (200, 60, 60)
+        row[top + 6 : top + 14, left + 10 : left + 40, 5] = 255
+        row[top + 6 : top + 14, left + 10 : left + 40, 12:] = 60
+    return x
+
+
+def test_training_learns_and_resumes_exactly(tmp_path):
+    np.savez(tmp_path / "train.npz", windows=windows(6, 0), real=np.array([0, 1] * 3, np.uint8))
+    np.savez(tmp_path / "val.npz", windows=windows(2, 1), real=np.zeros(2, np.uint8))
+    recipe = MouthPainterRecipe(SMALL, steps=14, batch=2, rate=5e-3, adversarial_from=8, average=0.7, log_every=7, save_every=7)
+    data = [tmp_path / "train.npz"], [tmp_path / "val.npz"]
+    scores = train(recipe, *data, tmp_path / "whole")
+    assert scores["painted"] < 0.8 * scores["drawn"] and scores["lit"] < 0.95 * scores["unlit"]
+
+    class Stop(Exception):
+        pass
+
+    import triportrait.training.oneshot.mouth_painter as module
+
+    saved = module.save_mouth_painter
+
+    def stop(*args):
+        saved(*args)
+        raise Stop
+
+    module.save_mouth_painter = stop
+    try:
+        with pytest.raises(Stop):
+            train(recipe, *data, tmp_path / "parts")
+    finally:
+        module.save_mouth_painter = saved
+    train(recipe, *data, tmp_path / "parts")
+    whole, parts = (load_mouth_painter(tmp_path / name / "model.safetensors").state_dict() for name in ("whole", "parts"))
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, atol=1e-6, rtol=0)

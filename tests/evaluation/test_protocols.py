@@ -1,0 +1,193 @@
+"""Cross identity, audio-driven, and the paper's tables, with the fakes of the reenactment tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from evaluation.test_reenact import FRAMES, Fakes, face, load, shift_of
+from triportrait.errors import MediaError, OptionError
+from triportrait.evaluation.audio import AudioOptions, run_audio
+from triportrait.evaluation.command import run_protocol
+from triportrait.evaluation.cross import CrossOptions, pairs_of, run_cross
+from triportrait.evaluation.metrics import LIP_PAIRS
+from triportrait.evaluation.parts import ActingTools, landmarks_of_motion
+from triportrait.evaluation.tables import TableOptions, printed, run_table
+from triportrait.types import FaceTrack, Motion, PreparedPortrait, Waveform
+
+RATE = 16_000
+
+
+class Actors(Fakes):
+    """The painted face moves right with the motion's jaw; its lips part with its place, so that lips can be correlated."""
+
+    def motion(self, shifts) -> Motion:
+        shifts = np.asarray(shifts, np.float32)
+        expression = np.zeros((len(shifts), 44), np.float32)
+        expression[:, 16] = shifts / 40
+        zeros = np.zeros((len(shifts), 3), np.float32)
+        rotation = np.zeros_like(zeros)
+        rotation[:, 1] = np.radians(shifts / 2)
+        landmarks = np.stack([face(s) for s in shifts]).astype(np.float32)
+        return Motion(expression, rotation, zeros, zeros[:, :2], 25.0, landmarks=landmarks)
+
+    def track(self, frames) -> FaceTrack:
+        shifts = [shift_of(frame) for frame in frames]
+        points = np.stack([np.concatenate([face(s), np.zeros((478, 1))], -1) for s in shifts]).astype(np.float32)
+        for upper, lower in LIP_PAIRS:
+            points[:, lower, :2] = points[:, upper, :2] + np.array([0, 1]) * np.array(shifts, np.float32)[:, None]
+        return FaceTrack(points, np.ones(len(shifts), bool), (256, 256))
+
+    def acting(self) -> ActingTools:
+        def fit(portrait: PreparedPortrait, landmarks) -> Motion:
+            return self.motion(landmarks[:, 0, 0] - face(0)[0, 0]).with_rows(landmarks=None)
+
+        def talk(portrait: PreparedPortrait, path: Path, pose: str, seed: int) -> Motion:
+            return self.motion(np.arange(int(path.read_bytes())) // 2 * (1 if pose == "natural" else 0))
+
+        tone = np.sin(np.arange(RATE * 4) * 0.2) * np.repeat(np.arange(100) // 2 / 50, RATE * 4 // 100)
+        return ActingTools(
+            replace(self.tools(), fit=fit), talk, lambda path: self.motion(np.arange(int(path.read_bytes())) // 2),
+            lambda portrait, motion: motion, lambda portrait, motion: self.motion(motion.expression[:, 16] * 40),
+            self.track, lambda path: Waveform(tone.astype(np.float32), RATE), lambda motion, wave: (0.5, 0.25, 1.0),
+        )  # fmt: skip
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name, count in (("a", FRAMES), ("b", 30), ("c", 40)):
+        (folder / f"{name}.mp4").write_bytes(str(count).encode())
+    return folder
+
+
+def test_every_clip_is_source_once_and_driver_once(clips):
+    pairs = pairs_of(sorted(clips.iterdir()))
+    assert [item.name for item in pairs] == ["a by b", "b by c", "c by a"]
+    with pytest.raises(MediaError, match="two clips"):
+        pairs_of([clips / "a.mp4"])
+
+
+def test_cross_judges_motion_against_the_drivers(clips):
+    out = clips.parent / "cross.json"
+    report = run_cross(CrossOptions(clips, ("still", "follow", "nonsense"), out, sheets=True), tools=Actors().acting())
+    assert report == load(out) and report["complete"]
+    assert report["clips"]["a by b"]["avatars"]["nonsense"]["status"] == "failed"
+    report = run_cross(CrossOptions(clips, ("still", "follow"), out), tools=Actors().acting())
+    still, follow = (report["mean"][name]["metrics"] for name in ("still", "follow"))
+    assert follow["aed"] == pytest.approx(0, abs=1e-6) and follow["apd_rad"] == pytest.approx(0, abs=1e-6)
+    assert still["aed"] > 0 and still["apd_rad"] > 0
+    assert follow["lip_correlation"] == pytest.approx(1, abs=1e-3) and still["lip_correlation"] is None
+    assert follow["jitter_ratio"] == pytest.approx(1, abs=1e-3)
+    assert follow["csim"] is None and "--metric-weights" in report["mean"]["follow"]["reasons"]["csim"]
+    text = out.with_suffix(".md").read_text()
+    assert "Cross-identity" in text and "| follow |" in text and (clips.parent / "cross_bars.png").is_file()
+    assert (clips.parent / "cross_sheets" / "a_by_b.png").is_file()
+
+
+def test_audio_judges_lips_against_the_real_ones_and_the_sound(clips):
+    out = clips.parent / "audio.json"
+    wanted = AudioOptions(clips, ("still", "follow"), out, sheets=True, limit=2)
+    report = run_audio(wanted, tools=Actors().acting())
+    assert report == load(out) and report["complete"] and list(report["clips"]) == ["a.mp4", "b.mp4"]
+    still, follow = (report["mean"][name]["metrics"] for name in ("still", "follow"))
+    assert follow["aed"] == pytest.approx(0, abs=1e-6) and follow["lmd_px"] == pytest.approx(0, abs=1e-4)
+    assert follow["lip_correlation"] == pytest.approx(1, abs=1e-3) and follow["lip_lag"] == 0
+    assert still["lip_correlation"] is None and still["lip_dynamics"] < follow["lip_dynamics"]
+    assert follow["head_motion_score"] == pytest.approx(1) and still["head_motion_score"] == pytest.approx(0, abs=1e-6)
+    assert (follow["curve_sync"], follow["curve_sync_lag"]) == (0.5, 1.0)
+    assert follow["loudness_correlation"] > 0.9
+    assert follow["psnr_db"] is None and "--pose clip" in report["mean"]["follow"]["reasons"]["psnr_db"]
+    assert follow["lse_c"] is None and "syncnet" in report["mean"]["follow"]["reasons"]["lse_c"]
+    real = report["real_mean"]["metrics"]
+    assert real["head_motion"] == pytest.approx(follow["head_motion"]) and real["lip_correlation"] is None
+    text = out.with_suffix(".md").read_text()
+    assert "*real video*" in text and "LSE-C is not measured" in text and (clips.parent / "audio_bars.png").is_file()
+
+    report = run_audio(replace(wanted, pose="clip", seconds=1.0), tools=Actors().acting())
+    assert report["clips"]["a.mp4"]["frames"] == 25
+    assert report["mean"]["follow"]["metrics"]["l1"] == pytest.approx(0, abs=1e-6)
+    assert report["mean"]["still"]["metrics"]["l1"] > 0.001
+    silent = replace(Actors().acting(), read_voice=lambda path: (_ for _ in ()).throw(MediaError("a.mp4 has no sound track; give one.")))
+    with pytest.raises(MediaError.__mro__[1], match="no sound track"):
+        run_audio(wanted, tools=silent)
+
+
+def test_a_curve_expert_that_fails_costs_only_its_own_figures(clips):
+    def fails(motion, wave):
+        raise RuntimeError("wrong shape")
+
+    wanted = AudioOptions(clips, ("follow",), clips.parent / "audio.json", limit=1, plots=False)
+    report = run_audio(wanted, tools=replace(Actors().acting(), curve_sync=fails))
+    assert report["mean"]["follow"]["reasons"]["curve_sync"] == "RuntimeError: wrong shape"
+    assert report["mean"]["follow"]["metrics"]["lip_correlation"] is not None
+    report = run_audio(wanted, tools=replace(Actors().acting(), curve_sync=None))
+    assert "curve expert" in report["mean"]["follow"]["reasons"]["curve_sync"]
+
+
+@pytest.mark.parametrize("number", ["1", "2", "4"])
+def test_tables_put_our_rows_beside_the_printed_ones(clips, number):
+    out = clips.parent / f"table{number}.json"
+    variants = {"concatenation": "still"} if number == "4" else {}
+    wanted = TableOptions(clips, ("still", "follow"), out, limit=2, number=number, variants=variants)
+    report = run_table(wanted, tools=Actors().acting())
+    assert report == load(out) and report["printed"] == printed()["tables"][number]["rows"]
+    text = out.with_suffix(".md").read_text()
+    assert "printed, other data" in text and "## What is not comparable" in text and "Check them against the PDF" in text
+    if number == "4":
+        ours = report["ours"]
+        assert ours["concatenation"]["cross"]["metrics"]["aed"] > 0
+        assert ours["full"]["cross"]["metrics"] == dict.fromkeys(("csim", "fid", "aed", "apd_rad"))
+        assert "--variant" in ours["full"]["cross"]["reasons"]["aed"]
+    else:
+        protocol = "same" if number == "1" else "audio"
+        assert report["ours"]["follow"][protocol]["metrics"]["aed"] == pytest.approx(0, abs=1e-6)
+        assert report["ours"]["follow"][protocol]["metrics"]["csim"] is None
+        assert "--metric-weights" in report["ours"]["follow"][protocol]["reasons"]["csim"]
+
+
+def test_printed_figures_name_columns_and_rows_that_exist():
+    for table in printed()["tables"].values():
+        for row in table["rows"].values():
+            assert {protocol: list(values) for protocol, values in row.items()} == table["columns"]
+
+
+def asked(clips: Path, protocol: str, **changes) -> SimpleNamespace:
+    fields = {
+        "protocol": protocol, "clips": clips, "out": clips.parent / "x.json", "number": None, "avatar": "still", "every": 5,
+        "sheets": False, "limit": None, "metric_weights": None, "jobs": 1, "cache": None, "plots": True, "seconds": 10.0,
+        "pose": "natural", "seed": 0, "variant": (),
+    }  # fmt: skip
+    return SimpleNamespace(**(fields | changes))
+
+
+def test_options_that_do_not_go_together_are_refused(clips):
+    for protocol, changes, words in (
+        ("reenact", {"pose": "still"}, "--pose does nothing"),
+        ("cross", {"number": "1"}, "'1' does nothing"),
+        ("table", {}, "needs a number"),
+        ("table", {"number": "4", "variant": ("full",)}, "ROW=AVATAR"),
+        ("table", {"number": "1", "variant": ("full=lifted",)}, "no row of table 4"),
+        ("table", {"number": "4", "variant": ("half=lifted",)}, "no row of table 4"),
+        ("audio", {"seconds": 0.2}, "--seconds"),
+        ("audio", {"every": 0}, "--every"),
+    ):
+        with pytest.raises(OptionError, match=words):
+            run_protocol(asked(clips, protocol, **changes))
+    with pytest.raises(OptionError, match="no table 3"):
+        TableOptions(clips, ("still",), clips / "x.json", number="3")
+
+
+def test_landmarks_of_a_motion_start_at_the_photos_own(astronaut_portrait, open_head):
+    frame = astronaut_portrait.motion
+    rows = {name: np.stack([getattr(frame, name)] * 2) for name in ("expression", "rotation_rad", "translation", "gaze_rad")}
+    rows["rotation_rad"][1, 1] += 0.2
+    rows["translation"][1, 0] += 0.1
+    moved = landmarks_of_motion(astronaut_portrait, Motion(**rows), open_head).landmarks
+    assert np.allclose(moved[0], astronaut_portrait.landmarks[:, :2], atol=1e-3)
+    assert (moved[1, 4] - moved[0, 4])[0] > 10, "the nose turns towards image right"

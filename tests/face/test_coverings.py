@@ -1,0 +1,105 @@
+"""What a photo hides: coverings are told from mouths, and a covered mouth stays still."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from triportrait.face.coverings import cover_network, eyes_are_closed, lower_face, mouth_is_covered, mouth_is_wide_open, remarks
+from triportrait.face.portrait import PortraitOptions
+from triportrait.geometry.landmarks import LID_PAIRS
+from triportrait.media.images import read_image
+from triportrait.motion.retarget import hold_mouth
+from triportrait.pipeline import Portrait
+from triportrait.types import ARKIT_EXPRESSIONS, Motion
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+LOWER = ("jaw", "mouth", "tongue", "cheek", "nose")
+MASK = [6, 347, 323, 365, 152, 136, 93, 118]
+
+
+def with_mask(image, landmarks, colour):
+    """A cloth from the bridge of the nose to the chin."""
+    result = image.copy()
+    cv2.fillPoly(result, [np.round(landmarks[MASK, :2]).astype(np.int32)], colour, cv2.LINE_AA)
+    return result
+
+
+def with_microphone(image, landmarks, colour):
+    """A ball before the lips, its handle below."""
+    result = image.copy()
+    x, y = np.round(landmarks[[13, 14], :2].mean(0)).astype(int).tolist()
+    radius = round(0.75 * float(np.linalg.norm(landmarks[61, :2] - landmarks[291, :2])))
+    cv2.line(result, (x, y), (x, len(image)), [level // 2 for level in colour], radius)
+    cv2.circle(result, (x, y), radius, colour, -1, cv2.LINE_AA)
+    return result
+
+
+@pytest.fixture(scope="module", params=["astronaut", "portrait.png", "portrait2.png"])
+def face(request, face_tracker, astronaut):
+    """A picture and the landmarks of its face."""
+    picture = astronaut if request.param == "astronaut" else read_image(EXAMPLES / request.param)[..., :3]
+    return picture, face_tracker.detect(picture)[0].landmarks
+
+
+def logit(image, landmarks):
+    with torch.inference_mode():
+        return cover_network()(torch.from_numpy(lower_face(image, landmarks))[None]).item()
+
+
+def test_bare_faces_are_not_covered(face):
+    image, landmarks = face
+    grey = np.uint8(image.mean(-1))[..., None].repeat(3, 2)
+    dark = np.uint8(image * 0.4)
+    assert max(logit(picture, landmarks) for picture in (image, grey, dark, image[:, ::-1].copy()[:, ::-1].copy())) < 0
+
+
+@pytest.mark.parametrize("colour", [(150, 190, 220), (240, 240, 238), (25, 25, 28), (200, 150, 130), (60, 90, 70)])
+def test_masks_of_any_colour_cover(face, colour):
+    image, landmarks = face
+    assert logit(with_mask(image, landmarks, colour), landmarks) > 2
+
+
+@pytest.mark.parametrize("colour", [(30, 30, 32), (150, 150, 155)])
+def test_a_microphone_covers(face, colour):
+    image, landmarks = face
+    assert logit(with_microphone(image, landmarks, colour), landmarks) > 2
+
+
+def test_shut_eyes_and_wide_open_mouths_are_said(astronaut_portrait):
+    assert remarks(astronaut_portrait) == []
+    shut, wide = astronaut_portrait.landmarks.copy(), astronaut_portrait.landmarks.copy()
+    shut[LID_PAIRS[:, 0]] = shut[LID_PAIRS[:, 1]] + (0.0, 0.5, 0.0)
+    wide[14, 1] = wide[13, 1] + 0.2 * (wide[152, 1] - wide[10, 1])
+    assert eyes_are_closed(replace(astronaut_portrait, landmarks=shut)) and mouth_is_wide_open(replace(astronaut_portrait, landmarks=wide))
+    # A wink is no sleep.
+    shut[LID_PAIRS[:3]] = astronaut_portrait.landmarks[LID_PAIRS[:3]]
+    assert not eyes_are_closed(replace(astronaut_portrait, landmarks=shut))
+
+
+def test_holding_the_mouth_leaves_everything_else(astronaut_portrait):
+    rows = np.random.default_rng(0).uniform(0, 1, (4, len(ARKIT_EXPRESSIONS))).astype(np.float32)
+    motion = Motion(rows, np.ones((4, 3), np.float32), np.ones((4, 3), np.float32), np.ones((4, 2), np.float32))
+    held, own = hold_mouth(motion, astronaut_portrait.motion), astronaut_portrait.motion.expression
+    for column, name in enumerate(ARKIT_EXPRESSIONS):
+        expected = np.full(4, own[column]) if name.startswith(LOWER) else rows[:, column]
+        np.testing.assert_array_equal(held.expression[:, column], expected)
+    np.testing.assert_array_equal(held.rotation_rad, motion.rotation_rad)
+
+
+def test_a_covered_portrait_says_so_once_and_keeps_its_mouth(astronaut, face_tracker, voice, caplog):
+    photo = with_mask(astronaut, face_tracker.detect(astronaut)[0].landmarks, (150, 190, 220))
+    with caplog.at_level(logging.WARNING):
+        portrait = Portrait.from_image(photo, PortraitOptions(128), avatar="lifted")
+        motion = portrait.talk(voice).motion()
+    assert sum("mouth is covered" in record.message for record in caplog.records) == 1
+    assert mouth_is_covered(portrait.prepared)
+    lower = [i for i, name in enumerate(ARKIT_EXPRESSIONS) if name.startswith(LOWER)]
+    np.testing.assert_array_equal(motion.expression[:, lower] - portrait.prepared.motion.expression[lower], 0.0)
+    assert np.ptp(motion.rotation_rad, axis=0).max() > 1e-3
