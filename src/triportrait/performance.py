@@ -12,7 +12,7 @@ import numpy as np
 from triportrait.background import Background
 from triportrait.drivers import NOTHING, Progress, default_head, join_motion
 from triportrait.errors import EmptyMedia, MediaError, OptionError
-from triportrait.outputs import refuse_inputs
+from triportrait.files import refuse_inputs
 from triportrait.provenance.marks import Finish, Marks
 from triportrait.types import FPS, Array, Frame, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead
 

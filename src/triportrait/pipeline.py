@@ -27,8 +27,8 @@ from triportrait.drivers import (
     voice_settings,
 )
 from triportrait.errors import EmptyMedia, MediaError, OptionError
+from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
-from triportrait.outputs import refuse_inputs
 from triportrait.performance import Performance
 from triportrait.types import FPS, Array, Motion, MotionFrame, PathLike, PreparedPortrait
 

@@ -296,7 +296,7 @@ def test_what_goes_wrong_late_is_one_warning(
     assert caplog.records == []
     path.write_bytes(video.read_bytes())
     if fault == "disk":
-        monkeypatch.setattr(manifest, "whole_file", full)
+        monkeypatch.setattr(manifest, "atomic_file", full)
     elif fault == "library":
         monkeypatch.setattr(manifest, "_sign_stream", full)
     else:
