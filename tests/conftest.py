@@ -90,7 +90,7 @@ def talking_portrait(astronaut: np.ndarray) -> TalkingPortrait:
     """The astronaut ready to perform, at 256 px."""
     from triportrait.face.portrait import PortraitOptions
 
-    return PreparedPortrait.from_image(astronaut, PortraitOptions(256))
+    return Portrait.from_image(astronaut, PortraitOptions(256))
 
 
 @pytest.fixture(scope="session")
