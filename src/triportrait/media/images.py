@@ -27,9 +27,9 @@ MAX_PIXELS = 33_200_000
 MAX_JPEG_PIXELS, MAX_PROGRESSIVE_PIXELS, MAX_OTHER_PIXELS = 256_000_000, 66_000_000, 66_000_000
 #: A larger file is no photograph; some decoders read it whole.
 _LARGEST_BYTES = 512 << 20
-#: Formats that Pillow's own door opens, and what a sentence calls them; JPEG and HEIC have doors of their own.
+#: Formats that Pillow's own door opens, and what a sentence calls them; JPEG has a door of its own, and HEIC needs a plug-in.
 _FORMATS = {"PNG": "PNG", "WEBP": "WebP", "AVIF": "AVIF", "TIFF": "TIFF", "BMP": "BMP", "GIF": "GIF"}
-_FORMAT_NAMES = f"JPEG, {', '.join(_FORMATS.values())} or HEIC"
+_FORMAT_NAMES = " or ".join(", ".join(("JPEG", *_FORMATS.values())).rsplit(", ", 1))
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
 _NEUTRAL_GREY = (128, 128, 128)
@@ -102,7 +102,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise TooLarge(_too_large(MAX_OTHER_PIXELS, path)) from None
     except Image.UnidentifiedImageError:
-        raise MediaError(f"'{path}' is not a picture of a kind that is read here ({_FORMAT_NAMES}); save it as JPEG or PNG.") from None
+        raise MediaError(f"'{path}' is not a picture that is read here; save it as {_FORMAT_NAMES}.") from None
     # Decoders of damaged data let almost any exception out (struct.error, SyntaxError, zlib.error, MemoryError, ...).
     except Exception as error:
         raise MediaError(f"'{path}' is a damaged or cut-off picture; export or copy it again.") from error
