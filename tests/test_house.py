@@ -46,8 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": BELOW_THE_TOP | {"synth"},
     "evaluation": BELOW_THE_TOP,
     "doctor": BELOW_THE_TOP,
-    "terminal": {"errors"},
-    "cli": BELOW_THE_TOP | {"terminal", "doctor", "synth", "training", "evaluation"},
+    "cli": BELOW_THE_TOP | {"doctor", "synth", "training", "evaluation"},
     "__main__": {"cli"},
     # The package itself names its exports as text and looks them up when they are used.
     "__init__": set(),
@@ -71,8 +70,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "torchmetrics": ("evaluation/",),
     "threadpoolctl": ("training/data/",),
     "transformers": ("real3d/hubert.py",),
-    "tyro": ("cli.py",),
-    "rich": ("cli.py",),
+    "tyro": ("cli/",),
+    "rich": ("cli/",),
 }
 
 #: Calls by which a media file or a pickle would be opened -> where they may stand.
@@ -102,6 +101,7 @@ TO_BE_REACHED = (
 #: Modules that another process runs by name, and modules that only a test or a benchmark imports, with the reason.
 ENTRANCES = {
     "triportrait.__main__": "python -m triportrait",
+    "triportrait.cli.__main__": "python -m triportrait.cli",
     "triportrait.training.data.worker": "a process of 'triportrait data prepare'",
     "triportrait.weights.reading_child": "a limited process that reads foreign checkpoints",
 }

@@ -20,7 +20,7 @@ from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from triportrait.concurrency import own_standard_error
 from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError, WeightsError
-from triportrait.terminal import escaped, exit_code, mend_streams, one_line, say, say_lines, tell
+from triportrait.cli.terminal import escaped, exit_code, mend_streams, one_line, say, say_lines, tell
 
 if TYPE_CHECKING:
     from triportrait.background import Background
@@ -916,6 +916,3 @@ class _progress:  # noqa: N801 - used like a function
             left = f", {(total - done) / per_second:.0f} s left" if total > done and per_second else ""
             tell(f"{what}: {done}{f'/{total}' if total else ''}{rate and f', {rate}'}{left}")
 
-
-if __name__ == "__main__":
-    sys.exit(main())
