@@ -320,7 +320,7 @@ class Portrait:
         source = options.pose_source
         if source in ("still", "natural"):
             controls = Controls(head_motion=options.head_amount)
-            placed = retarget.with_pose(placed, source, self.prepared.motion, controls, options.seed)
+            placed = retarget.with_pose(placed, source, self.prepared.motion, controls=controls, seed=options.seed)
         elif source == "driving":
             placed = self._within_reach(placed)
         else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,12 +16,14 @@ from triportrait.cli.progress import ProgressBar
 from triportrait.cli.terminal import say
 from triportrait.cli.voice import VoiceFlags
 from triportrait.errors import OptionError
+from triportrait.motion.voice_controls import NATURAL
 
 if TYPE_CHECKING:
     from triportrait.background import Background
     from triportrait.motion.options import DriveOptions
     from triportrait.performance import Performance
     from triportrait.real3d.pipeline import PaperOptions
+    from triportrait.types import PathLike
 
     Progress = Callable[[str, int, int], None]
 
@@ -71,7 +74,7 @@ class Driver:
 class Movement(VoiceFlags):
     """The fields of DriveOptions; None stands for the preset's own."""
 
-    head_motion: float | str
+    head_motion: float | str = NATURAL
     temperature: float | None = None  # type: ignore[assignment]
     """How far chance departs from a voice's most likely motion, 0 to 2. Default: 1; with --preset paper 0.2."""
     pose: str = "driving"
@@ -188,6 +191,7 @@ class Animate:
     """For --preset paper only."""
 
     def run(self) -> int:
+        from triportrait.background import Background
         from triportrait.provenance.marks import Marks
 
         driver = self.driven_by if self.driver is None else self.driven_by.with_file(self.driver)
@@ -195,12 +199,11 @@ class Animate:
         self._check_combinations()
         self._check_preset(driver)
         # What cannot be read or written is found before any work is done.
-        options = self._paper_options() if self.preset == "paper" else self._drive_options(driver)
-        background = self._check_files(driver, options)
-        perform = self._perform_paper if self.preset == "paper" else self._perform
+        background = Background(self.look.background) if self.look.background else None
+        perform = self._prepared_paper(driver, background) if self.preset == "paper" else self._prepared(driver, background)
         started = time.perf_counter()
         with ProgressBar() as progress:
-            perform(driver, options, progress).save(
+            perform(progress).save(
                 self.out, full_frame=self.look.full_frame, debug_panel=self.drawing.debug_panel, background=background,
                 marks=Marks(**vars(self.marks)), crf=self.look.crf, progress=progress,
             )  # fmt: skip
@@ -231,50 +234,49 @@ class Animate:
         if foreign:
             raise OptionError(f"--{foreign[0].replace('_', '-')} {rule}")
 
-    def _drive_options(self, driver: Driver) -> DriveOptions:
+    def _prepared(self, driver: Driver, background: Background | None) -> Callable[[Progress], Performance]:
+        """The work of our own avatars, everything that goes into it being looked at."""
+        from triportrait.drivers import check_option_files
         from triportrait.motion.options import POSES, DriveOptions
 
         options = DriveOptions(**self.movement.given())
         if options.driver_face is not None and driver.driving is None and options.pose_source in POSES:
             raise OptionError("--driver-face chooses a person in a video, and none is given; leave it out")
-        return options
+        self._check_files(driver, background, options.files())
+        check_option_files(options)
+        return partial(self._perform, driver, options)
 
-    def _paper_options(self) -> PaperOptions:
+    def _prepared_paper(self, driver: Driver, background: Background | None) -> Callable[[Progress], Performance]:
+        """The work of the paper's preset, in the same way."""
+        from triportrait.media.avatar_files import looks_like_avatar
         from triportrait.real3d.pipeline import PaperOptions
 
         known = {option.name for option in fields(PaperOptions)}
         given = {name: value for name, value in self.movement.given().items() if name in known}
-        return PaperOptions(**given, mouth_amplitude=self.paper.mouth_amplitude)
+        options = PaperOptions(**given, mouth_amplitude=self.paper.mouth_amplitude)
+        self._check_files(driver, background, options.files())
+        options.check_files()
+        if looks_like_avatar(self.photo):
+            raise OptionError(f"'{self.photo}' is an avatar file; --preset paper prepares portraits its own way, give it the photo")
+        return partial(self._perform_paper, driver, options)
 
-    def _check_files(self, driver: Driver, options: DriveOptions | PaperOptions) -> Background | None:
-        """Look at every file that goes in, and at the one that comes out."""
-        from triportrait.background import Background
-        from triportrait.drivers import check_option_files
+    def _check_files(self, driver: Driver, background: Background | None, named: Sequence[PathLike]) -> None:
+        """Look at what goes in, and at the one file that comes out, which is none of that; ``named`` are the files of the options."""
         from triportrait.files import check_readable
         from triportrait.media.audio import AudioReader
-        from triportrait.media.avatar_files import looks_like_avatar
         from triportrait.media.video import VideoReader, check_crf, check_video_output
-        from triportrait.motion.options import DriveOptions
         from triportrait.outputs import refuse_inputs
 
         check_crf(self.look.crf)
         for path in (self.photo, *driver.files()):
             check_readable(path)
-        background = Background(self.look.background) if self.look.background else None
-        behind = None if background is None else background.file
         check_video_output(self.out)
-        refuse_inputs(self.out, [self.photo, *driver.files(), *options.files(), behind, *self.paper.files()])
-        if isinstance(options, DriveOptions):
-            check_option_files(options)
-        elif looks_like_avatar(self.photo):
-            raise OptionError(f"'{self.photo}' is an avatar file; --preset paper prepares portraits its own way, give it the photo")
-        else:
-            options.check_files()
+        behind = None if background is None else background.file
+        refuse_inputs(self.out, [self.photo, *driver.files(), *named, behind, *self.paper.files()])
         if driver.audio is not None:
             AudioReader.open(driver.audio)
         if driver.driving is not None:
             VideoReader(driver.driving).close()
-        return background
 
     # -- the work ----------------------------------------------------------------------------------------------------------
 
@@ -293,7 +295,9 @@ class Animate:
         if driver.driving is not None:
             return portrait.drive(driver.driving, options, progress=progress)
         if motion is not None:
-            return portrait.perform(motion, options, sound=driver.audio, sources={"motion": driver.motion}, progress=progress)
+            sources = {} if driver.motion is None else {"motion": driver.motion}
+            return portrait.perform(motion, options, sound=driver.audio, sources=sources, progress=progress)
+        assert driver.audio is not None  # see Driver.check
         return portrait.talk(driver.audio, options, progress=progress)
 
     def _perform_paper(self, driver: Driver, options: PaperOptions, progress: Progress) -> Performance:
@@ -310,6 +314,7 @@ class Animate:
         portrait = pipeline.portrait(self.photo, self.look.face)
         if driver.driving is not None:
             return portrait.drive(driver.driving, options, progress=progress)
+        assert driver.audio is not None  # see Driver.check and _check_preset
         return portrait.talk(driver.audio, options, progress=progress)
 
 

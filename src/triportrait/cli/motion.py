@@ -13,13 +13,14 @@ from triportrait.cli.checks import check_motion_output
 from triportrait.cli.progress import ProgressBar
 from triportrait.cli.terminal import say
 from triportrait.cli.voice import VoiceFlags
+from triportrait.motion.voice_controls import NATURAL
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceAlone(VoiceFlags):
     """Settings of a voice without any portrait."""
 
-    head_motion: float
+    head_motion: float = NATURAL
     """Amount of head motion."""
     blink: str = "natural"
     """natural, none, or blinks per minute."""
@@ -54,7 +55,7 @@ class MotionCommand:
             started = time.perf_counter()
             track = ControlTrack(settings.controls, settings.curves)
             inputs = [self.audio, *options.files()]
-            frames = write_motion(motion_of_audio(self.audio, settings), self.out, track, inputs=inputs)
+            frames = write_motion(motion_of_audio(self.audio, settings), self.out, controls=track, inputs=inputs)
         seconds = time.perf_counter() - started
         say(f"{self.out}  ({frames} frames, {seconds:.1f} s, {frames / 25 / seconds:.0f}x real time)")
         return 0

@@ -40,7 +40,7 @@ class PortraitSave:
         check_output(self.out, [self.photo])
         started = time.perf_counter()
         options = portrait_options(self.size, self.face, background_fill=self.background_fill)
-        save_portrait(self.photo, self.out, options, self.refine)
+        save_portrait(self.photo, self.out, options=options, refine_s=self.refine)
         say(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
         return 0
 
