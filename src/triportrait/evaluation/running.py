@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def run_items(
                 if progress is not None:
                     progress(Progress(item.name, index, len(items), stage, part, total))
 
-            keep(item, guarded(item.name, lambda item=item, tell=tell: measure(item, tell)))
+            keep(item, guarded(item.name, partial(measure, item, tell)))
     report["complete"] = True
     save()
     if all(entry["status"] != "ok" for entry in done.values()):

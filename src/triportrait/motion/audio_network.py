@@ -136,18 +136,24 @@ class AudioToMotionEnsemble(nn.Module):
         )
 
     @property
+    def networks(self) -> list[AudioToMotion]:
+        """The members."""
+        return [member for member in self.members if isinstance(member, AudioToMotion)]
+
+    @property
     def rows_back(self) -> int:
         """Motion rows of past context that can reach an output row."""
-        return max(member.rows_back for member in self.members)
+        return max(member.rows_back for member in self.networks)
 
     @property
     def features_ahead(self) -> int:
         """Feature rows after ``4 i`` that can reach output row i."""
-        return max(member.features_ahead for member in self.members)
+        return max(member.features_ahead for member in self.networks)
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        parts = features.split([member.config.features for member in self.members], dim=-1)
-        curves, openings, contacts = zip(*(member(part) for member, part in zip(self.members, parts, strict=True)), strict=True)
+        networks = self.networks
+        parts = features.split([network.config.features for network in networks], dim=-1)
+        curves, openings, contacts = zip(*(network(part) for network, part in zip(networks, parts, strict=True)), strict=True)
         return (
             torch.stack([part.clamp(0.0, 1.0) for part in curves]).mean(0),
             torch.stack(openings).mean(0),
@@ -163,7 +169,7 @@ def save_model(model: MouthNetwork, path: Path, notes: dict[str, str] | None = N
     """Write half-precision weights with the configuration as metadata (safetensors)."""
     from safetensors.torch import save_file
 
-    members = model.members if isinstance(model, AudioToMotionEnsemble) else [model]
+    members = model.networks if isinstance(model, AudioToMotionEnsemble) else [model]
     metadata = {"members": json.dumps([asdict(member.config) for member in members]), **(notes or {})}
     state = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
     part = path.with_name(path.name + ".part")
