@@ -53,7 +53,8 @@ class Background:
         digits = what.removeprefix("#")
         if not what.startswith("#") or len(digits) != 6 or any(c not in "0123456789abcdefABCDEF" for c in digits):
             return None
-        return tuple(int(digits[i : i + 2], 16) for i in (0, 2, 4))
+        red, green, blue = (int(digits[i : i + 2], 16) for i in (0, 2, 4))
+        return red, green, blue
 
     def frames(self, size: int, fps: float) -> Iterator[Array]:
         """Endless square pictures uint8 [size, size, 3]; videos start again at their end."""
