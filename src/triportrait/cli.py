@@ -145,7 +145,7 @@ class Animate:
         if self.out.suffix.lower() not in (".mp4", ".m4v"):
             raise OutputError(f"'{self.out}' should end in .mp4; the video is written in that format")
         from triportrait.background import Background
-        from triportrait.drivers import check_option_files, read_motion
+        from triportrait.drivers import check_driver_face, check_option_files, read_motion
         from triportrait.files import check_readable
         from triportrait.media.audio import AudioReader
         from triportrait.media.video import VideoReader, check_video_output
@@ -172,8 +172,8 @@ class Animate:
             self.eye_contact, self.gaze_motion, 1.0 if self.temperature is None else self.temperature, self.emotion,
             self.emotion_strength, self.style, self.controls, self.driver_face,
         )  # fmt: skip
-        if self.driver_face is not None and self.driving is None and options.pose_source in ("driving", "still", "natural"):
-            raise OptionError("--driver-face chooses a person in a video, and none is given; leave it out")
+        if self.driving is None:
+            check_driver_face(options)
         _check_output(self.out, options.files())
         check_option_files(options)
         if self.audio is not None:

@@ -62,6 +62,9 @@ class Squares:
     def person_mask(self, image: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
+    def score(self, image: np.ndarray) -> float:
+        return max((face.score for face in self.detect(image)), default=0.0)
+
 
 def follow(frames: Iterable[np.ndarray], number: int | None = None) -> list[FollowedFace]:
     return list(follow_face(Squares(), frames, number, "it"))
@@ -163,3 +166,78 @@ def test_frames_are_not_kept() -> None:
 
     assert len(follow(frames())) == 200
     assert most <= 6
+
+
+class Watched(Squares):
+    """Counts the searches, whose squares are at least ``visible_px`` wide."""
+
+    def __init__(self, visible_px: float = 0.0) -> None:
+        self.searches, self._visible_px = 0, visible_px
+
+    def detect(self, image: np.ndarray) -> list[DetectedFace]:
+        self.searches += 1
+        return [face for face in super().detect(image) if face.width_px >= self._visible_px]
+
+    def track(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
+        return Squares().track(frames)
+
+
+def test_footage_of_nobody_is_hardly_searched() -> None:
+    tracker = Watched()
+    rows = list(follow_face(tracker, [picture()] * 1000 + [picture((50, 50, 30), (140, 50, 36))] * 3))
+    assert tracker.searches < 80
+    assert [row.seen for row in rows] == [False] * 1000 + [True] * 3 and {row.shot for row in rows} == {0}
+    # The tracker takes whoever comes first to hand; the larger face is followed from the first frame that shows one.
+    assert places(rows) == [140] * 1003
+
+
+def test_whom_only_the_tracker_finds_is_not_searched_for_again() -> None:
+    tracker = Watched(visible_px=60)
+    rows = list(follow_face(tracker, [picture((50, 50, 30))] * 100))
+    assert all(row.seen for row in rows) and tracker.searches < 10
+
+
+def test_people_cannot_be_chosen_where_no_option_does_it(caplog: pytest.LogCaptureFixture) -> None:
+    list(follow_face(Squares(), [picture((50, 50, 30), (140, 50, 36))] * 2, can_choose=False))
+    assert [record.getMessage() for record in caplog.records] == ["the clip shows 2 people; the largest face is followed"]
+
+
+class Shapes:
+    """In place of the fit: people are told apart by how tall they are for their width."""
+
+    def fit_person(self, rows: np.ndarray) -> tuple[float]:
+        return (float(np.ptp(rows[..., 1]) / np.ptp(rows[..., 0])),)
+
+    def fit_motion(self, rows: np.ndarray, person: float) -> None:
+        return None
+
+    def residual_px(self, rows: np.ndarray, person: float, motion: None) -> np.ndarray:
+        return np.stack([np.full(468, np.ptp(row[:, 1]) / np.ptp(row[:, 0]) - person) for row in rows])
+
+
+class Rectangles(Squares):
+    """A tracker of rectangles."""
+
+    def detect(self, image: np.ndarray) -> list[DetectedFace]:
+        labels, _ = ndimage.label(image[..., 0] > 240)
+        faces = []
+        for rows, columns in ndimage.find_objects(labels):
+            tall, wide = rows.stop - rows.start, columns.stop - columns.start
+            landmarks = GRID * (wide, tall, 1) + ((columns.start + columns.stop) / 2, (rows.start + rows.stop) / 2, 0)
+            faces.append(DetectedFace(np.float32(landmarks)))
+        return sorted(faces, key=lambda face: -face.width_px)
+
+
+@pytest.mark.parametrize(("fitter", "place"), [(Shapes(), 165), (None, 95)])
+def test_a_chosen_person_is_known_again_at_another_place(fitter: Shapes | None, place: int) -> None:
+    """Person 1, who is tall, stands at the other side behind the cut; without a fitter whoever is the first there is followed."""
+
+    def shot(tall: int, broad: int, scene: int) -> np.ndarray:
+        image = np.full((100, 200, 3), scene, np.uint8)
+        image[20:80, tall - 15 : tall + 15] = 250
+        image[30:70, broad - 20 : broad + 20] = 250
+        return image
+
+    frames = [shot(50, 140, 40)] * 10 + [shot(165, 95, 120)] * 10
+    rows = list(follow_face(Rectangles(), frames, 1, fitter=fitter))
+    assert places(rows) == [50] * 10 + [place] * 10 and shots(rows) == [0] * 10 + [1] * 10

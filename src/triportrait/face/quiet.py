@@ -1,0 +1,59 @@
+"""MediaPipe writes to descriptor 2, past Python's logging: what shuts it for a moment, and what opens it where it is closed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from triportrait.concurrency import standard_error_is_free
+
+#: Held while standard error is shut, and by whoever forks: no child begins without it.
+_SHUT = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_SHUT.acquire, after_in_parent=_SHUT.release, after_in_child=_SHUT.release)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """MediaPipe's C++ writes warnings about its own models past Python's logging; nobody can act on them.
+
+    Standard error is shut only where that takes no line from anybody; else a few of them are seen, once per network.
+    """
+    if not standard_error_is_free():
+        yield
+        return
+    with _SHUT:
+        try:
+            saved = os.dup(2)
+        except OSError:  # no standard error at all
+            yield
+            return
+        _flush_standard_error()
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, 2)
+        try:
+            yield
+        finally:
+            _flush_standard_error()
+            os.dup2(saved, 2)
+            os.close(saved)
+            os.close(sink)
+
+
+def _flush_standard_error() -> None:
+    with suppress(AttributeError, OSError, ValueError):  # none, shut or broken: nothing to keep in order
+        sys.stderr.flush()
+
+
+def open_standard_error() -> None:
+    """Where descriptor 2 is closed, the next file opened would get it, and MediaPipe's warnings with it."""
+    try:
+        os.fstat(2)
+    except OSError:
+        sink = os.open(os.devnull, os.O_WRONLY)
+        if sink != 2:
+            os.dup2(sink, 2)
+            os.close(sink)
