@@ -358,7 +358,7 @@ def test_a_clip_that_lies_drives_as_it_would_upright(
     jaw = upright.column("jawOpen")
     assert np.corrcoef(upright.expression[3:, jaw], lying.expression[3:, jaw])[0, 1] > 0.9
     np.testing.assert_allclose(lying.rotation_rad[3:], upright.rotation_rad[3:], atol=0.05)
-    np.testing.assert_allclose(lying.translation[3:], upright.translation[3:], atol=0.15)
+    np.testing.assert_allclose(lying.translation[3:, :2], upright.translation[3:, :2], atol=0.1)
 
 
 def nose_of(portrait: Portrait, row: MotionFrame) -> np.ndarray:

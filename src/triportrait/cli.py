@@ -75,7 +75,8 @@ class Animate:
     face: int | None = None
     """Which face, counted from the left, when the photo shows several. Default: the largest."""
     driver_face: int | None = None
-    """Whom to follow in the driving video (or that of --pose), counted from the left, when it shows several. Default: the largest face."""
+    """Whom to follow in the driving video (or that of --pose), counted from the left, when it shows several. Default: the largest face.
+    Behind a cut to several people it is whoever looks most like that person, behind a cut to one it is that one."""
     crop: bool = False
     """Write the animated head-and-shoulders square; this is the default."""
     full_frame: bool = False

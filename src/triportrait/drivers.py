@@ -92,7 +92,7 @@ def motion_of_video(
         NoFaceFound: nobody in it, or fewer than ``face``.
     """
     from triportrait.face.fitting import LandmarkFitter
-    from triportrait.face.following import follow_face
+    from triportrait.face.following import follow_face, people_apart
     from triportrait.media.video import VideoReader
     from triportrait.motion.shots import join_shots
 
@@ -102,7 +102,7 @@ def motion_of_video(
         total = max(1, round(reader.seconds * fps)) if reader.seconds else 0
         frames = counted((frame for _, frame in reader.frames(fps)), progress, "tracking", total)
         followed = follow_face(default_tracker(), frames, face, name, fps=fps, can_choose=can_choose, fitter=fitter)
-        shots = [_shot_of(fitter, rows, fps) for _, rows in groupby(followed, key=lambda row: row.shot)]
+        shots = [_shot_of(fitter, rows, fps) for _, rows in groupby(people_apart(followed, fitter), key=lambda row: row.shot)]
     tell_of_shots(name, [shot.seen for shot in shots], fps, chosen=face is not None)
     return join_shots(shots)
 

@@ -14,8 +14,12 @@ import pytest
 from scipy import ndimage
 
 from triportrait.errors import NoFaceFound
-from triportrait.face.following import FollowedFace, follow_face
+from triportrait.face.fitting import LandmarkFitter
+from triportrait.face.following import FollowedFace, follow_face, people_apart
+from triportrait.face.open_head import OpenHead
 from triportrait.face.tracker import DetectedFace
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.types import FOCAL_IN_WIDTHS
 
 Box = tuple[int, int, int]
 GRID = np.stack([*np.meshgrid(np.linspace(-0.5, 0.5, 22), np.linspace(-0.5, 0.5, 22)), np.zeros((22, 22))], -1).reshape(-1, 3)[:478]
@@ -241,3 +245,25 @@ def test_a_chosen_person_is_known_again_at_another_place(fitter: Shapes | None, 
     frames = [shot(50, 140, 40)] * 10 + [shot(165, 95, 120)] * 10
     rows = list(follow_face(Rectangles(), frames, 1, fitter=fitter))
     assert places(rows) == [50] * 10 + [place] * 10 and shots(rows) == [0] * 10 + [1] * 10
+
+
+@pytest.mark.parametrize(("other", "changed", "shot"), [(True, True, 1), (False, True, 0), (True, False, 0)])
+def test_somebody_else_in_the_same_place_is_told_by_shape(open_head: OpenHead, other: bool, changed: bool, shot: int) -> None:
+    """A cut between two heads; a jump cut of one; a person is not looked at again where the picture does not change."""
+    random = np.random.default_rng(1)
+    identities = [random.normal(size=open_head.identity_size) for _ in range(2)]
+
+    def seen(index: int) -> FollowedFace:
+        behind = index >= 40
+        head = open_head.shape(np.float32(identities[int(other and behind)]))
+        expression = np.zeros(44)
+        expression[open_head.expression_names.index("jawOpen")] = 0.15 + 0.15 * np.sin(index / 3)
+        points = open_head.landmarks478(open_head.deform(head, expression, np.zeros(2)))
+        pose = pose_points(points, np.array([0.1 * np.sin(index / 9), 0.2 * np.sin(index / 14) + 0.1 * behind, 0.0]), np.zeros(3))
+        pixels = project(pose, 512.0, FOCAL_IN_WIDTHS)[0] + random.normal(size=(478, 2))
+        return FollowedFace(np.float32(np.pad(pixels, ((0, 0), (0, 1)))), True, 0, (512, 512), changed and index == 40)
+
+    rows = [seen(index) for index in range(70)]
+    apart = list(people_apart(iter(rows), LandmarkFitter(open_head)))
+    assert shots(apart) == [0] * 40 + [shot] * 30
+    assert all(one.landmarks is two.landmarks for one, two in zip(rows, apart, strict=True))
