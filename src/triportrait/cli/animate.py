@@ -82,7 +82,8 @@ class Movement(VoiceFlags):
     reference: Literal["neutral", "first"] = "neutral"
     """Which frame of the driving clip counts as the photo's own expression and pose."""
     driver_face: int | None = None
-    """Whom to follow in the driving video (or that of --pose), counted from the left, when it shows several. Default: the largest face."""
+    """Whom to follow in the driving video (or that of --pose), counted from the left, when it shows several. Default: the largest face.
+    Behind a cut to several people it is whoever looks most like that person, behind a cut to one it is that one."""
 
     def given(self) -> dict[str, Any]:
         """The settings by name, without those that are left to the preset."""
@@ -236,12 +237,12 @@ class Animate:
 
     def _prepared(self, driver: Driver, background: Background | None) -> Callable[[Progress], Performance]:
         """The work of our own avatars, everything that goes into it being looked at."""
-        from triportrait.drivers import check_option_files
-        from triportrait.motion.options import POSES, DriveOptions
+        from triportrait.drivers import check_driver_face, check_option_files
+        from triportrait.motion.options import DriveOptions
 
         options = DriveOptions(**self.movement.given())
-        if options.driver_face is not None and driver.driving is None and options.pose_source in POSES:
-            raise OptionError("--driver-face chooses a person in a video, and none is given; leave it out")
+        if driver.driving is None:
+            check_driver_face(options)
         self._check_files(driver, background, options.files())
         check_option_files(options)
         return partial(self._perform, driver, options)

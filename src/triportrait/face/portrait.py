@@ -11,7 +11,8 @@ from triportrait.face.fitting import LandmarkFitter, Person
 from triportrait.face.layers import background_behind
 from triportrait.face.mattes import HeadCover, head_cover, head_share, neck_sides, refine_matte, settle_jaw
 from triportrait.face.open_head import OpenHead
-from triportrait.face.tracker import DetectedFace, FaceTracker, choose_face, upright_photo
+from triportrait.face.tracker import DetectedFace, FaceTracker, choose_face
+from triportrait.face.upright import upright_photo
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.crops import cut
 from triportrait.geometry.filling import foreground_colours, push_pull

@@ -41,7 +41,8 @@ class DriveOptions(VoiceControls):
         controls: any of these over time, for voices and idling: a motion file with ``control_*`` curves, or a
             :class:`~triportrait.motion.controls.ControlCurves`.
         driver_face: whom to follow in the driving video, or else in the video that ``pose`` or ``head_motion`` names: counted from the
-            left, 1 first, in the first frame that shows faces. None follows the largest face.
+            left, 1 first, in the first frame that shows faces. Behind a cut it is whoever looks most like that person; a shot with one
+            face shows that one, whoever it is. None follows the largest face.
 
     Raises:
         OptionError: a number out of range, or a word that is none of these.
