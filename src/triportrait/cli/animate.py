@@ -252,13 +252,13 @@ class Animate:
         from triportrait.media.avatar_files import looks_like_avatar
         from triportrait.real3d.pipeline import PaperOptions
 
+        if looks_like_avatar(self.photo):
+            raise OptionError(f"'{self.photo}' is an avatar file; --preset paper prepares portraits its own way, give it the photo")
         known = {option.name for option in fields(PaperOptions)}
         given = {name: value for name, value in self.movement.given().items() if name in known}
         options = PaperOptions(**given, mouth_amplitude=self.paper.mouth_amplitude)
         self._check_files(driver, background, options.files())
         options.check_files()
-        if looks_like_avatar(self.photo):
-            raise OptionError(f"'{self.photo}' is an avatar file; --preset paper prepares portraits its own way, give it the photo")
         return partial(self._perform_paper, driver, options)
 
     def _check_files(self, driver: Driver, background: Background | None, named: Sequence[PathLike]) -> None:
