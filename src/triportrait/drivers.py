@@ -15,7 +15,8 @@ import numpy as np
 from triportrait.concurrency import built_once
 from triportrait.errors import EmptyMedia, OptionError
 from triportrait.motion.files import READ_ENDINGS
-from triportrait.motion.options import BLINKS_PER_MINUTE, VOICE_GAIN, DriveOptions
+from triportrait.motion.options import DriveOptions
+from triportrait.motion.voice_controls import BLINKS_PER_MINUTE
 from triportrait.types import FPS, Array, Motion, MotionFrame, PathLike, PreparedPortrait, Waveform
 
 if TYPE_CHECKING:
@@ -72,23 +73,27 @@ def motion_of_frames(portrait: PreparedPortrait, frames: Iterable[Array], fps: f
     return motion.with_rows(landmarks=landmarks.astype(np.float32))
 
 
-def motion_of_video(path: PathLike, fps: float = FPS, progress: Progress | None = None, face: int | None = None) -> Motion:
+def motion_of_video(
+    path: PathLike, fps: float = FPS, progress: Progress | None = None, face: int | None = None, *, can_choose: bool = True
+) -> Motion:
     """Expression, pose and gaze of one person in a clip, in that person's own shape. Bounded memory for any length.
 
-    Behind a cut the motion goes on from the first shot's rest pose; while the face is out of sight the head is at rest.
+    Behind a cut the motion goes on from the first shot's rest pose; while the face is out of sight the head is at rest. A clip that lies
+    on its side, or is upside down, is turned, which a warning says.
 
     Args:
         path: the clip.
         fps: frames per second of the result.
         progress: called after each frame.
         face: whom to follow, counted from the left in the first frame that shows faces; None takes the largest face.
+        can_choose: whether ``--driver-face`` would set ``face``; a warning of several people then names it.
 
     Raises:
         MediaError: not a readable video.
         NoFaceFound: nobody in it, or fewer than ``face``.
     """
     from triportrait.face.fitting import LandmarkFitter
-    from triportrait.face.following import follow_face
+    from triportrait.face.following import follow_face, people_apart
     from triportrait.media.video import VideoReader
     from triportrait.motion.shots import join_shots
 
@@ -96,10 +101,10 @@ def motion_of_video(path: PathLike, fps: float = FPS, progress: Progress | None 
     name = f"'{os.fspath(path)}'"
     with VideoReader(path) as reader:
         total = max(1, round(reader.seconds * fps)) if reader.seconds else 0
-        frames = (frame for _, frame in reader.frames(fps))
-        followed = follow_face(default_tracker(), _counted(frames, progress, "tracking", total), face, name)
-        shots = [_shot_of(fitter, rows, fps) for _, rows in groupby(followed, key=lambda row: row.shot)]
-    _tell_of_shots(name, [shot.seen for shot in shots], fps)
+        frames = counted((frame for _, frame in reader.frames(fps)), progress, "tracking", total)
+        followed = follow_face(default_tracker(), frames, face, name, fps=fps, can_choose=can_choose, fitter=fitter)
+        shots = [_shot_of(fitter, rows, fps) for _, rows in groupby(people_apart(followed, fitter), key=lambda row: row.shot)]
+    tell_of_shots(name, [shot.seen for shot in shots], fps, chosen=face is not None)
     return join_shots(shots)
 
 
@@ -130,14 +135,22 @@ def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -
     return Shot(smooth_motion(join_motion(pieces)), np.array(seen))
 
 
-def _tell_of_shots(name: str, seen: list[Array], fps: float) -> None:
-    """One warning for cuts and one for a face out of sight."""
+def tell_of_shots(name: str, seen: list[Array], fps: float, chosen: bool = False) -> None:
+    """One warning for cuts and one for a face out of sight.
+
+    Args:
+        name: the clip's.
+        seen: per shot, whether its frames [t] show the face.
+        fps: frames per second.
+        chosen: whether the user says whom to follow.
+    """
     from triportrait.motion.shots import absences
 
     cuts = [f"{frame / fps:.2f} s" for frame in np.cumsum([len(shot) for shot in seen])[:-1]]
     if cuts:
         times = ", ".join(cuts[:5]) + (f" and {len(cuts) - 5} more times" if len(cuts) > 5 else "")
-        log.warning("%s cuts, or the face jumps, at %s; the head goes on from its rest pose there", name, times)
+        whom = ", and whoever looks most like the chosen person is followed" if chosen else ""
+        log.warning("%s cuts, or the face jumps, at %s; the head goes on from its rest pose there%s", name, times, whom)
     every = np.concatenate(seen)
     away = absences(every, fps)
     if away:
@@ -195,27 +208,26 @@ def voice_settings(options: DriveOptions, progress: Progress | None = None) -> A
         OptionError, MediaError, MotionFileError: the style or the controls cannot be had.
     """
     from triportrait.motion.audio import AudioSettings
-    from triportrait.motion.controls import ControlCurves
+    from triportrait.motion.controls import ControlCurves, Controls
     from triportrait.motion.files import load_controls
-    from triportrait.motion.natural import NaturalSettings
     from triportrait.motion.style import SpeakingStyle, style_of
 
     rate = options.blinks_per_minute()
-    natural = NaturalSettings(
+    controls = Controls(
+        mouth_gain=options.mouth_gain,
+        expressiveness=options.expressiveness,
         head_motion=options.head_amount if options.pose_source in ("driving", "natural") else 0.0,
         blinks_per_minute=BLINKS_PER_MINUTE if rate is None else rate,
         gaze_motion=options.gaze_motion,
         eye_contact=options.eye_contact,
-    )
+        temperature=options.temperature,
+    ).with_emotion(options.emotion, options.emotion_strength)
     style, curves = options.style, options.controls
     if style is not None and not isinstance(style, SpeakingStyle):
         style = style_of(motion_of_file("--style", os.fspath(style), progress))
     if curves is not None and not isinstance(curves, ControlCurves):
         curves = load_controls(curves)
-    return AudioSettings(
-        options.mouth_gain, options.expressiveness, natural, options.seed, options.temperature, options.emotion,
-        options.emotion_strength, style, curves, VOICE_GAIN,
-    )  # fmt: skip
+    return AudioSettings(controls=controls, seed=options.seed, style=style, curves=curves)
 
 
 #: What an option that names a file can be.
@@ -248,6 +260,24 @@ def check_option_files(options: DriveOptions) -> None:
             _check_motion_source(option, os.fspath(path))
 
 
+def check_driver_face(options: DriveOptions) -> None:
+    """Refuse a choice among people where nothing but the options can name a video, and they name none.
+
+    Raises:
+        OptionError: ``driver_face`` is given, and there is no video, a folder of videos, or a motion file.
+    """
+    pose = options.pose_source
+    if options.driver_face is None:
+        return
+    if pose in ("driving", "still", "natural"):
+        raise OptionError("--driver-face chooses a person in a video, and none is given; leave it out")
+    option = "--pose" if options.pose == pose else "--head-motion"
+    if os.path.isdir(pose):
+        raise OptionError(f"--driver-face chooses a person in one video, and {option} names a folder; name one video, or leave it out")
+    if Path(pose).suffix.lower() in READ_ENDINGS:
+        raise OptionError(f"--driver-face chooses a person in a video, and {option} names a motion file, which has only one; leave it out")
+
+
 def _check_motion_source(option: str, path: str) -> Motion | None:
     """Raise what :func:`motion_of_file` would raise of a file that is missing, unreadable or of another kind.
 
@@ -274,11 +304,13 @@ def pose_library(option: str, folder: str) -> list[Path]:
     return library
 
 
-def motion_of_file(option: str, path: str, progress: Progress | None, face: int | None = None) -> Motion:
-    """A motion file, or the motion of the person in a video."""
+def motion_of_file(option: str, path: str, progress: Progress | None, face: int | None = None, *, can_choose: bool = False) -> Motion:
+    """A motion file, or the motion of the person in a video; see :func:`motion_of_video`."""
     if not os.path.lexists(path):
         raise OptionError(f"{option} is {path!r}; {_FILE_OPTIONS[option]}")
-    return read_motion(path) if Path(path).suffix.lower() in READ_ENDINGS else motion_of_video(path, FPS, progress, face)
+    if Path(path).suffix.lower() in READ_ENDINGS:
+        return read_motion(path)
+    return motion_of_video(path, FPS, progress, face, can_choose=can_choose)
 
 
 def nearest_pose(clips: list[Motion], own: MotionFrame) -> tuple[int, int]:
@@ -299,7 +331,8 @@ def nearest_pose(clips: list[Motion], own: MotionFrame) -> tuple[int, int]:
     return best[1], best[2]
 
 
-def _counted(frames: Iterable[Array], progress: Progress | None, what: str, total: int) -> Iterator[Array]:
+def counted(frames: Iterable[Array], progress: Progress | None, what: str, total: int) -> Iterator[Array]:
+    """The frames, of which ``progress`` is told one by one."""
     for index, frame in enumerate(frames):
         yield frame
         if progress:

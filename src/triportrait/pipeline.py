@@ -16,6 +16,7 @@ from triportrait.drivers import (
     NOTHING,
     ROWS,
     Progress,
+    check_driver_face,
     default_head,
     default_tracker,
     motion_of_audio,
@@ -251,6 +252,7 @@ class Portrait:
         from triportrait.media.audio import AudioReader
 
         options = options or DriveOptions()
+        check_driver_face(options)
         reader = AudioReader.open(audio)
         settings = voice_settings(options, progress)
         pose = self._pose_clip(options, progress)
@@ -260,7 +262,7 @@ class Portrait:
             from triportrait.motion.retarget import from_rest, keep_in_view
 
             own = self.prepared.motion
-            done, track = 0, ControlTrack(settings.controls(), settings.curves)
+            done, track = 0, ControlTrack(settings.controls, settings.curves)
             for chunk in motion_of_audio(audio, settings):
                 chunk = keep_in_view(chunk, own, options.eye_contact)
                 placed = from_rest(chunk, own, track.emotions(done, len(chunk)))
@@ -291,10 +293,11 @@ class Portrait:
     ) -> Performance:
         """Motion measured on somebody (or a saved motion file) on this portrait."""
         from triportrait.motion import retarget
+        from triportrait.motion.controls import Controls
         from triportrait.motion.emotion import EMOTIONS, with_emotion
-        from triportrait.motion.natural import NaturalSettings
 
         options = options or DriveOptions()
+        check_driver_face(options)
         if not isinstance(motion, Motion):
             sources = {"motion": Path(motion)} | (sources or {})
             motion = read_motion(motion)
@@ -319,12 +322,14 @@ class Portrait:
             placed = placed.with_rows(expression=with_emotion(placed.expression, np.array(weights)))
         source = options.pose_source
         if source in ("still", "natural"):
-            settings = NaturalSettings(head_motion=options.head_amount)
-            placed = retarget.with_pose(placed, source, self.prepared.motion, settings, options.seed)
+            controls = Controls(head_motion=options.head_amount)
+            placed = retarget.with_pose(placed, source, self.prepared.motion, controls=controls, seed=options.seed)
         elif source == "driving":
             placed = self._within_reach(placed)
         else:
-            placed = _with_clip_pose(placed, self._pose_clip(options, progress, placed.fps), 0)
+            # In a performance of a driving video --driver-face counts the faces of that one.
+            can_choose = "driving video" not in (sources or {})
+            placed = _with_clip_pose(placed, self._pose_clip(options, progress, placed.fps, can_choose=can_choose), 0)
         return self._performance(lambda: iter([placed]), placed.fps, sound, len(placed), sources or {}, options.files())
 
     def idle(self, seconds: float, options: DriveOptions | None = None) -> Performance:
@@ -334,15 +339,16 @@ class Portrait:
         from triportrait.motion.retarget import from_rest, keep_in_view
 
         options = options or DriveOptions()
+        check_driver_face(options)
         if not 1 / FPS <= seconds <= _LONGEST_IDLE_S:
             raise OptionError(f"{seconds:g} s is no length for idling; use up to {_LONGEST_IDLE_S:.0f} s")
         settings = voice_settings(options)
         pose = self._pose_clip(options, None)
         idle = idle_motion(
-            round(seconds * FPS), FPS, seed=options.seed, controls=settings.controls(), curves=settings.curves, style=settings.style
+            round(seconds * FPS), FPS, seed=options.seed, controls=settings.controls, curves=settings.curves, style=settings.style
         )
         idle = keep_in_view(idle, self.prepared.motion, options.eye_contact)
-        emotions = ControlTrack(settings.controls(), settings.curves).emotions(0, len(idle))
+        emotions = ControlTrack(settings.controls, settings.curves).emotions(0, len(idle))
         motion = _with_clip_pose(from_rest(idle, self.prepared.motion, emotions), pose, 0, options.eye_contact)
         return self._performance(lambda: iter([motion]), FPS, None, len(motion), {}, options.files())
 
@@ -361,7 +367,7 @@ class Portrait:
 
         return Performance(self, chunks, fps, sound, count, named | sources, inputs)
 
-    def _pose_clip(self, options: DriveOptions, progress: Progress | None, fps: float = FPS) -> Motion | None:
+    def _pose_clip(self, options: DriveOptions, progress: Progress | None, fps: float = FPS, *, can_choose: bool = True) -> Motion | None:
         """The head motion of another clip on this portrait, at ``fps``, or None when the options name no file.
 
         Of a folder, the clip is taken that has the row nearest to the portrait's own pose, from that row on.
@@ -374,7 +380,7 @@ class Portrait:
             return None
         option = "--pose" if options.pose == pose else "--head-motion"
         if not os.path.isdir(pose):
-            clip = resample(motion_of_file(option, pose, progress, options.driver_face), fps)
+            clip = resample(motion_of_file(option, pose, progress, options.driver_face, can_choose=can_choose), fps)
             return self._within_reach(relative(clip, "first", self.prepared.motion, lip_contact=False))
         library = pose_library(option, pose)
         clips = [resample(motion_of_file(option, str(path), progress), fps) for path in library]
