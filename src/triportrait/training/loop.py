@@ -355,7 +355,8 @@ def _signals() -> Iterator[Any]:
         yield lambda: bool(received)
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None: it was not Python's, and cannot be put back
+                signal.signal(number, handler)
 
 
 # -- folder and checkpoint --------------------------------------------------------------------------------------------------
