@@ -15,16 +15,24 @@ from triportrait.types import FPS, Array, Motion, PathLike
 if TYPE_CHECKING:
     from triportrait.face.bfm import BfmHead
     from triportrait.face.following import FollowedFace
+    from triportrait.face.tracker import FaceTracker
     from triportrait.motion.shots import Shot
 
 #: Rows of a shot's beginning, every tenth, that the driver's identity is measured on, and rows tracked at a time.
 _PERSON_FRAMES, _PERSON_ROWS, _FIT_ROWS = 200, 10, 256
 
 
-def bfm_motion_of_video(head: BfmHead, path: PathLike, progress: Progress | None = None) -> Motion:
+def bfm_motion_of_video(head: BfmHead, path: PathLike, progress: Progress | None = None, *, tracker: FaceTracker | None = None) -> Motion:
     """Expression and pose of the largest face in a clip, by the published weights of the fit. Bounded memory for any length.
 
-    Cuts, absences and clips that lie on their side are treated as in :func:`triportrait.drivers.motion_of_video`.
+    Cuts, absences and clips that lie on their side are treated as in :func:`triportrait.drivers.motion_of_video`, but of two people who
+    take turns in the same place nobody is told apart.
+
+    Args:
+        head: the Basel face model.
+        path: the clip.
+        progress: called after each frame.
+        tracker: finds the face; None takes the default.
 
     Raises:
         MediaError: not a readable video.
@@ -38,7 +46,7 @@ def bfm_motion_of_video(head: BfmHead, path: PathLike, progress: Progress | None
     with VideoReader(path) as reader:
         total = max(1, round(reader.seconds * FPS)) if reader.seconds else 0
         frames = counted((frame for _, frame in reader.frames(FPS)), progress, "tracking", total)
-        followed = follow_face(default_tracker(), frames, name=name, can_choose=False)
+        followed = follow_face(default_tracker() if tracker is None else tracker, frames, name=name, can_choose=False)
         shots = [_shot_of(head, rows) for _, rows in groupby(followed, key=lambda row: row.shot)]
     tell_of_shots(name, [shot.seen for shot in shots], FPS)
     return join_shots(shots)
