@@ -45,6 +45,8 @@ class DriveOptions:
             :class:`~triportrait.motion.controls.ControlCurves`.
         driver_face: whom to follow in the driving video, or else in the video that ``pose`` or ``head_motion`` names: counted from the
             left, 1 first, in the first frame that shows faces. None follows the largest face.
+        mouth: ``"auto"`` (a mouth that seems covered keeps the photo's own), ``"free"`` (it moves all the same) or ``"still"`` (it keeps
+            the photo's own in any case).
 
     Raises:
         OptionError: a number out of range, or a word that is none of these.
@@ -65,6 +67,7 @@ class DriveOptions:
     style: SpeakingStyle | PathLike | None = None
     controls: ControlCurves | PathLike | None = None
     driver_face: int | None = None
+    mouth: Literal["auto", "free", "still"] = "auto"
 
     def __post_init__(self) -> None:
         from triportrait.motion.emotion import EMOTIONS
@@ -87,6 +90,12 @@ class DriveOptions:
         self.blinks_per_minute()
         if self.reference not in ("neutral", "first"):
             raise OptionError(f"--reference is {self.reference!r}; use neutral or first")
+        if self.mouth not in ("auto", "free", "still"):
+            raise OptionError(f"--mouth is {self.mouth!r}; use auto, free or still")
+
+    def holds_mouth(self, is_covered: bool) -> bool:
+        """Whether the mouth keeps the photo's own, given whether something seems to cover it."""
+        return self.mouth == "still" or (self.mouth == "auto" and is_covered)
 
     def blinks_per_minute(self) -> float | None:
         """Blinks to add per minute; None leaves the motion's own."""
