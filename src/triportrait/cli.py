@@ -76,6 +76,8 @@ class Animate:
     """Which face, counted from the left, when the photo shows several. Default: the largest."""
     driver_face: int | None = None
     """Whom to follow in the driving video (or that of --pose), counted from the left, when it shows several. Default: the largest face."""
+    mouth: Literal["auto", "free", "still"] = "auto"
+    """auto: a mouth that seems covered (mask, microphone, hand) stays still; free: it moves all the same; still: it never moves."""
     crop: bool = False
     """Write the animated head-and-shoulders square; this is the default."""
     full_frame: bool = False
@@ -87,7 +89,7 @@ class Animate:
     size: int | None = None
     """Side of the animated square in pixels. Default: 512; draft 384."""
     avatar: str | None = None
-    """Which avatar draws the head: lifted or oneshot. Default: the quality's."""
+    """Which avatar draws the head: lifted, oneshot, or real3d with weights you bring (real3d:FOLDER). Default: the quality's."""
     refine: float = 0.0
     """Seconds for fitting the oneshot avatar to the photo first."""
     label: bool = True
@@ -170,7 +172,7 @@ class Animate:
         options = DriveOptions(
             self.pose, self.mouth_gain, self.blink, self.head_motion, self.expressiveness, self.reference, self.seed,
             self.eye_contact, self.gaze_motion, 1.0 if self.temperature is None else self.temperature, self.emotion,
-            self.emotion_strength, self.style, self.controls, self.driver_face,
+            self.emotion_strength, self.style, self.controls, self.driver_face, self.mouth,
         )  # fmt: skip
         if self.driver_face is not None and self.driving is None and options.pose_source in ("driving", "still", "natural"):
             raise OptionError("--driver-face chooses a person in a video, and none is given; leave it out")
@@ -219,7 +221,7 @@ class Animate:
         paper = ("weights", "bfm", "hubert", "mouth_amplitude", "published_behaviour")
         paper += ("segmenter", "device", "precision", "batch", "compiled")
         others = ("motion", "background_fill", "mouth_gain", "head_motion", "expressiveness", "reference", "debug_panel", "size", "avatar")
-        others += ("quality", "refine", "driver_face")
+        others += ("quality", "refine", "driver_face", "mouth")
         others += ("eye_contact", "gaze_motion", "emotion", "emotion_strength", "style", "controls")
         foreign = others if self.preset == "paper" else paper
         given = [name for name in foreign if getattr(self, name) != type(self).__dataclass_fields__[name].default]
