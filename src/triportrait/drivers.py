@@ -60,7 +60,14 @@ def default_head() -> OpenHead:
     return OpenHead.embedded()
 
 
-def motion_of_frames(portrait: PreparedPortrait, frames: Iterable[Array], fps: float = FPS) -> Motion:
+def motion_of_frames(
+    portrait: PreparedPortrait,
+    frames: Iterable[Array],
+    fps: float = FPS,
+    *,
+    tracker: FaceTracker | None = None,
+    head: OpenHead | None = None,
+) -> Motion:
     """Motion of the portrait's own person in other frames of the same shot, in the portrait's crop (for reenactment).
 
     The crop box of the portrait applies to every frame; ``landmarks`` of the result are in its pixels.
@@ -70,12 +77,13 @@ def motion_of_frames(portrait: PreparedPortrait, frames: Iterable[Array], fps: f
     from triportrait.face.tracker import track_clip
     from triportrait.motion.smoothing import smooth_motion
 
-    track = track_clip(default_tracker(), frames, fps)
+    tracker, head = default_tracker() if tracker is None else tracker, default_head() if head is None else head
+    track = track_clip(tracker, frames, fps)
     size = portrait.image.shape[0]
     left, top, side = portrait.crop_box
     landmarks = (track.landmarks[..., :2] - (left, top)) * (size / side)
-    fitter = LandmarkFitter(default_head(), side_px=size)
-    motion = smooth_motion(fitter.fit_motion(landmarks, person_of(portrait, default_head()), fps))
+    fitter = LandmarkFitter(head, side_px=size)
+    motion = smooth_motion(fitter.fit_motion(landmarks, person_of(portrait, head), fps))
     return motion.with_rows(landmarks=landmarks.astype(np.float32))
 
 

@@ -38,11 +38,9 @@ class PortraitModel:
         head: gives the torso its neck.
     """
 
-    shows_heads = True
-
     def __init__(self, avatar: Avatar, head: FullHead) -> None:
         self.avatar = avatar
-        self.head = head
+        self.head = self.panel_head = head
 
     def prepare(self, portrait: PreparedPortrait) -> ModelState:
         """Everything that is computed once per portrait."""

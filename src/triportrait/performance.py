@@ -11,12 +11,12 @@ import numpy as np
 
 from triportrait.background import Background
 from triportrait.composite.fusion import PasteBack
-from triportrait.drivers import Progress, default_head
+from triportrait.drivers import Progress
 from triportrait.errors import EmptyMedia, MediaError, OptionError
 from triportrait.motion.timing import NOTHING, join_motion
 from triportrait.outputs import refuse_inputs
 from triportrait.provenance.marks import Finish, Marks
-from triportrait.types import Array, Driver, Frame, FrameModel, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead
+from triportrait.types import Array, Driver, Frame, FrameModel, FullHead, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead
 
 if TYPE_CHECKING:
     from triportrait.provenance.manifest import VideoSigner
@@ -80,18 +80,19 @@ class Performance:
             OptionError: ``debug`` with an avatar that has nothing to show there.
             EmptyMedia: there is no frame.
         """
-        if debug and not self.portrait.model.shows_heads:
+        if debug and self.portrait.model.panel_head is None:
             raise OptionError("--debug-panel shows the head before torso and background, which this avatar draws in one; leave it out")
         return self._frames(debug, full_frame, background)
 
     def _frames(self, debug: bool, full_frame: bool, background: Background | None) -> Iterator[Frame]:
         prepared = self.portrait.prepared
         paste = PasteBack(prepared) if full_frame else None
-        panels = _DebugPanels(prepared) if debug else None
+        head = self.portrait.model.panel_head
+        panels = _DebugPanels(prepared, head) if debug and head is not None else None
         index = 0
         scenes = background.frames(prepared.image.shape[0], self.fps) if background is not None else None
-        for row, image, head in self._pictures(scenes):
-            extra = panels(row, head, image) if panels and head else {}
+        for row, image, layer in self._pictures(scenes):
+            extra = panels(row, layer, image) if panels and layer else {}
             yield Frame(paste(image) if paste else image, index / self.fps, extra)
             index += 1
         if not index:
@@ -173,12 +174,12 @@ class Performance:
 class _DebugPanels:
     """Source, PNCC, raw render and depth of one portrait's frames."""
 
-    def __init__(self, portrait: PreparedPortrait) -> None:
+    def __init__(self, portrait: PreparedPortrait, head: FullHead) -> None:
         from triportrait.face.pncc import PnccRenderer
 
         self._portrait = portrait
         self._size = portrait.image.shape[0]
-        self._head = default_head()
+        self._head = head
         self._shape = self._head.shape(portrait.identity)
         self._pncc = PnccRenderer(self._head, self._size)
 

@@ -430,8 +430,8 @@ class FrameModel(Protocol):
 
     #: What draws the head. Its state is the ``avatar`` of the state below.
     avatar: Any
-    #: Whether :meth:`draw` gives the head layers that debug panels show.
-    shows_heads: bool
+    #: The head whose layers :meth:`draw` gives, for debug panels; None where it gives none.
+    panel_head: FullHead | None
 
     def prepare(self, portrait: PreparedPortrait) -> Any:
         """The state that the caller holds and hands back."""

@@ -77,7 +77,7 @@ class PaperModel:
         batch: rows that :meth:`draw` puts through the networks at once.
     """
 
-    shows_heads = False
+    panel_head = None
 
     def __init__(
         self,

@@ -52,7 +52,7 @@ class PaperOnOpenHead:
         head: of the portraits.
     """
 
-    shows_heads = False
+    panel_head = None
 
     def __init__(self, pipeline: PaperPipeline, head: OpenHead) -> None:
         from triportrait.real3d.bfm_fitting import BfmFitSettings, BfmFitter
