@@ -148,8 +148,8 @@ REFUSED = [
     (ANIMATE.replace("photo.png", "noise.png"), "noise.png: no face found", "use a photo of a person"),
     (ANIMATE.replace("photo.png", "far.png"), "far.png: the face is only", "use a closer photo"),
     (ANIMATE.replace("photo.png", "profile.jpg"), "profile.jpg: the face is turned away", "less than 60 degrees"),
-    (ANIMATE.replace("photo.png", "text.jpg"), "'text.jpg' is not a picture", "save it as JPEG, PNG or WebP"),
-    (ANIMATE.replace("photo.png", "clip.mp4"), "'clip.mp4' is not a picture", "save it as JPEG, PNG or WebP"),
+    (ANIMATE.replace("photo.png", "text.jpg"), "'text.jpg' is not a picture", "save it as JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF"),
+    (ANIMATE.replace("photo.png", "clip.mp4"), "'clip.mp4' is not a picture", "save it as JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF"),
     (ANIMATE.replace("photo.png", "cut.png"), "'cut.png' is a damaged or cut-off picture", "copy it again"),
     (ANIMATE.replace("photo.png", "empty.png"), "'empty.png' is an empty file", "copy it again"),
     (ANIMATE.replace("photo.png", "huge.png"), "'huge.png' has more than 66 megapixels", "scale it down"),
@@ -449,8 +449,9 @@ def test_no_input_is_written_over(option: str, target: str, here: Path, inputs: 
     [
         "motion voice.wav --controls $OUT/c.csv -o $OUT/c.csv",
         "motion voice.wav --style $OUT/c.csv -o $OUT/hard.csv",
-        "evaluate reenact --clips $OUT -o $OUT/c.csv",
+        "evaluate reenact --clips $OUT -o $OUT/index.csv",
         "evaluate audio --clips $OUT -o $OUT/hard.json",
+        "evaluate cross --clips $OUT --sheets -o $OUT/new.json",
         "portrait save $OUT/c.csv -o $OUT/hard.csv",
         "train torso --data $OUT/data --start $OUT/run -o $OUT/run",
         "train torso --data $OUT/data -o $OUT/data",
@@ -460,8 +461,10 @@ def test_no_input_is_written_over(option: str, target: str, here: Path, inputs: 
 @pytest.mark.usefixtures("no_work")
 def test_no_command_writes_over_what_it_reads(line: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (here / "c.csv").write_text("precious")
-    for name in ("hard.csv", "hard.json"):
-        os.link(here / "c.csv", here / name)
+    (here / "clip.mp4").write_text("precious")
+    (here / "new_sheets").mkdir()
+    for name, read in (("hard.csv", "c.csv"), ("hard.json", "clip.mp4"), ("index.csv", "c.csv"), ("new_sheets/clip.png", "clip.mp4")):
+        os.link(here / read, here / name)
     for name in ("run", "data"):
         (here / name).mkdir()
         (here / name / "model.safetensors").write_text("precious")

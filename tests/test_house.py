@@ -18,7 +18,7 @@ import triportrait
 PACKAGE = Path(triportrait.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-GROUND = {"types", "errors", "files", "outputs", "array_files", "compiling", "concurrency", "geometry"}
+GROUND = {"types", "errors", "files", "array_files", "compiling", "concurrency", "geometry"}
 STAGES = {"media", "face", "motion", "avatar", "composite", "provenance"}
 #: What joins the stages. Each may use those before it; published systems stand between those that drive and the list of avatars.
 DRIVING = ["background", "drivers", "performance"]
@@ -32,9 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "types": {"errors"},
     "compiling": set(),
     "concurrency": {"errors"},
-    "outputs": {"errors", "types", "concurrency"},
     "array_files": {"errors", "types"},
-    "files": {"errors", "types", "outputs"},
+    "files": {"errors", "types", "concurrency"},
     "geometry": {"errors", "types", "compiling"},
     "nn": GROUND,
     **{stage: GROUND | {"nn"} for stage in STAGES},

@@ -6,11 +6,9 @@ import contextlib
 import io
 import logging
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
-from triportrait.concurrency import own_standard_error
+from triportrait.concurrency import own_standard_error, termination_as_exit
 from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError, WeightsError
-from triportrait.terminal import escaped, exit_code, mend_streams, one_line, say, say_lines, tell
+from triportrait.terminal import answering_help, escaped, exit_code, mend_streams, one_line, say, say_lines, show_log, tell
 
 if TYPE_CHECKING:
     from triportrait.background import Background
@@ -730,37 +728,18 @@ Command = (
 )
 
 
-class _Warnings(logging.Handler):
-    """Each warning once: files are looked at before the work and read in it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: set[str] = set()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.WARNING and not self._is_new(self.format(record)):
-            return
-        tell(self.format(record))
-
-    def _is_new(self, message: str) -> bool:
-        is_new = message not in self.said
-        self.said.add(message)
-        return is_new
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code. An input at fault is one sentence on standard error and exit code 2."""
     mend_streams()
-    logging.basicConfig(level=logging.WARNING, format="triportrait: %(message)s", handlers=[_Warnings()])
-    logging.getLogger("triportrait.compiling").setLevel(logging.INFO)  # a wait of a minute wants a word
+    show_log()
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments in (["--version"], ["-V"]):
         from triportrait import __version__
 
         say(__version__)
         return exit_code()
-    own_standard_error()
-    code = _run(_parsed(arguments))
+    with own_standard_error():
+        code = _run(_parsed(arguments))
     return code or exit_code()
 
 
@@ -771,7 +750,7 @@ def _parsed(arguments: list[str]) -> Command:
             config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.HelptextFromCommentsOff),
         )  # fmt: skip
 
-    try:
+    with answering_help():
         if arguments == [escaped(argument) for argument in arguments]:
             return parse()
         # tyro repeats what it does not understand, which a file's name may have brought in.
@@ -782,17 +761,11 @@ def _parsed(arguments: list[str]) -> Command:
         finally:
             for line in said.getvalue().splitlines():
                 tell(line)
-    except BrokenPipeError:  # whoever read the help has read enough
-        exit_code()
-        raise SystemExit(0) from None
-    except SystemExit:
-        exit_code()
-        raise
 
 
 def _run(command: Command) -> int:
     try:
-        with _termination_as_exit() as asked:
+        with termination_as_exit() as asked:
             code = command.run()
             # A native library that was running may have swallowed the exception; the result is whole all the same.
             return asked[0] if asked else code
@@ -810,29 +783,6 @@ def _run(command: Command) -> int:
         remedy = "set TRIPORTRAIT_DEBUG=1 for details and report it, please"
         tell(f"triportrait: internal error ({type(error).__name__}: {error}); {remedy}")
         return 1
-
-
-@contextlib.contextmanager
-def _termination_as_exit() -> Iterator[list[int]]:
-    """SIGTERM and SIGHUP unwind like Ctrl-C, so that half-written files go; yields the exit code (143, 129) once one has come."""
-    asked: list[int] = []
-
-    def leave(number: int, _: object) -> None:
-        if not asked:  # a second one would disturb the tidying up
-            asked.append(128 + number)
-            raise SystemExit(asked[0])
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    # Windows has no SIGHUP; 'nohup' asks that it do nothing.
-    numbers = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
-    before = {number: signal.signal(number, leave) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _check_size(size: int | None) -> None:
@@ -858,8 +808,7 @@ def _portrait_options(size: int | None, face: int | None, background_fill: str, 
 
 def _check_output(out: Path, inputs: Sequence[PathLike | None]) -> None:
     """Refuse a target that cannot be written, or that is one of the inputs or a file of an input folder."""
-    from triportrait.files import AtomicFile
-    from triportrait.outputs import refuse_inputs
+    from triportrait.files import AtomicFile, refuse_inputs
 
     AtomicFile(out).discard()
     refuse_inputs(out, inputs)

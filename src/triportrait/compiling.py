@@ -95,9 +95,12 @@ class _Cache:
         if found is None and not _Cache._announced:
             _Cache._announced = True
             if self._numbas.cache_path is None:
-                log.info("compiling, in every run anew, because no folder can keep it; name one in NUMBA_CACHE_DIR")
+                log.info(
+                    "The kernels are compiled now and in every run, which takes about a minute, because no folder can keep them; "
+                    "name one in NUMBA_CACHE_DIR."
+                )
             else:
-                log.info("compiling, once; later runs start at once")
+                log.info("The kernels are compiled now, which takes about a minute; later runs start at once.")
         return found
 
     def save_overload(self, signature: Any, data: Any) -> None:

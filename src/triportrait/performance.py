@@ -13,8 +13,8 @@ from triportrait.background import Background
 from triportrait.composite.fusion import PasteBack
 from triportrait.drivers import Progress
 from triportrait.errors import EmptyMedia, MediaError, OptionError
+from triportrait.files import refuse_inputs
 from triportrait.motion.timing import NOTHING, join_motion
-from triportrait.outputs import refuse_inputs
 from triportrait.provenance.marks import Finish, Marks
 from triportrait.types import Array, Driver, Frame, FrameModel, FullHead, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead
 

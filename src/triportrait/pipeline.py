@@ -14,8 +14,8 @@ import numpy as np
 from triportrait.concurrency import built_once
 from triportrait.drivers import DRIVERS, Progress, default_head, default_tracker
 from triportrait.errors import MediaError, OptionError
+from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
-from triportrait.outputs import refuse_inputs
 from triportrait.performance import Performance
 from triportrait.types import Array, Driver, FrameModel, Motion, MotionFrame, PathLike, PreparedPortrait
 

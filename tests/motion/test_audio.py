@@ -136,10 +136,10 @@ def test_clear_errors(tmp_path) -> None:
         AudioDriver(Waveform(np.zeros(0, np.float32), 16000)).motion()
     with pytest.raises(MediaError, match="one rate"):
         AudioDriver([babble(0.1), babble(0.1, 8000)]).motion()
-    with pytest.raises(WeightsError, match="does not exist"):
+    with pytest.raises(WeightsError, match="do not exist"):
         load_model(tmp_path / "absent.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
-    with pytest.raises(WeightsError, match="not an audio model"):
+    with pytest.raises(WeightsError, match="audio-to-motion weights"):
         load_model(tmp_path / "bad.safetensors")
 
 

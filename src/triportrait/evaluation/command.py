@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from triportrait.errors import OptionError
+from triportrait.evaluation.reenact import find_clips
 from triportrait.evaluation.running import Progress
-from triportrait.outputs import refuse_inputs
+from triportrait.files import refuse_inputs
 
 #: Options that only some protocols look at -> those protocols.
 _BELONGS = {
@@ -51,8 +52,11 @@ def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = Non
             word = f"'{asked.number}'" if name == "number" else f"--{name}"
             raise OptionError(f"{word} does nothing with evaluate {asked.protocol}; it belongs to {' and '.join(protocols)}.")
     plots = (asked.out.with_name(f"{asked.out.stem}_{kind}.png") for kind in ("bars", "rotation"))
-    for target in (asked.out, asked.out.with_suffix(".md"), *plots):
-        refuse_inputs(target, [asked.clips, asked.metric_weights])
+    # Of the folder of clips only the clips are read: an older report beside them may be replaced.
+    read = [*find_clips(asked.clips), asked.clips / "index.csv", asked.metric_weights]
+    sheets = asked.out.with_name(f"{asked.out.stem}_sheets").glob("*.png") if asked.sheets else ()
+    for target in (asked.out, asked.out.with_suffix(".md"), *plots, *sheets):
+        refuse_inputs(target, read)
     avatars = tuple(name.strip() for name in asked.avatar.split(",") if name.strip())
     shared: dict[str, Any] = {
         "clips": asked.clips, "avatars": avatars, "out": asked.out, "every": asked.every, "sheets": asked.sheets, "limit": asked.limit,

@@ -7,13 +7,13 @@ are taken relative to the skin of the forehead; it was trained on portraits and 
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from triportrait.geometry.landmarks import LID_PAIRS
+from triportrait.nn.model_files import Embedded, load_network
 from triportrait.types import Array, PreparedPortrait
 
 #: The lower face that the network sees: pixels, and its width in distances between the outer corners of the eyes.
@@ -27,6 +27,9 @@ _COVERED, _SHUT, _WIDE = 2.0, 0.118, 0.14
 _CORNERS = ((33, 133), (263, 362))
 #: Bounds of the logarithm of colours over skin; levels added to both, so that black is no special case.
 _RANGE, _LIFT = 2.5, 10.0
+#: Of :mod:`triportrait.nn.model_files`.
+KIND = "coverings.1"
+_EMBEDDED = Embedded("triportrait.face", "coverings.safetensors")
 
 
 class CoverNetwork(nn.Module):
@@ -74,13 +77,12 @@ def lower_face(image: Array, landmarks: Array) -> Array:
 
 @cache
 def cover_network() -> CoverNetwork:
-    """The network that ships with the package."""
-    from safetensors.torch import load_file
+    """The network that ships with the package; one for all callers.
 
-    with resources.as_file(resources.files("triportrait.face") / "data" / "coverings.safetensors") as path:
-        network = CoverNetwork()
-        network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    return network.eval()
+    Raises:
+        WeightsError: its file is missing or damaged.
+    """
+    return load_network(_EMBEDDED, KIND, lambda config: CoverNetwork(**config), before=lambda metadata: {})
 
 
 def mouth_is_covered(portrait: PreparedPortrait) -> bool:

@@ -6,7 +6,6 @@ import ctypes
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from weakref import WeakSet
 
 import numpy as np
 
-from triportrait.concurrency import Guard, after_fork_in_child, standard_error_is_free
+from triportrait.concurrency import STANDARD_ERROR, Guard, after_fork_in_child, standard_error_is_free
 from triportrait.errors import ForkedProcess, NoFaceFound, WeightsError
 from triportrait.types import Array, FaceTrack
 
@@ -608,12 +607,6 @@ class ClassSegmenter:
         return result.category_mask.numpy_view().copy()
 
 
-#: Held while standard error is shut, and by whoever forks: no child begins without it.
-_SHUT = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_SHUT.acquire, after_in_parent=_SHUT.release, after_in_child=_SHUT.release)
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """MediaPipe's C++ writes warnings about its own models past Python's logging; nobody can act on them.
@@ -623,7 +616,7 @@ def _quiet() -> Iterator[None]:
     if not standard_error_is_free():
         yield
         return
-    with _SHUT:
+    with STANDARD_ERROR:
         try:
             saved = os.dup(2)
         except OSError:  # no standard error at all

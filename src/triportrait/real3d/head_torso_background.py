@@ -195,7 +195,7 @@ class HtbSuperResolution(nn.Module):
             x = self._join_torso(x, torso.hidden, torch.ones_like(alpha))
         else:
             rest = 1.0 - alpha
-            rgb = rgb * alpha + torso.rgb * rest
+            rgb = rgb * alpha + torso.rgb * rest  # eq. 5, inner bracket
             x = self._join_torso(x * alpha.to(x.dtype), torso.hidden, rest)
         if fusion.head_torso != "blend":
             x, rgb = self.head_torso_block(x, rgb)
@@ -208,7 +208,7 @@ class HtbSuperResolution(nn.Module):
             solid = torch.where(alpha > threshold, 1.0, alpha)
             person = (torso.alpha + solid).clamp(0.0, 1.0)
             rest = 1.0 - person
-            rgb = rgb * person + source.background * rest
+            rgb = rgb * person + source.background * rest  # eq. 5
             front, behind = x * person.to(x.dtype), source.background_features * rest.to(source.background_features.dtype)
             x = front + behind if fusion.scene == "blend" else self._mix_scene(self.person_join(front) + behind)
         return self.double_scene(x, rgb)[1]

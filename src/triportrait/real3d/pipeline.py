@@ -254,7 +254,7 @@ class PaperPipeline:
         points = self.head.landmarks68(self.head.vertices(identity, frame.expression))
         focal = PNCC_FOCAL if self.head.name == "bfm" else FOCAL_IN_WIDTHS
         pixels, _ = project(pose_points(points, frame.rotation_rad, frame.translation), 1.0, focal)
-        return np.clip(2.0 * pixels - 1.0, -1.0, 1.0)
+        return np.clip(2.0 * pixels - 1.0, -1.0, 1.0)  # eq. 9
 
     def portrait(self, photo: PathLike | Array, face: int | None = None, *, tracker: FaceTracker | None = None) -> PaperPortrait:
         """Prepare a photograph: a file, or uint8 RGB [h, w, 3].

@@ -298,7 +298,7 @@ class TorsoNetwork(nn.Module):
         head = torch.cat([head_rgb, head_alpha], dim=1) if self.config.head_channels else None
         source = source.for_frames(len(head_rgb))
         field, visible = self.motion(source, self.select(landmarks, head_rgb), head)
-        rgb, hidden = self.generator(warp(source.volume, field, padding="border"))
+        rgb, hidden = self.generator(warp(source.volume, field, padding="border"))  # eq. 10
         visible = functional.interpolate(visible, size=hidden.shape[-2:], mode="bilinear", align_corners=False)
         return TorsoLayer(rgb, hidden, torch.sigmoid(self.alpha(torch.cat([hidden, visible], dim=1))))
 

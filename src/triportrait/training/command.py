@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import MissingPart, OptionError
-from triportrait.outputs import refuse_inputs
+from triportrait.files import refuse_inputs
 from triportrait.training.oneshot import recipe as oneshot_recipe
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from triportrait.errors import NumericError, OptionError, OutputError, TriPortraitError
-from triportrait.outputs import whole_file
+from triportrait.files import atomic_file
 from triportrait.training.fabric import SingleDevice, on_device, share_norms, trained_alone
 from triportrait.types import Array
 
@@ -437,11 +437,8 @@ def _save_state(path: Path, stage: Stage, average: dict[str, nn.Module], optimis
         "step": step,
         "cpu_s": cpu_s,
     }
-    try:
-        with whole_file(path) as part, part.open("wb") as file:
-            torch.save(state, file)
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be written: {error.strerror or error}; free some space and go on") from None
+    with atomic_file(path) as part, part.open("wb") as file:
+        torch.save(state, file)
 
 
 def _drop_later_lines(path: Path, step: int) -> None:
@@ -452,7 +449,7 @@ def _drop_later_lines(path: Path, step: int) -> None:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
@@ -534,7 +531,7 @@ def plot_curve(log_path: Path, picture: Path) -> None:
     right.set(xlabel="step", ylabel="held-out measures (_db: decibels)")
     if held_out:
         right.legend(fontsize=7)
-    with whole_file(picture) as part:
+    with atomic_file(picture) as part:
         figure.savefig(part, dpi=80, format="png")
     pyplot.close(figure)
 

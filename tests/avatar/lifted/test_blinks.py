@@ -17,7 +17,7 @@ from triportrait.avatar.lifted.shading_kernels import close_gaps
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
 from triportrait.types import ARKIT_EXPRESSIONS
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 #: A colour that no eye has.
 PAINT = np.float32([255, 0, 255])
 

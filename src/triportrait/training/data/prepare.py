@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from triportrait.errors import OptionError
-from triportrait.outputs import refuse_inputs
+from triportrait.files import refuse_inputs
 from triportrait.training.data.clip import PrepareSettings
 from triportrait.training.data.pools import LocalPool, Pool, RayPool
 from triportrait.training.data.shards import Group, ShardFolder, grouped

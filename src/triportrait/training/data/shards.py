@@ -97,8 +97,6 @@ class ShardFolder:
             self.close()
             raise OptionError(f"'{folder}' was begun with other settings ({', '.join(changed)}); use those, or another folder")
         _write_json(recorded, self.settings)
-        for part in (*folder.glob(".triportrait-*.part"), *self.state.rglob(".triportrait-*.part")):
-            part.unlink(missing_ok=True)  # left by a run that was killed
 
     def _take_lock(self) -> None:
         import fcntl

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from triportrait.avatar.mouth.painter import (
     save_mouth_painter,
 )
 from triportrait.errors import EmptyMedia
+from triportrait.files import atomic_file
 
 log = logging.getLogger(__name__)
 
@@ -210,8 +210,7 @@ def train(
             with (out / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         if (step + 1) % recipe.save_every == 0 or last:
-            draft = state_path.with_suffix(".part")
-            torch.save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, draft)
-            os.replace(draft, state_path)
+            with atomic_file(state_path) as draft:
+                torch.save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, draft)
             save_mouth_painter(mean, out / "model.safetensors", {"steps": str(step + 1)})
     return scores

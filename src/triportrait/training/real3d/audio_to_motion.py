@@ -259,6 +259,7 @@ class AudioToMotionStage:
         share = real / real.mean(1, keepdim=True)
         wrong = answer - truth
         bend = (wrong[:, 2:] - 2 * wrong[:, 1:-1] + wrong[:, :-2]) * share[:, 2:]
+        # Eq. 6, with the weights and the further terms of the published code.
         terms = {
             "kl": recipe.kl_weight * self.kl_share(step) * kl_divergence(mean, log_std, posterior, prior, coarse),
             "expression": recipe.expression_weight * (share * wrong.square()).mean(),

@@ -202,7 +202,10 @@ class HeadStage:
     def picture_terms(
         self, picture: Tensor, raw: Tensor | None, target: Tensor, mask: Tensor, lips: Tensor, prefix: str = ""
     ) -> dict[str, Tensor]:
-        """L1 of final and raw picture inside and outside the mask [b, 1, s, s], perceptual losses, mouth."""
+        """L1 of final and raw picture inside and outside the mask [b, 1, s, s], perceptual losses, mouth.
+
+        Source: eq. 3, and eq. 7 for image to plane, with the terms that the published configuration adds (spec 5.3).
+        """
         recipe, look = self.recipe, self.frozen["perceptual"]
         weight = recipe.outside_weight + (1 - recipe.outside_weight) * grown(mask, recipe.mask_margin_px * target.shape[-1] / 512)
         terms = {f"{prefix}picture": (weight * (picture - target).abs()).mean()}

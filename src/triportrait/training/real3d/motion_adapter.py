@@ -119,7 +119,7 @@ class MotionAdapterStage(HeadStage):
         own = batch["pictures"][:, None].expand(-1, count, -1, -1, -1)
         changes = adapter(torch.cat([own, driving], 2).flatten(0, 1)).float().unflatten(0, (-1, count))
         if recipe.laplacian == "neighbours":
-            loss = second_difference(*changes.unbind(1))
+            loss = second_difference(*changes.unbind(1))  # eq. 4
         else:
             loss = (changes[:, 0] - changes[:, 1]).abs().mean()
         return changes[:, 1], {"laplacian": recipe.laplacian_weight * loss}
