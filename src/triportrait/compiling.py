@@ -50,12 +50,13 @@ def _kept_among_temporary_files(function: Callable[..., Any], options: dict[str,
 @contextlib.contextmanager
 def _numba_cache_folder(folder: Path) -> Iterator[None]:
     """A kernel notes its folder when it is defined, so other packages' kernels see nothing of this."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = os.fspath(folder)
+    settings: Any = numba.config  # its variables are made when it is loaded: type checkers do not see them
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = os.fspath(folder)
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        settings.CACHE_DIR = before
 
 
 def private_temporary_folder() -> Path | None:

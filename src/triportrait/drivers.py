@@ -18,8 +18,9 @@ import numpy as np
 from triportrait.concurrency import built_once
 from triportrait.errors import EmptyMedia, MediaError, OptionError
 from triportrait.motion.files import READ_ENDINGS
-from triportrait.motion.options import BLINKS_PER_MINUTE, VOICE_GAIN, DriveOptions
+from triportrait.motion.options import POSES, DriveOptions
 from triportrait.motion.timing import NOTHING, ROWS, join_motion
+from triportrait.motion.voice_controls import BLINKS_PER_MINUTE
 from triportrait.types import FPS, Array, Driver, Motion, MotionFrame, PathLike, PreparedPortrait, Waveform
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ _PERSON_ROWS = 10
 _FIT_ROWS = 256
 #: Idle motion is made in one piece.
 _LONGEST_IDLE_S = 3600.0
-#: What an option for the head's pose can be besides a file.
-_POSE_WORDS = ("driving", "still", "natural")
 _VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 
 
@@ -93,18 +92,21 @@ def motion_of_video(
     progress: Progress | None = None,
     face: int | None = None,
     *,
+    can_choose: bool = True,
     tracker: FaceTracker | None = None,
     head: OpenHead | None = None,
 ) -> Motion:
     """Expression, pose and gaze of one person in a clip, in that person's own shape. Bounded memory for any length.
 
-    Behind a cut the motion goes on from the first shot's rest pose; while the face is out of sight the head is at rest.
+    Behind a cut the motion goes on from the first shot's rest pose; while the face is out of sight the head is at rest. A clip that lies
+    on its side, or is upside down, is turned, which a warning says.
 
     Args:
         path: the clip.
         fps: frames per second of the result.
         progress: called after each frame.
         face: whom to follow, counted from the left in the first frame that shows faces; None takes the largest face.
+        can_choose: whether ``--driver-face`` would set ``face``; a warning of several people then names it.
         tracker, head: the parts to use; None takes the defaults.
 
     Raises:
@@ -112,19 +114,19 @@ def motion_of_video(
         NoFaceFound: nobody in it, or fewer than ``face``.
     """
     from triportrait.face.fitting import LandmarkFitter
-    from triportrait.face.following import follow_face
+    from triportrait.face.following import follow_face, people_apart
     from triportrait.media.video import VideoReader
-    from triportrait.motion.shots import join_shots
+    from triportrait.motion.shots import join_shots, tell_of_shots
 
     tracker = default_tracker() if tracker is None else tracker
     fitter = LandmarkFitter(default_head() if head is None else head)
     name = f"'{os.fspath(path)}'"
     with VideoReader(path) as reader:
         total = max(1, round(reader.seconds * fps)) if reader.seconds else 0
-        frames = (frame for _, frame in reader.frames(fps))
-        followed = follow_face(tracker, _counted(frames, progress, "tracking", total), face, name)
-        shots = [_shot_of(fitter, rows, fps) for _, rows in groupby(followed, key=lambda row: row.shot)]
-    _tell_of_shots(name, [shot.seen for shot in shots], fps)
+        frames = counted((frame for _, frame in reader.frames(fps)), progress, "tracking", total)
+        followed = follow_face(tracker, frames, face, name, fps=fps, can_choose=can_choose, fitter=fitter)
+        shots = [_shot_of(fitter, rows, fps) for _, rows in groupby(people_apart(followed, fitter), key=lambda row: row.shot)]
+    tell_of_shots(name, [shot.seen for shot in shots], fps, chosen=face is not None)
     return join_shots(shots)
 
 
@@ -153,24 +155,6 @@ def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -
         pieces.append(fitter.fit_motion(in_crop(batch), person, fps))
         seen += [row.seen for row in batch]
     return Shot(smooth_motion(join_motion(pieces)), np.array(seen))
-
-
-def _tell_of_shots(name: str, seen: list[Array], fps: float) -> None:
-    """One warning for cuts and one for a face out of sight."""
-    from triportrait.motion.shots import absences
-
-    cuts = [f"{frame / fps:.2f} s" for frame in np.cumsum([len(shot) for shot in seen])[:-1]]
-    if cuts:
-        times = ", ".join(cuts[:5]) + (f" and {len(cuts) - 5} more times" if len(cuts) > 5 else "")
-        log.warning("%s cuts, or the face jumps, at %s; the head goes on from its rest pose there", name, times)
-    every = np.concatenate(seen)
-    away = absences(every, fps)
-    if away:
-        count = sum(stop - start for start, stop in away)
-        log.warning(
-            "%s does not show the whole face in %d of %d frames, first at %.2f s; the head rests there",
-            name, count, len(every), away[0][0] / fps,
-        )  # fmt: skip
 
 
 def read_motion(path: PathLike) -> Motion:
@@ -209,27 +193,26 @@ def voice_settings(
         OptionError, MediaError, MotionFileError: the style or the controls cannot be had.
     """
     from triportrait.motion.audio import AudioSettings
-    from triportrait.motion.controls import ControlCurves
+    from triportrait.motion.controls import ControlCurves, Controls
     from triportrait.motion.files import load_controls
-    from triportrait.motion.natural import NaturalSettings
     from triportrait.motion.style import SpeakingStyle, style_of
 
     rate = options.blinks_per_minute()
-    natural = NaturalSettings(
+    controls = Controls(
+        mouth_gain=options.mouth_gain,
+        expressiveness=options.expressiveness,
         head_motion=options.head_amount if options.pose_source in ("driving", "natural") else 0.0,
         blinks_per_minute=BLINKS_PER_MINUTE if rate is None else rate,
         gaze_motion=options.gaze_motion,
         eye_contact=options.eye_contact,
-    )
+        temperature=options.temperature,
+    ).with_emotion(options.emotion, options.emotion_strength)
     style, curves = options.style, options.controls
     if style is not None and not isinstance(style, SpeakingStyle):
         style = style_of(motion_of_file("--style", os.fspath(style), progress, tracker=tracker, head=head))
     if curves is not None and not isinstance(curves, ControlCurves):
         curves = load_controls(curves)
-    return AudioSettings(
-        options.mouth_gain, options.expressiveness, natural, options.seed, options.temperature, options.emotion,
-        options.emotion_strength, style, curves, VOICE_GAIN,
-    )  # fmt: skip
+    return AudioSettings(controls=controls, seed=options.seed, style=style, curves=curves)
 
 
 #: What an option that names a file can be.
@@ -256,10 +239,28 @@ def check_option_files(options: DriveOptions) -> None:
     if isinstance(options.controls, str | os.PathLike):
         load_controls(options.controls)
     pose = options.pose_source
-    if pose not in _POSE_WORDS:
+    if pose not in POSES:
         option = "--pose" if options.pose == pose else "--head-motion"
         for path in pose_library(option, pose) if os.path.isdir(pose) else [pose]:
             _check_motion_source(option, os.fspath(path))
+
+
+def check_driver_face(options: DriveOptions) -> None:
+    """Refuse a choice among people where nothing but the options can name a video, and they name none.
+
+    Raises:
+        OptionError: ``driver_face`` is given, and there is no video, a folder of videos, or a motion file.
+    """
+    pose = options.pose_source
+    if options.driver_face is None:
+        return
+    if pose in POSES:
+        raise OptionError("--driver-face chooses a person in a video, and none is given; leave it out")
+    option = "--pose" if options.pose == pose else "--head-motion"
+    if os.path.isdir(pose):
+        raise OptionError(f"--driver-face chooses a person in one video, and {option} names a folder; name one video, or leave it out")
+    if Path(pose).suffix.lower() in READ_ENDINGS:
+        raise OptionError(f"--driver-face chooses a person in a video, and {option} names a motion file, which has only one; leave it out")
 
 
 def _check_motion_source(option: str, path: str) -> Motion | None:
@@ -294,18 +295,20 @@ def motion_of_file(
     progress: Progress | None,
     face: int | None = None,
     *,
+    can_choose: bool = False,
     tracker: FaceTracker | None = None,
     head: OpenHead | None = None,
 ) -> Motion:
-    """A motion file, or the motion of the person in a video."""
+    """A motion file, or the motion of the person in a video; see :func:`motion_of_video`."""
     if not os.path.lexists(path):
         raise OptionError(f"{option} is {path!r}; {_FILE_OPTIONS[option]}")
     if Path(path).suffix.lower() in READ_ENDINGS:
         return read_motion(path)
-    return motion_of_video(path, FPS, progress, face, tracker=tracker, head=head)
+    return motion_of_video(path, FPS, progress, face, can_choose=can_choose, tracker=tracker, head=head)
 
 
-def _counted(frames: Iterable[Array], progress: Progress | None, what: str, total: int) -> Iterator[Array]:
+def counted(frames: Iterable[Array], progress: Progress | None, what: str, total: int) -> Iterator[Array]:
+    """The frames, of which ``progress`` is told one by one."""
     for index, frame in enumerate(frames):
         yield frame
         if progress:
@@ -333,11 +336,12 @@ class BorrowedPose:
         options: DriveOptions,
         fps: float = FPS,
         *,
+        can_choose: bool = True,
         progress: Progress | None = None,
         tracker: FaceTracker | None = None,
         head: OpenHead | None = None,
     ) -> BorrowedPose | None:
-        """What the options name, or None when they name no file.
+        """What the options name, or None when they name no file; ``can_choose`` as for :func:`motion_of_video`.
 
         Raises:
             OptionError, MediaError, MotionFileError: it cannot be had.
@@ -345,11 +349,12 @@ class BorrowedPose:
         from triportrait.motion.timing import resample
 
         pose = options.pose_source
-        if pose in _POSE_WORDS:
+        if pose in POSES:
             return None
         option = "--pose" if options.pose == pose else "--head-motion"
         if not os.path.isdir(pose):
-            return cls([resample(motion_of_file(option, pose, progress, options.driver_face, tracker=tracker, head=head), fps)])
+            clip = motion_of_file(option, pose, progress, options.driver_face, can_choose=can_choose, tracker=tracker, head=head)
+            return cls([resample(clip, fps)])
         library = tuple(pose_library(option, pose))
         clips = [motion_of_file(option, str(path), progress, tracker=tracker, head=head) for path in library]
         return cls([resample(clip, fps) for clip in clips], library)
@@ -407,6 +412,7 @@ class VoiceDriver:
         from triportrait.media.audio import AudioReader
 
         self._source, self._options = source, options or DriveOptions()
+        check_driver_face(self._options)
         reader = AudioReader.open(source)
         self._settings = voice_settings(self._options, progress, tracker=tracker, head=head)
         self._pose = BorrowedPose.of(self._options, progress=progress, tracker=tracker, head=head)
@@ -425,7 +431,7 @@ class VoiceDriver:
         from triportrait.motion.retarget import from_rest, keep_in_view, with_clip_pose
 
         settings, eye_contact = self._settings, self._options.eye_contact
-        done, track = 0, ControlTrack(settings.controls(), settings.curves)
+        done, track = 0, ControlTrack(settings.controls, settings.curves)
         for chunk in motion_of_audio(self._source, settings):
             placed = from_rest(keep_in_view(chunk, own, eye_contact), own, track.emotions(done, len(chunk)))
             yield placed if pose is None else with_clip_pose(placed, pose, done, eye_contact)
@@ -459,6 +465,7 @@ class MotionDriver:
         sources: dict[str, Path] | None = None,
     ) -> None:
         self._options = options or DriveOptions()
+        check_driver_face(self._options)
         named = dict(sources or {})
         if isinstance(source, Motion):
             self._motion = source
@@ -469,7 +476,9 @@ class MotionDriver:
             named = {"voice": Path(sound)} | named
         if not len(self._motion):
             raise EmptyMedia(NOTHING)
-        self._pose = BorrowedPose.of(self._options, self._motion.fps, progress=progress, tracker=tracker, head=head)
+        # In a performance of a driving video --driver-face counts the faces of that one.
+        can_choose, fps = "driving video" not in named, self._motion.fps
+        self._pose = BorrowedPose.of(self._options, fps, can_choose=can_choose, progress=progress, tracker=tracker, head=head)
         self.fps, self.frame_count, self.sound = self._motion.fps, len(self._motion), sound
         self.sources, self.inputs = named, self._options.files()
 
@@ -480,8 +489,8 @@ class MotionDriver:
             MediaError: the motion belongs to another head model.
         """
         from triportrait.motion import retarget
+        from triportrait.motion.controls import Controls
         from triportrait.motion.emotion import EMOTIONS, with_emotion
-        from triportrait.motion.natural import NaturalSettings
 
         motion, options, own = self._motion, self._options, portrait.motion
         if motion.head_model != portrait.head_model:
@@ -504,8 +513,8 @@ class MotionDriver:
         elif options.pose_source == "driving":
             placed = retarget.held_within_reach(placed, own)
         else:
-            natural = NaturalSettings(head_motion=options.head_amount)
-            placed = retarget.with_pose(placed, options.pose_source, own, natural, options.seed)
+            controls = Controls(head_motion=options.head_amount)
+            placed = retarget.with_pose(placed, options.pose_source, own, controls=controls, seed=options.seed)
         return [placed]
 
 
@@ -561,6 +570,7 @@ class IdleDriver:
         head: OpenHead | None = None,
     ) -> None:
         self._options = options or DriveOptions()
+        check_driver_face(self._options)
         if not 1 / FPS <= source <= _LONGEST_IDLE_S:
             raise OptionError(f"{source:g} s is no length for idling; use up to {_LONGEST_IDLE_S:.0f} s")
         self._settings = voice_settings(self._options, progress, tracker=tracker, head=head)
@@ -577,10 +587,10 @@ class IdleDriver:
 
         own, settings, options = portrait.motion, self._settings, self._options
         idle = idle_motion(
-            self.frame_count, FPS, seed=options.seed, controls=settings.controls(), curves=settings.curves, style=settings.style
+            self.frame_count, FPS, seed=options.seed, controls=settings.controls, curves=settings.curves, style=settings.style
         )
         idle = keep_in_view(idle, own, options.eye_contact)
-        placed = from_rest(idle, own, ControlTrack(settings.controls(), settings.curves).emotions(0, len(idle)))
+        placed = from_rest(idle, own, ControlTrack(settings.controls, settings.curves).emotions(0, len(idle)))
         if self._pose is not None:
             placed = with_clip_pose(placed, self._pose.on(own), 0, options.eye_contact)
         return [placed]

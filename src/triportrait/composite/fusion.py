@@ -52,7 +52,7 @@ class PasteBack:
         scale = size / side
         x = (np.arange(self._x0, self._x1, dtype=np.float32) + 0.5 - left) * scale - 0.5
         y = (np.arange(self._y0, self._y1, dtype=np.float32) + 0.5 - top) * scale - 0.5
-        self._map = np.meshgrid(x, y)
+        self._map_x, self._map_y = np.meshgrid(x, y)
         self._scale = scale
         ramp = feather * size
 
@@ -71,7 +71,7 @@ class PasteBack:
         import cv2
 
         filter_ = cv2.INTER_LINEAR if self._scale >= 1 else cv2.INTER_CUBIC
-        patch = cv2.remap(crop, *self._map, filter_, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+        patch = cv2.remap(crop, self._map_x, self._map_y, filter_, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
         out = self._photo.copy()
         blended = self._weight * patch + (1 - self._weight) * self._still
         out[self._y0 : self._y1, self._x0 : self._x1] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)

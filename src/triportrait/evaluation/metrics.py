@@ -125,7 +125,7 @@ def ms_ssim(first: Array, second: Array, mask: Array | None = None) -> float:
     if min(first.shape[:2]) < 11 * 2 ** (len(MS_SSIM_WEIGHTS) - 1):
         raise ValueError(f"MS-SSIM needs at least 176 x 176 pixels, got {first.shape[1]} x {first.shape[0]}")
     x, y = unit(first), unit(second)
-    inside = np.ones(x.shape[:2], np.float32) if mask is None else mask.astype(np.float32)
+    inside: Array = np.ones(x.shape[:2], np.float32) if mask is None else mask.astype(np.float32)
     product = np.ones(x.shape[2])
     for scale, weight in enumerate(MS_SSIM_WEIGHTS):
         luminance, structure = _ssim_terms(x, y)
@@ -198,7 +198,7 @@ def _fill_hull(points: Array, side_px: int) -> Array:
 
     canvas = np.zeros((side_px, side_px), np.uint8)
     hull = cv2.convexHull(np.asarray(points - 0.5, np.float32))
-    return cv2.fillConvexPoly(canvas, np.round(hull).astype(np.int32), 1)
+    return cv2.fillConvexPoly(canvas, np.round(hull).astype(np.int32), (1,))
 
 
 def mouth_mask(landmarks: Array, side_px: int) -> Array:

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ def run_items(
                 if progress is not None:
                     progress(Progress(item.name, index, len(items), stage, part, total))
 
-            keep(item, guarded(item.name, lambda item=item, tell=tell: measure(item, tell)))
+            keep(item, guarded(item.name, partial(measure, item, tell)))
     report["complete"] = True
     save()
     if all(entry["status"] != "ok" for entry in done.values()):

@@ -135,7 +135,7 @@ def head_share(cover: HeadCover, landmarks: Array) -> Array:
     along = along / np.linalg.norm(along)
     y, x = np.mgrid[:side, :side] + 0.5
     below = ((x - landmarks[152, 0]) * along[0] + (y - landmarks[152, 1]) * along[1]) / face_height
-    share *= np.clip(1.0 - (below - 0.05) / 0.25, 0.0, 1.0).astype(np.float32)
+    share = share * np.clip(1.0 - (below - 0.05) / 0.25, 0.0, 1.0).astype(np.float32)
     soft = cv2.GaussianBlur(share, (0, 0), side / 60)
     near = np.clip(distance / (side / 50), 0.0, 1.0).astype(np.float32)
     crisp = cv2.GaussianBlur(share, (0, 0), side / 400)

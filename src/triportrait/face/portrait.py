@@ -12,7 +12,8 @@ from triportrait.face.fitting import LandmarkFitter, Person
 from triportrait.face.layers import background_behind
 from triportrait.face.mattes import HeadCover, head_cover, head_share, neck_sides, refine_matte, settle_jaw
 from triportrait.face.open_head import OpenHead
-from triportrait.face.tracker import DetectedFace, FaceTracker, choose_face, upright_photo
+from triportrait.face.tracker import DetectedFace, FaceTracker, choose_face
+from triportrait.face.upright import upright_photo
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.crops import cut
 from triportrait.geometry.filling import foreground_colours, push_pull
@@ -62,7 +63,7 @@ def prepare_portrait(
     face = choose_face(faces, options.face, name)
     if len(faces) > 1 and options.face is None:
         log.warning("%s: %d faces found, taking the largest; --face N chooses another (from the left)", name, len(faces))
-    box = crop_box(face, photo.shape[:2], options.face_widths)
+    box = crop_box(face, (photo.shape[0], photo.shape[1]), options.face_widths)
     image = cut(photo, box, options.size_px)
     scale = options.size_px / box[2]
     landmarks = face.landmarks.copy()
@@ -233,5 +234,5 @@ def inside_face(landmarks: Array, size: int) -> Array:
 
     mask = np.zeros((size, size), np.uint8)
     hull = cv2.convexHull(landmarks[:468, :2].astype(np.float32))
-    cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), 1)
+    cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), (1,))
     return cv2.erode(mask, np.ones((5, 5), np.uint8)).astype(bool)

@@ -275,6 +275,7 @@ def _to_array(image: Image.Image, factor: int, path: str | os.PathLike[str]) -> 
 def _grey_scale(image: Image.Image) -> float:
     """What brings a picture of one wide channel to 0..255: whole numbers have 16 bits; floating point may count in ones or in bytes."""
     if image.mode == "F":
-        highest = image.getextrema()[1]
+        _, highest = image.getextrema()
+        assert isinstance(highest, float), "a picture of one channel has one pair"
         return 255.0 if highest <= 1.0 else 1.0 if highest <= 255.0 else 1 / 257.0
     return 1 / 257.0

@@ -137,18 +137,24 @@ class AudioToMotionEnsemble(nn.Module):
         )
 
     @property
+    def networks(self) -> list[AudioToMotion]:
+        """The members."""
+        return [member for member in self.members if isinstance(member, AudioToMotion)]
+
+    @property
     def rows_back(self) -> int:
         """Motion rows of past context that can reach an output row."""
-        return max(member.rows_back for member in self.members)
+        return max(member.rows_back for member in self.networks)
 
     @property
     def features_ahead(self) -> int:
         """Feature rows after ``4 i`` that can reach output row i."""
-        return max(member.features_ahead for member in self.members)
+        return max(member.features_ahead for member in self.networks)
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        parts = features.split([member.config.features for member in self.members], dim=-1)
-        curves, openings, contacts = zip(*(member(part) for member, part in zip(self.members, parts, strict=True)), strict=True)
+        networks = self.networks
+        parts = features.split([network.config.features for network in networks], dim=-1)
+        curves, openings, contacts = zip(*(network(part) for network, part in zip(networks, parts, strict=True)), strict=True)
         return (
             torch.stack([part.clamp(0.0, 1.0) for part in curves]).mean(0),
             torch.stack(openings).mean(0),
@@ -162,7 +168,7 @@ MouthNetwork = AudioToMotion | AudioToMotionEnsemble
 
 def save_model(model: MouthNetwork, path: Path, notes: dict[str, str] | None = None) -> None:
     """Weights in half precision and config as one file, whole or not at all (:mod:`triportrait.nn.model_files`)."""
-    members = model.members if isinstance(model, AudioToMotionEnsemble) else [model]
+    members = model.networks if isinstance(model, AudioToMotionEnsemble) else [model]
     save_network(path, model, kind=_KIND, config={"members": [asdict(member.config) for member in members]}, metadata=notes)
 
 

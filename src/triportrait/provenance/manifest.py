@@ -494,7 +494,7 @@ def _carry_manifest(builder: Any, described: dict[str, str], file: Path) -> None
 def _from_report(report: dict[str, Any], validation_state: str) -> ManifestInfo:
     manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
     assertions = {entry["label"]: entry.get("data", {}) for entry in manifest.get("assertions", [])}
-    actions = next((data for label, data in assertions.items() if label.startswith("c2pa.actions")), {})
+    actions: dict[str, Any] = next((data for label, data in assertions.items() if label.startswith("c2pa.actions")), {})
     sources = {action.get("digitalSourceType", "") for action in actions.get("actions", [])}
     statement = assertions.get(STATEMENT_LABEL, {})
     generator = (manifest.get("claim_generator_info") or [{}])[0]

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from triportrait.errors import OptionError
+from triportrait.motion.options import POSES
 from triportrait.motion.retarget import pose_since
 from triportrait.motion.timing import to_and_fro
+from triportrait.motion.voice_controls import check_flag, check_seed
 from triportrait.real3d.audio_to_motion import AUDIO_STRIDE, LATENT_STRIDE, PaperAudioToMotion
 from triportrait.real3d.model import PaperMotion
 from triportrait.types import FPS, Array, HeadModel, Motion, MotionFrame, PathLike, PreparedPortrait
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _WINDOW = 7
 #: Motion rows computed at a time, and rows on each side that they can depend on (the flow's convolutions reach farthest: 82).
 CHUNK_ROWS, CONTEXT_ROWS = 500, 128
+#: Decimetres; nobody's mouth opens so far.
+_WIDEST_MOUTH_DM = 3.0
 #: The published blinks: one every 125 frames, 8 to 12 frames long.
 BLINK_PERIOD, BLINK_FRAMES = 125, (8, 12)
 
@@ -143,7 +147,7 @@ def blink_starts(frames: int, seed: int, *, published: bool = False) -> tuple[Ar
 # -- the drivers ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PaperOptions:
     """What a user may turn.
 
@@ -162,25 +166,29 @@ class PaperOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, high in (("mouth_amplitude", 3.0), ("temperature", 2.0)):
-            if not 0.0 <= getattr(self, name) <= high:
-                raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name):g}; use a number from 0 to {high:g}")
+        if not 0.0 <= self.mouth_amplitude <= _WIDEST_MOUTH_DM:
+            raise OptionError(f"--mouth-amplitude is {self.mouth_amplitude:g}; use a number from 0 to {_WIDEST_MOUTH_DM:g}")
+        check_flag("temperature", self.temperature)
         if self.blink not in ("driving", "natural", "none"):
             raise OptionError(f"--blink is {self.blink!r}; with the paper's preset use driving, natural or none")
-        if self.seed < 0:
-            raise OptionError(f"--seed is {self.seed}; use 0 or a positive whole number")
+        check_seed(self.seed)
 
-    def clip(self) -> str | None:
-        """The video that the head's pose comes from, if any.
+    def files(self) -> tuple[PathLike, ...]:
+        """The video that these options name."""
+        return () if self.pose in POSES else (self.pose,)
+
+    def check_files(self) -> None:
+        """Look at that video, for what would end a performance minutes later.
 
         Raises:
-            OptionError: there is no such file.
+            OptionError, MediaError: it is missing, or no readable video.
         """
-        if self.pose in ("driving", "still", "natural"):
-            return None
-        if not Path(self.pose).exists():
-            raise OptionError(f"--pose is {self.pose!r}; use driving, still, natural, or a video that exists")
-        return self.pose
+        from triportrait.media.video import VideoReader
+
+        for path in self.files():
+            if not Path(path).exists():
+                raise OptionError(f"--pose is {path!r}; use driving, still, natural, or a video that exists")
+            VideoReader(path).close()
 
 
 class Measuring(Protocol):
@@ -202,17 +210,17 @@ class _PaperDriver:
 
     def __init__(self, measuring: Measuring, options: PaperOptions, progress: Progress | None) -> None:
         self._measuring, self._options = measuring, options
-        clip = options.clip()
-        self._clip = None if clip is None else measuring.motion_of_video(clip, progress)
-        self.fps, self.inputs = FPS, () if clip is None else (clip,)
+        options.check_files()
+        self.fps, self.inputs = FPS, options.files()
+        self._clip = measuring.motion_of_video(self.inputs[0], progress) if self.inputs else None
 
     def _pose(self, pose: str, frames: int, own: MotionFrame) -> tuple[Array, Array]:
         """Rotation and translation [frames, 3] of the head: those of a clip, none, or made-up ones."""
-        from triportrait.motion.natural import NaturalSettings, idle_motion
+        from triportrait.motion.natural import idle_motion
 
         if pose == "still":
             return np.tile(own.rotation_rad, (frames, 1)), np.tile(own.translation, (frames, 1))
-        motion = idle_motion(frames, FPS, NaturalSettings(), self._options.seed) if self._clip is None else self._clip
+        motion = idle_motion(frames, FPS, seed=self._options.seed) if self._clip is None else self._clip
         order = to_and_fro(frames, len(motion))
         rotation, translation = pose_on_portrait(motion.rotation_rad, motion.translation, own, published=self._measuring.published)
         return rotation[order], translation[order]

@@ -6,7 +6,7 @@ Legend: b batch, c channels; the head comes at 128 x 128, layers are fused at 25
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +102,7 @@ class HtbSuperResolutionConfig:
 class HtbSuperResolution(nn.Module):
     """Rendered head + :class:`SceneSource` + landmarks -> picture."""
 
-    Config = HtbSuperResolutionConfig
+    Config: TypeAlias = HtbSuperResolutionConfig
 
     def __init__(self, config: HtbSuperResolutionConfig) -> None:
         super().__init__()

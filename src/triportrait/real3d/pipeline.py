@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ import numpy as np
 
 from triportrait.drivers import Progress, default_head, default_tracker
 from triportrait.drivers import motion_of_video as open_motion_of_video
-from triportrait.errors import EmptyMedia, MissingPart, NoFaceFound, OptionError
+from triportrait.errors import EmptyMedia, MissingPart, OptionError
 from triportrait.performance import Performance
 from triportrait.real3d.driver import PaperOptions, PaperVideoDriver, PaperVoiceDriver
 from triportrait.types import FOCAL_IN_WIDTHS, FPS, Array, Driver, Motion, MotionFrame, PathLike, PreparedPortrait, TriPlane
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Rows of a clip's beginning, every tenth, that the driver's identity is measured on, and rows tracked at a time.
-_PERSON_FRAMES, _PERSON_ROWS, _FIT_ROWS = 200, 10, 256
 #: Share of the crop that the face's box takes at least (published: ``--min_face_area_percent``).
 _FACE_AREA = 0.2
 #: Opacity of a cell of 1 / 48 that counts as nothing (rays cross 83 cells at most), and cells added around all others: more than a step
@@ -268,7 +265,8 @@ class PaperPipeline:
             MediaError, NoFaceFound: see :func:`triportrait.pipeline.prepare`.
         """
         from triportrait.face.coverings import remarks
-        from triportrait.face.tracker import choose_face, upright_photo
+        from triportrait.face.tracker import choose_face
+        from triportrait.face.upright import upright_photo
         from triportrait.media.images import composite_over, read_image
 
         image, name = (photo, "the photo") if isinstance(photo, np.ndarray) else (read_image(photo), Path(photo).name)
@@ -341,50 +339,17 @@ class PaperPipeline:
         return PaperPortrait(self, prepared, layers, source)
 
     def motion_of_video(self, path: PathLike, progress: Progress | None = None) -> Motion:
-        """Expression and pose of the person in a clip, by the published weights of the fit. Bounded memory for any length.
+        """Expression and pose of the largest face in a clip. Bounded memory for any length.
 
         Raises:
             MediaError: not a readable video.
             NoFaceFound: nobody in it.
         """
-        from triportrait.media.video import VideoReader
-        from triportrait.motion.smoothing import smooth_motion
-        from triportrait.real3d.bfm_fitting import BfmFitSettings, BfmFitter
+        from triportrait.real3d.clip_motion import bfm_motion_of_video
 
         if self.head.name == "open":
-            return open_motion_of_video(path, FPS, progress)
-        with VideoReader(path) as reader:
-            total = max(1, round(reader.seconds * FPS)) if reader.seconds else 0
-
-            def frames() -> Iterator[Array]:
-                nonlocal side, corner
-                for index, (_, frame) in enumerate(reader.frames(FPS)):
-                    if not side:
-                        # The whole picture, made square: the fit's camera looks at its middle.
-                        side = float(max(frame.shape[:2]))
-                        corner = 0.5 * np.array([frame.shape[1] - side, frame.shape[0] - side])
-                    yield frame
-                    if progress:
-                        progress("tracking", index + 1, total)
-
-            side, corner = 0.0, np.zeros(2)
-            tracked = default_tracker().track(frames())
-            try:
-                opening = [row for row, _ in islice(tracked, _PERSON_FRAMES)]
-            except NoFaceFound as error:
-                raise NoFaceFound(f"'{path}': {error}") from None
-            fitter = BfmFitter(self.head, side, BfmFitSettings.video())
-
-            def in_square(rows: list[Array]) -> Array:
-                return np.stack(rows)[..., :2] - corner
-
-            identity, _ = fitter.fit_person(in_square(opening[:: max(1, len(opening) // _PERSON_ROWS)]))
-            pieces, rows = [], chain(opening, (row for row, _ in tracked))
-            while batch := list(islice(rows, _FIT_ROWS)):
-                pieces.append(fitter.fit_motion(in_square(batch), identity, FPS))
-        names = ("expression", "rotation_rad", "translation", "gaze_rad")
-        whole = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
-        return smooth_motion(pieces[0].with_rows(**whole))
+            return open_motion_of_video(path, FPS, progress, can_choose=False)
+        return bfm_motion_of_video(self.head, path, progress)
 
     def expressions_of_audio(self, path: PathLike, options: PaperOptions, progress: Progress | None = None) -> Array:
         """Expression rows [t, 64] of a voice at 25 Hz. The sound is read three times and never held.

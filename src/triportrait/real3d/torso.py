@@ -7,6 +7,7 @@ What depends on the source alone is a :class:`TorsoSource`, computed once per po
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -195,9 +196,9 @@ class MotionField(nn.Module):
     def features(self, source: TorsoSource, key_points: Tensor, head: Tensor | None) -> tuple[Tensor, Tensor]:
         """What the motion of every cell is read from [b, c, d, h, w], and the candidates [b, 1 + k, d, h, w, 3]."""
         volume = source.compressed
-        batch, _, *size = volume.shape
+        batch, _, depth, height, width = volume.shape
         # Positions stay in single precision under autocast, too: eight bits of mantissa are coarser than the cells.
-        still = identity_field(tuple(size), key_points)
+        still = identity_field((depth, height, width), key_points)
         maps = key_point_maps(source.key_points, key_points, still)
         moved = key_point_motions(source.key_points, key_points, still)
         parts = [torch.zeros_like(maps[:, :1]), volume]
@@ -234,7 +235,7 @@ class TorsoGenerator(nn.Module):
 class TorsoNetwork(nn.Module):
     """Moves a source's torso with the head's key points."""
 
-    Config = TorsoNetworkConfig
+    Config: TypeAlias = TorsoNetworkConfig
 
     def __init__(self, config: TorsoNetworkConfig) -> None:
         super().__init__()
@@ -303,7 +304,7 @@ class TorsoNetwork(nn.Module):
         return TorsoLayer(rgb, hidden, torch.sigmoid(self.alpha(torch.cat([hidden, visible], dim=1))))
 
 
-def convolve_with_flat(volume: Tensor, flat: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def convolve_with_flat(volume: Tensor, flat: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """3-D convolution of a volume beside a picture that is the same in every slice, the size kept.
 
     All taps that fall into the volume see the same picture, so that each slice's taps are summed first and the picture is convolved in 2-D.

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -234,7 +234,7 @@ def write_shard(path: Path, rows: Sequence[LiftedViews]) -> int:
 def write_index(folder: Path, split: str, shards: Sequence[str], counts: Sequence[int], notes: dict[str, str]) -> None:
     """Name the shards of one split in ``folder/index.json``, beside those of other splits."""
     path = folder / _INDEX
-    index = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"format": _FORMAT, "splits": {}}
+    index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"format": _FORMAT, "splits": {}}
     index["splits"][split] = {"shards": list(shards), "counts": list(counts), "notes": notes}
     with atomic_file(path) as part:
         part.write_text(json.dumps(index, indent=1), encoding="utf-8")

@@ -211,9 +211,10 @@ def build_scene(
     textures = [_iris(_card(assets, f"eyes/{person.eyes}.webp", None), person)]
     eyes, frames = _eyes(assets, rest, joints, pose, view)
     eye_part = pile.add(eyes, EYE, 0)
+    red, green, blue = person.brow_colour
     for category, name, colour in (
         ("eyebrows", person.brows, person.brow_colour),
-        ("eyelashes", person.lashes, tuple(0.35 * c for c in person.brow_colour)),
+        ("eyelashes", person.lashes, (0.35 * red, 0.35 * green, 0.35 * blue)),
     ):
         mesh = refined(assets.fit(f"{category}.{name}", rest), 1)
         card = _card(assets, f"{category}/{name}.webp", colour)
@@ -258,12 +259,12 @@ def build_scene(
     fibre = surface.gather_light(
         curves.reshape(-1, 3), np.zeros((curves.shape[0] * curves.shape[1], 3)), directions, radiance, occluders, 0.03, True
     )
-    fibre_light = [(part.reshape(*curves.shape)[strands.guide] * strands.share[..., None, None]).sum(1) for part in fibre]
-    colour = shade.strand_radiance(points, strands.tone, *fibre_light, eye_position, person.hair.colour)
+    shadowed, bare, mean = ((part.reshape(*curves.shape)[strands.guide] * strands.share[..., None, None]).sum(1) for part in fibre)
+    strand_colour = shade.strand_radiance(points, strands.tone, shadowed, bare, mean, eye_position, person.hair.colour)
     return Scene(
         vertices, normals, np.concatenate([lit, lean, open_[:, None], spare], 1), triangles, np.concatenate(pile.uv),
         np.concatenate(pile.material), np.concatenate(pile.texture), _skin_map(assets, person, rng), np.stack(textures),
-        frames, environment.image, environment.levels, points, colour,
+        frames, environment.image, environment.levels, points, strand_colour,
         person.hair.width_dm * strands.fineness,
     )  # fmt: skip
 

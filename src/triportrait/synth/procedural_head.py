@@ -87,7 +87,7 @@ class ProceduralHead:
             factory.eye_texture(person.eyes, float(random.uniform(0.4, 0.68))),
             factory.card("teeth/teeth.webp", gain=float(random.uniform(0.75, 0.95))),
             factory.card("tongue/tongue01.jpg"),
-            factory.card(f"eyelashes/{person.lashes}.webp", tuple(0.3 * c for c in brow), alpha=0.45),
+            factory.card(f"eyelashes/{person.lashes}.webp", (0.3 * brow[0], 0.3 * brow[1], 0.3 * brow[2]), alpha=0.45),
             factory.card(f"eyebrows/{person.brows}.webp", brow, 0.5),
             factory.card(f"clothes/{person.clothes}.jpg", person.cloth_colour, 0.5),
         ]
@@ -100,6 +100,7 @@ class ProceduralHead:
         shown_triangles = np.tile(np.repeat(shown, 4), 2)
         self._matrices, self._constants, self._starts = [], [], [0]
         triangles, uv, material, label, texture, bias, head, follow = ([] for _ in range(8))
+        constant: float | Array
         for row, name in enumerate(names):
             if not name:
                 matrix, constant = factory.skin_matrix, 0.0
@@ -125,9 +126,13 @@ class ProceduralHead:
                 keep = here[tri, 1].min(1) > self.low - 3.2
                 tri, tri_uv = tri[keep], tri_uv[keep]
             start = self._starts[-1]
-            triangles.append(tri + start), uv.append(tri_uv)
-            material.append(np.full(len(tri), kinds[row])), label.append(np.full(len(tri), labels[row]))
-            texture.append(np.full(len(tri), row - 1)), head.append(own_head), follow.append(own_follow)
+            triangles.append(tri + start)
+            uv.append(tri_uv)
+            material.append(np.full(len(tri), kinds[row]))
+            label.append(np.full(len(tri), labels[row]))
+            texture.append(np.full(len(tri), row - 1))
+            head.append(own_head)
+            follow.append(own_follow)
             bias.append(np.full(len(tri), {4: 0.004, 5: 0.03}.get(row, 0.0)))
             self._starts.append(start + len(here))
         self._linear_count = self._starts[-1]
@@ -137,10 +142,14 @@ class ProceduralHead:
             points, tri, lens = glasses(person.glasses, marks, skin)
             self._glass_points = points
             start = self._starts[-1]
-            triangles.append(tri + start), uv.append(np.zeros((len(tri), 3, 2), np.float32))
-            material.append(np.where(lens, deferred.GLASS, deferred.PLAIN)), label.append(np.full(len(tri), deferred.OTHERS))
-            texture.append(np.full(len(tri), -1)), bias.append(np.zeros(len(tri)))
-            head.append(np.ones(len(points))), follow.append(np.ones(len(points)))
+            triangles.append(tri + start)
+            uv.append(np.zeros((len(tri), 3, 2), np.float32))
+            material.append(np.where(lens, deferred.GLASS, deferred.PLAIN))
+            label.append(np.full(len(tri), deferred.OTHERS))
+            texture.append(np.full(len(tri), -1))
+            bias.append(np.zeros(len(tri)))
+            head.append(np.ones(len(points)))
+            follow.append(np.ones(len(points)))
             self._starts.append(start + len(points))
             self.glass_slice = slice(start, start + len(points))
         self.triangles = np.concatenate(triangles).astype(np.int32)
@@ -188,7 +197,9 @@ class ProceduralHead:
             low, high = points[own].min(0), points[own].max(0)
             centre, radius = 0.5 * (low + high), 0.25 * float((high - low)[:2].sum())
             centre[2] = high[2] - radius
-            self._eye_rows.append(own), self._eye_centres.append(centre), self._eye_radius.append(radius)
+            self._eye_rows.append(own)
+            self._eye_centres.append(centre)
+            self._eye_radius.append(radius)
 
     def base(self, weights: Mapping[str, float], gaze_rad: Array) -> tuple[Array, Array]:
         """Base vertices with expression: (with lids that follow the gaze, without)."""
@@ -272,18 +283,22 @@ class ProceduralHead:
             else:
                 moved = moved[:, :1] + keep * (moved - moved[:, :1])
             points.append((moved - self._origin) @ self._turn.T)
-            tone.append(style.tone), width.append(style.width), label.append(np.full(len(moved), deferred.HAIR))
+            tone.append(style.tone)
+            width.append(style.width)
+            label.append(np.full(len(moved), deferred.HAIR))
             roots.append(np.zeros((len(moved), 0)))
         if person.beard in ("goatee", "moustache", "short", "full"):
-            curve, rows, share = self._beard(random)
+            curve, rows, share = self._beard(person.beard, random)
             steps = points[0].shape[1] if points else 4
             if curve.shape[1] != steps:
                 at = np.linspace(0, curve.shape[1] - 1, steps)
                 low = np.minimum(at.astype(int), curve.shape[1] - 2)
                 part = (at - low)[None, :, None]
                 curve = curve[:, low] * (1 - part) + curve[:, low + 1] * part
-            points.append(curve), tone.append(np.exp(random.normal(0, 0.3, len(curve))))
-            width.append(np.full(len(curve), 0.014)), label.append(np.full(len(curve), deferred.FACE_SKIN))
+            points.append(curve)
+            tone.append(np.exp(random.normal(0, 0.3, len(curve))))
+            width.append(np.full(len(curve), 0.014))
+            label.append(np.full(len(curve), deferred.FACE_SKIN))
             self._beard_rows, self._beard_share = rows, share
         if not points:
             empty = np.zeros((0, 2, 3), np.float32)
@@ -301,12 +316,12 @@ class ProceduralHead:
         self._strand_head = self._hair_head(self.strand_points.mean(1)).astype(np.float32)
         self._strand_head[self._strand_label == deferred.FACE_SKIN] = 1.0
 
-    def _beard(self, random: np.random.Generator) -> tuple[Array, Array, Array]:
+    def _beard(self, beard: str, random: np.random.Generator) -> tuple[Array, Array, Array]:
         """Curves [n, 4, 3] in head space, and the skin vertices [n, 3] with shares they grow on."""
         factory, person = self.factory, self.person
         skin = self.neutral[: self._starts[1]]
         triangles, uv = factory.skin_triangles, factory.skin_uv
-        mask = beard_mask(person.beard)
+        mask = beard_mask(beard)
         centre = uv.mean(1) * (SKIN_PX, -SKIN_PX) + (-HEAD_CROP_PX[0][0] / 2, SKIN_PX - HEAD_CROP_PX[1][0] / 2)
         x, y = np.clip(centre, 0, (391, 719)).astype(int).T
         inside = (centre >= 0).all(1) & (centre < (392, 720)).all(1)
@@ -317,7 +332,7 @@ class ProceduralHead:
         # The mouth's inside lies in the same part of the texture.
         near = near * (corner[:, :, 2].mean(1) > self.neutral[:, 2].max() - 1.6) * (cross[:, 2] > -0.4 * area)
         odds = area * near
-        count = {"goatee": 1500, "moustache": 900, "short": 4200, "full": 5200}[person.beard]
+        count = {"goatee": 1500, "moustache": 900, "short": 4200, "full": 5200}[beard]
         if odds.sum() <= 0:
             return np.zeros((0, 4, 3)), np.zeros((0, 3), np.int64), np.zeros((0, 3), np.float32)
         pick = random.choice(len(odds), count, p=odds / odds.sum())
@@ -325,8 +340,8 @@ class ProceduralHead:
         share = np.stack([1 - r1, r1 * (1 - r2), r1 * r2], -1)
         root = (corner[pick] * share[..., None]).sum(1)
         normal = cross[pick] / np.maximum(area[pick], 1e-9)[:, None]
-        length = {"goatee": 0.07, "moustache": 0.05, "short": 0.05, "full": 0.14}[person.beard] * (0.5 + 0.7 * person.beard_amount)
-        length = length * random.uniform(0.6, 1.1, count)
+        longest = {"goatee": 0.07, "moustache": 0.05, "short": 0.05, "full": 0.14}[beard] * (0.5 + 0.7 * person.beard_amount)
+        length = longest * random.uniform(0.6, 1.1, count)
         # Downwards on the chin, to the sides above the lip.
         lip = np.clip((root[:, 1] - self._lip[1]) / 0.04, 0.0, 1.0)[:, None]
         down = (0.0, -0.8, 0.1) * (1 - lip) + lip * np.stack([np.sign(root[:, 0]) * 0.9, 0 * lip[:, 0] - 0.2, 0 * lip[:, 0]], -1)

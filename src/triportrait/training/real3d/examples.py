@@ -22,9 +22,10 @@ from triportrait.geometry.cameras import camera_from_pose, pose_points, project
 from triportrait.types import FOCAL_IN_WIDTHS, Array, Camera
 
 if TYPE_CHECKING:
+    from triportrait.face.bfm import BfmHead
+    from triportrait.face.open_head import OpenHead
     from triportrait.training.data.clips import ClipSet, TrainingClip
     from triportrait.training.oneshot.views import ViewSet
-    from triportrait.types import HeadModel
 
 Row = dict[str, Tensor]
 
@@ -33,7 +34,7 @@ _MOUTH = (61, 291, 0, 17)
 
 
 @lru_cache(maxsize=4)
-def head_model(name: str) -> HeadModel:
+def head_model(name: str) -> OpenHead | BfmHead:
     """The head model that a clip's coefficients belong to.
 
     Raises:
