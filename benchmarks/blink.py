@@ -43,7 +43,7 @@ def main() -> None:
         files = sorted(path for path in options.folder.rglob("*") if path.suffix in (".jpg", ".png"))
         drawn = random.Random(options.seed).sample(files, min(options.count, len(files)))
     head = drivers.default_head()
-    avatar, bad = AVATARS[options.avatar](head), 0
+    avatar, bad = AVATARS[options.avatar](head).avatar, 0
     print("turned by", *(f"{turn:+d}" for turn in TURNS_DEG), "degrees:")
     for path in [*options.photos, *drawn]:
         try:

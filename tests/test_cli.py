@@ -409,14 +409,14 @@ def test_a_disk_that_fills_up(
 @pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """The minutes of preparation must not begin."""
-    from triportrait import pipeline
+    from triportrait import drivers, pipeline
 
     def begun(*_: object, **__: object) -> None:
         raise AssertionError("work has begun")
 
     monkeypatch.setattr(pipeline.Portrait, "from_image", begun)
     monkeypatch.setattr(pipeline, "prepare", begun)
-    monkeypatch.setattr(pipeline, "motion_of_video", begun)
+    monkeypatch.setattr(drivers, "motion_of_video", begun)
 
 
 def linked(here: Path, inputs: Path) -> None:

@@ -21,8 +21,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 GROUND = {"types", "errors", "files", "array_files", "compiling", "concurrency", "geometry"}
 STAGES = {"media", "face", "motion", "avatar", "composite", "provenance"}
-#: What joins the stages. Each may use those before it.
-JOINS = ["background", "model", "drivers", "performance", "pipeline"]
+#: What joins the stages. Each may use those before it; published systems stand between those that drive and the list of avatars.
+DRIVING = ["background", "drivers", "performance"]
+JOINS = [*DRIVING, "model", "pipeline"]
 PAPERS = {"real3d", "talk3d"}
 BELOW_THE_TOP = GROUND | STAGES | PAPERS | {"nn", "weights", "presets", *JOINS}
 
@@ -38,9 +39,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": GROUND,
     **{stage: GROUND | {"nn"} for stage in STAGES},
     "weights": GROUND,
-    **{join: GROUND | STAGES | {"nn", *JOINS[:index]} for index, join in enumerate(JOINS)},
-    "real3d": GROUND | STAGES | {"nn", "weights", *JOINS},
-    "talk3d": GROUND | STAGES | {"nn", "weights", *JOINS},
+    **{join: GROUND | STAGES | {"nn", *DRIVING[:index]} for index, join in enumerate(DRIVING)},
+    "real3d": GROUND | STAGES | {"nn", "weights", *DRIVING},
+    "talk3d": GROUND | STAGES | {"nn", "weights", *DRIVING},
+    "model": GROUND | STAGES | PAPERS | {"nn", *DRIVING},
+    "pipeline": GROUND | STAGES | {"nn", *DRIVING, "model"},
     "presets": GROUND | STAGES | PAPERS | {"nn"},
     "synth": GROUND | STAGES | {"nn"},
     "training": BELOW_THE_TOP | {"synth"},

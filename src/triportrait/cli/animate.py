@@ -81,6 +81,8 @@ class Movement(VoiceFlags):
     """Head motion: driving (the clip's own; natural for a voice), still, natural, or a video or motion file to take it from."""
     reference: Literal["neutral", "first"] = "neutral"
     """Which frame of the driving clip counts as the photo's own expression and pose."""
+    mouth: Literal["auto", "free", "still"] = "auto"
+    """auto: a mouth that seems covered (mask, microphone, hand) stays still; free: it moves all the same; still: it never moves."""
     driver_face: int | None = None
     """Whom to follow in the driving video (or that of --pose), counted from the left, when it shows several. Default: the largest face.
     Behind a cut to several people it is whoever looks most like that person, behind a cut to one it is that one."""
@@ -115,7 +117,7 @@ class Drawing:
     size: int | None = None
     """Side of the animated square in pixels. Default: 512; draft 384."""
     avatar: str | None = None
-    """Which avatar draws the head: lifted or oneshot. Default: the quality's."""
+    """Which avatar draws the head: lifted, oneshot, or real3d with weights you bring (real3d:FOLDER). Default: the quality's."""
     refine: float = 0.0
     """Seconds for fitting the oneshot avatar to the photo first."""
     background_fill: Literal["smooth", "knn"] = "smooth"

@@ -86,7 +86,9 @@ def cover_network() -> CoverNetwork:
 
 
 def mouth_is_covered(portrait: PreparedPortrait) -> bool:
-    """Whether something stands or lies before the photographed mouth."""
+    """Whether something stands or lies before the photographed mouth. A portrait that says so itself is not looked at again."""
+    if portrait.mouth_is_covered is not None:
+        return portrait.mouth_is_covered
     with torch.inference_mode():
         return cover_network()(torch.from_numpy(lower_face(portrait.image, portrait.landmarks))[None]).item() > _COVERED
 
@@ -105,11 +107,17 @@ def mouth_is_wide_open(portrait: PreparedPortrait) -> bool:
     return bool(np.linalg.norm(points[13] - points[14]) > _WIDE * np.linalg.norm(points[_FOREHEAD[0]] - points[_CHIN]))
 
 
-def remarks(portrait: PreparedPortrait) -> list[str]:
-    """What should be said about a photo before it is animated: sentences without the photo's name, most often none."""
+def remarks(portrait: PreparedPortrait, *, holds_mouth: bool = True) -> list[str]:
+    """What should be said about a photo before it is animated: sentences without the photo's name, most often none.
+
+    Args:
+        portrait: of the photo.
+        holds_mouth: whether a covered mouth will stay still, as ``DriveOptions.mouth`` has it.
+    """
     found = []
     if mouth_is_covered(portrait):
-        found.append("the mouth is covered (mask, microphone, hand?) and stays still; for a speaking mouth use a photo that shows it")
+        still, remedy = (" and stays still", "; --mouth free lets it move all the same") if holds_mouth else ("", "")
+        found.append(f"the mouth is covered (mask, microphone, hand?){still}; for a speaking mouth use a photo that shows it{remedy}")
     elif mouth_is_wide_open(portrait):
         found.append("the mouth stands wide open in the photo, so that closed lips are stretched; a photo with closed lips speaks better")
     if eyes_are_closed(portrait):

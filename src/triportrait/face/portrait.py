@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,6 +115,20 @@ def person_of(portrait: PreparedPortrait, head: OpenHead) -> Person:
     """The fitter's view of a portrait: identity and the offsets of its landmarks, for fitting further frames of the same person."""
     corners = portrait.vertex_offset[head.triangles[head.landmark_triangle]]
     return Person(portrait.identity.astype(np.float64), np.einsum("nk,nkc->nc", head.landmark_barycentric, corners))
+
+
+def moved_landmarks(portrait: PreparedPortrait, head: OpenHead) -> Callable[[MotionFrame], Array]:
+    """A function from motion rows to landmarks [478, 2] in the portrait's crop: the photo's own, moved as its fitted head moves."""
+    side = len(portrait.image)
+    shape = head.shape(portrait.identity)
+
+    def pixels(frame: MotionFrame) -> Array:
+        vertices = head.deform(shape, frame.expression, frame.gaze_rad) + portrait.vertex_offset
+        posed = pose_points(head.landmarks478(vertices).astype(np.float64), frame.rotation_rad, frame.translation)
+        return project(posed, side, portrait.focal)[0]
+
+    source = portrait.landmarks[:, :2] - pixels(portrait.motion)
+    return lambda frame: source + pixels(frame)
 
 
 def crop_box(face: DetectedFace, shape: tuple[int, int], face_widths: float) -> tuple[float, float, float]:

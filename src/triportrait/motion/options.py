@@ -43,6 +43,8 @@ class DriveOptions(VoiceControls):
         driver_face: whom to follow in the driving video, or else in the video that ``pose`` or ``head_motion`` names: counted from the
             left, 1 first, in the first frame that shows faces. Behind a cut it is whoever looks most like that person; a shot with one
             face shows that one, whoever it is. None follows the largest face.
+        mouth: ``"auto"`` (a mouth that seems covered keeps the photo's own), ``"free"`` (it moves all the same) or ``"still"`` (it keeps
+            the photo's own in any case).
 
     Raises:
         OptionError: a number out of range, or a word that is none of these.
@@ -53,6 +55,7 @@ class DriveOptions(VoiceControls):
     pose: str = "driving"
     reference: Literal["neutral", "first"] = "neutral"
     driver_face: int | None = None
+    mouth: Literal["auto", "free", "still"] = "auto"
 
     def __post_init__(self) -> None:
         self.check()
@@ -62,6 +65,12 @@ class DriveOptions(VoiceControls):
             raise OptionError(f"--driver-face is {self.driver_face}; faces are counted from the left, the first is 1")
         if self.reference not in ("neutral", "first"):
             raise OptionError(f"--reference is {self.reference!r}; use neutral or first")
+        if self.mouth not in ("auto", "free", "still"):
+            raise OptionError(f"--mouth is {self.mouth!r}; use auto, free or still")
+
+    def holds_mouth(self, is_covered: bool) -> bool:
+        """Whether the mouth keeps the photo's own, given whether something seems to cover it."""
+        return self.mouth == "still" or (self.mouth == "auto" and is_covered)
 
     @property
     def pose_source(self) -> str:

@@ -6,6 +6,7 @@ lie in the clip's base shot and are far from both are not touched at all.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from triportrait.geometry.rotations import (
 )
 from triportrait.motion.retarget import neutral_row
 from triportrait.types import Array, Motion
+
+log = logging.getLogger(__name__)
 
 #: A face that is missed for less than this is bridged.
 BRIDGED_S = 0.3
@@ -199,3 +202,27 @@ def _fading(frames: float, at_most: int) -> Array:
     """From 1 at the cut smoothly to 0."""
     left = 1.0 - np.arange(max(1, min(round(frames), at_most))) / max(1.0, round(frames))
     return left * left * (3.0 - 2.0 * left)
+
+
+def tell_of_shots(name: str, seen: list[Array], fps: float, chosen: bool = False) -> None:
+    """One warning for cuts and one for a face out of sight.
+
+    Args:
+        name: the clip's.
+        seen: per shot, whether its frames [t] show the face.
+        fps: frames per second.
+        chosen: whether the user says whom to follow.
+    """
+    cuts = [f"{frame / fps:.2f} s" for frame in np.cumsum([len(shot) for shot in seen])[:-1]]
+    if cuts:
+        times = ", ".join(cuts[:5]) + (f" and {len(cuts) - 5} more times" if len(cuts) > 5 else "")
+        whom = ", and whoever looks most like the chosen person is followed" if chosen else ""
+        log.warning("%s cuts, or the face jumps, at %s; the head goes on from its rest pose there%s", name, times, whom)
+    every = np.concatenate(seen)
+    away = absences(every, fps)
+    if away:
+        count = sum(stop - start for start, stop in away)
+        log.warning(
+            "%s does not show the whole face in %d of %d frames, first at %.2f s; the head rests there",
+            name, count, len(every), away[0][0] / fps,
+        )  # fmt: skip

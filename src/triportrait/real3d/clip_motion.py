@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from triportrait.drivers import Progress, counted, default_tracker, join_motion, tell_of_shots
+from triportrait.drivers import Progress, counted, default_tracker
+from triportrait.motion.timing import join_motion
 from triportrait.types import FPS, Array, Motion, PathLike
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def bfm_motion_of_video(head: BfmHead, path: PathLike, progress: Progress | None
     """
     from triportrait.face.following import follow_face
     from triportrait.media.video import VideoReader
-    from triportrait.motion.shots import join_shots
+    from triportrait.motion.shots import join_shots, tell_of_shots
 
     name = f"'{os.fspath(path)}'"
     with VideoReader(path) as reader:

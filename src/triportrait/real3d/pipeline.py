@@ -8,9 +8,9 @@ from the first driving expression, random rays, Euler angles added, blinks from 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,78 +19,32 @@ import numpy as np
 from triportrait.drivers import Progress, default_head, default_tracker
 from triportrait.drivers import motion_of_video as open_motion_of_video
 from triportrait.errors import EmptyMedia, MissingPart, OptionError
-from triportrait.motion.options import POSES
-from triportrait.motion.voice_controls import check_flag, check_seed
 from triportrait.performance import Performance
-from triportrait.types import FOCAL_IN_WIDTHS, FPS, Array, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead, TriPlane
+from triportrait.real3d.driver import PaperOptions, PaperVideoDriver, PaperVoiceDriver
+from triportrait.types import FOCAL_IN_WIDTHS, FPS, Array, Driver, Motion, MotionFrame, PathLike, PreparedPortrait, TriPlane
 
 if TYPE_CHECKING:
     import torch
 
     from triportrait.face.bfm import BfmHead
     from triportrait.face.open_head import OpenHead
+    from triportrait.face.tracker import FaceTracker
     from triportrait.real3d.avatar import Precision
     from triportrait.real3d.layers import PublishedLayers
-    from triportrait.real3d.model import PaperFrame, PaperModel, PaperState
+    from triportrait.real3d.model import PaperModel, PaperState
     from triportrait.real3d.networks import PaperNetworks
     from triportrait.real3d.volume import VolumeRender, VolumeRenderer
 
 
+log = logging.getLogger(__name__)
+
 #: Share of the crop that the face's box takes at least (published: ``--min_face_area_percent``).
 _FACE_AREA = 0.2
-#: Frames that cameras and key points are averaged over.
-_WINDOW = 7
 #: Opacity of a cell of 1 / 48 that counts as nothing (rays cross 83 cells at most), and cells added around all others: more than a step
 #: of the coarse samples, whose densities are averaged with their neighbours'.
 _EMPTY, _EMPTY_MARGIN = 1e-5, 3
 #: Above this share of occupied cells, skipping costs more than it saves.
 _MOSTLY_FULL = 0.7
-#: Decimetres; nobody's mouth opens so far.
-_WIDEST_MOUTH_DM = 3.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaperOptions:
-    """What a user may turn.
-
-    Args:
-        pose: ``still`` (the photograph's), ``natural``, ``driving`` (the clip's own; natural for a voice), or a video.
-        mouth_amplitude: 0.9 quantile of the lips' opening that a voice should reach, in decimetres.
-        temperature: of the voice's motion; 0 gives the most likely one.
-        blink: ``driving`` (drawn blinks for a voice, the clip's own for a clip), ``natural`` (drawn), or ``none``.
-        seed: of everything random.
-    """
-
-    pose: str = "driving"
-    mouth_amplitude: float = 0.45
-    temperature: float = 0.2
-    blink: str = "driving"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.mouth_amplitude <= _WIDEST_MOUTH_DM:
-            raise OptionError(f"--mouth-amplitude is {self.mouth_amplitude:g}; use a number from 0 to {_WIDEST_MOUTH_DM:g}")
-        check_flag("temperature", self.temperature)
-        if self.blink not in ("driving", "natural", "none"):
-            raise OptionError(f"--blink is {self.blink!r}; with the paper's preset use driving, natural or none")
-        check_seed(self.seed)
-
-    def files(self) -> tuple[PathLike, ...]:
-        """The video that these options name."""
-        return () if self.pose in POSES else (self.pose,)
-
-    def check_files(self) -> None:
-        """Look at that video, for what would end a performance minutes later.
-
-        Raises:
-            OptionError, MediaError: it is missing, or no readable video.
-        """
-        from triportrait.media.video import VideoReader
-
-        for path in self.files():
-            if not Path(path).exists():
-                raise OptionError(f"--pose is {path!r}; use driving, still, natural, or a video that exists")
-            VideoReader(path).close()
 
 
 # -- the user's parts -----------------------------------------------------------------------------------------------------
@@ -279,7 +233,9 @@ class PaperPipeline:
             preset.motion_adapter.pictures,
             precision=precision,
         )
-        self.model: PaperModel = PaperModel(self.avatar, parts["htb_super_resolution"], self.key_points, truncate=published_behaviour)
+        self.model: PaperModel = PaperModel(
+            self.avatar, parts["htb_super_resolution"], self.key_points, truncate=published_behaviour, batch=self.batch
+        )
 
     def motion_picture(self, identity: Array, expression: Array, lid_closing: float = 0.0) -> Array:
         """PNCC of coefficients, the lids closed by a fraction: float32 [3, s, s]."""
@@ -297,27 +253,60 @@ class PaperPipeline:
         pixels, _ = project(pose_points(points, frame.rotation_rad, frame.translation), 1.0, focal)
         return np.clip(2.0 * pixels - 1.0, -1.0, 1.0)  # eq. 9
 
-    def portrait(self, photo: PathLike | Array, face: int | None = None) -> PaperPortrait:
+    def portrait(self, photo: PathLike | Array, face: int | None = None, *, tracker: FaceTracker | None = None) -> PaperPortrait:
         """Prepare a photograph: a file, or uint8 RGB [h, w, 3].
+
+        Args:
+            photo: see above.
+            face: which face, counted from the left starting at 1; None takes the largest.
+            tracker: finds the face and the person's outline; None takes the default.
 
         Raises:
             MediaError, NoFaceFound: see :func:`triportrait.pipeline.prepare`.
         """
-        from triportrait.face.portrait import PortraitOptions, portrait_from_landmarks
+        from triportrait.face.coverings import remarks
         from triportrait.face.tracker import choose_face
         from triportrait.face.upright import upright_photo
-        from triportrait.geometry.crops import cut
         from triportrait.media.images import composite_over, read_image
-        from triportrait.real3d.bfm_fitting import BfmFitter
-        from triportrait.real3d.layers import HEAD_CLASSES, published_layers, published_layers_of_classes
 
         image, name = (photo, "the photo") if isinstance(photo, np.ndarray) else (read_image(photo), Path(photo).name)
         if image.shape[-1] == 4:
             image = composite_over(image)
-        tracker, size = default_tracker(), self.preset.photo_px
+        tracker = default_tracker() if tracker is None else tracker
         image, faces = upright_photo(tracker, image, name)
-        landmarks = choose_face(faces, face, name).landmarks.copy()
+        landmarks = choose_face(faces, face, name).landmarks
         box = published_crop(landmarks, image.shape[:2])
+        source = None if isinstance(photo, np.ndarray) else Path(photo)
+        portrait = self.portrait_in(image, box, landmarks, source=source, tracker=tracker)
+        for remark in remarks(portrait.prepared, holds_mouth=False):
+            log.warning("%s: %s", name, remark)
+        return portrait
+
+    def portrait_in(
+        self,
+        image: Array,
+        box: tuple[float, float, float],
+        landmarks: Array,
+        *,
+        source: Path | None = None,
+        tracker: FaceTracker | None = None,
+    ) -> PaperPortrait:
+        """Prepare what a square of a photograph shows.
+
+        Args:
+            image: uint8 [h, w, 3], the whole photograph, upright.
+            box: (left, top, side) of the square in its pixels.
+            landmarks: [478, 3] in its pixels.
+            source: its file.
+            tracker: finds the person's outline; None takes the default.
+        """
+        from triportrait.face.portrait import PortraitOptions, portrait_from_landmarks
+        from triportrait.geometry.crops import cut
+        from triportrait.real3d.bfm_fitting import BfmFitter
+        from triportrait.real3d.layers import HEAD_CLASSES, published_layers, published_layers_of_classes
+
+        tracker, size = default_tracker() if tracker is None else tracker, self.preset.photo_px
+        landmarks = landmarks.copy()
         landmarks[:, :2] -= box[:2]
         landmarks *= size / box[2]
         options = PortraitOptions(size, background_fill="knn")
@@ -330,7 +319,6 @@ class PaperPipeline:
             layers = published_layers_of_classes(open_portrait.image, classes, **painted)
             masks = {"head_alpha": np.isin(classes, HEAD_CLASSES), "person_alpha": classes > 0}
             open_portrait = replace(open_portrait, **{name: mask.astype(np.float32) for name, mask in masks.items()})
-        source = None if isinstance(photo, np.ndarray) else Path(photo)
         if self.head.name == "open":
             # Trained here: torso and background as 'triportrait data prepare' makes them.
             rgb, alpha = open_portrait.torso[..., :3], open_portrait.torso[..., 3:]
@@ -439,36 +427,6 @@ class HalvedLogMel:
         return kept
 
 
-@dataclass(frozen=True)
-class PaperPerformance(Performance):
-    """A :class:`triportrait.performance.Performance` whose rows carry smoothed cameras and key points."""
-
-    rows: Motion | None = None
-
-    def motion(self) -> Motion:
-        """All rows in one :class:`Motion`."""
-        return self.rows
-
-    def frames(self, debug: bool = False, full_frame: bool = False, background: Any | None = None) -> Iterator[Any]:
-        """See :meth:`triportrait.performance.Performance.frames`; debug panels belong to the other avatars.
-
-        Raises:
-            OptionError: ``debug`` is asked for.
-        """
-        if debug:
-            raise OptionError("--debug-panel shows the open head; leave it out with the paper's preset")
-        return super().frames(False, full_frame, background)
-
-    def _pictures(self, scenes: Iterator[Array] | None) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
-        """Several rows go through the networks at once."""
-        model, state = self.portrait.model, self.portrait.state
-        rows = chain.from_iterable(self.chunks())
-        while batch := list(islice(rows, self.portrait.pipeline.batch)):
-            behind = None if scenes is None else list(islice(scenes, len(batch)))
-            for row, picture in zip(batch, model.steps(state, batch, behind), strict=True):
-                yield row, picture, None
-
-
 class PaperPortrait:
     """One photographed person, ready to be driven; made by :meth:`PaperPipeline.portrait`."""
 
@@ -477,86 +435,21 @@ class PaperPortrait:
         self.model: PaperModel = pipeline.model
         self.state: PaperState = self.model.prepare(prepared, layers.masks)
 
-    def talk(self, audio: PathLike, options: PaperOptions | None = None, progress: Progress | None = None) -> PaperPerformance:
+    def talk(self, audio: PathLike, options: PaperOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait says what is on a recording."""
-        options = options or PaperOptions()
-        expression = self.pipeline.expressions_of_audio(audio, options, progress)
-        pose = "natural" if options.pose == "driving" else options.pose
-        rotation, translation = self._pose(pose, len(expression), options, progress)
-        blinks = options.blink != "none"
-        return self._performance(expression, rotation, translation, blinks, options, Path(audio), {"voice": Path(audio)})
+        return self.driven_by(PaperVoiceDriver(self.pipeline, audio, options, progress=progress))
 
-    def drive(self, video: PathLike, options: PaperOptions | None = None, progress: Progress | None = None) -> PaperPerformance:
+    def drive(self, video: PathLike, options: PaperOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait does what the person in a clip does; the clip's sound goes along."""
-        from triportrait.media.probe import probe
-        from triportrait.real3d.driver import pose_on_portrait
+        return self.driven_by(PaperVideoDriver(self.pipeline, video, options, progress=progress))
 
-        options = options or PaperOptions()
-        motion = self.pipeline.motion_of_video(video, progress)
-        if options.pose == "driving":
-            own = self.prepared.motion
-            rotation, translation = pose_on_portrait(motion.rotation_rad, motion.translation, own, published=self.pipeline.published)
-        else:
-            rotation, translation = self._pose(options.pose, len(motion), options, progress)
-        sound = Path(video) if probe(video).has_audio else None
-        blinks = options.blink == "natural" or (self.pipeline.published and options.blink != "none")
-        return self._performance(motion.expression, rotation, translation, blinks, options, sound, {"driving video": Path(video)})
-
-    def _pose(self, pose: str, frames: int, options: PaperOptions, progress: Progress | None) -> tuple[Array, Array]:
-        """Rotation and translation [frames, 3] of the head."""
-        from triportrait.motion.natural import idle_motion
-        from triportrait.real3d.driver import pose_on_portrait, to_and_fro
-
-        own = self.prepared.motion
-        if pose == "still":
-            return np.tile(own.rotation_rad, (frames, 1)), np.tile(own.translation, (frames, 1))
-        if pose == "natural":
-            motion = idle_motion(frames, FPS, seed=options.seed)
-            order = np.arange(frames)
-        else:
-            options.check_files()
-            motion = self.pipeline.motion_of_video(pose, progress)
-            order = to_and_fro(frames, len(motion))
-        rotation, translation = pose_on_portrait(motion.rotation_rad, motion.translation, own, published=self.pipeline.published)
-        return rotation[order], translation[order]
-
-    def _performance(
-        self, expression: Array, rotation: Array, translation: Array, blinks: bool, options: PaperOptions,
-        sound: Path | None, sources: dict[str, Path],
-    ) -> PaperPerformance:  # fmt: skip
-        from triportrait.real3d.driver import blink_starts, lid_closings
-        from triportrait.real3d.lids import closing_of_blink
-
-        frames = len(expression)
-        head = self.pipeline.head
-        lids = np.zeros(frames, np.float32)
-        if blinks:
-            starts, lengths = blink_starts(frames, options.seed, published=self.pipeline.published)
-            lids = lid_closings(frames, [closing_of_blink(int(length)) for length in lengths], starts)
-        motion = Motion(
-            expression.astype(np.float32), rotation.astype(np.float32), translation.astype(np.float32), np.zeros((frames, 2), np.float32),
-            FPS, head.expression_names, head.name, self.prepared.identity,
-        )  # fmt: skip
+    def driven_by(self, driver: Driver) -> Performance:
+        """The portrait does what a driver says; its motion must be of the networks' head model."""
+        performance = Performance(self, driver)
         if self.pipeline.published:
-            self.state = replace(self.state, avatar=self.pipeline.avatar.with_source_expression(self.state.avatar, motion.expression[0]))
-        named = {"portrait": self.source} if self.source else {}
-        return PaperPerformance(
-            self, lambda: iter([self._frames(motion, lids)]), FPS, sound, frames, named | sources, options.files(), rows=motion
-        )
-
-    def _frames(self, motion: Motion, lids: Array) -> Iterator[PaperFrame]:
-        """Rows with cameras and key points averaged over seven frames (spec 4, steps 6 and 10)."""
-        from triportrait.geometry.cameras import camera_from_pose, smooth_cameras
-        from triportrait.motion.smoothing import smooth_box
-        from triportrait.real3d.model import PaperFrame
-
-        cameras = smooth_cameras([camera_from_pose(row.rotation_rad, row.translation, self.prepared.focal) for row in motion], _WINDOW)
-        points = smooth_box(np.stack([self.pipeline.key_points(self.prepared.identity, row) for row in motion]), _WINDOW)
-        for index, row in enumerate(motion):
-            yield PaperFrame(
-                row.expression, row.rotation_rad, row.translation, row.gaze_rad,
-                camera=cameras[index], key_points=points[index].astype(np.float32), lid_closing=float(lids[index]),
-            )  # fmt: skip
+            first = next(performance.chunks()).expression[0]
+            self.state = replace(self.state, avatar=self.pipeline.avatar.with_source_expression(self.state.avatar, first))
+        return performance
 
 
 def _with_random_rays(volume: VolumeRenderer, device: str, seed: int) -> Callable[[TriPlane, torch.Tensor], VolumeRender]:
