@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.geometry.landmarks import OVAL
+from triportrait.geometry.masks import outline_mask
 from triportrait.types import Array, PreparedPortrait
 
 #: Luma of red, green and blue (ITU-R BT.601).
@@ -44,8 +45,7 @@ class PhotoTone:
         import cv2
 
         size = len(portrait.image)
-        mask = np.zeros((size, size), np.uint8)
-        cv2.fillPoly(mask, [np.round(portrait.landmarks[OVAL, :2]).astype(np.int32)], 1)
+        mask = outline_mask(portrait.landmarks[OVAL, :2], size)
         step = max(1, round(_STEP_PX * size / 512))
         soft = cv2.GaussianBlur(portrait.image.astype(np.float32), (0, 0), _SMOOTH_PX * size / 512)
         colours = soft[::step, ::step][mask[::step, ::step] > 0]

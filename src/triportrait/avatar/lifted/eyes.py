@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, IRIS_CENTRES, UPPER_LID_LEFT, UPPER_LID_RIGHT
+from triportrait.geometry.masks import soft_outline_mask
 from triportrait.types import Array, FullHead, PreparedPortrait
 
 _SIDES = ((EYE_LEFT_RIM, UPPER_LID_LEFT), (EYE_RIGHT_RIM, UPPER_LID_RIGHT))
@@ -271,10 +274,8 @@ def _polygon(points: Array, size: int, shrink_px: float) -> Array:
     """Anti-aliased filled polygon [s, s] float32, optionally shrunk."""
     import cv2
 
-    mask = np.zeros((size, size), np.uint8)
     hull = cv2.convexHull(points.astype(np.float32))[:, 0]
-    cv2.fillPoly(mask, [np.round(hull * 16 - 8).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
-    mask = mask.astype(np.float32) / 255.0
+    mask: Any = soft_outline_mask(hull - np.float32(0.5), size, size).astype(np.float32) / 255.0
     if shrink_px > 0:
         mask = np.clip(cv2.GaussianBlur(mask, (0, 0), shrink_px) * 2.0 - 1.0, 0.0, 1.0)
     return mask

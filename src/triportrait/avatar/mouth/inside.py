@@ -8,11 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.avatar.lifted.eyes import eye_opening
-from triportrait.avatar.mouth import kernels as kernels
+from triportrait.avatar.mouth import kernels
 from triportrait.avatar.mouth.parts import tongue, tooth_row
 from triportrait.avatar.mouth.photo_teeth import SeenTeeth, show_photo
 from triportrait.avatar.photo_tone import PhotoTone
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, IRIS_CENTRES
+from triportrait.geometry.landmarks import (
+    EYE_LEFT_RIM,
+    EYE_RIGHT_RIM,
+    INNER_LIPS,
+    INNER_MOUTH_CORNERS,
+    IRIS_CENTRES,
+    LOWER_LIP_INSIDE,
+    UPPER_LIP_INSIDE,
+)
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import Fragments, draw_fragments
 from triportrait.types import Array, FullHead, HeadPart, PreparedPortrait
@@ -170,8 +178,8 @@ class MouthInside:
                 layer.triangle, layer.barycentric, layer.depth, light, part.triangles, part.texels, part.texture,
                 np.float32(part is not self._parts[0]), behind.depth, fine,
             )  # fmt: skip
-        pixels, _ = to_pixels(landmarks[[78, 308]])
-        reach = float(np.linalg.norm(pixels[1] - pixels[0])) / max(float(np.linalg.norm(landmarks[78] - landmarks[308])), 1e-3)
+        pixels, _ = to_pixels(landmarks[list(INNER_MOUTH_CORNERS)])
+        reach = float(np.linalg.norm(pixels[1] - pixels[0])) / max(_width(landmarks), 1e-3)
         rgb = np.empty((height, width, 4), np.float32)
         kernels.shrink(fine, _FINER, rgb)
         rgb[..., :3] = self._tone.apply(rgb[..., :3])
@@ -200,7 +208,7 @@ def _light(points: Array, normals: Array, landmarks: Array) -> Array:
     """
     ring = landmarks[INNER_LIPS]
     centre = ring.mean(0)
-    half = np.float32([0.5 * np.linalg.norm(landmarks[78] - landmarks[308]), 0.5 * np.linalg.norm(landmarks[13] - landmarks[14]), 0.0])
+    half = np.float32([0.5 * _width(landmarks), 0.5 * _opening(landmarks), 0.0])
     disc = max(float(half[0] * half[1]), 1e-5)
     away = points - centre
     # Lips curve back towards their corners; the nearest place of the gap counts, from its middle it is a disc.
@@ -262,7 +270,12 @@ class Membrane:
 
 
 def _opening(landmarks: Array) -> float:
-    return float(np.linalg.norm(landmarks[13] - landmarks[14]))
+    return float(np.linalg.norm(landmarks[UPPER_LIP_INSIDE] - landmarks[LOWER_LIP_INSIDE]))
+
+
+def _width(landmarks: Array) -> float:
+    right, left = (landmarks[corner] for corner in INNER_MOUTH_CORNERS)
+    return float(np.linalg.norm(right - left))
 
 
 def _with_centre(ring: Array) -> Array:

@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 
+from triportrait.geometry.fields import grid_triangles
 from triportrait.types import Array, FullHead, HeadPart
 
 #: From the midline: width of each crown, its height, and how far its edge stays short of the arch's plane, in decimetres.
@@ -134,9 +135,8 @@ def tongue(head: FullHead) -> MouthPart:
 
 def _part(points: Array, normals: Array, texels: Array, texture: Array, carriers: Array, own: Array) -> MouthPart:
     rows, columns = points.shape[:2]
-    index = np.arange(rows * columns).reshape(rows, columns)
-    a, b, c, d = (corner.ravel() for corner in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
-    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)]).astype(np.int32)
+    # Rows of nodes count upwards here.
+    triangles = np.ascontiguousarray(grid_triangles(rows, columns)[:, [0, 2, 1]], np.int32)
     solve = np.linalg.pinv(np.concatenate([own, np.ones((len(own), 1))], 1))
     points, normals, texels = (array.reshape(rows * columns, -1) for array in (points, normals, texels))
     return MouthPart(points, normals, triangles, texels.astype(np.float32), texture, columns, carriers, solve)

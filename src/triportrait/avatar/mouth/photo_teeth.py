@@ -13,7 +13,8 @@ import numpy as np
 
 from triportrait.avatar.mouth.parts import MouthPart
 from triportrait.avatar.photo_tone import LUMA, PhotoTone
-from triportrait.geometry.landmarks import INNER_LIPS, OUTER_LIPS
+from triportrait.geometry.landmarks import INNER_LIPS, INNER_MOUTH_CORNERS, OUTER_LIPS
+from triportrait.geometry.masks import outline_mask, soft_outline_mask
 from triportrait.types import Array, PreparedPortrait
 
 #: White light becomes this on enamel.
@@ -49,9 +50,7 @@ class SeenTeeth:
         import cv2
 
         size = portrait.image.shape[0]
-        mask = np.zeros((size, size), np.uint8)
-        points = np.round(portrait.landmarks[INNER_LIPS, :2] * 16 - 8).astype(np.int32)
-        cv2.fillPoly(mask, [points], 255, lineType=cv2.LINE_AA, shift=4)
+        mask = soft_outline_mask(portrait.landmarks[INNER_LIPS, :2] - 0.5, size, size)
         inside = cv2.erode(mask, np.ones((3, 3), np.uint8)) > 127
         scale = size / 512
         enough = _ENOUGH_PX * scale**2
@@ -64,8 +63,7 @@ class SeenTeeth:
         teeth = inside & (level > 0.55 * bright.max()) & (image[..., 2] > 0.64 * image[..., 0])
         if tone.strength:
             # But in black and white nothing is.
-            lips = np.zeros((size, size), np.uint8)
-            cv2.fillPoly(lips, [np.round(portrait.landmarks[OUTER_LIPS, :2]).astype(np.int32)], 1)
+            lips = outline_mask(portrait.landmarks[OUTER_LIPS, :2], size)
             luma = image @ LUMA
             around = (lips > 0) & (mask == 0)
             teeth &= luma > tone.strength * _OVER_LIPS * (float(np.median(luma[around])) if around.any() else 0.0)
@@ -126,7 +124,7 @@ def _upper_edge(seen: SeenTeeth, portrait: PreparedPortrait) -> tuple[Array, Arr
 
     They end where something else than teeth begins, or at the dark line on which the lower row meets them.
     """
-    corners = np.sort(portrait.landmarks[[78, 308], 0])
+    corners = np.sort(portrait.landmarks[list(INNER_MOUTH_CORNERS), 0])
     middle, half = corners.mean(), 0.5 * _MIDDLE * np.ptp(corners)
     level = portrait.image.max(-1).astype(np.float32)
     found = []
