@@ -28,6 +28,8 @@ import soundfile
 from PIL import Image
 
 from triportrait import cli
+from triportrait.cli import progress
+from triportrait.cli.animate import Driver
 from triportrait.media.video import VideoReader, VideoWriter
 from triportrait.motion.files import save_motion
 from triportrait.types import ARKIT_EXPRESSIONS, Motion, Waveform
@@ -132,7 +134,7 @@ def here(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs commands among the inputs; results go to the folder that is returned, as ``$OUT`` in arguments."""
     monkeypatch.chdir(inputs)
     monkeypatch.delenv("TRIPORTRAIT_DEBUG", raising=False)
-    monkeypatch.setattr(cli, "_SECONDS_BETWEEN_LINES", float("inf"))  # however slow the machine
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", float("inf"))  # however slow the machine
     return tmp_path
 
 
@@ -291,10 +293,8 @@ def only(folder: Path, name: str) -> Path:
     ("name", "flag"), [("voice.wav", "audio"), ("sound_only.mp4", "audio"), ("clip.mp4", "driving"), ("motion.npz", "motion")]
 )
 def test_a_driver_without_a_flag_is_known_by_what_it_is(name: str, flag: str, here: Path, inputs: Path) -> None:
-    command = cli.Animate(Path("photo.png"), Path("o.mp4"), Path(name))
-    command._name_driver(inputs / name)
-    assert getattr(command, flag) == inputs / name
-    assert sum(getattr(command, other) is not None for other in ("audio", "driving", "motion")) == 1
+    driver = Driver().with_file(inputs / name)
+    assert getattr(driver, flag) == inputs / name and len(driver.files()) == 1
 
 
 @pytest.mark.parametrize("chosen", ["", " --face 2", " --face 1"])
@@ -651,10 +651,10 @@ def test_a_fresh_process_says_nothing_but_the_result(here: Path, inputs: Path) -
 
 def test_progress_is_quiet_where_no_terminal_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(cli.time, "perf_counter", lambda: now)
-    with cli._progress() as progress:
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now)
+    with progress.ProgressBar() as tell_progress:
         for frame in range(1, 601):
-            progress("rendering", frame, 600)
+            tell_progress("rendering", frame, 600)
             now += 0.125
     lines = capsys.readouterr().err.splitlines()
     assert 6 <= len(lines) <= 7

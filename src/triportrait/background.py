@@ -31,7 +31,7 @@ class Background:
         self._kind = "colour"
         self.file: Path | None = None
         if self._colour is None:
-            from triportrait.media.images import read_image
+            from triportrait.media.images import composite_over, read_image
             from triportrait.media.probe import probe
 
             if what.startswith("#") or not os.path.lexists(what):
@@ -44,7 +44,9 @@ class Background:
                 raise MediaError(f"{what}: a background is a colour such as #204060, a picture or a video")
             self.file = Path(what)
             if self._kind == "image":
-                read_image(what)  # a damaged picture is known before any work is done, as a damaged video is
+                # A damaged picture is known before any work is done, as a damaged video is.
+                image = read_image(what)
+                self._image = composite_over(image) if image.shape[-1] == 4 else image
 
     @staticmethod
     def _hex(what: str) -> tuple[int, int, int] | None:
@@ -61,10 +63,7 @@ class Background:
             while True:
                 yield plain
         elif self._kind == "image":
-            from triportrait.media.images import composite_over, read_image
-
-            image = read_image(self._what)
-            still = _cover(composite_over(image) if image.shape[-1] == 4 else image, size)
+            still = _cover(self._image, size)
             while True:
                 yield still
         else:

@@ -15,7 +15,8 @@ import numpy as np
 from triportrait.concurrency import built_once
 from triportrait.errors import EmptyMedia, OptionError
 from triportrait.motion.files import READ_ENDINGS
-from triportrait.motion.options import BLINKS_PER_MINUTE, VOICE_GAIN, DriveOptions
+from triportrait.motion.options import DriveOptions
+from triportrait.motion.voice_controls import BLINKS_PER_MINUTE
 from triportrait.types import FPS, Array, Motion, MotionFrame, PathLike, PreparedPortrait, Waveform
 
 if TYPE_CHECKING:
@@ -195,27 +196,26 @@ def voice_settings(options: DriveOptions, progress: Progress | None = None) -> A
         OptionError, MediaError, MotionFileError: the style or the controls cannot be had.
     """
     from triportrait.motion.audio import AudioSettings
-    from triportrait.motion.controls import ControlCurves
+    from triportrait.motion.controls import ControlCurves, Controls
     from triportrait.motion.files import load_controls
-    from triportrait.motion.natural import NaturalSettings
     from triportrait.motion.style import SpeakingStyle, style_of
 
     rate = options.blinks_per_minute()
-    natural = NaturalSettings(
+    controls = Controls(
+        mouth_gain=options.mouth_gain,
+        expressiveness=options.expressiveness,
         head_motion=options.head_amount if options.pose_source in ("driving", "natural") else 0.0,
         blinks_per_minute=BLINKS_PER_MINUTE if rate is None else rate,
         gaze_motion=options.gaze_motion,
         eye_contact=options.eye_contact,
-    )
+        temperature=options.temperature,
+    ).with_emotion(options.emotion, options.emotion_strength)
     style, curves = options.style, options.controls
     if style is not None and not isinstance(style, SpeakingStyle):
         style = style_of(motion_of_file("--style", os.fspath(style), progress))
     if curves is not None and not isinstance(curves, ControlCurves):
         curves = load_controls(curves)
-    return AudioSettings(
-        options.mouth_gain, options.expressiveness, natural, options.seed, options.temperature, options.emotion,
-        options.emotion_strength, style, curves, VOICE_GAIN,
-    )  # fmt: skip
+    return AudioSettings(controls=controls, seed=options.seed, style=style, curves=curves)
 
 
 #: What an option that names a file can be.

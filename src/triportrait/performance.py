@@ -11,7 +11,7 @@ import numpy as np
 
 from triportrait.background import Background
 from triportrait.drivers import NOTHING, Progress, default_head, join_motion
-from triportrait.errors import EmptyMedia, MediaError, OptionError
+from triportrait.errors import EmptyMedia, MediaError
 from triportrait.outputs import refuse_inputs
 from triportrait.provenance.marks import Finish, Marks
 from triportrait.types import FPS, Array, Frame, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead
@@ -120,11 +120,10 @@ class Performance:
             OptionError: ``crf`` is out of range.
         """
         from triportrait import __version__
-        from triportrait.media.video import VideoWriter
+        from triportrait.media.video import VideoWriter, check_crf
 
         refuse_inputs(path, [*self.sources.values(), *self.inputs, self.sound, background.file if background is not None else None])
-        if not 0 <= crf <= 51:
-            raise OptionError(f"--crf is {crf}; use a number from 0 (lossless) to 51")
+        check_crf(crf)
         marks = marks or Marks()
         prepared = self.portrait.prepared
         height, width = prepared.photo.shape[:2] if full_frame else prepared.image.shape[:2]

@@ -260,7 +260,7 @@ class Portrait:
             from triportrait.motion.retarget import from_rest, keep_in_view
 
             own = self.prepared.motion
-            done, track = 0, ControlTrack(settings.controls(), settings.curves)
+            done, track = 0, ControlTrack(settings.controls, settings.curves)
             for chunk in motion_of_audio(audio, settings):
                 chunk = keep_in_view(chunk, own, options.eye_contact)
                 placed = from_rest(chunk, own, track.emotions(done, len(chunk)))
@@ -291,8 +291,8 @@ class Portrait:
     ) -> Performance:
         """Motion measured on somebody (or a saved motion file) on this portrait."""
         from triportrait.motion import retarget
+        from triportrait.motion.controls import Controls
         from triportrait.motion.emotion import EMOTIONS, with_emotion
-        from triportrait.motion.natural import NaturalSettings
 
         options = options or DriveOptions()
         if not isinstance(motion, Motion):
@@ -319,8 +319,8 @@ class Portrait:
             placed = placed.with_rows(expression=with_emotion(placed.expression, np.array(weights)))
         source = options.pose_source
         if source in ("still", "natural"):
-            settings = NaturalSettings(head_motion=options.head_amount)
-            placed = retarget.with_pose(placed, source, self.prepared.motion, settings, options.seed)
+            controls = Controls(head_motion=options.head_amount)
+            placed = retarget.with_pose(placed, source, self.prepared.motion, controls, options.seed)
         elif source == "driving":
             placed = self._within_reach(placed)
         else:
@@ -339,10 +339,10 @@ class Portrait:
         settings = voice_settings(options)
         pose = self._pose_clip(options, None)
         idle = idle_motion(
-            round(seconds * FPS), FPS, seed=options.seed, controls=settings.controls(), curves=settings.curves, style=settings.style
+            round(seconds * FPS), FPS, seed=options.seed, controls=settings.controls, curves=settings.curves, style=settings.style
         )
         idle = keep_in_view(idle, self.prepared.motion, options.eye_contact)
-        emotions = ControlTrack(settings.controls(), settings.curves).emotions(0, len(idle))
+        emotions = ControlTrack(settings.controls, settings.curves).emotions(0, len(idle))
         motion = _with_clip_pose(from_rest(idle, self.prepared.motion, emotions), pose, 0, options.eye_contact)
         return self._performance(lambda: iter([motion]), FPS, None, len(motion), {}, options.files())
 

@@ -12,7 +12,7 @@ import torch
 from triportrait.errors import MediaError, WeightsError
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio import AudioDriver, AudioSettings
-from triportrait.motion.natural import STILL
+from triportrait.motion.controls import Controls
 from triportrait.motion.sync_expert import (
     SyncExpert,
     SyncExpertConfig,
@@ -33,7 +33,8 @@ SPEECH = Path(__file__).resolve().parents[2] / "examples" / "speech.wav"
 @pytest.fixture(scope="module")
 def spoken() -> tuple[Waveform, Motion]:
     voice = read_audio(SPEECH, 16000)
-    return voice, AudioDriver(voice, AudioSettings(natural=STILL)).motion()
+    still = Controls(head_motion=0.0, blinks_per_minute=0.0, gaze_motion=0.0, eye_contact=0.0)
+    return voice, AudioDriver(voice, AudioSettings(still)).motion()
 
 
 def shifted(motion: Motion, frames: int) -> Motion:

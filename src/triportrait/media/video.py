@@ -20,7 +20,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from triportrait.errors import EmptyMedia, MediaError, MissingPart, OutputError, TooLarge
+from triportrait.errors import EmptyMedia, MediaError, MissingPart, OptionError, OutputError, TooLarge
 from triportrait.files import AtomicFile
 from triportrait.media.audio import AudioReader
 from triportrait.media.containers import (
@@ -290,6 +290,12 @@ def _constant_rate(
     if pending is not None:
         end_s = pending_time + min(pending_duration or frame_seconds, _MAX_STILL_S)
         yield pending, max(1, math.floor(end_s * fps + 0.5) - pending_tick)
+
+
+def check_crf(crf: int) -> None:
+    """OptionError unless x264 knows this constant rate factor."""
+    if not 0 <= crf <= 51:
+        raise OptionError(f"--crf is {crf}; use a number from 0 (lossless) to 51")
 
 
 def check_video_output(path: str | os.PathLike[str]) -> None:

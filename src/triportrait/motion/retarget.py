@@ -12,9 +12,10 @@ from typing import Literal
 import numpy as np
 
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
+from triportrait.motion.controls import Controls
 from triportrait.motion.emotion import yielding
 from triportrait.motion.lips import PARTING_CURVES, close_lips, gap_weights, lip_opening
-from triportrait.motion.natural import NaturalSettings, idle_motion
+from triportrait.motion.natural import idle_motion
 from triportrait.motion.timing import fit_length, resample
 from triportrait.types import Array, Motion, MotionFrame
 
@@ -216,7 +217,7 @@ def with_pose(
     motion: Motion,
     pose: Motion | Literal["still", "natural"],
     portrait_motion: MotionFrame,
-    settings: NaturalSettings | None = None,
+    controls: Controls | None = None,
     seed: int = 0,
 ) -> Motion:
     """Replace rotation and translation.
@@ -227,7 +228,7 @@ def with_pose(
             ``motion``), ``"still"`` for the portrait's own pose, or ``"natural"`` for idle motion (gaze then keeps
             the contact that the new turns ask for).
         portrait_motion: what the photo shows.
-        settings: for ``"natural"``.
+        controls: for ``"natural"``.
         seed: for ``"natural"``.
     """
     frames = len(motion)
@@ -240,10 +241,10 @@ def with_pose(
             translation=np.tile(np.asarray(portrait_motion.translation, np.float32), (frames, 1)),
             landmarks=None,
         )
-    settings = settings or NaturalSettings()
-    idle = idle_motion(frames, motion.fps, settings, seed)
+    controls = controls or Controls()
+    idle = idle_motion(frames, motion.fps, controls=controls, seed=seed)
     rotation = matrix_from_euler(portrait_motion.rotation_rad) @ matrix_from_euler(idle.rotation_rad)
-    counter = settings.eye_contact * np.stack([idle.rotation_rad[:, 0], -idle.rotation_rad[:, 1]], axis=1)
+    counter = controls.eye_contact * np.stack([idle.rotation_rad[:, 0], -idle.rotation_rad[:, 1]], axis=1)
     return motion.with_rows(
         rotation_rad=euler_from_matrix(rotation).astype(np.float32),
         translation=(portrait_motion.translation + idle.translation).astype(np.float32),
@@ -285,10 +286,10 @@ def without_blinks(motion: Motion) -> Motion:
     return motion.with_rows(expression=expression)
 
 
-def with_blinks(motion: Motion, blinks_per_minute: float = 18.0, seed: int = 0) -> Motion:
+def with_blinks(motion: Motion, blinks_per_minute: float, seed: int = 0) -> Motion:
     """Natural blinks on top of the motion's own lids (the more closed of the two counts)."""
-    settings = NaturalSettings(head_motion=0.0, blinks_per_minute=blinks_per_minute, gaze_motion=0.0)
-    idle = idle_motion(len(motion), motion.fps, settings, seed)
+    controls = Controls(head_motion=0.0, blinks_per_minute=blinks_per_minute, gaze_motion=0.0)
+    idle = idle_motion(len(motion), motion.fps, controls=controls, seed=seed)
     expression = np.array(motion.expression, np.float32)
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
         if name in motion.expression_names:

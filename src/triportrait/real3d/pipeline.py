@@ -19,6 +19,8 @@ import numpy as np
 from triportrait.drivers import Progress, default_head, default_tracker
 from triportrait.drivers import motion_of_video as open_motion_of_video
 from triportrait.errors import EmptyMedia, MissingPart, NoFaceFound, OptionError
+from triportrait.motion.options import POSES
+from triportrait.motion.voice_controls import check_flag, check_seed
 from triportrait.performance import Performance
 from triportrait.types import FOCAL_IN_WIDTHS, FPS, Array, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead, TriPlane
 
@@ -45,9 +47,11 @@ _WINDOW = 7
 _EMPTY, _EMPTY_MARGIN = 1e-5, 3
 #: Above this share of occupied cells, skipping costs more than it saves.
 _MOSTLY_FULL = 0.7
+#: Decimetres; nobody's mouth opens so far.
+_WIDEST_MOUTH_DM = 3.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PaperOptions:
     """What a user may turn.
 
@@ -66,13 +70,29 @@ class PaperOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, high in (("mouth_amplitude", 3.0), ("temperature", 2.0)):
-            if not 0.0 <= getattr(self, name) <= high:
-                raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name):g}; use a number from 0 to {high:g}")
+        if not 0.0 <= self.mouth_amplitude <= _WIDEST_MOUTH_DM:
+            raise OptionError(f"--mouth-amplitude is {self.mouth_amplitude:g}; use a number from 0 to {_WIDEST_MOUTH_DM:g}")
+        check_flag("temperature", self.temperature)
         if self.blink not in ("driving", "natural", "none"):
             raise OptionError(f"--blink is {self.blink!r}; with the paper's preset use driving, natural or none")
-        if self.seed < 0:
-            raise OptionError(f"--seed is {self.seed}; use 0 or a positive whole number")
+        check_seed(self.seed)
+
+    def files(self) -> tuple[PathLike, ...]:
+        """The video that these options name."""
+        return () if self.pose in POSES else (self.pose,)
+
+    def check_files(self) -> None:
+        """Look at that video, for what would end a performance minutes later.
+
+        Raises:
+            OptionError, MediaError: it is missing, or no readable video.
+        """
+        from triportrait.media.video import VideoReader
+
+        for path in self.files():
+            if not Path(path).exists():
+                raise OptionError(f"--pose is {path!r}; use driving, still, natural, or a video that exists")
+            VideoReader(path).close()
 
 
 # -- the user's parts -----------------------------------------------------------------------------------------------------
@@ -518,18 +538,17 @@ class PaperPortrait:
 
     def _pose(self, pose: str, frames: int, options: PaperOptions, progress: Progress | None) -> tuple[Array, Array]:
         """Rotation and translation [frames, 3] of the head."""
-        from triportrait.motion.natural import NaturalSettings, idle_motion
+        from triportrait.motion.natural import idle_motion
         from triportrait.real3d.driver import pose_on_portrait, to_and_fro
 
         own = self.prepared.motion
         if pose == "still":
             return np.tile(own.rotation_rad, (frames, 1)), np.tile(own.translation, (frames, 1))
         if pose == "natural":
-            motion = idle_motion(frames, FPS, NaturalSettings(), options.seed)
+            motion = idle_motion(frames, FPS, seed=options.seed)
             order = np.arange(frames)
         else:
-            if not Path(pose).exists():
-                raise OptionError(f"--pose is {pose!r}; use driving, still, natural, or a video that exists")
+            options.check_files()
             motion = self.pipeline.motion_of_video(pose, progress)
             order = to_and_fro(frames, len(motion))
         rotation, translation = pose_on_portrait(motion.rotation_rad, motion.translation, own, published=self.pipeline.published)
@@ -556,12 +575,8 @@ class PaperPortrait:
             self.state = replace(self.state, avatar=self.pipeline.avatar.with_source_expression(self.state.avatar, motion.expression[0]))
         named = {"portrait": self.source} if self.source else {}
         return PaperPerformance(
-            self, lambda: iter([self._frames(motion, lids)]), FPS, sound, frames, named | sources, self._inputs(options), rows=motion
+            self, lambda: iter([self._frames(motion, lids)]), FPS, sound, frames, named | sources, options.files(), rows=motion
         )
-
-    def _inputs(self, options: PaperOptions) -> tuple[PathLike, ...]:
-        """Files that are read besides photo, voice and clip."""
-        return () if options.pose in ("driving", "still", "natural") else (options.pose,)
 
     def _frames(self, motion: Motion, lids: Array) -> Iterator[PaperFrame]:
         """Rows with cameras and key points averaged over seven frames (spec 4, steps 6 and 10)."""

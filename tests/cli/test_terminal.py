@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from triportrait import cli, terminal
+from triportrait import cli
+from triportrait.cli import terminal
 from triportrait.errors import MediaError
 
 VERSION = [sys.executable, "-m", "triportrait", "--version"]
