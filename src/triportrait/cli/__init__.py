@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Annotated, Protocol, Union
+from typing import Annotated, Any, Protocol, Union
 
 from triportrait.cli.terminal import escaped, exit_code, mend_streams, say, tell
 from triportrait.concurrency import own_standard_error
@@ -93,7 +93,7 @@ def _parsed(arguments: list[str]) -> Command:
         if chosen in COMMANDS:
             # Of the others, nothing is imported or looked at.
             return tyro.cli(command_type(chosen), prog=f"triportrait {chosen}", args=arguments[1:], config=settings)
-        every = Union[tuple(Annotated[command_type(name), tyro.conf.subcommand(name)] for name in COMMANDS)]  # noqa: UP007
+        every: Any = Union[tuple(Annotated[command_type(name), tyro.conf.subcommand(name)] for name in COMMANDS)]  # noqa: UP007
         description = "One photo and a voice become a talking 3D portrait."
         return tyro.cli(every, prog="triportrait", args=arguments or ["--help"], description=description, config=settings)
 

@@ -15,6 +15,7 @@ from triportrait.cli.progress import ProgressBar
 from triportrait.cli.terminal import say
 from triportrait.cli.voice import VoiceFlags
 from triportrait.errors import OptionError
+from triportrait.motion.voice_controls import NATURAL
 
 if TYPE_CHECKING:
     from triportrait.background import Background
@@ -57,6 +58,11 @@ class Driver:
         """Those that are given."""
         return [path for path in (self.audio, self.driving, self.motion) if path is not None]
 
+    def voice(self) -> Path:
+        """The voice, where no clip and no motion drives."""
+        assert self.audio is not None, "one of the three is given"
+        return self.audio
+
     def check(self) -> None:
         """OptionError for none, or for two that move the same thing."""
         if not self.files():
@@ -71,7 +77,7 @@ class Driver:
 class Movement(VoiceFlags):
     """The fields of DriveOptions; None stands for the preset's own."""
 
-    head_motion: float | str
+    head_motion: float | str = NATURAL
     temperature: float | None = None  # type: ignore[assignment]
     """How far chance departs from a voice's most likely motion, 0 to 2. Default: 1; with --preset paper 0.2."""
     pose: str = "driving"
@@ -197,10 +203,10 @@ class Animate:
         # What cannot be read or written is found before any work is done.
         options = self._paper_options() if self.preset == "paper" else self._drive_options(driver)
         background = self._check_files(driver, options)
-        perform = self._perform_paper if self.preset == "paper" else self._perform
         started = time.perf_counter()
         with ProgressBar() as progress:
-            perform(driver, options, progress).save(
+            performance = self._perform(driver, options, progress)
+            performance.save(
                 self.out, full_frame=self.look.full_frame, debug_panel=self.drawing.debug_panel, background=background,
                 marks=Marks(**vars(self.marks)), crf=self.look.crf, progress=progress,
             )  # fmt: skip
@@ -278,7 +284,14 @@ class Animate:
 
     # -- the work ----------------------------------------------------------------------------------------------------------
 
-    def _perform(self, driver: Driver, options: DriveOptions, progress: Progress) -> Performance:
+    def _perform(self, driver: Driver, options: DriveOptions | PaperOptions, progress: Progress) -> Performance:
+        from triportrait.motion.options import DriveOptions
+
+        if isinstance(options, DriveOptions):
+            return self._perform_here(driver, options, progress)
+        return self._perform_paper(driver, options, progress)
+
+    def _perform_here(self, driver: Driver, options: DriveOptions, progress: Progress) -> Performance:
         from triportrait.drivers import read_motion
         from triportrait.pipeline import Portrait
 
@@ -292,9 +305,9 @@ class Animate:
             portrait.refine(drawing.refine)
         if driver.driving is not None:
             return portrait.drive(driver.driving, options, progress=progress)
-        if motion is not None:
+        if motion is not None and driver.motion is not None:
             return portrait.perform(motion, options, sound=driver.audio, sources={"motion": driver.motion}, progress=progress)
-        return portrait.talk(driver.audio, options, progress=progress)
+        return portrait.talk(driver.voice(), options, progress=progress)
 
     def _perform_paper(self, driver: Driver, options: PaperOptions, progress: Progress) -> Performance:
         from triportrait.real3d.pipeline import load_pipeline
@@ -310,7 +323,7 @@ class Animate:
         portrait = pipeline.portrait(self.photo, self.look.face)
         if driver.driving is not None:
             return portrait.drive(driver.driving, options, progress=progress)
-        return portrait.talk(driver.audio, options, progress=progress)
+        return portrait.talk(driver.voice(), options, progress=progress)
 
 
 def changed(group: Any, besides: Collection[str] = ()) -> list[str]:

@@ -13,13 +13,14 @@ from triportrait.cli.checks import check_motion_output
 from triportrait.cli.progress import ProgressBar
 from triportrait.cli.terminal import say
 from triportrait.cli.voice import VoiceFlags
+from triportrait.motion.voice_controls import NATURAL
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceAlone(VoiceFlags):
     """Settings of a voice without any portrait."""
 
-    head_motion: float
+    head_motion: float = NATURAL
     """Amount of head motion."""
     blink: str = "natural"
     """natural, none, or blinks per minute."""

@@ -12,5 +12,5 @@ from triportrait.motion.voice_controls import VoiceControls
 class VoiceFlags(VoiceControls):
     """The settings of a voice, of types that a command line can read."""
 
-    style: Path | None
-    controls: Path | None
+    style: Path | None = None
+    controls: Path | None = None

@@ -83,7 +83,8 @@ def _spread(colours: Array, known: Array, width_px: float) -> Array:
     if not known.any():
         return colours
     weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), width_px)
-    mean = cv2.GaussianBlur(colours * known[..., None].astype(np.float32), (0, 0), width_px) / np.maximum(weight, 1e-3)[..., None]
+    marked = np.multiply(colours, known[..., None].astype(np.float32))
+    mean = cv2.GaussianBlur(marked, (0, 0), width_px) / np.maximum(weight, 1e-3)[..., None]
     return push_pull(mean, np.clip(weight / 0.05, 0.0, 1.0) * (weight > 2e-3))
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +89,8 @@ class _Residual(nn.Module):
         super().__init__()
         self.norm0, self.norm1 = nn.GroupNorm(8, channels), nn.GroupNorm(8, channels)
         self.conv0, self.conv1 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
-        nn.init.zeros_(self.conv1.weight)
-        nn.init.zeros_(self.conv1.bias)
+        for parameter in self.conv1.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv0(functional.silu(self.norm0(x)))
@@ -149,6 +150,9 @@ class CompactImageToPlane(nn.Module):
     Args:
         config: sizes; kept in the weights file.
     """
+
+    #: [1, 1, 32, 32], the depth of the mean fitted head.
+    mean_prior: Tensor
 
     def __init__(self, config: CompactConfig | None = None) -> None:
         super().__init__()
@@ -272,7 +276,8 @@ def load_image_to_plane(path: Path | None = None) -> CompactImageToPlane:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 raise WeightsError(f"'{path}' is not an image-to-plane network of this program; train one or take the embedded file")
-            settings = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(metadata["config"]).items()}
+            stored: dict[str, Any] = json.loads(metadata["config"])
+            settings = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
             model = CompactImageToPlane(CompactConfig(**settings))
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
             if (wrong := not_finite(state)) is not None:
