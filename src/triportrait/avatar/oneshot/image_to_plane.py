@@ -276,8 +276,8 @@ def load_image_to_plane(path: Path | None = None) -> CompactImageToPlane:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 raise WeightsError(f"'{path}' is not an image-to-plane network of this program; train one or take the embedded file")
-            stored: dict[str, Any] = json.loads(metadata["config"])
-            settings = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+            stored = json.loads(metadata["config"]).items()
+            settings: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored}
             model = CompactImageToPlane(CompactConfig(**settings))
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
             if (wrong := not_finite(state)) is not None:
