@@ -15,7 +15,7 @@ from triportrait.geometry.masks import outline_mask
 from triportrait.types import Array, PreparedPortrait
 
 #: Luma of red, green and blue (ITU-R BT.601).
-LUMA = np.float32([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 #: Levels by which 19 of 20 pixels stay off the line: up to the first a photo is toned, from the second on it is a colour photo. JPEG at
 #: quality 60 puts sepia and duotones at 2 to 4, black-and-white at 0 to 3; ordinary colour photos begin at 6.
 _SPREAD = (4.0, 5.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from triportrait.avatar.lifted.outline import rise_of_face
@@ -83,7 +85,8 @@ def _spread(colours: Array, known: Array, width_px: float) -> Array:
     if not known.any():
         return colours
     weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), width_px)
-    mean = cv2.GaussianBlur(colours * known[..., None].astype(np.float32), (0, 0), width_px) / np.maximum(weight, 1e-3)[..., None]
+    shown: Any = colours * known[..., None].astype(np.float32)
+    mean = cv2.GaussianBlur(shown, (0, 0), width_px) / np.maximum(weight, 1e-3)[..., None]
     return push_pull(mean, np.clip(weight / 0.05, 0.0, 1.0) * (weight > 2e-3))
 
 

@@ -34,9 +34,9 @@ _COLOURED, _MUCH_MORE = 0.65, 1.3
 #: The photo's view of teeth may be stretched or squeezed by the first share entirely, by the second not at all.
 _TEETH_STRETCH = (0.2, 0.6)
 #: Reflectance of the mouth's lining under white light.
-_LINING = np.float32([0.6, 0.3, 0.29])
+_LINING = np.array([0.6, 0.3, 0.29], np.float32)
 #: Light that reaches any place from the flesh around, and how much redder than the light from outside it is, per channel.
-_INDIRECT, _REDDER = 0.14, np.float32([1.0, 0.6, 0.55])
+_INDIRECT, _REDDER = 0.14, np.array([1.0, 0.6, 0.55], np.float32)
 #: How far lips curve back, per decimetre sideways squared (the open head's inner lips).
 _CURVE = 2.0
 #: Eyes and cameras even out the light's range by this exponent.
@@ -77,7 +77,7 @@ def white_in(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | None, to
 
 def _white_in_colour(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | None) -> Array:
     if seen is not None:
-        level = np.clip(seen.colour.max(), *(limit * float(np.max(face)) for limit in _LEVELS))
+        level = np.clip(seen.colour.max(), *_levels_over(face))
         return (level * np.maximum(seen.colour / seen.colour.max(), _COLOURED)).astype(np.float32)
     size = portrait.image.shape[0]
     y, x = np.mgrid[:size, :size] + 0.5
@@ -87,18 +87,24 @@ def _white_in_colour(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | 
         reach = 1.15 * np.linalg.norm(points[1:] - points[0], axis=1).max()
         white = (eye_opening(portrait, rim) > 0.9) & (np.hypot(x - points[0, 0], y - points[0, 1]) > reach)
         whites.append(portrait.image[white].astype(np.float32))
-    seen = np.concatenate(whites)
-    neutral = np.maximum(np.asarray(face, np.float32) / np.float32(_SKIN), 1.0)
+    found = np.concatenate(whites)
+    neutral = np.maximum(np.asarray(face, np.float32) / np.array(_SKIN, np.float32), 1.0)
     least = np.full(3, _COLOURED)
-    if len(seen) >= _WHITES:
-        level = seen.max(1)
-        white = np.maximum(seen[level >= np.quantile(level, 0.6)].mean(0), 1.0)
+    if len(found) >= _WHITES:
+        level = found.max(1)
+        white = np.maximum(found[level >= np.quantile(level, 0.6)].mean(0), 1.0)
         least = np.minimum(least, _MUCH_MORE * np.maximum(white / white.max(), neutral / neutral.max()))
     else:
         white = neutral
     colour = np.sqrt((white / white.max()) * (neutral / neutral.max()))
-    level = np.clip(_SHADED * white.max(), *(limit * float(np.max(face)) for limit in _LEVELS))
+    level = np.clip(_SHADED * white.max(), *_levels_over(face))
     return (level * np.maximum(colour / colour.max(), least)).astype(np.float32)
+
+
+def _levels_over(face: Array) -> tuple[float, float]:
+    """Between which white lies for a face of colour [3]."""
+    low, high = (limit * float(np.max(face)) for limit in _LEVELS)
+    return low, high
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +202,7 @@ def _layer(points: Array, triangles: Array, to_pixels: Callable, box: tuple[int,
     top, left, height, width = box
     pixels, depth = to_pixels(points)
     layer = Fragments.empty(height * _FINER, width * _FINER)
-    pixels = (pixels - np.float32([left, top])) * np.float32(_FINER)
+    pixels = (pixels - np.array([left, top], np.float32)) * np.float32(_FINER)
     draw_fragments(pixels, depth, triangles, layer.triangle, layer.barycentric, layer.depth)
     return layer
 
@@ -208,7 +214,7 @@ def _light(points: Array, normals: Array, landmarks: Array) -> Array:
     """
     ring = landmarks[INNER_LIPS]
     centre = ring.mean(0)
-    half = np.float32([0.5 * _width(landmarks), 0.5 * _opening(landmarks), 0.0])
+    half = np.array([0.5 * _width(landmarks), 0.5 * _opening(landmarks), 0.0], np.float32)
     disc = max(float(half[0] * half[1]), 1e-5)
     away = points - centre
     # Lips curve back towards their corners; the nearest place of the gap counts, from its middle it is a disc.

@@ -143,8 +143,8 @@ class MouthPainter(nn.Module):
         self.last = nn.Conv2d(c[0], 3, 3, padding=1)
         self.light = nn.Conv2d(c[-1], 3, 1)
         for layer in (self.last, self.light):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for part in layer.parameters():
+                nn.init.zeros_(part)
 
     def forward(self, x: Tensor) -> Tensor:
         """Colours; see the class."""

@@ -71,7 +71,7 @@ class SeenTeeth:
             return None
         reach = (max(3, round(3 * scale)) | 1,) * 2
         teeth = cv2.morphologyEx(teeth.astype(np.uint8), cv2.MORPH_CLOSE, np.ones(reach, np.uint8)).astype(bool)
-        return cls(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.8 * scale), teeth, bright / np.float32(_ENAMEL))
+        return cls(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.8 * scale), teeth, bright / np.array(_ENAMEL, np.float32))
 
 
 def show_photo(
@@ -180,10 +180,11 @@ def _with_photo(
     # Nodes lie on a regular grid of texels.
     texels = part.texels.reshape(rows, columns, 2)
     step_x, step_y = texels[0, 1, 0] - texels[0, 0, 0], texels[1, 0, 1] - texels[0, 0, 1]
-    at_x, at_y = np.meshgrid((np.arange(width) + 0.5) / step_x, (np.arange(height) + 0.5) / step_y)
+    at = np.meshgrid((np.arange(width) + 0.5) / step_x, (np.arange(height) + 0.5) / step_y)
+    at_x, at_y = (line.astype(np.float32) for line in at)
     nodes = np.concatenate([pixels, light(points, normals)], 1).reshape(rows, columns, 5).astype(np.float32)
-    spread = cv2.remap(nodes[..., :2], np.float32(at_x), np.float32(at_y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    lit = cv2.remap(nodes[..., 2:], np.float32(at_x), np.float32(at_y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    spread = cv2.remap(nodes[..., :2], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    lit = cv2.remap(nodes[..., 2:], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     place = spread[..., 0] - 0.5, spread[..., 1] - 0.5
 
     def look(picture: Array) -> Array:

@@ -103,7 +103,7 @@ class CompactOneShotAvatar:
         self.head = head
         self.lifted = LiftedAvatar(head)
         self.network, self.renderer = network, renderer
-        self.painter = painter.to(memory_format=torch.channels_last)
+        self.painter = painter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.quality = quality or VolumeQuality()
 
     def prepare(self, portrait: PreparedPortrait) -> CompactState:
@@ -134,7 +134,8 @@ class CompactOneShotAvatar:
 
     def _packed(self, planes: ViewPlanes) -> Any:
         small = planes.for_size(self.quality.size_px)
-        layers = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in self.network.decoder[::2]]
+        decoder: Any = self.network.decoder
+        layers = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in decoder[::2]]
         arrays = (part[0].numpy() for part in (small.front, small.across, small.down, small.picture))
         return self.renderer.pack(*arrays, small.prior[0, 0].numpy(), layers, DEPTH_RANGE_DM)
 
