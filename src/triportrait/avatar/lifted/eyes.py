@@ -50,35 +50,50 @@ def eyeball_texture(portrait: PreparedPortrait, head: FullHead, source: Array, s
     seen = cv2.remap(opening, x - 0.5, y - 0.5, cv2.INTER_LINEAR, borderValue=(0,)) * (radius < 1.0)
     colour = cv2.remap(portrait.image, x - 0.5, y - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
 
-    # Iris: centre and size from its landmarks, in texture coordinates.
-    iris = portrait.landmarks[IRIS_CENTRES[side] : IRIS_CENTRES[side] + 5, :2]
-    middle = _texture_position(iris[0], x, y)
-    ring = np.array([_texture_position(p, x, y) for p in iris[1:]])
-    iris_radius = float(np.median(np.hypot(*(ring - middle).T))) if np.isfinite(ring).all() else 0.3
-    iris_radius = float(np.clip(iris_radius, 0.2, 0.45))
+    middle, iris_radius = _iris(portrait.landmarks[IRIS_CENTRES[side] : IRIS_CENTRES[side] + 5, :2], x, y)
     from_iris = np.hypot(tx - middle[0], ty - middle[1])
     whites = (seen > 0.9) & (from_iris > iris_radius * 1.15)
-    fallback = np.array([205.0, 200.0, 196.0]) * np.clip(float(np.median(portrait.image)) / 150.0, 0.4, 1.1)
-    if whites.sum() > 40:
-        bright = colour[whites]
-        level = np.quantile(bright.sum(1), 0.3)
-        whites &= colour.sum(-1) > level
-    sclera = push_pull(np.where(whites[..., None], colour, fallback).astype(np.float32), np.maximum(whites, 3e-3).astype(np.float32))
-    bins = np.clip((from_iris / iris_radius * 20).astype(int), 0, 23)
-    good = (seen > 0.9) & (bins < 24)
-    profile = np.stack([
-        np.array([np.median(colour[..., c][good & (bins == b)]) if (good & (bins == b)).sum() > 2 else np.nan for b in range(24)])
-        for c in range(3)
-    ], -1)  # fmt: skip
-    for c in range(3):
-        valid = np.isfinite(profile[:, c])
-        profile[:, c] = np.interp(np.arange(24), np.flatnonzero(valid), profile[valid, c]) if valid.any() else 60.0
-    rings = np.stack([np.interp(from_iris / iris_radius * 20 - 0.5, np.arange(24), profile[:, c]) for c in range(3)], -1)
+    sclera = _sclera(colour, whites, float(np.median(portrait.image)))
+    rings = _rings(colour, seen > 0.9, from_iris / iris_radius * 20)
     edge = np.clip((from_iris / iris_radius - 0.95) / 0.15, 0, 1)[..., None]
     guess = tone.apply((1 - edge) * rings + edge * sclera)
     # The upper lid's shadow lies on whatever is uncovered there.
     keep = cv2.GaussianBlur(seen, (0, 0), 1.2)[..., None]
     return (keep * colour + (1 - keep) * guess).astype(np.float32)
+
+
+def _iris(points: Array, x: Array, y: Array) -> tuple[Array, float]:
+    """Centre [2] and radius of the iris in texture coordinates, from its landmarks [5, 2] and the texels' pixels x, y [e, e]."""
+    middle = _texture_position(points[0], x, y)
+    ring = np.array([_texture_position(point, x, y) for point in points[1:]])
+    radius = float(np.median(np.hypot(*(ring - middle).T))) if np.isfinite(ring).all() else 0.3
+    return middle, float(np.clip(radius, 0.2, 0.45))
+
+
+def _sclera(colour: Array, whites: Array, level: float) -> Array:
+    """The white of the eye continued everywhere: [e, e, 3] from colours [e, e, 3] where the photo shows ``whites`` [e, e].
+
+    Args:
+        level: the photo's median, 0..255, for eyes that show none.
+    """
+    fallback = np.array([205.0, 200.0, 196.0]) * np.clip(level / 150.0, 0.4, 1.1)
+    if whites.sum() > 40:
+        dark = np.quantile(colour[whites].sum(1), 0.3)
+        whites = whites & (colour.sum(-1) > dark)
+    return push_pull(np.where(whites[..., None], colour, fallback).astype(np.float32), np.maximum(whites, 3e-3).astype(np.float32))
+
+
+def _rings(colour: Array, seen: Array, distance: Array) -> Array:
+    """The iris's colours as rings, [e, e, 3]: medians of what is ``seen`` [e, e] at each distance [e, e], 20 at the iris's edge."""
+    bins = np.clip(distance.astype(int), 0, 23)
+    profile = np.stack([
+        np.array([np.median(colour[..., c][seen & (bins == b)]) if (seen & (bins == b)).sum() > 2 else np.nan for b in range(24)])
+        for c in range(3)
+    ], -1)  # fmt: skip
+    for c in range(3):
+        valid = np.isfinite(profile[:, c])
+        profile[:, c] = np.interp(np.arange(24), np.flatnonzero(valid), profile[valid, c]) if valid.any() else 60.0
+    return np.stack([np.interp(distance - 0.5, np.arange(24), profile[:, c]) for c in range(3)], -1)
 
 
 def eye_opening(portrait: PreparedPortrait, rim: Array) -> Array:
