@@ -1,4 +1,7 @@
-"""Head over torso over background (Real3D-Portrait eq. 5 as plain alpha compositing), and back into the full photograph."""
+"""Head over torso over background (Real3D-Portrait eq. 5 as plain alpha compositing), and back into the full photograph.
+
+The compiled sum has no plain twin.
+"""
 
 from __future__ import annotations
 

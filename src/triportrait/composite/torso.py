@@ -32,6 +32,8 @@ class TorsoState:
         layer: uint8 [s, s, 4], colours premultiplied by the matte.
         points: float32 [g, g, 3] head-space positions in the photo.
         share: float32 [g, g], 1 moves with the head, 0 stays.
+        source: the photo's pose, and focal, its focal length in picture widths.
+        home: float32 [g * g, 2], pixels of the points in the photo, and px_per_dm, how large a decimetre is there.
     """
 
     layer: Array
@@ -39,6 +41,8 @@ class TorsoState:
     share: Array
     source: MotionFrame
     focal: float
+    home: Array
+    px_per_dm: float
 
 
 def prepare_torso(portrait: PreparedPortrait, head: FullHead) -> TorsoState:
@@ -76,9 +80,11 @@ def prepare_torso(portrait: PreparedPortrait, head: FullHead) -> TorsoState:
     points = (world - motion.translation) @ matrix_from_euler(motion.rotation_rad)
     layer = portrait.torso.astype(np.float32)
     layer[..., :3] *= layer[..., 3:] / 255.0
-    return TorsoState(
-        np.round(layer).astype(np.uint8), points.astype(np.float32), share[np.ix_(rows, rows)].astype(np.float32), motion, portrait.focal
-    )
+    points = points.astype(np.float32)
+    home, away = project(pose_points(points.reshape(-1, 3), motion.rotation_rad, motion.translation), size, portrait.focal)
+    share = share[np.ix_(rows, rows)].astype(np.float32)
+    px_per_dm = portrait.focal * size / float(np.median(away))
+    return TorsoState(np.round(layer).astype(np.uint8), points, share, motion, portrait.focal, home, px_per_dm)
 
 
 def _share(below: Array, on_mesh: Array, counted: Array) -> Array:
@@ -108,11 +114,9 @@ def warp_torso(state: TorsoState, frame: MotionFrame) -> Array:
 
     size = state.layer.shape[0]
     flat = state.points.reshape(-1, 3)
-    here, depth = project(pose_points(flat, state.source.rotation_rad, state.source.translation), size, state.focal)
     there, _ = project(pose_points(flat, frame.rotation_rad, frame.translation), size, state.focal)
-    moved = (there - here).reshape(_GRID, _GRID, 2)
-    scale = state.focal * size / float(np.median(depth))
-    sway = (frame.translation - state.source.translation)[:2] * (scale * _SWAY) * (1, -1)
+    moved = (there - state.home).reshape(_GRID, _GRID, 2)
+    sway = (frame.translation - state.source.translation)[:2] * (state.px_per_dm * _SWAY) * (1, -1)
     share = state.share[..., None]
     # Nothing is known beyond the crop: its sides and its lower border stay where they are.
     line = np.arange(_GRID) / (_GRID - 1)

@@ -32,3 +32,5 @@ UPPER_LIP_INSIDE, LOWER_LIP_INSIDE, UPPER_LIP_RIM, LOWER_LIP_RIM = 13, 14, 0, 17
 INNER_MOUTH_CORNERS, OUTER_MOUTH_CORNERS = (78, 308), (61, 291)
 #: Angles of the jaw, right and left, and the cheeks beside the ears.
 JAW_ANGLES, CHEEK_SIDES = (172, 397), (234, 454)
+#: Of the 68 landmarks, the ends of the jaw's line beside the ears.
+JAW_ENDS_OF_68 = (0, 16)

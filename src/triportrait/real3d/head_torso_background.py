@@ -78,11 +78,6 @@ class HtbSuperResolutionConfig:
         return cls(head_torso="blend", torso=TorsoNetwork.Config.paper(trained_form), trained_form=trained_form)
 
     @classmethod
-    def learned_alpha(cls, trained_form: bool = False) -> HtbSuperResolutionConfig:
-        """The published variant 3, for which the published file has the layers but not the training."""
-        return cls(head_torso="learned", torso=TorsoNetwork.Config(trained_form=trained_form), trained_form=trained_form)
-
-    @classmethod
     def concatenation(cls, trained_form: bool = False) -> HtbSuperResolutionConfig:
         """Layers side by side, without alpha (Table 4)."""
         torso = TorsoNetwork.Config(trained_form=trained_form)

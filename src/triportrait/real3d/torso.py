@@ -18,8 +18,6 @@ from triportrait.nn.warping import identity_field, key_point_maps, key_point_mot
 
 #: Rows of the 68 landmarks that drive the published torso: ends of the jaw, chin, bridge of the nose.
 KEY_POINTS = (0, 8, 16, 27)
-#: The same with more of the jaw and of the nose's line.
-NINE_KEY_POINTS = (0, 3, 6, 8, 10, 13, 16, 27, 33)
 
 #: The torso mask grows by this many cells of the volume on every side before it cuts the appearance.
 _MASK_MARGIN = 3

@@ -7,7 +7,8 @@ A person costs a fraction of a second, a frame some milliseconds: light is baked
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,66 @@ class HeadPose:
     translation: Array
 
 
+@dataclass(slots=True)
+class _Pile:
+    """Parts one after the other; each list has one entry a part, ``starts`` the first vertex of each and the count of all."""
+
+    triangles: list[Array] = field(default_factory=list)
+    uv: list[Array] = field(default_factory=list)
+    material: list[Array] = field(default_factory=list)
+    label: list[Array] = field(default_factory=list)
+    texture: list[Array] = field(default_factory=list)
+    bias: list[Array] = field(default_factory=list)
+    head: list[Array] = field(default_factory=list)
+    follow: list[Array] = field(default_factory=list)
+    starts: list[int] = field(default_factory=lambda: [0])
+
+    def add(
+        self, triangles: Array, uv: Array, *, material: Array | int, label: int, texture: int, bias: float, head: Array, follow: Array
+    ) -> None:
+        """A part of triangles [t, 3]; ``head`` and ``follow`` [n] are its vertices' shares of the head's layer and motion."""
+        count, start = len(triangles), self.starts[-1]
+        self.triangles.append(triangles + start)
+        self.uv.append(uv)
+        self.material.append(np.broadcast_to(material, (count,)))
+        self.label.append(np.full(count, label))
+        self.texture.append(np.full(count, texture))
+        self.bias.append(np.full(count, bias))
+        self.head.append(head)
+        self.follow.append(follow)
+        self.starts.append(start + len(head))
+
+
+class _NamedPart(NamedTuple):
+    """A part by name ("" is the skin): its material, its label, and how far it is brought forward (decimetres)."""
+
+    name: str
+    material: int
+    label: int
+    bias_dm: float = 0.0
+
+
+def _hair_card(person: ProceduralPerson) -> bool:
+    """Whether the hair is a textured card, not strands."""
+    return person.hair.startswith("card:")
+
+
+def _named_parts(person: ProceduralPerson) -> list[_NamedPart]:
+    face = deferred.FACE_SKIN
+    parts = [
+        _NamedPart("", deferred.SKIN, face),
+        _NamedPart("eyes.high-poly", deferred.EYE, face),
+        _NamedPart("teeth.teeth_base", deferred.MOUTH, face),
+        _NamedPart("tongue.tongue01", deferred.MOUTH, face),
+        _NamedPart(f"eyelashes.{person.lashes}", deferred.CARD, face, 0.004),
+        _NamedPart(f"eyebrows.{person.brows}", deferred.CARD, face, 0.03),
+        _NamedPart(f"clothes.{person.clothes}", deferred.CLOTH, deferred.CLOTHES),
+    ]
+    if _hair_card(person):
+        parts.append(_NamedPart(f"hair.{person.hair[5:]}", deferred.CARD, deferred.HAIR))
+    return parts
+
+
 class ProceduralHead:
     """One person, ready to be drawn; see :class:`HeadFactory`.
 
@@ -49,9 +110,7 @@ class ProceduralHead:
         """Shape, dress and light ``person``; ``shadow_directions`` are how many lights cast shadows."""
         self.factory, self.person = factory, person
         random = np.random.default_rng(person.seed)
-        assets = factory.assets
-        weights = {**person.macro.weights(), **person.details}
-        self.rest = assets.shape(weights)
+        self.rest = factory.assets.shape({**person.macro.weights(), **person.details})
         self.identity, offset, self._turn, self._origin = factory.fit(self.rest)
         self._offset_landmarks = offset
         self._vertex_offset: Array | None = None
@@ -59,122 +118,101 @@ class ProceduralHead:
         marks = (factory.landmarks(self.rest) - self._origin) @ self._turn.T
         self._lip = marks[[UPPER_LIP_RIM, UPPER_LIP_INSIDE]].mean(0)
         self.low, self.chin_z = (float(x) for x in marks[CHIN, 1:])
-        joints = {name: assets.joint(self.rest, name) for name in ("l-shoulder", "r-shoulder", "neck")}
-        posture = Posture(arms_down_rad=0.45)
-        hair_card = person.hair.startswith("card:")
-        names = [
-            "",
-            "eyes.high-poly",
-            "teeth.teeth_base",
-            "tongue.tongue01",
-            f"eyelashes.{person.lashes}",
-            f"eyebrows.{person.brows}",
-            f"clothes.{person.clothes}",
-        ] + ([f"hair.{person.hair[5:]}"] if hair_card else [])
-        kinds = (deferred.SKIN, deferred.EYE, deferred.MOUTH, deferred.MOUTH, deferred.CARD, deferred.CARD, deferred.CLOTH, deferred.CARD)
-        labels = (
-            deferred.FACE_SKIN,
-            deferred.FACE_SKIN,
-            deferred.FACE_SKIN,
-            deferred.FACE_SKIN,
-            deferred.FACE_SKIN,
-            deferred.FACE_SKIN,
-            deferred.CLOTHES,
-            deferred.HAIR,
-        )
-        brow = person.brow_colour
-        textures = [
-            factory.eye_texture(person.eyes, float(random.uniform(0.4, 0.68))),
-            factory.card("teeth/teeth.webp", gain=float(random.uniform(0.75, 0.95))),
-            factory.card("tongue/tongue01.jpg"),
-            factory.card(f"eyelashes/{person.lashes}.webp", (0.3 * brow[0], 0.3 * brow[1], 0.3 * brow[2]), alpha=0.45),
-            factory.card(f"eyebrows/{person.brows}.webp", brow, 0.5),
-            factory.card(f"clothes/{person.clothes}.jpg", person.cloth_colour, 0.5),
-        ]
-        if hair_card:
-            textures.append(factory.card(f"hair/{person.hair[5:]}.webp", person.hair_colour, 0.8))
-        clothes = factory.part(f"clothes.{person.clothes}")
-        hidden = np.zeros(len(assets.base), bool)
-        hidden[clothes.delete] = True
-        shown = ~hidden[factory.base_index][factory.base_faces].all(1)
-        shown_triangles = np.tile(np.repeat(shown, 4), 2)
-        self._matrices, self._constants, self._starts = [], [], [0]
-        triangles, uv, material, label, texture, bias, head, follow = ([] for _ in range(8))
-        constant: float | Array
-        for row, name in enumerate(names):
-            if not name:
-                matrix, constant = factory.skin_matrix, 0.0
-                tri, tri_uv = factory.skin_triangles[shown_triangles], factory.skin_uv[shown_triangles]
-                own_head, own_follow = factory.skin_head, factory.follow
-            else:
-                part = factory.part(name)
-                matrix, constant, tri, tri_uv = part.matrix, part.constant(self.rest), part.triangles, part.uv
-                own_head = own_follow = None
-            points = matrix @ self.rest + constant
-            arms = posture.apply(points, joints) - points
-            self._matrices.append(matrix)
-            self._constants.append((constant + arms).astype(np.float32))
-            here = (points + arms - self._origin) @ self._turn.T
-            if own_head is None:
-                if labels[row] == deferred.CLOTHES:
-                    own_head, own_follow = np.zeros(len(here)), factory.follow[factory.under(name)]
-                elif labels[row] == deferred.HAIR:
-                    own_head, own_follow = self._hair_head(here), np.ones(len(here))
-                else:
-                    own_head, own_follow = np.ones(len(here)), np.ones(len(here))
-            if labels[row] == deferred.CLOTHES:
-                keep = here[tri, 1].min(1) > self.low - 3.2
-                tri, tri_uv = tri[keep], tri_uv[keep]
-            start = self._starts[-1]
-            triangles.append(tri + start)
-            uv.append(tri_uv)
-            material.append(np.full(len(tri), kinds[row]))
-            label.append(np.full(len(tri), labels[row]))
-            texture.append(np.full(len(tri), row - 1))
-            head.append(own_head)
-            follow.append(own_follow)
-            bias.append(np.full(len(tri), {4: 0.004, 5: 0.03}.get(row, 0.0)))
-            self._starts.append(start + len(here))
-        self._linear_count = self._starts[-1]
+        textures = self._textures(random)
+        pile = self._assembled(_named_parts(person))
+        self._linear_count = pile.starts[-1]
         self.glass_slice = slice(self._linear_count, self._linear_count)
         if person.glasses is not None:
-            skin = (self._matrices[0] @ self.rest - self._origin) @ self._turn.T
-            points, tri, lens = glasses(person.glasses, marks, skin)
-            self._glass_points = points
-            start = self._starts[-1]
-            triangles.append(tri + start)
-            uv.append(np.zeros((len(tri), 3, 2), np.float32))
-            material.append(np.where(lens, deferred.GLASS, deferred.PLAIN))
-            label.append(np.full(len(tri), deferred.OTHERS))
-            texture.append(np.full(len(tri), -1))
-            bias.append(np.zeros(len(tri)))
-            head.append(np.ones(len(points)))
-            follow.append(np.ones(len(points)))
-            self._starts.append(start + len(points))
-            self.glass_slice = slice(start, start + len(points))
-        self.triangles = np.concatenate(triangles).astype(np.int32)
-        self.head_share = np.concatenate(head).astype(np.float32)
+            self._add_glasses(pile, person.glasses, marks)
+        self._starts = pile.starts
+        self.triangles = np.concatenate(pile.triangles).astype(np.int32)
+        self.head_share = np.concatenate(pile.head).astype(np.float32)
         self.inside = np.zeros(len(self.head_share), bool)
         self.inside[: len(factory.inside)] = factory.inside
-        self.follow = np.concatenate(follow).astype(np.float32)[:, None]
+        self.follow = np.concatenate(pile.follow).astype(np.float32)[:, None]
         self.sheets = Sheets(
             self.triangles,
-            np.concatenate(uv).astype(np.float32),
-            np.concatenate(material).astype(np.int8),
-            np.concatenate(label).astype(np.int8),
-            np.concatenate(texture).astype(np.int8),
+            np.concatenate(pile.uv).astype(np.float32),
+            np.concatenate(pile.material).astype(np.int8),
+            np.concatenate(pile.label).astype(np.int8),
+            np.concatenate(pile.texture).astype(np.int8),
             factory.skin(person),
             np.stack(textures),
-            np.concatenate(bias).astype(np.float32),
+            np.concatenate(pile.bias).astype(np.float32),
             float(person.tint > 0),
         )
         self._eyes()
         self.neutral = self.deform({}, np.zeros(2, np.float32))
         # The skin vertices at the middle of both inner lips.
         skin = self.neutral[: self._starts[1]]
-        self._lip_rows = np.array([np.linalg.norm(skin - mark, axis=1).argmin() for mark in marks[[UPPER_LIP_INSIDE, LOWER_LIP_INSIDE]]])
+        middles = marks[[UPPER_LIP_INSIDE, LOWER_LIP_INSIDE]]
+        self._lip_rows = np.array([np.linalg.norm(skin - mark, axis=1).argmin() for mark in middles])
         self._strands(random)
         self._bake(random, shadow_directions)
+
+    # -- assembly ---------------------------------------------------------------------------------------------------------
+
+    def _textures(self, random: np.random.Generator) -> list[Array]:
+        """Textures of the parts after the skin, in their order."""
+        factory, person = self.factory, self.person
+        brow = person.brow_colour
+        textures = [
+            factory.eye_texture(person.eyes, float(random.uniform(0.4, 0.68))),
+            factory.card("teeth/teeth.webp", gain=float(random.uniform(0.75, 0.95))),
+            factory.card("tongue/tongue01.jpg"),
+            factory.card(f"eyelashes/{person.lashes}.webp", tuple(0.3 * c for c in brow), alpha=0.45),
+            factory.card(f"eyebrows/{person.brows}.webp", brow, 0.5),
+            factory.card(f"clothes/{person.clothes}.jpg", person.cloth_colour, 0.5),
+        ]
+        if _hair_card(person):
+            textures.append(factory.card(f"hair/{person.hair[5:]}.webp", person.hair_colour, 0.8))
+        return textures
+
+    def _assembled(self, parts: list[_NamedPart]) -> _Pile:
+        """Skin and parts in the neutral head's frame; notes how each part's vertices follow from the body's shape."""
+        factory = self.factory
+        assets = factory.assets
+        joints = {name: assets.joint(self.rest, name) for name in ("l-shoulder", "r-shoulder", "neck")}
+        posture = Posture(arms_down_rad=0.45)
+        hidden = np.zeros(len(assets.base), bool)
+        hidden[factory.part(f"clothes.{self.person.clothes}").delete] = True
+        shown = ~hidden[factory.base_index][factory.base_faces].all(1)
+        shown_triangles = np.tile(np.repeat(shown, 4), 2)
+        self._matrices, self._constants = [], []
+        pile = _Pile()
+        for row, (name, kind, label, bias) in enumerate(parts):
+            if not name:
+                matrix, constant = factory.skin_matrix, 0.0
+                triangles, uv = factory.skin_triangles[shown_triangles], factory.skin_uv[shown_triangles]
+            else:
+                part = factory.part(name)
+                matrix, constant, triangles, uv = part.matrix, part.constant(self.rest), part.triangles, part.uv
+            points = matrix @ self.rest + constant
+            arms = posture.apply(points, joints) - points
+            self._matrices.append(matrix)
+            self._constants.append((constant + arms).astype(np.float32))
+            here = (points + arms - self._origin) @ self._turn.T
+            head, follow = np.ones(len(here)), np.ones(len(here))
+            if not name:
+                head, follow = factory.skin_head, factory.follow
+            elif label == deferred.CLOTHES:
+                head, follow = np.zeros(len(here)), factory.follow[factory.under(name)]
+                keep = here[triangles, 1].min(1) > self.low - 3.2
+                triangles, uv = triangles[keep], uv[keep]
+            elif label == deferred.HAIR:
+                head = self._hair_head(here)
+            pile.add(triangles, uv, material=kind, label=label, texture=row - 1, bias=bias, head=head, follow=follow)
+        return pile
+
+    def _add_glasses(self, pile: _Pile, style: str, marks: Array) -> None:
+        """Glasses of this style on the landmarks ``marks`` [478, 3]."""
+        skin = (self._matrices[0] @ self.rest - self._origin) @ self._turn.T
+        self._glass_points, triangles, lens = glasses(style, marks, skin)
+        material = np.where(lens, deferred.GLASS, deferred.PLAIN)
+        ones, start = np.ones(len(self._glass_points)), pile.starts[-1]
+        no_uv = np.zeros((len(triangles), 3, 2), np.float32)
+        pile.add(triangles, no_uv, material=material, label=deferred.OTHERS, texture=-1, bias=0.0, head=ones, follow=ones)
+        self.glass_slice = slice(start, start + len(self._glass_points))
 
     # -- geometry ---------------------------------------------------------------------------------------------------------
 
@@ -197,9 +235,7 @@ class ProceduralHead:
             low, high = points[own].min(0), points[own].max(0)
             centre, radius = 0.5 * (low + high), 0.25 * float((high - low)[:2].sum())
             centre[2] = high[2] - radius
-            self._eye_rows.append(own)
-            self._eye_centres.append(centre)
-            self._eye_radius.append(radius)
+            self._eye_rows.append(own), self._eye_centres.append(centre), self._eye_radius.append(radius)
 
     def base(self, weights: Mapping[str, float], gaze_rad: Array) -> tuple[Array, Array]:
         """Base vertices with expression: (with lids that follow the gaze, without)."""
@@ -283,22 +319,18 @@ class ProceduralHead:
             else:
                 moved = moved[:, :1] + keep * (moved - moved[:, :1])
             points.append((moved - self._origin) @ self._turn.T)
-            tone.append(style.tone)
-            width.append(style.width)
-            label.append(np.full(len(moved), deferred.HAIR))
+            tone.append(style.tone), width.append(style.width), label.append(np.full(len(moved), deferred.HAIR))
             roots.append(np.zeros((len(moved), 0)))
         if person.beard in ("goatee", "moustache", "short", "full"):
-            curve, rows, share = self._beard(person.beard, random)
+            curve, rows, share = self._beard(random)
             steps = points[0].shape[1] if points else 4
             if curve.shape[1] != steps:
                 at = np.linspace(0, curve.shape[1] - 1, steps)
                 low = np.minimum(at.astype(int), curve.shape[1] - 2)
                 part = (at - low)[None, :, None]
                 curve = curve[:, low] * (1 - part) + curve[:, low + 1] * part
-            points.append(curve)
-            tone.append(np.exp(random.normal(0, 0.3, len(curve))))
-            width.append(np.full(len(curve), 0.014))
-            label.append(np.full(len(curve), deferred.FACE_SKIN))
+            points.append(curve), tone.append(np.exp(random.normal(0, 0.3, len(curve))))
+            width.append(np.full(len(curve), 0.014)), label.append(np.full(len(curve), deferred.FACE_SKIN))
             self._beard_rows, self._beard_share = rows, share
         if not points:
             empty = np.zeros((0, 2, 3), np.float32)
@@ -316,12 +348,12 @@ class ProceduralHead:
         self._strand_head = self._hair_head(self.strand_points.mean(1)).astype(np.float32)
         self._strand_head[self._strand_label == deferred.FACE_SKIN] = 1.0
 
-    def _beard(self, beard: str, random: np.random.Generator) -> tuple[Array, Array, Array]:
+    def _beard(self, random: np.random.Generator) -> tuple[Array, Array, Array]:
         """Curves [n, 4, 3] in head space, and the skin vertices [n, 3] with shares they grow on."""
         factory, person = self.factory, self.person
         skin = self.neutral[: self._starts[1]]
         triangles, uv = factory.skin_triangles, factory.skin_uv
-        mask = beard_mask(beard)
+        mask = beard_mask(person.beard)
         centre = uv.mean(1) * (SKIN_PX, -SKIN_PX) + (-HEAD_CROP_PX[0][0] / 2, SKIN_PX - HEAD_CROP_PX[1][0] / 2)
         x, y = np.clip(centre, 0, (391, 719)).astype(int).T
         inside = (centre >= 0).all(1) & (centre < (392, 720)).all(1)
@@ -332,7 +364,7 @@ class ProceduralHead:
         # The mouth's inside lies in the same part of the texture.
         near = near * (corner[:, :, 2].mean(1) > self.neutral[:, 2].max() - 1.6) * (cross[:, 2] > -0.4 * area)
         odds = area * near
-        count = {"goatee": 1500, "moustache": 900, "short": 4200, "full": 5200}[beard]
+        count = {"goatee": 1500, "moustache": 900, "short": 4200, "full": 5200}[person.beard]
         if odds.sum() <= 0:
             return np.zeros((0, 4, 3)), np.zeros((0, 3), np.int64), np.zeros((0, 3), np.float32)
         pick = random.choice(len(odds), count, p=odds / odds.sum())
@@ -340,8 +372,8 @@ class ProceduralHead:
         share = np.stack([1 - r1, r1 * (1 - r2), r1 * r2], -1)
         root = (corner[pick] * share[..., None]).sum(1)
         normal = cross[pick] / np.maximum(area[pick], 1e-9)[:, None]
-        longest = {"goatee": 0.07, "moustache": 0.05, "short": 0.05, "full": 0.14}[beard] * (0.5 + 0.7 * person.beard_amount)
-        length = longest * random.uniform(0.6, 1.1, count)
+        length = {"goatee": 0.07, "moustache": 0.05, "short": 0.05, "full": 0.14}[person.beard] * (0.5 + 0.7 * person.beard_amount)
+        length = length * random.uniform(0.6, 1.1, count)
         # Downwards on the chin, to the sides above the lip.
         lip = np.clip((root[:, 1] - self._lip[1]) / 0.04, 0.0, 1.0)[:, None]
         down = (0.0, -0.8, 0.1) * (1 - lip) + lip * np.stack([np.sign(root[:, 0]) * 0.9, 0 * lip[:, 0] - 0.2, 0 * lip[:, 0]], -1)

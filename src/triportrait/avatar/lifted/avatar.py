@@ -31,7 +31,7 @@ from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import foreground_colours
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, JAW_ENDS_OF_68, OUTER_LIPS
 from triportrait.geometry.masks import face_hull, hull_mask
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import draw_attributes, draw_fragments, rasterise
@@ -66,7 +66,7 @@ class Cheeks:
     def of(head: FullHead, surface: Surface, motion: MotionFrame) -> Cheeks:
         """Of a fitted head and its pose in the photo."""
         normal = vertex_normals(surface.source, surface.skin)
-        out = np.abs(surface.source[:, 0]) / np.abs(head.landmarks68(surface.source)[[0, 16], 0]).max()
+        out = np.abs(surface.source[:, 0]) / np.abs(head.landmarks68(surface.source)[list(JAW_ENDS_OF_68), 0]).max()
         side = np.clip((out - 0.45) / 0.15, 0.0, 1.0) * (head.part == HeadPart.SKIN)
         return Cheeks(side.astype(np.float32), normal.astype(np.float32), cosines(surface.source, normal, motion).astype(np.float32))
 
@@ -326,7 +326,7 @@ def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, lids: Arra
     """Triangles drawn as the head, and how they are coloured; the neck is the torso layer's, hair and ears are the mantle's."""
     parts = head.part[head.triangles]
     first, last = parts.min(1), parts.max(1)
-    before_ears = head.mean[:, 2] > head.landmarks68(head.mean)[[0, 16], 2].min() - 0.02
+    before_ears = head.mean[:, 2] > head.landmarks68(head.mean)[list(JAW_ENDS_OF_68), 2].min() - 0.02
     other = (head.neck[head.triangles].max(1) > _NECK_LIMIT) | ((surface.face < 0.05) | ~before_ears)[head.triangles].any(1)
     # What hides under the chin is left to the painted neck: drawn as skin it looks like a second chin.
     under = (cheeks.normal[:, 1] < -0.3) & (surface.shape[:, 1] < -0.5) & (surface.seen < 0.3)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from triportrait.avatar.lifted.outline import rise_of_face
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
-from triportrait.geometry.masks import convex_mask, face_hull
+from triportrait.geometry.masks import convex_mask, face_hull, hull_mask
 from triportrait.types import Array, PreparedPortrait
 
 #: So far from the outline the guessed texture turns back inwards, and how far it goes at most (pixels of a 512 px crop).
 _TURN_BACK_PX, _TEXTURE_PX = 12, 56
 #: How strong it is there.
 _TEXTURE = 0.8
+#: An open eye's colours reach so far beyond its rim once the photo is smoothed (pixels of a 512 px crop).
+_EYES_PX = 7
 
 
 def guess_places(
@@ -83,8 +87,8 @@ def _spread(colours: Array, known: Array, width_px: float) -> Array:
     if not known.any():
         return colours
     weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), width_px)
-    marked = np.multiply(colours, known[..., None].astype(np.float32))
-    mean = cv2.GaussianBlur(marked, (0, 0), width_px) / np.maximum(weight, 1e-3)[..., None]
+    shown: Any = colours * known[..., None].astype(np.float32)
+    mean = cv2.GaussianBlur(shown, (0, 0), width_px) / np.maximum(weight, 1e-3)[..., None]
     return push_pull(mean, np.clip(weight / 0.05, 0.0, 1.0) * (weight > 2e-3))
 
 
@@ -99,12 +103,16 @@ def sampled(picture: Array, places: Array) -> Array:
 
 
 def like_the_face(portrait: PreparedPortrait) -> Array:
-    """Where the photo has the face's colour, whatever its brightness: bool [s, s]."""
+    """Where the photo has the face's colour, whatever its brightness: bool [s, s]. Eyes count as such whatever their colour."""
     import cv2
 
     size = len(portrait.image)
-    colour = cv2.GaussianBlur(portrait.image, (0, 0), 2.0 * size / 512).astype(np.float64) + 4.0
+    unit = size / 512
+    colour = cv2.GaussianBlur(portrait.image, (0, 0), 2.0 * unit).astype(np.float64) + 4.0
     chroma = colour / colour.sum(-1, keepdims=True)
-    own = np.median(chroma[face_hull(portrait.landmarks, size)], axis=0)
-    near = np.linalg.norm(chroma - own, axis=-1) < 0.035
+    # Lids close over the eyes: what they show may not depend on what the open eye looks like.
+    openings = np.maximum(*(hull_mask(portrait.landmarks[rim, :2], size) for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM)))
+    eyes = cv2.dilate(openings, np.ones((2 * round(_EYES_PX * unit) + 1,) * 2, np.uint8)) > 0
+    own = np.median(chroma[face_hull(portrait.landmarks, size) & ~eyes], axis=0)
+    near = (np.linalg.norm(chroma - own, axis=-1) < 0.035) | eyes
     return cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)).astype(bool)

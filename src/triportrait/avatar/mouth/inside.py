@@ -76,9 +76,8 @@ def white_in(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | None, to
 
 
 def _white_in_colour(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | None) -> Array:
-    darkest, brightest = (limit * float(np.max(face)) for limit in _LEVELS)
     if seen is not None:
-        level = np.clip(seen.colour.max(), darkest, brightest)
+        level = np.clip(seen.colour.max(), *_levels_over(face))
         return (level * np.maximum(seen.colour / seen.colour.max(), _COLOURED)).astype(np.float32)
     size = portrait.image.shape[0]
     y, x = np.mgrid[:size, :size] + 0.5
@@ -88,18 +87,24 @@ def _white_in_colour(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | 
         reach = 1.15 * np.linalg.norm(points[1:] - points[0], axis=1).max()
         white = (eye_opening(portrait, rim) > 0.9) & (np.hypot(x - points[0, 0], y - points[0, 1]) > reach)
         whites.append(portrait.image[white].astype(np.float32))
-    eyes = np.concatenate(whites)
+    found = np.concatenate(whites)
     neutral = np.maximum(np.asarray(face, np.float32) / np.array(_SKIN, np.float32), 1.0)
     least = np.full(3, _COLOURED)
-    if len(eyes) >= _WHITES:
-        level = eyes.max(1)
-        white = np.maximum(eyes[level >= np.quantile(level, 0.6)].mean(0), 1.0)
+    if len(found) >= _WHITES:
+        level = found.max(1)
+        white = np.maximum(found[level >= np.quantile(level, 0.6)].mean(0), 1.0)
         least = np.minimum(least, _MUCH_MORE * np.maximum(white / white.max(), neutral / neutral.max()))
     else:
         white = neutral
     colour = np.sqrt((white / white.max()) * (neutral / neutral.max()))
-    level = np.clip(_SHADED * white.max(), darkest, brightest)
+    level = np.clip(_SHADED * white.max(), *_levels_over(face))
     return (level * np.maximum(colour / colour.max(), least)).astype(np.float32)
+
+
+def _levels_over(face: Array) -> tuple[float, float]:
+    """Between which white lies for a face of colour [3]."""
+    low, high = (limit * float(np.max(face)) for limit in _LEVELS)
+    return low, high
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ Crown sizes: Wheeler's Dental Anatomy, means of permanent teeth.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -146,7 +147,7 @@ def _part(points: Array, normals: Array, texels: Array, texture: Array, carriers
 def _tongue_texture() -> Array:
     """Small bumps: float32 [64, 64, 4]."""
     bumps = np.random.default_rng(5).normal(0.0, 1.0, (66, 66))
-    smooth = reduce(np.add, (bumps[y : y + 64, x : x + 64] for y in range(3) for x in range(3))) / 9
+    smooth: Any = sum(bumps[y : y + 64, x : x + 64] for y in range(3) for x in range(3)) / 9
     colour = np.array(_TONGUE) * (1 + 0.06 * smooth[..., None])
     return np.concatenate([colour, np.ones((64, 64, 1))], -1).astype(np.float32)
 

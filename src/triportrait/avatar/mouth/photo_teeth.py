@@ -180,8 +180,8 @@ def _with_photo(
     # Nodes lie on a regular grid of texels.
     texels = part.texels.reshape(rows, columns, 2)
     step_x, step_y = texels[0, 1, 0] - texels[0, 0, 0], texels[1, 0, 1] - texels[0, 0, 1]
-    places = np.meshgrid((np.arange(width) + 0.5) / step_x, (np.arange(height) + 0.5) / step_y)
-    at_x, at_y = (axis.astype(np.float32) for axis in places)
+    at = np.meshgrid((np.arange(width) + 0.5) / step_x, (np.arange(height) + 0.5) / step_y)
+    at_x, at_y = (line.astype(np.float32) for line in at)
     nodes = np.concatenate([pixels, light(points, normals)], 1).reshape(rows, columns, 5).astype(np.float32)
     spread = cv2.remap(nodes[..., :2], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     lit = cv2.remap(nodes[..., 2:], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

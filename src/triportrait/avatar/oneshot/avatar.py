@@ -38,14 +38,10 @@ _STRETCHED = (0.45, 0.2)
 class DrawnVolume(Protocol):
     """What a renderer gives: see ``volume_kernels.SurfaceRender``."""
 
-    @property
-    def rgb(self) -> Array: ...
-    @property
-    def alpha(self) -> Array: ...
-    @property
-    def source_place(self) -> Array: ...
-    @property
-    def source_depth(self) -> Array: ...
+    rgb: Array
+    alpha: Array
+    source_place: Array
+    source_depth: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,7 @@ class CompactOneShotAvatar:
         self.head = head
         self.lifted = LiftedAvatar(head)
         self.network, self.renderer = network, renderer
-        self.painter = painter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
+        self.painter = painter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.quality = quality or VolumeQuality()
 
     def prepare(self, portrait: PreparedPortrait) -> CompactState:
@@ -138,8 +134,8 @@ class CompactOneShotAvatar:
 
     def _packed(self, planes: ViewPlanes) -> Any:
         small = planes.for_size(self.quality.size_px)
-        linear = [part for part in self.network.decoder if isinstance(part, torch.nn.Linear)]
-        layers = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in linear]
+        decoder: Any = self.network.decoder
+        layers = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in decoder[::2]]
         arrays = (part[0].numpy() for part in (small.front, small.across, small.down, small.picture))
         return self.renderer.pack(*arrays, small.prior[0, 0].numpy(), layers, DEPTH_RANGE_DM)
 

@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def refine(
         raise OptionError(f"--refine is {seconds:g}; use a number of seconds from 0 to {LONGEST_S:.0f}")
     settings = settings or RefineSettings()
     ends = time.perf_counter() + seconds
-    view = _own_view(avatar, state, settings)
+    view = _own_view(state, settings)
     network = avatar.network
     # Copies: what was made in inference mode knows no gradients.
     fixed = replace(state.planes, picture=state.planes.picture.clone(), prior=state.planes.prior.clone()).for_size(settings.size_px)
@@ -172,7 +172,7 @@ def fingerprint(network: CompactImageToPlane) -> str:
     return digest.hexdigest()
 
 
-def has_planes(avatar: Avatar) -> TypeGuard[CompactOneShotAvatar]:
+def has_planes(avatar: Avatar) -> bool:
     """Whether an avatar draws a volume from feature planes."""
     return hasattr(avatar, "with_planes")
 
@@ -180,10 +180,10 @@ def has_planes(avatar: Avatar) -> TypeGuard[CompactOneShotAvatar]:
 def _with_planes(avatar: Avatar) -> CompactOneShotAvatar:
     if not has_planes(avatar):
         raise MissingPart(f"the avatar {avatar.name!r} has no planes to refine; add --avatar oneshot, or leave out --refine")
-    return avatar
+    return cast("CompactOneShotAvatar", avatar)
 
 
-def _own_view(avatar: CompactOneShotAvatar, state: CompactState, settings: RefineSettings) -> _View:
+def _own_view(state: CompactState, settings: RefineSettings) -> _View:
     """Rays of the photo's pose that can meet the head, and what the photo shows there."""
     import torch
 
