@@ -11,20 +11,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from tyro.conf import Positional, UseAppendAction, arg, subcommand
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg, subcommand
 
 from triportrait.concurrency import own_standard_error
 from triportrait.errors import MotionFileError, OptionError, OutputError, TriPortraitError, WeightsError
 from triportrait.terminal import escaped, exit_code, mend_streams, one_line, say, say_lines, tell
+from triportrait.training.options import Model, MouthsOptions, PairsOptions, PeopleOptions, SpeechOptions, TrainOptions, ViewsOptions
 
 if TYPE_CHECKING:
     from triportrait.background import Background
     from triportrait.face.portrait import PortraitOptions
+    from triportrait.training.data.views import Packed
     from triportrait.types import PathLike
 
 
@@ -463,10 +465,103 @@ class DataVerify:
 
 
 @dataclass
-class Data:
-    """Training data from videos: prepare, verify."""
+class DataViews:
+    """Pack views of lifted portraits and of procedural heads, for 'train oneshot'."""
 
-    action: Annotated[DataPrepare, subcommand("prepare")] | Annotated[DataVerify, subcommand("verify")]
+    options: OmitArgPrefixes[ViewsOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder for the shards; give each kind a folder of its own to weigh them with --shares."""
+
+    def run(self) -> int:
+        from triportrait.training.data.views import pack_views
+
+        return _packed(pack_views, self.options, self.out, "rows")
+
+
+@dataclass
+class DataPairs:
+    """Pack pairs of real frames of one person, for 'train oneshot'."""
+
+    options: OmitArgPrefixes[PairsOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder for the shards."""
+
+    def run(self) -> int:
+        from triportrait.training.data.pairs import pack_pairs
+
+        return _packed(pack_pairs, self.options, self.out, "rows")
+
+
+@dataclass
+class DataMouths:
+    """Make windows of drawn mouths and what they should look like, for 'train mouth_painter'."""
+
+    options: OmitArgPrefixes[MouthsOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """File to write, ending in .npz."""
+
+    def run(self) -> int:
+        from triportrait.training.data.mouths import pack_mouths
+
+        return _packed(pack_mouths, self.options, self.out, "windows")
+
+
+@dataclass
+class DataPeople:
+    """Make clips of synthetic people, for 'train real3d.*' where there are no videos."""
+
+    options: OmitArgPrefixes[PeopleOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder for the shards."""
+
+    def run(self) -> int:
+        from triportrait.training.data.synthetic import pack_people
+
+        return _packed(pack_people, self.options, self.out, "clips")
+
+
+@dataclass
+class DataSpeech:
+    """Make speech with the times of its phonemes, and sound with tracked lips, for 'train voice' and 'train sync_expert'."""
+
+    options: OmitArgPrefixes[SpeechOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder for the clips; clips that are there are kept, so the same line goes on where an interrupted one ended."""
+
+    def run(self) -> int:
+        from triportrait.training.voice.speech import pack_speech
+
+        logging.getLogger("triportrait").setLevel(logging.INFO)
+        with _progress("clips/s") as progress:
+            count = pack_speech(self.options, self.out, progress)
+        say(f"{self.out}  ({count} clips)")
+        return 0
+
+
+def _packed(pack: Callable[..., Packed], options: object, out: Path, what: str) -> int:
+    """Run a packer; 3 when it left something out."""
+    logging.getLogger("triportrait").setLevel(logging.INFO)
+    with _progress("items/s") as progress:
+        result = pack(options, out, progress)
+    say(f"{out}  ({result.made} {what})")
+    if result.left_out:
+        tell(f"triportrait: {result.left_out} sources could not be used and were left out")
+    return 3 if result.left_out else 0
+
+
+@dataclass
+class Data:
+    """Training data: from videos (prepare, verify), and for the networks that we ship (views, pairs, mouths, speech, people)."""
+
+    action: (
+        Annotated[DataPrepare, subcommand("prepare")]
+        | Annotated[DataVerify, subcommand("verify")]
+        | Annotated[DataViews, subcommand("views")]
+        | Annotated[DataPairs, subcommand("pairs")]
+        | Annotated[DataMouths, subcommand("mouths")]
+        | Annotated[DataSpeech, subcommand("speech")]
+        | Annotated[DataPeople, subcommand("people")]
+    )
 
     def run(self) -> int:
         return self.action.run()
@@ -474,20 +569,25 @@ class Data:
 
 @dataclass
 class Train:
-    """Train a stage, or go on where a killed or interrupted run stopped. See docs/training.md."""
+    """Train a network, or go on where a killed or interrupted run stopped. See docs/guides/training.md."""
 
-    stage: Positional[Literal["image_to_plane", "motion_adapter", "torso", "audio_to_motion"]]
-    """What to train; in this order, each starting from the one before."""
+    model: Positional[Model]
+    """What to train."""
     data: tuple[Path, ...]
-    """Folders of clips (from 'triportrait data prepare') or of packed views."""
+    """What to learn from: folders of clips, packed views or speech, or files of mouths (all from 'triportrait data')."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """Folder of the run: checkpoint, model, log, curve, validation pictures."""
-    preset: str = "compact"
-    """tiny (a try), compact (small networks), small (the paper's networks at 256 px), paper, or a variant; a wrong name lists them."""
+    preset: str | None = None
+    """tiny (a try), compact (our networks), small (the paper's networks at 256 px), paper, or a variant; a wrong name lists them.
+    Default: compact or small."""
     start: Path | None = None
-    """Folder or model.safetensors of an earlier stage."""
+    """Folder or model.safetensors of an earlier run."""
     teacher: Path | None = None
-    """Imported EG3D weights, the paper's teacher of image_to_plane."""
+    """Imported EG3D weights, the paper's teacher of real3d.image_to_plane."""
+    shares: tuple[float, ...] = ()
+    """How much of the batches of oneshot comes from each folder. Default: every row is drawn alike."""
+    held_out: tuple[Path, ...] = ()
+    """Files of mouths that mouth_painter is judged by."""
     steps: int | None = None
     """Length of the run; what happens at a step moves along."""
     batch: int | None = None
@@ -510,15 +610,11 @@ class Train:
     """Processes that make data ahead. Default: 8 with a GPU, else 0."""
 
     def run(self) -> int:
-        from triportrait.training.command import TrainOptions, run_training
+        from triportrait.training.command import run_training
 
         logging.getLogger("triportrait").setLevel(logging.INFO)
-        result = run_training(
-            TrainOptions(
-                self.stage, self.preset, self.data, self.out, self.start, self.teacher, self.steps, self.batch, self.accumulate,
-                self.precision, self.seed, self.set, self.device, self.devices, self.nodes, self.workers,
-            )
-        )  # fmt: skip
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        result = run_training(TrainOptions(settings=values.pop("set"), **values))
         if not result.speaks:
             return 0
         if result.interrupted:

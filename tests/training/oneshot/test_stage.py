@@ -14,13 +14,21 @@ from triportrait.avatar.oneshot.image_to_plane import CompactImageToPlane
 from triportrait.errors import EmptyMedia, MediaError, NumericError
 from triportrait.geometry.cameras import camera_from_pose
 from triportrait.synth import lifted_views as lv
+from triportrait.training.loop import train_stage
 from triportrait.training.oneshot import losses as oneshot_losses
 from triportrait.training.oneshot import measure as oneshot_measure
 from triportrait.training.oneshot import recipe as oneshot_recipe
-from triportrait.training.oneshot import stage as stage
+from triportrait.training.oneshot import stage
 from triportrait.training.oneshot import views as oneshot_views
 
 FACES = 3
+
+
+def train(
+    recipe: oneshot_recipe.ImageToPlaneRecipe, data: oneshot_views.ViewSet, held_out: oneshot_views.ViewSet, folder: Path, **options: float
+) -> CompactImageToPlane:
+    """The network with averaged weights."""
+    return train_stage(stage.OneshotStage(recipe, data, held_out), folder, **options).averaged["image_to_plane"]
 
 
 def ball_views(seed: int) -> lv.LiftedViews:
@@ -93,7 +101,7 @@ def test_the_loss_falls_and_views_come_closer(data: oneshot_views.ViewSet, tmp_p
 
     torch.manual_seed(recipe.seed)
     before, first = judge(CompactImageToPlane(recipe.model))
-    after, last = judge(stage.train(recipe, data, data, tmp_path))
+    after, last = judge(train(recipe, data, data, tmp_path))
     assert after < 0.6 * before
     assert last.novel > first.novel + 3
     assert (tmp_path / "curve.png").stat().st_size > 1000 and (tmp_path / "model.safetensors").exists()
@@ -101,13 +109,13 @@ def test_the_loss_falls_and_views_come_closer(data: oneshot_views.ViewSet, tmp_p
 
 def test_resume_is_exact(data: oneshot_views.ViewSet, tmp_path: Path) -> None:
     recipe = replace(oneshot_recipe.tiny(), steps=12, save_every=5, validate_every=6)
-    whole = stage.train(recipe, data, data, tmp_path / "whole")
+    whole = train(recipe, data, data, tmp_path / "whole")
     for _ in range(4):  # leaves after every step that follows a start; state is saved then
-        stage.train(recipe, data, data, tmp_path / "parts", stop_after=0.0)
+        train(recipe, data, data, tmp_path / "parts", stop_after=0.0)
     # A kill after the last checkpoint leaves lines behind that are made again.
     with (tmp_path / "parts" / "log.jsonl").open("a") as file:
         file.write('{"step": 9, "loss": 0.0}\n{"step": 10, "lo')
-    parts = stage.train(recipe, data, data, tmp_path / "parts")
+    parts = train(recipe, data, data, tmp_path / "parts")
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], value, rtol=0, atol=0, msg=name)
     curves = [(tmp_path / part / "log.jsonl").read_text().splitlines() for part in ("whole", "parts")]
@@ -129,15 +137,15 @@ def test_a_step_without_a_number_changes_nothing_but_many_are_an_error(
     monkeypatch.setattr(stage, "losses", sometimes)
     recipe = replace(oneshot_recipe.tiny(), steps=3, validate_every=100)
     sometimes.calls, broken = 0, {2}
-    model = stage.train(recipe, data, data, tmp_path / "once")
+    model = train(recipe, data, data, tmp_path / "once")
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
     sometimes.calls, broken = 0, set(range(100))
     with pytest.raises(NumericError, match="20 steps"):
-        stage.train(replace(recipe, steps=40), data, data, tmp_path / "always")
+        train(replace(recipe, steps=40), data, data, tmp_path / "always")
 
 
 def test_no_photographs_is_an_error() -> None:
-    with pytest.raises(EmptyMedia, match="pack_lifted_views"):
+    with pytest.raises(EmptyMedia, match="data views"):
         oneshot_views.ViewSet.of([])
 
 
@@ -185,7 +193,7 @@ def test_points_are_followed_to_where_the_other_view_shows_them(data: oneshot_vi
     batch = oneshot_views.collate(data, torch.tensor([0]), torch.arange(5)[None], 256, 128)
     rotation, move = batch.target[0][0], batch.target[1][0]
     inner = (batch.rgba[0, 1, 3] > 0.99).flatten()
-    places = stage.pixel_places(128)[inner][None]
+    places = oneshot_losses.pixel_places(128)[inner][None]
     depth = batch.guide[0, 1, 0].flatten()[inner][None]
     here = batch.rgba[0, 1].flatten(1)[:, inner].T
     errors, missed = [], []
@@ -209,8 +217,8 @@ def test_followed_points_keep_their_place_in_the_photograph() -> None:
     source = 0.2 * torch.randn(2, 3, generator=random), torch.tensor([[0.0, 0.2, -4.5]]).expand(2, -1)
     offset = 0.1 * torch.randn(2, 50, 3, generator=random)
     there = oneshot_losses.follow(places, depth, pose, offset, 0.1 * torch.randn(2, 3, generator=random), torch.tensor([0.2, -0.3]), 64)
-    before = stage.carry_to_source(places, depth[..., None], pose, source, 1.6, offset=offset)
-    after = stage.carry_to_source(there.places, there.depth[..., None], there.pose, source, 1.6, offset=there.offset)
+    before = oneshot_losses.carry_to_source(places, depth[..., None], pose, source, 1.6, offset=offset)
+    after = oneshot_losses.carry_to_source(there.places, there.depth[..., None], there.pose, source, 1.6, offset=there.offset)
     torch.testing.assert_close(before, after, rtol=0, atol=1e-4)
 
 
@@ -226,8 +234,8 @@ def test_what_is_covered_does_not_count() -> None:
 
 def test_the_temporal_term_teaches_and_can_be_left_out(data: oneshot_views.ViewSet, tmp_path: Path) -> None:
     recipe = replace(oneshot_recipe.tiny(), steps=40, temporal_weight=0.0, sway_deg=8.0)
-    plain = stage.train(recipe, data, data, tmp_path / "plain")
-    steady = stage.train(replace(recipe, temporal_weight=10.0), data, data, tmp_path / "steady")
+    plain = train(recipe, data, data, tmp_path / "plain")
+    steady = train(replace(recipe, temporal_weight=10.0), data, data, tmp_path / "steady")
     log = [json.loads(line) for line in (tmp_path / "plain" / "log.jsonl").read_text().splitlines()]
     assert not any("temporal" in line for line in log)
     assert oneshot_measure.sway_score(steady, data, recipe) < 0.9 * oneshot_measure.sway_score(plain, data, recipe)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM
 from triportrait.avatar.oneshot.volume import fill_smoothly
-from triportrait.errors import EmptyMedia
+from triportrait.errors import EmptyMedia, OptionError
 from triportrait.synth import lifted_views
 from triportrait.synth.lifted_views import LiftedViews
 from triportrait.training.oneshot.recipe import TEMPORAL_STRIDE, ImageToPlaneRecipe
@@ -65,7 +65,7 @@ class ViewSet:
         """
         rows = list(rows)
         if not rows:
-            raise EmptyMedia("there are no lifted views to train on; pack some with scripts/pack_lifted_views.py")
+            raise EmptyMedia("there are no packed views to train on; make some with 'triportrait data views -o VIEWS'")
         stacked = (np.stack([getattr(row, name) for row in rows]) for name in ("photo", "views", "rotation_rad", "translation"))
         moving = [index for index, row in enumerate(rows) if row.offset is not None]
         offset = offset_row = ends = None
@@ -91,10 +91,11 @@ def read_views(folders: Path | Sequence[Path], split: str, limit: int | None = N
 
     Raises:
         MediaError: no folder has the split, or a shard is damaged.
+        OptionError: not one share for each folder.
     """
     folders = [folders] if isinstance(folders, Path) else list(folders)
-    if shares is not None and len(shares) != len(folders):
-        raise ValueError(f"{len(shares)} shares for {len(folders)} folders")
+    if shares is not None and (len(shares) != len(folders) or min(shares) < 0 or not sum(shares)):
+        raise OptionError(f"--shares has {len(shares)} numbers for {len(folders)} folders; give one for each, none below 0")
     names = ("train", "moving") if split == "train" else (split,)
     rows: list[LiftedViews] = []
     weights: list[float] = []
