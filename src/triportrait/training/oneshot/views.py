@@ -106,6 +106,9 @@ def read_views(folders: Path | Sequence[Path], split: str, limit: int | None = N
         own = [row for name in there for row in lifted_views.read_split(folder, name, limit)]
         rows += own
         weights += [(shares[number] if shares is not None else len(own)) / max(len(own), 1)] * len(own)
+    if not rows:
+        where = ", ".join(f"'{folder}'" for folder in folders)
+        raise EmptyMedia(f"there are no packed views of the split {split!r} in {where}; make some with 'triportrait data views -o VIEWS'")
     return ViewSet.of(rows, weights if shares is not None else None)
 
 
