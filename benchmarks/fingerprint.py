@@ -110,23 +110,23 @@ def weights_of(folder: Path) -> str:
 
 def training() -> Entries:
     """Ten steps of every stage at its tiny size."""
-    from avatar.mouth.test_painter import SMALL, windows
+    from training.oneshot.test_mouth_painter import windows
     from training.oneshot.test_stage import ball_views
     from training.real3d.test_stages import make
     from training.voice.test_stage import spoken
     from training_samples import painted_clip
     from triportrait.motion.audio_network import AudioToMotionConfig
-    from triportrait.motion.sync_expert import SyncExpertConfig
     from triportrait.training.data.clips import write_clips
+    from triportrait.training.data.mouths import write_windows
     from triportrait.training.loop import train_stage
     from triportrait.training.oneshot import recipe as oneshot_recipe
-    from triportrait.training.oneshot import stage as compact
     from triportrait.training.oneshot import views as oneshot_views
-    from triportrait.training.oneshot.mouth_painter import MouthPainterRecipe
-    from triportrait.training.oneshot.mouth_painter import train as train_painter
-    from triportrait.training.voice import corpora as voice_corpora
-    from triportrait.training.voice import stage as voice
-    from triportrait.training.voice.sync_expert import SyncSettings, train_sync_expert
+    from triportrait.training.oneshot.mouth_painter import MouthPainterStage, read_windows
+    from triportrait.training.oneshot.mouth_painter import tiny as tiny_painter
+    from triportrait.training.oneshot.stage import OneshotStage
+    from triportrait.training.voice.corpora import CURVES
+    from triportrait.training.voice.stage import VoiceRecipe, VoiceStage
+    from triportrait.training.voice.sync_expert import SyncRecipe, SyncStage
 
     steps = _TRAINING_STEPS
     with tempfile.TemporaryDirectory() as place:
@@ -140,21 +140,20 @@ def training() -> Entries:
             train_stage(make(name, shards, start, steps=steps, validate_every=steps), folder / name, tensorboard=False)
             yield f"training/real3d.{name}", weights_of(folder / name)
         views = oneshot_views.ViewSet.of(ball_views(seed) for seed in range(3))
-        compact.train(replace(oneshot_recipe.tiny(), steps=steps), views, views, folder / "compact")
-        yield "training/oneshot", weights_of(folder / "compact")
-        np.savez(folder / "train.npz", windows=windows(6, 0), real=np.array([0, 1] * 3, np.uint8))
-        np.savez(folder / "val.npz", windows=windows(2, 1), real=np.zeros(2, np.uint8))
-        recipe = MouthPainterRecipe(SMALL, steps=steps, batch=2, rate=5e-3, adversarial_from=5, log_every=5, save_every=5)
-        train_painter(recipe, [folder / "train.npz"], [folder / "val.npz"], folder / "painter")
+        train_stage(OneshotStage(replace(oneshot_recipe.tiny(), steps=steps), views, views), folder / "oneshot")
+        yield "training/oneshot", weights_of(folder / "oneshot")
+        write_windows(folder / "train.npz", list(windows(6, 0)), [False, True] * 3)
+        write_windows(folder / "val.npz", list(windows(2, 1)), [False] * 2)
+        recipe = replace(tiny_painter(), steps=steps, adversarial_from=5)
+        painter = MouthPainterStage(recipe, read_windows([folder / "train.npz"]), read_windows([folder / "val.npz"])[0])
+        train_stage(painter, folder / "painter", tensorboard=False)
         yield "training/mouth_painter", weights_of(folder / "painter")
         clips = [spoken(seed) for seed in range(3)]
-        config = AudioToMotionConfig(channels=24, front_channels=16, dilations=(1, 2), curves=voice_corpora.CURVES)
-        settings = voice.TrainingSettings(steps=steps, batch=4, frames=64, fresh=2, save_every=steps, rate=4e-3)
-        voice.train(clips, [], folder / "voice", settings, config)
+        config = AudioToMotionConfig(channels=24, front_channels=16, dilations=(1, 2), curves=CURVES)
+        heard = VoiceRecipe(network=config, steps=steps, batch=4, frames=64, fresh=2, save_every=steps, rate=4e-3)
+        train_stage(VoiceStage(clips, [], heard), folder / "voice", tensorboard=False)
         yield "training/voice", weights_of(folder / "voice")
-        sync = SyncSettings(steps=steps, batch=4, frames=48, seconds=1e9)
-        (folder / "sync").mkdir()
-        train_sync_expert(clips, [], folder / "sync" / "model.safetensors", sync, SyncExpertConfig())
+        train_stage(SyncStage(clips, [], SyncRecipe(steps=steps, batch=4, frames=48)), folder / "sync", tensorboard=False)
         yield "training/sync_expert", weights_of(folder / "sync")
 
 

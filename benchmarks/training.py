@@ -51,7 +51,7 @@ def run_stage(name: str, preset: str, batch: int, threads: int) -> None:
     from triportrait.training.real3d import audio_to_motion, image_to_plane, motion_adapter, torso
 
     torch.set_num_threads(threads)
-    recipe = replace(command.recipes(name)[preset](), batch=batch, precision="fp32")
+    recipe = replace(command.MODELS[f"real3d.{name}"].recipes()[preset](), batch=batch, precision="fp32")
     if hasattr(recipe, "r1_weight"):
         # Every 16th step has the discriminator's gradient penalty, too; it cannot be counted.
         recipe = replace(recipe, r1_weight=0.0)

@@ -17,26 +17,15 @@ import torch
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio_network import load_model
 from triportrait.motion.files import load_motion
-from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ
-from triportrait.motion.sync_expert import SyncExpert, load_sync_expert, mouth_channels, similarity_by_lag
+from triportrait.motion.speech_features import RATE_HZ
+from triportrait.motion.sync_expert import load_sync_expert
 from triportrait.training.voice.corpora import aligned, load_synthesised, load_tracked, spoken_targets
 from triportrait.training.voice.measure import predict
-from triportrait.training.voice.sync_expert import MOST, shift_accuracy
-from triportrait.types import ARKIT_EXPRESSIONS
+from triportrait.training.voice.sync_expert import cosines_of, shift_accuracy
+from triportrait.training.voice.sync_loss import MOST
 
 Array = np.ndarray
 WINDOWS = {"1 s": 25, "2 s": 50, "whole clip": 100000}
-
-
-def cosines_of(expert: SyncExpert, samples: Array, expression: Array) -> Array:
-    """Cosines [t, 31] by lag; ends that cannot be shifted are left out."""
-    extractor = EXTRACTORS[expert.config.extractor]()
-    features = np.concatenate([extractor.push(samples), extractor.finish()])
-    count = min(len(expression), len(features) // 4)
-    channels = mouth_channels(torch.from_numpy(expression[:count].astype(np.float32))[None], ARKIT_EXPRESSIONS)
-    with torch.inference_mode():
-        sound, mouth = expert(torch.from_numpy(features[: 4 * count])[None], channels)
-        return similarity_by_lag(sound, mouth, MOST)[0].numpy()
 
 
 def summary(clips: list[Array], shift: int) -> dict:

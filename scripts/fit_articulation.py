@@ -1,7 +1,7 @@
-"""How far do people open their lips for each sound? ``python scripts/fit_articulation.py --shared DIR --phonemes DIR``
+"""How far do people open their lips for each sound? ``python scripts/fit_articulation.py --shared DIR --speech DIR``
 
 Fits levels and dominance of the coarticulation model (:mod:`triportrait.training.voice.articulation`) to tracked lips and prints them
-beside the model's own. ``--phonemes`` is a folder of ``align_recordings.py --speech-av``. Clips of other speakers in
+beside the model's own. ``--speech`` is a folder of ``triportrait data speech --tracked``. Clips of other speakers in
 ``SHARED/pairs`` have no sound: their file names tell the sentence, and its word times are sought with each model (same freedom
 for all), so that models can be compared on people that they were not fitted to.
 """
@@ -20,7 +20,7 @@ from triportrait.face.tracker import MediaPipeTracker, track_clip
 from triportrait.media.video import VideoReader
 from triportrait.motion.lips import FACE_HEIGHT_CM, gap_weights
 from triportrait.training.voice.articulation import ARTICULATORS, VISEMES, visemes_of
-from triportrait.training.voice.corpora import load_tracked
+from triportrait.training.voice.corpora import load_packed_tracks
 from triportrait.training.voice.lip_tracks import lip_opening_of
 from triportrait.training.voice.synthesisers import flite
 
@@ -172,10 +172,10 @@ def fit(clips: list[Spoken], steps: int = 160, prior: float = 0.003, seed: int =
     return model.requires_grad_(False)
 
 
-def speech_clips(shared: Path, split: str, phonemes: Path) -> list[Spoken]:
+def speech_clips(speech: Path, split: str) -> list[Spoken]:
     """The tracked speaker with his phonemes."""
     clips = []
-    for clip in load_tracked(shared, split, phonemes):
+    for clip in load_packed_tracks(speech, split):
         rows = []
         for phone in clip.phones:
             names = visemes_of(phone.symbol)
@@ -192,11 +192,11 @@ def speech_clips(shared: Path, split: str, phonemes: Path) -> list[Spoken]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, required=True)
-    parser.add_argument("--phonemes", type=Path, required=True)
+    parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=160)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    train, held = (speech_clips(options.shared, split, options.phonemes) for split in ("train", "val"))
+    train, held = (speech_clips(options.speech, split) for split in ("tracked", "trackedtest"))
     own, fitted = Opening().requires_grad_(False), fit(train, options.steps)
     for name, model in (("table", own), ("fitted", fitted)):
         scores = [np.corrcoef(model(*clip.segments)[clip.speech], clip.opening[clip.speech])[0, 1] for clip in held]

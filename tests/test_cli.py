@@ -453,8 +453,8 @@ def test_no_input_is_written_over(option: str, target: str, here: Path, inputs: 
         "evaluate audio --clips $OUT -o $OUT/hard.json",
         "evaluate cross --clips $OUT --sheets -o $OUT/new.json",
         "portrait save $OUT/c.csv -o $OUT/hard.csv",
-        "train torso --data $OUT/data --start $OUT/run -o $OUT/run",
-        "train torso --data $OUT/data -o $OUT/data",
+        "train real3d.torso --data $OUT/data --start $OUT/run -o $OUT/run",
+        "train real3d.torso --data $OUT/data -o $OUT/data",
         "data prepare $OUT/data -o $OUT/data",
     ],
 )

@@ -123,7 +123,6 @@ def test_the_switches_of_table_4_change_one_thing_each() -> None:
         "concatenation": {"super_resolution"},
         "unsupervised_key_points": {"super_resolution"},
         "no_inpainting": {"inpaint_torso", "inpaint_background"},
-        "no_laplacian": {"laplacian_weight"},
         "image_to_plane_40m": {"image_to_plane"},
         "image_to_plane_200m": {"image_to_plane"},
     }

@@ -14,8 +14,7 @@ import soundfile
 import soxr
 
 from triportrait.errors import EmptyMedia, MediaError
-from triportrait.media.audio import AudioReader, Hearing, read_audio, stream_audio, stream_voice, write_wav
-from triportrait.types import Waveform
+from triportrait.media.audio import AudioReader, Hearing, read_audio, stream_audio, stream_voice
 
 RATE = 44_100
 
@@ -108,12 +107,6 @@ def test_a_hole_in_the_time_stamps_is_silence(tmp_path: Path) -> None:
     waveform = read_audio(tmp_path / "hole.mkv", 16_000)
     assert abs(waveform.seconds - 2.5) < 0.15
     assert np.abs(waveform.samples[10_000:30_000]).max() < 1e-3 < np.abs(waveform.samples[34_000:]).max()
-
-
-def test_write_wav_round_trip(tmp_path: Path) -> None:
-    waveform = Waveform(voice(0.2, 16_000), 16_000)
-    write_wav(tmp_path / "a.wav", waveform)
-    np.testing.assert_allclose(read_audio(tmp_path / "a.wav").samples, waveform.samples, atol=1e-4)
 
 
 def test_no_sound_is_one_sentence(tmp_path: Path) -> None:

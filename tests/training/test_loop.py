@@ -18,7 +18,7 @@ from torch import nn
 
 from triportrait.errors import MissingPart, NumericError, OptionError
 from triportrait.training.fabric import SingleDevice, make_fabric
-from triportrait.training.loop import Recipe, train_stage
+from triportrait.training.loop import Recipe, RunResult, train_stage
 
 COSTS = ("cpu_s", "seconds", "memory_gb")
 
@@ -82,10 +82,9 @@ def curve(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if k not in COSTS} for line in lines]
 
 
-def run(folder: Path, recipe: ToyRecipe = RECIPE, **options) -> Toy:  # noqa: ANN003
+def run(folder: Path, recipe: ToyRecipe = RECIPE, **options) -> tuple[Toy, RunResult]:  # noqa: ANN003
     toy = Toy(recipe)
-    train_stage(toy, folder, **options)
-    return toy
+    return toy, train_stage(toy, folder, **options)
 
 
 def assert_same(first: list[dict[str, float]], second: list[dict[str, float]], tolerance: float) -> None:
@@ -101,14 +100,14 @@ def one_thread() -> None:
 
 
 def test_a_run_in_parts_is_the_run_in_one(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole")
+    whole, learned = run(tmp_path / "whole")
     for _ in range(3):
         run(tmp_path / "parts", stop_after=0.0)
     with (tmp_path / "parts" / "log.jsonl").open("a") as file:
         file.write('{"step": 9, "loss": 0.0}\n{"step": 10, "lo')
-    parts = run(tmp_path / "parts")
+    parts, learned_in_parts = run(tmp_path / "parts")
     assert curve(tmp_path / "whole") == curve(tmp_path / "parts")
-    for a, b in ((whole.networks, parts.networks), (whole.networks_average, parts.networks_average)):
+    for a, b in ((whole.networks, parts.networks), (learned.averaged, learned_in_parts.averaged)):
         for name, value in a.state_dict().items():
             torch.testing.assert_close(b.state_dict()[name], value, rtol=0, atol=0)
     errors = [line["error_val"] for line in curve(tmp_path / "whole") if "error_val" in line]
@@ -183,31 +182,6 @@ def test_other_runs_and_foreign_folders_are_refused(tmp_path: Path) -> None:
             make_fabric("cuda")
 
 
-def test_the_first_versions_checkpoint_is_gone_on_with(tmp_path: Path) -> None:
-    class Alone(Toy):
-        def __init__(self, recipe: ToyRecipe) -> None:
-            super().__init__(recipe)
-            self.networks = nn.ModuleDict({"student": self.networks["student"]})
-
-        def optimisers(self):  # noqa: ANN201
-            return {"generator": (torch.optim.AdamW(self.networks.parameters()), ("student",))}
-
-        def passes(self, step: int) -> tuple[str, ...]:
-            return ("generator",)
-
-        def losses(self, batch, step: int, which: str) -> dict[str, torch.Tensor]:  # noqa: ANN001
-            return {"near": (self.networks["student"](batch["x"]) - batch["y"]).square().mean()}
-
-    recipe = replace(RECIPE, steps=12)
-    train_stage(Alone(recipe), tmp_path / "whole")
-    train_stage(Alone(recipe), tmp_path / "old", stop_after=0.0)
-    state = torch.load(tmp_path / "old" / "state.pt", weights_only=True)
-    first = {"model": state["networks"]["student"], "average": state["averages"]["student"], "optimiser": state["optimisers"]["generator"]}
-    torch.save(first | {"step": state["step"], "cpu_s": 0.0}, tmp_path / "old" / "state.pt")
-    train_stage(Alone(recipe), tmp_path / "old")
-    assert curve(tmp_path / "whole") == curve(tmp_path / "old")
-
-
 PROGRAM = """
 import sys; sys.path.insert(0, {tests!r})
 import logging, torch; logging.disable(logging.WARNING); torch.set_num_threads(1)
@@ -259,14 +233,14 @@ def test_kill_9_and_ctrl_c_lose_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{}", '{"stage": "torso", "steps": 3}'])
 def test_the_recipe_is_whole_or_the_old_one(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from triportrait.training import loop
+    from triportrait.training.run_folder import write_whole
 
     path = tmp_path / "recipe.json"
-    loop._write_whole(path, text)
+    write_whole(path, text)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", lambda self, words, **_: (self.write_bytes(words[:3].encode()), 1 / 0))
         with pytest.raises(ZeroDivisionError):
-            loop._write_whole(path, '{"stage": "head"}')
+            write_whole(path, '{"stage": "head"}')
     assert path.read_text() == text and list(tmp_path.iterdir()) == [path]
 
 

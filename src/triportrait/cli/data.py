@@ -1,15 +1,21 @@
-"""``triportrait data``: videos become training data."""
+"""``triportrait data``: training data from videos, portraits, synthetic people and speech."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg, subcommand
+from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from triportrait.cli.progress import ProgressBar
 from triportrait.cli.terminal import say, say_lines, tell
+from triportrait.training.options import MouthsOptions, PairsOptions, PeopleOptions, SpeechOptions, ViewsOptions
+
+if TYPE_CHECKING:
+    from triportrait.training.data.views import Packed
 
 
 @dataclass
@@ -81,10 +87,103 @@ class DataVerify:
 
 
 @dataclass
-class Data:
-    """Training data from videos: prepare, verify."""
+class DataViews:
+    """Pack views of lifted portraits and of procedural heads, for 'train oneshot'."""
 
-    action: Annotated[DataPrepare, subcommand("prepare")] | Annotated[DataVerify, subcommand("verify")]
+    options: OmitArgPrefixes[ViewsOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder for the shards; give each kind a folder of its own to weigh them with --shares."""
+
+    def run(self) -> int:
+        from triportrait.training.data.views import pack_views
+
+        return _packed(pack_views, self.options, self.out, "rows")
+
+
+@dataclass
+class DataPairs:
+    """Pack pairs of real frames of one person, for 'train oneshot'."""
+
+    options: OmitArgPrefixes[PairsOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder for the shards."""
+
+    def run(self) -> int:
+        from triportrait.training.data.pairs import pack_pairs
+
+        return _packed(pack_pairs, self.options, self.out, "rows")
+
+
+@dataclass
+class DataMouths:
+    """Make windows of drawn mouths and what they should look like, for 'train mouth_painter'."""
+
+    options: OmitArgPrefixes[MouthsOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """File to write, ending in .npz."""
+
+    def run(self) -> int:
+        from triportrait.training.data.mouths import pack_mouths
+
+        return _packed(pack_mouths, self.options, self.out, "windows")
+
+
+@dataclass
+class DataPeople:
+    """Make clips of synthetic people, for 'train real3d.*' where there are no videos."""
+
+    options: OmitArgPrefixes[PeopleOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder for the shards."""
+
+    def run(self) -> int:
+        from triportrait.training.data.synthetic import pack_people
+
+        return _packed(pack_people, self.options, self.out, "clips")
+
+
+@dataclass
+class DataSpeech:
+    """Make speech with the times of its phonemes, and sound with tracked lips, for 'train voice' and 'train sync_expert'."""
+
+    options: OmitArgPrefixes[SpeechOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder for the clips; clips that are there are kept, so the same line goes on where an interrupted one ended."""
+
+    def run(self) -> int:
+        from triportrait.training.voice.speech import pack_speech
+
+        logging.getLogger("triportrait").setLevel(logging.INFO)
+        with ProgressBar("clips/s") as progress:
+            count = pack_speech(self.options, self.out, progress)
+        say(f"{self.out}  ({count} clips)")
+        return 0
+
+
+def _packed(pack: Callable[..., Packed], options: object, out: Path, what: str) -> int:
+    """Run a packer; 3 when it left something out."""
+    logging.getLogger("triportrait").setLevel(logging.INFO)
+    with ProgressBar("items/s") as progress:
+        result = pack(options, out, progress)
+    say(f"{out}  ({result.made} {what})")
+    if result.left_out:
+        tell(f"triportrait: {result.left_out} sources could not be used and were left out")
+    return 3 if result.left_out else 0
+
+
+@dataclass
+class Data:
+    """Training data: from videos (prepare, verify), and for the networks that we ship (views, pairs, mouths, speech, people)."""
+
+    action: (
+        Annotated[DataPrepare, subcommand("prepare")]
+        | Annotated[DataVerify, subcommand("verify")]
+        | Annotated[DataViews, subcommand("views")]
+        | Annotated[DataPairs, subcommand("pairs")]
+        | Annotated[DataMouths, subcommand("mouths")]
+        | Annotated[DataSpeech, subcommand("speech")]
+        | Annotated[DataPeople, subcommand("people")]
+    )
 
     def run(self) -> int:
         return self.action.run()

@@ -1,33 +1,39 @@
-"""``triportrait train``: one stage of the networks."""
+"""``triportrait train``: the networks that ship, and those of the papers."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from triportrait.cli.terminal import say, tell
+from triportrait.training.options import Model, TrainOptions
 
 
 @dataclass
 class Train:
-    """Train a stage, or go on where a killed or interrupted run stopped. See docs/training.md."""
+    """Train a network, or go on where a killed or interrupted run stopped. See docs/guides/training.md."""
 
-    stage: Positional[Literal["image_to_plane", "motion_adapter", "torso", "audio_to_motion"]]
-    """What to train; in this order, each starting from the one before."""
+    model: Positional[Model]
+    """What to train."""
     data: tuple[Path, ...]
-    """Folders of clips (from 'triportrait data prepare') or of packed views."""
+    """What to learn from: folders of clips, packed views or speech, or files of mouths (all from 'triportrait data')."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """Folder of the run: checkpoint, model, log, curve, validation pictures."""
-    preset: str = "compact"
-    """tiny (a try), compact (small networks), small (the paper's networks at 256 px), paper, or a variant; a wrong name lists them."""
+    preset: str | None = None
+    """tiny (a try), compact (our networks), small (the paper's networks at 256 px), paper, or a variant; a wrong name lists them.
+    Default: compact or small."""
     start: Path | None = None
-    """Folder or model.safetensors of an earlier stage."""
+    """Folder or model.safetensors of an earlier run."""
     teacher: Path | None = None
-    """Imported EG3D weights, the paper's teacher of image_to_plane."""
+    """Imported EG3D weights, the paper's teacher of real3d.image_to_plane."""
+    shares: tuple[float, ...] = ()
+    """How much of the batches of oneshot comes from each folder. Default: every row is drawn alike."""
+    held_out: tuple[Path, ...] = ()
+    """Files of mouths that mouth_painter is judged by."""
     steps: int | None = None
     """Length of the run; what happens at a step moves along."""
     batch: int | None = None
@@ -50,16 +56,11 @@ class Train:
     """Processes that make data ahead. Default: 8 with a GPU, else 0."""
 
     def run(self) -> int:
-        from triportrait.training.command import TrainOptions, run_training
+        from triportrait.training.command import run_training
 
         logging.getLogger("triportrait").setLevel(logging.INFO)
-        result = run_training(
-            TrainOptions(
-                stage=self.stage, preset=self.preset, data=self.data, out=self.out, start=self.start, teacher=self.teacher,
-                steps=self.steps, batch=self.batch, accumulate=self.accumulate, precision=self.precision, seed=self.seed,
-                settings=self.set, device=self.device, devices=self.devices, nodes=self.nodes, workers=self.workers,
-            )
-        )  # fmt: skip
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        result = run_training(TrainOptions(settings=values.pop("set"), **values))
         if not result.speaks:
             return 0
         if result.interrupted:

@@ -1,7 +1,7 @@
 """What hides a photographed mouth: a mask, a microphone, a hand. And eyes that are shut.
 
 The landmark network finds a mouth in any cloth. Whether there is one is told by a small network that looks at the lower face, whose colours
-are taken relative to the skin of the forehead; it was trained on portraits and on coverings painted over them (scripts/train_coverings.py).
+are taken relative to the skin of the forehead; it was trained on portraits and on coverings painted over them.
 """
 
 from __future__ import annotations

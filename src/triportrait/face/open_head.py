@@ -1,4 +1,4 @@
-"""The embedded head: shape, ARKit expressions, turning eyes, teeth and tongue. Built by ``scripts/build_open_head.py``."""
+"""The embedded head: shape, ARKit expressions, turning eyes, teeth and tongue. The model card tells how it was built."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ import numpy as np
 import soxr
 
 from triportrait.errors import EmptyMedia, MediaError
-from triportrait.files import atomic_file
 from triportrait.media.containers import (
     DECODER_ERRORS,
     audio_stream,
@@ -275,18 +274,6 @@ class _VoiceMeter:
         loud = int(np.argmax(from_below >= total - max(0, min(25, total // 10) - 1)))
         quiet = int(np.argmax(from_below > total // 10))
         return channel, loud - 160.0, float(loud - quiet)
-
-
-def write_wav(path: str | os.PathLike[str], waveform: Waveform) -> None:
-    """Write 16-bit PCM WAV; the file appears whole or not at all.
-
-    Raises:
-        OutputError: the target cannot be written.
-    """
-    import soundfile
-
-    with atomic_file(path) as part:
-        soundfile.write(part, waveform.samples, waveform.rate_hz, subtype="PCM_16", format="WAV")
 
 
 def _decoded_frames(container: av.container.InputContainer, stream: av.audio.stream.AudioStream, path: str) -> Iterator[av.AudioFrame]:

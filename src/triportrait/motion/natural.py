@@ -22,7 +22,7 @@ fixed rows and looks at most 160 ms ahead. Kinds, timing and rates follow the li
   eyebrow movements and F0 variations", 1996; M. Flecha-Garcia, "Eyebrow raises in dialogue and their relation to
   discourse structure, utterance function and pitch accents in English", 2010.
 
-Sizes are those of lively speakers on video; ``scripts/evaluate_motion_statistics.py`` compares.
+Sizes are those of lively speakers on video.
 """
 
 from __future__ import annotations

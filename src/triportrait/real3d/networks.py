@@ -32,7 +32,6 @@ class PaperNetworks:
         volume: how the tri-plane is rendered; nothing in it is trained.
         inpaint_torso, inpaint_background: what the head hides of the torso, and the person of the scene, is painted in before the networks
             see them.
-        laplacian_weight: in training the motion adapter, of eq. 4 (``training.laplacian``).
     """
 
     photo_px: int = 512
@@ -44,7 +43,6 @@ class PaperNetworks:
     audio_to_motion: PaperAudioToMotion.Config = field(default_factory=PaperAudioToMotion.Config)
     inpaint_torso: bool = True
     inpaint_background: bool = True
-    laplacian_weight: float = 1.0
 
 
 def paper(variant: Variant = "published") -> PaperNetworks:
@@ -120,7 +118,6 @@ def ablations(base: PaperNetworks | None = None) -> dict[str, PaperNetworks]:
         "concatenation": replace(base, super_resolution=replace(fusion, head_torso="concatenate", scene="concatenate")),
         "unsupervised_key_points": replace(base, super_resolution=found),
         "no_inpainting": replace(base, inpaint_torso=False, inpaint_background=False),
-        "no_laplacian": replace(base, laplacian_weight=0.0),
         "image_to_plane_40m": replace(base, image_to_plane=sizes["40m"]),
         "image_to_plane_200m": replace(base, image_to_plane=sizes["200m"]),
     }
@@ -136,6 +133,8 @@ def from_settings(settings: Mapping[str, Any]) -> PaperNetworks:
     def rebuilt(default: Any, values: Mapping[str, Any]) -> Any:
         changes = {}
         for name, value in values.items():
+            if name == "laplacian_weight":  # of training; older files have it here, too
+                continue
             old = getattr(default, name)
             changes[name] = rebuilt(old, value) if is_dataclass(old) else tuple(value) if isinstance(value, list) else value
         return replace(default, **changes)

@@ -1,7 +1,7 @@
 """Parts, textures and tables that procedural heads are made of; everything that does not depend on the person.
 
 Subdivision and fitted parts are sparse matrices over MakeHuman's base mesh. The open head is fitted to a person by landmarks on that mesh
-(``data/makehuman_landmarks.csv``, made by ``scripts/fit_procedural_landmarks.py``). Lengths are decimetres.
+(``data/makehuman_landmarks.csv``). Lengths are decimetres.
 """
 
 from __future__ import annotations

@@ -255,6 +255,21 @@ def splits_of(folder: Path) -> tuple[str, ...]:
         raise MediaError(f"'{path}' is not a readable index of views; pack them again") from error
 
 
+def shards_of(folder: Path, split: str) -> tuple[tuple[str, int], ...]:
+    """Names and numbers of rows of a split's shards; none when ``folder`` has no such split.
+
+    Raises:
+        MediaError: the index is damaged.
+    """
+    if split not in splits_of(folder):
+        return ()
+    try:
+        own = json.loads((folder / _INDEX).read_text(encoding="utf-8"))["splits"][split]
+        return tuple(zip(own["shards"], own["counts"], strict=True))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MediaError(f"'{folder / _INDEX}' is not a readable index of views; pack them again") from error
+
+
 def read_split(folder: Path, split: str, limit: int | None = None) -> Iterator[LiftedViews]:
     """Rows of one split in the order they were packed.
 
@@ -266,7 +281,7 @@ def read_split(folder: Path, split: str, limit: int | None = None) -> Iterator[L
         index = json.loads(path.read_text(encoding="utf-8"))
         shards = index["splits"][split]["shards"]
     except (OSError, ValueError, KeyError) as error:
-        raise MediaError(f"'{path}' does not name a split {split!r}; pack views with scripts/pack_lifted_views.py") from error
+        raise MediaError(f"'{path}' does not name a split {split!r}; make views with 'triportrait data views -o VIEWS'") from error
     left = limit
     for shard in shards:
         try:

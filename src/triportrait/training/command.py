@@ -1,125 +1,244 @@
-"""``triportrait train``: from names of a stage and a preset to a run."""
+"""``triportrait train``: from the names of a model and a preset to a run."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import MissingPart, OptionError
 from triportrait.files import refuse_inputs
-from triportrait.training.oneshot import recipe as oneshot_recipe
+from triportrait.training.options import TrainOptions
 
 if TYPE_CHECKING:
+    from triportrait.training.data.clips import ClipSet
     from triportrait.training.loop import Recipe, RunResult, Stage
 
 log = logging.getLogger(__name__)
 
-#: Where the data of a stage comes from, for people who gave something else.
-_PREPARE = "make clips with 'triportrait data prepare VIDEOS -o SHARDS'"
-
 
 @dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """What a user may say about a run; None leaves it to the preset.
+class Trainable:
+    """A model that can be trained.
 
     Args:
-        stage: image_to_plane, motion_adapter, torso or audio_to_motion.
-        preset: a name of the stage's recipes.
-        data: folders or files with clips, or with packed views.
-        out: folder of the run.
-        start: file or folder of an earlier stage.
-        teacher: imported EG3D weights, for image_to_plane with the paper's networks.
-        steps, batch, accumulate, precision, seed: of the recipe.
-        settings: further fields of the recipe, ``name=value`` with the value as JSON.
-        device, devices, nodes: where; see :func:`triportrait.training.fabric.make_fabric`.
-        workers: processes that make data ahead.
-        stop_after: seconds after which the run is saved and left.
-        plain: True trains without Lightning whatever is asked for; for boxes with torch alone.
+        recipes: makes its presets by name.
+        build: options, recipe and device -> the stage with its data.
+        preset: the one that is meant to be used.
+        remedy: how its data is made, for people who gave none.
     """
 
-    stage: str
+    recipes: Callable[[], Mapping[str, Callable[[], Recipe]]]
+    build: Callable[[TrainOptions, Any, str], Stage]
     preset: str
-    data: tuple[Path, ...]
-    out: Path
-    start: Path | None = None
-    teacher: Path | None = None
-    steps: int | None = None
-    batch: int | None = None
-    accumulate: int | None = None
-    precision: str | None = None
-    seed: int | None = None
-    settings: tuple[str, ...] = ()
-    device: str = "auto"
-    devices: int = 1
-    nodes: int = 1
-    workers: int | None = None
-    stop_after: float | None = None
-    plain: bool | None = None
+    remedy: str
 
 
-def recipes(stage: str) -> dict[str, Callable[[], Recipe]]:
-    """Presets of a stage by name.
+# -- our own networks -------------------------------------------------------------------------------------------------------
+
+
+def _oneshot_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.oneshot.recipe import RECIPES
+
+    return RECIPES
+
+
+def _oneshot(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
+    from triportrait.training.oneshot.stage import OneshotStage
+    from triportrait.training.oneshot.views import read_views
+
+    wrong = [path for path in options.data if not is_packed_views(path)]
+    if wrong:
+        raise OptionError(f"'{wrong[0]}' is no folder of packed views, from which oneshot learns; {_VIEWS}")
+    start = load_image_to_plane(start_file(options.start)) if options.start is not None else None
+    views = read_views(options.data, "train", shares=options.shares or None)
+    return OneshotStage(recipe, views, read_views(options.data, "val"), start, device)
+
+
+def _mouth_painter_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.oneshot.mouth_painter import RECIPES
+
+    return RECIPES
+
+
+def _mouth_painter(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.avatar.mouth.painter import load_mouth_painter
+    from triportrait.training.oneshot.mouth_painter import MouthPainterStage, read_windows
+
+    if not options.held_out:
+        log.warning("no --held-out: nothing tells whether the painter learns more than its windows")
+    held_out = read_windows(options.held_out)[0] if options.held_out else None
+    start = load_mouth_painter(start_file(options.start)) if options.start is not None else None
+    return MouthPainterStage(recipe, read_windows(options.data), held_out, start)
+
+
+def _voice_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.voice.stage import RECIPES
+
+    return RECIPES
+
+
+def _voice(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.motion.audio_network import AudioToMotion, load_model
+    from triportrait.training.voice.corpora import speech_for
+    from triportrait.training.voice.stage import VoiceStage
+
+    speech = speech_for("voice", options.data)
+    start = load_model(start_file(options.start)) if options.start is not None else None
+    if start is not None and not isinstance(start, AudioToMotion):
+        raise OptionError(f"'{options.start}' holds several networks; start from a single one")
+    return VoiceStage(speech.spoken, speech.tracked, recipe, held_out=speech.held_out_tracked, start=start)
+
+
+def _sync_expert_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.voice.sync_expert import RECIPES
+
+    return RECIPES
+
+
+def _sync_expert(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.motion.sync_expert import load_sync_expert
+    from triportrait.training.voice.corpora import speech_for
+    from triportrait.training.voice.sync_expert import SyncStage
+
+    speech = speech_for("sync_expert", options.data)
+    start = load_sync_expert(start_file(options.start)) if options.start is not None else None
+    held_out = [*speech.held_out_tracked, *speech.held_out_spoken]
+    return SyncStage(speech.spoken, speech.tracked, recipe, held_out=held_out, start=start)
+
+
+# -- Real3D-Portrait --------------------------------------------------------------------------------------------------------
+
+
+def _image_to_plane_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.real3d.image_to_plane import RECIPES
+
+    return RECIPES
+
+
+def _image_to_plane(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.synth.lifted_views import splits_of
+    from triportrait.training.data.clips import split_clips
+    from triportrait.training.oneshot.views import read_views
+    from triportrait.training.real3d.image_to_plane import ImageToPlaneStage, load_teacher
+
+    packed = [path for path in options.data if is_packed_views(path)]
+    paths = [path for path in options.data if path not in packed]
+    clips, held_out = split_clips(paths) if paths else (None, None)
+    sources = [*([clips] if clips else []), *(read_views(path, "train") for path in packed)]
+    judges = [*([held_out] if held_out else []), *(read_views(path, "val") for path in packed if "val" in splits_of(path))]
+    teacher = load_teacher(options.teacher) if options.teacher else None
+    return ImageToPlaneStage(recipe, sources, judges, options.start, teacher=teacher)
+
+
+def _motion_adapter_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.real3d.motion_adapter import RECIPES
+
+    return RECIPES
+
+
+def _motion_adapter(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.training.real3d.motion_adapter import MotionAdapterStage
+
+    clips, held_out = _clips(options)
+    if options.start is None:
+        log.warning("no --start: image to plane begins with random weights; train real3d.image_to_plane first")
+    return MotionAdapterStage(recipe, clips, held_out, options.start)
+
+
+def _torso_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.real3d.torso import RECIPES
+
+    return RECIPES
+
+
+def _torso(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.training.real3d.torso import TorsoStage
+
+    clips, held_out = _clips(options)
+    if options.start is None:
+        raise OptionError("real3d.torso needs the finished head; give --start with the folder of real3d.motion_adapter")
+    return TorsoStage(recipe, clips, held_out, options.start)
+
+
+def _audio_to_motion_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.real3d.audio_to_motion import RECIPES
+
+    return RECIPES
+
+
+def _audio_to_motion(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.training.real3d.audio_to_motion import AudioToMotionStage, VoiceClips
+
+    clips, held_out = _clips(options)
+    return AudioToMotionStage(recipe, VoiceClips(clips), VoiceClips(held_out) if held_out else None, options.start)
+
+
+def _clips(options: TrainOptions) -> tuple[ClipSet, ClipSet | None]:
+    """Clips to learn from and held-out ones."""
+    from triportrait.training.data.clips import split_clips
+
+    for path in options.data:
+        if is_packed_views(path):
+            raise OptionError(f"'{path}' holds packed views, from which {options.model} does not learn; {_CLIPS}")
+    return split_clips(options.data)
+
+
+_CLIPS = "make clips with 'triportrait data prepare VIDEOS -o SHARDS'"
+_VIEWS = "make views with 'triportrait data views -o VIEWS'"
+_SPEECH = "make speech with 'triportrait data speech -o SPEECH'"
+_MOUTHS = "make windows with 'triportrait data mouths -o FILE.npz'"
+
+#: All that can be trained, by the name of the command line.
+MODELS: dict[str, Trainable] = {
+    "oneshot": Trainable(_oneshot_recipes, _oneshot, "compact", _VIEWS),
+    "mouth_painter": Trainable(_mouth_painter_recipes, _mouth_painter, "compact", _MOUTHS),
+    "voice": Trainable(_voice_recipes, _voice, "compact", _SPEECH),
+    "sync_expert": Trainable(_sync_expert_recipes, _sync_expert, "compact", _SPEECH),
+    "real3d.image_to_plane": Trainable(_image_to_plane_recipes, _image_to_plane, "small", _CLIPS),
+    "real3d.motion_adapter": Trainable(_motion_adapter_recipes, _motion_adapter, "small", _CLIPS),
+    "real3d.torso": Trainable(_torso_recipes, _torso, "small", _CLIPS),
+    "real3d.audio_to_motion": Trainable(_audio_to_motion_recipes, _audio_to_motion, "small", _CLIPS),
+}
+
+
+# -- from options to a run --------------------------------------------------------------------------------------------------
+
+
+def model_named(name: str) -> Trainable:
+    """What can be trained under this name.
 
     Raises:
-        OptionError: there is no such stage.
+        OptionError: nothing; the sentence lists the names.
     """
-    if stage == "image_to_plane":
-        from triportrait.training.real3d import image_to_plane
-
-        compact = {name: make for name, make in oneshot_recipe.RECIPES.items() if name != "tiny"}
-        return {**image_to_plane.RECIPES, **compact, "compact_tiny": oneshot_recipe.tiny}
-    if stage == "motion_adapter":
-        from triportrait.training.real3d import motion_adapter
-
-        return dict(motion_adapter.RECIPES)
-    if stage == "torso":
-        from triportrait.training.real3d import torso
-
-        return dict(torso.RECIPES)
-    if stage == "audio_to_motion":
-        from triportrait.training.real3d import audio_to_motion
-
-        return dict(audio_to_motion.RECIPES)
-    raise OptionError(f"there is no stage {stage!r}; the stages are image_to_plane, motion_adapter, torso and audio_to_motion")
+    if name not in MODELS:
+        raise OptionError(f"there is no model {name!r} to train; the models are {', '.join(MODELS)}")
+    return MODELS[name]
 
 
 def recipe_of(options: TrainOptions) -> Recipe:
     """The preset with what the user changed.
 
     Raises:
-        OptionError: no such preset or setting, or a value of another kind.
+        OptionError: no such model, preset or setting, or a value of another kind.
     """
-    from triportrait.training.real3d.heads import HeadRecipe, shortened
-
-    known = recipes(options.stage)
-    if options.preset not in known:
-        raise OptionError(f"{options.stage} has no preset {options.preset!r}; it has {', '.join(known)}")
-    recipe = known[options.preset]()
+    model = model_named(options.model)
+    known, preset = model.recipes(), options.preset or model.preset
+    if preset not in known:
+        raise OptionError(f"{options.model} has no preset {preset!r}; it has {', '.join(known)}")
+    recipe = known[preset]()
     if options.steps is not None:
-        if options.steps < 1:
-            raise OptionError(f"--steps is {options.steps}; use at least 1")
-        recipe = shortened(recipe, options.steps) if isinstance(recipe, HeadRecipe) else replace(recipe, steps=options.steps)
+        recipe = _of_length(recipe, options.steps)
     changes: dict[str, Any] = {}
     for name in ("batch", "accumulate", "precision", "seed"):
         if (value := getattr(options, name)) is not None:
             changes[name] = value
-    names = {field.name for field in fields(recipe)}
     for setting in options.settings:
-        name, equals, text = setting.partition("=")
-        if name not in names or not equals:
-            raise OptionError(f"--set {setting} names no setting of this recipe; it has {', '.join(sorted(names))}")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        now = getattr(recipe, name)
-        kinds = (int, float) if isinstance(now, float) else type(now)
-        if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(now, bool):
-            raise OptionError(f"--set {setting}: expected {'a number' if isinstance(now, int | float) else 'something'} like {now!r}")
+        name, value = _parsed_setting(setting, recipe)
         changes[name] = value
     recipe = replace(recipe, **changes)
     for name in ("batch", "accumulate", "log_every", "save_every", "validate_every"):
@@ -130,8 +249,33 @@ def recipe_of(options: TrainOptions) -> Recipe:
     return recipe
 
 
+def _of_length(recipe: Recipe, steps: int) -> Recipe:
+    from triportrait.training.real3d.heads import HeadRecipe, shortened
+
+    if steps < 1:
+        raise OptionError(f"--steps is {steps}; use at least 1")
+    return shortened(recipe, steps) if isinstance(recipe, HeadRecipe) else replace(recipe, steps=steps)
+
+
+def _parsed_setting(setting: str, recipe: Recipe) -> tuple[str, Any]:
+    """``name=value`` as a field of the recipe and its new value."""
+    names = {field.name for field in fields(recipe)}
+    name, equals, text = setting.partition("=")
+    if name not in names or not equals:
+        raise OptionError(f"--set {setting} names no setting of this recipe; it has {', '.join(sorted(names))}")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    now = getattr(recipe, name)
+    kinds = (int, float) if isinstance(now, float) else type(now)
+    if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(now, bool):
+        raise OptionError(f"--set {setting}: expected {'a number' if isinstance(now, int | float) else 'something'} like {now!r}")
+    return name, value
+
+
 def is_packed_views(folder: Path) -> bool:
-    """Whether the folder holds lifted views instead of clips."""
+    """Whether a folder holds packed views instead of clips."""
     index = folder / "index.json"
     try:
         return index.is_file() and "lifted_views" in str(json.loads(index.read_text(encoding="utf-8")).get("format", ""))
@@ -139,71 +283,35 @@ def is_packed_views(folder: Path) -> bool:
         return False
 
 
+def start_file(start: Path) -> Path:
+    """The weights of a folder of an earlier run, or the file itself."""
+    return start / "model.safetensors" if start.is_dir() else start
+
+
+#: Options that some models have, and which these are.
+_OWN_OPTIONS = {"teacher": ("real3d.image_to_plane",), "shares": ("oneshot",), "held_out": ("mouth_painter",)}
+
+
 def build_stage(options: TrainOptions, recipe: Recipe, device: str) -> Stage:
     """The stage with its data.
 
     Raises:
-        EmptyMedia, MediaError: no data, or of another kind than the stage learns from.
+        EmptyMedia, MediaError: no data, or of another kind than the model learns from.
         MissingPart: weights that are needed are not there.
+        OptionError: options that the model does not have, or paths that are not there.
     """
-    from triportrait.training.oneshot.recipe import ImageToPlaneRecipe
-    from triportrait.training.oneshot.stage import CompactStage
-    from triportrait.training.oneshot.views import read_views
-
+    model = model_named(options.model)
+    for name, owners in _OWN_OPTIONS.items():
+        if getattr(options, name) and options.model not in owners:
+            raise OptionError(f"--{name.replace('_', '-')} is an option of {', '.join(owners)}; {options.model} has none")
     if not options.data:
-        raise OptionError("--data is missing; " + _PREPARE)
-    for path in options.data:
+        raise OptionError(f"--data is missing; {model.remedy}")
+    for path in (*options.data, *options.held_out):
         if not path.exists():
-            raise OptionError(f"there is no data at '{path}'; {_PREPARE}")
-    packed = [path for path in options.data if path.is_dir() and is_packed_views(path)]
-    clips = [path for path in options.data if path not in packed]
-    if isinstance(recipe, ImageToPlaneRecipe):
-        if clips or not packed:
-            raise OptionError(
-                f"the preset {options.preset} learns from folders of packed views (scripts/pack_lifted_views.py); "
-                f"'{(clips or packed)[0]}' is not that; for clips take the preset small or paper"
-            )
-        from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
-
-        start = load_image_to_plane(options.start) if options.start else None
-        return CompactStage(recipe, read_views(packed, "train"), read_views(packed, "val"), start, device)
-    if packed and options.stage != "image_to_plane":
-        raise OptionError(f"'{packed[0]}' holds packed views, from which only image_to_plane learns; {_PREPARE}")
-    return _paper_stage(options, recipe, packed, clips)
-
-
-def _paper_stage(options: TrainOptions, recipe: Any, packed: list[Path], paths: list[Path]) -> Stage:
-    from triportrait.synth.lifted_views import splits_of
-    from triportrait.training.data.clips import split_clips
-    from triportrait.training.oneshot.views import read_views
-
-    if options.start is not None and not options.start.exists():
-        raise OptionError(f"there is nothing at '{options.start}' to start from; name the folder of an earlier stage")
-    clips, held_out = split_clips(paths) if paths else (None, None)
-    if options.stage == "image_to_plane":
-        from triportrait.training.real3d.image_to_plane import ImageToPlaneStage, load_teacher
-
-        sources = [*([clips] if clips else []), *(read_views(path, "train") for path in packed)]
-        judges = [*([held_out] if held_out else []), *(read_views(path, "val") for path in packed if "val" in splits_of(path))]
-        teacher = load_teacher(options.teacher) if options.teacher else None
-        return ImageToPlaneStage(recipe, sources, judges, options.start, teacher=teacher)
-    if options.teacher is not None:
-        raise OptionError(f"--teacher is EG3D for the stage image_to_plane; {options.stage} has none")
-    if options.stage == "audio_to_motion":
-        from triportrait.training.real3d.audio_to_motion import AudioToMotionStage, VoiceClips
-
-        return AudioToMotionStage(recipe, VoiceClips(clips), VoiceClips(held_out) if held_out else None, options.start)
-    if options.stage == "torso":
-        from triportrait.training.real3d.torso import TorsoStage
-
-        if options.start is None:
-            raise OptionError("the stage torso needs the finished head; give --start with the folder of the stage motion_adapter")
-        return TorsoStage(recipe, clips, held_out, options.start)
-    from triportrait.training.real3d.motion_adapter import MotionAdapterStage
-
-    if options.start is None:
-        log.warning("no --start: image to plane begins with random weights; train the stage image_to_plane first")
-    return MotionAdapterStage(recipe, clips, held_out, options.start)
+            raise OptionError(f"there is no data at '{path}'; {model.remedy}")
+    if options.start is not None and not start_file(options.start).exists():
+        raise OptionError(f"there is nothing at '{options.start}' to start from; name the folder of an earlier run")
+    return model.build(options, recipe, device)
 
 
 def run_training(options: TrainOptions) -> RunResult:
@@ -218,7 +326,7 @@ def run_training(options: TrainOptions) -> RunResult:
     from triportrait.training.loop import train_stage
 
     recipe = recipe_of(options)
-    refuse_inputs(options.out, options.data)
+    refuse_inputs(options.out, (*options.data, *options.held_out))
     for name in ("model.safetensors", "state.pt"):
         start = options.start / name if options.start is not None and options.start.is_dir() else options.start
         refuse_inputs(options.out / name, [start, options.teacher])

@@ -17,16 +17,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from triportrait.errors import NumericError, OptionError, OutputError, TriPortraitError
-from triportrait.files import atomic_file
+from triportrait.errors import NumericError, OptionError
 from triportrait.training.fabric import SingleDevice, on_device, share_norms, trained_alone
+from triportrait.training.run_folder import Writer, open_folder, read_state, restore, save_state
 from triportrait.types import Array
 
 Values = dict[str, float]
@@ -34,9 +34,6 @@ log = logging.getLogger(__name__)
 
 #: A run with so many steps in a row that give no number is broken.
 NAN_LIMIT = 20
-#: Fields of a recipe that may change while a run goes on: they do not decide what is learned, or only for how long.
-_FREE = frozenset({"steps", "log_every", "save_every", "validate_every", "validation_rows", "precision", "accumulate"})
-_FORMAT = "triportrait.training.2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,12 +113,20 @@ class Stage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended: the step it reached, whether that was the last, whether a signal stopped it, and whether this is the process that
-    speaks for all."""
+    """How a run ended.
+
+    Args:
+        step: that it reached.
+        finished: whether that was the last.
+        interrupted: whether a signal stopped it.
+        averaged: the stage's networks with averaged weights, by name, in evaluation mode.
+        speaks: whether this is the process that speaks for all.
+    """
 
     step: int
     finished: bool
     interrupted: bool
+    averaged: nn.ModuleDict
     speaks: bool = True
 
 
@@ -167,7 +172,7 @@ def train_stage(
     """Train, or go on where ``folder`` left off.
 
     Args:
-        stage: what to train; afterwards its ``networks`` hold the last weights, and ``networks_average`` the averaged ones.
+        stage: what to train; afterwards its ``networks`` hold the last weights.
         folder: gets ``state.pt``, ``recipe.json``, ``log.jsonl``, ``curve.png``, ``validation/``, ``tensorboard/``, and what the stage
             saves.
         fabric: where to run, already launched; None takes the CPU.
@@ -180,100 +185,130 @@ def train_stage(
         OptionError: the folder holds a run of another stage or recipe, or the batch cannot be split.
         OutputError: the folder cannot be written.
     """
-    recipe = stage.recipe
-    if recipe.precision not in ("fp32", "bf16"):
-        raise OptionError(f"precision is {recipe.precision!r}; use fp32 or bf16")
-    fabric = fabric or SingleDevice()
-    data = _StepData(stage, fabric.global_rank, fabric.world_size)
-    state = _open_folder(folder, stage) if fabric.is_global_zero else None
-    fabric.barrier()
-    if state is None and (folder / "state.pt").exists():
-        state = _read_state(folder / "state.pt")
+    if stage.recipe.precision not in ("fp32", "bf16"):
+        raise OptionError(f"precision is {stage.recipe.precision!r}; use fp32 or bf16")
+    return _Run(stage, folder, fabric or SingleDevice(), tensorboard).go(stop_after, workers)
 
-    if not recipe.dropout:
-        for module in stage.networks.modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd):
-                module.p = 0.0
-    average = {name: deepcopy(stage.networks[name]).requires_grad_(False) for name in stage.averaged}
-    if fabric.world_size > 1:
-        share_norms(stage.networks, fabric.device)
-    module = fabric.setup_module(_Losses(stage))
-    stage.frozen.to(fabric.device).eval().requires_grad_(False)
-    for network in average.values():
-        network.to(fabric.device)
-    optimisers, owners = {}, {}
-    for which, (optimiser, names) in stage.optimisers().items():
-        optimisers[which], owners[which] = fabric.setup_optimizers(optimiser), names
-    first, spent = 0, 0.0
-    if state is not None:
-        first, spent = _restore(stage, average, optimisers, state)
-    writer = _Writer(folder, first, tensorboard) if fabric.is_global_zero else None
-    stage.networks.train()
 
-    loader = torch.utils.data.DataLoader(
-        data, batch_size=None, sampler=range(first, recipe.steps), num_workers=workers, persistent_workers=False,
-        prefetch_factor=4 if workers else None, worker_init_fn=_leave_signals_to_the_parent,
-    )  # fmt: skip
-    began, cpu, missed, done, last = time.monotonic(), time.process_time() - spent, 0, first, time.monotonic()
-    with _signals() as asked:
-        for step, parts in zip(range(first, recipe.steps), loader, strict=True):
-            # Dropout and the like; what makes rows has seeds of its own.
-            torch.manual_seed((recipe.seed * 1_000_003 + step) * 4096 + fabric.global_rank)
-            parts = on_device(parts, lambda tensor: tensor.to(fabric.device, non_blocking=True))
-            values: dict[str, Tensor] = {}
-            bad = False
-            for which in stage.passes(step):
-                terms, norm = _gradients(stage, module, fabric, optimisers[which], owners[which], parts, step, which)
-                finite = torch.isfinite(norm) & torch.isfinite(sum(terms.values()))
-                if fabric.world_size > 1:
-                    finite = fabric.all_reduce(finite.float(), reduce_op="mean") == 1.0
-                if bool(finite):
-                    optimisers[which].step()
-                else:
-                    bad = True
-                values |= {name if which == "generator" else f"{which}_{name}": term for name, term in terms.items()}
-            missed = missed + 1 if bad else 0
-            if bad:
-                log.warning("step %d gave no number and is left out", step)
-            if missed >= NAN_LIMIT:
-                raise NumericError(f"the loss was no number for {missed} steps in a row at step {step}; lower the learning rate")
-            if not bad:
-                _follow(average, stage.networks, min(recipe.average, (step + 1) / (step + 10)))
+class _Run:
+    """What one call of :func:`train_stage` holds: a stage on its devices, its averaged networks, its folder."""
 
-            done = step + 1
-            stop = asked() or (stop_after is not None and time.monotonic() - began > stop_after)
+    def __init__(self, stage: Stage, folder: Path, fabric: Any, tensorboard: bool) -> None:
+        self._stage, self._folder, self._fabric = stage, folder, fabric
+        self._data = _StepData(stage, fabric.global_rank, fabric.world_size)
+        state = open_folder(folder, {"stage": stage.name, **asdict(stage.recipe)}) if fabric.is_global_zero else None
+        fabric.barrier()
+        if state is None and (folder / "state.pt").exists():
+            state = read_state(folder / "state.pt")
+        if not stage.recipe.dropout:
+            for module in stage.networks.modules():
+                if isinstance(module, nn.modules.dropout._DropoutNd):
+                    module.p = 0.0
+        self._average = {name: deepcopy(stage.networks[name]).requires_grad_(False) for name in stage.averaged}
+        if fabric.world_size > 1:
+            share_norms(stage.networks, fabric.device)
+        self._module = fabric.setup_module(_Losses(stage))
+        stage.frozen.to(fabric.device).eval().requires_grad_(False)
+        for network in self._average.values():
+            network.to(fabric.device)
+        self._optimisers: dict[str, Any] = {}
+        self._owners: dict[str, tuple[str, ...]] = {}
+        for which, (optimiser, names) in stage.optimisers().items():
+            self._optimisers[which], self._owners[which] = fabric.setup_optimizers(optimiser), names
+        self._first, spent = 0, 0.0
+        if state is not None:
+            self._first, spent = restore(stage.networks, self._average, self._optimisers, state)
+        self._writer = Writer(folder, self._first, tensorboard) if fabric.is_global_zero else None
+        stage.networks.train()
+        self._began = self._drawn = time.monotonic()
+        self._cpu = time.process_time() - spent
+
+    def go(self, stop_after: float | None, workers: int) -> RunResult:
+        """All steps that are left, or those until a signal or ``stop_after`` seconds."""
+        steps, done, missed = self._stage.recipe.steps, self._first, 0
+        loader = torch.utils.data.DataLoader(
+            self._data, batch_size=None, sampler=range(self._first, steps), num_workers=workers, persistent_workers=False,
+            prefetch_factor=4 if workers else None, worker_init_fn=_leave_signals_to_the_parent,
+        )  # fmt: skip
+        with _signals() as asked:
+            for step, parts in zip(range(self._first, steps), loader, strict=True):
+                values, is_sound = self._step(step, parts)
+                missed = 0 if is_sound else missed + 1
+                if missed >= NAN_LIMIT:
+                    raise NumericError(f"the loss was no number for {missed} steps in a row at step {step}; lower the learning rate")
+                done = step + 1
+                stop = self._agreed(asked() or (stop_after is not None and time.monotonic() - self._began > stop_after))
+                self._record(step, values, stop)
+                if stop and done < steps:
+                    break
+            interrupted = asked() or (stop_after is None and done < steps)
+        if self._writer is not None:
+            self._writer.close()
+        self._fabric.barrier()
+        averaged = nn.ModuleDict(self._average).eval()
+        return RunResult(done, done >= steps, interrupted and done < steps, averaged, self._fabric.is_global_zero)
+
+    def _step(self, step: int, parts: Sequence[Any]) -> tuple[dict[str, Tensor], bool]:
+        """All passes of a step; its terms, and whether all of them gave numbers."""
+        stage, fabric, recipe = self._stage, self._fabric, self._stage.recipe
+        # Dropout and the like; what makes rows has seeds of its own.
+        torch.manual_seed((recipe.seed * 1_000_003 + step) * 4096 + fabric.global_rank)
+        parts = on_device(parts, lambda tensor: tensor.to(fabric.device, non_blocking=True))
+        values: dict[str, Tensor] = {}
+        is_sound = True
+        for which in stage.passes(step):
+            terms, norm = _gradients(stage, self._module, fabric, self._optimisers[which], self._owners[which], parts, step, which)
+            finite = torch.isfinite(norm) & torch.isfinite(sum(terms.values()))
             if fabric.world_size > 1:
-                stop = bool(fabric.all_reduce(torch.tensor(float(stop), device=fabric.device), reduce_op="sum") > 0)
-            end = done == recipe.steps
-            line: Values = {}
-            if done % recipe.log_every == 0 or end:
-                names = sorted(values)
-                numbers = fabric.all_reduce(torch.stack([values[name].float() for name in names]), reduce_op="mean").tolist()
-                terms_now = dict(zip(names, numbers, strict=True))
-                total = sum(value for name, value in terms_now.items() if not name.startswith("discriminator_"))
-                line = {"loss": total, **terms_now, "rate": stage.rates(stage.passes(step)[0], step)[0]}
-            if fabric.is_global_zero:
-                if done % recipe.validate_every == 0 or end:
-                    line |= _validate(stage, average, writer, done)
-                if line:
-                    now = time.monotonic()
-                    costs = {"seconds": round((now - began) / (done - first), 4), "memory_gb": round(_memory_gb(fabric.device), 3)}
-                    writer.line({"step": done, "cpu_s": round(time.process_time() - cpu, 2), **line, **costs})
-                if done % recipe.save_every == 0 or end or stop:
-                    _save_state(folder / "state.pt", stage, average, optimisers, done, time.process_time() - cpu)
-                    stage.save(average, folder, {"steps": str(done), "stage": stage.name, "recipe": json.dumps(asdict(recipe))})
-                    # Drawing costs a second: a short run does it at its end.
-                    if end or stop or time.monotonic() - last > 30:
-                        writer.curve()
-                        last = time.monotonic()
-            if stop and not end:
-                break
-        interrupted = asked() or (stop_after is None and done < recipe.steps)
-    if fabric.is_global_zero:
-        writer.close()
-    fabric.barrier()
-    stage.networks_average = nn.ModuleDict(average).eval()
-    return RunResult(done, done >= recipe.steps, interrupted and done < recipe.steps, fabric.is_global_zero)
+                finite = fabric.all_reduce(finite.float(), reduce_op="mean") == 1.0
+            if bool(finite):
+                self._optimisers[which].step()
+            else:
+                is_sound = False
+            values |= {name if which == "generator" else f"{which}_{name}": term for name, term in terms.items()}
+        if is_sound:
+            _follow(self._average, stage.networks, min(recipe.average, (step + 1) / (step + 10)))
+        else:
+            log.warning("step %d gave no number and is left out", step)
+        return values, is_sound
+
+    def _agreed(self, stop: bool) -> bool:
+        """Whether any process wants to stop."""
+        if self._fabric.world_size == 1:
+            return stop
+        return bool(self._fabric.all_reduce(torch.tensor(float(stop), device=self._fabric.device), reduce_op="sum") > 0)
+
+    def _record(self, step: int, values: Mapping[str, Tensor], stop: bool) -> None:
+        """Log, validate and save after a step, each when its turn has come."""
+        stage, recipe, done = self._stage, self._stage.recipe, step + 1
+        end = done == recipe.steps
+        line: Values = {}
+        if done % recipe.log_every == 0 or end:
+            names = sorted(values)
+            numbers = self._fabric.all_reduce(torch.stack([values[name].float() for name in names]), reduce_op="mean").tolist()
+            terms = dict(zip(names, numbers, strict=True))
+            total = sum(value for name, value in terms.items() if not name.startswith("discriminator_"))
+            line = {"loss": total, **terms, "rate": stage.rates(stage.passes(step)[0], step)[0]}
+        if self._writer is None:
+            return
+        if done % recipe.validate_every == 0 or end:
+            line |= _validate(stage, self._average, self._writer, done)
+        if line:
+            seconds = (time.monotonic() - self._began) / (done - self._first)
+            costs = {"seconds": round(seconds, 4), "memory_gb": round(_memory_gb(self._fabric.device), 3)}
+            self._writer.line({"step": done, "cpu_s": round(time.process_time() - self._cpu, 2), **line, **costs})
+        if done % recipe.save_every == 0 or end or stop:
+            cpu_s = time.process_time() - self._cpu
+            save_state(
+                self._folder / "state.pt", stage.name, networks=stage.networks, averages=self._average, optimisers=self._optimisers,
+                step=done, cpu_s=cpu_s,
+            )  # fmt: skip
+            notes = {"steps": str(done), "stage": stage.name, "recipe": json.dumps(asdict(recipe))}
+            stage.save(self._average, self._folder, notes)
+            # Drawing costs a second: a short run does it at its end.
+            if end or stop or time.monotonic() - self._drawn > 30:
+                self._writer.curve()
+                self._drawn = time.monotonic()
 
 
 def _gradients(
@@ -305,7 +340,7 @@ def _follow(average: Mapping[str, nn.Module], networks: Mapping[str, nn.Module],
             slow.copy_(fast)
 
 
-def _validate(stage: Stage, average: dict[str, nn.Module], writer: _Writer, done: int) -> Values:
+def _validate(stage: Stage, average: dict[str, nn.Module], writer: Writer, done: int) -> Values:
     was = {name: network.training for name, network in average.items()}
     for network in average.values():
         network.eval()
@@ -357,208 +392,3 @@ def _signals() -> Iterator[Any]:
         for number, handler in before.items():
             if handler is not None:  # None: it was not Python's, and cannot be put back
                 signal.signal(number, handler)
-
-
-# -- folder and checkpoint --------------------------------------------------------------------------------------------------
-
-
-def _open_folder(folder: Path, stage: Stage) -> dict[str, Any] | None:
-    """Prepare the folder of a new run, or read the state of the one that it holds."""
-    described = {"stage": stage.name, **asdict(stage.recipe)}
-    path = folder / "recipe.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "state.pt").exists():
-            if not path.exists() and any((folder / name).exists() for name in ("log.jsonl", "model.safetensors")):
-                raise OptionError(f"'{folder}' holds a model and no checkpoint to go on with; choose another folder")
-            (folder / "log.jsonl").write_text("", encoding="utf-8")
-            _write_whole(path, json.dumps(described, indent=1))
-            return None
-        if path.exists():
-            _refuse_other_recipe(folder, json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(described)))
-        _write_whole(path, json.dumps(described, indent=1))
-        state = _read_state(folder / "state.pt")
-        _drop_later_lines(folder / "log.jsonl", int(state["step"]))
-        return state
-    except TriPortraitError:
-        raise
-    except OSError as error:
-        raise OutputError(f"'{folder}' cannot be written: {error.strerror or error}; choose another folder") from None
-
-
-def _refuse_other_recipe(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Fields that a younger version added are not compared: they had no other value then."""
-    changed = [name for name in old if name in new and name not in _FREE and old[name] != new[name]]
-    if changed:
-        name = changed[0]
-        raise OptionError(
-            f"'{folder}' holds a run with another recipe ({name} is {old[name]!r} there and {new[name]!r} here); "
-            "give the settings it began with, or another folder"
-        )
-    if old.get("steps") != new["steps"]:
-        log.warning("the run was begun for %s steps and now goes to %s: rates follow the new length", old.get("steps"), new["steps"])
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    # A damaged file lets almost any exception out.
-    except Exception as error:
-        raise OptionError(f"'{path}' is no checkpoint that can be read ({type(error).__name__}); remove it to begin anew") from None
-
-
-def _restore(stage: Stage, average: dict[str, nn.Module], optimisers: dict[str, Any], state: dict[str, Any]) -> tuple[int, float]:
-    """Weights, averages and optimisers of a checkpoint; also of the first version, which held one network."""
-    if "format" not in state and len(stage.networks) == 1:
-        (name,) = stage.networks
-        which = next(iter(optimisers))
-        state = {
-            "networks": {name: state["model"]}, "averages": {name: state["average"]}, "optimisers": {which: state["optimiser"]},
-            "step": state["step"], "cpu_s": state.get("cpu_s", 0.0),
-        }  # fmt: skip
-    try:
-        for name, network in stage.networks.items():
-            network.load_state_dict(state["networks"][name])
-        for name, network in average.items():
-            network.load_state_dict(state["averages"][name])
-        for which, optimiser in optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][which])
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise OptionError(f"the checkpoint belongs to other networks ({str(error).splitlines()[0]}); choose another folder") from None
-    return int(state["step"]), float(state["cpu_s"])
-
-
-def _save_state(path: Path, stage: Stage, average: dict[str, nn.Module], optimisers: dict[str, Any], step: int, cpu_s: float) -> None:
-    state = {
-        "format": _FORMAT,
-        "stage": stage.name,
-        "networks": {name: network.state_dict() for name, network in stage.networks.items()},
-        "averages": {name: network.state_dict() for name, network in average.items()},
-        "optimisers": {which: optimiser.state_dict() for which, optimiser in optimisers.items()},
-        "step": step,
-        "cpu_s": cpu_s,
-    }
-    with atomic_file(path) as part, part.open("wb") as file:
-        torch.save(state, file)
-
-
-def _drop_later_lines(path: Path, step: int) -> None:
-    """Lines of steps that a killed run made after its last checkpoint are made again."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    _write_whole(path, "".join(line + "\n" for line in kept))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    with atomic_file(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
-# -- what people look at ----------------------------------------------------------------------------------------------------
-
-
-class _Writer:
-    """Log lines, TensorBoard, validation pictures and curves; what is not installed is left out, once said."""
-
-    def __init__(self, folder: Path, first: int, tensorboard: bool) -> None:
-        self._folder, self._board = folder, None
-        if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                log.info("TensorBoard is not installed; log.jsonl has the same numbers")
-            else:
-                # What a killed run wrote after its last checkpoint is hidden.
-                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first + 1 if first else None)
-
-    def line(self, line: Values) -> None:
-        with (self._folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        log.info("%s", " ".join(f"{key} {value:.4g}" for key, value in line.items()))
-        if self._board is not None:
-            for key, value in line.items():
-                if key != "step":
-                    self._board.add_scalar(key, value, int(line["step"]))
-            self._board.flush()
-
-    def picture(self, picture: Array, step: int) -> None:
-        try:
-            from triportrait.media.images import write_png
-        except ImportError:
-            log.info("Pillow is not installed; there are no validation pictures")
-            return
-        folder = self._folder / "validation"
-        folder.mkdir(exist_ok=True)
-        write_png(folder / f"step_{step:08d}.png", picture)
-        if self._board is not None:
-            self._board.add_image("validation", picture, step, dataformats="HWC")
-
-    def curve(self) -> None:
-        try:
-            plot_curve(self._folder / "log.jsonl", self._folder / "curve.png")
-        except ImportError:
-            log.info("Matplotlib is not installed; there is no curve.png")
-
-    def close(self) -> None:
-        if self._board is not None:
-            self._board.close()
-
-
-#: Fields of a log line that are no part of the loss and no measure.
-_COSTS = frozenset({"step", "cpu_s", "seconds", "memory_gb", "rate"})
-
-
-def plot_curve(log_path: Path, picture: Path) -> None:
-    """Loss terms and held-out measures over the steps, as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    lines = [json.loads(line) for line in log_path.read_text(encoding="utf-8").splitlines()]
-    trained = [line for line in lines if "loss" in line]
-    held_out = sorted({key for line in lines for key in line if key.endswith(("_db", "_val"))})
-    judged = [line for line in lines if any(key in line for key in held_out)]
-    terms = [key for key in dict.fromkeys(key for line in trained for key in line) if key not in _COSTS and key not in held_out]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
-    for key in terms:
-        points = [(line["step"], line[key]) for line in trained if key in line and line[key] > 0]
-        if points:
-            left.plot(*zip(*points, strict=True), linewidth=1.2 if key == "loss" else 0.6, label=key)
-    left.set(xlabel="step", ylabel="training loss", yscale="log")
-    left.legend(fontsize=7)
-    for key in held_out:
-        right.plot([line["step"] for line in judged if key in line], [line[key] for line in judged if key in line], ".-", label=key)
-    right.set(xlabel="step", ylabel="held-out measures (_db: decibels)")
-    if held_out:
-        right.legend(fontsize=7)
-    with atomic_file(picture) as part:
-        figure.savefig(part, dpi=80, format="png")
-    pyplot.close(figure)
-
-
-def tile(pictures: Sequence[Sequence[Tensor]]) -> Array:
-    """Rows of pictures [3, s, s] in -1..1, brought to the size of the first, as one uint8 [h, w, 3]."""
-    side = pictures[0][0].shape[-1]
-    rows = []
-    for row in pictures:
-        same = [
-            torch.nn.functional.interpolate(p[None].float(), size=(side, side), mode="bilinear", align_corners=False)[0].cpu() for p in row
-        ]
-        rows.append(torch.cat(same, 2))
-    grid = torch.cat(rows, 1).clamp(-1, 1)
-    return ((grid + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-
-
-def recipe_from(base: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``changes`` that are not None, checked against the recipe's fields.
-
-    Raises:
-        OptionError: the recipe has no such setting.
-    """
-    names = {field.name for field in fields(base)}
-    given = {name: value for name, value in changes.items() if value is not None}
-    for name in given:
-        if name not in names:
-            raise OptionError(f"the recipe has no setting {name!r}; it has {', '.join(sorted(names))}")
-    return given

@@ -1,4 +1,4 @@
-"""Key tables: which tensors each published checkpoint holds, as data (``keys/*.json``, made by scripts/build_key_tables.py)."""
+"""Key tables: which tensors each published checkpoint holds, as data (``keys/*.json``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mouth painter: where it looks, what it may change, its file and its training."""
+"""The mouth painter: where it looks, what it may change, and its file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from triportrait.avatar.mouth.painter import (
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.errors import WeightsError
 from triportrait.geometry.landmarks import OUTER_LIPS
-from triportrait.training.oneshot.mouth_painter import MouthPainterRecipe, train
 
 SMALL = MouthPainterConfig((8, 8, 16, 16))
 
@@ -137,48 +136,3 @@ def test_file_round_trip_and_refusals(tmp_path):
 
 def test_the_embedded_painter_is_small():
     assert sum(p.numel() for p in embedded_mouth_painter().parameters()) < 1_000_000
-
-
-def windows(count, seed):
-    """Mouths drawn grey whose truth is red inside the lips."""
-    random = np.random.default_rng(seed)
-    x = np.full((count, HEIGHT_PX, WIDTH_PX, CHANNELS + 3), 128, np.uint8)
-    x[..., 3:7] = x[..., 10:12] = 0
-    for row in x:
-        top, left = random.integers(30, 50, 2)
-        row[top : top + 20, left : left + 50, 3:5] = 255
-        row[top : top + 20, left : left + 50, 12:] = (200, 60, 60)
-        row[top + 6 : top + 14, left + 10 : left + 40, 5] = 255
-        row[top + 6 : top + 14, left + 10 : left + 40, 12:] = 60
-    return x
-
-
-def test_training_learns_and_resumes_exactly(tmp_path):
-    np.savez(tmp_path / "train.npz", windows=windows(6, 0), real=np.array([0, 1] * 3, np.uint8))
-    np.savez(tmp_path / "val.npz", windows=windows(2, 1), real=np.zeros(2, np.uint8))
-    recipe = MouthPainterRecipe(SMALL, steps=14, batch=2, rate=5e-3, adversarial_from=8, average=0.7, log_every=7, save_every=7)
-    data = [tmp_path / "train.npz"], [tmp_path / "val.npz"]
-    scores = train(recipe, *data, tmp_path / "whole")
-    assert scores["painted"] < 0.8 * scores["drawn"] and scores["lit"] < 0.95 * scores["unlit"]
-
-    class Stop(Exception):
-        pass
-
-    import triportrait.training.oneshot.mouth_painter as module
-
-    saved = module.save_mouth_painter
-
-    def stop(*args):
-        saved(*args)
-        raise Stop
-
-    module.save_mouth_painter = stop
-    try:
-        with pytest.raises(Stop):
-            train(recipe, *data, tmp_path / "parts")
-    finally:
-        module.save_mouth_painter = saved
-    train(recipe, *data, tmp_path / "parts")
-    whole, parts = (load_mouth_painter(tmp_path / name / "model.safetensors").state_dict() for name in ("whole", "parts"))
-    for name, value in whole.items():
-        torch.testing.assert_close(parts[name], value, atol=1e-6, rtol=0)

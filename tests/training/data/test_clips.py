@@ -9,7 +9,7 @@ import pytest
 import webdataset
 
 from triportrait.errors import EmptyMedia, MediaError
-from triportrait.training.data.clips import ClipSet, TrainingClip, encode_clip, iterate_clips, write_clips
+from triportrait.training.data.clips import ClipSet, TrainingClip, encode_clip, write_clips
 
 
 def clip(seed: int, frames: int = 4, size: int = 24, sound: bool = True) -> TrainingClip:
@@ -38,7 +38,7 @@ def same(first: TrainingClip, second: TrainingClip) -> bool:
 def test_a_shard_gives_back_what_was_put_in(tmp_path: Path) -> None:
     clips = [clip(2, sound=False), clip(0), clip(1, frames=3)]
     assert write_clips(tmp_path / "train-0.tar", clips, quality=None) == 3
-    read = list(iterate_clips([tmp_path]))
+    read = list(ClipSet([tmp_path]))
     assert [c.key for c in read] == ["clip_0", "clip_1", "clip_2"]
     assert all(same(a, b) for a, b in zip(read, sorted(clips, key=lambda c: c.key), strict=True))
     write_clips(tmp_path / "again.tar", clips, quality=None)
@@ -48,7 +48,7 @@ def test_a_shard_gives_back_what_was_put_in(tmp_path: Path) -> None:
 def test_jpeg_loses_little_and_mattes_nothing(tmp_path: Path) -> None:
     one = clip(3)
     write_clips(tmp_path / "a.tar", [one])
-    (read,) = iterate_clips([tmp_path / "a.tar"])
+    (read,) = ClipSet([tmp_path / "a.tar"])
     assert np.abs(read.frames.astype(int) - one.frames).max() < 12
     assert np.array_equal(read.head_alpha, one.head_alpha) and np.array_equal(read.torso[..., 3], one.torso[..., 3])
 

@@ -10,7 +10,7 @@ import numpy as np
 from triportrait.synth.head_factory import HeadFactory
 from triportrait.synth.people import random_person
 from triportrait.synth.procedural_head import HeadPose, ProceduralHead
-from triportrait.training.data.clips import iterate_clips, write_clips
+from triportrait.training.data.clips import ClipSet, write_clips
 from triportrait.training.data.synthetic import pair_frames, procedural_clip, random_performance
 
 SOURCE = HeadPose({}, np.zeros(2, np.float32), np.radians([2.0, -6.0, 1.0]), np.array([0.05, 0.0, -5.0]))
@@ -33,7 +33,7 @@ def test_a_clip_is_head_over_torso_over_scene(shared: Path, tmp_path: Path) -> N
     assert np.abs(np.diff(clip.rotation_rad, axis=0)).max() < 0.1  # neighbouring frames
     # It goes through a shard, and serves as real clips do.
     write_clips(tmp_path / "s.tar", [clip])
-    (back,) = iterate_clips([tmp_path])
+    (back,) = ClipSet([tmp_path])
     np.testing.assert_array_equal(back.expression, clip.expression)
     assert pair_frames(back).head_alpha.max() == 1.0
 

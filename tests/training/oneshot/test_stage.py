@@ -15,6 +15,7 @@ from triportrait.avatar.oneshot.volume import carry_to_source, pixel_places
 from triportrait.errors import EmptyMedia, MediaError, NumericError
 from triportrait.geometry.cameras import camera_from_pose
 from triportrait.synth import lifted_views as lv
+from triportrait.training.loop import train_stage
 from triportrait.training.oneshot import losses as oneshot_losses
 from triportrait.training.oneshot import measure as oneshot_measure
 from triportrait.training.oneshot import recipe as oneshot_recipe
@@ -22,6 +23,13 @@ from triportrait.training.oneshot import stage
 from triportrait.training.oneshot import views as oneshot_views
 
 FACES = 3
+
+
+def train(
+    recipe: oneshot_recipe.ImageToPlaneRecipe, data: oneshot_views.ViewSet, held_out: oneshot_views.ViewSet, folder: Path, **options: float
+) -> CompactImageToPlane:
+    """The network with averaged weights."""
+    return train_stage(stage.OneshotStage(recipe, data, held_out), folder, **options).averaged["image_to_plane"]
 
 
 def ball_views(seed: int) -> lv.LiftedViews:
@@ -94,7 +102,7 @@ def test_the_loss_falls_and_views_come_closer(data: oneshot_views.ViewSet, tmp_p
 
     torch.manual_seed(recipe.seed)
     before, first = judge(CompactImageToPlane(recipe.model))
-    after, last = judge(stage.train(recipe, data, data, tmp_path))
+    after, last = judge(train(recipe, data, data, tmp_path))
     assert after < 0.6 * before
     assert last.novel > first.novel + 3
     assert (tmp_path / "curve.png").stat().st_size > 1000 and (tmp_path / "model.safetensors").exists()
@@ -102,13 +110,13 @@ def test_the_loss_falls_and_views_come_closer(data: oneshot_views.ViewSet, tmp_p
 
 def test_resume_is_exact(data: oneshot_views.ViewSet, tmp_path: Path) -> None:
     recipe = replace(oneshot_recipe.tiny(), steps=12, save_every=5, validate_every=6)
-    whole = stage.train(recipe, data, data, tmp_path / "whole")
+    whole = train(recipe, data, data, tmp_path / "whole")
     for _ in range(4):  # leaves after every step that follows a start; state is saved then
-        stage.train(recipe, data, data, tmp_path / "parts", stop_after=0.0)
+        train(recipe, data, data, tmp_path / "parts", stop_after=0.0)
     # A kill after the last checkpoint leaves lines behind that are made again.
     with (tmp_path / "parts" / "log.jsonl").open("a") as file:
         file.write('{"step": 9, "loss": 0.0}\n{"step": 10, "lo')
-    parts = stage.train(recipe, data, data, tmp_path / "parts")
+    parts = train(recipe, data, data, tmp_path / "parts")
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], value, rtol=0, atol=0, msg=name)
     curves = [(tmp_path / part / "log.jsonl").read_text().splitlines() for part in ("whole", "parts")]
@@ -130,15 +138,15 @@ def test_a_step_without_a_number_changes_nothing_but_many_are_an_error(
     monkeypatch.setattr(stage, "losses", sometimes)
     recipe = replace(oneshot_recipe.tiny(), steps=3, validate_every=100)
     sometimes.calls, broken = 0, {2}
-    model = stage.train(recipe, data, data, tmp_path / "once")
+    model = train(recipe, data, data, tmp_path / "once")
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
     sometimes.calls, broken = 0, set(range(100))
     with pytest.raises(NumericError, match="20 steps"):
-        stage.train(replace(recipe, steps=40), data, data, tmp_path / "always")
+        train(replace(recipe, steps=40), data, data, tmp_path / "always")
 
 
 def test_no_photographs_is_an_error() -> None:
-    with pytest.raises(EmptyMedia, match="pack_lifted_views"):
+    with pytest.raises(EmptyMedia, match="data views"):
         oneshot_views.ViewSet.of([])
 
 
@@ -227,8 +235,8 @@ def test_what_is_covered_does_not_count() -> None:
 
 def test_the_temporal_term_teaches_and_can_be_left_out(data: oneshot_views.ViewSet, tmp_path: Path) -> None:
     recipe = replace(oneshot_recipe.tiny(), steps=40, temporal_weight=0.0, sway_deg=8.0)
-    plain = stage.train(recipe, data, data, tmp_path / "plain")
-    steady = stage.train(replace(recipe, temporal_weight=10.0), data, data, tmp_path / "steady")
+    plain = train(recipe, data, data, tmp_path / "plain")
+    steady = train(replace(recipe, temporal_weight=10.0), data, data, tmp_path / "steady")
     log = [json.loads(line) for line in (tmp_path / "plain" / "log.jsonl").read_text().splitlines()]
     assert not any("temporal" in line for line in log)
     assert oneshot_measure.sway_score(steady, data, recipe) < 0.9 * oneshot_measure.sway_score(plain, data, recipe)

@@ -26,10 +26,11 @@ from triportrait.real3d.eg3d_prior import Prior
 from triportrait.real3d.networks import from_settings, tiny
 from triportrait.real3d.pipeline import HalvedLogMel, PaperFiles, load_networks, load_pipeline
 from triportrait.synth.lifted_views import LiftedViews
-from triportrait.training.command import TrainOptions, recipe_of, run_training
+from triportrait.training.command import recipe_of, run_training
 from triportrait.training.data.clips import ClipSet, split_clips, write_clips
 from triportrait.training.loop import train_stage
 from triportrait.training.oneshot.views import ViewSet
+from triportrait.training.options import TrainOptions
 from triportrait.training.real3d import audio_to_motion, heads, image_to_plane, motion_adapter, perceptual, torso
 from triportrait.training.real3d.examples import PairOptions, clip_row, numpy_generator
 
@@ -155,7 +156,7 @@ def test_two_processes_learn_what_one_learns(shards: Path, heads_start: Path, tm
 
 def test_kill_9_in_the_middle_of_a_command(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    line = [sys.executable, "-m", "triportrait.cli", "train", "audio_to_motion", "--preset", "tiny", "--data", str(shards)]
+    line = [sys.executable, "-m", "triportrait.cli", "train", "real3d.audio_to_motion", "--preset", "tiny", "--data", str(shards)]
     line += ["--steps", "40", "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*line, "--out", str(out)], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -165,7 +166,7 @@ def test_kill_9_in_the_middle_of_a_command(shards: Path, tmp_path: Path) -> None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    options = TrainOptions("audio_to_motion", "tiny", (shards,), out, steps=40, device="cpu")
+    options = TrainOptions(model="real3d.audio_to_motion", preset="tiny", data=(shards,), out=out, steps=40, device="cpu")
     assert 10 <= torch.load(out / "state.pt", weights_only=True)["step"] < 40
     assert run_training(options).finished
     assert run_training(replace(options, out=tmp_path / "whole")).finished
@@ -224,6 +225,13 @@ def test_packed_views_and_eg3d_are_teachers_too(shards: Path, tmp_path: Path) ->
     before = prior.mapping.layers[0].weight.clone()
     train_stage(stage, tmp_path / "taught", tensorboard=False)
     assert torch.equal(before, prior.mapping.layers[0].weight)
+
+
+def test_even_motion_costs_nothing_and_a_jerk_does() -> None:
+    start, speed = torch.randn(2, 3, 4, 5, 5), torch.randn(2, 3, 4, 5, 5)
+    assert motion_adapter.second_difference(start, start + speed, start + 2 * speed) < 1e-10
+    jerk = motion_adapter.second_difference(start, start + 0.1, start)
+    assert float(jerk) == pytest.approx(0.04, rel=1e-4)
 
 
 def test_laplacian_variants(shards: Path) -> None:
@@ -333,12 +341,12 @@ def test_stages_hand_on_their_networks(shards: Path, heads_start: Path, tmp_path
 
 def test_what_was_trained_is_what_the_pipeline_loads(shards: Path, heads_start: Path, tmp_path: Path) -> None:
     whole, voice = make("torso", shards, heads_start, steps=1), make("audio_to_motion", shards, None, steps=1)
-    train_stage(whole, tmp_path / "torso", tensorboard=False)
-    train_stage(voice, tmp_path / "voice", tensorboard=False)
+    drawn = train_stage(whole, tmp_path / "torso", tensorboard=False).averaged
+    heard = train_stage(voice, tmp_path / "voice", tensorboard=False).averaged
     files = PaperFiles(tmp_path / "torso" / "real3d_torso.safetensors", tmp_path / "voice" / "real3d_a2m.safetensors", tmp_path, None)
     preset, networks = load_networks(files)
     assert preset.photo_px == 64 and preset.audio_to_motion.features == FEATURES
-    trained = {**whole.networks_average, **voice.networks_average, **{name: whole.frozen[name] for name in whole.served}}
+    trained = {**drawn, **heard, **{name: whole.frozen[name] for name in whole.served}}
     for name, network in networks.items():
         for key, value in network.state_dict().items():
             assert torch.equal(value, trained[name].state_dict()[key]), (name, key)
@@ -374,12 +382,12 @@ def test_halved_features_do_not_depend_on_how_the_sound_comes() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"stage": "all"}, "the stages are"),
+        ({"model": "all"}, "the models are"),
         ({"preset": "huge"}, "it has tiny"),
         ({"data": ()}, "data prepare"),
         ({"data": (Path("/nowhere"),)}, "no data at"),
-        ({"preset": "compact", "stage": "image_to_plane"}, "packed views"),
-        ({"stage": "torso"}, "--start"),
+        ({"preset": "compact", "model": "oneshot"}, "packed views"),
+        ({"model": "real3d.torso"}, "--start"),
         ({"start": Path("/nowhere")}, "start from"),
         ({"steps": 0}, "at least 1"),
         ({"batch": 0}, "at least 1"),
@@ -389,17 +397,26 @@ def test_halved_features_do_not_depend_on_how_the_sound_comes() -> None:
         ({"settings": ("rate=fast",)}, "expected a number"),
         ({"devices": 0}, "--devices"),
         ({"teacher": Path("x")}, "--teacher"),
+        ({"shares": (1.0,)}, "--shares"),
+        ({"held_out": (Path("x"),)}, "--held-out"),
+        ({"model": "oneshot", "preset": "tiny"}, "data views"),
+        ({"model": "voice"}, "data speech"),
+        ({"model": "sync_expert"}, "data speech"),
+        ({"model": "mouth_painter"}, "data mouths"),
     ],
 )
 def test_refusals_say_what_to_do(change: dict, words: str, shards: Path, tmp_path: Path) -> None:
-    usual = {"stage": "motion_adapter", "preset": "tiny", "data": (shards,), "out": tmp_path / "run", "device": "cpu"}
+    usual = {"model": "real3d.motion_adapter", "preset": "tiny", "data": (shards,), "out": tmp_path / "run", "device": "cpu"}
     options = TrainOptions(**(usual | change))
     with pytest.raises(TriPortraitError, match=words):
         run_training(options)
 
 
 def test_a_shorter_run_keeps_its_proportions(tmp_path: Path) -> None:
-    options = TrainOptions("motion_adapter", "paper", (), tmp_path, steps=15_000, settings=("rate=3e-4", "laplacian=none", "apart=10"))
+    options = TrainOptions(
+        model="real3d.motion_adapter", preset="paper", data=(), out=tmp_path, steps=15_000,
+        settings=("rate=3e-4", "laplacian=none", "apart=10"),
+    )  # fmt: skip
     recipe, whole = recipe_of(options), motion_adapter.paper()
     assert recipe.adversarial_from * 10 == whole.adversarial_from and dict(recipe.delays)["decoder"] == 600
     assert (recipe.rate, recipe.laplacian, recipe.apart) == (3e-4, "none", 10)

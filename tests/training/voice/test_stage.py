@@ -16,9 +16,10 @@ from triportrait.training.voice.alignment import aligned_phones, refined_phones
 from triportrait.training.voice.articulation import VISEME_SYMBOL, VISEMES, viseme_rows, visemes_of
 from triportrait.training.voice.augment import WarpedLogMel, augment, telephone, transform_codec
 from triportrait.training.voice.corpora import CURVES, Spoken, Tracked, aligned, pseudo_labelled
+from triportrait.training.voice.examples import example
 from triportrait.training.voice.lip_tracks import LipTrack, curves_from_landmarks, load_speech_av
 from triportrait.training.voice.losses import concordance_loss, losses
-from triportrait.training.voice.stage import LipStage, TrainingSettings, example, train
+from triportrait.training.voice.stage import VoiceRecipe, VoiceStage
 from triportrait.training.voice.sync_loss import sync_loss
 from triportrait.training.voice.synthesisers import Phone, Utterance, festival_symbol
 from triportrait.types import ARKIT_EXPRESSIONS, Waveform
@@ -41,6 +42,11 @@ def spoken(seed: int = 0, stretch: float = 1.0) -> Spoken:
         phones.append(Phone(str(symbol), at, at + count / 16000))
         at += count / 16000
     return Spoken((np.clip(np.concatenate(sound), -1, 1) * 32767).astype(np.int16), tuple(phones), "test")
+
+
+def train(clips: list[Spoken], folder: Path, recipe: VoiceRecipe, start: AudioToMotion | None = None) -> AudioToMotion:
+    """The network with averaged weights."""
+    return train_stage(VoiceStage(clips, [], recipe, start=start), folder, tensorboard=False).averaged["audio_to_motion"]
 
 
 def test_examples_have_the_shapes_and_pauses_are_shut() -> None:
@@ -141,10 +147,10 @@ def test_training_learns_and_continues(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     clips = [spoken(seed) for seed in range(4)]
     config = AudioToMotionConfig(channels=24, front_channels=16, dilations=(1, 2), curves=CURVES)
-    settings = TrainingSettings(steps=40, batch=6, frames=64, fresh=3, save_every=20, rate=4e-3)
-    half = TrainingSettings(steps=20, batch=6, frames=64, fresh=3, save_every=20, rate=4e-3)
-    train(clips, [], tmp_path, half, config)
-    model = train(clips, [], tmp_path, settings, config)
+    settings = VoiceRecipe(network=config, steps=40, batch=6, frames=64, fresh=3, save_every=20, rate=4e-3)
+    half = VoiceRecipe(network=config, steps=20, batch=6, frames=64, fresh=3, save_every=20, rate=4e-3)
+    train(clips, tmp_path, half)
+    model = train(clips, tmp_path, settings)
     assert int(torch.load(tmp_path / "state.pt", weights_only=True)["step"]) == 40
     assert (tmp_path / "model.safetensors").exists()
     rows = [example(clip, 64, np.random.default_rng(1)) for clip in clips]
@@ -155,8 +161,8 @@ def test_training_learns_and_continues(tmp_path: Path) -> None:
         before, after = (float(losses(m(features), tuple(targets), torch.ones(len(CURVES)))) for m in (untrained, model))
     assert after < 0.7 * before
     # A new run that begins with these weights and hardly learns keeps them; it gains a head that names sounds.
-    still = TrainingSettings(steps=1, batch=2, frames=64, rate=1e-9)
-    begun = train(clips, [], tmp_path / "further", still, start=model)
+    still = VoiceRecipe(steps=1, batch=2, frames=64, rate=1e-9)
+    begun = train(clips, tmp_path / "further", still, model)
     assert begun.config.visemes == len(VISEMES) and config.visemes == 0
     assert torch.allclose(begun.head.weight, model.head.weight, atol=1e-6)
 
@@ -191,10 +197,10 @@ def test_a_resumed_run_makes_the_same_examples_again(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     clips = [spoken(seed) for seed in range(2)]
     config = AudioToMotionConfig(channels=8, front_channels=8, dilations=(1,), curves=CURVES)
-    settings = TrainingSettings(steps=5, batch=3, frames=64, fresh=1, memory=4, log_every=1)
-    whole = train(clips, [], tmp_path / "whole", settings, config)
-    train_stage(LipStage(clips, [], settings, config), tmp_path / "parts", tensorboard=False, stop_after=0.0)
-    parts = train(clips, [], tmp_path / "parts", settings, config)
+    settings = VoiceRecipe(network=config, steps=5, batch=3, frames=64, fresh=1, memory=4, log_every=1)
+    whole = train(clips, tmp_path / "whole", settings)
+    train_stage(VoiceStage(clips, [], settings), tmp_path / "parts", tensorboard=False, stop_after=0.0)
+    parts = train(clips, tmp_path / "parts", settings)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[name]), name
 
@@ -209,8 +215,8 @@ def test_synchrony_loss_of_the_recipe_brings_lips_and_sound_together(tmp_path: P
     features = torch.from_numpy(np.stack([row[0] for row in rows]))
     found = {}
     for weight in (0.0, 1.0):
-        settings = TrainingSettings(steps=40, batch=6, frames=64, fresh=2, rate=4e-3, sync_loss=weight)
-        model = train(clips, [], tmp_path / str(weight), settings, config)
+        settings = VoiceRecipe(network=config, steps=40, batch=6, frames=64, fresh=2, rate=4e-3, sync_loss=weight)
+        model = train(clips, tmp_path / str(weight), settings)
         with torch.inference_mode():
             found[weight] = float(sync_loss(features, model(features)[0], CURVES))
     assert found[1.0] < found[0.0] - 0.2, found

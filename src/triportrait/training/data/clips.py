@@ -409,9 +409,3 @@ def _read_npz(path: Path) -> TrainingClip:
             return TrainingClip.from_arrays({name: data[name] for name in data.files})
     except (ValueError, OSError) as error:
         raise MediaError(f"'{path}' is no clip ({error}); prepare it again.") from None
-
-
-def iterate_clips(paths: Iterable[Path | str], split: str | None = None) -> Iterator[TrainingClip]:
-    """All clips of shards, ``.npz`` files and folders of them, one after the other, sorted by key; see :class:`ClipSet`."""
-    clips = ClipSet(paths, split)
-    return (clips[index] for index in range(len(clips)))

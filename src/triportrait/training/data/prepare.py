@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,9 @@ from triportrait.training.data.pools import LocalPool, Pool, RayPool
 from triportrait.training.data.shards import Group, ShardFolder, grouped
 from triportrait.training.data.sources import Layout, VideoSource, find_videos
 from triportrait.training.data.work import Outcome, Reply
+from triportrait.training.options import Progress
 
 log = logging.getLogger(__name__)
-
-#: Called with what is being done, how many clips are done, and how many there are as far as is known.
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,15 @@ give :class:`triportrait.training.data.clips.TrainingClip`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from triportrait.errors import EmptyMedia, OptionError, OutputError, TriPortraitError
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
 from triportrait.synth import deferred
@@ -20,12 +23,17 @@ from triportrait.synth.people import random_expression, random_person
 from triportrait.synth.procedural_head import HeadPose, ProceduralHead
 from triportrait.synth.procedural_views import motion_frame, random_pose
 from triportrait.synth.real_pairs import PairFrames
-from triportrait.training.data.clips import TrainingClip
+from triportrait.training.data.clips import TrainingClip, write_clips
+from triportrait.training.data.portraits import portraits_of
+from triportrait.training.data.views import Packed, make_folder, procedural_factory
+from triportrait.training.options import PeopleOptions, Progress
 from triportrait.types import ARKIT_EXPRESSIONS, FOCAL_IN_WIDTHS, FPS, Array, MotionFrame, PreparedPortrait
 
 if TYPE_CHECKING:
     from triportrait.avatar.lifted.avatar import LiftedAvatar
 
+
+log = logging.getLogger(__name__)
 
 #: Frames from one mouth shape to the next, and chance of a blink at each.
 _SHAPE_FRAMES = (3, 8)
@@ -185,7 +193,79 @@ def random_clip(factory: HeadFactory, seed: int, frames: int = 12, size_px: int 
     return procedural_clip(head, source, poses, size_px, f"procedural_{seed:06d}")
 
 
-def _clip(frames: list, alphas: list, torsos: list, background: Array, identity: Array, rows: list[MotionFrame], landmarks: list, key: str):  # type: ignore[no-untyped-def]
+def pack_people(options: PeopleOptions, out: Path, progress: Progress | None = None) -> Packed:
+    """Write clips of procedural heads, of lifted portraits, or of both, one shard each.
+
+    Args:
+        options: see there.
+        out: folder for the shards.
+        progress: called after every clip.
+
+    Raises:
+        EmptyMedia: none of the portraits shows a usable face.
+        MediaError: portraits or data bundle cannot be read.
+        OptionError: neither is named.
+        OutputError: the folder cannot be written.
+    """
+    if options.procedural is None and options.portraits is None:
+        raise OptionError("there are no people to film; name --procedural, --portraits or both")
+    make_folder(out)
+    made = 0
+    kinds = {"procedural": (options.procedural, _procedural_clips), "lifted": (options.portraits, _lifted_clips)}
+    asked = {name: (folder, make) for name, (folder, make) in kinds.items() if folder is not None}
+    for name, (folder, make) in asked.items():
+        counted = _counted(make(folder, options), name, options.clips, progress)
+        try:
+            made += write_clips(out / f"{name}_{options.skip:06d}.tar", counted)
+        except OSError as error:
+            raise OutputError(f"'{out}' cannot be written: {error.strerror or error}; free some space") from None
+    if not made:
+        raise EmptyMedia("no clip was made: none of the portraits shows a usable face; give other photographs")
+    return Packed(made, len(asked) * options.clips - made)
+
+
+def _counted(clips: Iterator[TrainingClip], what: str, total: int, progress: Progress | None) -> Iterator[TrainingClip]:
+    for done, clip in enumerate(clips, 1):
+        yield clip
+        if progress is not None:
+            progress(what, done, total)
+
+
+def _procedural_clips(folder: Path, options: PeopleOptions) -> Iterator[TrainingClip]:
+    factory = procedural_factory(folder)
+    for number in range(options.skip, options.skip + options.clips):
+        yield random_clip(factory, number, options.frames, options.size)
+
+
+def _lifted_clips(folder: Path, options: PeopleOptions) -> Iterator[TrainingClip]:
+    """Clips of lifted training portraits; one without a usable face is reported and left out."""
+    from triportrait.avatar.lifted.avatar import LiftedAvatar
+    from triportrait.drivers import default_head, default_tracker
+    from triportrait.face.portrait import PortraitOptions, prepare_portrait
+    from triportrait.media.images import read_image
+
+    files = portraits_of(folder, "train")
+    order = np.random.default_rng(0).permutation(len(files))[options.skip : options.skip + options.clips]
+    tracker, head = default_tracker(), default_head()
+    avatar = LiftedAvatar(head)
+    for number in order:
+        random = np.random.default_rng([20240613, int(number)])
+        name = str(files[number].relative_to(folder))
+        try:
+            portrait = prepare_portrait(read_image(files[number]), tracker, head, PortraitOptions(size_px=options.size), name)
+        except TriPortraitError as error:
+            log.warning("left out: %s", error)
+            continue
+        source = HeadPose({}, portrait.motion.gaze_rad, portrait.motion.rotation_rad, portrait.motion.translation)
+        poses = random_performance(random, options.frames, source, (0.07, 0.13, 0.04))
+        own = {name: float(v) for name, v in zip(head.expression_names, portrait.motion.expression, strict=True) if v > 1e-4}
+        poses[0] = HeadPose(own, portrait.motion.gaze_rad, portrait.motion.rotation_rad, portrait.motion.translation)
+        yield lifted_clip(portrait, avatar, poses, f"lifted_{number:06d}")
+
+
+def _clip(
+    frames: list, alphas: list, torsos: list, background: Array, identity: Array, rows: list[MotionFrame], landmarks: list, key: str
+) -> TrainingClip:
     return TrainingClip(
         frames=np.stack(frames),
         head_alpha=np.stack(alphas),

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM, CompactImageToPlane
 from triportrait.avatar.oneshot.volume import carry_to_source, march_to_surface, pixel_places
-from triportrait.training.loop import tile
 from triportrait.training.oneshot.losses import draw, temporal_loss
 from triportrait.training.oneshot.recipe import ImageToPlaneRecipe
 from triportrait.training.oneshot.views import Batch, ViewSet, collate, draw_row, random_batch, row_generator, stacked
+from triportrait.training.run_folder import tile
 from triportrait.types import Array
 
 #: Validation pictures are compared over this grey.

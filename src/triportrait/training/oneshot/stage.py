@@ -1,4 +1,5 @@
-"""Training stage ``image_to_plane``: one lifted photograph in, its other views as targets (Real3D-Portrait, section 4.1, at small scale).
+"""Training of the oneshot avatar's network: one lifted photograph in, its other views as targets (Real3D-Portrait, section 4.1, at small
+scale).
 
 Needs packed shards and torch alone. The loop is :mod:`triportrait.training.loop`; what is random about a row of a batch is drawn on the CPU
 (:func:`draw_row`) and everything else is computed where the data lie, so that a GPU is not kept waiting.
@@ -6,7 +7,6 @@ Needs packed shards and torch alone. The loop is :mod:`triportrait.training.loop
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,27 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from triportrait.avatar.oneshot.image_to_plane import CompactImageToPlane, save_image_to_plane
-from triportrait.training.fabric import SingleDevice
-from triportrait.training.loop import Values, train_stage
+from triportrait.training.loop import Values
 from triportrait.training.oneshot.losses import losses
 from triportrait.training.oneshot.measure import comparison, evaluate, sway_score
 from triportrait.training.oneshot.recipe import ImageToPlaneRecipe, rate_at
 from triportrait.training.oneshot.views import ViewSet, draw_row, mean_prior, random_batch, row_generator, stacked
 from triportrait.types import Array
 
-log = logging.getLogger(__name__)
 
-
-# -- data -------------------------------------------------------------------------------------------------------------------
-
-
-# -- drawing and losses -----------------------------------------------------------------------------------------------------
-
-
-# -- the stage -------------------------------------------------------------------------------------------------------------
-
-
-class CompactStage:
+class OneshotStage:
     """The stage for :mod:`triportrait.training.loop`; attributes as :class:`triportrait.training.loop.Stage` has them.
 
     Args:
@@ -44,7 +32,7 @@ class CompactStage:
         device: where the photographs are kept.
     """
 
-    name = "image_to_plane"
+    name = "oneshot"
     averaged = ("image_to_plane",)
 
     def __init__(
@@ -91,32 +79,3 @@ class CompactStage:
 
     def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:
         save_image_to_plane(networks["image_to_plane"], folder / "model.safetensors", notes | {"photographs": str(len(self._data))})
-
-
-def train(
-    recipe: ImageToPlaneRecipe,
-    data: ViewSet,
-    held_out: ViewSet,
-    folder: Path,
-    start: CompactImageToPlane | None = None,
-    stop_after: float | None = None,
-    device: str = "cpu",
-) -> CompactImageToPlane:
-    """Train on one device, or go on where ``folder`` left off; see :func:`triportrait.training.loop.train_stage`.
-
-    Args:
-        recipe, data, held_out, start: see :class:`CompactStage`.
-        folder: gets the run's files.
-        stop_after: seconds of wall time after which the run is saved and left; None goes to the end.
-        device: ``"cpu"`` or ``"cuda"``.
-
-    Returns:
-        the network with averaged weights.
-
-    Raises:
-        NumericError: the loss is no number for many steps in a row.
-        OptionError: the folder holds another run.
-    """
-    stage = CompactStage(recipe, data, held_out, start, device)
-    train_stage(stage, folder, SingleDevice(device), stop_after=stop_after)
-    return stage.networks_average["image_to_plane"]

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM
 from triportrait.avatar.oneshot.volume import fill_smoothly
-from triportrait.errors import EmptyMedia
+from triportrait.errors import EmptyMedia, OptionError
 from triportrait.synth import lifted_views
 from triportrait.synth.lifted_views import LiftedViews
 from triportrait.training.oneshot.recipe import TEMPORAL_STRIDE, ImageToPlaneRecipe
@@ -48,14 +48,13 @@ class ViewSet:
 
     def first(self, count: int) -> ViewSet:
         """The first photographs alone."""
-        photo, views, rotation, translation = (part[:count] for part in (self.photo, self.views, self.rotation_rad, self.translation))
-        return ViewSet(photo, views, rotation, translation, self.offset, None if self.offset_row is None else self.offset_row[:count])
+        parts = (part[:count] for part in (self.photo, self.views, self.rotation_rad, self.translation))
+        return ViewSet(*parts, self.offset, None if self.offset_row is None else self.offset_row[:count])
 
     def to(self, device: torch.device) -> ViewSet:
         """The same on another device; what is drawn is drawn on the CPU."""
-        photo, views, rotation, translation = (part.to(device) for part in (self.photo, self.views, self.rotation_rad, self.translation))
-        offset, row = (None if part is None else part.to(device) for part in (self.offset, self.offset_row))
-        return ViewSet(photo, views, rotation, translation, offset, row, self.ends)
+        parts = (self.photo, self.views, self.rotation_rad, self.translation, self.offset, self.offset_row)
+        return ViewSet(*(None if part is None else part.to(device) for part in parts), self.ends)
 
     @staticmethod
     def of(rows: Iterable[LiftedViews], shares: Sequence[float] | None = None) -> ViewSet:
@@ -66,19 +65,18 @@ class ViewSet:
         """
         rows = list(rows)
         if not rows:
-            raise EmptyMedia("there are no lifted views to train on; pack some with scripts/pack_lifted_views.py")
-        names = ("photo", "views", "rotation_rad", "translation")
-        photo, views, rotation, translation = (torch.from_numpy(np.stack([getattr(row, name) for row in rows])) for name in names)
-        moving = {index: row.offset for index, row in enumerate(rows) if row.offset is not None}
+            raise EmptyMedia("there are no packed views to train on; make some with 'triportrait data views -o VIEWS'")
+        stacked = (np.stack([getattr(row, name) for row in rows]) for name in ("photo", "views", "rotation_rad", "translation"))
+        moving = [index for index, row in enumerate(rows) if row.offset is not None]
         offset = offset_row = ends = None
         if moving:
-            offset = torch.from_numpy(np.stack(list(moving.values())))
+            offset = torch.from_numpy(np.stack([rows[index].offset for index in moving]))
             offset_row = torch.full((len(rows),), -1)
-            offset_row[list(moving)] = torch.arange(len(moving))
+            offset_row[moving] = torch.arange(len(moving))
         if shares is not None:
             ends = torch.tensor(shares, dtype=torch.float64).cumsum(0)
             ends = (ends / ends[-1]).float()
-        return ViewSet(photo, views, rotation, translation, offset, offset_row, ends)
+        return ViewSet(*(torch.from_numpy(array) for array in stacked), offset, offset_row, ends)
 
 
 def read_views(folders: Path | Sequence[Path], split: str, limit: int | None = None, shares: Sequence[float] | None = None) -> ViewSet:
@@ -93,10 +91,11 @@ def read_views(folders: Path | Sequence[Path], split: str, limit: int | None = N
 
     Raises:
         MediaError: no folder has the split, or a shard is damaged.
+        OptionError: not one share for each folder.
     """
     folders = [folders] if isinstance(folders, Path) else list(folders)
-    if shares is not None and len(shares) != len(folders):
-        raise ValueError(f"{len(shares)} shares for {len(folders)} folders")
+    if shares is not None and (len(shares) != len(folders) or min(shares) < 0 or not sum(shares)):
+        raise OptionError(f"--shares has {len(shares)} numbers for {len(folders)} folders; give one for each, none below 0")
     names = ("train", "moving") if split == "train" else (split,)
     rows: list[LiftedViews] = []
     weights: list[float] = []
@@ -107,6 +106,9 @@ def read_views(folders: Path | Sequence[Path], split: str, limit: int | None = N
         own = [row for name in there for row in lifted_views.read_split(folder, name, limit)]
         rows += own
         weights += [(shares[number] if shares is not None else len(own)) / max(len(own), 1)] * len(own)
+    if not rows:
+        where = ", ".join(f"'{folder}'" for folder in folders)
+        raise EmptyMedia(f"there are no packed views of the split {split!r} in {where}; make some with 'triportrait data views -o VIEWS'")
     return ViewSet.of(rows, weights if shares is not None else None)
 
 
@@ -165,7 +167,7 @@ def collate(data: ViewSet, photos: Tensor, views: Tensor, photo_px: int, render_
 
 def _offsets(data: ViewSet, photos: Tensor, views: Tensor, render_px: int) -> Tensor | None:
     """[b, k, r, r, 3] decimetres; 0 for photographs whose views share their expression, None if none of these has others."""
-    if data.offset is None or data.offset_row is None:
+    if data.offset is None:
         return None
     rows = data.offset_row[photos]
     if not bool((rows >= 0).any()):

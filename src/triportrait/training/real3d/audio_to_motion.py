@@ -92,7 +92,7 @@ def tiny() -> AudioToMotionRecipe:
     )  # fmt: skip
 
 
-RECIPES = {"tiny": tiny, "compact": small, "small": small, "paper": paper, "paper_published": published}
+RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_published": published}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,12 @@ from triportrait.real3d.head_super_resolution import SuperResolution
 from triportrait.real3d.networks import build
 from triportrait.real3d.sampling import SamplePositions, random_positions, sample_planes
 from triportrait.real3d.volume import VolumeRender, VolumeRenderer
-from triportrait.training.loop import Recipe, Values, tile
+from triportrait.training.loop import Recipe, Values
 from triportrait.training.real3d.discriminator import DualDiscriminator
 from triportrait.training.real3d.examples import Row, cut_box, stack_rows
 from triportrait.training.real3d.perceptual import PerceptualLoss
 from triportrait.training.real3d.sizes import TrainedNetworks, paper_networks
+from triportrait.training.run_folder import tile
 from triportrait.types import Array, TriPlane
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class HeadStage:
         perceptual = perceptual or PerceptualLoss.from_home()
         self.frozen = nn.ModuleDict({"perceptual": perceptual} | {name: networks[name] for name in self.served})
         if not perceptual.networks:
-            log.info("no VGG weights in the weights folder: the weight-free loss stands in for them (docs/training.md)")
+            log.info("no VGG weights in the weights folder: the weight-free loss stands in for them (docs/guides/training.md)")
 
     def _initialise(self, networks: dict[str, nn.Module]) -> None:
         """Changes fresh networks before training."""

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from triportrait.real3d.motion_adapter import MotionAdapter
 from triportrait.training.data.clips import ClipSet
-from triportrait.training.laplacian import second_difference
 from triportrait.training.real3d.examples import PairOptions, Row, clip_row, fixed_pairs, numpy_generator
 from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks
 from triportrait.training.real3d.sizes import paper_networks, small_networks, tiny_networks
@@ -55,7 +54,12 @@ def tiny() -> HeadRecipe:
     )  # fmt: skip
 
 
-RECIPES = {"tiny": tiny, "compact": small, "small": small, "paper": paper, "paper_published": published, "paper_no_laplacian": no_laplacian}
+RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_published": published, "paper_no_laplacian": no_laplacian}
+
+
+def second_difference(before: Tensor, here: Tensor, after: Tensor) -> Tensor:
+    """Eq. 4: mean square of ``before - 2 here + after``, planes of frames t - 1, t, t + 1; 0 for whatever moves evenly, at any speed."""
+    return (before - 2.0 * here + after).square().mean()
 
 
 class MotionAdapterStage(HeadStage):

@@ -106,7 +106,7 @@ def load_vgg(path: Path, kind: str) -> Vgg:
         model = Vgg(blocks, statistics, tuple(len(state[f"blocks.{block}.0.bias"]) for block in range(len(blocks))))
         model.load_state_dict(state)
     except (KeyError, RuntimeError) as error:
-        raise WeightsError(f"'{path}' is not {kind} as published ({str(error).splitlines()[0]}); see docs/training.md") from None
+        raise WeightsError(f"'{path}' is not {kind} as published ({str(error).splitlines()[0]}); see docs/guides/training.md") from None
     return model.eval().requires_grad_(False)
 
 

@@ -53,7 +53,7 @@ def tiny() -> TorsoRecipe:
     )  # fmt: skip
 
 
-RECIPES = {"tiny": tiny, "compact": small, "small": small, "paper": paper, "paper_equation_5": equation_5}
+RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_equation_5": equation_5}
 
 
 class TorsoStage(HeadStage):

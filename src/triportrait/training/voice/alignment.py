@@ -7,9 +7,11 @@ word recognition", 1978. Good to some tens of milliseconds on read speech, which
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from triportrait.compiling import njit
-from triportrait.motion.speech_features import LogMel
+from triportrait.motion.audio_network import STRIDE, AudioToMotion
+from triportrait.motion.speech_features import EXTRACTORS, LogMel
 from triportrait.training.voice.articulation import VISEME_SYMBOL, VISEMES, visemes_of
 from triportrait.training.voice.synthesisers import Phone, Utterance
 from triportrait.types import Array, Waveform
@@ -145,3 +147,21 @@ def refined_phones(phones: tuple[Phone, ...], log_posterior: Array, within_s: fl
         return phones
     edges = np.append(found, rows) / 100.0
     return tuple(Phone(symbol, float(a), float(b)) for (symbol, _, _), a, b in zip(parts, edges[:-1], edges[1:], strict=True))
+
+
+def viseme_scores(model: AudioToMotion, samples: Array) -> Array:
+    """How much better than by chance each sound fits: log posterior less log share, [rows at 100 Hz, visemes].
+
+    The network names sounds 25 times per second; shifting its input by one feature row gives the moments between.
+    """
+    extractor = EXTRACTORS[model.config.extractor]()
+    rows = torch.from_numpy(np.concatenate([extractor.push(samples), extractor.finish()]))
+    count = len(rows) // STRIDE
+    result = np.empty((count * STRIDE, model.config.visemes), np.float32)
+    rows = torch.cat([rows, rows[-1:].expand(STRIDE, -1)])
+    with torch.inference_mode():
+        for shift in range(STRIDE):
+            logits = model.visemes(model.trunk(rows[None, shift : shift + count * STRIDE]))[0]
+            result[shift::STRIDE] = torch.log_softmax(logits, -1).numpy()
+    share = np.log(np.exp(result).mean(axis=0) + 0.01)
+    return np.maximum(result - share, -6.0)

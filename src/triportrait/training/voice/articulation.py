@@ -16,8 +16,8 @@ articulatory phonetics:
 
 Targets are in units of the ARKit curves on ICT-FaceKit's shapes. Openings began with V. Fromkin, "Lip positions in American
 English vowels", 1964, and C. Abry and L. Boe, "Laws for lips", 1986 (rounded vowels part the lips by a few millimetres
-only); levels and dominance of sounds that the GRID corpus has were then fitted to the lips of eleven of its speakers
-(``scripts/fit_articulation.py``): levels measured on one of them fit the other ten as well as their own.
+only); levels and dominance of sounds that the GRID corpus has were then fitted to the lips of eleven of its speakers: levels
+measured on one of them fit the other ten as well as their own.
 """
 
 from __future__ import annotations
@@ -161,6 +161,8 @@ class Style:
 
 #: Pauses up to this long leave the lips apart.
 _SHORT_PAUSE_S = 0.3
+#: Moments of a frame at which curves are worked out.
+_FINE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,9 +278,23 @@ def curves_from_phones(
     """
     style = style or Style()
     # Everything is worked out at 100 per second and averaged over a frame; contacts keep their strongest moment.
-    fine = 4
-    times = (np.arange(frames * fine) - (fine - 1) / 2) / (fps * fine) - style.lead_s
+    times = (np.arange(frames * _FINE) - (_FINE - 1) / 2) / (fps * _FINE) - style.lead_s
     segments = _segments(phones, frames / fps)
+    if loudness is not None and len(loudness):
+        local = np.interp(times, np.arange(len(loudness)) / 100.0, loudness)
+    else:
+        local = np.full(len(times), 0.5)
+    lips, teeth, rest = contact_curves(phones, times, style)
+    tracks = _articulator_tracks(segments, times, style, local, rest)
+    contact = _sharp(lips.reshape(frames, _FINE))
+    smooth = {name: track.reshape(frames, _FINE).mean(axis=1) for name, track in tracks.items()}
+    expression = _curves_of(smooth, contact, teeth.reshape(frames, _FINE).max(axis=1), _pressed(segments, times, frames), style)
+    expression = close_lips(np.clip(expression, 0.0, 1.0), ARKIT_EXPRESSIONS, contact)
+    return expression, contact.astype(np.float32)
+
+
+def _articulator_tracks(segments: _Segments, times: Array, style: Style, loudness: Array, rest: Array) -> dict[str, Array]:
+    """Dominance-weighted mean of the targets at ``times`` [t]: articulator -> [t]; ``loudness`` and ``rest`` [t]."""
     centre, half = (segments.start + segments.end) / 2, (segments.end - segments.start) / 2
     targets = np.array([VISEMES[name].targets for name in segments.names])
     silent = np.array([name == "sil" for name in segments.names])
@@ -298,19 +314,14 @@ def curves_from_phones(
     opening = np.array([VISEMES[name].opening for name in segments.names]) * np.where(brief, 0.25, 1.0)
     quick = dominance(opening, 0.045, 0.050)
     wide = dominance(np.array([VISEMES[name].shape for name in segments.names]), 0.085, 0.065)
-    if loudness is not None and len(loudness):
-        local = np.interp(times, np.arange(len(loudness)) / 100.0, loudness)
-    else:
-        local = np.full(len(times), 0.5)
     tracks = {}
     for column, name in enumerate(ARTICULATORS):
         weight = wide if name in ("funnel", "pucker", "stretch", "smile") else quick
         tracks[name] = (weight @ targets[:, column]) / (weight.sum(axis=1) + 0.04)
-    lips, teeth, rest = contact_curves(phones, times, style)
     tracks = {name: track * (1.0 - rest) for name, track in tracks.items()}
     # Loudness says nothing about the mouth in a pause.
     breathing = (quick[:, parted].sum(axis=1) / (quick.sum(axis=1) + 0.04)) if parted.any() else 0.0
-    emphasis = np.clip(1.0 + style.loudness * 2.0 * (local - 0.5) * (1.0 - breathing), 0.4, 1.5)
+    emphasis = np.clip(1.0 + style.loudness * 2.0 * (loudness - 0.5) * (1.0 - breathing), 0.4, 1.5)
     tracks["jaw"] *= style.opening * style.jaw_lip_balance * emphasis
     tracks["lower"] *= style.lower * style.opening / style.jaw_lip_balance
     tracks["upper"] *= style.upper * style.opening
@@ -318,14 +329,21 @@ def curves_from_phones(
     tracks["pucker"] *= style.rounding
     tracks["stretch"] *= style.spreading
     tracks["smile"] *= style.spreading
+    return tracks
 
-    def per_frame(track: Array) -> Array:
-        return track.reshape(frames, fine).mean(axis=1)
 
-    contact = _sharp(lips.reshape(frames, fine))
-    tooth = teeth.reshape(frames, fine).max(axis=1)
-    smooth = {name: per_frame(track) for name, track in tracks.items()}
-    expression = np.zeros((frames, len(ARKIT_EXPRESSIONS)), np.float32)
+def _pressed(segments: _Segments, times: Array, frames: int) -> Array:
+    """How firmly bilabials press, [frames]; a resting mouth does not press."""
+    stop_like = np.zeros(len(times))
+    for start, end, name in zip(segments.start, segments.end, segments.names, strict=True):
+        if VISEMES[name].lips:
+            stop_like = np.maximum(stop_like, _gate(times, start, max(0.2 * start + 0.8 * end, start + 0.05), 0.05, 0.05))
+    return stop_like.reshape(frames, _FINE).max(axis=1)
+
+
+def _curves_of(tracks: dict[str, Array], contact: Array, tooth: Array, pressed: Array, style: Style) -> Array:
+    """Articulators as ARKit curves [frames, 44], beyond 0..1 where styles exaggerate; all tracks [frames]."""
+    expression = np.zeros((len(contact), len(ARKIT_EXPRESSIONS)), np.float32)
 
     def put(name: str, values: Array) -> None:
         if name in ARKIT_EXPRESSIONS:
@@ -335,25 +353,18 @@ def curves_from_phones(
             expression[:, ARKIT_EXPRESSIONS.index(name + "Right")] = values * (1 - style.asymmetry)
 
     # At the teeth the lower lip rolls in and rises; the jaw is nearly closed.
-    put("jawOpen", smooth["jaw"] * (1 - 0.6 * tooth) + 0.045 * tooth)
-    put("mouthFunnel", smooth["funnel"] * (1 - 0.7 * tooth))
-    put("mouthPucker", smooth["pucker"] * (1 - 0.3 * contact))
-    put("mouthStretch", smooth["stretch"])
-    put("mouthSmile", smooth["smile"])
-    put("mouthDimple", 0.3 * smooth["stretch"])
-    put("mouthLowerDown", smooth["lower"] * (1 - tooth))
-    put("mouthUpperUp", smooth["upper"] * (1 - 0.3 * tooth) + 0.06 * tooth)
+    put("jawOpen", tracks["jaw"] * (1 - 0.6 * tooth) + 0.045 * tooth)
+    put("mouthFunnel", tracks["funnel"] * (1 - 0.7 * tooth))
+    put("mouthPucker", tracks["pucker"] * (1 - 0.3 * contact))
+    put("mouthStretch", tracks["stretch"])
+    put("mouthSmile", tracks["smile"])
+    put("mouthDimple", 0.3 * tracks["stretch"])
+    put("mouthLowerDown", tracks["lower"] * (1 - tooth))
+    put("mouthUpperUp", tracks["upper"] * (1 - 0.3 * tooth) + 0.06 * tooth)
     put("mouthRollLower", 0.45 * tooth)
-    put("tongueOut", smooth["tongue"] * (1 - contact))
-    put("jawForward", 0.25 * smooth["funnel"])
-    # Bilabials press, a resting mouth does not.
-    stop_like = np.zeros(len(times))
-    for start, end, name in zip(segments.start, segments.end, segments.names, strict=True):
-        if VISEMES[name].lips:
-            stop_like = np.maximum(stop_like, _gate(times, start, max(0.2 * start + 0.8 * end, start + 0.05), 0.05, 0.05))
-    pressed = stop_like.reshape(frames, fine).max(axis=1)
+    put("tongueOut", tracks["tongue"] * (1 - contact))
+    put("jawForward", 0.25 * tracks["funnel"])
     put("mouthPress", style.press * pressed)
     put("mouthRollUpper", 0.12 * pressed)
-    put("mouthShrugLower", smooth["shrug"] * contact)
-    expression = close_lips(np.clip(expression, 0.0, 1.0), ARKIT_EXPRESSIONS, contact)
-    return expression, contact.astype(np.float32)
+    put("mouthShrugLower", tracks["shrug"] * contact)
+    return expression

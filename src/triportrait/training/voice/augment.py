@@ -178,15 +178,15 @@ def roughen(features: torch.Tensor) -> torch.Tensor:
 
     Source: D. Park et al., "SpecAugment", 2019 (frequency masks only: lips need every moment).
     """
-    batch, count = len(features), features.shape[-1] - 2
-    bands = torch.arange(count)
+    batch, count, place = len(features), features.shape[-1] - 2, features.device
+    bands = torch.arange(count, device=place)
     result = features + 0.05 * torch.randn_like(features)
-    knots = torch.randn(batch, 1, 6) * 0.12
+    knots = torch.randn(batch, 1, 6, device=place) * 0.12
     tilt = functional.interpolate(knots, size=count, mode="linear", align_corners=True)
     result[..., :count] += tilt
     for _ in range(2):
-        start = torch.randint(0, count, (batch, 1))
-        width = torch.randint(0, max(count // 6, 2), (batch, 1))
+        start = torch.randint(0, count, (batch, 1), device=place)
+        width = torch.randint(0, max(count // 6, 2), (batch, 1), device=place)
         masked = (bands >= start) & (bands < start + width)
         mean = result[..., :count].mean(dim=1, keepdim=True)
         result[..., :count] = torch.where(masked[:, None], mean, result[..., :count])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from triportrait.errors import EmptyMedia, MediaError, OutputError
+from triportrait.files import atomic_file
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio_network import STRIDE, MouthNetwork
 from triportrait.motion.lips import close_lips, lip_opening
@@ -60,28 +64,137 @@ class Tracked:
     complete: bool = False
 
 
-def load_synthesised(folder: Path, split: str, limit: int | None = None) -> list[Spoken]:
-    """Clips of ``scripts/synthesise_speech.py`` (splits train and test) and ``align_recordings.py`` (recording)."""
-    clips = []
+def write_spoken(path: Path, clip: Spoken) -> None:
+    """One clip of a folder of speech, whole or not at all; :func:`load_synthesised` reads it."""
+    _write(path, {"samples": clip.samples, **_phone_columns(clip.phones), "voice": np.array(clip.voice)})
+
+
+def write_tracked(path: Path, clip: Tracked) -> None:
+    """The same of a tracked clip; :func:`load_packed_tracks` reads it."""
+    targets = {name: getattr(clip.targets, name) for name in ("expression", "opening", "contact", "sure")}
+    found = {name: value for name, value in targets.items() if value is not None}
+    _write(path, {"samples": clip.samples, **_phone_columns(clip.phones), **found, "name": np.array(clip.name), "complete": clip.complete})
+
+
+def _phone_columns(phones: Sequence[Phone]) -> dict[str, Array]:
+    return {
+        "symbols": np.array([phone.symbol for phone in phones], dtype=np.str_),
+        "start_s": np.array([phone.start_s for phone in phones], np.float32),
+        "end_s": np.array([phone.end_s for phone in phones], np.float32),
+    }
+
+
+def _write(path: Path, arrays: Mapping[str, Any]) -> None:
+    try:
+        with atomic_file(path) as part, part.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+    except OSError as error:
+        raise OutputError(f"'{path}' cannot be written: {error.strerror or error}; choose another folder") from None
+
+
+def _clips(folder: Path, split: str, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """Arrays of the files ``SPLIT_*.npz`` of a folder of speech, with their phonemes as ``phones``."""
     for path in sorted(folder.glob(f"{split}_*.npz"))[:limit]:
-        with np.load(path, allow_pickle=False) as data:
-            rows = zip(data["symbols"], data["start_s"], data["end_s"], strict=True)
-            phones = tuple(Phone(str(symbol), float(start), float(end)) for symbol, start, end in rows)
-            clips.append(Spoken(data["samples"], phones, str(data["voice"])))
-    return clips
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                found: dict[str, Any] = {name: data[name] for name in data.files}
+            rows = zip(found.pop("symbols"), found.pop("start_s"), found.pop("end_s"), strict=True)
+            found["phones"] = tuple(Phone(str(symbol), float(start), float(end)) for symbol, start, end in rows)
+            found["samples"] = found["samples"].astype(np.int16, copy=False)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            raise MediaError(f"'{path}' is no clip of 'triportrait data speech'; remove it and make it again") from None
+        yield found
 
 
-def load_tracked(shared_data: Path, split: str, phone_folder: Path | None = None) -> list[Tracked]:
-    """Clips of ``speech_av`` with targets from :func:`curves_from_landmarks`; phonemes of ``align_recordings.py``."""
+def load_synthesised(folder: Path, split: str, limit: int | None = None) -> list[Spoken]:
+    """Clips of a folder of ``triportrait data speech``.
+
+    Args:
+        folder: of speech.
+        split: ``train``, ``test``, ``joined``, ``joinedtest`` (synthesised) or ``recording`` (real, with found phoneme times).
+        limit: clips at most.
+
+    Raises:
+        MediaError: a file is damaged.
+    """
+    return [Spoken(clip["samples"], clip["phones"], str(clip["voice"])) for clip in _clips(folder, split, limit)]
+
+
+def load_packed_tracks(folder: Path, split: str) -> list[Tracked]:
+    """Tracked clips of a folder of ``triportrait data speech``.
+
+    Args:
+        folder: of speech.
+        split: ``tracked``, ``trackedtest`` (real lips) or ``labelled`` (pseudo-labels).
+
+    Raises:
+        MediaError: a file is damaged.
+    """
+    result = []
+    for clip in _clips(folder, split):
+        targets = LipTrack(clip["expression"], clip["opening"], clip["contact"], clip.get("sure"))
+        result.append(Tracked(clip["samples"], targets, str(clip["name"]), clip["phones"], bool(clip["complete"])))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What a voice network learns from, and is judged by."""
+
+    spoken: list[Spoken]
+    tracked: list[Tracked]
+    held_out_spoken: list[Spoken]
+    held_out_tracked: list[Tracked]
+
+
+#: Held-out clips of each kind that are looked at during a run.
+_MOST_HELD_OUT = 40
+
+
+def speech_for(model: Literal["voice", "sync_expert"], folders: Sequence[Path]) -> Speech:
+    """The clips of some folders of speech in the shares in which a network hears them.
+
+    Raises:
+        EmptyMedia: there are none.
+        MediaError: a file is damaged.
+    """
+
+    def spoken(split: str, limit: int | None = None) -> list[Spoken]:
+        return [clip for folder in folders for clip in load_synthesised(folder, split, limit)]
+
+    def tracked(split: str) -> list[Tracked]:
+        return [clip for folder in folders for clip in load_packed_tracks(folder, split)]
+
+    synthesised, recordings = spoken("train"), spoken("recording")
+    if model == "sync_expert":
+        learned, real = synthesised + 8 * recordings, tracked("tracked")
+    else:
+        # Formant synthesis is the least like people and counts half; voices joined from recorded speech and real ones are few (the
+        # former ten seconds each) and count more.
+        formant = [clip for clip in synthesised if clip.voice.startswith("espeak")]
+        others = [clip for clip in synthesised if not clip.voice.startswith("espeak")]
+        learned = others + formant[::2] + 6 * spoken("joined") + 14 * recordings
+        real = tracked("tracked") + 3 * tracked("labelled")
+    if not learned:
+        where = ", ".join(f"'{folder}'" for folder in folders)
+        raise EmptyMedia(f"there is no speech with phonemes in {where}; make some with 'triportrait data speech -o SPEECH'")
+    return Speech(learned, real, spoken("test", _MOST_HELD_OUT)[:_MOST_HELD_OUT], tracked("trackedtest")[:_MOST_HELD_OUT])
+
+
+def load_tracked(shared_data: Path, split: str, phones: Mapping[str, tuple[Phone, ...]] | None = None) -> list[Tracked]:
+    """Clips of ``shared_data/speech_av`` with targets from :func:`curves_from_landmarks`.
+
+    Args:
+        shared_data: folder with ``speech_av/`` and ``ict_facekit.npz``.
+        split: ``train`` or ``val``.
+        phones: clip -> its phonemes, where they are known.
+    """
     clips = []
-    phones = {}
-    if phone_folder is not None:
-        phones = {clip.voice.removeprefix("grid:"): clip.phones for clip in load_synthesised(phone_folder, "grid")}
     for name, (part, track) in load_speech_av(shared_data / "speech_av").items():
         if part == split:
             wave = read_audio(shared_data / "speech_av" / "audio" / f"{name}.flac")
             targets = curves_from_landmarks(track, shared_data / "ict_facekit.npz")
-            clips.append(Tracked((wave.samples * 32767).astype(np.int16), targets, name, phones.get(name, ())))
+            clips.append(Tracked((wave.samples * 32767).astype(np.int16), targets, name, (phones or {}).get(name, ())))
     return clips
 
 
@@ -103,7 +216,7 @@ def spoken_targets(clip: Spoken, style: Style | None = None) -> LipTrack:
     return LipTrack(expression, lip_opening(expression, ARKIT_EXPRESSIONS), contact)
 
 
-def aligned(clips: list[Tracked], model: MouthNetwork, most: int = 3) -> list[Tracked]:
+def aligned(clips: Sequence[Tracked], model: MouthNetwork, most: int = 3) -> list[Tracked]:
     """Tracked clips with sound and picture brought into step.
 
     Some recordings of the corpus run one to three frames apart. Where another lag explains the lips clearly better

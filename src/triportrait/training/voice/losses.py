@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -23,13 +25,13 @@ def losses(
     # Openings are some hundredths of a face height: 15 brings them to the scale of curves.
     scale = 15.0
     importance = sure * (1.0 + 3.0 * articulated)
-    from_curves = curves @ torch.from_numpy(gap_weights(CURVES))
-    given = curves_t @ torch.from_numpy(gap_weights(CURVES))
+    gap = torch.from_numpy(gap_weights(CURVES)).to(curves.device)
+    from_curves, given = curves @ gap, curves_t @ gap
     difference = (curves - curves_t) * curve_weight
     shape = (difference.abs() + 2.0 * difference**2).mean(-1)
-    gap = scale * (opening - opening_t)
-    own_gap = scale * (from_curves - given)
-    amount = gap.abs() + 2.0 * gap**2 + 0.5 * (own_gap.abs() + 2.0 * own_gap**2)
+    wrong = scale * (opening - opening_t)
+    own_wrong = scale * (from_curves - given)
+    amount = wrong.abs() + 2.0 * wrong**2 + 0.5 * (own_wrong.abs() + 2.0 * own_wrong**2)
     steps = ((curves[:, 1:] - curves[:, :-1]) - (curves_t[:, 1:] - curves_t[:, :-1])) * curve_weight
     gap_steps = scale * ((opening[:, 1:] - opening[:, :-1]) - (opening_t[:, 1:] - opening_t[:, :-1]))
     # A missed closure is seen, a closure too many hardly.
@@ -67,7 +69,7 @@ def viseme_loss(logits: torch.Tensor, visemes: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(logits.flatten(0, 1), visemes.flatten(), ignore_index=-1, label_smoothing=0.05)
 
 
-def curve_weights(spoken: list[Spoken], tracked: list[Tracked]) -> torch.Tensor:
+def curve_weights(spoken: Sequence[Spoken], tracked: Sequence[Tracked]) -> torch.Tensor:
     """Weights that bring curves of different size together: 0.15 over the standard deviation, between 0.5 and 4."""
     rows = [spoken_targets(clip).expression for clip in spoken[:100]] + [clip.targets.expression for clip in tracked[:100]]
     deviation = np.concatenate(rows)[:, COLUMNS].std(axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from triportrait.motion.lips import lip_opening
 from triportrait.motion.speech_features import RATE_HZ, LogMel
 from triportrait.training.voice.articulation import VISEMES, visemes_of
 from triportrait.training.voice.augment import music_bed, noise
-from triportrait.training.voice.corpora import load_synthesised, load_tracked
+from triportrait.training.voice.corpora import Tracked, load_synthesised, load_tracked
 from triportrait.training.voice.lip_tracks import lip_opening_of
 from triportrait.types import ARKIT_EXPRESSIONS, FPS, Array
 
@@ -37,14 +38,24 @@ def correlation_by_lag(predicted: Array, tracked: Array, most: int = 5) -> dict[
     return result
 
 
+def openings(model: MouthNetwork, clip: Tracked) -> tuple[Array, Array]:
+    """Predicted and tracked lip opening of a clip, each [t] in face heights."""
+    _, predicted = predict(model, clip.samples.astype(np.float32) / 32767)
+    tracked = clip.targets.opening
+    count = min(len(predicted), len(tracked))
+    return predicted[:count], tracked[:count]
+
+
+def mean_opening_correlation(model: MouthNetwork, clips: Sequence[Tracked]) -> float:
+    """Mean over clips of the correlation of predicted and tracked lip opening."""
+    return float(np.mean([correlation_by_lag(*openings(model, clip), 0)[0] for clip in clips]))
+
+
 def against_tracks(model: MouthNetwork, shared_data: Path, split: str = "val") -> dict:
     """Correlation and lag of lip opening on ``speech_av``, per clip and mean, and the opening in tracked pauses."""
     clips, silence = {}, []
     for clip in load_tracked(shared_data, split):
-        _, opening = predict(model, clip.samples.astype(np.float32) / 32767)
-        tracked = clip.targets.opening
-        count = min(len(opening), len(tracked))
-        opening, tracked = opening[:count], tracked[:count]
+        opening, tracked = openings(model, clip)
         by_lag = correlation_by_lag(opening, tracked)
         best = max(by_lag, key=by_lag.__getitem__)
         error = float(np.abs(opening - tracked).mean())

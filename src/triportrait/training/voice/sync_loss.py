@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
+from functools import lru_cache
 
 import torch
 from torch.nn import functional
@@ -22,10 +24,17 @@ def lag_loss(sound: torch.Tensor, mouth: torch.Tensor, window: int) -> torch.Ten
     cosines = similarity_by_lag(sound, mouth, MOST)
     if window > 1:
         cosines = functional.avg_pool1d(cosines.transpose(1, 2), window, stride=max(1, window // 3)).transpose(1, 2)
-    lags = torch.tensor([lag for lag in range(2 * MOST + 1) if abs(lag - MOST) != 1])
+    lags = torch.tensor([lag for lag in range(2 * MOST + 1) if abs(lag - MOST) != 1], device=cosines.device)
     logits = cosines[..., lags] / TEMPERATURE * math.sqrt(window)
-    target = torch.full(logits.shape[:2], MOST - 1)
+    target = torch.full(logits.shape[:2], MOST - 1, device=logits.device)
     return functional.cross_entropy(logits.reshape(-1, len(lags)), target.reshape(-1))
+
+
+@lru_cache(maxsize=2)
+def _expert_on(device: torch.device) -> SyncExpert:
+    """The embedded expert on another device than the one that the metric uses."""
+    expert = load_sync_expert()
+    return expert if device.type == "cpu" else deepcopy(expert).to(device)
 
 
 def sync_loss(features: torch.Tensor, curves: torch.Tensor, names: Sequence[str], expert: SyncExpert | None = None) -> torch.Tensor:
@@ -43,7 +52,7 @@ def sync_loss(features: torch.Tensor, curves: torch.Tensor, names: Sequence[str]
     Raises:
         ValueError: features of another kind than the expert was trained on.
     """
-    expert = expert or load_sync_expert()
+    expert = expert or _expert_on(features.device)
     if features.shape[-1] != expert.config.features:
         raise ValueError(f"the sync expert takes {expert.config.features} {expert.config.extractor} features, got {features.shape[-1]}")
     with torch.no_grad():

@@ -13,16 +13,21 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import re
+import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from triportrait.errors import MissingPart
 from triportrait.media.audio import read_audio
-from triportrait.types import Waveform
+from triportrait.types import Array, Waveform
 
+#: What to do where a synthesiser is missing.
+INSTALL = "install it, for example with 'apt-get install flite festival festvox-us-slt-hts espeak-ng'"
 #: Everything is trained at this rate.
 SYNTHESIS_HZ = 16_000
 
@@ -44,17 +49,48 @@ class Utterance:
     phones: tuple[Phone, ...]
 
 
+def _said_by(command: list[str], what: str, written: Path) -> str:
+    """What a synthesiser prints while it makes the file ``written``.
+
+    Raises:
+        MissingPart: the program or its voice is not installed.
+    """
+    try:
+        result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    except FileNotFoundError:
+        raise MissingPart(f"the speech synthesiser {command[0]} is not installed; {INSTALL}") from None
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise MissingPart(f"{command[0]} could not speak with {what} ({type(error).__name__}); {INSTALL}") from None
+    if not written.exists():
+        raise MissingPart(f"{command[0]} has not {what}; {INSTALL}")
+    return result.stdout
+
+
+def check_synthesisers(programs: Sequence[str]) -> None:
+    """Refuse work that a missing program would end in the middle of.
+
+    Args:
+        programs: of ``flite``, ``festival`` and ``espeak-ng``.
+
+    Raises:
+        MissingPart: one of them is not installed.
+    """
+    for name in programs:
+        if (_espeak_library() is None) if name == "espeak-ng" else (shutil.which(name) is None):
+            raise MissingPart(f"the speech synthesiser {name} is not installed; {INSTALL}")
+
+
 def flite(text: str, voice: str = "slt", duration_stretch: float = 1.0) -> Utterance:
     """Speak with flite; ``-psdur`` prints where each phoneme ends."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
         command = ["flite", "-psdur", "-voice", voice, "--setf", f"duration_stretch={duration_stretch}"]
-        result = subprocess.run([*command, "-t", text, str(path)], check=True, capture_output=True, text=True, timeout=120)
+        said = _said_by([*command, "-t", text, str(path)], f"the voice {voice!r}", path)
         waveform = read_audio(path, SYNTHESIS_HZ)
     phones, start = [], 0.0
     # Several sentences print one list each; times restart, so they are told apart by going backwards.
     offset = 0.0
-    for word in result.stdout.split():
+    for word in said.split():
         symbol, _, end_text = word.rpartition(":")
         end = float(end_text) + offset
         if end < start:
@@ -75,7 +111,7 @@ def festival(text: str, voice: str = "cmu_us_slt_arctic_hts", duration_stretch: 
             f'(set! u (utt.synth (Utterance Text "{quoted}")))'
             f'(utt.save.wave u "{wav}" \'riff)(utt.save.segs u "{segments}"))'
         )
-        subprocess.run(["festival", "--batch", program], check=True, capture_output=True, timeout=300)
+        _said_by(["festival", "--batch", program], f"the voice {voice!r}", segments)
         waveform = read_audio(wav, SYNTHESIS_HZ)
         lines = segments.read_text().splitlines()
     phones, start = [], 0.0
@@ -137,17 +173,27 @@ class _EspeakEvent(ctypes.Structure):
 _PHONEME_EVENT = 7
 
 
+def _espeak_library() -> ctypes.CDLL | None:
+    """The shared library of espeak-ng, or None where there is none."""
+    try:
+        return ctypes.CDLL(ctypes.util.find_library("espeak-ng") or "libespeak-ng.so.1")
+    except OSError:
+        return None
+
+
 class Espeak:
     """espeak-ng through its C interface, which reports every phoneme's start in milliseconds (one object per process)."""
 
     def __init__(self) -> None:
-        name = ctypes.util.find_library("espeak-ng") or "libespeak-ng.so.1"
-        self._library = ctypes.CDLL(name)
+        library = _espeak_library()
+        if library is None:
+            raise MissingPart(f"the speech synthesiser espeak-ng is not installed; {INSTALL}")
+        self._library = library
         # AUDIO_OUTPUT_SYNCHRONOUS = 2 hands sound to the callback; options 1 = phoneme events, 2 = in IPA.
         self._rate_hz = self._library.espeak_Initialize(2, 0, None, 3)
         if self._rate_hz <= 0:
-            raise RuntimeError("espeak-ng could not start")
-        self._chunks: list[np.ndarray] = []
+            raise MissingPart("espeak-ng could not start; install its data, for example with 'apt-get install espeak-ng-data'")
+        self._chunks: list[Array] = []
         self._events: list[tuple[float, str]] = []
         prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_EspeakEvent))
         self._callback = prototype(self._collect)
@@ -169,7 +215,7 @@ class Espeak:
         """Speak ``text``; ``voice`` may carry a variant (``"de+f3"``); pitch and its spread are 0..100."""
         self._chunks, self._events = [], []
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise ValueError(f"espeak-ng has no voice {voice!r}")
+            raise MissingPart(f"espeak-ng has no voice {voice!r}; install its data, for example with 'apt-get install espeak-ng-data'")
         for parameter, value in ((1, rate_wpm), (3, pitch), (4, spread)):
             self._library.espeak_SetParameter(parameter, int(value), 0)
         data = text.encode("utf-8")
