@@ -141,8 +141,9 @@ def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -
     side = 2.3 * float((high - low).max())
     if not side:  # nobody in this shot
         count = len(opening) + sum(1 for _ in rows)
-        nothing = [np.zeros((count, size), np.float32) for size in (len(fitter.head.expression_names), 3, 3, 2)]
-        return Shot(Motion(*nothing, fps, fitter.head.expression_names, fitter.head.name), np.zeros(count, bool))
+        names = fitter.head.expression_names
+        expression, rotation, move, gaze = (np.zeros((count, size), np.float32) for size in (len(names), 3, 3, 2))
+        return Shot(Motion(expression, rotation, move, gaze, fps, names, fitter.head.name), np.zeros(count, bool))
     corner = 0.5 * (low + high) - 0.5 * side
 
     def in_crop(rows: list[FollowedFace]) -> Array:

@@ -29,9 +29,11 @@ class Performer(Protocol):
     """What a performance asks of a portrait: what is known of the photo and its file, the model that draws it, and that model's state."""
 
     prepared: PreparedPortrait
-    model: FrameModel
     state: Any
     source: Path | None
+
+    @property
+    def model(self) -> FrameModel: ...
 
 
 class Performance:

@@ -388,15 +388,28 @@ class Driver(Protocol):
     What can be measured without a portrait is measured when the driver is made, and so is what can go wrong.
     """
 
-    #: Frames per second of the motion, and their number; 0 where it is not known beforehand.
+    #: Frames per second of the motion.
     fps: float
-    frame_count: int
-    #: File whose sound belongs to the motion, or None.
-    sound: Path | None
-    #: Files that the motion was made from, by their part in it, for the signed statement.
-    sources: dict[str, Path]
-    #: Files and folders that were read besides.
-    inputs: tuple[PathLike, ...]
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames; 0 where it is not known beforehand."""
+        ...
+
+    @property
+    def sound(self) -> Path | None:
+        """File whose sound belongs to the motion, or None."""
+        ...
+
+    @property
+    def sources(self) -> dict[str, Path]:
+        """Files that the motion was made from, by their part in it, for the signed statement."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[PathLike, ...]:
+        """Files and folders that were read besides."""
+        ...
 
     def chunks(self, portrait: PreparedPortrait) -> Iterable[Motion]:
         """The motion in the portrait's pose frame, piece by piece; it can be gone through again and is the same each time.
@@ -431,8 +444,11 @@ class FrameModel(Protocol):
 
     #: What draws the head. Its state is the ``avatar`` of the state below.
     avatar: Any
-    #: The head whose layers :meth:`draw` gives, for debug panels; None where it gives none.
-    panel_head: FullHead | None
+
+    @property
+    def panel_head(self) -> FullHead | None:
+        """The head whose layers :meth:`draw` gives, for debug panels; None where it gives none."""
+        ...
 
     def prepare(self, portrait: PreparedPortrait) -> Any:
         """The state that the caller holds and hands back."""

@@ -29,9 +29,12 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 class SeenVolume(Protocol):
     """What a renderer gives for b cameras: see ``render.volume.VolumeRender``."""
 
-    features: Tensor
-    depth: Tensor
-    alpha: Tensor
+    @property
+    def features(self) -> Tensor: ...
+    @property
+    def depth(self) -> Tensor: ...
+    @property
+    def alpha(self) -> Tensor: ...
 
 
 class MotionPictures(Protocol):

@@ -194,7 +194,9 @@ class PaperOptions:
 class Measuring(Protocol):
     """What the drivers ask of the pipeline: its head model, and measures in that model."""
 
-    head: HeadModel
+    @property
+    def head(self) -> HeadModel: ...
+
     #: Do as the published code does where it is defective.
     published: bool
 

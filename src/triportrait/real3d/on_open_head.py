@@ -65,7 +65,7 @@ class PaperOnOpenHead:
         """Everything that is computed once per portrait."""
         size, box = len(portrait.image), portrait.crop_box
         landmarks = portrait.landmarks * np.float32(box[2] / size)
-        landmarks[:, :2] += np.float32(box[:2])
+        landmarks[:, :2] += np.array(box[:2], np.float32)
         paper = self.pipeline.portrait_in(portrait.photo, box, landmarks)
         return OpenHeadState(size, moved_landmarks(portrait, self.head), paper.state)
 

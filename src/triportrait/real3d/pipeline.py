@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from triportrait.face.bfm import BfmHead
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
+    from triportrait.real3d.audio_to_motion import PaperAudioToMotion
     from triportrait.real3d.avatar import Precision
     from triportrait.real3d.layers import PublishedLayers
     from triportrait.real3d.model import PaperModel, PaperState
@@ -211,8 +212,9 @@ class PaperPipeline:
             raise OptionError(f"--batch is {batch}; use a positive whole number, or 0 for what suits the device")
         self.hubert, self.segmenter = hubert, segmenter
         self.batch = batch or (8 if device.startswith("cuda") else 1)
-        self.audio_to_motion = networks.get("audio_to_motion")
-        parts = {
+        self.audio_to_motion = cast("PaperAudioToMotion | None", networks.get("audio_to_motion"))
+        #: Networks of several classes.
+        parts: dict[str, Any] = {
             name: _channels_last(networks[name].to(device))
             for name in ("image_to_plane", "motion_adapter", "decoder", "htb_super_resolution")
         }
@@ -275,7 +277,7 @@ class PaperPipeline:
         tracker = default_tracker() if tracker is None else tracker
         image, faces = upright_photo(tracker, image, name)
         landmarks = choose_face(faces, face, name).landmarks
-        box = published_crop(landmarks, image.shape[:2])
+        box = published_crop(landmarks, (image.shape[0], image.shape[1]))
         source = None if isinstance(photo, np.ndarray) else Path(photo)
         portrait = self.portrait_in(image, box, landmarks, source=source, tracker=tracker)
         for remark in remarks(portrait.prepared, holds_mouth=False):
@@ -317,15 +319,15 @@ class PaperPipeline:
         else:
             classes = self.segmenter(open_portrait.image)
             layers = published_layers_of_classes(open_portrait.image, classes, **painted)
-            masks = {"head_alpha": np.isin(classes, HEAD_CLASSES), "person_alpha": classes > 0}
-            open_portrait = replace(open_portrait, **{name: mask.astype(np.float32) for name, mask in masks.items()})
+            head_alpha, person_alpha = (mask.astype(np.float32) for mask in (np.isin(classes, HEAD_CLASSES), classes > 0))
+            open_portrait = replace(open_portrait, head_alpha=head_alpha, person_alpha=person_alpha)
         if self.head.name == "open":
             # Trained here: torso and background as 'triportrait data prepare' makes them.
             rgb, alpha = open_portrait.torso[..., :3], open_portrait.torso[..., 3:]
             torso = np.round(rgb * (alpha / 255.0)).astype(np.uint8)
             layers = replace(layers, torso=torso, background=open_portrait.background)
             return PaperPortrait(self, open_portrait, layers, source)
-        identity, motion = BfmFitter(self.head, size).fit_person(landmarks[None])
+        identity, motion = BfmFitter(cast("BfmHead", self.head), size).fit_person(landmarks[None])
         prepared = replace(
             open_portrait,
             torso=np.dstack([layers.torso, (255 * layers.torso.any(-1)).astype(np.uint8)]),
@@ -380,7 +382,10 @@ class PaperPipeline:
 
         level = Level.of(heard())
         pitch_hz = tracker.finish()
-        features = HalvedLogMel() if own_features else HubertFeatures(self.hubert(), level)
+        features: HalvedLogMel | HubertFeatures = HalvedLogMel()
+        if not own_features:
+            assert self.hubert is not None, "checked above"
+            features = HubertFeatures(self.hubert(), level)
 
         def rows() -> Iterator[Array]:
             done = 0
@@ -537,17 +542,16 @@ def load_pipeline(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     files = find_files(weights, bfm, hubert, voice=voice)
-    if files.bfm is None:
-        head = default_head()
-    else:
-        head = load_bfm(files.bfm)
+    head: BfmHead | OpenHead = default_head() if files.bfm is None else load_bfm(files.bfm)
+    if files.bfm is not None:
         head.landmark_bases()  # says at once when the landmark index is missing
-    speech = None
+    speech: Callable[[], torch.nn.Module] | None = None
     if (folder := files.hubert) is not None:
         check_hubert(folder)
 
-        def speech() -> Any:
-            return load_hubert(folder).to(device)
+        def speech() -> torch.nn.Module:
+            network: torch.nn.Module = load_hubert(folder)
+            return network.to(device)
 
     classes = None
     if segmenter is not None:
