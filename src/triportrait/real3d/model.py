@@ -163,7 +163,7 @@ class PaperModel:
         for frame in frames:
             frame.expect_finite()
         own = [frame if isinstance(frame, PaperFrame) else None for frame in frames]
-        cameras = [frame and frame.camera for frame in own]
+        cameras = [frame.camera if frame else None for frame in own]
         return self.avatar.look(state.avatar, frames, cameras, [frame.lid_closing if frame else 0.0 for frame in own])
 
     def _draw(self, state: PaperState, frames: Sequence[MotionFrame], seen: SeenVolume, backgrounds: Sequence[Array] | None) -> Array:
