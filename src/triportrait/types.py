@@ -357,10 +357,11 @@ class HeadModel(Protocol):
 class FullHead(HeadModel, Protocol):
     """A head with eyes, teeth and a mouth to look into; what the ``lifted`` avatar needs beyond :class:`HeadModel`.
 
-    ``part`` [v] uint8 (:class:`HeadPart`), ``neck`` [v] float32 (0 head .. 1 shoulders), ``eye_vertices`` (left, right) vertex indices,
-    ``eye_centre`` [2, 3] and ``eye_radius`` [2] in decimetres, the subject's left first.
+    ``mean`` [v, 3] float32 decimetres, the mean head, ``part`` [v] uint8 (:class:`HeadPart`), ``neck`` [v] float32 (0 head .. 1 shoulders),
+    ``eye_vertices`` (left, right) vertex indices, ``eye_centre`` [2, 3] and ``eye_radius`` [2] in decimetres, the subject's left first.
     """
 
+    mean: Array
     part: Array
     neck: Array
     eye_vertices: tuple[Array, ...]

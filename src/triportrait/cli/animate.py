@@ -60,6 +60,11 @@ class Driver:
         """Those that are given."""
         return [path for path in (self.audio, self.driving, self.motion) if path is not None]
 
+    def voice(self) -> Path:
+        """The voice, where no clip and no motion drives."""
+        assert self.audio is not None, "one of the three is given"
+        return self.audio
+
     def check(self) -> None:
         """OptionError for none, or for two that move the same thing."""
         if not self.files():
@@ -282,7 +287,14 @@ class Animate:
 
     # -- the work ----------------------------------------------------------------------------------------------------------
 
-    def _perform(self, driver: Driver, options: DriveOptions, progress: Progress) -> Performance:
+    def _perform(self, driver: Driver, options: DriveOptions | PaperOptions, progress: Progress) -> Performance:
+        from triportrait.motion.options import DriveOptions
+
+        if isinstance(options, DriveOptions):
+            return self._perform_here(driver, options, progress)
+        return self._perform_paper(driver, options, progress)
+
+    def _perform_here(self, driver: Driver, options: DriveOptions, progress: Progress) -> Performance:
         from triportrait.drivers import read_motion
         from triportrait.pipeline import Portrait
 

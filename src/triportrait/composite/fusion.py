@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from triportrait.compiling import njit
+from triportrait.geometry.fields import smooth_step
 from triportrait.types import Array, PreparedPortrait, RenderedHead
 
 
@@ -57,8 +58,7 @@ class PasteBack:
         ramp = feather * size
 
         def rise(distance: Array) -> Array:
-            t = np.clip(distance / ramp, 0.0, 1.0)
-            return t * t * (3 - 2 * t)
+            return smooth_step(np.clip(distance / ramp, 0.0, 1.0))
 
         # A crop border on the photo's own border needs no feather: there is nothing beyond to fit to.
         fx = np.minimum(rise(x + 1) if self._x0 > 0 else 1.0, rise(size - x) if self._x1 < width else 1.0) * np.ones_like(x)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import push_pull
+from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, MotionFrame, PreparedPortrait
 
@@ -53,7 +55,7 @@ def prepare_torso(portrait: PreparedPortrait, head: FullHead) -> TorsoState:
     neck = interpolate(fragments, neck_only, head.neck[:, None])[..., 0]
     covered = fragments.triangle >= 0
 
-    chin, top = portrait.landmarks[152, :2], portrait.landmarks[10, :2]
+    chin, top = portrait.landmarks[CHIN, :2], portrait.landmarks[FOREHEAD_TOP, :2]
     face_height = max(float(np.linalg.norm(chin - top)), 1.0)
     down = (chin - top) / face_height
     y, x = np.mgrid[:size, :size] + 0.5
@@ -88,8 +90,7 @@ def _share(below: Array, on_mesh: Array, counted: Array) -> Array:
     """
     height = np.linspace(-0.4, 0.6, 41)
     # Without a neck in sight: 1 at the chin, 0 half a face below.
-    guess = np.clip(1.0 - (height + 0.05) / 0.42, 0.0, 1.0)
-    profile = guess * guess * (3 - 2 * guess)
+    profile = smooth_step(np.clip(1.0 - (height + 0.05) / 0.42, 0.0, 1.0))
     bins = np.round((below[counted] + 0.4) / 0.025).astype(int)
     for i in range(len(height)):
         here = on_mesh[counted][bins == i]
@@ -117,7 +118,7 @@ def warp_torso(state: TorsoState, frame: MotionFrame) -> Array:
     line = np.arange(_GRID) / (_GRID - 1)
     sides, bottom = np.clip(np.minimum(line, 1 - line) / _SIDE, 0.0, 1.0), np.clip((1 - line) / _BOTTOM, 0.0, 1.0)
     held = np.minimum(sides[None, :], bottom[:, None])
-    shift = ((held * held * (3 - 2 * held))[..., None] * (share * moved + (1 - share) * sway)).astype(np.float32)
+    shift = (smooth_step(held)[..., None] * (share * moved + (1 - share) * sway)).astype(np.float32)
     # Inverse by fixed point: the pixel that arrives at y started at y - shift(y - shift(y)).
     step = size / (_GRID - 1)
     grid = np.arange(_GRID, dtype=np.float32)

@@ -22,22 +22,38 @@ _DEFAULTS: dict[str, Any] = {"number": None, "variant": (), "seconds": 10.0, "po
 class Asked(Protocol):
     """The command line's fields."""
 
-    protocol: str
-    clips: Path
-    out: Path
-    number: str | None
-    avatar: str
-    every: int
-    sheets: bool
-    limit: int | None
-    metric_weights: Path | None
-    jobs: int
-    cache: Path | None
-    plots: bool
-    seconds: float
-    pose: str
-    seed: int
-    variant: tuple[str, ...]
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def clips(self) -> Path: ...
+    @property
+    def out(self) -> Path: ...
+    @property
+    def number(self) -> str | None: ...
+    @property
+    def avatar(self) -> str: ...
+    @property
+    def every(self) -> int: ...
+    @property
+    def sheets(self) -> bool: ...
+    @property
+    def limit(self) -> int | None: ...
+    @property
+    def metric_weights(self) -> Path | None: ...
+    @property
+    def jobs(self) -> int: ...
+    @property
+    def cache(self) -> Path | None: ...
+    @property
+    def plots(self) -> bool: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def pose(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def variant(self) -> tuple[str, ...]: ...
 
 
 def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from triportrait.errors import MediaError
+from triportrait.geometry.fields import smooth_step
 from triportrait.motion.audio_network import STRIDE, MouthNetwork, load_model
 from triportrait.motion.controls import ControlCurves, Controls
 from triportrait.motion.emotion import with_emotion
@@ -113,8 +114,7 @@ def mouth_expression(curves: Array, contact: Array, names: tuple[str, ...], gain
 
 def _ramp(values: Array, low: float, high: float) -> Array:
     """0 up to ``low``, 1 from ``high``, smooth between."""
-    share = np.clip((values - low) / (high - low), 0.0, 1.0)
-    return share * share * (3 - 2 * share)
+    return smooth_step(np.clip((values - low) / (high - low), 0.0, 1.0))
 
 
 #: Contact probabilities between which lips are brought together.

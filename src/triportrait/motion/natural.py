@@ -33,6 +33,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.motion.controls import NAMES, ControlCurves, Controls, control_rows
 from triportrait.motion.emotion import EMOTIONS, MANNERS, with_emotion
@@ -65,8 +66,7 @@ def blink_shape(since_s: float, close_s: float, hold_s: float, open_s: float) ->
         return math.sin(0.5 * math.pi * since_s / close_s) ** 2
     if since_s < close_s + hold_s:
         return 1.0
-    left = 1 - (since_s - close_s - hold_s) / open_s
-    return left * left * (3 - 2 * left)
+    return smooth_step(1 - (since_s - close_s - hold_s) / open_s)
 
 
 def _smooth_step(value: float) -> float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.rotations import (
     euler_from_matrix,
     matrix_from_euler,
@@ -182,7 +183,7 @@ def _presence(seen: Array, fps: float) -> Array:
         out = min(ease, max(1.0, 0.6 * (stop - start)))
         level[start:stop] = np.maximum(0.0, now - np.arange(1, stop - start + 1) / out)
         now, done = 0.0, stop
-    return level * level * (3.0 - 2.0 * level)
+    return smooth_step(level)
 
 
 def _fade(rows: _Rows, start: int, fps: float) -> None:
@@ -200,8 +201,7 @@ def _fade(rows: _Rows, start: int, fps: float) -> None:
 
 def _fading(frames: float, at_most: int) -> Array:
     """From 1 at the cut smoothly to 0."""
-    left = 1.0 - np.arange(max(1, min(round(frames), at_most))) / max(1.0, round(frames))
-    return left * left * (3.0 - 2.0 * left)
+    return smooth_step(1.0 - np.arange(max(1, min(round(frames), at_most))) / max(1.0, round(frames)))
 
 
 def tell_of_shots(name: str, seen: list[Array], fps: float, chosen: bool = False) -> None:

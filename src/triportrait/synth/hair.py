@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.normals import vertex_normals
 from triportrait.synth.makehuman import HEAD_CROP_PX
 from triportrait.synth.surface import Mesh
@@ -254,8 +255,7 @@ def _unit(vector: Array) -> Array:
 
 def _crop(style: HairStyle, top: float, back: float) -> Field:
     def field(points, roots, root_normals, above, normal, run):  # type: ignore[no-untyped-def]
-        height = np.clip((roots[:, 1] - (top - 0.95)) / 0.7, 0.0, 1.0)  # 0 on the sides, 1 on top
-        height = (height * height * (3.0 - 2.0 * height))[:, None]
+        height = smooth_step(np.clip((roots[:, 1] - (top - 0.95)) / 0.7, 0.0, 1.0))[:, None]  # 0 on the sides, 1 on top
         sides = np.array([0.0, -0.8, -0.55]) + 0.25 * root_normals
         swept = np.array([0.75, 0.15, 0.30]) + 0.55 * root_normals * (1.2 - run) - np.array([0.0, 0.5, 0.0]) * run
         # The front stands up and leans back to the side a little.

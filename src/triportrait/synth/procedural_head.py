@@ -14,7 +14,7 @@ import numpy as np
 from triportrait.face.fitting import Person, spread_offset
 from triportrait.face.open_head import GAZE_LIMITS_RAD, gaze_matrix
 from triportrait.geometry.cameras import pose_points
-from triportrait.geometry.landmarks import IRIS_CENTRES
+from triportrait.geometry.landmarks import CHIN, IRIS_CENTRES, LOWER_LIP_INSIDE, UPPER_LIP_INSIDE, UPPER_LIP_RIM
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.synth import baking, deferred
@@ -57,8 +57,8 @@ class ProceduralHead:
         self._vertex_offset: Array | None = None
         self._shape = factory.head.shape(self.identity)
         marks = (factory.landmarks(self.rest) - self._origin) @ self._turn.T
-        self._lip = marks[[0, 13]].mean(0)
-        self.low, self.chin_z = (float(x) for x in marks[152, 1:])
+        self._lip = marks[[UPPER_LIP_RIM, UPPER_LIP_INSIDE]].mean(0)
+        self.low, self.chin_z = (float(x) for x in marks[CHIN, 1:])
         joints = {name: assets.joint(self.rest, name) for name in ("l-shoulder", "r-shoulder", "neck")}
         posture = Posture(arms_down_rad=0.45)
         hair_card = person.hair.startswith("card:")
@@ -172,7 +172,7 @@ class ProceduralHead:
         self.neutral = self.deform({}, np.zeros(2, np.float32))
         # The skin vertices at the middle of both inner lips.
         skin = self.neutral[: self._starts[1]]
-        self._lip_rows = np.array([np.linalg.norm(skin - mark, axis=1).argmin() for mark in marks[[13, 14]]])
+        self._lip_rows = np.array([np.linalg.norm(skin - mark, axis=1).argmin() for mark in marks[[UPPER_LIP_INSIDE, LOWER_LIP_INSIDE]]])
         self._strands(random)
         self._bake(random, shadow_directions)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, IRIS_CENTRES, UPPER_LID_LEFT, UPPER_LID_RIGHT
+from triportrait.geometry.masks import soft_outline_mask
 from triportrait.types import Array, FullHead, PreparedPortrait
 
 _SIDES = ((EYE_LEFT_RIM, UPPER_LID_LEFT), (EYE_RIGHT_RIM, UPPER_LID_RIGHT))
@@ -44,7 +47,7 @@ def eyeball_texture(portrait: PreparedPortrait, head: FullHead, source: Array, s
     pixels, _ = project(pose_points(points, portrait.motion.rotation_rad, portrait.motion.translation), size, portrait.focal)
     x, y = (pixels[:, c].reshape(TEXTURE_PX, TEXTURE_PX).astype(np.float32) for c in (0, 1))
     opening = eye_opening(portrait, rim)
-    seen = cv2.remap(opening, x - 0.5, y - 0.5, cv2.INTER_LINEAR, borderValue=0.0) * (radius < 1.0)
+    seen = cv2.remap(opening, x - 0.5, y - 0.5, cv2.INTER_LINEAR, borderValue=(0.0,)) * (radius < 1.0)
     colour = cv2.remap(portrait.image, x - 0.5, y - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
 
     # Iris: centre and size from its landmarks, in texture coordinates.
@@ -125,9 +128,9 @@ def closed_eyes_photo(portrait: PreparedPortrait, head: FullHead, shape: Array) 
         points = portrait.landmarks[rim, :2]
         width = float(np.ptp(points[:, 0]))
         reach = max(2, round(0.10 * width))
-        hole = _polygon(points, size, 0.0) > 0.5
+        opening = _polygon(points, size, 0.0) > 0.5
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-        hole = np.maximum(cv2.dilate(hole.astype(np.uint8), kernel).astype(np.float32), _lashes_above(photo, points, width))
+        hole = np.maximum(cv2.dilate(opening.astype(np.uint8), kernel).astype(np.float32), _lashes_above(photo, points, width))
         soft = cv2.GaussianBlur(hole, (0, 0), reach / 1.3)[..., None]
         result = soft * _lid_skin(photo, hole, points, width) + (1 - soft) * result
         result = _close(result, photo, points, portrait.landmarks[lid, :2], _smooth_curve(pixels[lid], 0.04), width)
@@ -191,7 +194,8 @@ def _close(painted: Array, photo: Array, rim: Array, margin: Array, line: Array,
 
     def seen(picture: Array, at: Array) -> Array:
         move = at - v
-        columns, rows = (np.float32(axis + move * way) for axis, way in ((x + origin[0] - 0.5, down[0]), (y + origin[1] - 0.5, down[1])))
+        columns = (x + origin[0] - 0.5 + move * down[0]).astype(np.float32)
+        rows = (y + origin[1] - 0.5 + move * down[1]).astype(np.float32)
         return cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     # Lashes are fine and stand upright: without them the lid is left, and what they darken hangs from it.
@@ -271,10 +275,8 @@ def _polygon(points: Array, size: int, shrink_px: float) -> Array:
     """Anti-aliased filled polygon [s, s] float32, optionally shrunk."""
     import cv2
 
-    mask = np.zeros((size, size), np.uint8)
     hull = cv2.convexHull(points.astype(np.float32))[:, 0]
-    cv2.fillPoly(mask, [np.round(hull * 16 - 8).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
-    mask = mask.astype(np.float32) / 255.0
+    mask: Any = soft_outline_mask(hull - np.float32(0.5), size, size).astype(np.float32) / 255.0
     if shrink_px > 0:
         mask = np.clip(cv2.GaussianBlur(mask, (0, 0), shrink_px) * 2.0 - 1.0, 0.0, 1.0)
     return mask
@@ -288,8 +290,8 @@ def _stroke(points: Array, size: int, width_px: float) -> Array:
     high = np.ceil(points.max(0) + 4 * width_px).astype(int)
     canvas = np.zeros(((high - low)[1] * _SUPERSAMPLE, (high - low)[0] * _SUPERSAMPLE), np.uint8)
     line = np.round((points - low) * _SUPERSAMPLE).astype(np.int32)
-    cv2.polylines(canvas, [line], False, 255, max(1, round(width_px * _SUPERSAMPLE)), cv2.LINE_AA)
-    small = cv2.resize(canvas, tuple((high - low).tolist()), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    cv2.polylines(canvas, [line], False, (255,), max(1, round(width_px * _SUPERSAMPLE)), cv2.LINE_AA)
+    small: Array = cv2.resize(canvas, tuple((high - low).tolist()), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     small = cv2.GaussianBlur(small, (0, 0), 0.35 * width_px)
     result = np.zeros((size, size), np.float32)
     y0, x0 = max(low[1], 0), max(low[0], 0)

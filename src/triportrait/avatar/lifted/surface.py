@@ -8,6 +8,7 @@ import numpy as np
 
 from triportrait.avatar.mouth.inside import seat_teeth
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.landmarks import FACE_POINTS
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import Fragments, rasterise
 from triportrait.types import Array, FullHead, HeadPart, PreparedPortrait
@@ -97,7 +98,7 @@ def face_weight(head: FullHead, source: Array) -> Array:
     """1 where face landmarks are near, 0 on skull, ears and neck: [v] float32."""
     from scipy.spatial import cKDTree
 
-    anchors = head.landmarks478(source)[:468]
+    anchors = head.landmarks478(source)[:FACE_POINTS]
     distance = cKDTree(anchors).query(source)[0]
     return np.clip(1.5 - distance / _FACE_REACH_DM, 0.0, 1.0).astype(np.float32)
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from triportrait.avatar.photo_tone import PhotoTone
-from triportrait.geometry.landmarks import INNER_LIPS, OUTER_LIPS
+from triportrait.geometry.landmarks import INNER_LIPS, LOWER_LIP_RIM, OUTER_LIPS, OUTER_MOUTH_CORNERS, UPPER_LIP_RIM
+from triportrait.geometry.masks import soft_outline_mask
 from triportrait.nn.model_files import Embedded, load_network, save_network
 from triportrait.types import CAMERA_DISTANCE_DM, Array, MotionFrame, PreparedPortrait
 
@@ -32,9 +33,7 @@ _RIM_PX = 7
 _LIGHT_RANGE = 0.35
 _KIND = "mouth_painter.2"
 _EMBEDDED = Embedded("triportrait.avatar", "mouth_painter.safetensors")
-_CORNERS = (61, 291)
-_MIDDLES = (0, 17)
-#: ``surface`` values that lie inside the mouth, and those of teeth (1 + kinds of :mod:`lifted_kernels`).
+#: ``surface`` values that lie inside the mouth, and those of teeth (1 + kinds of :mod:`triportrait.avatar.lifted.shading_kernels`).
 _INSIDE, _TEETH = (2, 3), 3
 
 
@@ -45,11 +44,11 @@ def mouth_window(landmarks: Array, portrait: PreparedPortrait, frame: MotionFram
         landmarks: [478, 2] pixels (centres at +0.5) of the head under ``frame``.
         portrait: whose camera it is.
     """
-    right, left = (landmarks[i] for i in _CORNERS)
+    right, left = (landmarks[i] for i in OUTER_MOUTH_CORNERS)
     along = left - right
     # Profile views foreshorten the line between the corners, not its direction.
     along = along / max(float(np.linalg.norm(along)), 1e-6)
-    centre = 0.25 * (right + left + landmarks[_MIDDLES[0]] + landmarks[_MIDDLES[1]])
+    centre = 0.25 * (right + left + landmarks[UPPER_LIP_RIM] + landmarks[LOWER_LIP_RIM])
     step = WIDTH_DM / WIDTH_PX * portrait.focal * len(portrait.image) / (CAMERA_DISTANCE_DM - float(frame.translation[2]))
     turn = step * np.array([[along[0], -along[1]], [along[1], along[0]]])
     middle = np.array([(WIDTH_PX - 1) / 2, (HEIGHT_PX - 1) / 2])
@@ -71,10 +70,8 @@ def lip_masks(landmarks: Array, window: Array) -> Array:
 
     inverse = cv2.invertAffineTransform(window)
     points = (landmarks - 0.5) @ inverse[:, :2].T + inverse[:, 2]
-    masks = np.zeros((2, HEIGHT_PX, WIDTH_PX), np.uint8)
-    for mask, ring in zip(masks, (INNER_LIPS, OUTER_LIPS), strict=True):
-        cv2.fillPoly(mask, [np.round(points[ring] * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
-    return np.ascontiguousarray(masks.transpose(1, 2, 0)).astype(np.float32) / 255
+    masks = [soft_outline_mask(points[ring], WIDTH_PX, HEIGHT_PX) for ring in (INNER_LIPS, OUTER_LIPS)]
+    return np.ascontiguousarray(np.stack(masks, -1)).astype(np.float32) / 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +140,8 @@ class MouthPainter(nn.Module):
         self.last = nn.Conv2d(c[0], 3, 3, padding=1)
         self.light = nn.Conv2d(c[-1], 3, 1)
         for layer in (self.last, self.light):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """Colours; see the class."""

@@ -85,8 +85,8 @@ class _Residual(nn.Module):
         super().__init__()
         self.norm0, self.norm1 = nn.GroupNorm(8, channels), nn.GroupNorm(8, channels)
         self.conv0, self.conv1 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
-        nn.init.zeros_(self.conv1.weight)
-        nn.init.zeros_(self.conv1.bias)
+        for parameter in self.conv1.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv0(functional.silu(self.norm0(x)))
@@ -146,6 +146,9 @@ class CompactImageToPlane(nn.Module):
     Args:
         config: sizes; kept in the weights file.
     """
+
+    #: [1, 1, 32, 32], the depth of the mean fitted head.
+    mean_prior: Tensor
 
     def __init__(self, config: CompactConfig | None = None) -> None:
         super().__init__()

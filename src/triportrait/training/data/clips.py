@@ -129,7 +129,7 @@ class TrainingClip:
         Raises:
             MediaError: a field is missing or has a shape that does not fit.
         """
-        dtypes = {name: np.uint8 for name in ("frames", "head_alpha", "torso", "background")}
+        dtypes: dict[str, type[np.generic]] = {name: np.uint8 for name in ("frames", "head_alpha", "torso", "background")}
         dtypes |= {name: np.float32 for name in _NUMBERS} | {"speech": np.float16}
         values: dict[str, Any] = {}
         for field in fields(cls):

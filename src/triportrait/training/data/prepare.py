@@ -194,6 +194,7 @@ def _take(source: VideoSource, reply: Reply, folder: ShardFolder, ledger: _Ledge
         ledger.cut(source, reply.pieces)
         return
     outcome = reply.outcome
+    assert outcome is not None, "a reply without pieces has an outcome"
     folder.commit(outcome, reply.sample)
     ledger.new += outcome.prepared
     if not outcome.prepared:

@@ -189,7 +189,8 @@ class ShardFolder:
                 size = 0
             parts[-1].append(outcome)
             size += outcome.bytes
-        shards, places = [], {}
+        shards = []
+        places: dict[str, tuple[str, int]] = {}
         for number, members in enumerate(parts):
             name = f"{group.name}.tar" if number == 0 else f"{group.name}-{number:03d}.tar"
             shard, offsets = self._write_shard(name, members)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.fields import smooth_step
 from triportrait.synth import deferred
 from triportrait.synth.head_factory import HeadFactory
 from triportrait.synth.people import random_expression, random_person
@@ -45,7 +46,7 @@ def random_performance(
     at = np.arange(frames)
     index = np.clip(np.searchsorted(times, at, side="right") - 1, 0, len(times) - 2)
     part = (at - np.array(times)[index]) / (np.array(times)[index + 1] - np.array(times)[index])
-    part = (part * part * (3 - 2 * part))[:, None]
+    part = smooth_step(part)[:, None]
     curves = np.stack([k[0] for k in keys])
     curves = curves[index] * (1 - part) + curves[index + 1] * part
     # Eyes jump, they do not glide.
