@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from triportrait.concurrency import built_once
 from triportrait.errors import EmptyMedia, MediaError, OptionError
 from triportrait.motion.files import READ_ENDINGS
-from triportrait.motion.options import POSES, DriveOptions
+from triportrait.motion.options import POSES, DriveOptions, check_driver_face
 from triportrait.motion.timing import NOTHING, ROWS, join_motion
 from triportrait.motion.voice_controls import BLINKS_PER_MINUTE
 from triportrait.types import FPS, Array, Driver, Motion, MotionFrame, PathLike, PreparedPortrait, Waveform
@@ -246,24 +246,6 @@ def check_option_files(options: DriveOptions) -> None:
             _check_motion_source(option, os.fspath(path))
 
 
-def check_driver_face(options: DriveOptions) -> None:
-    """Refuse a choice among people where nothing but the options can name a video, and they name none.
-
-    Raises:
-        OptionError: ``driver_face`` is given, and there is no video, a folder of videos, or a motion file.
-    """
-    pose = options.pose_source
-    if options.driver_face is None:
-        return
-    if pose in POSES:
-        raise OptionError("--driver-face chooses a person in a video, and none is given; leave it out")
-    option = "--pose" if options.pose == pose else "--head-motion"
-    if os.path.isdir(pose):
-        raise OptionError(f"--driver-face chooses a person in one video, and {option} names a folder; name one video, or leave it out")
-    if Path(pose).suffix.lower() in READ_ENDINGS:
-        raise OptionError(f"--driver-face chooses a person in a video, and {option} names a motion file, which has only one; leave it out")
-
-
 def _check_motion_source(option: str, path: str) -> Motion | None:
     """Raise what :func:`motion_of_file` would raise of a file that is missing, unreadable or of another kind.
 
@@ -417,7 +399,8 @@ class VoiceDriver:
         reader = AudioReader.open(source)
         self._settings = voice_settings(self._options, progress, tracker=tracker, head=head)
         self._pose = BorrowedPose.of(self._options, progress=progress, tracker=tracker, head=head)
-        self.fps, self.sound = FPS, Path(source)
+        self.fps = FPS
+        self.sound: Path | None = Path(source)
         self.frame_count = round(reader.seconds * FPS) if reader.seconds else 0
         self.sources, self.inputs = {"voice": Path(source)}, self._options.files()
 
@@ -514,8 +497,9 @@ class MotionDriver:
         elif options.pose_source == "driving":
             placed = retarget.held_within_reach(placed, own)
         else:
+            pose: Literal["still", "natural"] = "still" if options.pose_source == "still" else "natural"
             controls = Controls(head_motion=options.head_amount)
-            placed = retarget.with_pose(placed, options.pose_source, own, controls=controls, seed=options.seed)
+            placed = retarget.with_pose(placed, pose, own, controls=controls, seed=options.seed)
         return [placed]
 
 
@@ -576,7 +560,8 @@ class IdleDriver:
             raise OptionError(f"{source:g} s is no length for idling; use up to {_LONGEST_IDLE_S:.0f} s")
         self._settings = voice_settings(self._options, progress, tracker=tracker, head=head)
         self._pose = BorrowedPose.of(self._options, progress=progress, tracker=tracker, head=head)
-        self.fps, self.frame_count, self.sound = FPS, round(source * FPS), None
+        self.fps, self.frame_count = FPS, round(source * FPS)
+        self.sound: Path | None = None
         self.sources: dict[str, Path] = {}
         self.inputs = self._options.files()
 

@@ -244,8 +244,8 @@ class Animate:
 
     def _prepared(self, driver: Driver, background: Background | None) -> Callable[[Progress], Performance]:
         """The work of our own avatars, everything that goes into it being looked at."""
-        from triportrait.drivers import check_driver_face, check_option_files
-        from triportrait.motion.options import DriveOptions
+        from triportrait.drivers import check_option_files
+        from triportrait.motion.options import DriveOptions, check_driver_face
 
         options = DriveOptions(**self.movement.given())
         if driver.driving is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from triportrait.errors import OptionError
@@ -87,3 +88,23 @@ class DriveOptions(VoiceControls):
     def head_amount(self) -> float:
         """Amount of natural head motion."""
         return float(self.head_motion) if isinstance(self.head_motion, int | float) else 1.0
+
+
+def check_driver_face(options: DriveOptions) -> None:
+    """Refuse a choice among people where nothing but the options can name a video, and they name none.
+
+    Raises:
+        OptionError: ``driver_face`` is given, and there is no video, a folder of videos, or a motion file.
+    """
+    from triportrait.motion.files import READ_ENDINGS
+
+    pose = options.pose_source
+    if options.driver_face is None:
+        return
+    if pose in POSES:
+        raise OptionError("--driver-face chooses a person in a video, and none is given; leave it out")
+    option = "--pose" if options.pose == pose else "--head-motion"
+    if os.path.isdir(pose):
+        raise OptionError(f"--driver-face chooses a person in one video, and {option} names a folder; name one video, or leave it out")
+    if Path(pose).suffix.lower() in READ_ENDINGS:
+        raise OptionError(f"--driver-face chooses a person in a video, and {option} names a motion file, which has only one; leave it out")
