@@ -63,8 +63,8 @@ def _shot_of(head: BfmHead, rows: Iterator[FollowedFace]) -> Shot:
     shown = [row for row in opening if row.seen] or opening
     if not shown[0].landmarks.any():  # nobody in this shot
         count = len(opening) + sum(1 for _ in rows)
-        nothing = [np.zeros((count, size), np.float32) for size in (len(head.expression_names), 3, 3, 2)]
-        return Shot(Motion(*nothing, FPS, head.expression_names, head.name), np.zeros(count, bool))
+        curves, turn, move, gaze = (np.zeros((count, size), np.float32) for size in (len(head.expression_names), 3, 3, 2))
+        return Shot(Motion(curves, turn, move, gaze, FPS, head.expression_names, head.name), np.zeros(count, bool))
     # The whole picture, made square: the fit's camera looks at its middle.
     size = np.array(shown[0].size)
     side = float(size.max())

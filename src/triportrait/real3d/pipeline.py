@@ -347,9 +347,10 @@ class PaperPipeline:
             MediaError: not a readable video.
             NoFaceFound: nobody in it.
         """
+        from triportrait.face.open_head import OpenHead
         from triportrait.real3d.clip_motion import bfm_motion_of_video
 
-        if self.head.name == "open":
+        if isinstance(self.head, OpenHead):
             return open_motion_of_video(path, FPS, progress, can_choose=False)
         return bfm_motion_of_video(self.head, path, progress)
 

@@ -153,9 +153,11 @@ def draw(sheets: Sheets, moment: Moment, levels: Array, exposure: Array, focal: 
     screen[:, 0] = 0.5 * big + moment.posed[:, 0] * scale
     screen[:, 1] = 0.5 * big - moment.posed[:, 1] * scale
     screen[:, 2] = depth
+    first, second = np.zeros((2, big, big), np.float32)
     drawn = _Samples(
         np.full((big, big), -1, np.int32),
-        *np.zeros((2, big, big), np.float32),
+        first,
+        second,
         np.full((big, big), np.inf, np.float32),
         np.zeros((big, big, 3), np.float32),
     )

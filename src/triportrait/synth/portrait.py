@@ -139,6 +139,12 @@ def scalp_map(beyond_px: float) -> Array:
     return zoom(amount, 8, order=1)
 
 
+def _darker(colour: tuple[float, float, float], share: float) -> tuple[float, float, float]:
+    """A linear colour with this share of its light."""
+    red, green, blue = colour
+    return share * red, share * green, share * blue
+
+
 def _card(assets: MakeHuman, name: str, colour: tuple[float, float, float] | None, relief: float = 0.5) -> Array:
     """A texture as [1024, 1024, 4]: linear colour (replaced by ``colour`` where given) and alpha."""
     import cv2
@@ -209,8 +215,8 @@ def build_scene(
     fibre = surface.gather_light(
         curves.reshape(-1, 3), np.zeros((curves.shape[0] * curves.shape[1], 3)), directions, radiance, occluders, 0.03, True
     )
-    fibre_light = [(part.reshape(*curves.shape)[strands.guide] * strands.share[..., None, None]).sum(1) for part in fibre]
-    colour = shade.strand_radiance(points, strands.tone, *fibre_light, eye_position, person.hair.colour)
+    lit, bare, lean = ((part.reshape(*curves.shape)[strands.guide] * strands.share[..., None, None]).sum(1) for part in fibre)
+    colour = shade.strand_radiance(points, strands.tone, lit, bare, lean, eye_position, person.hair.colour)
     return Scene(
         vertices, normals, gathered, triangles, np.concatenate(pile.uv), np.concatenate(pile.material), np.concatenate(pile.texture),
         _skin_map(assets, person, rng), np.stack(dressed.textures), dressed.eye_frames, environment.image, environment.levels, points,
@@ -254,7 +260,7 @@ def _dressed(
     eye_part = pile.add(eyes, EYE, 0)
     for category, name, colour in (
         ("eyebrows", person.brows, person.brow_colour),
-        ("eyelashes", person.lashes, tuple(0.35 * c for c in person.brow_colour)),
+        ("eyelashes", person.lashes, _darker(person.brow_colour, 0.35)),
     ):
         mesh = refined(assets.fit(f"{category}.{name}", rest), 1)
         card = _card(assets, f"{category}/{name}.webp", colour)

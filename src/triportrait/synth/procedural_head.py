@@ -160,7 +160,7 @@ class ProceduralHead:
             factory.eye_texture(person.eyes, float(random.uniform(0.4, 0.68))),
             factory.card("teeth/teeth.webp", gain=float(random.uniform(0.75, 0.95))),
             factory.card("tongue/tongue01.jpg"),
-            factory.card(f"eyelashes/{person.lashes}.webp", tuple(0.3 * c for c in brow), alpha=0.45),
+            factory.card(f"eyelashes/{person.lashes}.webp", (0.3 * brow[0], 0.3 * brow[1], 0.3 * brow[2]), alpha=0.45),
             factory.card(f"eyebrows/{person.brows}.webp", brow, 0.5),
             factory.card(f"clothes/{person.clothes}.jpg", person.cloth_colour, 0.5),
         ]
@@ -181,6 +181,7 @@ class ProceduralHead:
         self._matrices, self._constants = [], []
         pile = _Pile()
         for row, (name, kind, label, bias) in enumerate(parts):
+            constant: float | Array
             if not name:
                 matrix, constant = factory.skin_matrix, 0.0
                 triangles, uv = factory.skin_triangles[shown_triangles], factory.skin_uv[shown_triangles]
@@ -235,7 +236,9 @@ class ProceduralHead:
             low, high = points[own].min(0), points[own].max(0)
             centre, radius = 0.5 * (low + high), 0.25 * float((high - low)[:2].sum())
             centre[2] = high[2] - radius
-            self._eye_rows.append(own), self._eye_centres.append(centre), self._eye_radius.append(radius)
+            self._eye_rows.append(own)
+            self._eye_centres.append(centre)
+            self._eye_radius.append(radius)
 
     def base(self, weights: Mapping[str, float], gaze_rad: Array) -> tuple[Array, Array]:
         """Base vertices with expression: (with lids that follow the gaze, without)."""
@@ -319,7 +322,9 @@ class ProceduralHead:
             else:
                 moved = moved[:, :1] + keep * (moved - moved[:, :1])
             points.append((moved - self._origin) @ self._turn.T)
-            tone.append(style.tone), width.append(style.width), label.append(np.full(len(moved), deferred.HAIR))
+            tone.append(style.tone)
+            width.append(style.width)
+            label.append(np.full(len(moved), deferred.HAIR))
             roots.append(np.zeros((len(moved), 0)))
         if person.beard in ("goatee", "moustache", "short", "full"):
             curve, rows, share = self._beard(random)
@@ -329,8 +334,10 @@ class ProceduralHead:
                 low = np.minimum(at.astype(int), curve.shape[1] - 2)
                 part = (at - low)[None, :, None]
                 curve = curve[:, low] * (1 - part) + curve[:, low + 1] * part
-            points.append(curve), tone.append(np.exp(random.normal(0, 0.3, len(curve))))
-            width.append(np.full(len(curve), 0.014)), label.append(np.full(len(curve), deferred.FACE_SKIN))
+            points.append(curve)
+            tone.append(np.exp(random.normal(0, 0.3, len(curve))))
+            width.append(np.full(len(curve), 0.014))
+            label.append(np.full(len(curve), deferred.FACE_SKIN))
             self._beard_rows, self._beard_share = rows, share
         if not points:
             empty = np.zeros((0, 2, 3), np.float32)
@@ -364,6 +371,7 @@ class ProceduralHead:
         # The mouth's inside lies in the same part of the texture.
         near = near * (corner[:, :, 2].mean(1) > self.neutral[:, 2].max() - 1.6) * (cross[:, 2] > -0.4 * area)
         odds = area * near
+        assert person.beard is not None  # asked for by those who have one
         count = {"goatee": 1500, "moustache": 900, "short": 4200, "full": 5200}[person.beard]
         if odds.sum() <= 0:
             return np.zeros((0, 4, 3)), np.zeros((0, 3), np.int64), np.zeros((0, 3), np.float32)
@@ -372,8 +380,8 @@ class ProceduralHead:
         share = np.stack([1 - r1, r1 * (1 - r2), r1 * r2], -1)
         root = (corner[pick] * share[..., None]).sum(1)
         normal = cross[pick] / np.maximum(area[pick], 1e-9)[:, None]
-        length = {"goatee": 0.07, "moustache": 0.05, "short": 0.05, "full": 0.14}[person.beard] * (0.5 + 0.7 * person.beard_amount)
-        length = length * random.uniform(0.6, 1.1, count)
+        longest = {"goatee": 0.07, "moustache": 0.05, "short": 0.05, "full": 0.14}[person.beard] * (0.5 + 0.7 * person.beard_amount)
+        length = longest * random.uniform(0.6, 1.1, count)
         # Downwards on the chin, to the sides above the lip.
         lip = np.clip((root[:, 1] - self._lip[1]) / 0.04, 0.0, 1.0)[:, None]
         down = (0.0, -0.8, 0.1) * (1 - lip) + lip * np.stack([np.sign(root[:, 0]) * 0.9, 0 * lip[:, 0] - 0.2, 0 * lip[:, 0]], -1)

@@ -38,10 +38,14 @@ _STRETCHED = (0.45, 0.2)
 class DrawnVolume(Protocol):
     """What a renderer gives: see ``volume_kernels.SurfaceRender``."""
 
-    rgb: Array
-    alpha: Array
-    source_place: Array
-    source_depth: Array
+    @property
+    def rgb(self) -> Array: ...
+    @property
+    def alpha(self) -> Array: ...
+    @property
+    def source_place(self) -> Array: ...
+    @property
+    def source_depth(self) -> Array: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,15 +91,14 @@ def procedural_clip(head: ProceduralHead, source: HeadPose, poses: Sequence[Head
     """The performance ``poses`` of a procedural head whose torso and light stand as at ``source``."""
     background = head.factory.scene(head.person, size_px)
     torso = (source.rotation_rad, source.translation)
-    below = replace(head.sheets, **_lower_sheets(head))
+    below = _lower_sheets(head)
     frames, alphas, torsos, landmarks, rows = [], [], [], [], []
     for pose in poses:
         moment = head.moment(pose, source, torso)
         samples = 3 if size_px <= 160 else 2
         picture = deferred.draw(head.sheets, moment, head.light.levels, head.exposure, FOCAL_IN_WIDTHS, size_px, samples)
         own = moment.strand_head < 0.5
-        lower = replace(
-            moment,
+        lower = moment._replace(
             head=1.0 - moment.head,
             strand_points=moment.strand_points[own],
             strand_light=moment.strand_light[own],
@@ -137,7 +135,7 @@ def _filled(body: deferred.Picture, head_alpha: Array, landmarks: Array, px_per_
     return np.dstack([keep * colour + (1 - keep) * fill, matte])
 
 
-def _lower_sheets(head: ProceduralHead) -> dict[str, Array]:
+def _lower_sheets(head: ProceduralHead) -> deferred.Sheets:
     """Neck with its top under the chin, shoulders, clothes, and what of the hair hangs below the chin."""
     sheets = head.sheets
     own = head.head_share[sheets.triangles].mean(1) < 0.5
@@ -147,7 +145,10 @@ def _lower_sheets(head: ProceduralHead) -> dict[str, Array]:
     own |= throat & skin & ~head.inside[sheets.triangles].any(1)
     # Nothing of the mouth: it lies above the chin, before the neck.
     own &= ~(skin & (middle[:, 1] > 0.0) & (np.abs(middle[:, 0]) < 0.45) & (middle[:, 2] > -0.9))
-    return {name: getattr(sheets, name)[own] for name in ("triangles", "uv", "material", "label", "texture", "bias")}
+    return sheets._replace(
+        triangles=sheets.triangles[own], uv=sheets.uv[own], material=sheets.material[own], label=sheets.label[own],
+        texture=sheets.texture[own], bias=sheets.bias[own],
+    )  # fmt: skip
 
 
 def lifted_clip(portrait: PreparedPortrait, avatar: LiftedAvatar, poses: Sequence[HeadPose], key: str) -> TrainingClip:

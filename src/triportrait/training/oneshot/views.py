@@ -48,13 +48,28 @@ class ViewSet:
 
     def first(self, count: int) -> ViewSet:
         """The first photographs alone."""
-        parts = (part[:count] for part in (self.photo, self.views, self.rotation_rad, self.translation))
-        return ViewSet(*parts, self.offset, None if self.offset_row is None else self.offset_row[:count])
+        rows = None if self.offset_row is None else self.offset_row[:count]
+        return replace(
+            self,
+            photo=self.photo[:count],
+            views=self.views[:count],
+            rotation_rad=self.rotation_rad[:count],
+            translation=self.translation[:count],
+            offset_row=rows,
+            ends=None,
+        )
 
     def to(self, device: torch.device) -> ViewSet:
         """The same on another device; what is drawn is drawn on the CPU."""
-        parts = (self.photo, self.views, self.rotation_rad, self.translation, self.offset, self.offset_row)
-        return ViewSet(*(None if part is None else part.to(device) for part in parts), self.ends)
+        return replace(
+            self,
+            photo=self.photo.to(device),
+            views=self.views.to(device),
+            rotation_rad=self.rotation_rad.to(device),
+            translation=self.translation.to(device),
+            offset=None if self.offset is None else self.offset.to(device),
+            offset_row=None if self.offset_row is None else self.offset_row.to(device),
+        )
 
     @staticmethod
     def of(rows: Iterable[LiftedViews], shares: Sequence[float] | None = None) -> ViewSet:
@@ -66,17 +81,18 @@ class ViewSet:
         rows = list(rows)
         if not rows:
             raise EmptyMedia("there are no packed views to train on; make some with 'triportrait data views -o VIEWS'")
-        stacked = (np.stack([getattr(row, name) for row in rows]) for name in ("photo", "views", "rotation_rad", "translation"))
-        moving = [index for index, row in enumerate(rows) if row.offset is not None]
+        names = ("photo", "views", "rotation_rad", "translation")
+        photo, views, rotation, translation = (torch.from_numpy(np.stack([getattr(row, name) for row in rows])) for name in names)
+        moving = {index: row.offset for index, row in enumerate(rows) if row.offset is not None}
         offset = offset_row = ends = None
         if moving:
-            offset = torch.from_numpy(np.stack([rows[index].offset for index in moving]))
+            offset = torch.from_numpy(np.stack(list(moving.values())))
             offset_row = torch.full((len(rows),), -1)
-            offset_row[moving] = torch.arange(len(moving))
+            offset_row[list(moving)] = torch.arange(len(moving))
         if shares is not None:
             ends = torch.tensor(shares, dtype=torch.float64).cumsum(0)
             ends = (ends / ends[-1]).float()
-        return ViewSet(*(torch.from_numpy(array) for array in stacked), offset, offset_row, ends)
+        return ViewSet(photo, views, rotation, translation, offset, offset_row, ends)
 
 
 def read_views(folders: Path | Sequence[Path], split: str, limit: int | None = None, shares: Sequence[float] | None = None) -> ViewSet:
@@ -167,7 +183,7 @@ def collate(data: ViewSet, photos: Tensor, views: Tensor, photo_px: int, render_
 
 def _offsets(data: ViewSet, photos: Tensor, views: Tensor, render_px: int) -> Tensor | None:
     """[b, k, r, r, 3] decimetres; 0 for photographs whose views share their expression, None if none of these has others."""
-    if data.offset is None:
+    if data.offset is None or data.offset_row is None:
         return None
     rows = data.offset_row[photos]
     if not bool((rows >= 0).any()):
