@@ -30,4 +30,4 @@ lint: setup
 	$(VENV)/bin/mypy
 
 test: setup
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
