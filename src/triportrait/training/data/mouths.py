@@ -21,7 +21,7 @@ from triportrait.errors import EmptyMedia, OptionError, OutputError, TriPortrait
 from triportrait.geometry.crops import cut
 from triportrait.media.images import read_image
 from triportrait.media.video import VideoReader
-from triportrait.outputs import whole_file
+from triportrait.outputs import refuse_inputs, whole_file
 from triportrait.training.data.pairs import clips_of_folder
 from triportrait.training.data.portraits import portraits_of
 from triportrait.training.data.views import Packed
@@ -59,6 +59,7 @@ def pack_mouths(options: MouthsOptions, out: Path, progress: Progress | None = N
     """
     if options.portraits is None and options.pairs is None:
         raise OptionError("there are no mouths to take; name --portraits, --pairs or both")
+    refuse_inputs(out, [options.portraits, options.pairs])
     if out.suffix != ".npz":
         raise OutputError(f"'{out}' is no name for windows; let it end in .npz")
     random = np.random.default_rng(options.seed)

@@ -16,6 +16,7 @@ import numpy as np
 
 from triportrait.errors import EmptyMedia, OptionError, OutputError, TriPortraitError
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.outputs import refuse_inputs
 from triportrait.synth import deferred
 from triportrait.synth.head_factory import HeadFactory
 from triportrait.synth.people import random_expression, random_person
@@ -208,6 +209,7 @@ def pack_people(options: PeopleOptions, out: Path, progress: Progress | None = N
     """
     if options.procedural is None and options.portraits is None:
         raise OptionError("there are no people to film; name --procedural, --portraits or both")
+    refuse_inputs(out, [options.portraits, options.procedural])
     make_folder(out)
     made = 0
     kinds = {"procedural": (options.procedural, _procedural_clips), "lifted": (options.portraits, _lifted_clips)}

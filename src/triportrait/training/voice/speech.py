@@ -21,6 +21,7 @@ from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio_network import AudioToMotion, load_model
 from triportrait.motion.speech_features import RATE_HZ
+from triportrait.outputs import refuse_inputs
 from triportrait.training.options import Progress, SpeechOptions
 from triportrait.training.voice.alignment import aligned_phones, refined_phones, viseme_scores
 from triportrait.training.voice.corpora import Spoken, Tracked, aligned, pseudo_labelled, write_spoken, write_tracked
@@ -66,6 +67,7 @@ def pack_speech(options: SpeechOptions, out: Path, progress: Progress | None = N
     """
     if options.untranscribed is not None and len(options.teachers) < 2:
         raise OptionError("--untranscribed needs two networks that label it; name them with --teachers A B")
+    refuse_inputs(out, [options.recordings, options.tracked, options.untranscribed])
     check_synthesisers(_programs(options))
     try:
         out.mkdir(parents=True, exist_ok=True)
