@@ -1,12 +1,13 @@
 # make setup   a virtual environment in .venv with everything that demo and test need
 # make demo    demo.mp4: the example portrait speaks the example sentence
+# make lint    style, layout and types
 # make test    the whole test suite
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 STAMP := $(VENV)/.setup-complete
 
-.PHONY: setup demo test
+.PHONY: setup demo lint test
 
 setup: $(STAMP)
 
@@ -22,6 +23,11 @@ $(STAMP): pyproject.toml
 
 demo: setup
 	$(VENV)/bin/triportrait animate examples/portrait.png --audio examples/speech.wav -o demo.mp4
+
+lint: setup
+	$(VENV)/bin/ruff check src tests scripts benchmarks
+	$(VENV)/bin/ruff format --check src tests scripts benchmarks
+	$(VENV)/bin/mypy
 
 test: setup
 	$(VENV)/bin/python -m pytest

@@ -35,7 +35,7 @@ def main() -> None:
     from triportrait.avatar.oneshot.guide_plain import expression_offsets
     from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM, ViewPlanes, load_image_to_plane
     from triportrait.avatar.oneshot.volume import Slab, march_to_surface, pixel_places
-    from triportrait.avatar.oneshot.volume_kernels import march_guide, pack_field, render_near_surface
+    from triportrait.avatar.oneshot.volume_kernels import pack_field, render_near_surface
     from triportrait.synth.lifted_views import lifted_views
     from triportrait.training.oneshot.losses import draw
     from triportrait.training.oneshot.views import ViewSet, collate
@@ -87,7 +87,6 @@ def main() -> None:
         print(f"\n{size} px, {100 * sent:.0f} % of rays sent")
         print(f"  guide                         {clock(lambda: render_guide(mesh, frame, size))}")  # noqa: B023 - called at once
         print(f"  expression_offsets alone      {clock(lambda: expression_offsets(state, head, frame, size))}")  # noqa: B023
-        print(f"  march_guide, without a mesh   {clock(lambda: march_guide(planes.prior[0, 0].numpy(), size, target, source, 1.6))}")  # noqa: B023
         for samples in SAMPLES:
 
             def march(threads: int = 1, samples: int = samples, field=packed, guide=guide) -> object:

@@ -46,11 +46,12 @@ def long_recording(speech: Path, minutes: float, target: Path) -> float:
 def streaming_difference(speech: Path) -> float:
     """Largest difference of any number between 20 ms blocks and the whole."""
     from triportrait.motion.audio import AudioDriver, AudioSettings
+    from triportrait.motion.controls import Controls
     from triportrait.types import Waveform
 
     samples, rate_hz = soundfile.read(speech, dtype="float32")
     samples = np.resize(samples if samples.ndim == 1 else samples.mean(axis=1), rate_hz * 30)
-    settings = AudioSettings(emotion="happy")
+    settings = AudioSettings(Controls().with_emotion("happy"))
     whole = AudioDriver(Waveform(samples, rate_hz), settings).motion()
     step = rate_hz // 50
     blocks = (Waveform(samples[start : start + step], rate_hz) for start in range(0, len(samples), step))

@@ -15,9 +15,11 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+import torch
 from scipy.spatial import cKDTree
 
+from triportrait.face.open_head import KIND
+from triportrait.nn.model_files import save_network
 from triportrait.types import ARKIT_EXPRESSIONS
 
 Array = np.ndarray
@@ -447,7 +449,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     model = build(options.data, options.embedding)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(value) for name, value in model.items()}, options.out, metadata={"licence": "MIT, see NOTICE"})
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in model.items()}
+    save_network(options.out, tensors, kind=KIND, config={}, metadata={"licence": "MIT, see NOTICE"})
     log.info("%s: %d vertices, %d triangles, %.1f MB", options.out, len(model["mean"]), len(model["triangles"]),
              options.out.stat().st_size / 1e6)  # fmt: skip
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from triportrait.avatar.lifted.avatar import LiftedAvatar
-from triportrait.avatar.lifted.mantle import face_hull
 from triportrait.avatar.oneshot.guide_plain import expression_offsets
 from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
 from triportrait.avatar.oneshot.volume import fill_smoothly
 from triportrait.drivers import default_head, default_tracker, motion_of_frames
 from triportrait.geometry.crops import cut
+from triportrait.geometry.masks import face_hull
 from triportrait.media.video import VideoReader
 from triportrait.synth.lifted_views import lifted_views, padded_portrait, shrink
 from triportrait.training.oneshot.losses import draw

@@ -22,11 +22,12 @@ from torch import nn
 
 from triportrait.drivers import default_tracker
 from triportrait.errors import NoFaceFound
-from triportrait.face.coverings import CoverNetwork, lower_face
+from triportrait.face.coverings import KIND, CoverNetwork, lower_face
 from triportrait.face.portrait import crop_box
 from triportrait.face.tracker import choose_face
 from triportrait.geometry.crops import cut
 from triportrait.media.images import read_image
+from triportrait.nn.model_files import save_network
 
 Array = np.ndarray
 SIZE = 512
@@ -234,9 +235,7 @@ def main() -> None:
     for kind in sorted(set(kinds)):
         own = logits[(kinds == kind) & held]
         print(f"{kind}: {len(own)} of unseen people, {(own > 2).mean():.1%} called covered" if not options.all else f"{kind}: trained with")
-    from safetensors.torch import save_file
-
-    save_file({name: value.half().contiguous() for name, value in network.state_dict().items()}, options.out)
+    save_network(options.out, network, kind=KIND, config={})
 
 
 if __name__ == "__main__":

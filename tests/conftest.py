@@ -89,8 +89,9 @@ def astronaut_portrait(astronaut: np.ndarray, face_tracker: MediaPipeTracker, op
 def talking_portrait(astronaut: np.ndarray) -> TalkingPortrait:
     """The astronaut ready to perform, at 256 px."""
     from triportrait.face.portrait import PortraitOptions
+    from triportrait.pipeline import Portrait
 
-    return PreparedPortrait.from_image(astronaut, PortraitOptions(256))
+    return Portrait.from_image(astronaut, PortraitOptions(256))
 
 
 @pytest.fixture(scope="session")

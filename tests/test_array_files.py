@@ -20,7 +20,7 @@ from triportrait.array_files import ArrayArchive, ArrayFileError, not_finite, re
 from triportrait.avatar.mouth.painter import load_mouth_painter
 from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
 from triportrait.errors import WeightsError
-from triportrait.face import open_head
+from triportrait.face import coverings, open_head
 from triportrait.motion.audio_network import load_model
 from triportrait.motion.sync_expert import load_sync_expert
 
@@ -141,12 +141,17 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, room: str, file
         load(spoilt(path, tmp_path / "weights.safetensors", value))
 
 
+def test_a_cover_network_of_no_numbers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = PACKAGE / "face" / "data" / "coverings.safetensors"
+    monkeypatch.setattr(coverings, "_EMBEDDED", spoilt(path, tmp_path / "weights.safetensors", np.nan))
+    with pytest.raises(WeightsError, match="NaN or infinity"):
+        coverings.cover_network.__wrapped__()
+
+
 def test_a_head_of_no_numbers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "data").mkdir()
-    path = PACKAGE / "face" / "data" / "open_head.safetensors"
-    tensors = load_file(path)
+    tensors = load_file(PACKAGE / "face" / "data" / "open_head.safetensors")
     tensors["mean"][5] = np.nan
-    save_file(tensors, tmp_path / "data" / "open_head.safetensors")
-    monkeypatch.setattr(open_head, "files", lambda _: tmp_path)
+    save_file(tensors, tmp_path / "open_head.safetensors")
+    monkeypatch.setattr(open_head, "_EMBEDDED", tmp_path / "open_head.safetensors")
     with pytest.raises(WeightsError, match="'mean'"):
         open_head.OpenHead.embedded.__func__.__wrapped__(open_head.OpenHead)

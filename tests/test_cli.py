@@ -28,6 +28,8 @@ import soundfile
 from PIL import Image
 
 from triportrait import cli
+from triportrait.cli import progress
+from triportrait.cli.animate import Driver
 from triportrait.media.video import VideoReader, VideoWriter
 from triportrait.motion.files import save_motion
 from triportrait.types import ARKIT_EXPRESSIONS, Motion, Waveform
@@ -132,7 +134,7 @@ def here(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs commands among the inputs; results go to the folder that is returned, as ``$OUT`` in arguments."""
     monkeypatch.chdir(inputs)
     monkeypatch.delenv("TRIPORTRAIT_DEBUG", raising=False)
-    monkeypatch.setattr(cli, "_SECONDS_BETWEEN_LINES", float("inf"))  # however slow the machine
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", float("inf"))  # however slow the machine
     return tmp_path
 
 
@@ -148,8 +150,8 @@ REFUSED = [
     (ANIMATE.replace("photo.png", "noise.png"), "noise.png: no face found", "use a photo of a person"),
     (ANIMATE.replace("photo.png", "far.png"), "far.png: the face is only", "use a closer photo"),
     (ANIMATE.replace("photo.png", "profile.jpg"), "profile.jpg: the face is turned away", "less than 60 degrees"),
-    (ANIMATE.replace("photo.png", "text.jpg"), "'text.jpg' is not a picture", "save it as JPEG, PNG or WebP"),
-    (ANIMATE.replace("photo.png", "clip.mp4"), "'clip.mp4' is not a picture", "save it as JPEG, PNG or WebP"),
+    (ANIMATE.replace("photo.png", "text.jpg"), "'text.jpg' is not a picture", "save it as JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF"),
+    (ANIMATE.replace("photo.png", "clip.mp4"), "'clip.mp4' is not a picture", "save it as JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF"),
     (ANIMATE.replace("photo.png", "cut.png"), "'cut.png' is a damaged or cut-off picture", "copy it again"),
     (ANIMATE.replace("photo.png", "empty.png"), "'empty.png' is an empty file", "copy it again"),
     (ANIMATE.replace("photo.png", "huge.png"), "'huge.png' has more than 66 megapixels", "scale it down"),
@@ -291,10 +293,8 @@ def only(folder: Path, name: str) -> Path:
     ("name", "flag"), [("voice.wav", "audio"), ("sound_only.mp4", "audio"), ("clip.mp4", "driving"), ("motion.npz", "motion")]
 )
 def test_a_driver_without_a_flag_is_known_by_what_it_is(name: str, flag: str, here: Path, inputs: Path) -> None:
-    command = cli.Animate(Path("photo.png"), Path("o.mp4"), Path(name))
-    command._name_driver(inputs / name)
-    assert getattr(command, flag) == inputs / name
-    assert sum(getattr(command, other) is not None for other in ("audio", "driving", "motion")) == 1
+    driver = Driver().with_file(inputs / name)
+    assert getattr(driver, flag) == inputs / name and len(driver.files()) == 1
 
 
 @pytest.mark.parametrize("chosen", ["", " --face 2", " --face 1"])
@@ -409,14 +409,14 @@ def test_a_disk_that_fills_up(
 @pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """The minutes of preparation must not begin."""
-    from triportrait import pipeline
+    from triportrait import drivers, pipeline
 
     def begun(*_: object, **__: object) -> None:
         raise AssertionError("work has begun")
 
     monkeypatch.setattr(pipeline.Portrait, "from_image", begun)
     monkeypatch.setattr(pipeline, "prepare", begun)
-    monkeypatch.setattr(pipeline, "motion_of_video", begun)
+    monkeypatch.setattr(drivers, "motion_of_video", begun)
 
 
 def linked(here: Path, inputs: Path) -> None:
@@ -449,8 +449,9 @@ def test_no_input_is_written_over(option: str, target: str, here: Path, inputs: 
     [
         "motion voice.wav --controls $OUT/c.csv -o $OUT/c.csv",
         "motion voice.wav --style $OUT/c.csv -o $OUT/hard.csv",
-        "evaluate reenact --clips $OUT -o $OUT/c.csv",
+        "evaluate reenact --clips $OUT -o $OUT/index.csv",
         "evaluate audio --clips $OUT -o $OUT/hard.json",
+        "evaluate cross --clips $OUT --sheets -o $OUT/new.json",
         "portrait save $OUT/c.csv -o $OUT/hard.csv",
         "train real3d.torso --data $OUT/data --start $OUT/run -o $OUT/run",
         "train real3d.torso --data $OUT/data -o $OUT/data",
@@ -464,8 +465,10 @@ def test_no_input_is_written_over(option: str, target: str, here: Path, inputs: 
 @pytest.mark.usefixtures("no_work")
 def test_no_command_writes_over_what_it_reads(line: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (here / "c.csv").write_text("precious")
-    for name in ("hard.csv", "hard.json"):
-        os.link(here / "c.csv", here / name)
+    (here / "clip.mp4").write_text("precious")
+    (here / "new_sheets").mkdir()
+    for name, read in (("hard.csv", "c.csv"), ("hard.json", "clip.mp4"), ("index.csv", "c.csv"), ("new_sheets/clip.png", "clip.mp4")):
+        os.link(here / read, here / name)
     for name in ("run", "data"):
         (here / name).mkdir()
         (here / name / "model.safetensors").write_text("precious")
@@ -655,10 +658,10 @@ def test_a_fresh_process_says_nothing_but_the_result(here: Path, inputs: Path) -
 
 def test_progress_is_quiet_where_no_terminal_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(cli.time, "perf_counter", lambda: now)
-    with cli._progress() as progress:
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now)
+    with progress.ProgressBar() as tell_progress:
         for frame in range(1, 601):
-            progress("rendering", frame, 600)
+            tell_progress("rendering", frame, 600)
             now += 0.125
     lines = capsys.readouterr().err.splitlines()
     assert 6 <= len(lines) <= 7

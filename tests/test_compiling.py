@@ -56,7 +56,9 @@ def test_a_read_only_installation_keeps_kernels_among_the_temporary_files(
     kept = compiling.private_temporary_folder() / "numba"
     assert Path(kernel._cache.cache_path).is_relative_to(kept) and list(kept.rglob("*.nbi"))
     assert kept.parent.stat().st_mode & 0o077 == 0
-    assert [record.message for record in caplog.records] == ["compiling, once; later runs start at once"]
+    assert [record.message for record in caplog.records] == [
+        "The kernels are compiled now, which takes about a minute; later runs start at once."
+    ]
     again = define((tmp_path / "tmp",))
     assert again(4) == 8 and again.stats.cache_hits
 
@@ -64,7 +66,7 @@ def test_a_read_only_installation_keeps_kernels_among_the_temporary_files(
 def test_without_any_folder_kernels_work_and_say_so(define: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     assert define(())(3) == 6
-    assert [record.message[:33] for record in caplog.records] == ["compiling, in every run anew, bec"]
+    assert ["NUMBA_CACHE_DIR" in record.message for record in caplog.records] == [True]
 
 
 def test_an_ordinary_installation_keeps_them_beside_the_source(define: Callable[..., Any], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from triportrait.concurrency import Guard, built_once
+from triportrait.concurrency import Guard, built_once, own_standard_error, standard_error_is_free, termination_as_exit
 from triportrait.errors import ForkedProcess
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +40,27 @@ def in_threads(*calls) -> list:
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(together, calls))
+
+
+def test_standard_error_belongs_to_a_program_while_it_runs():
+    assert not in_threads(standard_error_is_free)[0]  # another thread may write to it
+    with pytest.raises(KeyError), own_standard_error():
+        assert in_threads(standard_error_is_free)[0]
+        raise KeyError
+    assert not in_threads(standard_error_is_free)[0]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
+def test_signals_are_put_back_and_those_of_others_left_alone(monkeypatch):
+    """A handler that a library has installed below Python is None here, and could not be put back."""
+    before, known = signal.getsignal(signal.SIGTERM), signal.getsignal
+    monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGHUP else known(number))
+    with termination_as_exit():
+        assert known(signal.SIGTERM) is not before
+        changed = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, changed)
+        assert changed in (signal.SIG_DFL, signal.SIG_IGN)
+    assert known(signal.SIGTERM) is before
 
 
 def test_what_is_built_once_is_built_once():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -319,6 +318,48 @@ def test_one_of_two_people_drives(takes: np.ndarray, tmp_path: Path, caplog: pyt
         DriveOptions(driver_face=0)
 
 
+def test_a_person_is_chosen_only_where_a_video_shows_some(
+    talking_portrait: Portrait, clip_motion: Motion, voice: Path, tmp_path: Path
+) -> None:
+    save_motion(clip_motion, tmp_path / "pose.npz")
+    for options, reason in (
+        (DriveOptions(driver_face=2), "none is given"),
+        (DriveOptions(driver_face=2, head_motion=tmp_path), "names a folder"),
+        (DriveOptions(driver_face=2, pose=str(tmp_path / "pose.npz")), "names a motion file"),
+    ):
+        with pytest.raises(OptionError, match=f"^--driver-face chooses a person .*{reason}.*leave it out$"):
+            talking_portrait.talk(voice, options)
+        with pytest.raises(OptionError, match=reason):
+            talking_portrait.perform(clip_motion, options)
+    with pytest.raises(OptionError, match="none is given"):
+        talking_portrait.idle(1.0, DriveOptions(driver_face=1))
+
+
+@pytest.mark.parametrize(("quarter", "way"), [(1, "90 degrees to the right"), (2, "180 degrees")])
+def test_a_clip_that_lies_drives_as_it_would_upright(
+    takes: np.ndarray, tmp_path: Path, quarter: int, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of two people laid down the left one is followed; somebody upside down is alone. Both speak, after a moment of nobody."""
+    frames = [np.full((300, 560, 3), 90, np.uint8)] * 3
+    for take in takes[:13]:
+        image = np.full((300, 560, 3), 90, np.uint8)
+        image[20:276, 4:260] = take
+        if quarter == 1:
+            image[30:286, 300:556] = takes[0]
+        frames.append(image)
+    number = 1 if quarter == 1 else None
+    upright = motion_of_video(written(tmp_path / "upright.mp4", frames), face=number)
+    caplog.clear()
+    lying = motion_of_video(written(tmp_path / "lying.mp4", [np.rot90(frame, quarter) for frame in frames]), face=number)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"'{tmp_path / 'lying.mp4'}' is not upright; its frames are turned by {way}"
+    ]
+    jaw = upright.column("jawOpen")
+    assert np.corrcoef(upright.expression[3:, jaw], lying.expression[3:, jaw])[0, 1] > 0.9
+    np.testing.assert_allclose(lying.rotation_rad[3:], upright.rotation_rad[3:], atol=0.05)
+    np.testing.assert_allclose(lying.translation[3:, :2], upright.translation[3:, :2], atol=0.1)
+
+
 def nose_of(portrait: Portrait, row: MotionFrame) -> np.ndarray:
     """The tip of the nose in pixels of the crop."""
     from triportrait.drivers import default_head
@@ -348,8 +389,8 @@ def test_a_head_stays_on_its_neck_whatever_a_motion_file_says(
     said = [record.message for record in caplog.records if "farther than a portrait" in record.message]
     assert len(said) == 1 and "turned" in said[0]
     motion = performance.motion()
-    last = motion.with_rows(**{name: getattr(motion, name)[54:55] for name in ("expression", "rotation_rad", "translation", "gaze_rad")})
-    (image,) = images(replace(performance, chunks=lambda: iter([last])).frames(background=Background("green")))
+    green = next(Background("green").frames(256, 25.0))
+    image, _ = talking_portrait.model.step(talking_portrait.state, motion[54], green)
     person = np.abs(image.astype(int) - (0, 177, 64)).sum(-1) > 60
     pieces, count = ndimage.label(person)
     assert np.bincount(pieces[person]).max() > 0.98 * person.sum()

@@ -51,7 +51,7 @@ def read_header(stream: IO[bytes], kinds: str = NUMBERS + "U") -> ArrayHeader:
     try:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(stream, max_header_size=10_000)
+        shape, fortran, dtype = read(stream, max_header_size=10_000)  # type: ignore[call-arg]  # numpy 1.26's own types lack it
     except Exception as error:  # the header is a Python literal: damaged ones make its reader stumble over anything
         raise ArrayFileError("is damaged") from error
     # Records and arrays in arrays have kind "V"; what is left is numbers and text.

@@ -31,7 +31,7 @@ class Background:
         self._kind = "colour"
         self.file: Path | None = None
         if self._colour is None:
-            from triportrait.media.images import read_image
+            from triportrait.media.images import composite_over, read_image
             from triportrait.media.probe import probe
 
             if what.startswith("#") or not os.path.lexists(what):
@@ -44,14 +44,17 @@ class Background:
                 raise MediaError(f"{what}: a background is a colour such as #204060, a picture or a video")
             self.file = Path(what)
             if self._kind == "image":
-                read_image(what)  # a damaged picture is known before any work is done, as a damaged video is
+                # A damaged picture is known before any work is done, as a damaged video is.
+                image = read_image(what)
+                self._image = composite_over(image) if image.shape[-1] == 4 else image
 
     @staticmethod
     def _hex(what: str) -> tuple[int, int, int] | None:
         digits = what.removeprefix("#")
         if not what.startswith("#") or len(digits) != 6 or any(c not in "0123456789abcdefABCDEF" for c in digits):
             return None
-        return tuple(int(digits[i : i + 2], 16) for i in (0, 2, 4))
+        red, green, blue = (int(digits[i : i + 2], 16) for i in (0, 2, 4))
+        return red, green, blue
 
     def frames(self, size: int, fps: float) -> Iterator[Array]:
         """Endless square pictures uint8 [size, size, 3]; videos start again at their end."""
@@ -60,10 +63,7 @@ class Background:
             while True:
                 yield plain
         elif self._kind == "image":
-            from triportrait.media.images import composite_over, read_image
-
-            image = read_image(self._what)
-            still = _cover(composite_over(image) if image.shape[-1] == 4 else image, size)
+            still = _cover(self._image, size)
             while True:
                 yield still
         else:

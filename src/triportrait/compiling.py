@@ -50,12 +50,13 @@ def _kept_among_temporary_files(function: Callable[..., Any], options: dict[str,
 @contextlib.contextmanager
 def _numba_cache_folder(folder: Path) -> Iterator[None]:
     """A kernel notes its folder when it is defined, so other packages' kernels see nothing of this."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = os.fspath(folder)
+    settings: Any = numba.config  # its variables are made when it is loaded: type checkers do not see them
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = os.fspath(folder)
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        settings.CACHE_DIR = before
 
 
 def private_temporary_folder() -> Path | None:
@@ -95,9 +96,12 @@ class _Cache:
         if found is None and not _Cache._announced:
             _Cache._announced = True
             if self._numbas.cache_path is None:
-                log.info("compiling, in every run anew, because no folder can keep it; name one in NUMBA_CACHE_DIR")
+                log.info(
+                    "The kernels are compiled now and in every run, which takes about a minute, because no folder can keep them; "
+                    "name one in NUMBA_CACHE_DIR."
+                )
             else:
-                log.info("compiling, once; later runs start at once")
+                log.info("The kernels are compiled now, which takes about a minute; later runs start at once.")
         return found
 
     def save_overload(self, signature: Any, data: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, wraps
 from typing import Any, TypeVar
 
@@ -19,14 +21,49 @@ class _Process:
     owns_standard_error = False
 
 
-def own_standard_error() -> None:
-    """Told by a program of ours: nobody else's lines are lost while standard error is held shut for a moment."""
-    _Process.owns_standard_error = True
+@contextlib.contextmanager
+def own_standard_error() -> Iterator[None]:
+    """Told by a program of ours while it runs: nobody else's lines are lost when standard error is held shut for a moment."""
+    before, _Process.owns_standard_error = _Process.owns_standard_error, True
+    try:
+        yield
+    finally:
+        _Process.owns_standard_error = before
 
 
 def standard_error_is_free() -> bool:
     """Whether standard error may be held shut for a moment: it is ours, or no other thread is there to write to it."""
     return _Process.owns_standard_error or threading.active_count() == 1
+
+
+#: Held while standard error is shut, and by whoever starts a process, which would keep the shut one for good.
+#: Forks hold it by themselves.
+STANDARD_ERROR = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=STANDARD_ERROR.acquire, after_in_parent=STANDARD_ERROR.release, after_in_child=STANDARD_ERROR.release)
+
+
+@contextlib.contextmanager
+def termination_as_exit() -> Iterator[list[int]]:
+    """SIGTERM and SIGHUP unwind like Ctrl-C, so that half-written files go; yields the exit code (143, 129) once one has come."""
+    asked: list[int] = []
+
+    def leave(number: int, _: object) -> None:
+        if not asked:  # a second one would disturb the tidying up
+            asked.append(128 + number)
+            raise SystemExit(asked[0])
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    # Windows has no SIGHUP; 'nohup' asks that it do nothing; a handler that is not Python's (None) could not be put back.
+    numbers = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+    before = {number: signal.signal(number, leave) for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def after_fork_in_child(call: Callable[[], object]) -> None:

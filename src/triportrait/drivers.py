@@ -1,22 +1,27 @@
-"""What drives a portrait: motion of voices, of driving videos and of motion files; the tracker and the head that measure it."""
+"""What drives a portrait: a voice, a video, a motion file, or nothing but time; the tracker and the head that measure it.
+
+A new driver is a class behind :class:`triportrait.types.Driver` and a line in :data:`DRIVERS`.
+"""
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from triportrait.concurrency import built_once
-from triportrait.errors import EmptyMedia, OptionError
+from triportrait.errors import EmptyMedia, MediaError, OptionError
 from triportrait.motion.files import READ_ENDINGS
-from triportrait.motion.options import BLINKS_PER_MINUTE, VOICE_GAIN, DriveOptions
-from triportrait.types import FPS, Array, Motion, MotionFrame, PathLike, PreparedPortrait, Waveform
+from triportrait.motion.options import POSES, DriveOptions, check_driver_face
+from triportrait.motion.timing import NOTHING, ROWS, join_motion
+from triportrait.motion.voice_controls import BLINKS_PER_MINUTE
+from triportrait.types import FPS, Array, Driver, Motion, MotionFrame, PathLike, PreparedPortrait, Waveform
 
 if TYPE_CHECKING:
     from triportrait.face.fitting import LandmarkFitter
@@ -33,8 +38,9 @@ _PERSON_FRAMES = 200
 _PERSON_ROWS = 10
 #: Rows fitted at a time; landmarks of a long clip are not kept.
 _FIT_ROWS = 256
+#: Idle motion is made in one piece.
+_LONGEST_IDLE_S = 3600.0
 _VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
-ROWS = ("expression", "rotation_rad", "translation", "gaze_rad")
 
 
 @built_once(maxsize=1)
@@ -53,7 +59,14 @@ def default_head() -> OpenHead:
     return OpenHead.embedded()
 
 
-def motion_of_frames(portrait: PreparedPortrait, frames: Iterable[Array], fps: float = FPS) -> Motion:
+def motion_of_frames(
+    portrait: PreparedPortrait,
+    frames: Iterable[Array],
+    fps: float = FPS,
+    *,
+    tracker: FaceTracker | None = None,
+    head: OpenHead | None = None,
+) -> Motion:
     """Motion of the portrait's own person in other frames of the same shot, in the portrait's crop (for reenactment).
 
     The crop box of the portrait applies to every frame; ``landmarks`` of the result are in its pixels.
@@ -63,43 +76,57 @@ def motion_of_frames(portrait: PreparedPortrait, frames: Iterable[Array], fps: f
     from triportrait.face.tracker import track_clip
     from triportrait.motion.smoothing import smooth_motion
 
-    track = track_clip(default_tracker(), frames, fps)
+    tracker, head = default_tracker() if tracker is None else tracker, default_head() if head is None else head
+    track = track_clip(tracker, frames, fps)
     size = portrait.image.shape[0]
     left, top, side = portrait.crop_box
     landmarks = (track.landmarks[..., :2] - (left, top)) * (size / side)
-    fitter = LandmarkFitter(default_head(), side_px=size)
-    motion = smooth_motion(fitter.fit_motion(landmarks, person_of(portrait, default_head()), fps))
+    fitter = LandmarkFitter(head, side_px=size)
+    motion = smooth_motion(fitter.fit_motion(landmarks, person_of(portrait, head), fps))
     return motion.with_rows(landmarks=landmarks.astype(np.float32))
 
 
-def motion_of_video(path: PathLike, fps: float = FPS, progress: Progress | None = None, face: int | None = None) -> Motion:
+def motion_of_video(
+    path: PathLike,
+    fps: float = FPS,
+    progress: Progress | None = None,
+    face: int | None = None,
+    *,
+    can_choose: bool = True,
+    tracker: FaceTracker | None = None,
+    head: OpenHead | None = None,
+) -> Motion:
     """Expression, pose and gaze of one person in a clip, in that person's own shape. Bounded memory for any length.
 
-    Behind a cut the motion goes on from the first shot's rest pose; while the face is out of sight the head is at rest.
+    Behind a cut the motion goes on from the first shot's rest pose; while the face is out of sight the head is at rest. A clip that lies
+    on its side, or is upside down, is turned, which a warning says.
 
     Args:
         path: the clip.
         fps: frames per second of the result.
         progress: called after each frame.
         face: whom to follow, counted from the left in the first frame that shows faces; None takes the largest face.
+        can_choose: whether ``--driver-face`` would set ``face``; a warning of several people then names it.
+        tracker, head: the parts to use; None takes the defaults.
 
     Raises:
         MediaError: not a readable video.
         NoFaceFound: nobody in it, or fewer than ``face``.
     """
     from triportrait.face.fitting import LandmarkFitter
-    from triportrait.face.following import follow_face
+    from triportrait.face.following import follow_face, people_apart
     from triportrait.media.video import VideoReader
-    from triportrait.motion.shots import join_shots
+    from triportrait.motion.shots import join_shots, tell_of_shots
 
-    fitter = LandmarkFitter(default_head())
+    tracker = default_tracker() if tracker is None else tracker
+    fitter = LandmarkFitter(default_head() if head is None else head)
     name = f"'{os.fspath(path)}'"
     with VideoReader(path) as reader:
         total = max(1, round(reader.seconds * fps)) if reader.seconds else 0
-        frames = (frame for _, frame in reader.frames(fps))
-        followed = follow_face(default_tracker(), _counted(frames, progress, "tracking", total), face, name)
-        shots = [_shot_of(fitter, rows, fps) for _, rows in groupby(followed, key=lambda row: row.shot)]
-    _tell_of_shots(name, [shot.seen for shot in shots], fps)
+        frames = counted((frame for _, frame in reader.frames(fps)), progress, "tracking", total)
+        followed = follow_face(tracker, frames, face, name, fps=fps, can_choose=can_choose, fitter=fitter)
+        shots = [_shot_of(fitter, rows, fps) for _, rows in groupby(people_apart(followed, fitter), key=lambda row: row.shot)]
+    tell_of_shots(name, [shot.seen for shot in shots], fps, chosen=face is not None)
     return join_shots(shots)
 
 
@@ -114,8 +141,9 @@ def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -
     side = 2.3 * float((high - low).max())
     if not side:  # nobody in this shot
         count = len(opening) + sum(1 for _ in rows)
-        nothing = [np.zeros((count, size), np.float32) for size in (len(fitter.head.expression_names), 3, 3, 2)]
-        return Shot(Motion(*nothing, fps, fitter.head.expression_names, fitter.head.name), np.zeros(count, bool))
+        names = fitter.head.expression_names
+        expression, rotation, move, gaze = (np.zeros((count, size), np.float32) for size in (len(names), 3, 3, 2))
+        return Shot(Motion(expression, rotation, move, gaze, fps, names, fitter.head.name), np.zeros(count, bool))
     corner = 0.5 * (low + high) - 0.5 * side
 
     def in_crop(rows: list[FollowedFace]) -> Array:
@@ -128,36 +156,6 @@ def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -
         pieces.append(fitter.fit_motion(in_crop(batch), person, fps))
         seen += [row.seen for row in batch]
     return Shot(smooth_motion(join_motion(pieces)), np.array(seen))
-
-
-def _tell_of_shots(name: str, seen: list[Array], fps: float) -> None:
-    """One warning for cuts and one for a face out of sight."""
-    from triportrait.motion.shots import absences
-
-    cuts = [f"{frame / fps:.2f} s" for frame in np.cumsum([len(shot) for shot in seen])[:-1]]
-    if cuts:
-        times = ", ".join(cuts[:5]) + (f" and {len(cuts) - 5} more times" if len(cuts) > 5 else "")
-        log.warning("%s cuts, or the face jumps, at %s; the head goes on from its rest pose there", name, times)
-    every = np.concatenate(seen)
-    away = absences(every, fps)
-    if away:
-        count = sum(stop - start for start, stop in away)
-        log.warning(
-            "%s does not show the whole face in %d of %d frames, first at %.2f s; the head rests there",
-            name, count, len(every), away[0][0] / fps,
-        )  # fmt: skip
-
-
-def join_motion(parts: Iterable[Motion]) -> Motion:
-    """Chunks of one motion in one piece, without landmarks.
-
-    Raises:
-        EmptyMedia: there is no row in them.
-    """
-    parts = [part for part in parts if len(part)]
-    if not parts:
-        raise EmptyMedia(NOTHING)
-    return parts[0].with_rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in ROWS}, landmarks=None)
 
 
 def read_motion(path: PathLike) -> Motion:
@@ -183,39 +181,39 @@ def motion_of_audio(path: PathLike, settings: AudioSettings | None = None) -> It
     return AudioDriver(blocks, settings).chunks()
 
 
-NOTHING = "there is nothing to show: the voice or motion is shorter than one frame; give a longer one"
 #: Called with what is being done, how many are done and how many there are (0 = not known).
 Progress = Callable[[str, int, int], None]
 
 
-def voice_settings(options: DriveOptions, progress: Progress | None = None) -> AudioSettings:
+def voice_settings(
+    options: DriveOptions, progress: Progress | None = None, *, tracker: FaceTracker | None = None, head: OpenHead | None = None
+) -> AudioSettings:
     """What the voice driver makes of the options; a style's clip is measured here, a file of controls is read.
 
     Raises:
         OptionError, MediaError, MotionFileError: the style or the controls cannot be had.
     """
     from triportrait.motion.audio import AudioSettings
-    from triportrait.motion.controls import ControlCurves
+    from triportrait.motion.controls import ControlCurves, Controls
     from triportrait.motion.files import load_controls
-    from triportrait.motion.natural import NaturalSettings
     from triportrait.motion.style import SpeakingStyle, style_of
 
     rate = options.blinks_per_minute()
-    natural = NaturalSettings(
+    controls = Controls(
+        mouth_gain=options.mouth_gain,
+        expressiveness=options.expressiveness,
         head_motion=options.head_amount if options.pose_source in ("driving", "natural") else 0.0,
         blinks_per_minute=BLINKS_PER_MINUTE if rate is None else rate,
         gaze_motion=options.gaze_motion,
         eye_contact=options.eye_contact,
-    )
+        temperature=options.temperature,
+    ).with_emotion(options.emotion, options.emotion_strength)
     style, curves = options.style, options.controls
     if style is not None and not isinstance(style, SpeakingStyle):
-        style = style_of(motion_of_file("--style", os.fspath(style), progress))
+        style = style_of(motion_of_file("--style", os.fspath(style), progress, tracker=tracker, head=head))
     if curves is not None and not isinstance(curves, ControlCurves):
         curves = load_controls(curves)
-    return AudioSettings(
-        options.mouth_gain, options.expressiveness, natural, options.seed, options.temperature, options.emotion,
-        options.emotion_strength, style, curves, VOICE_GAIN,
-    )  # fmt: skip
+    return AudioSettings(controls=controls, seed=options.seed, style=style, curves=curves)
 
 
 #: What an option that names a file can be.
@@ -242,7 +240,7 @@ def check_option_files(options: DriveOptions) -> None:
     if isinstance(options.controls, str | os.PathLike):
         load_controls(options.controls)
     pose = options.pose_source
-    if pose not in ("driving", "still", "natural"):
+    if pose not in POSES:
         option = "--pose" if options.pose == pose else "--head-motion"
         for path in pose_library(option, pose) if os.path.isdir(pose) else [pose]:
             _check_motion_source(option, os.fspath(path))
@@ -274,33 +272,315 @@ def pose_library(option: str, folder: str) -> list[Path]:
     return library
 
 
-def motion_of_file(option: str, path: str, progress: Progress | None, face: int | None = None) -> Motion:
-    """A motion file, or the motion of the person in a video."""
+def motion_of_file(
+    option: str,
+    path: str,
+    progress: Progress | None,
+    face: int | None = None,
+    *,
+    can_choose: bool = False,
+    tracker: FaceTracker | None = None,
+    head: OpenHead | None = None,
+) -> Motion:
+    """A motion file, or the motion of the person in a video; see :func:`motion_of_video`."""
     if not os.path.lexists(path):
         raise OptionError(f"{option} is {path!r}; {_FILE_OPTIONS[option]}")
-    return read_motion(path) if Path(path).suffix.lower() in READ_ENDINGS else motion_of_video(path, FPS, progress, face)
+    if Path(path).suffix.lower() in READ_ENDINGS:
+        return read_motion(path)
+    return motion_of_video(path, FPS, progress, face, can_choose=can_choose, tracker=tracker, head=head)
 
 
-def nearest_pose(clips: list[Motion], own: MotionFrame) -> tuple[int, int]:
-    """Which clip, and which of its rows, has the head turned most like ``own``; a clip's last second is left out.
-
-    Source: Real3D-Portrait, section 4 (the head poses of a voice come from the clip of a library whose pose is nearest).
-    """
-    from triportrait.geometry.rotations import matrix_from_euler
-
-    best = (math.inf, 0, 0)
-    for index, clip in enumerate(clips):
-        rows = max(1, len(clip) - round(clip.fps))
-        turns = matrix_from_euler(clip.rotation_rad[:rows].astype(np.float64))
-        trace = np.einsum("ij,tij->t", matrix_from_euler(np.asarray(own.rotation_rad, np.float64)), turns)
-        angle = np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0))
-        row = int(np.argmin(angle))
-        best = min(best, (float(angle[row]), index, row))
-    return best[1], best[2]
-
-
-def _counted(frames: Iterable[Array], progress: Progress | None, what: str, total: int) -> Iterator[Array]:
+def counted(frames: Iterable[Array], progress: Progress | None, what: str, total: int) -> Iterator[Array]:
+    """The frames, of which ``progress`` is told one by one."""
     for index, frame in enumerate(frames):
         yield frame
         if progress:
             progress(what, index + 1, total)
+
+
+# -- head motion of another clip ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BorrowedPose:
+    """The head motion of a file or folder that options name, measured once; :meth:`on` puts it on a portrait.
+
+    Args:
+        clips: at the rate of the motion whose pose they replace.
+        library: the clips' files, where the options name a folder; else none.
+    """
+
+    clips: list[Motion]
+    library: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        options: DriveOptions,
+        fps: float = FPS,
+        *,
+        can_choose: bool = True,
+        progress: Progress | None = None,
+        tracker: FaceTracker | None = None,
+        head: OpenHead | None = None,
+    ) -> BorrowedPose | None:
+        """What the options name, or None when they name no file; ``can_choose`` as for :func:`motion_of_video`.
+
+        Raises:
+            OptionError, MediaError, MotionFileError: it cannot be had.
+        """
+        from triportrait.motion.timing import resample
+
+        pose = options.pose_source
+        if pose in POSES:
+            return None
+        option = "--pose" if options.pose == pose else "--head-motion"
+        if not os.path.isdir(pose):
+            clip = motion_of_file(option, pose, progress, options.driver_face, can_choose=can_choose, tracker=tracker, head=head)
+            return cls([resample(clip, fps)])
+        library = tuple(pose_library(option, pose))
+        clips = [motion_of_file(option, str(path), progress, tracker=tracker, head=head) for path in library]
+        return cls([resample(clip, fps) for clip in clips], library)
+
+    def on(self, own: MotionFrame) -> Motion:
+        """In the pose frame of a portrait whose photo shows ``own``. Of a library, the clip is taken that has the row nearest to that,
+        from that row on."""
+        from triportrait.motion.retarget import held_within_reach, nearest_pose, relative
+
+        clip = self.clips[0]
+        if self.library:
+            chosen, row = nearest_pose(self.clips, own)
+            log.info("head motion of %s from frame %d", self.library[chosen].name, row)
+            clip = self.clips[chosen]
+            clip = clip.with_rows(**{name: getattr(clip, name)[row:] for name in ROWS}, landmarks=None)
+        return held_within_reach(relative(clip, "first", own, lip_contact=False), own)
+
+
+# -- the drivers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Chunks that are made anew each time they are gone through."""
+
+    make: Callable[[], Iterator[Motion]]
+
+    def __iter__(self) -> Iterator[Motion]:
+        return self.make()
+
+
+class VoiceDriver:
+    """Speech, and the head, eyes and brows that go with it, from a recording. Memory does not grow with its length.
+
+    Args:
+        source: wav, mp3, flac, m4a, ogg, or a video with sound.
+        options: how the motion is made.
+        progress: called while a style or pose is measured.
+        tracker, head: measure the clips that options name; None takes the defaults.
+
+    Raises:
+        MediaError, EmptyMedia: no readable sound.
+        OptionError, MotionFileError: what the options name cannot be had. So do all drivers.
+    """
+
+    def __init__(
+        self,
+        source: PathLike,
+        options: DriveOptions | None = None,
+        *,
+        progress: Progress | None = None,
+        tracker: FaceTracker | None = None,
+        head: OpenHead | None = None,
+    ) -> None:
+        from triportrait.media.audio import AudioReader
+
+        self._source, self._options = source, options or DriveOptions()
+        check_driver_face(self._options)
+        reader = AudioReader.open(source)
+        self._settings = voice_settings(self._options, progress, tracker=tracker, head=head)
+        self._pose = BorrowedPose.of(self._options, progress=progress, tracker=tracker, head=head)
+        self.fps = FPS
+        self.sound: Path | None = Path(source)
+        self.frame_count = round(reader.seconds * FPS) if reader.seconds else 0
+        self.sources, self.inputs = {"voice": Path(source)}, self._options.files()
+
+    def chunks(self, portrait: PreparedPortrait) -> Iterable[Motion]:
+        """See :class:`triportrait.types.Driver`."""
+        own = portrait.motion
+        pose = None if self._pose is None else self._pose.on(own)
+        return Passes(lambda: self._spoken(own, pose))
+
+    def _spoken(self, own: MotionFrame, pose: Motion | None) -> Iterator[Motion]:
+        from triportrait.motion.controls import ControlTrack
+        from triportrait.motion.retarget import from_rest, keep_in_view, with_clip_pose
+
+        settings, eye_contact = self._settings, self._options.eye_contact
+        done, track = 0, ControlTrack(settings.controls, settings.curves)
+        for chunk in motion_of_audio(self._source, settings):
+            placed = from_rest(keep_in_view(chunk, own, eye_contact), own, track.emotions(done, len(chunk)))
+            yield placed if pose is None else with_clip_pose(placed, pose, done, eye_contact)
+            done += len(chunk)
+
+
+class MotionDriver:
+    """Motion measured on somebody: a motion file, or a :class:`Motion` in memory.
+
+    Args:
+        source: see above.
+        options: how the motion is put on the portrait.
+        progress, tracker, head: see :class:`VoiceDriver`.
+        sound: file whose sound belongs to it.
+        sources: files that it was made from, by their part in it.
+
+    Raises:
+        MediaError, MotionFileError: no readable motion file.
+        EmptyMedia: there is no row in it.
+    """
+
+    def __init__(
+        self,
+        source: Motion | PathLike,
+        options: DriveOptions | None = None,
+        *,
+        progress: Progress | None = None,
+        tracker: FaceTracker | None = None,
+        head: OpenHead | None = None,
+        sound: Path | None = None,
+        sources: dict[str, Path] | None = None,
+    ) -> None:
+        self._options = options or DriveOptions()
+        check_driver_face(self._options)
+        named = dict(sources or {})
+        if isinstance(source, Motion):
+            self._motion = source
+        else:
+            named = {"motion": Path(source)} | named
+            self._motion = read_motion(source)
+        if sound is not None and sound not in named.values():
+            named = {"voice": Path(sound)} | named
+        if not len(self._motion):
+            raise EmptyMedia(NOTHING)
+        # In a performance of a driving video --driver-face counts the faces of that one.
+        can_choose, fps = "driving video" not in named, self._motion.fps
+        self._pose = BorrowedPose.of(self._options, fps, can_choose=can_choose, progress=progress, tracker=tracker, head=head)
+        self.fps, self.frame_count, self.sound = self._motion.fps, len(self._motion), sound
+        self.sources, self.inputs = named, self._options.files()
+
+    def chunks(self, portrait: PreparedPortrait) -> Iterable[Motion]:
+        """See :class:`triportrait.types.Driver`: one piece.
+
+        Raises:
+            MediaError: the motion belongs to another head model.
+        """
+        from triportrait.motion import retarget
+        from triportrait.motion.controls import Controls
+        from triportrait.motion.emotion import EMOTIONS, with_emotion
+
+        motion, options, own = self._motion, self._options, portrait.motion
+        if motion.head_model != portrait.head_model:
+            raise MediaError(
+                f"the motion belongs to head model {motion.head_model!r}, the portrait to {portrait.head_model!r}; extract it again"
+            )
+        placed = retarget.relative(motion, options.reference, own)
+        if options.mouth_gain != 1.0:
+            placed = retarget.mouth_gain(placed, options.mouth_gain)
+        rate = options.blinks_per_minute()
+        if rate is not None:
+            placed = retarget.without_blinks(placed)
+            if rate > 0:
+                placed = retarget.with_blinks(placed, rate, options.seed)
+        if options.emotion != "neutral":
+            weights = [options.emotion_strength * (name == options.emotion) for name in EMOTIONS]
+            placed = placed.with_rows(expression=with_emotion(placed.expression, np.array(weights)))
+        if self._pose is not None:
+            placed = retarget.with_clip_pose(placed, self._pose.on(own))
+        elif options.pose_source == "driving":
+            placed = retarget.held_within_reach(placed, own)
+        else:
+            pose: Literal["still", "natural"] = "still" if options.pose_source == "still" else "natural"
+            controls = Controls(head_motion=options.head_amount)
+            placed = retarget.with_pose(placed, pose, own, controls=controls, seed=options.seed)
+        return [placed]
+
+
+class VideoDriver(MotionDriver):
+    """What the person in a clip does; the clip's sound goes along.
+
+    Args:
+        source: the clip.
+        options: how its motion is put on the portrait; ``driver_face`` counts the faces of this clip.
+        progress, tracker, head: see :class:`VoiceDriver`.
+
+    Raises:
+        MediaError, NoFaceFound: see :func:`motion_of_video`.
+    """
+
+    def __init__(
+        self,
+        source: PathLike,
+        options: DriveOptions | None = None,
+        *,
+        progress: Progress | None = None,
+        tracker: FaceTracker | None = None,
+        head: OpenHead | None = None,
+    ) -> None:
+        from triportrait.media.probe import probe
+
+        options = options or DriveOptions()
+        motion = motion_of_video(source, FPS, progress, options.driver_face, tracker=tracker, head=head)
+        options = replace(options, driver_face=None)  # in a clip for the pose, the largest face is followed
+        sound, sources = Path(source) if probe(source).has_audio else None, {"driving video": Path(source)}
+        super().__init__(motion, options, progress=progress, tracker=tracker, head=head, sound=sound, sources=sources)
+
+
+class IdleDriver:
+    """Somebody who looks alive without speaking.
+
+    Args:
+        source: seconds, up to an hour.
+        options: how the motion is made.
+        progress, tracker, head: see :class:`VoiceDriver`.
+
+    Raises:
+        OptionError: no such length.
+    """
+
+    def __init__(
+        self,
+        source: float,
+        options: DriveOptions | None = None,
+        *,
+        progress: Progress | None = None,
+        tracker: FaceTracker | None = None,
+        head: OpenHead | None = None,
+    ) -> None:
+        self._options = options or DriveOptions()
+        check_driver_face(self._options)
+        if not 1 / FPS <= source <= _LONGEST_IDLE_S:
+            raise OptionError(f"{source:g} s is no length for idling; use up to {_LONGEST_IDLE_S:.0f} s")
+        self._settings = voice_settings(self._options, progress, tracker=tracker, head=head)
+        self._pose = BorrowedPose.of(self._options, progress=progress, tracker=tracker, head=head)
+        self.fps, self.frame_count = FPS, round(source * FPS)
+        self.sound: Path | None = None
+        self.sources: dict[str, Path] = {}
+        self.inputs = self._options.files()
+
+    def chunks(self, portrait: PreparedPortrait) -> Iterable[Motion]:
+        """See :class:`triportrait.types.Driver`: one piece."""
+        from triportrait.motion.controls import ControlTrack
+        from triportrait.motion.natural import idle_motion
+        from triportrait.motion.retarget import from_rest, keep_in_view, with_clip_pose
+
+        own, settings, options = portrait.motion, self._settings, self._options
+        idle = idle_motion(
+            self.frame_count, FPS, seed=options.seed, controls=settings.controls, curves=settings.curves, style=settings.style
+        )
+        idle = keep_in_view(idle, own, options.eye_contact)
+        placed = from_rest(idle, own, ControlTrack(settings.controls, settings.curves).emotions(0, len(idle)))
+        if self._pose is not None:
+            placed = with_clip_pose(placed, self._pose.on(own), 0, options.eye_contact)
+        return [placed]
+
+
+#: Kind of input -> its driver. All take what drives, the options, and by keyword ``progress``, ``tracker`` and ``head``.
+DRIVERS: dict[str, Callable[..., Driver]] = {"voice": VoiceDriver, "video": VideoDriver, "motion": MotionDriver, "idle": IdleDriver}

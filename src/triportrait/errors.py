@@ -5,17 +5,36 @@ The command line prints ``str(error)`` and exits with ``exit_code``; nothing bel
 
 from __future__ import annotations
 
+import unicodedata
+
 #: A sentence is never longer, whatever a file puts into it.
-_LONGEST_SENTENCE = 1200
+LONGEST_SENTENCE = 1200
 _LONGEST_QUOTE = 60
+_GAP = " ... "
+#: They turn the direction of the text after them.
+_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def printable(text: str, limit: int = _LONGEST_SENTENCE) -> str:
-    """Text that is safe on a terminal: what cannot be printed (control characters, line breaks, marks that turn the writing
-    direction) is escaped as Python does it, and the middle of a text of more than ``limit`` characters is left out."""
-    if len(text) > limit:
-        text = f"{text[: limit // 2]} ... {text[len(text) - limit // 2 :]}"
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text)
+def escaped(text: str, keep: str = "") -> str:
+    """Text that moves no cursor: control characters, line ends, half characters and marks that turn the writing direction
+    are escaped as Python does it, except those in ``keep``. Spaces of all kinds and joined emoji stay as they are."""
+    return "".join(c if c in keep or not _is_control(c) else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _TURNING
+
+
+def printable(text: str, limit: int = LONGEST_SENTENCE) -> str:
+    """:func:`escaped` text of at most ``limit`` characters; what is too much is left out of its middle, because the end of a
+    sentence is its remedy."""
+    # Cut before it is escaped, too: a file's text may be as long as the file.
+    return _cut(escaped(_cut(text, limit)), limit)
+
+
+def _cut(text: str, limit: int) -> str:
+    kept = limit - len(_GAP)
+    return text if len(text) <= limit else text[: kept // 2] + _GAP + text[len(text) - (kept - kept // 2) :]
 
 
 def quoted(value: object, limit: int = _LONGEST_QUOTE) -> str:

@@ -1,22 +1,24 @@
-"""An avatar, the torso and the background joined: motion rows in, pictures out. Parts are handed in; nothing is loaded here."""
+"""An avatar, the torso and the background joined: motion rows in, pictures out. And who can do that, by name.
+
+A new avatar is a class behind :class:`triportrait.types.Avatar` and a line in :data:`AVATARS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.oneshot.avatar import VolumeQuality
-from triportrait.composite.fusion import PasteBack, fuse
+from triportrait.composite.fusion import fuse
 from triportrait.composite.torso import TorsoState, prepare_torso, warp_torso
-from triportrait.errors import MissingPart, NumericError, OptionError
-from triportrait.types import Array, Avatar, FullHead, MotionFrame, PreparedPortrait, RenderedHead
+from triportrait.errors import MissingPart, OptionError
+from triportrait.types import Array, Avatar, FrameModel, FullHead, MotionFrame, PreparedPortrait, RenderedHead
 
 if TYPE_CHECKING:
-    pass
+    from triportrait.face.open_head import OpenHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class ModelState:
 
 
 class PortraitModel:
-    """Head, torso and background of one kind of avatar.
+    """Head, torso and background of an avatar that draws a head layer; see :class:`triportrait.types.FrameModel`.
 
     Args:
         avatar: draws the head layer.
@@ -38,14 +40,14 @@ class PortraitModel:
 
     def __init__(self, avatar: Avatar, head: FullHead) -> None:
         self.avatar = avatar
-        self.head = head
+        self.head = self.panel_head = head
 
     def prepare(self, portrait: PreparedPortrait) -> ModelState:
         """Everything that is computed once per portrait."""
         return ModelState(portrait, self.avatar.prepare(portrait), prepare_torso(portrait, self.head))
 
-    def with_covered_mouth(self, state: ModelState) -> ModelState:
-        """The same portrait for a photo whose mouth is covered: avatars that paint lips leave that."""
+    def with_still_mouth(self, state: ModelState) -> ModelState:
+        """The same portrait for a mouth that never moves: avatars that paint lips leave that."""
         covered = getattr(self.avatar, "with_covered_mouth", None)
         return replace(state, avatar=covered(state.avatar)) if covered else state
 
@@ -63,19 +65,47 @@ class PortraitModel:
         Raises:
             NumericError: the motion row holds NaN or infinity.
         """
-        expect_finite(frame)
+        frame.expect_finite()
         head = self.avatar.render(state.avatar, frame)
         torso = warp_torso(state.torso, frame)
         return fuse(head, torso, state.portrait.background if background is None else background), head
 
+    def draw(
+        self, state: ModelState, frames: Iterable[MotionFrame], scenes: Iterator[Array] | None = None
+    ) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
+        """Rows one by one; see :meth:`triportrait.types.FrameModel.draw`."""
+        for frame in frames:
+            yield (frame, *self.step(state, frame, next(scenes) if scenes is not None else None))
 
-def expect_finite(frame: MotionFrame) -> None:
-    if not all(np.isfinite(rows).all() for rows in (frame.expression, frame.rotation_rad, frame.translation, frame.gaze_rad)):
-        raise NumericError("a motion row holds NaN or infinity; the motion file or its source is damaged")
+
+# -- who can draw, by name ------------------------------------------------------------------------------------------------
 
 
-def compact_avatar(head: FullHead, quality: VolumeQuality | None = None) -> Avatar:
-    """The embedded one-shot avatar on this machine's CPU."""
+class AvatarMaker(Protocol):
+    """Makes the model of one kind of avatar. What is no concern of a kind is refused or left alone by it.
+
+    Args:
+        head: the open head.
+        volume: how finely a learned volume is drawn; avatars without one leave that alone.
+        weights: folder or file of the user's weights; None takes those that ship, or the usual place.
+
+    Raises:
+        MissingPart, WeightsError: the weights are not there, damaged, or of another kind.
+        OptionError: this kind has no weights.
+    """
+
+    def __call__(self, head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> FrameModel: ...
+
+
+def lifted(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> PortraitModel:
+    """The photo on the fitted head; there is nothing learned in it."""
+    if weights is not None:
+        raise OptionError(f"the avatar lifted has no weights; leave out ':{weights}'")
+    return PortraitModel(LiftedAvatar(head), head)
+
+
+def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> PortraitModel:
+    """The learned avatar on this machine's CPU; ``weights`` is a file of 'triportrait train', None the one that ships."""
     from triportrait.avatar.mouth.painter import CHANNELS, HEIGHT_PX, WIDTH_PX, embedded_mouth_painter
     from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar, VolumeRenderer
     from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
@@ -84,28 +114,33 @@ def compact_avatar(head: FullHead, quality: VolumeQuality | None = None) -> Avat
 
     renderer = VolumeRenderer(pack_field, render_near_surface)
     painter = accelerated(embedded_mouth_painter(), (1, CHANNELS, HEIGHT_PX, WIDTH_PX))
-    return CompactOneShotAvatar(head, load_image_to_plane(), painter, renderer, quality)
+    return PortraitModel(CompactOneShotAvatar(head, load_image_to_plane(weights), painter, renderer, volume), head)
+
+
+def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> FrameModel:
+    """Real3D-Portrait's networks; ``weights`` is a folder as 'triportrait weights import' fills it."""
+    from triportrait.real3d.on_open_head import PaperOnOpenHead
+    from triportrait.real3d.pipeline import load_pipeline
+
+    face = weights / "bfm" if weights is not None and (weights / "bfm").is_dir() else None
+    return PaperOnOpenHead(load_pipeline(weights, face, voice=False), head)
 
 
 #: Avatars by name.
-AVATARS: dict[str, Callable[[FullHead], Avatar]] = {"lifted": LiftedAvatar, "oneshot": compact_avatar}
+AVATARS: dict[str, AvatarMaker] = {"lifted": lifted, "oneshot": oneshot, "real3d": real3d}
 
 
-def build_model(avatar: str, head: FullHead, quality: VolumeQuality | None = None) -> PortraitModel:
-    """The model of an avatar's name; ``quality`` is of its volume, where it has one.
+def build_model(avatar: str, head: OpenHead, volume: VolumeQuality | None = None) -> FrameModel:
+    """The model of an avatar's name, such as ``oneshot`` or ``real3d:FOLDER``, where what follows the colon is the user's weights.
 
     Raises:
-        MissingPart: no avatar of that name.
+        MissingPart: no avatar of that name, or its weights are not there.
+        OptionError, WeightsError: see :class:`AvatarMaker`.
     """
-    if avatar not in AVATARS:
-        raise MissingPart(f"there is no avatar {avatar!r}; available: {', '.join(sorted(AVATARS))}")
-    make = AVATARS[avatar]
-    return PortraitModel(make(head, quality) if make is compact_avatar else make(head), head)
-
-
-def paste_back(portrait: PreparedPortrait) -> PasteBack:
-    """A function from animated crops to the full photograph."""
-    return PasteBack(portrait)
+    name, _, place = avatar.partition(":")
+    if name not in AVATARS:
+        raise MissingPart(f"there is no avatar {name!r}; available: {', '.join(sorted(AVATARS))}")
+    return AVATARS[name](head, volume=volume, weights=Path(place) if place else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,62 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from triportrait.background import Background
-from triportrait.drivers import NOTHING, Progress, default_head, join_motion
+from triportrait.composite.fusion import PasteBack
+from triportrait.drivers import Progress
 from triportrait.errors import EmptyMedia, MediaError, OptionError
-from triportrait.outputs import refuse_inputs
+from triportrait.files import refuse_inputs
+from triportrait.motion.timing import NOTHING, join_motion
 from triportrait.provenance.marks import Finish, Marks
-from triportrait.types import FPS, Array, Frame, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead
+from triportrait.types import Array, Driver, Frame, FrameModel, FullHead, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead
 
 if TYPE_CHECKING:
     from triportrait.provenance.manifest import VideoSigner
-
-if TYPE_CHECKING:
-    from triportrait.model import PortraitModel
 
 #: Full photographs are written up to this side; H.264 players give up beyond.
 _FULL_FRAME_LIMIT_PX = 4096
 
 
 class Performer(Protocol):
-    """What a performance asks of a portrait: what is known of the photo, the model that draws it, and that model's state."""
+    """What a performance asks of a portrait: what is known of the photo and its file, the model that draws it, and that model's state."""
 
     prepared: PreparedPortrait
-    model: PortraitModel
     state: Any
+    source: Path | None
+
+    @property
+    def model(self) -> FrameModel: ...
 
 
-@dataclass(frozen=True)
 class Performance:
     """A portrait in motion. Iterate for :class:`Frame` objects, or :meth:`save` to a file. Frames are made on demand.
 
     Args:
         portrait: who.
-        chunks: called anew for each pass; yields motion in the portrait's pose frame.
-        fps: frames per second.
-        sound: file whose sound belongs to it, or None.
-        frame_count: number of frames when known beforehand, else 0.
-        sources: files that went in, for the signed statement.
-        inputs: files and folders that were read besides; none of either is ever written over.
+        driver: what moves it. Its ``fps``, ``sound``, ``frame_count``, ``sources`` and ``inputs`` are the performance's, too; none of
+            the files is ever written over.
+        still_mouth: the mouth keeps what the photo shows, whatever the driver does.
+
+    Raises:
+        MediaError: the driver's motion does not fit the portrait.
     """
 
-    portrait: Performer
-    chunks: Callable[[], Iterator[Motion]]
-    fps: float = FPS
-    sound: Path | None = None
-    frame_count: int = 0
-    sources: dict[str, Path] = field(default_factory=dict)
-    inputs: tuple[PathLike, ...] = ()
+    def __init__(self, portrait: Performer, driver: Driver, *, still_mouth: bool = False) -> None:
+        self.portrait, self.driver, self.still_mouth = portrait, driver, still_mouth
+        self.fps, self.sound, self.frame_count = driver.fps, driver.sound, driver.frame_count
+        self.sources = ({"portrait": portrait.source} if portrait.source else {}) | driver.sources
+        self.inputs: tuple[PathLike, ...] = driver.inputs
+        self._chunks = driver.chunks(portrait.prepared)
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()
+
+    def chunks(self) -> Iterator[Motion]:
+        """The motion in the portrait's pose frame, anew for each pass."""
+        from triportrait.motion.retarget import hold_mouth
+
+        own = self.portrait.prepared.motion
+        return (hold_mouth(chunk, own) if self.still_mouth else chunk for chunk in self._chunks)
 
     def motion(self) -> Motion:
         """All rows in one :class:`Motion`."""
@@ -70,18 +77,24 @@ class Performance:
             debug: put source, PNCC, raw render and depth into ``Frame.debug``.
             full_frame: the whole photograph with the animated head in its place, instead of the crop.
             background: what stands behind the person; None keeps the photo's own.
-        """
-        prepared = self.portrait.prepared
-        paste = None
-        if full_frame:
-            from triportrait.model import paste_back
 
-            paste = paste_back(prepared)
-        panels = _DebugPanels(prepared) if debug else None
+        Raises:
+            OptionError: ``debug`` with an avatar that has nothing to show there.
+            EmptyMedia: there is no frame.
+        """
+        if debug and self.portrait.model.panel_head is None:
+            raise OptionError("--debug-panel shows the head before torso and background, which this avatar draws in one; leave it out")
+        return self._frames(debug, full_frame, background)
+
+    def _frames(self, debug: bool, full_frame: bool, background: Background | None) -> Iterator[Frame]:
+        prepared = self.portrait.prepared
+        paste = PasteBack(prepared) if full_frame else None
+        head = self.portrait.model.panel_head
+        panels = _DebugPanels(prepared, head) if debug and head is not None else None
         index = 0
         scenes = background.frames(prepared.image.shape[0], self.fps) if background is not None else None
-        for row, image, head in self._pictures(scenes):
-            extra = panels(row, head, image) if panels else {}
+        for row, image, layer in self._pictures(scenes):
+            extra = panels(row, layer, image) if panels and layer else {}
             yield Frame(paste(image) if paste else image, index / self.fps, extra)
             index += 1
         if not index:
@@ -90,9 +103,9 @@ class Performance:
     def _pictures(self, scenes: Iterator[Array] | None) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
         """Motion rows, their crops, and the head layers that panels show."""
         model, state = self.portrait.model, self.portrait.state
-        for chunk in self.chunks():
-            for row in chunk:
-                yield (row, *model.step(state, row, next(scenes) if scenes is not None else None))
+        if self.still_mouth:
+            state = model.with_still_mouth(state)
+        return model.draw(state, chain.from_iterable(self.chunks()), scenes)
 
     def save(
         self,
@@ -117,14 +130,13 @@ class Performance:
 
         Raises:
             OutputError: the target cannot be written, or is a file that was read.
-            OptionError: ``crf`` is out of range.
+            OptionError: ``crf`` is out of range, or the avatar has no debug panel.
         """
         from triportrait import __version__
-        from triportrait.media.video import VideoWriter
+        from triportrait.media.video import VideoWriter, check_crf
 
         refuse_inputs(path, [*self.sources.values(), *self.inputs, self.sound, background.file if background is not None else None])
-        if not 0 <= crf <= 51:
-            raise OptionError(f"--crf is {crf}; use a number from 0 (lossless) to 51")
+        check_crf(crf)
         marks = marks or Marks()
         prepared = self.portrait.prepared
         height, width = prepared.photo.shape[:2] if full_frame else prepared.image.shape[:2]
@@ -133,6 +145,7 @@ class Performance:
             raise MediaError(
                 f"the photo is {width} x {height} px; --full-frame writes up to {_FULL_FRAME_LIMIT_PX} px a side, use a smaller copy"
             )
+        frames = self.frames(debug_panel, full_frame, background)
         finish = Finish(marks, size)
         target = Path(path)
         signer = self._signer(target) if marks.manifest else None
@@ -142,7 +155,7 @@ class Performance:
             before_commit=(lambda draft: signer.sign(draft, finish.payload)) if signer is not None else None,
         )  # fmt: skip
         with writer:
-            for index, frame in enumerate(self.frames(debug_panel, full_frame, background)):
+            for index, frame in enumerate(frames):
                 image = np.hstack([*frame.debug.values(), frame.image]) if debug_panel else frame.image
                 writer.write(finish(image))
                 if progress:
@@ -162,12 +175,12 @@ class Performance:
 class _DebugPanels:
     """Source, PNCC, raw render and depth of one portrait's frames."""
 
-    def __init__(self, portrait: PreparedPortrait) -> None:
+    def __init__(self, portrait: PreparedPortrait, head: FullHead) -> None:
         from triportrait.face.pncc import PnccRenderer
 
         self._portrait = portrait
         self._size = portrait.image.shape[0]
-        self._head = default_head()
+        self._head = head
         self._shape = self._head.shape(portrait.identity)
         self._pncc = PnccRenderer(self._head, self._size)
 

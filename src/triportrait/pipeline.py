@@ -4,64 +4,69 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from triportrait.concurrency import built_once
-from triportrait.drivers import (
-    NOTHING,
-    ROWS,
-    Progress,
-    default_head,
-    default_tracker,
-    motion_of_audio,
-    motion_of_file,
-    motion_of_video,
-    nearest_pose,
-    pose_library,
-    read_motion,
-    voice_settings,
-)
-from triportrait.errors import EmptyMedia, MediaError, OptionError
+from triportrait.drivers import DRIVERS, Progress, default_head, default_tracker
+from triportrait.errors import MediaError, OptionError
+from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
-from triportrait.outputs import refuse_inputs
 from triportrait.performance import Performance
-from triportrait.types import FPS, Array, Motion, MotionFrame, PathLike, PreparedPortrait
+from triportrait.types import Array, Driver, FrameModel, Motion, MotionFrame, PathLike, PreparedPortrait
 
 if TYPE_CHECKING:
+    from triportrait.avatar.oneshot.avatar import VolumeQuality
+    from triportrait.face.open_head import OpenHead
     from triportrait.face.portrait import PortraitOptions
-    from triportrait.model import ModelState, PortraitModel
+    from triportrait.face.tracker import FaceTracker
     from triportrait.types import RefinedPlanes
 
 log = logging.getLogger(__name__)
 
-#: Idle motion is made in one piece.
-_LONGEST_IDLE_S = 3600.0
 
-
-@built_once(maxsize=4)
-def make_model(avatar: str | None = None, quality: str = "standard") -> PortraitModel:
+def make_model(avatar: str | None = None, quality: str = "standard", *, head: OpenHead | None = None) -> FrameModel:
     """The model of an avatar's name; None takes the quality's.
 
     Raises:
-        MissingPart: no avatar of that name.
+        MissingPart: no avatar of that name, or its weights are not there.
         OptionError: no quality of that name.
     """
-    from triportrait.model import build_model, quality_of
+    from triportrait.model import quality_of
 
     chosen = quality_of(quality)
-    return build_model(avatar or chosen.avatar, default_head(), chosen.volume)
+    return _built_model(avatar or chosen.avatar, default_head() if head is None else head, chosen.volume)
+
+
+@built_once(maxsize=4)
+def _built_model(avatar: str, head: OpenHead, volume: VolumeQuality) -> FrameModel:
+    """One model serves all portraits of a process."""
+    from triportrait.model import build_model
+
+    return build_model(avatar, head, volume)
 
 
 # -- photographs ----------------------------------------------------------------------------------------------------------
 
 
-def prepare(photo: PathLike | Array, options: PortraitOptions | None = None) -> PreparedPortrait:
+def prepare(
+    photo: PathLike | Array,
+    options: PortraitOptions | None = None,
+    *,
+    tracker: FaceTracker | None = None,
+    head: OpenHead | None = None,
+) -> PreparedPortrait:
     """A photograph (file, or uint8 RGB [h, w, 3]) -> everything known of its person.
+
+    Args:
+        photo: see above.
+        options: how it is prepared.
+        tracker: finds the face and the person's outline; None takes the default.
+        head: is fitted to the face; None takes the default.
 
     Raises:
         MediaError: the file is not a readable picture.
@@ -78,19 +83,21 @@ def prepare(photo: PathLike | Array, options: PortraitOptions | None = None) -> 
         raise MediaError(f"{name} is an array of {image.dtype} {image.shape}; give uint8 RGB [h, w, 3] with values from 0 to 255")
     if image.shape[-1] == 4:
         image = composite_over(image)
-    return _with_remarks(prepare_portrait(image, default_tracker(), default_head(), options, name), name)
+    tracker, head = default_tracker() if tracker is None else tracker, default_head() if head is None else head
+    return _with_remarks(prepare_portrait(image, tracker, head, options, name), name)
 
 
 def _with_remarks(portrait: PreparedPortrait, name: str) -> PreparedPortrait:
-    """The portrait, after saying what its photo hides."""
-    from triportrait.face.coverings import remarks
+    """The portrait, which knows whether its mouth is covered, after saying what its photo hides."""
+    from triportrait.face.coverings import mouth_is_covered, remarks
 
+    portrait = replace(portrait, mouth_is_covered=mouth_is_covered(portrait))
     for remark in remarks(portrait):
         log.warning("%s: %s", name, remark)
     return portrait
 
 
-def read_avatar(path: PathLike) -> tuple[PreparedPortrait, RefinedPlanes | None]:
+def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[PreparedPortrait, RefinedPlanes | None]:
     """An avatar file: nothing is tracked or fitted.
 
     Raises:
@@ -98,7 +105,7 @@ def read_avatar(path: PathLike) -> tuple[PreparedPortrait, RefinedPlanes | None]
     """
     from triportrait.media.avatar_files import load_avatar
 
-    found, head = load_avatar(path), default_head()
+    found, head = load_avatar(path), default_head() if head is None else head
     portrait = found.portrait
     sizes = (len(portrait.identity), len(portrait.vertex_offset), len(portrait.motion.expression))
     if portrait.head_model != head.name or sizes != (head.identity_size, len(head.mean), len(head.expression_names)):
@@ -110,7 +117,12 @@ def read_avatar(path: PathLike) -> tuple[PreparedPortrait, RefinedPlanes | None]
 
 
 def _portrait_of(
-    photo: PathLike | Array, options: PortraitOptions | None, quality: str = "standard"
+    photo: PathLike | Array,
+    options: PortraitOptions | None,
+    quality: str = "standard",
+    *,
+    tracker: FaceTracker | None = None,
+    head: OpenHead | None = None,
 ) -> tuple[PreparedPortrait, RefinedPlanes | None]:
     """A photograph prepared, in the quality's size without ``options``; or an avatar file read, whatever its name."""
     from triportrait.face.portrait import PortraitOptions
@@ -119,10 +131,10 @@ def _portrait_of(
 
     size_px = quality_of(quality).size_px
     if isinstance(photo, np.ndarray) or not looks_like_avatar(photo):
-        return prepare(photo, options or PortraitOptions(size_px)), None
+        return prepare(photo, options or PortraitOptions(size_px), tracker=tracker, head=head), None
     if options is not None:
         raise OptionError(f"'{os.fspath(photo)}' is an avatar file, prepared already; leave out --size, --face and --background-fill")
-    return read_avatar(photo)
+    return read_avatar(photo, head=head)
 
 
 def save_portrait(photo: PathLike | Array, path: PathLike, options: PortraitOptions | None = None, refine_s: float = 0.0) -> Path:
@@ -155,9 +167,6 @@ def make_renderer(avatar: str, portrait: PreparedPortrait) -> Callable[[MotionFr
     return lambda frame: model.step(state, frame)[0]
 
 
-# -- motion ---------------------------------------------------------------------------------------------------------------
-
-
 # -- performances ---------------------------------------------------------------------------------------------------------
 
 
@@ -175,16 +184,19 @@ class Portrait:
         source: Path | None = None,
         quality: str = "standard",
         refined: RefinedPlanes | None = None,
+        *,
+        tracker: FaceTracker | None = None,
+        head: OpenHead | None = None,
     ) -> None:
         from triportrait.face.coverings import mouth_is_covered
 
         self.prepared = prepared
         self.source = source
-        self.model: PortraitModel = make_model(avatar, quality)
-        self.state: ModelState = self.model.prepare(prepared)
+        #: Measure clips that drive this portrait; None takes the defaults.
+        self.tracker, self.head = tracker, head
+        self.model = make_model(avatar, quality, head=head)
+        self.state = self.model.prepare(prepared)
         self._mouth_is_covered = mouth_is_covered(prepared)
-        if self._mouth_is_covered:
-            self.state = self.model.with_covered_mouth(self.state)
         #: Planes fitted to this photo: drawn by avatars that have planes, kept for :meth:`save` by others.
         self.refined = refined
         if refined is not None:
@@ -204,23 +216,32 @@ class Portrait:
 
     @classmethod
     def from_image(
-        cls, photo: PathLike | Array, options: PortraitOptions | None = None, avatar: str | None = None, quality: str = "standard"
+        cls,
+        photo: PathLike | Array,
+        options: PortraitOptions | None = None,
+        avatar: str | None = None,
+        quality: str = "standard",
+        *,
+        tracker: FaceTracker | None = None,
+        head: OpenHead | None = None,
     ) -> Portrait:
         """Prepare a photograph: a file, or uint8 RGB [h, w, 3]; or read an avatar file, whatever its name, in which that is done.
 
         Args:
             photo: see above.
             options: how a photograph is prepared; None takes the quality's size. For avatar files only None.
-            avatar: draws the head; None takes the quality's.
+            avatar: draws the head, see :data:`triportrait.model.AVATARS`; None takes the quality's.
             quality: ``"draft"``, ``"standard"`` or ``"high"``, see :data:`triportrait.model.QUALITIES`.
+            tracker: finds faces and outlines, here and in clips that drive the portrait; None takes the default.
+            head: is fitted to them; None takes the default.
 
         Raises:
             MediaError, NoFaceFound: see :func:`prepare` and :func:`read_avatar`.
             OptionError: no such quality, or options for an avatar file.
         """
         source = None if isinstance(photo, np.ndarray) else Path(photo)
-        prepared, refined = _portrait_of(photo, options, quality)
-        return cls(prepared, avatar, source, quality, refined)
+        prepared, refined = _portrait_of(photo, options, quality, tracker=tracker, head=head)
+        return cls(prepared, avatar, source, quality, refined, tracker=tracker, head=head)
 
     def save(self, path: PathLike) -> Path:
         """Write an avatar file, from which :meth:`from_image` makes this portrait again without tracking and fitting.
@@ -248,38 +269,11 @@ class Portrait:
 
     def talk(self, audio: PathLike, options: DriveOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait says what is on a recording (wav, mp3, flac, m4a, ogg, or the sound of a video)."""
-        from triportrait.media.audio import AudioReader
-
-        options = options or DriveOptions()
-        reader = AudioReader.open(audio)
-        settings = voice_settings(options, progress)
-        pose = self._pose_clip(options, progress)
-
-        def chunks() -> Iterator[Motion]:
-            from triportrait.motion.controls import ControlTrack
-            from triportrait.motion.retarget import from_rest, keep_in_view
-
-            own = self.prepared.motion
-            done, track = 0, ControlTrack(settings.controls(), settings.curves)
-            for chunk in motion_of_audio(audio, settings):
-                chunk = keep_in_view(chunk, own, options.eye_contact)
-                placed = from_rest(chunk, own, track.emotions(done, len(chunk)))
-                yield placed if pose is None else _with_clip_pose(placed, pose, done, options.eye_contact)
-                done += len(chunk)
-
-        sources = {"voice": Path(audio)}
-        count = round(reader.seconds * FPS) if reader.seconds else 0
-        return self._performance(chunks, FPS, Path(audio), count, sources, options.files())
+        return self._driven_by("voice", audio, options, progress)
 
     def drive(self, video: PathLike, options: DriveOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait does what the person in a clip does; the clip's sound goes along."""
-        from triportrait.media.probe import probe
-
-        options = options or DriveOptions()
-        motion = motion_of_video(video, FPS, progress, options.driver_face)
-        options = replace(options, driver_face=None)  # it counts the faces of this video
-        sound = Path(video) if probe(video).has_audio else None
-        return self.perform(motion, options, sound=sound, sources={"driving video": Path(video)}, progress=progress)
+        return self._driven_by("video", video, options, progress)
 
     def perform(
         self,
@@ -289,122 +283,21 @@ class Portrait:
         sources: dict[str, Path] | None = None,
         progress: Progress | None = None,
     ) -> Performance:
-        """Motion measured on somebody (or a saved motion file) on this portrait."""
-        from triportrait.motion import retarget
-        from triportrait.motion.emotion import EMOTIONS, with_emotion
-        from triportrait.motion.natural import NaturalSettings
-
-        options = options or DriveOptions()
-        if not isinstance(motion, Motion):
-            sources = {"motion": Path(motion)} | (sources or {})
-            motion = read_motion(motion)
-        if sound is not None and sound not in (sources or {}).values():
-            sources = {"voice": Path(sound)} | (sources or {})
-        if motion.head_model != self.prepared.head_model:
-            raise MediaError(
-                f"the motion belongs to head model {motion.head_model!r}, the portrait to {self.prepared.head_model!r}; extract it again"
-            )
-        if not len(motion):
-            raise EmptyMedia(NOTHING)
-        placed = retarget.relative(motion, options.reference, self.prepared.motion)
-        if options.mouth_gain != 1.0:
-            placed = retarget.mouth_gain(placed, options.mouth_gain)
-        rate = options.blinks_per_minute()
-        if rate is not None:
-            placed = retarget.without_blinks(placed)
-            if rate > 0:
-                placed = retarget.with_blinks(placed, rate, options.seed)
-        if options.emotion != "neutral":
-            weights = [options.emotion_strength * (name == options.emotion) for name in EMOTIONS]
-            placed = placed.with_rows(expression=with_emotion(placed.expression, np.array(weights)))
-        source = options.pose_source
-        if source in ("still", "natural"):
-            settings = NaturalSettings(head_motion=options.head_amount)
-            placed = retarget.with_pose(placed, source, self.prepared.motion, settings, options.seed)
-        elif source == "driving":
-            placed = self._within_reach(placed)
-        else:
-            placed = _with_clip_pose(placed, self._pose_clip(options, progress, placed.fps), 0)
-        return self._performance(lambda: iter([placed]), placed.fps, sound, len(placed), sources or {}, options.files())
+        """Motion measured on somebody (or a saved motion file) on this portrait; see :class:`triportrait.drivers.MotionDriver`."""
+        return self._driven_by("motion", motion, options, progress, sound=sound, sources=sources)
 
     def idle(self, seconds: float, options: DriveOptions | None = None) -> Performance:
         """The portrait looks alive without speaking."""
-        from triportrait.motion.controls import ControlTrack
-        from triportrait.motion.natural import idle_motion
-        from triportrait.motion.retarget import from_rest, keep_in_view
+        return self._driven_by("idle", seconds, options, None)
 
-        options = options or DriveOptions()
-        if not 1 / FPS <= seconds <= _LONGEST_IDLE_S:
-            raise OptionError(f"{seconds:g} s is no length for idling; use up to {_LONGEST_IDLE_S:.0f} s")
-        settings = voice_settings(options)
-        pose = self._pose_clip(options, None)
-        idle = idle_motion(
-            round(seconds * FPS), FPS, seed=options.seed, controls=settings.controls(), curves=settings.curves, style=settings.style
-        )
-        idle = keep_in_view(idle, self.prepared.motion, options.eye_contact)
-        emotions = ControlTrack(settings.controls(), settings.curves).emotions(0, len(idle))
-        motion = _with_clip_pose(from_rest(idle, self.prepared.motion, emotions), pose, 0, options.eye_contact)
-        return self._performance(lambda: iter([motion]), FPS, None, len(motion), {}, options.files())
+    def driven_by(self, driver: Driver, options: DriveOptions | None = None) -> Performance:
+        """The portrait does what any driver says, one of your own, too; of the options, ``mouth`` alone is looked at here.
 
-    def _performance(
-        self, chunks: Callable[[], Iterator[Motion]], fps: float, sound: Path | None, count: int, sources: dict[str, Path],
-        inputs: tuple[PathLike, ...],
-    ) -> Performance:  # fmt: skip
-        from triportrait.motion.retarget import hold_mouth
-
-        named = {"portrait": self.source} if self.source else {}
-        if self._mouth_is_covered:
-            moving, own = chunks, self.prepared.motion
-
-            def chunks() -> Iterator[Motion]:
-                return (hold_mouth(chunk, own) for chunk in moving())
-
-        return Performance(self, chunks, fps, sound, count, named | sources, inputs)
-
-    def _pose_clip(self, options: DriveOptions, progress: Progress | None, fps: float = FPS) -> Motion | None:
-        """The head motion of another clip on this portrait, at ``fps``, or None when the options name no file.
-
-        Of a folder, the clip is taken that has the row nearest to the portrait's own pose, from that row on.
+        Raises:
+            MediaError: the driver's motion does not fit the portrait.
         """
-        from triportrait.motion.retarget import relative
-        from triportrait.motion.timing import resample
+        return Performance(self, driver, still_mouth=(options or DriveOptions()).holds_mouth(self._mouth_is_covered))
 
-        pose = options.pose_source
-        if pose in ("driving", "still", "natural"):
-            return None
-        option = "--pose" if options.pose == pose else "--head-motion"
-        if not os.path.isdir(pose):
-            clip = resample(motion_of_file(option, pose, progress, options.driver_face), fps)
-            return self._within_reach(relative(clip, "first", self.prepared.motion, lip_contact=False))
-        library = pose_library(option, pose)
-        clips = [resample(motion_of_file(option, str(path), progress), fps) for path in library]
-        chosen, row = nearest_pose(clips, self.prepared.motion)
-        log.info("head motion of %s from frame %d", library[chosen].name, row)
-        clip = clips[chosen]
-        clip = clip.with_rows(**{name: getattr(clip, name)[row:] for name in ROWS}, landmarks=None)
-        return self._within_reach(relative(clip, "first", self.prepared.motion, lip_contact=False))
-
-    def _within_reach(self, motion: Motion) -> Motion:
-        """Head motion of a clip, limited to what a portrait can show; a warning says so."""
-        from triportrait.motion.retarget import within_reach
-
-        kept, limited = within_reach(motion, self.prepared.motion)
-        if limited:
-            log.warning(
-                "the clip's head moves farther than a portrait can show (%s); it was held back in %d of %d frames",
-                " and ".join(limited), max(limited.values()), len(motion),
-            )  # fmt: skip
-        return kept
-
-
-def _with_clip_pose(motion: Motion, pose: Motion | None, start: int, eye_contact: float = 0.0) -> Motion:
-    """Rotation and translation of ``pose`` from row ``start`` on, to and fro when it is shorter; eyes counter its turns by a share."""
-    if pose is None:
-        return motion
-    index = np.arange(start, start + len(motion))
-    period = max(1, 2 * len(pose) - 2)
-    index = index % period
-    index = np.where(index < len(pose), index, period - index)
-    turn = pose.rotation_rad[index] - pose.rotation_rad[0]
-    gaze = motion.gaze_rad + eye_contact * np.stack([turn[:, 0], -turn[:, 1]], axis=1)
-    return motion.with_rows(rotation_rad=pose.rotation_rad[index], translation=pose.translation[index], gaze_rad=gaze.astype(np.float32))
+    def _driven_by(self, kind: str, source: Any, options: DriveOptions | None, progress: Progress | None, **more: Any) -> Performance:
+        driver = DRIVERS[kind](source, options, progress=progress, tracker=self.tracker, head=self.head, **more)
+        return self.driven_by(driver, options)

@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from triportrait.errors import NumericError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     import torch
 
@@ -146,6 +149,15 @@ class MotionFrame:
         for name, width in (("rotation_rad", 3), ("translation", 3), ("gaze_rad", 2)):
             expect(getattr(self, name), f"{width}", name)
 
+    def expect_finite(self) -> None:
+        """Refuse NaN and infinity before anything is drawn.
+
+        Raises:
+            NumericError: the row holds one.
+        """
+        if not all(np.isfinite(rows).all() for rows in (self.expression, self.rotation_rad, self.translation, self.gaze_rad)):
+            raise NumericError("a motion row holds NaN or infinity; the motion file or its source is damaged")
+
 
 @dataclass(frozen=True, slots=True)
 class Motion:
@@ -246,6 +258,7 @@ class PreparedPortrait:
         motion: expression, pose and gaze in the photo.
         focal: focal length in crop widths; the principal point is the crop's centre.
         head_model: name of the head model the coefficients belong to.
+        mouth_is_covered: whether something hides the mouth (mask, microphone, hand); None where nobody has looked yet.
     """
 
     photo: Array
@@ -261,6 +274,7 @@ class PreparedPortrait:
     motion: MotionFrame
     focal: float = FOCAL_IN_WIDTHS
     head_model: str = "open"
+    mouth_is_covered: bool | None = None
 
     def __post_init__(self) -> None:
         side = expect(self.image, "s s 3", "image")["s"]
@@ -343,10 +357,11 @@ class HeadModel(Protocol):
 class FullHead(HeadModel, Protocol):
     """A head with eyes, teeth and a mouth to look into; what the ``lifted`` avatar needs beyond :class:`HeadModel`.
 
-    ``part`` [v] uint8 (:class:`HeadPart`), ``neck`` [v] float32 (0 head .. 1 shoulders), ``eye_vertices`` (left, right) vertex indices,
-    ``eye_centre`` [2, 3] and ``eye_radius`` [2] in decimetres, the subject's left first.
+    ``mean`` [v, 3] float32 decimetres, the mean head, ``part`` [v] uint8 (:class:`HeadPart`), ``neck`` [v] float32 (0 head .. 1 shoulders),
+    ``eye_vertices`` (left, right) vertex indices, ``eye_centre`` [2, 3] and ``eye_radius`` [2] in decimetres, the subject's left first.
     """
 
+    mean: Array
     part: Array
     neck: Array
     eye_vertices: tuple[Array, ...]
@@ -368,10 +383,40 @@ class FullHead(HeadModel, Protocol):
 
 @runtime_checkable
 class Driver(Protocol):
-    """Anything that yields motion for a portrait."""
+    """Anything that moves a portrait: a voice, a video, a motion file, a clock. ``drivers.DRIVERS`` lists them by kind of input.
 
-    def motion(self, portrait: PreparedPortrait) -> Motion:
-        """The motion of the whole performance, in the portrait's own pose frame."""
+    What can be measured without a portrait is measured when the driver is made, and so is what can go wrong.
+    """
+
+    #: Frames per second of the motion.
+    fps: float
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames; 0 where it is not known beforehand."""
+        ...
+
+    @property
+    def sound(self) -> Path | None:
+        """File whose sound belongs to the motion, or None."""
+        ...
+
+    @property
+    def sources(self) -> dict[str, Path]:
+        """Files that the motion was made from, by their part in it, for the signed statement."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[PathLike, ...]:
+        """Files and folders that were read besides."""
+        ...
+
+    def chunks(self, portrait: PreparedPortrait) -> Iterable[Motion]:
+        """The motion in the portrait's pose frame, piece by piece; it can be gone through again and is the same each time.
+
+        Raises:
+            MediaError: the motion does not fit the portrait.
+        """
         ...
 
 
@@ -387,6 +432,44 @@ class Avatar(Protocol):
 
     def render(self, state: Any, frame: MotionFrame) -> RenderedHead:
         """The head layer for one motion row, in the portrait's crop."""
+        ...
+
+
+@runtime_checkable
+class FrameModel(Protocol):
+    """An avatar together with what joins its head to torso and background: motion rows in, finished crops out.
+
+    ``model.AVATARS`` lists how they are made by name.
+    """
+
+    #: What draws the head. Its state is the ``avatar`` of the state below.
+    avatar: Any
+
+    @property
+    def panel_head(self) -> FullHead | None:
+        """The head whose layers :meth:`draw` gives, for debug panels; None where it gives none."""
+        ...
+
+    def prepare(self, portrait: PreparedPortrait) -> Any:
+        """The state that the caller holds and hands back."""
+        ...
+
+    def with_still_mouth(self, state: Any) -> Any:
+        """The same state for a mouth that never moves: nothing is painted over what the photo shows there."""
+        ...
+
+    def step(self, state: Any, frame: MotionFrame, background: Array | None = None) -> tuple[Array, RenderedHead]:
+        """One crop uint8 [s, s, 3] and the head layer it was made from; ``background`` uint8 [s, s, 3] takes the place of the photo's.
+
+        Raises:
+            NumericError: the motion row holds NaN or infinity.
+        """
+        ...
+
+    def draw(
+        self, state: Any, frames: Iterable[MotionFrame], scenes: Iterator[Array] | None = None
+    ) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
+        """Many rows, several at once where that is faster: each row, its crop, and the head layer or None."""
         ...
 
 

@@ -177,11 +177,3 @@ def test_depth_warp_depth_is_the_heads(portrait):
 def test_depth_warp_refuses_a_foreign_portrait(portrait):
     with pytest.raises(ValueError, match="'bfm'"):
         baselines.DepthWarpAvatar(BallHead()).prepare(replace(portrait, head_model="bfm"))
-
-
-def test_continue_smoothly_between_two_edges_is_linear():
-    known = np.zeros((6, 9), bool)
-    known[:, 0] = known[:, -1] = True
-    values = np.where(known, np.arange(9) * 2.0, 0)
-    assert np.allclose(baselines.continue_smoothly(values, known), np.arange(9) * 2.0)
-    assert np.array_equal(baselines.continue_smoothly(values, np.ones_like(known)), values)

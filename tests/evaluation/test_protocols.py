@@ -151,6 +151,15 @@ def test_tables_put_our_rows_beside_the_printed_ones(clips, number):
         assert "--metric-weights" in report["ours"]["follow"][protocol]["reasons"]["csim"]
 
 
+@pytest.mark.parametrize(("number", "protocol"), [("1", "same"), ("1", "cross"), ("2", "audio")])
+def test_the_runs_of_a_table_take_its_settings(clips, number, protocol):
+    out = clips.parent / "table.json"
+    wanted = TableOptions(clips, ("follow",), out, every=4, limit=2, side_px=192, plots=False, number=number, seconds=2.0)
+    run_table(wanted, tools=Actors().acting())
+    options = load(out.with_name(f"table_{protocol}.json"))["options"]
+    assert (options["every"], options["limit"], options["side_px"], options["plots"]) == (4, 2, 192, False)
+
+
 def test_printed_figures_name_columns_and_rows_that_exist():
     for table in printed()["tables"].values():
         for row in table["rows"].values():

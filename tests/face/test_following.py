@@ -14,8 +14,12 @@ import pytest
 from scipy import ndimage
 
 from triportrait.errors import NoFaceFound
-from triportrait.face.following import FollowedFace, follow_face
+from triportrait.face.fitting import LandmarkFitter
+from triportrait.face.following import FollowedFace, follow_face, people_apart
+from triportrait.face.open_head import OpenHead
 from triportrait.face.tracker import DetectedFace
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.types import FOCAL_IN_WIDTHS
 
 Box = tuple[int, int, int]
 GRID = np.stack([*np.meshgrid(np.linspace(-0.5, 0.5, 22), np.linspace(-0.5, 0.5, 22)), np.zeros((22, 22))], -1).reshape(-1, 3)[:478]
@@ -61,6 +65,9 @@ class Squares:
 
     def person_mask(self, image: np.ndarray) -> np.ndarray:
         raise NotImplementedError
+
+    def score(self, image: np.ndarray) -> float:
+        return max((face.score for face in self.detect(image)), default=0.0)
 
 
 def follow(frames: Iterable[np.ndarray], number: int | None = None) -> list[FollowedFace]:
@@ -163,3 +170,100 @@ def test_frames_are_not_kept() -> None:
 
     assert len(follow(frames())) == 200
     assert most <= 6
+
+
+class Watched(Squares):
+    """Counts the searches, whose squares are at least ``visible_px`` wide."""
+
+    def __init__(self, visible_px: float = 0.0) -> None:
+        self.searches, self._visible_px = 0, visible_px
+
+    def detect(self, image: np.ndarray) -> list[DetectedFace]:
+        self.searches += 1
+        return [face for face in super().detect(image) if face.width_px >= self._visible_px]
+
+    def track(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
+        return Squares().track(frames)
+
+
+def test_footage_of_nobody_is_hardly_searched() -> None:
+    tracker = Watched()
+    rows = list(follow_face(tracker, [picture()] * 1000 + [picture((50, 50, 30), (140, 50, 36))] * 3))
+    assert tracker.searches < 80
+    assert [row.seen for row in rows] == [False] * 1000 + [True] * 3 and {row.shot for row in rows} == {0}
+    # The tracker takes whoever comes first to hand; the larger face is followed from the first frame that shows one.
+    assert places(rows) == [140] * 1003
+
+
+def test_whom_only_the_tracker_finds_is_not_searched_for_again() -> None:
+    tracker = Watched(visible_px=60)
+    rows = list(follow_face(tracker, [picture((50, 50, 30))] * 100))
+    assert all(row.seen for row in rows) and tracker.searches < 10
+
+
+def test_people_cannot_be_chosen_where_no_option_does_it(caplog: pytest.LogCaptureFixture) -> None:
+    list(follow_face(Squares(), [picture((50, 50, 30), (140, 50, 36))] * 2, can_choose=False))
+    assert [record.getMessage() for record in caplog.records] == ["the clip shows 2 people; the largest face is followed"]
+
+
+class Shapes:
+    """In place of the fit: people are told apart by how tall they are for their width."""
+
+    def fit_person(self, rows: np.ndarray) -> tuple[float]:
+        return (float(np.ptp(rows[..., 1]) / np.ptp(rows[..., 0])),)
+
+    def fit_motion(self, rows: np.ndarray, person: float) -> None:
+        return None
+
+    def residual_px(self, rows: np.ndarray, person: float, motion: None) -> np.ndarray:
+        return np.stack([np.full(468, np.ptp(row[:, 1]) / np.ptp(row[:, 0]) - person) for row in rows])
+
+
+class Rectangles(Squares):
+    """A tracker of rectangles."""
+
+    def detect(self, image: np.ndarray) -> list[DetectedFace]:
+        labels, _ = ndimage.label(image[..., 0] > 240)
+        faces = []
+        for rows, columns in ndimage.find_objects(labels):
+            tall, wide = rows.stop - rows.start, columns.stop - columns.start
+            landmarks = GRID * (wide, tall, 1) + ((columns.start + columns.stop) / 2, (rows.start + rows.stop) / 2, 0)
+            faces.append(DetectedFace(np.float32(landmarks)))
+        return sorted(faces, key=lambda face: -face.width_px)
+
+
+@pytest.mark.parametrize(("fitter", "place"), [(Shapes(), 165), (None, 95)])
+def test_a_chosen_person_is_known_again_at_another_place(fitter: Shapes | None, place: int) -> None:
+    """Person 1, who is tall, stands at the other side behind the cut; without a fitter whoever is the first there is followed."""
+
+    def shot(tall: int, broad: int, scene: int) -> np.ndarray:
+        image = np.full((100, 200, 3), scene, np.uint8)
+        image[20:80, tall - 15 : tall + 15] = 250
+        image[30:70, broad - 20 : broad + 20] = 250
+        return image
+
+    frames = [shot(50, 140, 40)] * 10 + [shot(165, 95, 120)] * 10
+    rows = list(follow_face(Rectangles(), frames, 1, fitter=fitter))
+    assert places(rows) == [50] * 10 + [place] * 10 and shots(rows) == [0] * 10 + [1] * 10
+
+
+@pytest.mark.parametrize(("other", "changed", "shot"), [(True, True, 1), (False, True, 0), (True, False, 0)])
+def test_somebody_else_in_the_same_place_is_told_by_shape(open_head: OpenHead, other: bool, changed: bool, shot: int) -> None:
+    """A cut between two heads; a jump cut of one; a person is not looked at again where the picture does not change."""
+    random = np.random.default_rng(1)
+    identities = [random.normal(size=open_head.identity_size) for _ in range(2)]
+
+    def seen(index: int) -> FollowedFace:
+        behind = index >= 40
+        head = open_head.shape(np.float32(identities[int(other and behind)]))
+        expression = np.zeros(44)
+        expression[open_head.expression_names.index("jawOpen")] = 0.15 + 0.15 * np.sin(index / 3)
+        points = open_head.landmarks478(open_head.deform(head, expression, np.zeros(2)))
+        pose = pose_points(points, np.array([0.1 * np.sin(index / 9), 0.2 * np.sin(index / 14) + 0.1 * behind, 0.0]), np.zeros(3))
+        pixels = project(pose, 512.0, FOCAL_IN_WIDTHS)[0] + random.normal(size=(478, 2))
+        return FollowedFace(np.float32(np.pad(pixels, ((0, 0), (0, 1)))), True, 0, (512, 512), changed and index == 40)
+
+    rows = [seen(index) for index in range(70)]
+    apart = list(people_apart(iter(rows), LandmarkFitter(open_head)))
+    assert shots(apart) == [0] * 40 + [shot] * 30
+    assert all(one.landmarks is two.landmarks for one, two in zip(rows, apart, strict=True))

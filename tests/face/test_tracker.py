@@ -11,12 +11,11 @@ from triportrait.errors import NoFaceFound, WeightsError
 from triportrait.face.tracker import (
     MAX_YAW_DEGREES,
     MIN_FACE_PX,
-    TURNS,
     ClassSegmenter,
     DetectedFace,
     choose_face,
+    search_is_due,
     track_clip,
-    upright_photo,
 )
 
 PLAIN = np.full((300, 400, 3), 120, np.uint8)
@@ -224,24 +223,6 @@ def test_roll_tells_how_a_face_stands(astronaut_face, quarter, roll):
     assert abs((difference + 180) % 360 - 180) < 0.1 and abs(astronaut_face.roll_degrees) < 15
 
 
-@pytest.mark.parametrize("quarter", [1, 2, 3])
-@pytest.mark.parametrize("which", ["astronaut", "portrait2"])
-def test_a_photo_that_is_not_upright_is_turned(which, quarter, astronaut, face_tracker, caplog):
-    from PIL import Image
-
-    example = Path(__file__).resolve().parents[2] / "examples" / "portrait2.png"
-    upright = astronaut if which == "astronaut" else np.asarray(Image.open(example).convert("RGB").resize((512, 512)))
-    photo, faces = upright_photo(face_tracker, np.ascontiguousarray(np.rot90(upright, quarter)), "it.jpg")
-    np.testing.assert_array_equal(photo, upright)
-    np.testing.assert_array_equal(faces[0].landmarks, face_tracker.detect(upright)[0].landmarks)
-    assert [record.getMessage() for record in caplog.records] == [f"it.jpg is not upright; it is turned by {TURNS[4 - quarter]}"]
-
-
-def test_an_upright_photo_stays_as_it_is(astronaut, face_tracker, caplog):
-    photo, faces = upright_photo(face_tracker, astronaut, "it.jpg")
-    assert photo is astronaut and len(faces) == 1 and not caplog.records
-
-
 def test_a_small_speaker_is_followed_as_in_a_crop_of_the_clip(head, face_tracker):
     places = [(300 + 12 * step, 420 - 3 * step) for step in range(12)]
     frames = [on_canvas(head, [place], 330, (1080, 1920)) for place in places]
@@ -260,13 +241,17 @@ def test_a_small_speaker_who_leaves_is_not_found_and_comes_back_elsewhere(head, 
     assert 1300 < rows[-1][0][4, 0] < 1630 and 300 < rows[3][0][4, 0] < 630
 
 
-@pytest.mark.parametrize("quarter", [1, 2])
-def test_a_clip_that_is_not_upright_is_turned(quarter, astronaut, face_tracker, caplog):
-    frames = [np.roll(astronaut, 4 * step, axis=1) for step in range(4)]
-    upright = np.stack([row for row, _ in face_tracker.track(frames)])
-    turned = list(face_tracker.track([np.ascontiguousarray(np.rot90(frame, quarter)) for frame in frames]))
-    assert all(found for _, found in turned)
-    np.testing.assert_array_equal(np.stack([row for row, _ in turned]), upright)
-    assert [record.getMessage() for record in caplog.records] == [
-        f"the driving clip is not upright; its frames are turned by {TURNS[4 - quarter]}"
-    ]
+def test_no_clip_is_turned_by_the_tracker(astronaut, face_tracker, astronaut_face, caplog):
+    """Whoever lies is found as he lies, or not at all: landmarks are always those of the frames that were given."""
+    lying = np.ascontiguousarray(np.rot90(astronaut))
+    rows = list(face_tracker.track([lying] * 2))
+    x, y = astronaut_face.landmarks[4, :2]
+    assert np.linalg.norm(rows[-1][0][4, :2] - (y, 512 - x)) < 12 and not caplog.records
+
+
+def test_searches_become_rarer_and_never_stop():
+    due = [missing for missing in range(1500) if search_is_due(missing)]
+    assert due[:6] == [0, 1, 2, 4, 8, 16] and 30 <= len(due) <= 42
+    assert max(np.diff(due)) <= 2.0 * 25
+    often = [missing for missing in range(1500) if search_is_due(missing, 2.0, 5.0)]
+    assert max(np.diff(often)) <= 10

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from golden_folder import golden
-from triportrait.geometry.cameras import EG3D_OFFSET, EG3D_SCALE, camera_from_pose, look_at_camera, pose_points, project
+from triportrait.geometry.cameras import EG3D_OFFSET, EG3D_SCALE, camera_from_pose, look_at_camera, orbit_camera, pose_points, project
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import FOCAL_IN_WIDTHS
 
@@ -103,3 +103,13 @@ def test_a_camera_that_looks_at_a_point_sees_it_in_the_middle():
             look_at_camera(yaw, pitch, radius)
     with pytest.raises(ValueError, match="no upright"):
         look_at_camera(0.0, 0.0, 1.0, (0.0, 5.0, 1.0))
+
+
+def test_an_orbit_goes_round_its_pivot() -> None:
+    front = orbit_camera(0.0, 0.0, 2.7).camera_to_world
+    np.testing.assert_allclose(front[:3, :3], np.diag([1.0, -1.0, -1.0]), atol=1e-12)
+    np.testing.assert_allclose(front[:3, 3], [0, 0, 2.9])
+    side = orbit_camera(-0.5, 0.2, 3.0).camera_to_world
+    np.testing.assert_allclose(side[:3, :3] @ side[:3, :3].T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(side[:3, 3] + 3.0 * side[:3, 2], [0, 0, 0.2], atol=1e-12)
+    assert side[0, 3] < 0 < side[1, 3]  # to -x and up

@@ -15,8 +15,8 @@ from triportrait.motion.audio_network import (
     load_model,
     save_model,
 )
+from triportrait.motion.controls import Controls
 from triportrait.motion.lips import lip_opening
-from triportrait.motion.natural import STILL, NaturalSettings
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, EnvelopeLogMel, LogMel
 from triportrait.types import ARKIT_EXPRESSIONS, Motion, Waveform
 
@@ -115,16 +115,17 @@ def test_sound_opens_it() -> None:
 def test_controls() -> None:
     voice = babble()
     usual = AudioDriver(voice).motion()
-    bigger = AudioDriver(voice, AudioSettings(mouth_gain=1.5)).motion()
+    bigger = AudioDriver(voice, AudioSettings(Controls(mouth_gain=1.5))).motion()
     ratio = lip_opening(bigger.expression, ARKIT_EXPRESSIONS).mean() / lip_opening(usual.expression, ARKIT_EXPRESSIONS).mean()
     assert 1.3 < ratio < 1.6
-    still = AudioDriver(voice, AudioSettings(natural=STILL, expressiveness=0.0)).motion()
+    nothing = Controls(head_motion=0.0, blinks_per_minute=0.0, gaze_motion=0.0, eye_contact=0.0, expressiveness=0.0)
+    still = AudioDriver(voice, AudioSettings(nothing)).motion()
     assert not still.rotation_rad.any() and not still.gaze_rad.any()
     assert not still.expression[:, still.column("eyeBlinkLeft")].any()
     assert not still.expression[:, still.column("browInnerUp")].any()
     mouth = [i for i, name in enumerate(ARKIT_EXPRESSIONS) if name.startswith(("mouth", "jaw"))]
     np.testing.assert_array_equal(still.expression[:, mouth], usual.expression[:, mouth])
-    calm = AudioDriver(voice, AudioSettings(natural=NaturalSettings(head_motion=0.3))).motion()
+    calm = AudioDriver(voice, AudioSettings(Controls(head_motion=0.3))).motion()
     assert np.abs(calm.rotation_rad).max() < 0.4 * np.abs(usual.rotation_rad).max()
     other = AudioDriver(voice, AudioSettings(seed=1)).motion()
     assert np.abs(other.rotation_rad - usual.rotation_rad).max() > 1e-3
@@ -136,10 +137,10 @@ def test_clear_errors(tmp_path) -> None:
         AudioDriver(Waveform(np.zeros(0, np.float32), 16000)).motion()
     with pytest.raises(MediaError, match="one rate"):
         AudioDriver([babble(0.1), babble(0.1, 8000)]).motion()
-    with pytest.raises(WeightsError, match="does not exist"):
+    with pytest.raises(WeightsError, match="do not exist"):
         load_model(tmp_path / "absent.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
-    with pytest.raises(WeightsError, match="not an audio model"):
+    with pytest.raises(WeightsError, match="audio-to-motion weights"):
         load_model(tmp_path / "bad.safetensors")
 
 

@@ -53,7 +53,7 @@ def test_emotion_of_a_voice_keeps_its_closures_and_its_rest() -> None:
     neutral = AudioDriver(voice).motion()
     shut = lip_opening(neutral.expression, ARKIT_EXPRESSIONS) < 0.002
     for emotion in EMOTIONS:
-        felt = AudioDriver(voice, AudioSettings(emotion=emotion, emotion_strength=1.0)).motion()
+        felt = AudioDriver(voice, AudioSettings(Controls().with_emotion(emotion, 1.0))).motion()
         assert lip_opening(felt.expression[shut], ARKIT_EXPRESSIONS).max() < 0.003
         assert not felt.rotation_rad[0].any() and not felt.gaze_rad[0].any()
         assert not (felt.expression[0] - neutral.expression[0]).any()
@@ -63,7 +63,8 @@ def test_streaming_equals_offline_with_everything_on() -> None:
     voice, random = babble(6.0), np.random.default_rng(0)
     ramps = {"head_motion": (0.2, 2.0, 150), "happy": (0.0, 1.0, 80), "mouth_gain": (2.0, 0.5, 100)}
     curves = ControlCurves({name: np.linspace(*ramp) for name, ramp in ramps.items()})
-    settings = AudioSettings(curves=curves, style=SpeakingStyle((1.2, 0.8, 1.5), 1.2, smile=0.1), seed=4, temperature=1.4)
+    style = SpeakingStyle((1.2, 0.8, 1.5), 1.2, smile=0.1)
+    settings = AudioSettings(Controls(temperature=1.4), seed=4, style=style, curves=curves)
     whole = AudioDriver(voice, settings).motion()
     cuts = np.sort(random.integers(0, len(voice.samples), 150))
     blocks = (Waveform(part, 16000) for part in np.split(voice.samples, cuts))

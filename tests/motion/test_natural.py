@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.motion.natural import HEAD_LIMITS_RAD, STILL, NaturalMotion, NaturalSettings, blink_shape, idle_motion
+from triportrait.errors import OptionError
+from triportrait.motion.controls import Controls
+from triportrait.motion.natural import HEAD_LIMITS_RAD, NaturalMotion, blink_shape, idle_motion
 from triportrait.motion.speech_features import Prosody
 from triportrait.types import Motion
 
@@ -111,18 +113,18 @@ def test_never_periodic() -> None:
 
 
 def test_amounts() -> None:
-    still = idle_motion(200, settings=STILL)
+    still = idle_motion(200, controls=Controls(head_motion=0.0, blinks_per_minute=0.0, gaze_motion=0.0, eye_contact=0.0))
     assert not still.rotation_rad.any() and not still.gaze_rad.any() and blinks(still) == 0
     assert np.abs(still.translation).max() < 1e-6
-    full, half = idle_motion(200, seed=1), idle_motion(200, settings=NaturalSettings(head_motion=0.5), seed=1)
+    full, half = idle_motion(200, seed=1), idle_motion(200, controls=Controls(head_motion=0.5), seed=1)
     np.testing.assert_allclose(half.rotation_rad, 0.5 * full.rotation_rad, atol=1e-6)
-    assert blinks(idle_motion(25 * 120, settings=NaturalSettings(blinks_per_minute=40))) > 55
-    with pytest.raises(ValueError, match="eye_contact"):
-        NaturalSettings(eye_contact=2)
+    assert blinks(idle_motion(25 * 120, controls=Controls(blinks_per_minute=40))) > 55
+    with pytest.raises(OptionError, match="eye_contact"):
+        Controls(eye_contact=2)
 
 
 def test_eyes_counter_the_head() -> None:
-    motion = idle_motion(2000, settings=NaturalSettings(gaze_motion=0.0, eye_contact=1.0), seed=2)
+    motion = idle_motion(2000, controls=Controls(gaze_motion=0.0, eye_contact=1.0), seed=2)
     # Looking down (positive pitch) asks for eyes up (positive), turning to image right (positive yaw) for eyes to the
     # left (negative).
     np.testing.assert_allclose(motion.gaze_rad[:, 0], motion.rotation_rad[:, 0], atol=1e-6)

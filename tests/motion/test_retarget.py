@@ -95,19 +95,12 @@ def test_neutral_row_is_at_rest() -> None:
     assert motion.expression[row, column("eyeBlinkLeft")] < 0.1
 
 
-def test_fit_length() -> None:
-    motion = talking(4)
-    index = np.arange(4, dtype=np.float32)
-    motion = motion.with_rows(translation=np.stack([index] * 3, axis=1))
-
-    def order(how: str, frames: int) -> list[int]:
-        return motion_timing.fit_length(motion, frames, how).translation[:, 0].astype(int).tolist()
-
-    assert order("ping_pong", 9) == [0, 1, 2, 3, 2, 1, 0, 1, 2]
-    assert order("loop", 6) == [0, 1, 2, 3, 0, 1]
-    assert order("hold", 6) == [0, 1, 2, 3, 3, 3]
-    assert order("ping_pong", 2) == [0, 1]
-    assert len(motion_timing.fit_length(talking(1), 5)) == 5
+def test_to_and_fro() -> None:
+    assert motion_timing.to_and_fro(9, 4).tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert motion_timing.to_and_fro(2, 4).tolist() == [0, 1]
+    assert motion_timing.to_and_fro(3, 1).tolist() == [0, 0, 0]
+    whole = motion_timing.to_and_fro(40, 7)
+    np.testing.assert_array_equal(motion_timing.to_and_fro(15, 7, 25), whole[25:])
 
 
 def test_pose_replacement() -> None:
@@ -117,8 +110,8 @@ def test_pose_replacement() -> None:
     natural = retarget.with_pose(motion, "natural", portrait, seed=3)
     np.testing.assert_allclose(natural.rotation_rad[0], portrait.rotation_rad, atol=1e-6)
     assert np.ptp(natural.rotation_rad, axis=0).max() > 0.01
-    other = talking(20, seed=5)
-    posed = retarget.with_pose(motion, other, portrait)
+    other = retarget.relative(talking(20, seed=5), "first", portrait, lip_contact=False)
+    posed = retarget.with_clip_pose(motion, other)
     np.testing.assert_allclose(posed.rotation_rad[0], portrait.rotation_rad, atol=1e-6)
     np.testing.assert_allclose(posed.rotation_rad[38], posed.rotation_rad[0], atol=1e-6)
     for result in (still, natural, posed):

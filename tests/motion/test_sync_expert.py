@@ -12,7 +12,7 @@ import torch
 from triportrait.errors import MediaError, WeightsError
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio import AudioDriver, AudioSettings
-from triportrait.motion.natural import STILL
+from triportrait.motion.controls import Controls
 from triportrait.motion.sync_expert import (
     SyncExpert,
     SyncExpertConfig,
@@ -33,7 +33,8 @@ SPEECH = Path(__file__).resolve().parents[2] / "examples" / "speech.wav"
 @pytest.fixture(scope="module")
 def spoken() -> tuple[Waveform, Motion]:
     voice = read_audio(SPEECH, 16000)
-    return voice, AudioDriver(voice, AudioSettings(natural=STILL)).motion()
+    still = Controls(head_motion=0.0, blinks_per_minute=0.0, gaze_motion=0.0, eye_contact=0.0)
+    return voice, AudioDriver(voice, AudioSettings(still)).motion()
 
 
 def shifted(motion: Motion, frames: int) -> Motion:
@@ -85,10 +86,10 @@ def test_file(tmp_path: Path) -> None:
     again = load_sync_expert(tmp_path / "e.safetensors")
     channels = mouth_channels(torch.rand(1, 40, len(CURVES)), CURVES)
     torch.testing.assert_close(again.mouth(channels), expert.mouth(channels), atol=5e-3, rtol=0)
-    with pytest.raises(WeightsError, match="does not exist"):
+    with pytest.raises(WeightsError, match="do not exist"):
         load_sync_expert(tmp_path / "absent.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
-    with pytest.raises(WeightsError, match="not a sync expert"):
+    with pytest.raises(WeightsError, match="sync-expert weights"):
         load_sync_expert(tmp_path / "bad.safetensors")
 
 

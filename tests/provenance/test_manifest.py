@@ -7,7 +7,10 @@ import errno
 import io
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -134,6 +137,24 @@ def test_processes_that_start_together_share_one_key(home: Path) -> None:
         identities = list(pool.map(lambda _: signing_identity(), range(16)))
     assert len({identity.key for identity in identities if identity}) == 1
     assert [path.name for path in home.iterdir()] == ["signing"]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_key_that_a_killed_run_left_goes(stored: bool, home: Path) -> None:
+    """A run of this version is known to be over; one of a former version counts as over after a day."""
+    if stored:
+        signing_identity()
+    kill = "import os; os.fsync = lambda _: os.kill(os.getpid(), 9); from triportrait.provenance import manifest as m; "
+    kill += f"from pathlib import Path; m._store_identity(m.SigningIdentity(b'key', b'', b''), Path({str(home / 'signing')!r}))"
+    assert subprocess.run([sys.executable, "-c", kill]).returncode == -signal.SIGKILL
+    for name in (".signing.abcd_123", ".signing.efgh4567", ".signing.backups"):
+        (home / name).mkdir(parents=True)
+        (home / name / "key.pem").write_text("key")
+    os.utime(home / ".signing.abcd_123", (0, 0))
+    (left,) = home.glob(".triportrait-part-*")
+    assert (left / "key.pem").read_text() == "key"
+    signing_identity()
+    assert sorted(path.name for path in home.iterdir()) == [".signing.backups", ".signing.efgh4567", "signing"]
 
 
 def test_user_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -296,7 +317,7 @@ def test_what_goes_wrong_late_is_one_warning(
     assert caplog.records == []
     path.write_bytes(video.read_bytes())
     if fault == "disk":
-        monkeypatch.setattr(manifest, "whole_file", full)
+        monkeypatch.setattr(manifest, "atomic_file", full)
     elif fault == "library":
         monkeypatch.setattr(manifest, "_sign_stream", full)
     else:

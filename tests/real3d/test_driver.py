@@ -9,7 +9,7 @@ import torch
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.real3d import driver as paper_driver
 from triportrait.real3d.audio_to_motion import PaperAudioToMotion
-from triportrait.real3d.driver import blink_starts, expressions_of_voice, lid_closings, pose_on_portrait, to_and_fro
+from triportrait.real3d.driver import blink_starts, expressions_of_voice, lid_closings, pose_on_portrait
 from triportrait.types import MotionFrame
 
 
@@ -74,11 +74,6 @@ def test_a_pose_starts_at_the_photographs(published: bool, seed: int) -> None:
     if not published:
         change = matrix_from_euler(turned[0]).T @ matrix_from_euler(turned[3])
         np.testing.assert_allclose(change, matrix_from_euler(rotation[0]).T @ matrix_from_euler(rotation[3]), atol=1e-6)
-
-
-def test_to_and_fro() -> None:
-    assert to_and_fro(8, 3).tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
-    assert to_and_fro(3, 1).tolist() == [0, 0, 0]
 
 
 def test_blinks_come_regularly_as_published_and_naturally_otherwise() -> None:

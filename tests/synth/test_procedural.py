@@ -81,7 +81,7 @@ def test_offsets_lead_back_to_the_photograph(head: ProceduralHead) -> None:
     assert np.abs(second.picture.offset).max() > 0.1
     cheek = second.picture.labels[deferred.FACE_SKIN] > 0.99
     assert second.seen[cheek].mean() > 0.7
-    still = replace(second.picture, offset=np.zeros_like(second.picture.offset))
+    still = second.picture._replace(offset=np.zeros_like(second.picture.offset))
     layers = [lv.RenderedHead(p.head_rgb, p.head_alpha, p.depth) for p in (second.picture, first.picture)]
     with_offset = lv.seen_by(layers[0], second.frame, layers[1], first.frame, offset=second.picture.offset)
     without = lv.seen_by(layers[0], second.frame, layers[1], first.frame, offset=still.offset)

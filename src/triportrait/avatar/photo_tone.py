@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.geometry.landmarks import OVAL
+from triportrait.geometry.masks import outline_mask
 from triportrait.types import Array, PreparedPortrait
 
 #: Luma of red, green and blue (ITU-R BT.601).
-LUMA = np.float32([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 #: Levels by which 19 of 20 pixels stay off the line: up to the first a photo is toned, from the second on it is a colour photo. JPEG at
 #: quality 60 puts sepia and duotones at 2 to 4, black-and-white at 0 to 3; ordinary colour photos begin at 6.
 _SPREAD = (4.0, 5.5)
@@ -44,8 +45,7 @@ class PhotoTone:
         import cv2
 
         size = len(portrait.image)
-        mask = np.zeros((size, size), np.uint8)
-        cv2.fillPoly(mask, [np.round(portrait.landmarks[OVAL, :2]).astype(np.int32)], 1)
+        mask = outline_mask(portrait.landmarks[OVAL, :2], size)
         step = max(1, round(_STEP_PX * size / 512))
         soft = cv2.GaussianBlur(portrait.image.astype(np.float32), (0, 0), _SMOOTH_PX * size / 512)
         colours = soft[::step, ::step][mask[::step, ::step] > 0]

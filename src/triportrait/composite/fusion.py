@@ -1,10 +1,14 @@
-"""Head over torso over background (Real3D-Portrait eq. 5 as plain alpha compositing), and back into the full photograph."""
+"""Head over torso over background (Real3D-Portrait eq. 5 as plain alpha compositing), and back into the full photograph.
+
+The compiled sum has no plain twin.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from triportrait.compiling import njit
+from triportrait.geometry.fields import smooth_step
 from triportrait.types import Array, PreparedPortrait, RenderedHead
 
 
@@ -52,13 +56,12 @@ class PasteBack:
         scale = size / side
         x = (np.arange(self._x0, self._x1, dtype=np.float32) + 0.5 - left) * scale - 0.5
         y = (np.arange(self._y0, self._y1, dtype=np.float32) + 0.5 - top) * scale - 0.5
-        self._map = np.meshgrid(x, y)
+        self._map_x, self._map_y = np.meshgrid(x, y)
         self._scale = scale
         ramp = feather * size
 
         def rise(distance: Array) -> Array:
-            t = np.clip(distance / ramp, 0.0, 1.0)
-            return t * t * (3 - 2 * t)
+            return smooth_step(np.clip(distance / ramp, 0.0, 1.0))
 
         # A crop border on the photo's own border needs no feather: there is nothing beyond to fit to.
         fx = np.minimum(rise(x + 1) if self._x0 > 0 else 1.0, rise(size - x) if self._x1 < width else 1.0) * np.ones_like(x)
@@ -71,7 +74,7 @@ class PasteBack:
         import cv2
 
         filter_ = cv2.INTER_LINEAR if self._scale >= 1 else cv2.INTER_CUBIC
-        patch = cv2.remap(crop, *self._map, filter_, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+        patch = cv2.remap(crop, self._map_x, self._map_y, filter_, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
         out = self._photo.copy()
         blended = self._weight * patch + (1 - self._weight) * self._still
         out[self._y0 : self._y1, self._x0 : self._x1] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import push_pull
+from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, MotionFrame, PreparedPortrait
 
@@ -30,6 +32,8 @@ class TorsoState:
         layer: uint8 [s, s, 4], colours premultiplied by the matte.
         points: float32 [g, g, 3] head-space positions in the photo.
         share: float32 [g, g], 1 moves with the head, 0 stays.
+        source: the photo's pose, and focal, its focal length in picture widths.
+        home: float32 [g * g, 2], pixels of the points in the photo, and px_per_dm, how large a decimetre is there.
     """
 
     layer: Array
@@ -37,6 +41,8 @@ class TorsoState:
     share: Array
     source: MotionFrame
     focal: float
+    home: Array
+    px_per_dm: float
 
 
 def prepare_torso(portrait: PreparedPortrait, head: FullHead) -> TorsoState:
@@ -53,7 +59,7 @@ def prepare_torso(portrait: PreparedPortrait, head: FullHead) -> TorsoState:
     neck = interpolate(fragments, neck_only, head.neck[:, None])[..., 0]
     covered = fragments.triangle >= 0
 
-    chin, top = portrait.landmarks[152, :2], portrait.landmarks[10, :2]
+    chin, top = portrait.landmarks[CHIN, :2], portrait.landmarks[FOREHEAD_TOP, :2]
     face_height = max(float(np.linalg.norm(chin - top)), 1.0)
     down = (chin - top) / face_height
     y, x = np.mgrid[:size, :size] + 0.5
@@ -74,9 +80,11 @@ def prepare_torso(portrait: PreparedPortrait, head: FullHead) -> TorsoState:
     points = (world - motion.translation) @ matrix_from_euler(motion.rotation_rad)
     layer = portrait.torso.astype(np.float32)
     layer[..., :3] *= layer[..., 3:] / 255.0
-    return TorsoState(
-        np.round(layer).astype(np.uint8), points.astype(np.float32), share[np.ix_(rows, rows)].astype(np.float32), motion, portrait.focal
-    )
+    points = points.astype(np.float32)
+    home, away = project(pose_points(points.reshape(-1, 3), motion.rotation_rad, motion.translation), size, portrait.focal)
+    share = share[np.ix_(rows, rows)].astype(np.float32)
+    px_per_dm = portrait.focal * size / float(np.median(away))
+    return TorsoState(np.round(layer).astype(np.uint8), points, share, motion, portrait.focal, home, px_per_dm)
 
 
 def _share(below: Array, on_mesh: Array, counted: Array) -> Array:
@@ -88,8 +96,7 @@ def _share(below: Array, on_mesh: Array, counted: Array) -> Array:
     """
     height = np.linspace(-0.4, 0.6, 41)
     # Without a neck in sight: 1 at the chin, 0 half a face below.
-    guess = np.clip(1.0 - (height + 0.05) / 0.42, 0.0, 1.0)
-    profile = guess * guess * (3 - 2 * guess)
+    profile = smooth_step(np.clip(1.0 - (height + 0.05) / 0.42, 0.0, 1.0))
     bins = np.round((below[counted] + 0.4) / 0.025).astype(int)
     for i in range(len(height)):
         here = on_mesh[counted][bins == i]
@@ -107,17 +114,15 @@ def warp_torso(state: TorsoState, frame: MotionFrame) -> Array:
 
     size = state.layer.shape[0]
     flat = state.points.reshape(-1, 3)
-    here, depth = project(pose_points(flat, state.source.rotation_rad, state.source.translation), size, state.focal)
     there, _ = project(pose_points(flat, frame.rotation_rad, frame.translation), size, state.focal)
-    moved = (there - here).reshape(_GRID, _GRID, 2)
-    scale = state.focal * size / float(np.median(depth))
-    sway = (frame.translation - state.source.translation)[:2] * (scale * _SWAY) * (1, -1)
+    moved = (there - state.home).reshape(_GRID, _GRID, 2)
+    sway = (frame.translation - state.source.translation)[:2] * (state.px_per_dm * _SWAY) * (1, -1)
     share = state.share[..., None]
     # Nothing is known beyond the crop: its sides and its lower border stay where they are.
     line = np.arange(_GRID) / (_GRID - 1)
     sides, bottom = np.clip(np.minimum(line, 1 - line) / _SIDE, 0.0, 1.0), np.clip((1 - line) / _BOTTOM, 0.0, 1.0)
     held = np.minimum(sides[None, :], bottom[:, None])
-    shift = ((held * held * (3 - 2 * held))[..., None] * (share * moved + (1 - share) * sway)).astype(np.float32)
+    shift = (smooth_step(held)[..., None] * (share * moved + (1 - share) * sway)).astype(np.float32)
     # Inverse by fixed point: the pixel that arrives at y started at y - shift(y - shift(y)).
     step = size / (_GRID - 1)
     grid = np.arange(_GRID, dtype=np.float32)

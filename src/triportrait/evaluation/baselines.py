@@ -14,14 +14,13 @@ import numpy as np
 
 from triportrait.errors import MotionFileError
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.fields import grid_triangles, harmonic_fill
+from triportrait.geometry.landmarks import FACE_POINTS
 from triportrait.geometry.rasteriser import rasterise, rasterise_attributes
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, Array, Avatar, HeadModel, MotionFrame, PreparedPortrait, RenderedHead
 
 BASELINE_NAMES = ("static", "similarity", "mesh2d", "depth_warp")
-
-#: MediaPipe's points without the ten of the irises.
-FACE_POINTS = 468
 
 
 def _whole_crop(image: Array, depth: Array | None = None) -> RenderedHead:
@@ -43,8 +42,8 @@ def _sample(image: Array, source_px: Array) -> Array:
     """The pixels of uint8 [s, s, 3] at float32 [s, s, 2] positions (centres at +0.5), the border repeated outwards."""
     import cv2
 
-    # OpenCV counts pixel centres from 0.
-    return cv2.remap(image, source_px - np.float32(0.5), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    # OpenCV counts pixel centres from 0; its second map is empty because the first one holds x and y.
+    return cv2.remap(image, source_px - np.float32(0.5), np.empty(0, np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _pixel_centres(side: int) -> Array:
@@ -281,7 +280,7 @@ class DepthWarpAvatar:
         fading = np.exp(-np.square(away / (self.fade * self.nodes_per_side)))
         weights = seen.barycentric[nearest[0], nearest[1]] * fading[..., None]
 
-        node_depth = continue_smoothly(np.where(on_mesh, seen.depth, 0.0), on_mesh)
+        node_depth = harmonic_fill(np.where(on_mesh, seen.depth, 0.0), on_mesh)
         source_px = (_pixel_centres(count) - margin) * np.float32(step)
         scale = node_depth[..., None] / (portrait.focal * side)
         across = (source_px - 0.5 * side) * np.array([1.0, -1.0]) * scale
@@ -294,7 +293,7 @@ class DepthWarpAvatar:
             neutral,
             points.astype(np.float32),
             source_px.reshape(-1, 2),
-            _grid_triangles(count),
+            grid_triangles(count, count).astype(np.int32),
             corners.reshape(-1, 3).astype(np.int32),
             weights.reshape(-1, 3).astype(np.float32),
         )
@@ -320,32 +319,3 @@ def make_baseline(name: str, head_model: HeadModel) -> Avatar:
     if name == DepthWarpAvatar.name:
         return DepthWarpAvatar(head_model)
     return {kind.name: kind for kind in (StaticAvatar, SimilarityAvatar, Mesh2dAvatar)}[name]()
-
-
-def _grid_triangles(count: int) -> Array:
-    """int32 [2 (count - 1)^2, 3]: two triangles for each cell of a count x count grid of nodes, row by row."""
-    corner = (np.arange(count - 1)[:, None] * count + np.arange(count - 1)).reshape(-1)
-    upper = np.stack([corner, corner + count, corner + 1], -1)
-    lower = np.stack([corner + 1, corner + count, corner + count + 1], -1)
-    return np.concatenate([upper, lower]).astype(np.int32)
-
-
-def continue_smoothly(values: Array, known: Array) -> Array:
-    """Fill [h, w] where ``known`` bool [h, w] is False by a membrane held at the known values (free at the border)."""
-    from scipy.sparse import coo_matrix, diags
-    from scipy.sparse.linalg import spsolve
-
-    values = np.asarray(values, np.float64)
-    if known.all():
-        return values.copy()
-    index = np.arange(values.size).reshape(values.shape)
-    first = np.concatenate([index[:, :-1].reshape(-1), index[:-1].reshape(-1)])
-    second = np.concatenate([index[:, 1:].reshape(-1), index[1:].reshape(-1)])
-    ends = np.concatenate([first, second]), np.concatenate([second, first])
-    joined = coo_matrix((np.ones(len(ends[0])), ends), shape=(values.size, values.size)).tocsr()
-    free, held = ~known.reshape(-1), known.reshape(-1)
-    degree = np.asarray(joined.sum(axis=1)).reshape(-1)
-    laplacian = (diags(degree[free]) - joined[free][:, free]).tocsc()
-    filled = values.reshape(-1).copy()
-    filled[free] = spsolve(laplacian, joined[free][:, held] @ filled[held])
-    return filled.reshape(values.shape)

@@ -64,10 +64,10 @@ class TrackCache:
 
         if self.folder is None:
             return compute()
-        kept = self._arrays("motion", (clip, portrait), arrays)
+        kept = _arrays(self.folder, "motion", (clip, portrait), arrays)
         return Motion(
-            *(kept[name] for name in _MOTION_ROWS), float(kept["fps"]), tuple(str(name) for name in kept["names"]),
-            str(kept["model"]), kept.get("identity"), kept.get("landmarks"),
+            kept["expression"], kept["rotation_rad"], kept["translation"], kept["gaze_rad"], float(kept["fps"]),
+            tuple(str(name) for name in kept["names"]), str(kept["model"]), kept.get("identity"), kept.get("landmarks"),
         )  # fmt: skip
 
     def track(
@@ -81,31 +81,32 @@ class TrackCache:
             found = compute(frames)
             return {"landmarks": found.landmarks, "found": found.found, "size": np.array(found.size), "fps": np.array(found.fps)}
 
-        kept = self._arrays(what, (clip, portrait), arrays)
+        kept = _arrays(self.folder, what, (clip, portrait), arrays)
         for _ in frames:
             pass
         return FaceTrack(kept["landmarks"], kept["found"], (int(kept["size"][0]), int(kept["size"][1])), float(kept["fps"]))
 
-    def _arrays(self, what: str, sources: tuple[Any, ...], compute: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-        from triportrait.evaluation.report import make_folder
-        from triportrait.files import atomic_file
 
-        digest = hashlib.sha256(what.encode() + _code())
-        for source in sources:
-            for piece in _pieces(source):
-                digest.update(hashlib.sha256(piece).digest())
-        path = self.folder / f"{digest.hexdigest()[:40]}.npz"
-        if path.is_file():
-            try:
-                with np.load(path, allow_pickle=False) as entry:
-                    return dict(entry)
-            except (OSError, ValueError, KeyError, EOFError) as error:
-                log.warning("the cache entry %s is damaged and is made anew: %s", path, error)
-        values = compute()
-        make_folder(self.folder)
-        with atomic_file(path) as part, part.open("wb") as file:
-            np.savez(file, **values)
-        return values
+def _arrays(folder: Path, what: str, sources: tuple[Any, ...], compute: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+    from triportrait.evaluation.report import make_folder
+    from triportrait.files import atomic_file
+
+    digest = hashlib.sha256(what.encode() + _code())
+    for source in sources:
+        for piece in _pieces(source):
+            digest.update(hashlib.sha256(piece).digest())
+    path = folder / f"{digest.hexdigest()[:40]}.npz"
+    if path.is_file():
+        try:
+            with np.load(path, allow_pickle=False) as entry:
+                return dict(entry)
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            log.warning("the cache entry %s is damaged and is made anew: %s", path, error)
+    values = compute()
+    make_folder(folder)
+    with atomic_file(path) as part, part.open("wb") as file:
+        np.savez(file, **values)
+    return values
 
 
 def _pieces(source: Path | PreparedPortrait | None) -> Iterable[bytes]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from triportrait.errors import OptionError
+from triportrait.evaluation.reenact import find_clips
 from triportrait.evaluation.running import Progress
-from triportrait.outputs import refuse_inputs
+from triportrait.files import refuse_inputs
 
 #: Options that only some protocols look at -> those protocols.
 _BELONGS = {
@@ -21,22 +22,38 @@ _DEFAULTS: dict[str, Any] = {"number": None, "variant": (), "seconds": 10.0, "po
 class Asked(Protocol):
     """The command line's fields."""
 
-    protocol: str
-    clips: Path
-    out: Path
-    number: str | None
-    avatar: str
-    every: int
-    sheets: bool
-    limit: int | None
-    metric_weights: Path | None
-    jobs: int
-    cache: Path | None
-    plots: bool
-    seconds: float
-    pose: str
-    seed: int
-    variant: tuple[str, ...]
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def clips(self) -> Path: ...
+    @property
+    def out(self) -> Path: ...
+    @property
+    def number(self) -> str | None: ...
+    @property
+    def avatar(self) -> str: ...
+    @property
+    def every(self) -> int: ...
+    @property
+    def sheets(self) -> bool: ...
+    @property
+    def limit(self) -> int | None: ...
+    @property
+    def metric_weights(self) -> Path | None: ...
+    @property
+    def jobs(self) -> int: ...
+    @property
+    def cache(self) -> Path | None: ...
+    @property
+    def plots(self) -> bool: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def pose(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def variant(self) -> tuple[str, ...]: ...
 
 
 def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
@@ -51,8 +68,11 @@ def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = Non
             word = f"'{asked.number}'" if name == "number" else f"--{name}"
             raise OptionError(f"{word} does nothing with evaluate {asked.protocol}; it belongs to {' and '.join(protocols)}.")
     plots = (asked.out.with_name(f"{asked.out.stem}_{kind}.png") for kind in ("bars", "rotation"))
-    for target in (asked.out, asked.out.with_suffix(".md"), *plots):
-        refuse_inputs(target, [asked.clips, asked.metric_weights])
+    # Of the folder of clips only the clips are read: an older report beside them may be replaced.
+    read = [*find_clips(asked.clips), asked.clips / "index.csv", asked.metric_weights]
+    sheets = asked.out.with_name(f"{asked.out.stem}_sheets").glob("*.png") if asked.sheets else ()
+    for target in (asked.out, asked.out.with_suffix(".md"), *plots, *sheets):
+        refuse_inputs(target, read)
     avatars = tuple(name.strip() for name in asked.avatar.split(",") if name.strip())
     shared: dict[str, Any] = {
         "clips": asked.clips, "avatars": avatars, "out": asked.out, "every": asked.every, "sheets": asked.sheets, "limit": asked.limit,

@@ -52,7 +52,7 @@ class FaceEmbedder:
         """float32 [n, 128] of the faces at ``landmarks`` [n, 478, 2] in pixels of ``pictures`` (uint8 or 0..1, RGB, best about 256 px)."""
         rows = []
         for picture, points in zip(pictures, landmarks, strict=True):
-            whole = picture if picture.dtype == np.uint8 else np.uint8(np.round(255 * unit(picture)))
+            whole = picture if picture.dtype == np.uint8 else np.round(255 * unit(picture)).astype(np.uint8)
             chip = align_face(whole, points, _POINTS, _CHIP_POINTS, _CHIP_PX)
             rows.append(np.array(self._network.compute_face_descriptor(np.ascontiguousarray(chip)), np.float32))
         return np.stack(rows) if rows else np.zeros((0, 128), np.float32)

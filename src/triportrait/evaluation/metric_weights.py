@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from triportrait.errors import WeightsError
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from triportrait.evaluation.networks import InceptionFeatures, IResNet, Lpips, SyncNet
+
+#: A network that is built, filled and handed back.
+Network = TypeVar("Network", bound="nn.Module")
 
 #: torch hub's file names end in the first digits of the file's SHA-256.
 _HASHED_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")
@@ -72,7 +75,7 @@ def find_weights(folder: Path | None, name: str) -> tuple[Path | None, str]:
     return None, f"no {wanted.names[0]} or {wanted.names[-1]} in {folder}: {wanted.source}"
 
 
-def load_strictly(network: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path, unused: tuple[str, ...] = ()) -> nn.Module:
+def load_strictly(network: Network, tensors: Mapping[str, torch.Tensor], path: Path, unused: tuple[str, ...] = ()) -> Network:
     """Fill ``network`` with exactly its tensors; batch norms' step counters may be missing, ``unused`` prefixes are dropped.
 
     Raises:
@@ -153,7 +156,7 @@ class MetricNetworks:
     def arcface(self) -> IResNet | None:
         from triportrait.evaluation.networks import IRESNET_BLOCKS, IResNet
 
-        def build(tensors: Mapping[str, torch.Tensor], path: Path) -> nn.Module:
+        def build(tensors: Mapping[str, torch.Tensor], path: Path) -> IResNet:
             blocks = tuple(len({key.split(".")[1] for key in tensors if key.startswith(f"layer{stage}.")}) for stage in range(1, 5))
             depth = next((depth for depth, plan in IRESNET_BLOCKS.items() if plan == blocks), None)
             if depth is None:
@@ -179,8 +182,8 @@ class MetricNetworks:
         return self._load(name, lambda tensors, path: Lpips(backbone), heads)
 
     def _load(
-        self, name: str, build: Callable[[Mapping[str, torch.Tensor], Path], nn.Module], more: Mapping[str, torch.Tensor] | None = None
-    ) -> nn.Module | None:
+        self, name: str, build: Callable[[Mapping[str, torch.Tensor], Path], Network], more: Mapping[str, torch.Tensor] | None = None
+    ) -> Network | None:
         from triportrait.weights.reading import read_checkpoint
 
         if name not in self.files:

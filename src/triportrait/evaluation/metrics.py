@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.geometry.masks import hull_mask
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import Array
 
@@ -125,7 +126,7 @@ def ms_ssim(first: Array, second: Array, mask: Array | None = None) -> float:
     if min(first.shape[:2]) < 11 * 2 ** (len(MS_SSIM_WEIGHTS) - 1):
         raise ValueError(f"MS-SSIM needs at least 176 x 176 pixels, got {first.shape[1]} x {first.shape[0]}")
     x, y = unit(first), unit(second)
-    inside = np.ones(x.shape[:2], np.float32) if mask is None else mask.astype(np.float32)
+    inside: Array = np.ones(x.shape[:2], np.float32) if mask is None else mask.astype(np.float32)
     product = np.ones(x.shape[2])
     for scale, weight in enumerate(MS_SSIM_WEIGHTS):
         luminance, structure = _ssim_terms(x, y)
@@ -192,15 +193,6 @@ def eye_opening_error(made: Array, real: Array) -> float:
     return float(np.mean(np.abs(eye_opening(made) - eye_opening(real)) / face_height(real)[..., None]))
 
 
-def _fill_hull(points: Array, side_px: int) -> Array:
-    """uint8 [s, s], 1 inside the convex hull of points [n, 2]; OpenCV draws with pixel centres at whole numbers."""
-    import cv2
-
-    canvas = np.zeros((side_px, side_px), np.uint8)
-    hull = cv2.convexHull(np.asarray(points - 0.5, np.float32))
-    return cv2.fillConvexPoly(canvas, np.round(hull).astype(np.int32), 1)
-
-
 def mouth_mask(landmarks: Array, side_px: int) -> Array:
     """Where the mouth is: hull of the outer lips of [478, 2], grown by 15 % of the mouth's width -> bool [s, s]."""
     import cv2
@@ -208,7 +200,7 @@ def mouth_mask(landmarks: Array, side_px: int) -> Array:
     width = np.linalg.norm(landmarks[MOUTH_CORNERS[0]] - landmarks[MOUTH_CORNERS[1]])
     radius = max(2, round(0.15 * float(width)))
     ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return cv2.dilate(_fill_hull(landmarks[list(OUTER_LIPS)], side_px), ball).astype(bool)
+    return cv2.dilate(hull_mask(landmarks[list(OUTER_LIPS)] - 0.5, side_px), ball).astype(bool)
 
 
 def head_mask(landmarks: Array, side_px: int) -> Array:
@@ -223,7 +215,7 @@ def head_mask(landmarks: Array, side_px: int) -> Array:
     middle = 0.5 * (points[FOREHEAD] + points[CHIN])
     height, breadth = (points - middle) @ up, (points - middle) @ across
     grown = np.where(height > 0, 1.45, 1.05) * height
-    return _fill_hull(middle + grown[:, None] * up + 1.2 * breadth[:, None] * across, side_px).astype(bool)
+    return hull_mask(middle + grown[:, None] * up + 1.2 * breadth[:, None] * across - 0.5, side_px).astype(bool)
 
 
 def rotation_angle_deg(first_rad: Array, second_rad: Array) -> float:

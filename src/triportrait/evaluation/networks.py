@@ -7,6 +7,8 @@ ArcFace's IResNet; SyncNet. Weights come from a user's files, see :mod:`triportr
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -51,6 +53,9 @@ class Lpips(nn.Module):
     #: After which layers of ``features`` the distances are taken, and how many channels they have.
     TAPS = {"alex": ((1, 4, 7, 9, 11), (64, 192, 384, 256, 256)), "vgg": ((3, 8, 15, 22, 29), (64, 128, 256, 512, 512))}
 
+    shift: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, backbone: str) -> None:
         super().__init__()
         self.features = _alexnet_features() if backbone == "alex" else _vgg_features(_VGG16)
@@ -65,7 +70,7 @@ class Lpips(nn.Module):
 
     def _tapped(self, images: torch.Tensor) -> list[torch.Tensor]:
         x, found = (images - self.shift) / self.scale, []
-        for i, layer in enumerate(self.features[: self._taps[-1] + 1]):
+        for i, layer in enumerate(itertools.islice(self.features, self._taps[-1] + 1)):
             x = layer(x)
             if i in self._taps:
                 found.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
@@ -75,7 +80,7 @@ class Lpips(nn.Module):
         """Distances [b] of pictures [b, 3, h, w] in -1..1."""
         total = first.new_zeros(len(first))
         for i, (a, b) in enumerate(zip(self._tapped(first), self._tapped(second), strict=True)):
-            total = total + self.get_submodule(f"lin{i}").model((a - b).square()).mean(dim=(1, 2, 3))
+            total = total + self.get_submodule(f"lin{i}.model")((a - b).square()).mean(dim=(1, 2, 3))
         return total
 
 
@@ -89,6 +94,14 @@ class _Conv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return functional.relu(self.bn(self.conv(x)), inplace=True)
+
+
+def _wide(inputs: int, outputs: int, size: int) -> _Conv:
+    return _Conv(inputs, outputs, (1, size), padding=(0, size // 2))
+
+
+def _tall(inputs: int, outputs: int, size: int) -> _Conv:
+    return _Conv(inputs, outputs, (size, 1), padding=(size // 2, 0))
 
 
 def _mean_pool(x: torch.Tensor) -> torch.Tensor:
@@ -124,13 +137,12 @@ class _InceptionB(nn.Module):
 class _InceptionC(nn.Module):
     def __init__(self, inputs: int, inner: int) -> None:
         super().__init__()
-        wide, tall = {"size": (1, 7), "padding": (0, 3)}, {"size": (7, 1), "padding": (3, 0)}
         self.branch1x1 = _Conv(inputs, 192, 1)
-        self.branch7x7_1, self.branch7x7_2 = _Conv(inputs, inner, 1), _Conv(inner, inner, **wide)
-        self.branch7x7_3 = _Conv(inner, 192, **tall)
-        self.branch7x7dbl_1, self.branch7x7dbl_2 = _Conv(inputs, inner, 1), _Conv(inner, inner, **tall)
-        self.branch7x7dbl_3, self.branch7x7dbl_4 = _Conv(inner, inner, **wide), _Conv(inner, inner, **tall)
-        self.branch7x7dbl_5 = _Conv(inner, 192, **wide)
+        self.branch7x7_1, self.branch7x7_2 = _Conv(inputs, inner, 1), _wide(inner, inner, 7)
+        self.branch7x7_3 = _tall(inner, 192, 7)
+        self.branch7x7dbl_1, self.branch7x7dbl_2 = _Conv(inputs, inner, 1), _tall(inner, inner, 7)
+        self.branch7x7dbl_3, self.branch7x7dbl_4 = _wide(inner, inner, 7), _tall(inner, inner, 7)
+        self.branch7x7dbl_5 = _wide(inner, 192, 7)
         self.branch_pool = _Conv(inputs, 192, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -155,12 +167,11 @@ class _InceptionD(nn.Module):
 class _InceptionE(nn.Module):
     def __init__(self, inputs: int, maximum: bool) -> None:
         super().__init__()
-        wide, tall = {"size": (1, 3), "padding": (0, 1)}, {"size": (3, 1), "padding": (1, 0)}
         self._maximum = maximum
         self.branch1x1 = _Conv(inputs, 320, 1)
-        self.branch3x3_1, self.branch3x3_2a, self.branch3x3_2b = _Conv(inputs, 384, 1), _Conv(384, 384, **wide), _Conv(384, 384, **tall)
+        self.branch3x3_1, self.branch3x3_2a, self.branch3x3_2b = _Conv(inputs, 384, 1), _wide(384, 384, 3), _tall(384, 384, 3)
         self.branch3x3dbl_1, self.branch3x3dbl_2 = _Conv(inputs, 448, 1), _Conv(448, 384, 3, padding=1)
-        self.branch3x3dbl_3a, self.branch3x3dbl_3b = _Conv(384, 384, **wide), _Conv(384, 384, **tall)
+        self.branch3x3dbl_3a, self.branch3x3dbl_3b = _wide(384, 384, 3), _tall(384, 384, 3)
         self.branch_pool = _Conv(inputs, 192, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

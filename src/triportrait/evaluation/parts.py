@@ -102,19 +102,10 @@ def landmarks_of_motion(portrait: PreparedPortrait, motion: Motion, head_model: 
 
     So the 2-D baselines can be driven by a voice or by another person without copying a face shape.
     """
-    from triportrait.geometry.cameras import pose_points, project
+    from triportrait.face.portrait import moved_landmarks
 
-    side = len(portrait.image)
-    shape = head_model.shape(portrait.identity)
-
-    def pixels(frame: MotionFrame) -> Array:
-        vertices = head_model.deform(shape, frame.expression, frame.gaze_rad) + portrait.vertex_offset
-        posed = pose_points(head_model.landmarks478(vertices).astype(np.float64), frame.rotation_rad, frame.translation)
-        return project(posed, side, portrait.focal)[0]
-
-    source = portrait.landmarks[:, :2] - pixels(portrait.motion)
-    rows = np.stack([source + pixels(frame) for frame in motion]).astype(np.float32)
-    return motion.with_rows(landmarks=rows)
+    moved = moved_landmarks(portrait, head_model)
+    return motion.with_rows(landmarks=np.stack([moved(frame) for frame in motion]).astype(np.float32))
 
 
 def default_acting_tools() -> ActingTools:

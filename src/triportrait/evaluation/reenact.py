@@ -227,7 +227,7 @@ def evaluate_clip(
     rows: list[list[Array | None]] = [[target.real.pictures[i] for i in shown]]
     for name in options.avatars:
         try:
-            made, seconds = _render_all(name, portrait, motion, chosen, window, options.side_px, tools, lambda n, t, a=name: tell(a, n, t))
+            made, seconds = _render_all(name, portrait, motion, chosen, window, options.side_px, tools, partial(tell, name))
             values, reasons, counts = _measure(made, target, angles)
             for more, why in _more(path.name, name, made, target, portrait, options, networks, tools):
                 values.update(more)
@@ -419,7 +419,7 @@ def _measure(made: _Seen, target: _Target, angles: Sequence[float]) -> tuple[dic
 
     both = made.found & real.found
     points, truth = made.landmarks[both], real.landmarks[both]
-    by_landmarks = {
+    by_landmarks: dict[str, Callable[[Array, Array], float]] = {
         "akd_px": metrics.landmark_distance,
         "mouth_distance_px": partial(metrics.landmark_distance, indices=metrics.LIPS),
         "lip_opening_error": metrics.lip_opening_error,

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import triportrait
+from triportrait.concurrency import STANDARD_ERROR
 from triportrait.errors import OptionError, OutputError, TriPortraitError
 
 log = logging.getLogger(__name__)
@@ -162,7 +165,7 @@ def run_items(
                 if progress is not None:
                     progress(Progress(item.name, index, len(items), stage, part, total))
 
-            keep(item, guarded(item.name, lambda item=item, tell=tell: measure(item, tell)))
+            keep(item, guarded(item.name, partial(measure, item, tell)))
     report["complete"] = True
     save()
     if all(entry["status"] != "ok" for entry in done.values()):
@@ -200,9 +203,10 @@ def _in_processes(
     from multiprocessing import get_context
 
     # A fresh interpreter each: trackers and torch do not survive a fork.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_ignore_warnings)
     try:
-        futures = {pool.submit(_work, measure, item): item for item in waiting}
+        with STANDARD_ERROR:  # the processes begin here
+            futures = {pool.submit(_work, measure, item): item for item in waiting}
         for count, future in enumerate(as_completed(futures), 1):
             item = futures[future]
             keep(item, future.result())
@@ -212,6 +216,12 @@ def _in_processes(
         raise TriPortraitError("a process of --jobs was killed, probably for want of memory; use fewer jobs") from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_warnings() -> None:
+    """As the command line does, whose standard error these processes write to."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 def _work(measure: Callable[[Item], Entry], item: Item) -> Entry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -76,14 +76,13 @@ def run_table(
     runs: dict[str, dict[str, Any]] = {}
     for protocol in table["columns"] if avatars else ():
         out = options.out.with_name(f"{options.out.stem}_{protocol}.json")
-        shared = (options.clips, avatars, out, options.every, options.sheets, options.limit)
-        more = {"metric_weights": options.metric_weights, "jobs": options.jobs, "cache": options.cache}
+        shared = {name.name: getattr(options, name.name) for name in fields(ProtocolOptions)} | {"avatars": avatars, "out": out}
         if protocol == "same":
-            runs[protocol] = run_reenact(ReenactOptions(*shared, **more), tools=None if tools is None else tools.base, progress=progress)
+            runs[protocol] = run_reenact(ReenactOptions(**shared), tools=None if tools is None else tools.base, progress=progress)
         elif protocol == "cross":
-            runs[protocol] = run_cross(CrossOptions(*shared, **more), tools=tools, progress=progress)
+            runs[protocol] = run_cross(CrossOptions(**shared), tools=tools, progress=progress)
         else:
-            runs[protocol] = run_audio(AudioOptions(*shared, seconds=options.seconds, **more), tools=tools, progress=progress)
+            runs[protocol] = run_audio(AudioOptions(**shared, seconds=options.seconds), tools=tools, progress=progress)
     report = {
         "format": FORMAT,
         "table": options.number,
@@ -104,7 +103,7 @@ def run_table(
 def _ours(options: TableOptions, table: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Our rows: per protocol values and, for those that are missing, reasons."""
     if options.number != "4":
-        rows = {name: name for name in options.avatars}
+        rows: dict[str, str | None] = {name: name for name in options.avatars}
     else:
         rows = {row: options.variants.get(row) for row in table["rows"]}
     result: dict[str, Any] = {}

@@ -7,13 +7,13 @@ are taken relative to the skin of the forehead; it was trained on portraits and 
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from triportrait.geometry.landmarks import LID_PAIRS
+from triportrait.nn.model_files import Embedded, load_network
 from triportrait.types import Array, PreparedPortrait
 
 #: The lower face that the network sees: pixels, and its width in distances between the outer corners of the eyes.
@@ -27,6 +27,9 @@ _COVERED, _SHUT, _WIDE = 2.0, 0.118, 0.14
 _CORNERS = ((33, 133), (263, 362))
 #: Bounds of the logarithm of colours over skin; levels added to both, so that black is no special case.
 _RANGE, _LIFT = 2.5, 10.0
+#: Of :mod:`triportrait.nn.model_files`.
+KIND = "coverings.1"
+_EMBEDDED = Embedded("triportrait.face", "coverings.safetensors")
 
 
 class CoverNetwork(nn.Module):
@@ -74,17 +77,18 @@ def lower_face(image: Array, landmarks: Array) -> Array:
 
 @cache
 def cover_network() -> CoverNetwork:
-    """The network that ships with the package."""
-    from safetensors.torch import load_file
+    """The network that ships with the package; one for all callers.
 
-    with resources.as_file(resources.files("triportrait.face") / "data" / "coverings.safetensors") as path:
-        network = CoverNetwork()
-        network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    return network.eval()
+    Raises:
+        WeightsError: its file is missing or damaged.
+    """
+    return load_network(_EMBEDDED, KIND, lambda config: CoverNetwork(**config), before=lambda metadata: {})
 
 
 def mouth_is_covered(portrait: PreparedPortrait) -> bool:
-    """Whether something stands or lies before the photographed mouth."""
+    """Whether something stands or lies before the photographed mouth. A portrait that says so itself is not looked at again."""
+    if portrait.mouth_is_covered is not None:
+        return portrait.mouth_is_covered
     with torch.inference_mode():
         return cover_network()(torch.from_numpy(lower_face(portrait.image, portrait.landmarks))[None]).item() > _COVERED
 
@@ -103,11 +107,17 @@ def mouth_is_wide_open(portrait: PreparedPortrait) -> bool:
     return bool(np.linalg.norm(points[13] - points[14]) > _WIDE * np.linalg.norm(points[_FOREHEAD[0]] - points[_CHIN]))
 
 
-def remarks(portrait: PreparedPortrait) -> list[str]:
-    """What should be said about a photo before it is animated: sentences without the photo's name, most often none."""
+def remarks(portrait: PreparedPortrait, *, holds_mouth: bool = True) -> list[str]:
+    """What should be said about a photo before it is animated: sentences without the photo's name, most often none.
+
+    Args:
+        portrait: of the photo.
+        holds_mouth: whether a covered mouth will stay still, as ``DriveOptions.mouth`` has it.
+    """
     found = []
     if mouth_is_covered(portrait):
-        found.append("the mouth is covered (mask, microphone, hand?) and stays still; for a speaking mouth use a photo that shows it")
+        still, remedy = (" and stays still", "; --mouth free lets it move all the same") if holds_mouth else ("", "")
+        found.append(f"the mouth is covered (mask, microphone, hand?){still}; for a speaking mouth use a photo that shows it{remedy}")
     elif mouth_is_wide_open(portrait):
         found.append("the mouth stands wide open in the photo, so that closed lips are stretched; a photo with closed lips speaks better")
     if eyes_are_closed(portrait):

@@ -1,4 +1,4 @@
-"""Patch search and voting of :mod:`triportrait.face.scene_fill`, compiled by numba on first use."""
+"""Patch search and voting of :mod:`triportrait.face.scene_fill`, compiled by numba on first use. It has no plain twin."""
 
 from __future__ import annotations
 

@@ -286,7 +286,7 @@ def _bounded_step(normal: Array, gradient: Array, curves: Array | None, size: in
             step_shape, step = _schur(normal, gradient, size, prior, shape)
         else:
             step_shape, step = np.zeros(0), np.linalg.solve(normal, gradient[..., None])[..., 0]
-        if curves is None or attempt == 3:
+        if curves is None or pinned is None or attempt == 3:
             break
         wanted = curves + step[:, 6:size]
         leaving = ((wanted < -1e-6) | (wanted > 1.0 + 1e-6)) & ~pinned

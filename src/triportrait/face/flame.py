@@ -137,8 +137,13 @@ class FlameHead:
             raise WeightsError(f"{path} is not a FLAME model ({', '.join(missing)} missing); {WHERE_TO_GET}.")
         try:
             arrays = {name: _array(data[name], name) for name in names}
+            template, shape_basis, pose_basis, joint_regressor, weights = (arrays[name] for name in names[:5])
             return cls(
-                *(arrays[name] for name in names[:5]),
+                template,
+                shape_basis,
+                pose_basis,
+                joint_regressor,
+                weights,
                 # The root's parent is 2**32 - 1 in the file.
                 np.concatenate([[0], arrays["kintree_table"][0, 1:].astype(np.int64)]),
                 arrays["f"].astype(np.int64),
@@ -394,7 +399,7 @@ def _check_memo(content: bytes) -> None:
     for code, argument, _ in pickletools.genops(content):
         if code.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
             stored += 1
-            if code.name != "MEMOIZE" and argument > stored + 1024:
+            if isinstance(argument, int) and argument > stored + 1024:  # MEMOIZE has no number of its own
                 raise pickle.UnpicklingError("it numbers its objects in an unusual way")
 
 
@@ -441,19 +446,19 @@ def _numbers(described: _Array, name: str) -> Array:
 def _dense(matrix: _Sparse, name: str) -> Array:
     state = matrix.state
     shape = state.get("_shape", state.get("shape"))
-    parts = [state.get(part) for part in ("data", "indices", "indptr")]
+    parts = [part for part in map(state.get, ("data", "indices", "indptr")) if isinstance(part, _Array)]
     if not (isinstance(shape, tuple) and len(shape) == 2 and all(isinstance(axis, int | _Array) for axis in shape)):
         raise ValueError(f"{name} is no sparse matrix")
-    if not all(isinstance(part, _Array) for part in parts):
+    if len(parts) != 3:
         raise ValueError(f"{name} is no sparse matrix")
     shape = tuple(int(_numbers(axis, name)) if isinstance(axis, _Array) else axis for axis in shape)
     if min(shape) < 0 or shape[0] * shape[1] > _LARGEST_DENSE:
         raise ValueError(f"{name} is a matrix of {shape[0]} x {shape[1]}, which is too large")
-    parts = [_numbers(part, name) for part in parts]
+    data, indices, starts = (_numbers(part, name) for part in parts)
     from scipy.sparse import csc_matrix, csr_matrix
 
     kind = csc_matrix if isinstance(matrix, _ColumnSparse) else csr_matrix
-    sparse = kind(tuple(parts), shape=shape)
+    sparse = kind((data, indices, starts), shape=shape)
     sparse.check_format(full_check=True)
     return sparse.toarray()
 

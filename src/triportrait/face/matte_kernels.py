@@ -1,4 +1,4 @@
-"""The per-pixel arithmetic of the guided filter, compiled by numba on first use."""
+"""The per-pixel arithmetic of the guided filter, compiled by numba on first use. It has no plain twin."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import numpy as np
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import push_pull
+from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP, UPPER_LIP_INSIDE
 from triportrait.types import Array, HeadPart, MotionFrame
 
 
@@ -129,13 +130,13 @@ def head_share(cover: HeadCover, landmarks: Array) -> Array:
     # The jaw's rim goes with the head, and a little of its shadow: a sliver left behind would be a second jaw.
     rim = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(4 * side / 512) + 1,) * 2)
     share = cv2.dilate(share, rim)
-    face_height = float(np.linalg.norm(landmarks[10, :2] - landmarks[152, :2]))
+    face_height = float(np.linalg.norm(landmarks[FOREHEAD_TOP, :2] - landmarks[CHIN, :2]))
     # Nothing far below the chin is head, whatever lies nearest.
-    along = landmarks[152, :2] - landmarks[10, :2]
+    along = landmarks[CHIN, :2] - landmarks[FOREHEAD_TOP, :2]
     along = along / np.linalg.norm(along)
     y, x = np.mgrid[:side, :side] + 0.5
-    below = ((x - landmarks[152, 0]) * along[0] + (y - landmarks[152, 1]) * along[1]) / face_height
-    share *= np.clip(1.0 - (below - 0.05) / 0.25, 0.0, 1.0).astype(np.float32)
+    below = ((x - landmarks[CHIN, 0]) * along[0] + (y - landmarks[CHIN, 1]) * along[1]) / face_height
+    share = share * np.clip(1.0 - (below - 0.05) / 0.25, 0.0, 1.0).astype(np.float32)
     soft = cv2.GaussianBlur(share, (0, 0), side / 60)
     near = np.clip(distance / (side / 50), 0.0, 1.0).astype(np.float32)
     crisp = cv2.GaussianBlur(share, (0, 0), side / 400)
@@ -171,8 +172,8 @@ def settle_jaw(image: Array, alpha: Array, share: Array, landmarks: Array) -> Ar
     trust = np.clip((np.sqrt(length) - 0.12) / 0.2, 0.0, 1.0) * np.exp(-stray / 0.02) * band
     # The jaw alone: beside the ears hair hangs before everything, and far below the chin there is cloth.
     rows = np.arange(side)[:, None] + 0.5
-    mouth, chin = float(landmarks[13, 1]), float(landmarks[152, 1])
-    fade = 0.12 * max(chin - float(landmarks[10, 1]), 1.0)
+    mouth, chin = float(landmarks[UPPER_LIP_INSIDE, 1]), float(landmarks[CHIN, 1])
+    fade = 0.12 * max(chin - float(landmarks[FOREHEAD_TOP, 1]), 1.0)
     trust = trust * np.clip((rows - mouth) / fade, 0.0, 1.0) * np.clip((chin + fade - rows) / fade, 0.0, 1.0)
     trust = cv2.GaussianBlur(trust.astype(np.float32), (0, 0), unit)
     left, right = neck_sides(alpha, landmarks)
@@ -192,8 +193,8 @@ def settle_jaw(image: Array, alpha: Array, share: Array, landmarks: Array) -> Ar
 def neck_sides(alpha: Array, landmarks: Array) -> tuple[int, int]:
     """Left and right edge (pixels) of the neck where it is narrowest, from the person's outline just below the chin."""
     size = alpha.shape[0]
-    face_height = float(np.linalg.norm(landmarks[10, :2] - landmarks[152, :2]))
-    chin_x, chin_y = landmarks[152, :2]
+    face_height = float(np.linalg.norm(landmarks[FOREHEAD_TOP, :2] - landmarks[CHIN, :2]))
+    chin_x, chin_y = landmarks[CHIN, :2]
     best = (0, size)
     for row in range(int(chin_y - 0.05 * face_height), int(chin_y + 0.2 * face_height)):
         column = int(np.clip(chin_x, 0, size - 1))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 
 import numpy as np
 
-from triportrait.array_files import not_finite
-from triportrait.errors import WeightsError, quoted
 from triportrait.geometry.landmarks import IRIS_CENTRES, LID_PAIRS, LIP_PAIRS
+from triportrait.nn.model_files import Embedded, load_arrays
 from triportrait.types import ARKIT_EXPRESSIONS, Array, HeadPart, expect
 
 #: Gaze angles at which the lids follow fully (radians): up, down, to either side.
 GAZE_LIMITS_RAD = (0.52, 0.70, 0.70)
+
+#: Of :mod:`triportrait.nn.model_files`.
+KIND = "open_head.1"
+_EMBEDDED = Embedded("triportrait.face", "open_head.safetensors")
 
 IRIS_RADIUS_DM = 0.060
 _RING = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float32)
@@ -69,18 +71,12 @@ class OpenHead:
     @classmethod
     @lru_cache(maxsize=1)
     def embedded(cls) -> OpenHead:
-        """The head that ships in the package (one shared, read-only instance)."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
+        """The head that ships in the package (one shared, read-only instance).
 
-        path = files("triportrait.face").joinpath("data/open_head.safetensors")
-        try:
-            data = load(path.read_bytes())
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(f"{path} is missing or damaged; install the package again") from error
-        if (wrong := not_finite(data)) is not None:
-            raise WeightsError(f"{path} holds NaN or infinity in {quoted(wrong)}; install the package again")
-        return cls(data)
+        Raises:
+            WeightsError: its file is missing or damaged.
+        """
+        return cls(load_arrays(_EMBEDDED, KIND, before=lambda metadata: {}))
 
     def shape(self, identity: Array) -> Array:
         """The expressionless head [v, 3] of ``identity`` [i]; compute it once per person."""

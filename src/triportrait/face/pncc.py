@@ -67,7 +67,7 @@ class PnccRenderer:
         self._depth.fill(np.inf)
         # The kernel takes any strides: through this view it writes channels first.
         by_pixel = picture.transpose(1, 2, 0)
-        rasterise_attributes(pixels, depth, self.triangles, self.colours, by_pixel, self._depth, cull=self.cull)
+        rasterise_attributes(pixels, depth, self.triangles, self.colours, by_pixel, self._depth, cull=self.cull)  # eq. 1 and 8
         return picture
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,13 @@ from triportrait.face.fitting import LandmarkFitter, Person
 from triportrait.face.layers import background_behind
 from triportrait.face.mattes import HeadCover, head_cover, head_share, neck_sides, refine_matte, settle_jaw
 from triportrait.face.open_head import OpenHead
-from triportrait.face.tracker import DetectedFace, FaceTracker, choose_face, upright_photo
+from triportrait.face.tracker import DetectedFace, FaceTracker, choose_face
+from triportrait.face.upright import upright_photo
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.crops import cut
 from triportrait.geometry.filling import foreground_colours, push_pull
+from triportrait.geometry.landmarks import CHIN, JAW_ANGLES, UPPER_LIP_INSIDE
+from triportrait.geometry.masks import face_hull
 from triportrait.types import FOCAL_IN_WIDTHS, Array, HeadPart, MotionFrame, PreparedPortrait
 
 log = logging.getLogger(__name__)
@@ -61,7 +65,7 @@ def prepare_portrait(
     face = choose_face(faces, options.face, name)
     if len(faces) > 1 and options.face is None:
         log.warning("%s: %d faces found, taking the largest; --face N chooses another (from the left)", name, len(faces))
-    box = crop_box(face, photo.shape[:2], options.face_widths)
+    box = crop_box(face, (photo.shape[0], photo.shape[1]), options.face_widths)
     image = cut(photo, box, options.size_px)
     scale = options.size_px / box[2]
     landmarks = face.landmarks.copy()
@@ -115,6 +119,20 @@ def person_of(portrait: PreparedPortrait, head: OpenHead) -> Person:
     return Person(portrait.identity.astype(np.float64), np.einsum("nk,nkc->nc", head.landmark_barycentric, corners))
 
 
+def moved_landmarks(portrait: PreparedPortrait, head: OpenHead) -> Callable[[MotionFrame], Array]:
+    """A function from motion rows to landmarks [478, 2] in the portrait's crop: the photo's own, moved as its fitted head moves."""
+    side = len(portrait.image)
+    shape = head.shape(portrait.identity)
+
+    def pixels(frame: MotionFrame) -> Array:
+        vertices = head.deform(shape, frame.expression, frame.gaze_rad) + portrait.vertex_offset
+        posed = pose_points(head.landmarks478(vertices).astype(np.float64), frame.rotation_rad, frame.translation)
+        return project(posed, side, portrait.focal)[0]
+
+    source = portrait.landmarks[:, :2] - pixels(portrait.motion)
+    return lambda frame: source + pixels(frame)
+
+
 def crop_box(face: DetectedFace, shape: tuple[int, int], face_widths: float) -> tuple[float, float, float]:
     """(left, top, side) of a head-and-shoulders square round a face, inside the photo wherever the photo is large enough."""
     height, width = shape
@@ -142,10 +160,14 @@ def torso_layer(
     """Neck and shoulders with the head painted out: uint8 [s, s, 4] (the paper's inpainted torso, made smooth).
 
     Colours and matte grow upwards from what the photo shows; the fitted neck says where there must be skin behind the chin.
+
+    Args:
+        image: uint8 [s, s, 3]; alpha: the person's matte, and share: the head's of it, [s, s] 0..1.
+        cover: where the fitted head lies; vertices: [v, 3] of ``head`` under ``frame``.
+        background: [s, s, 3], the scene behind the person.
+        landmarks: [478, 2 or more] pixels.
     """
     import cv2
-
-    from triportrait.geometry.rasteriser import rasterise
 
     size = image.shape[0]
     unit = size / 512
@@ -156,20 +178,52 @@ def torso_layer(
     known = ((alpha > 0.9) & (share < 0.9) & ~margin).astype(np.float32)
     if not known.any():
         return np.zeros((size, size, 4), np.uint8)
+    sides = neck_sides(alpha, landmarks)
+    column = _neck_column(head, vertices, frame, landmarks, sides, size)
+    face_colour = np.median(colours[cover.covered & (share > 0.9) & (alpha > 0.9)].reshape(-1, 3), axis=0)
+    on_neck = known * cv2.erode(column.astype(np.uint8), np.ones((3, 3), np.uint8))
+    on_neck = on_neck * np.exp(-((np.linalg.norm(_chroma(colours) - _chroma(face_colour), axis=-1) / 0.06) ** 2))
+    filled = _filled_colours(colours, known, on_neck, column, face_colour)
+    keep = cv2.GaussianBlur(((share < 0.9) & ~margin).astype(np.float32), (0, 0), 1.2 * unit)[..., None]
+    colour = keep * colours + (1 - keep) * filled
+
+    trusted = ((share < 0.5) & ~margin).astype(np.float32)
+    bare = bool(on_neck.sum() > 0.3 * (known * column).sum())
+    behind = _matte_behind(alpha, trusted, column, landmarks, sides if bare else None)
+    step = cv2.GaussianBlur(trusted, (0, 0), 1.5 * unit)
+    matte = step * alpha + (1 - step) * behind
+    return np.clip(np.dstack([colour, 255.0 * matte]), 0, 255).astype(np.uint8)
+
+
+def _neck_column(head: OpenHead, vertices: Array, frame: MotionFrame, landmarks: Array, sides: tuple[int, int], size: int) -> Array:
+    """Where there must be neck, in front or behind the chin: bool [s, s]; ``sides`` from :func:`neck_sides`."""
+    from triportrait.geometry.rasteriser import rasterise
+
     pixels, depth = project(pose_points(vertices, frame.rotation_rad, frame.translation), size)
     neck_faces = head.triangles[(head.part[head.triangles] == HeadPart.SKIN).all(1) & (head.neck[head.triangles] > 0.01).all(1)]
     column = rasterise(pixels.astype(np.float32), depth.astype(np.float32), neck_faces, size, size).triangle >= 0
     # The model's nape is wider than what shows between two jaws; nothing of it stands beside the face.
-    jaw = landmarks[[172, 397], 0]
+    jaw = landmarks[list(JAW_ANGLES), 0]
     column[:, : max(0, int(jaw.min()))] = column[:, max(0, int(np.ceil(jaw.max()))) :] = False
-    column[: max(0, int(landmarks[13, 1]))] = False
-    left, right = neck_sides(alpha, landmarks)
+    column[: max(0, int(landmarks[UPPER_LIP_INSIDE, 1]))] = False
+    left, right = sides
     column[:, :left] = column[:, right:] = False
+    return column
+
+
+def _filled_colours(colours: Array, known: Array, on_neck: Array, column: Array, face_colour: Array) -> Array:
+    """Colours [s, s, 3] continued to where the head was.
+
+    Args:
+        colours: [s, s, 3], which hold where ``known`` [s, s] is 1.
+        on_neck: [s, s], how surely a pixel shows the neck's skin; column: bool [s, s], where there must be neck.
+        face_colour: [3].
+    """
+    import cv2
+
+    unit = len(colours) / 512
     # Behind a chin there is neck: its colour comes from the neck that shows, and from shaded face where hardly any does.
     filled = push_pull(colours, known)
-    on_neck = known * cv2.erode(column.astype(np.uint8), np.ones((3, 3), np.uint8))
-    face_colour = np.median(colours[cover.covered & (share > 0.9) & (alpha > 0.9)].reshape(-1, 3), axis=0)
-    on_neck = on_neck * np.exp(-((np.linalg.norm(_chroma(colours) - _chroma(face_colour), axis=-1) / 0.06) ** 2))
     prior = np.where(on_neck[..., None] > 0.1, colours, 0.75 * face_colour)
     neck_colour = push_pull(prior, np.maximum(on_neck, 2e-3 * column))
     wide = cv2.dilate(column.astype(np.uint8), np.ones((2 * round(10 * unit) + 1,) * 2, np.uint8))
@@ -177,34 +231,43 @@ def torso_layer(
     filled = skin * neck_colour + (1 - skin) * filled
     # Whatever the guess, it starts from the very colour that the photo shows at the edge: no line along the jaw.
     away = cv2.distanceTransform((known < 0.5).astype(np.uint8), cv2.DIST_L2, 3)[..., None] / (25.0 * unit)
-    filled = filled + np.exp(-away) * push_pull(colours - filled, known)
-    keep = cv2.GaussianBlur(((share < 0.9) & ~margin).astype(np.float32), (0, 0), 1.2 * unit)[..., None]
-    colour = keep * colours + (1 - keep) * filled
+    return filled + np.exp(-away) * push_pull(colours - filled, known)
 
-    trusted = ((share < 0.5) & ~margin).astype(np.float32)
+
+def _matte_behind(alpha: Array, trusted: Array, column: Array, landmarks: Array, bare_sides: tuple[int, int] | None) -> Array:
+    """The matte [s, s] of what goes on behind the head.
+
+    Args:
+        alpha: [s, s], the person's; it is the torso's where ``trusted`` [s, s] is 1.
+        column: bool [s, s], where there must be neck.
+        bare_sides: left and right edge of the neck, if a bare one shows.
+    """
+    import cv2
+
+    size = len(alpha)
+    unit = size / 512
     soft = push_pull(alpha[..., None].astype(np.float32), trusted)[..., 0]
     # Guesses far from anything seen would be ghosts at the side of the face.
-    reach = cv2.distanceTransform(1 - ((trusted > 0) & (alpha > 0.5)).astype(np.uint8), cv2.DIST_L2, 3) / (0.1 * size)
-    soft = np.clip((soft - 0.4) / 0.2, 0.0, 1.0) * np.clip(1.5 - reach, 0.0, 1.0)
+    away = cv2.distanceTransform(1 - ((trusted > 0) & (alpha > 0.5)).astype(np.uint8), cv2.DIST_L2, 3)
+    soft = np.clip((soft - 0.4) / 0.2, 0.0, 1.0) * np.clip(1.5 - away / (0.1 * size), 0.0, 1.0)
+    rise = slice(max(0, int(landmarks[UPPER_LIP_INSIDE, 1])), max(0, int(landmarks[CHIN, 1])))
     # Where a bare neck shows, what grows up from it is as wide as that neck; hair beside it grows from hair.
-    bare = on_neck.sum() > 0.3 * (known * column).sum()
-    if bare:
-        rise = slice(max(0, int(landmarks[13, 1])), max(0, int(landmarks[152, 1])))
+    if bare_sides is not None:
+        left, right = bare_sides
         soft[rise, :left] = soft[rise, right:] = 0.0
     behind = np.maximum(soft, cv2.GaussianBlur(column.astype(np.float32), (0, 0), 1.5 * unit))
     # Behind the jaw's rim something always goes on: the scene never shows between head and shoulders.
-    rim = cv2.distanceTransform(1 - ((trusted > 0) & (alpha > 0.5)).astype(np.uint8), cv2.DIST_L2, 3) / unit
+    rim = away / unit
     behind = np.maximum(behind, np.clip((_SKIRT_PX - rim) / 8.0, 0.0, 1.0) * (rim < _SKIRT_PX))
-    if bare:
+    if bare_sides is not None:
         # But little stands out beside a bare neck when the jaw moves off it.
+        left, right = bare_sides
         x = np.arange(size) + 0.5
         beside = np.clip(np.minimum(x - left, right - x) / (3.0 * unit), 0.0, 1.0)
         behind[rise] *= np.maximum(beside, np.clip((_RIM_PX - rim[rise]) / 4.0, 0.0, 1.0))
     # The neck never shows beyond the person's own outline.
     behind *= cv2.GaussianBlur((alpha > 0.5).astype(np.float32), (0, 0), 1.0 * unit)
-    step = cv2.GaussianBlur(trusted, (0, 0), 1.5 * unit)
-    matte = step * alpha + (1 - step) * behind
-    return np.clip(np.dstack([colour, 255.0 * matte]), 0, 255).astype(np.uint8)
+    return behind
 
 
 def _chroma(colour: Array) -> Array:
@@ -216,7 +279,4 @@ def inside_face(landmarks: Array, size: int) -> Array:
     """The face's hull [s, s] bool, a little shrunk: certainly person."""
     import cv2
 
-    mask = np.zeros((size, size), np.uint8)
-    hull = cv2.convexHull(landmarks[:468, :2].astype(np.float32))
-    cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), 1)
-    return cv2.erode(mask, np.ones((5, 5), np.uint8)).astype(bool)
+    return cv2.erode(face_hull(landmarks, size).astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)

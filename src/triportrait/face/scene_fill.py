@@ -40,11 +40,11 @@ def fill_scene(image: Array, known: Array) -> Array:
         hole = share < 0.999
         window = np.ones((2 * _RADIUS + 1,) * 2, np.uint8)
         wanted = cv2.dilate(hole.astype(np.uint8), window).astype(bool)
-        source = cv2.erode((~hole).astype(np.uint8), window, borderValue=0).astype(bool)
+        source = cv2.erode((~hole).astype(np.uint8), window, borderValue=(0,)).astype(bool)
         if source.sum() < _FEWEST or not hole.any():
             continue
         here = cv2.resize(smooth, (side, side), interpolation=cv2.INTER_AREA)
-        if current is None:
+        if current is None or place is None:
             random = np.random.default_rng(level)
             rows, columns = np.nonzero(source)
             pick = random.integers(0, len(rows), hole.shape)

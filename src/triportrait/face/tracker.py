@@ -5,10 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +14,10 @@ from weakref import WeakSet
 
 import numpy as np
 
-from triportrait.concurrency import Guard, after_fork_in_child, standard_error_is_free
+from triportrait.concurrency import Guard, after_fork_in_child
 from triportrait.errors import ForkedProcess, NoFaceFound, WeightsError
-from triportrait.types import Array, FaceTrack
+from triportrait.face.quiet import open_standard_error, quiet
+from triportrait.types import FPS, Array, FaceTrack
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +48,6 @@ _SMALL_PICTURE_PX = 1000
 _CLOSE_UP = 0.2
 #: Detectors' score from which a face in a window counts; the whole picture is believed more (0.4).
 _WINDOW_SCORE = 0.6
-#: A face of at least this score stands upright: upside down, the portraits of the data bundle reach 0.81, upright half reach 0.92.
-_SURELY_UPRIGHT = 0.85
-#: A turned picture must show its face this much more clearly.
-_CLEARER_TURNED = 0.08
 #: Beyond this roll the picture lies on its side.
 MAX_ROLL_DEGREES = 60.0
 #: In clips a face narrower than this share of the frame is followed in a crop of so many face sizes, which is moved when the face
@@ -61,8 +55,8 @@ MAX_ROLL_DEGREES = 60.0
 _CROP_FACES = 4.5
 #: At rest for further clips; more are let go.
 _RESTING_FOLLOWERS = 4
-#: Frames without a face in which all is searched: the first, and then ever rarer, at last every so many.
-_SEARCH_AT_LEAST_EVERY = 16
+#: Without a face the whole picture is searched at least every so many seconds.
+_SEARCH_EVERY_S = 2.0
 #: Classes of the segmenter that a user can bring.
 _CLASSES = 6
 _SEGMENTER = "give MediaPipe's selfie_multiclass_256x256.tflite, or leave it out"
@@ -148,7 +142,7 @@ class _Network:
             self._used = True
             if _Network._remarked:
                 return self._solution.process(picture)
-            with _quiet():
+            with quiet():
                 answer = self._solution.process(picture)
             _Network._remarked = bool(getattr(answer, "multi_face_landmarks", None))
             return answer
@@ -162,7 +156,7 @@ class _Network:
             raise ForkedProcess(_FORKED)
         if self._solution is None:
             _Network._started = True
-            with _quiet():
+            with quiet():
                 self._solution = self._make()
                 self._solution.process(_BLANK)  # it remarks on its own start
             self._used = False
@@ -202,8 +196,8 @@ class MediaPipeTracker:
     def __init__(self) -> None:
         os.environ.setdefault("GLOG_minloglevel", "2")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        _open_standard_error()
-        with _quiet():
+        open_standard_error()
+        with quiet():
             import mediapipe
         solutions = mediapipe.solutions
 
@@ -250,8 +244,7 @@ class MediaPipeTracker:
     def track(self, frames: Iterable[Array]) -> Iterator[tuple[Array, bool]]:
         """See :class:`FaceTracker`. Frames before the first face repeat it; a lost face repeats the last one.
 
-        A small face is followed in a crop of the frame. Of a clip that lies on its side, or is upside down, the landmarks are those of
-        its frames turned upright, which one warning says.
+        A small face is followed in a crop of the frame. The frames should be upright; none is ever turned here.
 
         Raises:
             NoFaceFound: no frame shows a face.
@@ -280,8 +273,7 @@ class MediaPipeTracker:
                 self._followers.append(network)
         if last is None:
             raise NoFaceFound(
-                f"no frame of the clip shows a face of {MIN_FACE_PX} px or more, upright or turned; "
-                "use a clip of one person looking towards the camera"
+                f"no frame of the clip shows a face of {MIN_FACE_PX} px or more; use a clip of one person looking towards the camera"
             )
 
     def person_mask(self, image: Array) -> Array:
@@ -405,11 +397,20 @@ def _window_starts(side_px: int) -> list[int]:
     return [round(start) for start in np.linspace(0, room, 1 + int(np.ceil(room / (_WINDOW_STEP * _WINDOW_PX))))]
 
 
+def search_is_due(missing: int, at_least_every_s: float = _SEARCH_EVERY_S, fps: float = FPS) -> bool:
+    """Whether the whole picture, which costs many looks, is searched for a face that ``missing`` frames before this one did not show.
+
+    The first frame without it is searched; then each search waits for as long as the face has been away, but never longer than
+    ``at_least_every_s``. Every search of a clip, the tracker's own and those of :mod:`~triportrait.face.following`, is due by this rule.
+    """
+    return missing & (missing - 1) == 0 or missing % max(1, round(at_least_every_s * fps)) == 0
+
+
 class _Follower:
     """One face through the frames of a clip.
 
     Args:
-        tracker: finds small faces and clips that are not upright.
+        tracker: finds small faces.
         network: looks at every frame; whole frames as long as it finds the face in them.
     """
 
@@ -417,8 +418,6 @@ class _Follower:
         self._tracker, self._network = tracker, network
         self._network.forget()
         self._last: Array | None = None
-        #: Quarter turns, to the left, that make the clip upright.
-        self._turn = 0
         #: Frames since a face was seen.
         self._missing = 0
         #: (left, top, side) of the crop in which a small face is followed.
@@ -426,47 +425,15 @@ class _Follower:
         self._looks = 1
 
     def look(self, frame: Array) -> Array | None:
-        """Landmarks [478, 3] in the upright frame, or None."""
-        picture = np.ascontiguousarray(np.rot90(frame, self._turn))
+        """Landmarks [478, 3] in the frame, or None."""
+        picture = np.ascontiguousarray(frame)
         found = self._followed(picture)
         if found is None:
             found = _settled(self._network, picture, _SETTLE if self._last is None else 1)
-            if found is not None and self._last is None and self._turn == 0 and self._may_be_turned(picture, found):
-                found = self._first_look_all_ways(frame, found)
-            if found is None:
-                found = self._searched(frame)
+        if found is None and search_is_due(self._missing):
+            found = self._small(picture)
         self._missing = 0 if found is not None else self._missing + 1
         self._last = self._last if found is None else found
-        return found
-
-    def _may_be_turned(self, picture: Array, found: Array) -> bool:
-        return abs(DetectedFace(found).roll_degrees) > MAX_ROLL_DEGREES or self._tracker.score(picture) < _SURELY_UPRIGHT
-
-    def _first_look_all_ways(self, frame: Array, found: Array | None) -> Array | None:
-        """What the first frame with a face shows when it is turned upright, should it need that; else ``found``."""
-        turn, _ = turned_upright(self._tracker, frame)
-        if turn == 0:
-            return found
-        picture = np.ascontiguousarray(np.rot90(frame, turn))
-        self._network.forget()
-        upright = _settled(self._network, picture, _SETTLE)
-        if upright is None:
-            upright = self._small(picture)
-        if upright is None:
-            return found
-        self._turn = turn
-        log.warning("the driving clip is not upright; its frames are turned by %s", TURNS[turn])
-        return upright
-
-    def _searched(self, frame: Array) -> Array | None:
-        """A small face that the network does not see in the whole frame; looked for ever more rarely."""
-        count = self._missing
-        often = count & (count - 1) == 0
-        if not often and count % _SEARCH_AT_LEAST_EVERY:
-            return None
-        found = self._small(np.ascontiguousarray(np.rot90(frame, self._turn)))
-        if found is None and often and self._last is None:
-            found = self._first_look_all_ways(frame, None)
         return found
 
     def _small(self, picture: Array) -> Array | None:
@@ -510,58 +477,6 @@ def _crop_round(landmarks: Array, picture: Array) -> tuple[int, int, int]:
     return left, top, side
 
 
-#: What quarter turns to the left (``numpy.rot90``) are called.
-TURNS = {1: "90 degrees to the left", 2: "180 degrees", 3: "90 degrees to the right"}
-
-
-def turned_upright(tracker: FaceTracker, image: Array) -> tuple[int, list[DetectedFace]]:
-    """How many quarter turns to the left (``numpy.rot90``) make a picture upright, and the faces it then shows, the largest first.
-
-    A largest face that clearly stands upright settles it; otherwise the detectors see it from all four sides, and its clearest view
-    decides if it is an upright face.
-    """
-    faces = tracker.detect(image)
-    lies = bool(faces) and abs(faces[0].roll_degrees) > MAX_ROLL_DEGREES
-    if faces and faces[0].score >= _SURELY_UPRIGHT and not lies:
-        return 0, faces
-    quarters: list[int] = [1, 2, 3]
-    if faces:
-        around = _around(image, faces[0])
-        scores = [tracker.score(np.ascontiguousarray(np.rot90(around, quarter))) for quarter in range(4)]
-        needed = 0.0 if lies else scores[0] + _CLEARER_TURNED
-        quarters = sorted((quarter for quarter in quarters if scores[quarter] > needed), key=lambda quarter: -scores[quarter])
-    views = []
-    for quarter in quarters:
-        found = tracker.detect(np.ascontiguousarray(np.rot90(image, quarter)))
-        if found and abs(found[0].roll_degrees) <= MAX_ROLL_DEGREES:
-            if faces:  # the views stand in order
-                return quarter, found
-            views.append((found[0].score, quarter, found))
-    return max(views, key=lambda view: view[0])[1:] if views else (0, faces)
-
-
-def _around(image: Array, face: DetectedFace) -> Array:
-    """The square of an image round a face, three times its size, as far as the image goes; at most 512 px a side."""
-    import cv2
-
-    low, high = face.landmarks[:, :2].min(0), face.landmarks[:, :2].max(0)
-    reach = 1.5 * float((high - low).max())
-    left, top = np.maximum(0.5 * (low + high) - reach, 0).astype(int)
-    right, bottom = (0.5 * (low + high) + reach).astype(int)
-    part = image[top:bottom, left:right]
-    scale = 512 / max(part.shape[:2])
-    return cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else part
-
-
-def upright_photo(tracker: FaceTracker, photo: Array, name: str) -> tuple[Array, list[DetectedFace]]:
-    """A photograph upright, and its faces, the largest first; one warning says that it was turned."""
-    turn, faces = turned_upright(tracker, photo)
-    if turn:
-        log.warning("%s is not upright; it is turned by %s", name, TURNS[turn])
-        photo = np.ascontiguousarray(np.rot90(photo, turn))
-    return photo, faces
-
-
 class ClassSegmenter:
     """Which of six classes every pixel is: 0 background, 1 hair, 2 body skin, 3 face skin, 4 clothes, 5 other things worn.
 
@@ -576,7 +491,7 @@ class ClassSegmenter:
     """
 
     def __init__(self, path: Path) -> None:
-        with _quiet():
+        with quiet():
             import mediapipe
             from mediapipe.tasks.python import BaseOptions, vision
 
@@ -606,55 +521,6 @@ class ClassSegmenter:
         if len(result.confidence_masks) != _CLASSES:
             raise WeightsError(f"'{self._path}' does not tell {_CLASSES} classes apart; {_SEGMENTER}.")
         return result.category_mask.numpy_view().copy()
-
-
-#: Held while standard error is shut, and by whoever forks: no child begins without it.
-_SHUT = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_SHUT.acquire, after_in_parent=_SHUT.release, after_in_child=_SHUT.release)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """MediaPipe's C++ writes warnings about its own models past Python's logging; nobody can act on them.
-
-    Standard error is shut only where that takes no line from anybody; else a few of them are seen, once per network.
-    """
-    if not standard_error_is_free():
-        yield
-        return
-    with _SHUT:
-        try:
-            saved = os.dup(2)
-        except OSError:  # no standard error at all
-            yield
-            return
-        _flush_standard_error()
-        sink = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(sink, 2)
-        try:
-            yield
-        finally:
-            _flush_standard_error()
-            os.dup2(saved, 2)
-            os.close(saved)
-            os.close(sink)
-
-
-def _flush_standard_error() -> None:
-    with suppress(AttributeError, OSError, ValueError):  # none, shut or broken: nothing to keep in order
-        sys.stderr.flush()
-
-
-def _open_standard_error() -> None:
-    """Where descriptor 2 is closed, the next file opened would get it, and MediaPipe's warnings with it."""
-    try:
-        os.fstat(2)
-    except OSError:
-        sink = os.open(os.devnull, os.O_WRONLY)
-        if sink != 2:
-            os.dup2(sink, 2)
-            os.close(sink)
 
 
 def _settled(network: Callable[[Array], Any], image: Array, repeats: int) -> Array | None:

@@ -45,6 +45,8 @@ def look_at_camera(
 ) -> Camera:
     """A camera on a sphere around the world's origin that looks at ``pivot``, as EG3D draws its training views (spec C.3).
 
+    The sphere of :func:`orbit_camera` lies round the pivot, its angles are true ones, and its pitch counts upwards.
+
     Args:
         yaw_rad: positive moves the camera to +x.
         pitch_rad: positive moves it down. EG3D spreads heights evenly, so that this is an angle for small values only; below pi / 2.
@@ -61,9 +63,30 @@ def look_at_camera(
     away = np.sqrt(1.0 - height**2)
     position = radius * np.array([away * np.sin(yaw_rad), height, away * np.cos(yaw_rad)])
     forward = np.asarray(pivot, np.float64) - position
-    right = np.cross(forward, (0.0, 1.0, 0.0))
-    if np.linalg.norm(right) < 1e-9 * radius:
+    if np.linalg.norm(np.cross(forward, (0.0, 1.0, 0.0))) < 1e-9 * radius:
         raise ValueError("the camera stands above or below its pivot, where it has no upright")
+    return _upright_camera(position, forward, focal)
+
+
+def orbit_camera(
+    yaw_rad: float, pitch_rad: float, radius: float, pivot: Sequence[float] = (0.0, 0.0, 0.2), focal: float = FOCAL_IN_WIDTHS
+) -> Camera:
+    """A camera on a sphere around ``pivot`` that looks at it.
+
+    Args:
+        yaw_rad: positive moves the camera to +x.
+        pitch_rad: positive moves it up; below pi / 2.
+        radius: distance to the pivot in EG3D world units.
+        pivot: the middle of EG3D's heads unless named.
+        focal: focal length over the picture's width.
+    """
+    direction = np.array([np.sin(yaw_rad) * np.cos(pitch_rad), np.sin(pitch_rad), np.cos(yaw_rad) * np.cos(pitch_rad)])
+    return _upright_camera(np.asarray(pivot, np.float64) + radius * direction, -direction, focal)
+
+
+def _upright_camera(position: Array, forward: Array, focal: float) -> Camera:
+    """At ``position`` [3], looking along ``forward`` [3], with the world's +y up in its picture."""
+    right = np.cross(forward, (0.0, 1.0, 0.0))
     forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
     camera_to_world = np.eye(4)
     camera_to_world[:3] = np.stack([right, np.cross(forward, right), forward, position], 1)

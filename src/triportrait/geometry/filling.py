@@ -14,7 +14,8 @@ from triportrait.types import Array
 def push_pull(values: Array, known: Array) -> Array:
     """Smooth multi-scale fill: ``values`` [h, w, c] float32 where ``known`` [h, w] in 0..1 is small come from ever wider averages.
 
-    Known pixels keep their values; the hole is smooth and has neither the seams nor the streaks of a nearest-neighbour fill.
+    Known pixels keep their values; the hole is smooth and has neither the seams nor the streaks of a nearest-neighbour fill. Twins with
+    plainer taps: ``fill_smoothly`` of avatar/oneshot/volume.py (torch) and the compiled one of avatar/oneshot/guide.py.
     """
     import cv2
 

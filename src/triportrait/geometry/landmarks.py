@@ -22,3 +22,15 @@ UPPER_LID_LEFT = np.array([263, 466, 388, 387, 386, 385, 384, 398, 362])
 UPPER_LID_RIGHT = np.array([33, 246, 161, 160, 159, 158, 157, 173, 133])
 #: Centres of the irises, subject's left first; each is followed by four points of its rim.
 IRIS_CENTRES = (473, 468)
+#: So many points lie on the face; the ten after them are the irises'.
+FACE_POINTS = 468
+#: Single points.
+FOREHEAD_TOP, BETWEEN_BROWS, NOSE_TIP, CHIN = 10, 9, 4, 152
+#: Middles of the lips, at the mouth's opening and at the lips' outer rims.
+UPPER_LIP_INSIDE, LOWER_LIP_INSIDE, UPPER_LIP_RIM, LOWER_LIP_RIM = 13, 14, 0, 17
+#: Corners of the mouth, right and left: of the inner and of the outer contour of the lips.
+INNER_MOUTH_CORNERS, OUTER_MOUTH_CORNERS = (78, 308), (61, 291)
+#: Angles of the jaw, right and left, and the cheeks beside the ears.
+JAW_ANGLES, CHEEK_SIDES = (172, 397), (234, 454)
+#: Of the 68 landmarks, the ends of the jaw's line beside the ears.
+JAW_ENDS_OF_68 = (0, 16)

@@ -1,4 +1,4 @@
-"""Normals of triangle meshes: one compiled sum over the triangles for every room."""
+"""Normals of triangle meshes: one compiled sum over the triangles for every room. It has no plain twin."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class AudioReader:
 
     def _resampled(self, rate_hz: int, channels: int, hearing: Hearing) -> Iterator[Array]:
         """Pieces of any length at the wanted rate: [n] or [n, 2]."""
-        resampler = None
+        resampler: soxr.ResampleStream | None = None
         source_rate = 0
         for samples, names, source_rate_now in self._native():
             if hearing.channel is not None and hearing.channel < samples.shape[1]:
@@ -147,7 +147,7 @@ class AudioReader:
             mixed = _mix(samples, names, channels)
             if hearing.gain != 1.0:
                 mixed = _limited(mixed * np.float32(hearing.gain))
-            if source_rate_now != source_rate:
+            if resampler is None or source_rate_now != source_rate:
                 _expect_rate(source_rate_now, self.path)
                 # A chained stream may change its rate midway: finish the old rate, go on with the new one.
                 if resampler is not None:
@@ -172,8 +172,9 @@ class AudioReader:
             pictures = video_stream(container)
             start_s = None if pictures is None else stream_start_s(pictures)
             written = 0
-            frames = itertools.chain(_decoded_frames(container, stream, self.path), [None])
+            frames: Iterator[av.AudioFrame | None] = itertools.chain(_decoded_frames(container, stream, self.path), [None])
             for frame, following in itertools.pairwise(frames):
+                assert frame is not None, "None comes last"
                 rate = frame.sample_rate
                 samples = _to_float(frame)
                 if following is None and "mp4" in container.format.name and frame.duration and frame.time_base:

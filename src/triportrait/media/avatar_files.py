@@ -158,8 +158,7 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         raise MediaError(damaged)
     try:
         with safe_open(absolute, "np") as file:
-            text = (file.metadata() or {}).get(ENTRY)
-            _expect_ours(text, path)
+            text = _expect_ours((file.metadata() or {}).get(ENTRY), path)
             description = Description.model_validate_json(text)
             expected = _PORTRAIT | _MOTION
             if "motion.landmarks" in file.keys():  # noqa: SIM118 - not a dict
@@ -219,8 +218,8 @@ def _header_bytes(path: Path) -> int:
         return int.from_bytes(file.read(8), "little")
 
 
-def _expect_ours(text: str | None, path: str | os.PathLike[str]) -> None:
-    """Foreign files and newer versions are told apart before anything else is looked at."""
+def _expect_ours(text: str | None, path: str | os.PathLike[str]) -> str:
+    """The description itself; foreign files and newer versions are told apart before anything else is looked at."""
     foreign = MediaError(f"'{path}' is a safetensors file but no avatar file; make one with 'triportrait portrait save'.")
     try:
         head = json.loads(text or "")
@@ -231,8 +230,9 @@ def _expect_ours(text: str | None, path: str | os.PathLike[str]) -> None:
     version = head.get("version")
     if isinstance(version, int) and version > VERSION:
         raise MediaError(f"'{path}' has avatar format {version}, this version reads {VERSION}; update TriPortrait.")
-    if version != VERSION:
+    if text is None or version != VERSION:
         raise ValueError(f"version {version!r}")
+    return text
 
 
 def _expect_header(file: Any, expected: Mapping[str, tuple[str, str]]) -> None:
@@ -281,5 +281,5 @@ def _digest(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         digest.update(f"{name} {array.dtype.str} {list(array.shape)}\n".encode())
-        digest.update(array)
+        digest.update(array.data)
     return digest.hexdigest()

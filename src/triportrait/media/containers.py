@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 #: Container formats that are opened. No playlist (HLS, ffconcat, SDP): those make FFmpeg read other files.
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,mp3,flac,ogg,aac,aiff,caf,w64,au,amr,amrnb,amrwb"
-#: What a sentence calls them.
-FORMAT_NAMES = "MP4, MOV, MKV, WebM, AVI, WAV, MP3, M4A, AAC, FLAC, OGG or AIFF"
+#: What a sentence calls them -> FFmpeg's names.
+_FORMATS = {
+    "MP4, MOV, M4A": "mov,mp4,m4a,3gp,3g2,mj2", "MKV, WebM": "matroska,webm", "AVI": "avi", "WAV": "wav", "MP3": "mp3", "FLAC": "flac",
+    "OGG": "ogg", "AAC": "aac", "AIFF": "aiff", "CAF": "caf", "W64": "w64", "AU": "au", "AMR": "amr,amrnb,amrwb",
+}  # fmt: skip
+FORMATS = ",".join(_FORMATS.values())
+_FORMAT_NAMES = " or ".join(", ".join(_FORMATS).rsplit(", ", 1))
 
 #: Damaged files make PyAV raise these, besides its own errors (seen with mutated files).
 DECODER_ERRORS: tuple[type[Exception], ...] = (
@@ -55,7 +59,7 @@ def _unopened(absolute: str, path: str | os.PathLike[str]) -> str:
         head = file.read(12)
     if head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3":
         return f"'{path}' is a damaged or cut-off recording (its index is missing); export or copy it again."
-    return f"'{path}' is not audio or video of a kind that is read here; convert it to {FORMAT_NAMES}."
+    return f"'{path}' is not audio or video of a kind that is read here; convert it to {_FORMAT_NAMES}."
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:

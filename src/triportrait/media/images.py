@@ -7,7 +7,6 @@ import io
 import logging
 import os
 import struct
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -28,9 +27,9 @@ MAX_PIXELS = 33_200_000
 MAX_JPEG_PIXELS, MAX_PROGRESSIVE_PIXELS, MAX_OTHER_PIXELS = 256_000_000, 66_000_000, 66_000_000
 #: A larger file is no photograph; some decoders read it whole.
 _LARGEST_BYTES = 512 << 20
-_FORMATS = ("PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
-#: What a sentence calls them.
-FORMAT_NAMES = "JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF"
+#: Formats that Pillow's own door opens, and what a sentence calls them; JPEG has a door of its own, and HEIC needs a plug-in.
+_FORMATS = {"PNG": "PNG", "WEBP": "WebP", "AVIF": "AVIF", "TIFF": "TIFF", "BMP": "BMP", "GIF": "GIF"}
+_FORMAT_NAMES = " or ".join(", ".join(("JPEG", *_FORMATS.values())).rsplit(", ", 1))
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
 _NEUTRAL_GREY = (128, 128, 128)
@@ -83,9 +82,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     try:
         if absolute.stat().st_size > _LARGEST_BYTES:
             raise TooLarge(f"'{path}' has more than {_LARGEST_BYTES >> 20} MB, which no photo has; save it as JPEG first.")
-        # Some decoders tell of oddities in warnings, which mean nothing to whoever took the photo.
-        with absolute.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        # Python's filter of warnings belongs to the whole process and is left alone: other threads read pictures, too.
+        with absolute.open("rb") as file:
             head = file.read(64)
             file.seek(0)
             if head[:3] == b"\xff\xd8\xff":
@@ -95,7 +93,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
             else:
                 limit = MAX_OTHER_PIXELS
                 _refuse_large(_webp_canvas(file), limit, path)
-                opened = Image.open(file, formats=_heif_formats(path) if _is_heic(head) else _FORMATS)
+                opened = Image.open(file, formats=_heif_formats(path) if _is_heic(head) else tuple(_FORMATS))
             with opened as image:
                 _refuse_large(image.size, limit, path)
                 yield image
@@ -104,7 +102,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise TooLarge(_too_large(MAX_OTHER_PIXELS, path)) from None
     except Image.UnidentifiedImageError:
-        raise MediaError(f"'{path}' is not a picture that is read here; save it as JPEG, PNG or WebP.") from None
+        raise MediaError(f"'{path}' is not a picture that is read here; save it as {_FORMAT_NAMES}.") from None
     # Decoders of damaged data let almost any exception out (struct.error, SyntaxError, zlib.error, MemoryError, ...).
     except Exception as error:
         raise MediaError(f"'{path}' is a damaged or cut-off picture; export or copy it again.") from error
@@ -277,6 +275,7 @@ def _to_array(image: Image.Image, factor: int, path: str | os.PathLike[str]) -> 
 def _grey_scale(image: Image.Image) -> float:
     """What brings a picture of one wide channel to 0..255: whole numbers have 16 bits; floating point may count in ones or in bytes."""
     if image.mode == "F":
-        highest = image.getextrema()[1]
+        _, highest = image.getextrema()
+        assert isinstance(highest, float), "a picture of one channel has one pair"
         return 255.0 if highest <= 1.0 else 1.0 if highest <= 255.0 else 1 / 257.0
     return 1 / 257.0

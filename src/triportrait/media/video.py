@@ -20,7 +20,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from triportrait.errors import EmptyMedia, MediaError, MissingPart, OutputError, TooLarge
+from triportrait.errors import EmptyMedia, MediaError, MissingPart, OptionError, OutputError, TooLarge
 from triportrait.files import AtomicFile
 from triportrait.media.audio import AudioReader
 from triportrait.media.containers import (
@@ -182,6 +182,7 @@ class VideoReader:
         try:
             if from_s > 0:
                 start_s, last_s = self._first_s + from_s, -math.inf
+                assert stream.time_base is not None, "streams of an opened file have one"
                 container.seek(int(start_s / stream.time_base), stream=stream, backward=True)
             for packet in container.demux(stream):
                 try:
@@ -190,8 +191,8 @@ class VideoReader:
                     damaged += 1
                     continue
                 for frame in frames:
-                    known = frame.pts is not None and frame.time_base
-                    time_s = float(frame.pts * frame.time_base) if known else None
+                    unit_s = frame.time_base if frame.pts is not None else None
+                    time_s = float(frame.pts * unit_s) if frame.pts is not None and unit_s else None
                     if count == 0 and not from_s:
                         start_s = time_s or 0.0
                     # Time never runs backwards; a frame without a stamp follows at the average rate.
@@ -199,7 +200,7 @@ class VideoReader:
                         time_s = max(last_s, -1.0 / self.fps) + 1.0 / self.fps
                     else:
                         time_s = max(time_s - start_s, last_s)
-                    duration_s = float(frame.duration * frame.time_base) if known and frame.duration else 0.0
+                    duration_s = float(frame.duration * unit_s) if unit_s and frame.duration else 0.0
                     count += 1
                     last_s = time_s
                     yield frame, time_s, duration_s
@@ -289,6 +290,12 @@ def _constant_rate(
     if pending is not None:
         end_s = pending_time + min(pending_duration or frame_seconds, _MAX_STILL_S)
         yield pending, max(1, math.floor(end_s * fps + 0.5) - pending_tick)
+
+
+def check_crf(crf: int) -> None:
+    """OptionError unless x264 knows this constant rate factor."""
+    if not 0 <= crf <= 51:
+        raise OptionError(f"--crf is {crf}; use a number from 0 (lossless) to 51")
 
 
 def check_video_output(path: str | os.PathLike[str]) -> None:
@@ -565,7 +572,7 @@ def _open_sound(audio: str | os.PathLike[str] | Waveform | Iterable[Array] | Non
         channels = min(reader.channels, 2)
         return reader.blocks(rate_hz, 0.5, channels), rate_hz, channels
     if isinstance(audio, Waveform):
-        audio, rate_hz = iter([audio.samples]), audio.rate_hz
+        rate_hz, audio = audio.rate_hz, [audio.samples]
     if rate_hz in _AAC_RATES_HZ:
         return iter(audio), rate_hz, 1
     return _resampled_blocks(iter(audio), rate_hz, 48_000), 48_000, 1

@@ -9,18 +9,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from triportrait.array_files import not_finite
-from triportrait.errors import WeightsError, quoted
+from triportrait.nn.model_files import Embedded, load_network, save_network
 
 #: Feature rows per motion row.
 STRIDE = 4
+_KIND = "audio_to_motion.1"
+_EMBEDDED = Embedded("triportrait.motion", "audio_to_motion.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +137,24 @@ class AudioToMotionEnsemble(nn.Module):
         )
 
     @property
+    def networks(self) -> list[AudioToMotion]:
+        """The members."""
+        return [member for member in self.members if isinstance(member, AudioToMotion)]
+
+    @property
     def rows_back(self) -> int:
         """Motion rows of past context that can reach an output row."""
-        return max(member.rows_back for member in self.members)
+        return max(member.rows_back for member in self.networks)
 
     @property
     def features_ahead(self) -> int:
         """Feature rows after ``4 i`` that can reach output row i."""
-        return max(member.features_ahead for member in self.members)
+        return max(member.features_ahead for member in self.networks)
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        parts = features.split([member.config.features for member in self.members], dim=-1)
-        curves, openings, contacts = zip(*(member(part) for member, part in zip(self.members, parts, strict=True)), strict=True)
+        networks = self.networks
+        parts = features.split([network.config.features for network in networks], dim=-1)
+        curves, openings, contacts = zip(*(network(part) for network, part in zip(networks, parts, strict=True)), strict=True)
         return (
             torch.stack([part.clamp(0.0, 1.0) for part in curves]).mean(0),
             torch.stack(openings).mean(0),
@@ -160,51 +167,29 @@ MouthNetwork = AudioToMotion | AudioToMotionEnsemble
 
 
 def save_model(model: MouthNetwork, path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write half-precision weights with the configuration as metadata (safetensors)."""
-    from safetensors.torch import save_file
-
-    members = model.members if isinstance(model, AudioToMotionEnsemble) else [model]
-    metadata = {"members": json.dumps([asdict(member.config) for member in members]), **(notes or {})}
-    state = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
-    part = path.with_name(path.name + ".part")
-    save_file(state, str(part), metadata=metadata)
-    part.replace(path)
+    """Weights in half precision and config as one file, whole or not at all (:mod:`triportrait.nn.model_files`)."""
+    members = model.networks if isinstance(model, AudioToMotionEnsemble) else [model]
+    save_network(path, model, kind=_KIND, config={"members": [asdict(member.config) for member in members]}, metadata=notes)
 
 
 def load_model(path: Path | None = None) -> MouthNetwork:
-    """The embedded model, or one from a file of :func:`save_model`.
+    """The embedded model, or one from a file of :func:`save_model`; frozen.
 
     Raises:
         WeightsError: the file is missing, foreign or damaged.
     """
-    if path is None:
-        return _embedded()
-    return _read(path)
+    return _embedded() if path is None else _load(path)
 
 
 @lru_cache(maxsize=1)
 def _embedded() -> MouthNetwork:
-    with resources.as_file(resources.files("triportrait.motion") / "data" / "audio_to_motion.safetensors") as path:
-        return _read(path)
+    return _load(_EMBEDDED)
 
 
-def _read(path: Path) -> MouthNetwork:
-    from safetensors import SafetensorError, safe_open
+def _load(source: Path | Embedded) -> MouthNetwork:
+    return load_network(source, _KIND, _build, before=lambda metadata: {"members": json.loads(metadata["members"])}).requires_grad_(False)
 
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        if (wrong := not_finite(state)) is not None:
-            raise WeightsError(f"{path} holds NaN or infinity in {quoted(wrong)}; copy the file or install the package again")
-        members = []
-        for values in json.loads(metadata["members"]):
-            values["dilations"], values["curves"] = tuple(values["dilations"]), tuple(values["curves"])
-            members.append(AudioToMotion(AudioToMotionConfig(**values)))
-        model = members[0] if len(members) == 1 else AudioToMotionEnsemble(members)
-        model.load_state_dict(state)
-    except FileNotFoundError:
-        raise WeightsError(f"the audio model {path} does not exist; give another file or none for the built-in one") from None
-    except (SafetensorError, KeyError, IndexError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise WeightsError(f"{path} is not an audio model of TriPortrait; give another file or none for the built-in one") from error
-    return model.eval().requires_grad_(False)
+
+def _build(config: dict[str, Any]) -> MouthNetwork:
+    members = [AudioToMotion(AudioToMotionConfig(**values)) for values in config["members"]]
+    return members[0] if len(members) == 1 else AudioToMotionEnsemble(members)

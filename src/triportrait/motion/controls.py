@@ -1,4 +1,4 @@
-"""What a user may turn while a voice moves a face: numbers, or curves over time that travel in the motion file.
+"""What :mod:`~triportrait.motion.voice_controls` comes to: numbers, or curves over time that travel in the motion file.
 
 A curve of a control holds one value per row (25 per second); its last value goes on for ever. In motion files curves
 stand beside the motion as ``control_<name>`` (columns of a CSV, arrays of an NPZ): ``triportrait motion`` writes what
@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from triportrait.errors import OptionError
-from triportrait.motion.emotion import EMOTIONS
+from triportrait.motion import voice_controls
+from triportrait.motion.voice_controls import BLINKS_PER_MINUTE, EMOTION_STRENGTH, EMOTIONS, EYE_CONTACT, NATURAL
 from triportrait.types import Array
 
 #: Prefix of the controls' columns in motion files.
@@ -35,13 +36,13 @@ class Controls:
         happy, sad, angry, surprised: strength of emotions, 0..1.
     """
 
-    mouth_gain: float = 1.0
-    expressiveness: float = 1.0
-    head_motion: float = 1.0
-    blinks_per_minute: float = 26.0
-    gaze_motion: float = 1.0
-    eye_contact: float = 0.9
-    temperature: float = 1.0
+    mouth_gain: float = NATURAL
+    expressiveness: float = NATURAL
+    head_motion: float = NATURAL
+    blinks_per_minute: float = BLINKS_PER_MINUTE
+    gaze_motion: float = NATURAL
+    eye_contact: float = EYE_CONTACT
+    temperature: float = NATURAL
     happy: float = 0.0
     sad: float = 0.0
     angry: float = 0.0
@@ -55,7 +56,7 @@ class Controls:
         """Names and values in the order of :data:`NAMES`."""
         return [(name, getattr(self, name)) for name in NAMES]
 
-    def with_emotion(self, name: str, strength: float = 0.7) -> Controls:
+    def with_emotion(self, name: str, strength: float = EMOTION_STRENGTH) -> Controls:
         """A copy that feels ``name`` alone, with ``strength`` 0..1.
 
         Raises:
@@ -70,9 +71,7 @@ class Controls:
 NAMES: tuple[str, ...] = tuple(field.name for field in fields(Controls))
 
 #: Highest value of each control; the lowest is 0.
-HIGHEST: dict[str, float] = {
-    **dict.fromkeys(NAMES, 5.0), "blinks_per_minute": 120.0, "eye_contact": 1.0, "temperature": 2.0, **dict.fromkeys(EMOTIONS, 1.0),
-}  # fmt: skip
+HIGHEST: dict[str, float] = {name: voice_controls.HIGHEST["emotion_strength" if name in EMOTIONS else name] for name in NAMES}
 
 
 def check(name: str, value: float) -> None:

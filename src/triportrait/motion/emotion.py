@@ -12,17 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
 from triportrait.motion.lips import gap_weights
+from triportrait.motion.voice_controls import EMOTIONS
 from triportrait.types import ARKIT_EXPRESSIONS, Array
-
-EmotionName = Literal["neutral", "happy", "sad", "angry", "surprised"]
-
-#: All but neutral; columns of emotion weights stand in this order.
-EMOTIONS: tuple[str, ...] = get_args(EmotionName)[1:]
 
 #: Curves at full strength; a name without side stands for both.
 EMOTION_CURVES: dict[str, dict[str, float]] = {

@@ -30,10 +30,10 @@ from typing import BinaryIO, TextIO
 import numpy as np
 
 from triportrait.array_files import ArrayArchive, ArrayFileError
-from triportrait.errors import MotionFileError, OptionError, OutputError, printable, quoted
+from triportrait.errors import MotionFileError, OptionError, printable, quoted
+from triportrait.files import atomic_file, refuse_inputs
 from triportrait.motion.controls import NAMES as CONTROL_NAMES
 from triportrait.motion.controls import PREFIX, ControlCurves, ControlTrack
-from triportrait.outputs import refuse_inputs, whole_file
 from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion
 
 log = logging.getLogger(__name__)
@@ -164,12 +164,8 @@ def load_motion(path: str | os.PathLike[str]) -> Motion:
 
 
 def _write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
-    # A link's target is replaced, not the link.
-    try:
-        with whole_file(Path(os.path.realpath(target))) as part, part.open("wb") as file:
-            write(file)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written ({error.strerror or error}); choose another place or free some space") from error
+    with atomic_file(target) as part, part.open("wb") as file:
+        write(file)
 
 
 def _write_npz(first: Motion, chunks: Iterable[Motion], controls: ControlTrack | None, file: BinaryIO) -> None:

@@ -33,11 +33,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.motion.controls import NAMES, ControlCurves, Controls, control_rows
 from triportrait.motion.emotion import EMOTIONS, MANNERS, with_emotion
 from triportrait.motion.speech_features import Prosody
 from triportrait.motion.style import NATURAL_STYLE, SpeakingStyle
+from triportrait.motion.voice_controls import BLINKS_AT_REST_PER_MINUTE, BLINKS_PER_MINUTE
 from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion
 
 #: Prosody rows per second.
@@ -52,36 +54,8 @@ NECK_PIVOT_DM = np.array([0.0, -0.9, -0.35])
 #: Bounds of pitch, yaw, roll in radians at amount 1; reached softly.
 HEAD_LIMITS_RAD = np.radians([9.5, 17.0, 11.0])
 
-#: Blinks at rest per blink in conversation (17 / 26).
-_AT_REST = 17.0 / 26.0
-
-
-@dataclass(frozen=True, slots=True)
-class NaturalSettings:
-    """How much of everything.
-
-    Args:
-        head_motion: 1 = natural, 0 = still; scales rotation and translation.
-        blinks_per_minute: mean rate while speaking, a third less in long silence; 0 turns blinks off.
-        gaze_motion: 1 = natural saccades, 0 = none.
-        eye_contact: share of the head's turns that the eyes counter, 0..1.
-    """
-
-    head_motion: float = 1.0
-    blinks_per_minute: float = 26.0
-    gaze_motion: float = 1.0
-    eye_contact: float = 0.9
-
-    def __post_init__(self) -> None:
-        for name in ("head_motion", "blinks_per_minute", "gaze_motion"):
-            if not 0 <= getattr(self, name) <= 120:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a number from 0 up")
-        if not 0 <= self.eye_contact <= 1:
-            raise ValueError(f"eye_contact is {self.eye_contact}, expected 0 to 1")
-
-
-#: No head motion, no blinks, eyes at rest.
-STILL = NaturalSettings(0.0, 0.0, 0.0, 0.0)
+#: Blinks at rest per blink in conversation.
+_AT_REST = BLINKS_AT_REST_PER_MINUTE / BLINKS_PER_MINUTE
 
 
 def blink_shape(since_s: float, close_s: float, hold_s: float, open_s: float) -> float:
@@ -92,8 +66,7 @@ def blink_shape(since_s: float, close_s: float, hold_s: float, open_s: float) ->
         return math.sin(0.5 * math.pi * since_s / close_s) ** 2
     if since_s < close_s + hold_s:
         return 1.0
-    left = 1 - (since_s - close_s - hold_s) / open_s
-    return left * left * (3 - 2 * left)
+    return smooth_step(1 - (since_s - close_s - hold_s) / open_s)
 
 
 def _smooth_step(value: float) -> float:
@@ -147,32 +120,23 @@ class NaturalMotion:
     head idles.
 
     Args:
-        settings: amounts.
+        controls: amounts of everything.
         seed: of everything random.
         fps: rows per second.
-        expressiveness: scale of brow movements and nods.
-        controls: amounts of everything, in place of ``settings`` and ``expressiveness``.
         curves: controls over time.
         style: whose manner the head, brows, lids and eyes have.
     """
 
     def __init__(
         self,
-        settings: NaturalSettings | None = None,
+        controls: Controls | None = None,
+        *,
         seed: int = 0,
         fps: float = 25.0,
-        expressiveness: float = 1.0,
-        controls: Controls | None = None,
         curves: ControlCurves | None = None,
         style: SpeakingStyle | None = None,
     ) -> None:
-        if controls is None:
-            settings = settings or NaturalSettings()
-            controls = Controls(
-                expressiveness=expressiveness, head_motion=settings.head_motion, blinks_per_minute=settings.blinks_per_minute,
-                gaze_motion=settings.gaze_motion, eye_contact=settings.eye_contact,
-            )  # fmt: skip
-        self._controls, self._curves = controls, curves
+        self._controls, self._curves = controls or Controls(), curves
         self._style = style or NATURAL_STYLE
         self._fps, self._dt = fps, 1.0 / fps
         streams = [np.random.default_rng([seed, number]) for number in range(10)]
@@ -542,15 +506,15 @@ _COLUMNS = {name: _columns(name) for name in ("eyeBlink", "browDown", "cheekSqui
 def idle_motion(
     frames: int,
     fps: float = 25.0,
-    settings: NaturalSettings | None = None,
+    *,
+    controls: Controls | None = None,
     seed: int = 0,
     prosody: Prosody | None = None,
-    controls: Controls | None = None,
     curves: ControlCurves | None = None,
     style: SpeakingStyle | None = None,
 ) -> Motion:
     """Natural motion of ``frames`` rows, of a silent person or in step with ``prosody``; the mouth does not speak."""
-    natural = NaturalMotion(settings, seed, fps, controls=controls, curves=curves, style=style)
+    natural = NaturalMotion(controls, seed=seed, fps=fps, curves=curves, style=style)
     if prosody is not None:
         natural.hear(prosody)
     natural.end()

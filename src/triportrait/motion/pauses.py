@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from triportrait.geometry.fields import smooth_step
 from triportrait.motion.speech_features import Prosody
 from triportrait.types import Array
 
@@ -61,7 +62,7 @@ class PauseFinder:
             past_s = (before + (self._quiet_before if before == at else 0)) / 100
             coming_s = self._run(self._quiet[at + 1 : at + 1 + AHEAD]) / 100
             known = np.clip((past_s + coming_s - _CLOSE_FROM_S) / (_CLOSE_TO_S - _CLOSE_FROM_S), 0.0, 1.0)
-            share[row] = _smooth(min(known, coming_s / _OPEN_S, 1.0))
+            share[row] = smooth_step(min(known, coming_s / _OPEN_S, 1.0))
         used = count * _STRIDE
         before = self._run(self._quiet[:used][::-1])
         self._quiet_before = min(100, before + (self._quiet_before if before == used else 0))
@@ -72,7 +73,3 @@ class PauseFinder:
     def _run(quiet: Array) -> int:
         """How many of the first are quiet."""
         return len(quiet) if quiet.all() else int(np.argmin(quiet))
-
-
-def _smooth(share: float) -> float:
-    return share * share * (3 - 2 * share)

@@ -7,16 +7,21 @@ that looks aside.
 
 from __future__ import annotations
 
+import logging
+import math
 from typing import Literal
 
 import numpy as np
 
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
+from triportrait.motion.controls import Controls
 from triportrait.motion.emotion import yielding
 from triportrait.motion.lips import PARTING_CURVES, close_lips, gap_weights, lip_opening
-from triportrait.motion.natural import NaturalSettings, idle_motion
-from triportrait.motion.timing import fit_length, resample
+from triportrait.motion.natural import idle_motion
+from triportrait.motion.timing import to_and_fro
 from triportrait.types import Array, Motion, MotionFrame
+
+log = logging.getLogger(__name__)
 
 #: Natural motion turns a head no farther from the camera than this, unless the photo does.
 FARTHEST_YAW_RAD = np.radians(24.0)
@@ -78,17 +83,23 @@ def relative(
         expression = np.clip(expression, 0.0, 1.0)
         if lip_contact:
             expression = _keep_contact(expression, motion)
-    change = matrix_from_euler(motion.rotation_rad[row]).T @ matrix_from_euler(motion.rotation_rad)
-    rotation = euler_from_matrix(matrix_from_euler(portrait_motion.rotation_rad) @ change)
+    rotation, translation = pose_since(motion.rotation_rad, motion.translation, row, portrait_motion)
     return Motion(
         expression.astype(np.float32),
-        rotation.astype(np.float32),
-        (portrait_motion.translation + motion.translation - motion.translation[row]).astype(np.float32),
+        rotation,
+        translation,
         (portrait_motion.gaze_rad + motion.gaze_rad - motion.gaze_rad[row]).astype(np.float32),
         fps=motion.fps,
         expression_names=motion.expression_names,
         head_model=motion.head_model,
     )
+
+
+def pose_since(rotation_rad: Array, translation: Array, row: int, portrait_motion: MotionFrame) -> tuple[Array, Array]:
+    """A clip's pose [t, 3], [t, 3] moved so that its row ``row`` is the portrait's own; the change is taken in the head's own frame."""
+    change = matrix_from_euler(rotation_rad[row]).T @ matrix_from_euler(rotation_rad)
+    rotation = euler_from_matrix(matrix_from_euler(portrait_motion.rotation_rad) @ change)
+    return rotation.astype(np.float32), (portrait_motion.translation + translation - translation[row]).astype(np.float32)
 
 
 def from_rest(motion: Motion, portrait_motion: MotionFrame, emotions: Array | None = None) -> Motion:
@@ -171,6 +182,17 @@ def within_reach(motion: Motion, portrait_motion: MotionFrame) -> tuple[Motion, 
     return motion.with_rows(rotation_rad=rotation, translation=translation), {what: count for what, count in counts.items() if count}
 
 
+def held_within_reach(motion: Motion, own: MotionFrame) -> Motion:
+    """Head motion of a clip, :func:`within_reach` of a portrait whose photo shows ``own``; a warning says when it was held back."""
+    kept, limited = within_reach(motion, own)
+    if limited:
+        log.warning(
+            "the clip's head moves farther than a portrait can show (%s); it was held back in %d of %d frames",
+            " and ".join(limited), max(limited.values()), len(motion),
+        )  # fmt: skip
+    return kept
+
+
 def _held_by_neck(shift: Array) -> Array:
     """Shifts [t, 3] in decimetres, softly held within the reach."""
     down_or_up = np.where(shift[:, 1] > 0, _REACH_UP_DM, _REACH_DOWN_DM)
@@ -212,38 +234,65 @@ def _keep_contact(expression: Array, motion: Motion) -> Array:
     return close_lips(expression, motion.expression_names, touching * parted, jaw_share=0.0)
 
 
-def with_pose(
-    motion: Motion,
-    pose: Motion | Literal["still", "natural"],
-    portrait_motion: MotionFrame,
-    settings: NaturalSettings | None = None,
-    seed: int = 0,
-) -> Motion:
-    """Replace rotation and translation.
+def nearest_pose(clips: list[Motion], own: MotionFrame) -> tuple[int, int]:
+    """Which clip, and which of its rows, has the head turned most like ``own``; a clip's last second is left out.
+
+    Source: Real3D-Portrait, section 4 (the head poses of a voice come from the clip of a library whose pose is nearest).
+    """
+    best = (math.inf, 0, 0)
+    for index, clip in enumerate(clips):
+        rows = max(1, len(clip) - round(clip.fps))
+        turns = matrix_from_euler(clip.rotation_rad[:rows].astype(np.float64))
+        trace = np.einsum("ij,tij->t", matrix_from_euler(np.asarray(own.rotation_rad, np.float64)), turns)
+        angle = np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0))
+        row = int(np.argmin(angle))
+        best = min(best, (float(angle[row]), index, row))
+    return best[1], best[2]
+
+
+def with_clip_pose(motion: Motion, pose: Motion, start: int = 0, eye_contact: float = 0.0) -> Motion:
+    """Rotation and translation of another clip, which is on the portrait already, to and fro where it is shorter.
 
     Args:
         motion: rows whose expression stays.
-        pose: another clip's motion (relative to its first row, to and fro when it is shorter, at the rate of
-            ``motion``), ``"still"`` for the portrait's own pose, or ``"natural"`` for idle motion (gaze then keeps
-            the contact that the new turns ask for).
+        pose: the clip's head in the portrait's pose frame, at the rate of ``motion``.
+        start: number of the first row of ``motion`` in the whole performance.
+        eye_contact: share of the clip's turns that the eyes counter, 0..1.
+    """
+    index = to_and_fro(len(motion), len(pose), start)
+    turn = pose.rotation_rad[index] - pose.rotation_rad[0]
+    gaze = motion.gaze_rad + eye_contact * np.stack([turn[:, 0], -turn[:, 1]], axis=1)
+    return motion.with_rows(rotation_rad=pose.rotation_rad[index], translation=pose.translation[index], gaze_rad=gaze.astype(np.float32))
+
+
+def with_pose(
+    motion: Motion,
+    pose: Literal["still", "natural"],
+    portrait_motion: MotionFrame,
+    controls: Controls | None = None,
+    seed: int = 0,
+) -> Motion:
+    """Replace rotation and translation by made-up ones; :func:`with_clip_pose` takes those of a clip.
+
+    Args:
+        motion: rows whose expression stays.
+        pose: ``"still"`` for the portrait's own pose, or ``"natural"`` for idle motion (gaze then keeps the contact that the
+            new turns ask for).
         portrait_motion: what the photo shows.
-        settings: for ``"natural"``.
+        controls: for ``"natural"``.
         seed: for ``"natural"``.
     """
     frames = len(motion)
-    if isinstance(pose, Motion):
-        other = relative(fit_length(resample(pose, motion.fps), frames), "first", portrait_motion, lip_contact=False)
-        return motion.with_rows(rotation_rad=other.rotation_rad, translation=other.translation, landmarks=None)
     if pose == "still":
         return motion.with_rows(
             rotation_rad=np.tile(np.asarray(portrait_motion.rotation_rad, np.float32), (frames, 1)),
             translation=np.tile(np.asarray(portrait_motion.translation, np.float32), (frames, 1)),
             landmarks=None,
         )
-    settings = settings or NaturalSettings()
-    idle = idle_motion(frames, motion.fps, settings, seed)
+    controls = controls or Controls()
+    idle = idle_motion(frames, motion.fps, controls=controls, seed=seed)
     rotation = matrix_from_euler(portrait_motion.rotation_rad) @ matrix_from_euler(idle.rotation_rad)
-    counter = settings.eye_contact * np.stack([idle.rotation_rad[:, 0], -idle.rotation_rad[:, 1]], axis=1)
+    counter = controls.eye_contact * np.stack([idle.rotation_rad[:, 0], -idle.rotation_rad[:, 1]], axis=1)
     return motion.with_rows(
         rotation_rad=euler_from_matrix(rotation).astype(np.float32),
         translation=(portrait_motion.translation + idle.translation).astype(np.float32),
@@ -285,10 +334,10 @@ def without_blinks(motion: Motion) -> Motion:
     return motion.with_rows(expression=expression)
 
 
-def with_blinks(motion: Motion, blinks_per_minute: float = 18.0, seed: int = 0) -> Motion:
+def with_blinks(motion: Motion, blinks_per_minute: float, seed: int = 0) -> Motion:
     """Natural blinks on top of the motion's own lids (the more closed of the two counts)."""
-    settings = NaturalSettings(head_motion=0.0, blinks_per_minute=blinks_per_minute, gaze_motion=0.0)
-    idle = idle_motion(len(motion), motion.fps, settings, seed)
+    controls = Controls(head_motion=0.0, blinks_per_minute=blinks_per_minute, gaze_motion=0.0)
+    idle = idle_motion(len(motion), motion.fps, controls=controls, seed=seed)
     expression = np.array(motion.expression, np.float32)
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
         if name in motion.expression_names:

@@ -6,11 +6,13 @@ lie in the clip's base shot and are far from both are not touched at all.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.rotations import (
     euler_from_matrix,
     matrix_from_euler,
@@ -20,6 +22,8 @@ from triportrait.geometry.rotations import (
 )
 from triportrait.motion.retarget import neutral_row
 from triportrait.types import Array, Motion
+
+log = logging.getLogger(__name__)
 
 #: A face that is missed for less than this is bridged.
 BRIDGED_S = 0.3
@@ -179,7 +183,7 @@ def _presence(seen: Array, fps: float) -> Array:
         out = min(ease, max(1.0, 0.6 * (stop - start)))
         level[start:stop] = np.maximum(0.0, now - np.arange(1, stop - start + 1) / out)
         now, done = 0.0, stop
-    return level * level * (3.0 - 2.0 * level)
+    return smooth_step(level)
 
 
 def _fade(rows: _Rows, start: int, fps: float) -> None:
@@ -197,5 +201,28 @@ def _fade(rows: _Rows, start: int, fps: float) -> None:
 
 def _fading(frames: float, at_most: int) -> Array:
     """From 1 at the cut smoothly to 0."""
-    left = 1.0 - np.arange(max(1, min(round(frames), at_most))) / max(1.0, round(frames))
-    return left * left * (3.0 - 2.0 * left)
+    return smooth_step(1.0 - np.arange(max(1, min(round(frames), at_most))) / max(1.0, round(frames)))
+
+
+def tell_of_shots(name: str, seen: list[Array], fps: float, chosen: bool = False) -> None:
+    """One warning for cuts and one for a face out of sight.
+
+    Args:
+        name: the clip's.
+        seen: per shot, whether its frames [t] show the face.
+        fps: frames per second.
+        chosen: whether the user says whom to follow.
+    """
+    cuts = [f"{frame / fps:.2f} s" for frame in np.cumsum([len(shot) for shot in seen])[:-1]]
+    if cuts:
+        times = ", ".join(cuts[:5]) + (f" and {len(cuts) - 5} more times" if len(cuts) > 5 else "")
+        whom = ", and whoever looks most like the chosen person is followed" if chosen else ""
+        log.warning("%s cuts, or the face jumps, at %s; the head goes on from its rest pose there%s", name, times, whom)
+    every = np.concatenate(seen)
+    away = absences(every, fps)
+    if away:
+        count = sum(stop - start for start, stop in away)
+        log.warning(
+            "%s does not show the whole face in %d of %d frames, first at %.2f s; the head rests there",
+            name, count, len(every), away[0][0] / fps,
+        )  # fmt: skip

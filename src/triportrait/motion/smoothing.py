@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.rotations import (
     euler_from_matrix,
     matrix_from_euler,
@@ -41,8 +42,7 @@ def smooth_adaptive(values: Array, noise: float | Array, window: int = 7) -> Arr
     padded = np.pad(difference, ((2, 2), (0, 0)), mode="edge")
     strongest = np.max([padded[k : k + len(values)] for k in range(5)], axis=0)
     keep = np.clip((strongest / np.maximum(noise, 1e-9) - 1.0) / 2.0, 0.0, 1.0)
-    keep = keep * keep * (3 - 2 * keep)
-    return fit + (values - fit) * keep
+    return fit + (values - fit) * smooth_step(keep)
 
 
 def smooth_rotations(rotation_rad: Array, noise_rad: float = 0.004, window: int = 9) -> Array:

@@ -48,8 +48,9 @@ class SpeakingStyle:
     @classmethod
     def from_code(cls, code: Array) -> SpeakingStyle:
         """The inverse of :attr:`code`."""
-        values = [float(value) for value in np.exp(np.asarray(code, np.float64)[:9])]
-        return cls((values[0], values[1], values[2]), *values[3:], smile=float(code[9]))
+        factors = (float(value) for value in np.exp(np.asarray(code, np.float64)[:9]))
+        pitch, yaw, roll, head_rate, brow_gain, blink_rate, gaze_gain, eye_contact, mouth_gain = factors
+        return cls((pitch, yaw, roll), head_rate, brow_gain, blink_rate, gaze_gain, eye_contact, mouth_gain, float(code[9]))
 
 
 NATURAL_STYLE = SpeakingStyle()

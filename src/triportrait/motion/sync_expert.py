@@ -12,7 +12,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from triportrait.array_files import not_finite
-from triportrait.errors import MediaError, WeightsError, quoted
+from triportrait.errors import MediaError
 from triportrait.motion.lips import gap_weights
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ
+from triportrait.nn.model_files import Embedded, load_network, save_network
 from triportrait.types import FPS, Motion, Waveform
 
 #: What the mouth tower looks at besides the lip opening; pairs are averaged.
@@ -33,6 +32,8 @@ CHANNELS = (
 
 #: Feature rows per motion row.
 STRIDE = 4
+_KIND = "sync_expert.1"
+_EMBEDDED = Embedded("triportrait.motion", "sync_expert.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +175,8 @@ def sync_score(motion: Motion, voice: Waveform, expert: SyncExpert | None = None
 
 
 def save_sync_expert(expert: SyncExpert, path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write half-precision weights with the configuration as metadata (safetensors)."""
-    from safetensors.torch import save_file
-
-    state = {name: value.detach().half().contiguous() for name, value in expert.state_dict().items()}
-    part = path.with_name(path.name + ".part")
-    save_file(state, str(part), metadata={"config": json.dumps(asdict(expert.config)), **(notes or {})})
-    part.replace(path)
+    """Weights in half precision and config as one file, whole or not at all (:mod:`triportrait.nn.model_files`)."""
+    save_network(path, expert, kind=_KIND, config=asdict(expert.config), metadata=notes)
 
 
 def load_sync_expert(path: Path | None = None) -> SyncExpert:
@@ -189,31 +185,16 @@ def load_sync_expert(path: Path | None = None) -> SyncExpert:
     Raises:
         WeightsError: the file is missing, foreign or damaged.
     """
-    return _embedded() if path is None else _read(path)
+    return _embedded() if path is None else _load(path)
 
 
 @lru_cache(maxsize=1)
 def _embedded() -> SyncExpert:
-    with resources.as_file(resources.files("triportrait.motion") / "data" / "sync_expert.safetensors") as path:
-        return _read(path)
+    return _load(_EMBEDDED)
 
 
-def _read(path: Path) -> SyncExpert:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            values = json.loads((file.metadata() or {})["config"])
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        if (wrong := not_finite(state)) is not None:
-            raise WeightsError(f"{path} holds NaN or infinity in {quoted(wrong)}; copy the file or install the package again")
-        values["dilations"] = tuple(values["dilations"])
-        # Likewise kept, and used as a loss.
-        with torch.inference_mode(False):
-            expert = SyncExpert(SyncExpertConfig(**values))
-            expert.load_state_dict(state)
-    except FileNotFoundError:
-        raise WeightsError(f"the sync expert {path} does not exist; give another file or none for the built-in one") from None
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise WeightsError(f"{path} is not a sync expert of TriPortrait; give another file or none for the built-in one") from error
-    return expert.eval().requires_grad_(False)
+def _load(source: Path | Embedded) -> SyncExpert:
+    expert = load_network(
+        source, _KIND, lambda config: SyncExpert(SyncExpertConfig(**config)), before=lambda metadata: json.loads(metadata["config"])
+    )
+    return expert.requires_grad_(False)

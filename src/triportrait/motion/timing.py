@@ -1,29 +1,24 @@
-"""Motion at another frame rate or of another length."""
+"""Motion at another frame rate, played to and fro, and its pieces joined."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
 
 import numpy as np
 
+from triportrait.errors import EmptyMedia
 from triportrait.types import Array, Motion
 
+#: What every motion has a row of per frame.
+ROWS = ("expression", "rotation_rad", "translation", "gaze_rad")
+NOTHING = "there is nothing to show: the voice or motion is shorter than one frame; give a longer one"
 
-def fit_length(motion: Motion, frames: int, how: Literal["ping_pong", "loop", "hold"] = "ping_pong") -> Motion:
-    """``frames`` rows of a motion: cut when longer, played to and fro, again, or held at the last row when shorter."""
-    count = len(motion)
-    index = np.arange(frames)
-    if how == "loop":
-        index = index % count
-    elif how == "hold" or count == 1:
-        index = np.minimum(index, count - 1)
-    else:
-        index = index % (2 * count - 2)
-        index = np.where(index < count, index, 2 * count - 2 - index)
-    rows = {name: getattr(motion, name)[index] for name in ("expression", "rotation_rad", "translation", "gaze_rad")}
-    if motion.landmarks is not None:
-        rows["landmarks"] = motion.landmarks[index]
-    return motion.with_rows(**rows)
+
+def to_and_fro(count: int, rows: int, start: int = 0) -> Array:
+    """Which of ``rows`` rows to take for ``count`` frames from frame ``start`` on: forwards, backwards, forwards ... [count] int."""
+    period = max(1, 2 * rows - 2)
+    index = np.arange(start, start + count) % period
+    return np.where(index < rows, index, period - index)
 
 
 def resample(motion: Motion, fps: float) -> Motion:
@@ -39,5 +34,17 @@ def resample(motion: Motion, fps: float) -> Motion:
         share = mix.reshape(-1, *([1] * (rows.ndim - 1)))
         return (rows[low] * (1 - share) + rows[low + 1] * share).astype(np.float32)
 
-    names = ("expression", "rotation_rad", "translation", "gaze_rad") + (("landmarks",) if motion.landmarks is not None else ())
+    names = ROWS + (("landmarks",) if motion.landmarks is not None else ())
     return motion.with_rows(fps=fps, **{name: between(getattr(motion, name)) for name in names})
+
+
+def join_motion(parts: Iterable[Motion]) -> Motion:
+    """Chunks of one motion in one piece, without landmarks.
+
+    Raises:
+        EmptyMedia: there is no row in them.
+    """
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        raise EmptyMedia(NOTHING)
+    return parts[0].with_rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in ROWS}, landmarks=None)

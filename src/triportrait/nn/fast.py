@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +26,7 @@ log = logging.getLogger(__name__)
 SETTING = "TRIPORTRAIT_FAST"
 
 
-#: Python's list of warnings and of modules, which compiling touches, is the process's.
+#: Python's list of modules, which compiling touches, is the process's.
 _COMPILING = Guard()
 
 
@@ -95,9 +94,8 @@ def _compile(module: nn.Module, shape: tuple[int, ...], setting: str) -> Any:
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     example = torch.zeros(shape)
-    with torch.inference_mode(), warnings.catch_warnings():
-        # Tracing is on its way out in torch, but it is what OpenVINO reads best; shapes are fixed here.
-        warnings.simplefilter("ignore")
+    with torch.inference_mode():
+        # Tracing is on its way out in torch, which says so in a warning, but it is what OpenVINO reads best; shapes are fixed here.
         traced = torch.jit.trace(module, example, check_trace=False)
     # openvino.convert_model would do this too, but it is made to report its use.
     frontend = FrontEndManager().load_by_framework("pytorch")

@@ -23,8 +23,8 @@ class ResidualCoupling(nn.Module):
         self.wavenet = WaveNet(wavenet)
         self.after = nn.Conv1d(wavenet.channels, half, 1)
         # The flow starts as the identity.
-        nn.init.zeros_(self.after.weight)
-        nn.init.zeros_(self.after.bias)
+        for parameter in self.after.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor, direction: int) -> torch.Tensor:
         """``direction`` is +1 (posterior to prior) or -1 (back); x [b, c, t]."""

@@ -97,6 +97,8 @@ class StyledConvolution(nn.Module):
         clamp: limit of the activations, or None.
     """
 
+    noise: Tensor
+
     def __init__(self, channels: int, out: int, style: int, side: int, *, doubling: bool = False, clamp: float | None = None) -> None:
         super().__init__()
         self.doubling, self.clamp = doubling, clamp

@@ -23,8 +23,9 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
-import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from triportrait.errors import MediaError, MissingPart, OutputError
-from triportrait.outputs import whole_file
+from triportrait.files import atomic_file, atomic_folder, remove_rests
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ _MEDIA_TYPES = {
 }
 _ONE_PIXEL_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 _CERTIFICATE_LIFE = timedelta(days=3650)
+_DRAFT_AGE_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +300,8 @@ def signing_identity(key_folder: Path | str | None = None) -> SigningIdentity:
         OutputError: only some of the three files are there.
     """
     folder = _folder(key_folder)
+    remove_rests(folder.parent)
+    _remove_former_drafts(folder)
     if not (folder / "key.pem").exists():
         identity = _make_identity()
         try:
@@ -383,22 +387,23 @@ def _make_identity() -> SigningIdentity:
 def _store_identity(identity: SigningIdentity, folder: Path) -> None:
     """Write all three files or none: a folder is filled beside the target and takes its name when complete."""
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        for name, text in (("key.pem", identity.key), ("chain.pem", identity.chain), ("root.pem", identity.root)):
-            with open(os.open(draft / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+        with atomic_folder(folder) as draft:
+            for name, text in (("key.pem", identity.key), ("chain.pem", identity.chain), ("root.pem", identity.root)):
+                with open(os.open(draft / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(text)
+    except OSError:
+        if not (folder / "key.pem").exists():
+            raise
+
+
+def _remove_former_drafts(folder: Path) -> None:
+    """Folders that a former version filled beside ``folder`` and left, with a key in them, when it was killed."""
+    for draft in folder.parent.glob(f".{folder.name}.*"):
         with suppress(OSError):
-            folder.rmdir()  # an empty folder that somebody prepared
-        try:
-            draft.rename(folder)
-        except OSError:
-            if not (folder / "key.pem").exists():
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+            is_ours = re.fullmatch(r"[a-z0-9_]{8}", draft.name.removeprefix(f".{folder.name}.")) is not None
+            if is_ours and draft.is_dir() and not draft.is_symlink() and time.time() - draft.stat().st_mtime > _DRAFT_AGE_S:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 def _context(roots: str) -> Any:
@@ -489,7 +494,7 @@ def _carry_manifest(builder: Any, described: dict[str, str], file: Path) -> None
 def _from_report(report: dict[str, Any], validation_state: str) -> ManifestInfo:
     manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
     assertions = {entry["label"]: entry.get("data", {}) for entry in manifest.get("assertions", [])}
-    actions = next((data for label, data in assertions.items() if label.startswith("c2pa.actions")), {})
+    actions: dict[str, Any] = next((data for label, data in assertions.items() if label.startswith("c2pa.actions")), {})
     sources = {action.get("digitalSourceType", "") for action in actions.get("actions", [])}
     statement = assertions.get(STATEMENT_LABEL, {})
     generator = (manifest.get("claim_generator_info") or [{}])[0]
@@ -558,10 +563,7 @@ def _read_sidecar(path: Path) -> ManifestInfo:
 
 def _replace_atomically(path: Path, write: Callable[[IO[bytes]], None], mode_from: Path | None = None, shown: Path | None = None) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then let it take the name; nothing is left on failure."""
-    try:
-        with whole_file(path) as draft:
-            with draft.open("w+b") as target:
-                write(target)
-            shutil.copymode(mode_from or path, draft)
-    except OSError as error:
-        raise OutputError(f"{shown or path} cannot be written ({error.strerror}); check space and permissions.") from error
+    with atomic_file(path, shown) as draft:
+        with draft.open("w+b") as target:
+            write(target)
+        shutil.copymode(mode_from or path, draft)

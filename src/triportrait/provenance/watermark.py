@@ -292,7 +292,7 @@ def _detail(frame: Array) -> Array:
 
     expect(frame, "h w 3", "frame")
     side = _CANONICAL_PX
-    grey = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey: Array = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY).astype(np.float32)
     shrinks = min(grey.shape) >= side
     grey = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), _LOCAL_SIGMA_PX)
@@ -338,9 +338,9 @@ def _search_crops(detail: Array, frames: int) -> Detection:
         # the votes of all waves as they would stand there.
         spectrum[waves.down[is_mark] % side, waves.across[is_mark]] = np.conj(votes[is_mark])
         scores = np.fft.irfft2(spectrum, (side, side))[: side - height + 1, : side - width + 1]
-        top, left = np.unravel_index(np.argmax(scores), scores.shape)
-        score = float(scores[top, left] / max(np.sqrt(np.sum(weight[is_mark] ** 2)), 1e-12))
-        best = max(best, (score, width, height, int(left), int(top)))
+        row, column = np.unravel_index(np.argmax(scores), scores.shape)
+        score = float(scores[row, column] / max(np.sqrt(np.sum(weight[is_mark] ** 2)), 1e-12))
+        best = max(best, (score, width, height, int(column), int(row)))
     _, width, height, left, top = best
     canvas = np.zeros((side, side), dtype=np.float32)
     canvas[top : top + height, left : left + width] = cv2.resize(detail, (width, height), interpolation=cv2.INTER_AREA)

@@ -29,9 +29,12 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 class SeenVolume(Protocol):
     """What a renderer gives for b cameras: see ``render.volume.VolumeRender``."""
 
-    features: Tensor
-    depth: Tensor
-    alpha: Tensor
+    @property
+    def features(self) -> Tensor: ...
+    @property
+    def depth(self) -> Tensor: ...
+    @property
+    def alpha(self) -> Tensor: ...
 
 
 class MotionPictures(Protocol):
@@ -127,7 +130,7 @@ class OneShotAvatar:
         driving = torch.cat(drawn)
         with self.autocast():
             change = self._motion_adapter(torch.cat([state.pictures.expand(len(drawn), -1, -1, -1), driving], 1))
-        return TriPlane(state.planes + change.float())
+        return TriPlane(state.planes + change.float())  # eq. 2: P_cano + P_diff
 
     @torch.inference_mode()
     def look(
@@ -146,7 +149,7 @@ class OneShotAvatar:
             lid_closings: 0..1 each, drawn into the motion pictures.
         """
         numbers = np.stack([camera.to_eg3d() for camera in cameras_of(frames, cameras)])
-        return self._renderer(self.planes(state, frames, lid_closings), torch.from_numpy(numbers).to(self.device))
+        return self._renderer(self.planes(state, frames, lid_closings), torch.from_numpy(numbers).to(self.device))  # eq. 2: VR
 
     def render(self, state: OneShotState, frame: MotionFrame, *, camera: Camera | None = None, lid_closing: float = 0.0) -> RenderedHead:
         """The head layer of one motion row, at the renderer's size, with features; see :meth:`look`."""

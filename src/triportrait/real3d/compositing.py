@@ -57,5 +57,5 @@ def composite(depths: Tensor, densities: Tensor, colours: Tensor) -> tuple[Tenso
         Features [b, r, c] in -1..1 (-1 where nothing is), depth [b, r] and alpha [b, r].
     """
     weights = interval_weights(depths, densities)
-    features = 2.0 * (sample_weights(weights)[..., None] * colours).sum(-2) - 1.0
+    features = 2.0 * (sample_weights(weights)[..., None] * colours).sum(-2) - 1.0  # eq. 11
     return features, expected_depth(depths, weights), weights.sum(-1)

@@ -24,19 +24,21 @@ class PlaneSynthesis(nn.Module):
         super().__init__()
         sides = [4 * 2**i for i in range((side // 4).bit_length())]
         widths = [0, *(min(base_channels // s, most_channels) for s in sides)]
-        self.blocks = nn.ModuleList(
-            StyledBlock(a, b, style, s, colours=colours) for a, b, s in zip(widths, widths[1:], sides, strict=False)
-        )
+        blocks = [StyledBlock(a, b, style, s, colours=colours) for a, b, s in zip(widths, widths[1:], sides, strict=False)]
+        self.blocks = nn.ModuleList(blocks)
+        self._styles_taken = [block.layers for block in blocks]
         #: Styles that are read: every block's last one serves the next block's first layer too.
-        self.layers = sum(block.layers - 1 for block in self.blocks) + 1
+        self.layers = sum(count - 1 for count in self._styles_taken) + 1
 
     def forward(self, styles: Tensor, noisy: bool) -> Tensor:
         """[b, l, s] -> [b, colours, side, side]."""
-        x = picture = None
+        x: Tensor | None = None
+        picture: Tensor | None = None
         first = 0
-        for block in self.blocks:
-            x, picture = block(x, picture, styles[:, first : first + block.layers], noisy=noisy)
-            first += block.layers - 1
+        for block, count in zip(self.blocks, self._styles_taken, strict=True):
+            x, picture = block(x, picture, styles[:, first : first + count], noisy=noisy)
+            first += count - 1
+        assert picture is not None, "there is at least one block"
         return picture
 
 
@@ -71,6 +73,8 @@ class Prior(nn.Module):
         super_channels: tuple[int, int] = (256, 128)
         clamp: float | None = 256.0
 
+    mean_style: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
@@ -80,10 +84,12 @@ class Prior(nn.Module):
             config.plane_side, 3 * config.plane_channels, config.style, config.base_channels, config.most_channels
         )
         widths = (config.plane_channels, *config.super_channels)
-        self.super_resolution = nn.ModuleList(
+        blocks = [
             StyledBlock(a, b, config.style, 2 * config.render_side * 2**i, clamp=config.clamp)
             for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
-        )
+        ]
+        self.super_resolution = nn.ModuleList(blocks)
+        self._styles_taken = [block.layers for block in blocks]
 
     def styles(self, latent: Tensor, camera: Tensor, truncation: float = 1.0) -> Tensor:
         """One style for all layers.
@@ -109,6 +115,6 @@ class Prior(nn.Module):
         if features.shape[-1] != side:
             features = functional.interpolate(features, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
         x, picture = features, features[:, :3]
-        for block in self.super_resolution:
-            x, picture = block(x, picture, styles[:, -1:].expand(-1, block.layers, -1))
+        for block, count in zip(self.super_resolution, self._styles_taken, strict=True):
+            x, picture = block(x, picture, styles[:, -1:].expand(-1, count, -1))
         return picture

@@ -6,7 +6,7 @@ Legend: b batch, c channels; the head comes at 128 x 128, layers are fused at 25
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -78,11 +78,6 @@ class HtbSuperResolutionConfig:
         return cls(head_torso="blend", torso=TorsoNetwork.Config.paper(trained_form), trained_form=trained_form)
 
     @classmethod
-    def learned_alpha(cls, trained_form: bool = False) -> HtbSuperResolutionConfig:
-        """The published variant 3, for which the published file has the layers but not the training."""
-        return cls(head_torso="learned", torso=TorsoNetwork.Config(trained_form=trained_form), trained_form=trained_form)
-
-    @classmethod
     def concatenation(cls, trained_form: bool = False) -> HtbSuperResolutionConfig:
         """Layers side by side, without alpha (Table 4)."""
         torso = TorsoNetwork.Config(trained_form=trained_form)
@@ -102,7 +97,7 @@ class HtbSuperResolutionConfig:
 class HtbSuperResolution(nn.Module):
     """Rendered head + :class:`SceneSource` + landmarks -> picture."""
 
-    Config = HtbSuperResolutionConfig
+    Config: TypeAlias = HtbSuperResolutionConfig
 
     def __init__(self, config: HtbSuperResolutionConfig) -> None:
         super().__init__()
@@ -195,7 +190,7 @@ class HtbSuperResolution(nn.Module):
             x = self._join_torso(x, torso.hidden, torch.ones_like(alpha))
         else:
             rest = 1.0 - alpha
-            rgb = rgb * alpha + torso.rgb * rest
+            rgb = rgb * alpha + torso.rgb * rest  # eq. 5, inner bracket
             x = self._join_torso(x * alpha.to(x.dtype), torso.hidden, rest)
         if fusion.head_torso != "blend":
             x, rgb = self.head_torso_block(x, rgb)
@@ -208,7 +203,7 @@ class HtbSuperResolution(nn.Module):
             solid = torch.where(alpha > threshold, 1.0, alpha)
             person = (torso.alpha + solid).clamp(0.0, 1.0)
             rest = 1.0 - person
-            rgb = rgb * person + source.background * rest
+            rgb = rgb * person + source.background * rest  # eq. 5
             front, behind = x * person.to(x.dtype), source.background_features * rest.to(source.background_features.dtype)
             x = front + behind if fusion.scene == "blend" else self._mix_scene(self.person_join(front) + behind)
         return self.double_scene(x, rgb)[1]

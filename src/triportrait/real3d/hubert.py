@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -118,9 +118,11 @@ def load_hubert(folder: str | Path) -> HubertModel:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        model, info = HubertModel.from_pretrained(
+        # With loading info it is a pair, which its types do not say.
+        loaded: Any = HubertModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True
         )
+        model, info = loaded
     except Exception as error:  # whatever a damaged folder makes the reader stumble over
         raise WeightsError(f"'{folder}' cannot be read as HuBERT ({type(error).__name__}); {_GET_IT}.") from error
     finally:

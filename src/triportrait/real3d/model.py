@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from triportrait.errors import NumericError
-from triportrait.model import expect_finite
-from triportrait.types import Array, Camera, MotionFrame, PreparedPortrait, RenderedHead
+from triportrait.types import Array, Camera, Motion, MotionFrame, PreparedPortrait, RenderedHead
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +35,29 @@ class PaperFrame(MotionFrame):
 
 
 @dataclass(frozen=True, slots=True)
+class PaperMotion(Motion):
+    """Motion whose rows are :class:`PaperFrame` objects.
+
+    Args:
+        cameras: of the rows.
+        key_points: [t, 68, 2].
+        lid_closings: [t].
+    """
+
+    cameras: tuple[Camera, ...] = ()
+    key_points: Array | None = None
+    lid_closings: Array | None = None
+
+    def __getitem__(self, index: int) -> PaperFrame:
+        return PaperFrame(
+            self.expression[index], self.rotation_rad[index], self.translation[index], self.gaze_rad[index],
+            camera=self.cameras[index] if self.cameras else None,
+            key_points=None if self.key_points is None else self.key_points[index],
+            lid_closing=0.0 if self.lid_closings is None else float(self.lid_closings[index]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class PaperState:
     """What depends on the portrait alone, for :class:`PaperModel`."""
 
@@ -44,14 +67,17 @@ class PaperState:
 
 
 class PaperModel:
-    """Real3D-Portrait: the one-shot avatar and the head-torso-background super-resolution.
+    """Real3D-Portrait: the one-shot avatar and the head-torso-background super-resolution; see :class:`triportrait.types.FrameModel`.
 
     Args:
         avatar: draws the head with features.
         super_resolution: joins head, torso and background.
         landmarks: identity [i] and a motion row to the 68 landmarks [68, 2] in -1..1, y down.
         truncate: colours are cut down to whole numbers as published, instead of rounded.
+        batch: rows that :meth:`draw` puts through the networks at once.
     """
+
+    panel_head = None
 
     def __init__(
         self,
@@ -60,10 +86,12 @@ class PaperModel:
         landmarks: Callable[[Array, MotionFrame], Array],
         *,
         truncate: bool = False,
+        batch: int = 1,
     ) -> None:
         self.avatar, self.super_resolution = avatar, super_resolution
         self._landmarks = landmarks
         self._rounding = 0.0 if truncate else 0.5
+        self._batch = batch
         #: The last scene that was put behind a person, with its features.
         self._last: tuple[Array, torch.Tensor, torch.Tensor] | None = None
 
@@ -90,8 +118,12 @@ class PaperModel:
             )  # fmt: skip
         return PaperState(portrait, self.avatar.prepare(portrait, source_expression), scene)
 
+    def with_still_mouth(self, state: PaperState) -> PaperState:
+        """The same: mouths are drawn by the networks alone, nothing is painted over them."""
+        return state
+
     def step(self, state: PaperState, frame: MotionFrame, background: Array | None = None) -> tuple[Array, RenderedHead]:
-        """One picture of the crop; see :meth:`PortraitModel.step`. A :class:`PaperFrame` brings its own camera and key points.
+        """One picture of the crop; see :class:`triportrait.types.FrameModel`. A :class:`PaperFrame` brings its own camera and key points.
 
         Raises:
             NumericError: the motion row or the networks' picture holds NaN or infinity.
@@ -116,12 +148,22 @@ class PaperModel:
         """
         return self._draw(state, frames, self._look(state, frames), backgrounds)
 
+    def draw(
+        self, state: PaperState, frames: Iterable[MotionFrame], scenes: Iterator[Array] | None = None
+    ) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
+        """Several rows at once, without head layers; see :meth:`triportrait.types.FrameModel.draw`."""
+        rows = iter(frames)
+        while batch := list(islice(rows, self._batch)):
+            behind = None if scenes is None else list(islice(scenes, len(batch)))
+            for row, picture in zip(batch, self.steps(state, batch, behind), strict=True):
+                yield row, picture, None
+
     def _look(self, state: PaperState, frames: Sequence[MotionFrame]) -> SeenVolume:
         """The rendered heads."""
         for frame in frames:
-            expect_finite(frame)
+            frame.expect_finite()
         own = [frame if isinstance(frame, PaperFrame) else None for frame in frames]
-        cameras = [frame and frame.camera for frame in own]
+        cameras = [frame.camera if frame else None for frame in own]
         return self.avatar.look(state.avatar, frames, cameras, [frame.lid_closing if frame else 0.0 for frame in own])
 
     def _draw(self, state: PaperState, frames: Sequence[MotionFrame], seen: SeenVolume, backgrounds: Sequence[Array] | None) -> Array:

@@ -67,6 +67,7 @@ class StageFusion(nn.Module):
         parts = self.mix.weight.chunk(len(stages), 1)[::-1]
         total: Tensor | None = None
         for stage, project, mix in zip(stages, self.project, parts, strict=True):
+            assert isinstance(project, nn.Linear)
             part = functional.conv2d(stage, (mix @ project.weight)[..., None, None], mix @ project.bias)
             if total is not None:
                 part = functional.interpolate(part, size=total.shape[2:], mode="bilinear", align_corners=False)

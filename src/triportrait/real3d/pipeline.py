@@ -8,71 +8,44 @@ from the first driving expression, random rays, Euler angles added, blinks from 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from triportrait.drivers import Progress, default_head, default_tracker
 from triportrait.drivers import motion_of_video as open_motion_of_video
-from triportrait.errors import EmptyMedia, MissingPart, NoFaceFound, OptionError
+from triportrait.errors import EmptyMedia, MissingPart, OptionError
 from triportrait.performance import Performance
-from triportrait.types import FOCAL_IN_WIDTHS, FPS, Array, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead, TriPlane
+from triportrait.real3d.driver import PaperOptions, PaperVideoDriver, PaperVoiceDriver
+from triportrait.types import FOCAL_IN_WIDTHS, FPS, Array, Driver, Motion, MotionFrame, PathLike, PreparedPortrait, TriPlane
 
 if TYPE_CHECKING:
     import torch
 
     from triportrait.face.bfm import BfmHead
     from triportrait.face.open_head import OpenHead
+    from triportrait.face.tracker import FaceTracker
+    from triportrait.real3d.audio_to_motion import PaperAudioToMotion
     from triportrait.real3d.avatar import Precision
     from triportrait.real3d.layers import PublishedLayers
-    from triportrait.real3d.model import PaperFrame, PaperModel, PaperState
+    from triportrait.real3d.model import PaperModel, PaperState
     from triportrait.real3d.networks import PaperNetworks
     from triportrait.real3d.volume import VolumeRender, VolumeRenderer
 
 
-#: Rows of a clip's beginning, every tenth, that the driver's identity is measured on, and rows tracked at a time.
-_PERSON_FRAMES, _PERSON_ROWS, _FIT_ROWS = 200, 10, 256
+log = logging.getLogger(__name__)
+
 #: Share of the crop that the face's box takes at least (published: ``--min_face_area_percent``).
 _FACE_AREA = 0.2
-#: Frames that cameras and key points are averaged over.
-_WINDOW = 7
 #: Opacity of a cell of 1 / 48 that counts as nothing (rays cross 83 cells at most), and cells added around all others: more than a step
 #: of the coarse samples, whose densities are averaged with their neighbours'.
 _EMPTY, _EMPTY_MARGIN = 1e-5, 3
 #: Above this share of occupied cells, skipping costs more than it saves.
 _MOSTLY_FULL = 0.7
-
-
-@dataclass(frozen=True, slots=True)
-class PaperOptions:
-    """What a user may turn.
-
-    Args:
-        pose: ``still`` (the photograph's), ``natural``, ``driving`` (the clip's own; natural for a voice), or a video.
-        mouth_amplitude: 0.9 quantile of the lips' opening that a voice should reach, in decimetres.
-        temperature: of the voice's motion; 0 gives the most likely one.
-        blink: ``driving`` (drawn blinks for a voice, the clip's own for a clip), ``natural`` (drawn), or ``none``.
-        seed: of everything random.
-    """
-
-    pose: str = "driving"
-    mouth_amplitude: float = 0.45
-    temperature: float = 0.2
-    blink: str = "driving"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, high in (("mouth_amplitude", 3.0), ("temperature", 2.0)):
-            if not 0.0 <= getattr(self, name) <= high:
-                raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name):g}; use a number from 0 to {high:g}")
-        if self.blink not in ("driving", "natural", "none"):
-            raise OptionError(f"--blink is {self.blink!r}; with the paper's preset use driving, natural or none")
-        if self.seed < 0:
-            raise OptionError(f"--seed is {self.seed}; use 0 or a positive whole number")
 
 
 # -- the user's parts -----------------------------------------------------------------------------------------------------
@@ -239,8 +212,9 @@ class PaperPipeline:
             raise OptionError(f"--batch is {batch}; use a positive whole number, or 0 for what suits the device")
         self.hubert, self.segmenter = hubert, segmenter
         self.batch = batch or (8 if device.startswith("cuda") else 1)
-        self.audio_to_motion = networks.get("audio_to_motion")
-        parts = {
+        self.audio_to_motion = cast("PaperAudioToMotion | None", networks.get("audio_to_motion"))
+        #: Networks of several classes.
+        parts: dict[str, Any] = {
             name: _channels_last(networks[name].to(device))
             for name in ("image_to_plane", "motion_adapter", "decoder", "htb_super_resolution")
         }
@@ -261,7 +235,9 @@ class PaperPipeline:
             preset.motion_adapter.pictures,
             precision=precision,
         )
-        self.model: PaperModel = PaperModel(self.avatar, parts["htb_super_resolution"], self.key_points, truncate=published_behaviour)
+        self.model: PaperModel = PaperModel(
+            self.avatar, parts["htb_super_resolution"], self.key_points, truncate=published_behaviour, batch=self.batch
+        )
 
     def motion_picture(self, identity: Array, expression: Array, lid_closing: float = 0.0) -> Array:
         """PNCC of coefficients, the lids closed by a fraction: float32 [3, s, s]."""
@@ -277,28 +253,62 @@ class PaperPipeline:
         points = self.head.landmarks68(self.head.vertices(identity, frame.expression))
         focal = PNCC_FOCAL if self.head.name == "bfm" else FOCAL_IN_WIDTHS
         pixels, _ = project(pose_points(points, frame.rotation_rad, frame.translation), 1.0, focal)
-        return np.clip(2.0 * pixels - 1.0, -1.0, 1.0)
+        return np.clip(2.0 * pixels - 1.0, -1.0, 1.0)  # eq. 9
 
-    def portrait(self, photo: PathLike | Array, face: int | None = None) -> PaperPortrait:
+    def portrait(self, photo: PathLike | Array, face: int | None = None, *, tracker: FaceTracker | None = None) -> PaperPortrait:
         """Prepare a photograph: a file, or uint8 RGB [h, w, 3].
+
+        Args:
+            photo: see above.
+            face: which face, counted from the left starting at 1; None takes the largest.
+            tracker: finds the face and the person's outline; None takes the default.
 
         Raises:
             MediaError, NoFaceFound: see :func:`triportrait.pipeline.prepare`.
         """
-        from triportrait.face.portrait import PortraitOptions, portrait_from_landmarks
-        from triportrait.face.tracker import choose_face, upright_photo
-        from triportrait.geometry.crops import cut
+        from triportrait.face.coverings import remarks
+        from triportrait.face.tracker import choose_face
+        from triportrait.face.upright import upright_photo
         from triportrait.media.images import composite_over, read_image
-        from triportrait.real3d.bfm_fitting import BfmFitter
-        from triportrait.real3d.layers import HEAD_CLASSES, published_layers, published_layers_of_classes
 
         image, name = (photo, "the photo") if isinstance(photo, np.ndarray) else (read_image(photo), Path(photo).name)
         if image.shape[-1] == 4:
             image = composite_over(image)
-        tracker, size = default_tracker(), self.preset.photo_px
+        tracker = default_tracker() if tracker is None else tracker
         image, faces = upright_photo(tracker, image, name)
-        landmarks = choose_face(faces, face, name).landmarks.copy()
-        box = published_crop(landmarks, image.shape[:2])
+        landmarks = choose_face(faces, face, name).landmarks
+        box = published_crop(landmarks, (image.shape[0], image.shape[1]))
+        source = None if isinstance(photo, np.ndarray) else Path(photo)
+        portrait = self.portrait_in(image, box, landmarks, source=source, tracker=tracker)
+        for remark in remarks(portrait.prepared, holds_mouth=False):
+            log.warning("%s: %s", name, remark)
+        return portrait
+
+    def portrait_in(
+        self,
+        image: Array,
+        box: tuple[float, float, float],
+        landmarks: Array,
+        *,
+        source: Path | None = None,
+        tracker: FaceTracker | None = None,
+    ) -> PaperPortrait:
+        """Prepare what a square of a photograph shows.
+
+        Args:
+            image: uint8 [h, w, 3], the whole photograph, upright.
+            box: (left, top, side) of the square in its pixels.
+            landmarks: [478, 3] in its pixels.
+            source: its file.
+            tracker: finds the person's outline; None takes the default.
+        """
+        from triportrait.face.portrait import PortraitOptions, portrait_from_landmarks
+        from triportrait.geometry.crops import cut
+        from triportrait.real3d.bfm_fitting import BfmFitter
+        from triportrait.real3d.layers import HEAD_CLASSES, published_layers, published_layers_of_classes
+
+        tracker, size = default_tracker() if tracker is None else tracker, self.preset.photo_px
+        landmarks = landmarks.copy()
         landmarks[:, :2] -= box[:2]
         landmarks *= size / box[2]
         options = PortraitOptions(size, background_fill="knn")
@@ -309,16 +319,15 @@ class PaperPipeline:
         else:
             classes = self.segmenter(open_portrait.image)
             layers = published_layers_of_classes(open_portrait.image, classes, **painted)
-            masks = {"head_alpha": np.isin(classes, HEAD_CLASSES), "person_alpha": classes > 0}
-            open_portrait = replace(open_portrait, **{name: mask.astype(np.float32) for name, mask in masks.items()})
-        source = None if isinstance(photo, np.ndarray) else Path(photo)
+            head_alpha, person_alpha = (mask.astype(np.float32) for mask in (np.isin(classes, HEAD_CLASSES), classes > 0))
+            open_portrait = replace(open_portrait, head_alpha=head_alpha, person_alpha=person_alpha)
         if self.head.name == "open":
             # Trained here: torso and background as 'triportrait data prepare' makes them.
             rgb, alpha = open_portrait.torso[..., :3], open_portrait.torso[..., 3:]
             torso = np.round(rgb * (alpha / 255.0)).astype(np.uint8)
             layers = replace(layers, torso=torso, background=open_portrait.background)
             return PaperPortrait(self, open_portrait, layers, source)
-        identity, motion = BfmFitter(self.head, size).fit_person(landmarks[None])
+        identity, motion = BfmFitter(cast("BfmHead", self.head), size).fit_person(landmarks[None])
         prepared = replace(
             open_portrait,
             torso=np.dstack([layers.torso, (255 * layers.torso.any(-1)).astype(np.uint8)]),
@@ -332,50 +341,17 @@ class PaperPipeline:
         return PaperPortrait(self, prepared, layers, source)
 
     def motion_of_video(self, path: PathLike, progress: Progress | None = None) -> Motion:
-        """Expression and pose of the person in a clip, by the published weights of the fit. Bounded memory for any length.
+        """Expression and pose of the largest face in a clip. Bounded memory for any length.
 
         Raises:
             MediaError: not a readable video.
             NoFaceFound: nobody in it.
         """
-        from triportrait.media.video import VideoReader
-        from triportrait.motion.smoothing import smooth_motion
-        from triportrait.real3d.bfm_fitting import BfmFitSettings, BfmFitter
+        from triportrait.real3d.clip_motion import bfm_motion_of_video
 
         if self.head.name == "open":
-            return open_motion_of_video(path, FPS, progress)
-        with VideoReader(path) as reader:
-            total = max(1, round(reader.seconds * FPS)) if reader.seconds else 0
-
-            def frames() -> Iterator[Array]:
-                nonlocal side, corner
-                for index, (_, frame) in enumerate(reader.frames(FPS)):
-                    if not side:
-                        # The whole picture, made square: the fit's camera looks at its middle.
-                        side = float(max(frame.shape[:2]))
-                        corner = 0.5 * np.array([frame.shape[1] - side, frame.shape[0] - side])
-                    yield frame
-                    if progress:
-                        progress("tracking", index + 1, total)
-
-            side, corner = 0.0, np.zeros(2)
-            tracked = default_tracker().track(frames())
-            try:
-                opening = [row for row, _ in islice(tracked, _PERSON_FRAMES)]
-            except NoFaceFound as error:
-                raise NoFaceFound(f"'{path}': {error}") from None
-            fitter = BfmFitter(self.head, side, BfmFitSettings.video())
-
-            def in_square(rows: list[Array]) -> Array:
-                return np.stack(rows)[..., :2] - corner
-
-            identity, _ = fitter.fit_person(in_square(opening[:: max(1, len(opening) // _PERSON_ROWS)]))
-            pieces, rows = [], chain(opening, (row for row, _ in tracked))
-            while batch := list(islice(rows, _FIT_ROWS)):
-                pieces.append(fitter.fit_motion(in_square(batch), identity, FPS))
-        names = ("expression", "rotation_rad", "translation", "gaze_rad")
-        whole = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
-        return smooth_motion(pieces[0].with_rows(**whole))
+            return open_motion_of_video(path, FPS, progress, can_choose=False)
+        return bfm_motion_of_video(self.head, path, progress)
 
     def expressions_of_audio(self, path: PathLike, options: PaperOptions, progress: Progress | None = None) -> Array:
         """Expression rows [t, 64] of a voice at 25 Hz. The sound is read three times and never held.
@@ -406,7 +382,10 @@ class PaperPipeline:
 
         level = Level.of(heard())
         pitch_hz = tracker.finish()
-        features = HalvedLogMel() if own_features else HubertFeatures(self.hubert(), level)
+        features: HalvedLogMel | HubertFeatures = HalvedLogMel()
+        if not own_features:
+            assert self.hubert is not None, "checked above"
+            features = HubertFeatures(self.hubert(), level)
 
         def rows() -> Iterator[Array]:
             done = 0
@@ -453,36 +432,6 @@ class HalvedLogMel:
         return kept
 
 
-@dataclass(frozen=True)
-class PaperPerformance(Performance):
-    """A :class:`triportrait.performance.Performance` whose rows carry smoothed cameras and key points."""
-
-    rows: Motion | None = None
-
-    def motion(self) -> Motion:
-        """All rows in one :class:`Motion`."""
-        return self.rows
-
-    def frames(self, debug: bool = False, full_frame: bool = False, background: Any | None = None) -> Iterator[Any]:
-        """See :meth:`triportrait.performance.Performance.frames`; debug panels belong to the other avatars.
-
-        Raises:
-            OptionError: ``debug`` is asked for.
-        """
-        if debug:
-            raise OptionError("--debug-panel shows the open head; leave it out with the paper's preset")
-        return super().frames(False, full_frame, background)
-
-    def _pictures(self, scenes: Iterator[Array] | None) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
-        """Several rows go through the networks at once."""
-        model, state = self.portrait.model, self.portrait.state
-        rows = chain.from_iterable(self.chunks())
-        while batch := list(islice(rows, self.portrait.pipeline.batch)):
-            behind = None if scenes is None else list(islice(scenes, len(batch)))
-            for row, picture in zip(batch, model.steps(state, batch, behind), strict=True):
-                yield row, picture, None
-
-
 class PaperPortrait:
     """One photographed person, ready to be driven; made by :meth:`PaperPipeline.portrait`."""
 
@@ -491,91 +440,21 @@ class PaperPortrait:
         self.model: PaperModel = pipeline.model
         self.state: PaperState = self.model.prepare(prepared, layers.masks)
 
-    def talk(self, audio: PathLike, options: PaperOptions | None = None, progress: Progress | None = None) -> PaperPerformance:
+    def talk(self, audio: PathLike, options: PaperOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait says what is on a recording."""
-        options = options or PaperOptions()
-        expression = self.pipeline.expressions_of_audio(audio, options, progress)
-        pose = "natural" if options.pose == "driving" else options.pose
-        rotation, translation = self._pose(pose, len(expression), options, progress)
-        blinks = options.blink != "none"
-        return self._performance(expression, rotation, translation, blinks, options, Path(audio), {"voice": Path(audio)})
+        return self.driven_by(PaperVoiceDriver(self.pipeline, audio, options, progress=progress))
 
-    def drive(self, video: PathLike, options: PaperOptions | None = None, progress: Progress | None = None) -> PaperPerformance:
+    def drive(self, video: PathLike, options: PaperOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait does what the person in a clip does; the clip's sound goes along."""
-        from triportrait.media.probe import probe
-        from triportrait.real3d.driver import pose_on_portrait
+        return self.driven_by(PaperVideoDriver(self.pipeline, video, options, progress=progress))
 
-        options = options or PaperOptions()
-        motion = self.pipeline.motion_of_video(video, progress)
-        if options.pose == "driving":
-            own = self.prepared.motion
-            rotation, translation = pose_on_portrait(motion.rotation_rad, motion.translation, own, published=self.pipeline.published)
-        else:
-            rotation, translation = self._pose(options.pose, len(motion), options, progress)
-        sound = Path(video) if probe(video).has_audio else None
-        blinks = options.blink == "natural" or (self.pipeline.published and options.blink != "none")
-        return self._performance(motion.expression, rotation, translation, blinks, options, sound, {"driving video": Path(video)})
-
-    def _pose(self, pose: str, frames: int, options: PaperOptions, progress: Progress | None) -> tuple[Array, Array]:
-        """Rotation and translation [frames, 3] of the head."""
-        from triportrait.motion.natural import NaturalSettings, idle_motion
-        from triportrait.real3d.driver import pose_on_portrait, to_and_fro
-
-        own = self.prepared.motion
-        if pose == "still":
-            return np.tile(own.rotation_rad, (frames, 1)), np.tile(own.translation, (frames, 1))
-        if pose == "natural":
-            motion = idle_motion(frames, FPS, NaturalSettings(), options.seed)
-            order = np.arange(frames)
-        else:
-            if not Path(pose).exists():
-                raise OptionError(f"--pose is {pose!r}; use driving, still, natural, or a video that exists")
-            motion = self.pipeline.motion_of_video(pose, progress)
-            order = to_and_fro(frames, len(motion))
-        rotation, translation = pose_on_portrait(motion.rotation_rad, motion.translation, own, published=self.pipeline.published)
-        return rotation[order], translation[order]
-
-    def _performance(
-        self, expression: Array, rotation: Array, translation: Array, blinks: bool, options: PaperOptions,
-        sound: Path | None, sources: dict[str, Path],
-    ) -> PaperPerformance:  # fmt: skip
-        from triportrait.real3d.driver import blink_starts, lid_closings
-        from triportrait.real3d.lids import closing_of_blink
-
-        frames = len(expression)
-        head = self.pipeline.head
-        lids = np.zeros(frames, np.float32)
-        if blinks:
-            starts, lengths = blink_starts(frames, options.seed, published=self.pipeline.published)
-            lids = lid_closings(frames, [closing_of_blink(int(length)) for length in lengths], starts)
-        motion = Motion(
-            expression.astype(np.float32), rotation.astype(np.float32), translation.astype(np.float32), np.zeros((frames, 2), np.float32),
-            FPS, head.expression_names, head.name, self.prepared.identity,
-        )  # fmt: skip
+    def driven_by(self, driver: Driver) -> Performance:
+        """The portrait does what a driver says; its motion must be of the networks' head model."""
+        performance = Performance(self, driver)
         if self.pipeline.published:
-            self.state = replace(self.state, avatar=self.pipeline.avatar.with_source_expression(self.state.avatar, motion.expression[0]))
-        named = {"portrait": self.source} if self.source else {}
-        return PaperPerformance(
-            self, lambda: iter([self._frames(motion, lids)]), FPS, sound, frames, named | sources, self._inputs(options), rows=motion
-        )
-
-    def _inputs(self, options: PaperOptions) -> tuple[PathLike, ...]:
-        """Files that are read besides photo, voice and clip."""
-        return () if options.pose in ("driving", "still", "natural") else (options.pose,)
-
-    def _frames(self, motion: Motion, lids: Array) -> Iterator[PaperFrame]:
-        """Rows with cameras and key points averaged over seven frames (spec 4, steps 6 and 10)."""
-        from triportrait.geometry.cameras import camera_from_pose, smooth_cameras
-        from triportrait.motion.smoothing import smooth_box
-        from triportrait.real3d.model import PaperFrame
-
-        cameras = smooth_cameras([camera_from_pose(row.rotation_rad, row.translation, self.prepared.focal) for row in motion], _WINDOW)
-        points = smooth_box(np.stack([self.pipeline.key_points(self.prepared.identity, row) for row in motion]), _WINDOW)
-        for index, row in enumerate(motion):
-            yield PaperFrame(
-                row.expression, row.rotation_rad, row.translation, row.gaze_rad,
-                camera=cameras[index], key_points=points[index].astype(np.float32), lid_closing=float(lids[index]),
-            )  # fmt: skip
+            first = next(performance.chunks()).expression[0]
+            self.state = replace(self.state, avatar=self.pipeline.avatar.with_source_expression(self.state.avatar, first))
+        return performance
 
 
 def _with_random_rays(volume: VolumeRenderer, device: str, seed: int) -> Callable[[TriPlane, torch.Tensor], VolumeRender]:
@@ -663,17 +542,16 @@ def load_pipeline(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     files = find_files(weights, bfm, hubert, voice=voice)
-    if files.bfm is None:
-        head = default_head()
-    else:
-        head = load_bfm(files.bfm)
+    head: BfmHead | OpenHead = default_head() if files.bfm is None else load_bfm(files.bfm)
+    if files.bfm is not None:
         head.landmark_bases()  # says at once when the landmark index is missing
-    speech = None
+    speech: Callable[[], torch.nn.Module] | None = None
     if (folder := files.hubert) is not None:
         check_hubert(folder)
 
-        def speech() -> Any:
-            return load_hubert(folder).to(device)
+        def speech() -> torch.nn.Module:
+            network: torch.nn.Module = load_hubert(folder)
+            return network.to(device)
 
     classes = None
     if segmenter is not None:

@@ -7,6 +7,7 @@ What depends on the source alone is a :class:`TorsoSource`, computed once per po
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,6 @@ from triportrait.nn.warping import identity_field, key_point_maps, key_point_mot
 
 #: Rows of the 68 landmarks that drive the published torso: ends of the jaw, chin, bridge of the nose.
 KEY_POINTS = (0, 8, 16, 27)
-#: The same with more of the jaw and of the nose's line.
-NINE_KEY_POINTS = (0, 3, 6, 8, 10, 13, 16, 27, 33)
 
 #: The torso mask grows by this many cells of the volume on every side before it cuts the appearance.
 _MASK_MARGIN = 3
@@ -195,9 +194,9 @@ class MotionField(nn.Module):
     def features(self, source: TorsoSource, key_points: Tensor, head: Tensor | None) -> tuple[Tensor, Tensor]:
         """What the motion of every cell is read from [b, c, d, h, w], and the candidates [b, 1 + k, d, h, w, 3]."""
         volume = source.compressed
-        batch, _, *size = volume.shape
+        batch, _, depth, height, width = volume.shape
         # Positions stay in single precision under autocast, too: eight bits of mantissa are coarser than the cells.
-        still = identity_field(tuple(size), key_points)
+        still = identity_field((depth, height, width), key_points)
         maps = key_point_maps(source.key_points, key_points, still)
         moved = key_point_motions(source.key_points, key_points, still)
         parts = [torch.zeros_like(maps[:, :1]), volume]
@@ -234,7 +233,7 @@ class TorsoGenerator(nn.Module):
 class TorsoNetwork(nn.Module):
     """Moves a source's torso with the head's key points."""
 
-    Config = TorsoNetworkConfig
+    Config: TypeAlias = TorsoNetworkConfig
 
     def __init__(self, config: TorsoNetworkConfig) -> None:
         super().__init__()
@@ -298,12 +297,12 @@ class TorsoNetwork(nn.Module):
         head = torch.cat([head_rgb, head_alpha], dim=1) if self.config.head_channels else None
         source = source.for_frames(len(head_rgb))
         field, visible = self.motion(source, self.select(landmarks, head_rgb), head)
-        rgb, hidden = self.generator(warp(source.volume, field, padding="border"))
+        rgb, hidden = self.generator(warp(source.volume, field, padding="border"))  # eq. 10
         visible = functional.interpolate(visible, size=hidden.shape[-2:], mode="bilinear", align_corners=False)
         return TorsoLayer(rgb, hidden, torch.sigmoid(self.alpha(torch.cat([hidden, visible], dim=1))))
 
 
-def convolve_with_flat(volume: Tensor, flat: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def convolve_with_flat(volume: Tensor, flat: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """3-D convolution of a volume beside a picture that is the same in every slice, the size kept.
 
     All taps that fall into the volume see the same picture, so that each slice's taps are summed first and the picture is convolved in 2-D.

@@ -259,7 +259,8 @@ def _look_up(planes: Tensor, layout: str, box_side: float) -> Callable[[Tensor],
     """A function from points [n, 3] to features [n, c] of one picture's planes [3, c, h, w]."""
     if planes.device.type == "cpu" and not torch.is_grad_enabled():
         rows = plane_rows(planes)
-        return lambda points: sample_rows(rows, planes.shape[2:], points, layout, box_side)
+        size = (planes.shape[2], planes.shape[3])
+        return lambda points: sample_rows(rows, size, points, layout, box_side)
     return lambda points: sample_planes(planes[None], points[None], layout, box_side)[0]
 
 

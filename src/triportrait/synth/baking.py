@@ -1,4 +1,7 @@
-"""Light on a procedural head: a small environment with lamps, spherical harmonics, and soft shadows from shadow maps. Numpy and numba."""
+"""Light on a procedural head: a small environment with lamps, spherical harmonics, and soft shadows from shadow maps.
+
+Numpy and numba; the kernels have no plain twin.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Small pictures of a procedural head, fast: one supersampled z-buffer pass, shaded per sample, resolved into all labels at once.
 
 Light is baked per vertex (``procedural_head``); what depends on the view is shaded per sample. Every map comes out of the same samples, so
-colour, matte, depth and labels agree to the sample. Compiled by numba; the torch twin is :mod:`triportrait.synth.deferred_torch`.
+colour, matte, depth and labels agree to the sample. Compiled by numba; the plain twin is :mod:`triportrait.synth.deferred_torch` (torch).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ SKIN, EYE, CARD, CLOTH, MOUTH, PLAIN, GLASS = range(7)
 BACKGROUND, HAIR, BODY_SKIN, FACE_SKIN, CLOTHES, OTHERS = range(6)
 
 
-@dataclass(frozen=True, slots=True)
-class Sheets:
+class Sheets(NamedTuple):
     """Triangles and textures of a person; nothing here moves.
 
     Args:
@@ -43,8 +42,7 @@ class Sheets:
     glass_cover: float = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """Where everything is in one frame.
 
     Args:
@@ -72,8 +70,7 @@ class Moment:
     strand_label: Array
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """One frame; s is its side in pixels.
 
     Args:
@@ -91,6 +88,33 @@ class Picture:
     depth: Array
     offset: Array
     labels: Array
+
+    @staticmethod
+    def empty(size_px: int) -> Picture:
+        """Nothing drawn."""
+        colours, mattes = np.zeros((3, size_px, size_px, 3), np.float32), np.zeros((2, size_px, size_px), np.float32)
+        depth, labels = np.full((size_px, size_px), np.inf, np.float32), np.zeros((6, size_px, size_px), np.float32)
+        return Picture(colours[0], mattes[0], colours[1], mattes[1], depth, colours[2], labels)
+
+
+class _Samples(NamedTuple):
+    """What each of the S x S samples sees: face int32 (-1 nothing, from -2 downwards strands), its weights or place on the strand first and
+    second, depth away, and colour [S, S, 3]; float32."""
+
+    face: Array
+    first: Array
+    second: Array
+    away: Array
+    colour: Array
+
+
+class _Look(NamedTuple):
+    """Levels of the light [4, h, w, 3], exposure [3], and the tables from sRGB to linear light and from there to the display."""
+
+    levels: Array
+    exposure: Array
+    linear: Array
+    tone: Array
 
 
 def srgb_to_linear_table() -> Array:
@@ -129,78 +153,18 @@ def draw(sheets: Sheets, moment: Moment, levels: Array, exposure: Array, focal: 
     screen[:, 0] = 0.5 * big + moment.posed[:, 0] * scale
     screen[:, 1] = 0.5 * big - moment.posed[:, 1] * scale
     screen[:, 2] = depth
-    face = np.full((big, big), -1, np.int32)
-    first, second = np.zeros((big, big), np.float32), np.zeros((big, big), np.float32)
-    away = np.full((big, big), np.inf, np.float32)
-    _draw_triangles(
-        screen,
-        sheets.triangles,
-        sheets.uv,
-        sheets.material,
-        sheets.texture,
-        sheets.textures,
-        sheets.bias,
-        sheets.glass_cover,
-        face,
-        first,
-        second,
-        away,
+    drawn = _Samples(
+        np.full((big, big), -1, np.int32),
+        *np.zeros((2, big, big), np.float32),
+        np.full((big, big), np.inf, np.float32),
+        np.zeros((big, big, 3), np.float32),
     )
+    _draw_triangles(screen, sheets, drawn)
     if len(moment.strand_points):
-        _draw_strands(moment.strand_points, moment.strand_width, focal, face, first, second, away)
-    colour = np.zeros((big, big, 3), np.float32)
-    _shade(
-        face,
-        first,
-        second,
-        sheets.triangles,
-        sheets.uv,
-        sheets.material,
-        sheets.texture,
-        sheets.skin,
-        sheets.textures,
-        moment.points,
-        moment.normals,
-        moment.eye,
-        moment.light,
-        moment.strand_light,
-        levels,
-        exposure.astype(np.float32),
-        _LINEAR,
-        _TONE,
-        colour,
-    )
-    picture = Picture(
-        np.zeros((size_px, size_px, 3), np.float32),
-        np.zeros((size_px, size_px), np.float32),
-        np.zeros((size_px, size_px, 3), np.float32),
-        np.zeros((size_px, size_px), np.float32),
-        np.full((size_px, size_px), np.inf, np.float32),
-        np.zeros((size_px, size_px, 3), np.float32),
-        np.zeros((6, size_px, size_px), np.float32),
-    )
-    _resolve(
-        face,
-        first,
-        second,
-        away,
-        colour,
-        samples,
-        sheets.triangles,
-        sheets.label,
-        moment.head,
-        moment.offset,
-        moment.strand_head,
-        moment.strand_offset,
-        moment.strand_label,
-        picture.head_rgb,
-        picture.head_alpha,
-        picture.person_rgb,
-        picture.person_alpha,
-        picture.depth,
-        picture.offset,
-        picture.labels,
-    )
+        _draw_strands(moment.strand_points, moment.strand_width, focal, drawn)
+    _shade(sheets, moment, _Look(levels, exposure.astype(np.float32), _LINEAR, _TONE), drawn)
+    picture = Picture.empty(size_px)
+    _resolve(sheets, moment, drawn, samples, picture)
     return picture
 
 
@@ -212,7 +176,11 @@ def _chance(x, y, t):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=True)
-def _draw_triangles(screen, triangles, uv, material, texture, textures, bias, glass_cover, face, first, second, away):  # type: ignore[no-untyped-def]
+def _draw_triangles(screen, sheets, drawn):  # type: ignore[no-untyped-def]
+    """Vertices ``screen`` [v, 3], pixels and depth."""
+    triangles, uv, material, texture, textures = sheets.triangles, sheets.uv, sheets.material, sheets.texture, sheets.textures
+    bias, glass_cover = sheets.bias, sheets.glass_cover
+    face, first, second, away = drawn.face, drawn.first, drawn.second, drawn.away
     height, width = face.shape
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -261,8 +229,9 @@ def _draw_triangles(screen, triangles, uv, material, texture, textures, bias, gl
 
 
 @njit(cache=True, fastmath=True)
-def _draw_strands(points, thickness, focal, face, first, second, away):  # type: ignore[no-untyped-def]
+def _draw_strands(points, thickness, focal, drawn):  # type: ignore[no-untyped-def]
     """Each segment covers the samples closer to it than half its width; thinner ones cover by chance. face = -2 - strand."""
+    face, first, second, away = drawn.face, drawn.first, drawn.second, drawn.away
     height, width = away.shape
     steps = points.shape[1]
     for i in range(points.shape[0]):
@@ -340,27 +309,13 @@ def _around(levels, level, dx, dy, dz, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=True)
-def _shade(  # type: ignore[no-untyped-def]
-    face,
-    first,
-    second,
-    triangles,
-    uv,
-    material,
-    texture,
-    skin,
-    textures,
-    points,
-    normals,
-    eye,
-    light,
-    strand_light,
-    levels,
-    exposure,
-    linear,
-    tone,
-    colour,
-):
+def _shade(sheets, moment, look, drawn):  # type: ignore[no-untyped-def]
+    """Colour every sample."""
+    triangles, uv, material, texture = sheets.triangles, sheets.uv, sheets.material, sheets.texture
+    skin, textures = sheets.skin, sheets.textures
+    points, normals, eye, light, strand_light = moment.points, moment.normals, moment.eye, moment.light, moment.strand_light
+    levels, exposure, linear, tone = look.levels, look.exposure, look.linear, look.tone
+    face, first, second, colour = drawn.face, drawn.first, drawn.second, drawn.colour
     height, width = face.shape
     base, shine, wide = np.zeros(3, np.float32), np.zeros(3, np.float32), np.zeros(3, np.float32)
     for y in range(height):
@@ -430,28 +385,15 @@ def _shade(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=True)
-def _resolve(  # type: ignore[no-untyped-def]
-    face,
-    first,
-    second,
-    away,
-    colour,
-    samples,
-    triangles,
-    label,
-    head,
-    offset,
-    strand_head,
-    strand_offset,
-    strand_label,
-    head_rgb,
-    head_alpha,
-    person_rgb,
-    person_alpha,
-    depth,
-    out_offset,
-    labels,
-):
+def _resolve(sheets, moment, drawn, samples, picture):  # type: ignore[no-untyped-def]
+    """Average ``samples`` x ``samples`` into each pixel of a :class:`Picture`."""
+    face, first, second, away, colour = drawn.face, drawn.first, drawn.second, drawn.away, drawn.colour
+    triangles, label = sheets.triangles, sheets.label
+    head, offset = moment.head, moment.offset
+    strand_head, strand_offset, strand_label = moment.strand_head, moment.strand_offset, moment.strand_label
+    head_rgb, head_alpha = picture.head_rgb, picture.head_alpha
+    person_rgb, person_alpha = picture.person_rgb, picture.person_alpha
+    depth, out_offset, labels = picture.depth, picture.offset, picture.labels
     size = head_alpha.shape[0]
     share = 1.0 / (samples * samples)
     sums = np.zeros(4)

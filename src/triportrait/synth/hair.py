@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.normals import vertex_normals
 from triportrait.synth.makehuman import HEAD_CROP_PX
 from triportrait.synth.surface import Mesh
@@ -143,8 +144,10 @@ def grow(skin: Mesh, style: HairStyle, guides: int = 1400) -> tuple[Array, Stran
     normals = vertex_normals(skin.vertices, skin.triangles()[0])
     tree = cKDTree(skin.vertices)
     top = skin.vertices[:, 1].max()
-    back = skin.vertices[skin.vertices[:, 1] > top - 1.5, 2].min()
-    field = {"crop": _crop, "long": _long, "tied": _tied}[style.kind](style, top, back)
+    if style.kind == "tied":
+        field = _tied(style, top, skin.vertices[skin.vertices[:, 1] > top - 1.5, 2].min())
+    else:
+        field = {"crop": _crop, "long": _long}[style.kind](style, top)
     roots, root_normals, distance = sample_scalp(skin, guides, rng, style.hairline_px)
     root_normals = _unit(root_normals + rng.normal(0.0, 0.12, root_normals.shape))
     curves = _integrate(roots, root_normals, distance, field, style, steps, tree, skin.vertices, normals)
@@ -252,10 +255,9 @@ def _unit(vector: Array) -> Array:
     return vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-9)
 
 
-def _crop(style: HairStyle, top: float, back: float) -> Field:
+def _crop(style: HairStyle, top: float) -> Field:
     def field(points, roots, root_normals, above, normal, run):  # type: ignore[no-untyped-def]
-        height = np.clip((roots[:, 1] - (top - 0.95)) / 0.7, 0.0, 1.0)  # 0 on the sides, 1 on top
-        height = (height * height * (3.0 - 2.0 * height))[:, None]
+        height = smooth_step(np.clip((roots[:, 1] - (top - 0.95)) / 0.7, 0.0, 1.0))[:, None]  # 0 on the sides, 1 on top
         sides = np.array([0.0, -0.8, -0.55]) + 0.25 * root_normals
         swept = np.array([0.75, 0.15, 0.30]) + 0.55 * root_normals * (1.2 - run) - np.array([0.0, 0.5, 0.0]) * run
         # The front stands up and leans back to the side a little.
@@ -268,7 +270,7 @@ def _crop(style: HairStyle, top: float, back: float) -> Field:
     return field
 
 
-def _long(style: HairStyle, top: float, back: float) -> Field:
+def _long(style: HairStyle, top: float) -> Field:
     def field(points, roots, root_normals, above, normal, run):  # type: ignore[no-untyped-def]
         side = np.sign(roots[:, 0:1] - style.part_dm)
         # From the parting outwards and back along the skull, then down with the weight of the hair.

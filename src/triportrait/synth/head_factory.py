@@ -237,7 +237,7 @@ class HeadFactory:
         random = np.random.default_rng(person.seed)
         if person.hair != "bald":
             line = 45 if person.hair in ("grown:long", "grown:tied", "card:long01") else 0
-            amount = 0.85 * self._scalp(line)[window][..., None]
+            amount: Array = 0.85 * self._scalp(line)[window][..., None]
         else:
             amount = 0.3 * self._scalp(0)[window][..., None] * float(person.hair_length) * (max(person.hair_colour) < 0.2)
         root = 255 * to_srgb(np.asarray(person.hair_colour, np.float32) * 0.8)
@@ -376,15 +376,15 @@ class HeadFactory:
         if kind < 0.35:
             low, high = random.uniform(0.05, 0.95, (2, 3)) * 0.4 + random.uniform(0.05, 0.6)
             ramp = np.linspace(0, 1, size_px)[:, None, None] if random.random() < 0.5 else np.linspace(0, 1, size_px)[None, :, None]
-            picture = np.clip(low * (1 - ramp) + high * ramp, 0, 1) * np.ones((size_px, size_px, 1))
-            return (picture * 255).astype(np.uint8)
+            gradient = np.clip(low * (1 - ramp) + high * ramp, 0, 1) * np.ones((size_px, size_px, 1))
+            return (gradient * 255).astype(np.uint8)
         source = self._scenes[person.hdri]
         width = int(random.uniform(0.2, 0.5) * source.shape[1])
         top = int(random.uniform(0.2, 0.45) * source.shape[0])
         crop = np.roll(source, int(random.integers(source.shape[1])), 1)[top : top + width // 2 + 8, :width]
         picture = cv2.resize(crop, (size_px, size_px), interpolation=cv2.INTER_CUBIC)
         picture = cv2.GaussianBlur(np.maximum(picture, 0), (0, 0), size_px * random.uniform(0.006, 0.03))
-        picture *= random.uniform(0.12, 0.5) / max(float(np.median(picture)), 1e-4)
+        picture = picture * (random.uniform(0.12, 0.5) / max(float(np.median(picture)), 1e-4))
         return (np.interp(picture, np.linspace(0, 1, 1024) ** 2 * 8, deferred._TONE) * 255).astype(np.uint8)
 
 
@@ -435,7 +435,7 @@ def beard_mask(kind: str) -> Array:
     for shape in shapes:
         half = np.array(shape, np.int32)
         for across in (half[:, 1], 738 - half[:, 1]):
-            cv2.fillPoly(mask, [np.stack([half[:, 0], across], -1)], 1)
+            cv2.fillPoly(mask, [np.stack([half[:, 0], across], -1)], (1,))
     y, x = np.mgrid[0:720, 0:392]
     lips = ((x - 301.0) / 19.0) ** 2 + ((y - 369.0) / 32.0) ** 2 < 1.0
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 3.5)

@@ -8,16 +8,16 @@ photograph itself shows. Crops that reach beyond the photograph are padded: what
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from triportrait.errors import MediaError
+from triportrait.files import atomic_file
 from triportrait.geometry.cameras import camera_from_pose
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, MotionFrame, PreparedPortrait, RenderedHead
@@ -210,12 +210,14 @@ def write_shard(path: Path, rows: Sequence[LiftedViews]) -> int:
 
     Returns:
         its size in bytes.
+
+    Raises:
+        OutputError: it cannot be written.
     """
-    draft = path.with_suffix(".part")
     extra = {} if rows[0].offset is None else {name: np.stack([getattr(row, name) for row in rows]) for name in _MOVING}
     if extra:
         extra["offset"] = _differences(extra["offset"].view(np.uint8))
-    with draft.open("wb") as file:
+    with atomic_file(path) as part, part.open("wb") as file:
         np.savez_compressed(
             file,
             **extra,
@@ -226,20 +228,16 @@ def write_shard(path: Path, rows: Sequence[LiftedViews]) -> int:
             translation=np.stack([row.translation for row in rows]),
             camera=np.stack([row.camera for row in rows]),
         )
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
     return path.stat().st_size
 
 
 def write_index(folder: Path, split: str, shards: Sequence[str], counts: Sequence[int], notes: dict[str, str]) -> None:
     """Name the shards of one split in ``folder/index.json``, beside those of other splits."""
     path = folder / _INDEX
-    index = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"format": _FORMAT, "splits": {}}
+    index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"format": _FORMAT, "splits": {}}
     index["splits"][split] = {"shards": list(shards), "counts": list(counts), "notes": notes}
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(index, indent=1), encoding="utf-8")
-    draft.replace(path)
+    with atomic_file(path) as part:
+        part.write_text(json.dumps(index, indent=1), encoding="utf-8")
 
 
 def splits_of(folder: Path) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.media.images import read_image
 from triportrait.synth.surface import Mesh
@@ -74,21 +75,20 @@ class Posture:
             pivot = joints[side]
             x, y = points[:, 0] - pivot[0], points[:, 1] - pivot[1]
             # The bend is spread over the shoulder; the chest below the armpit stays.
-            share = _smooth_step((sign * x - 0.35 * y + 0.75) / 1.3) * _smooth_step((sign * points[:, 0] - 0.5) / 0.6)
+            share = _clipped_step((sign * x - 0.35 * y + 0.75) / 1.3) * _clipped_step((sign * points[:, 0] - 0.5) / 0.6)
             angle = -sign * self.arms_down_rad * share
             result[:, 0] += np.cos(angle) * x - np.sin(angle) * y - x
             result[:, 1] += np.sin(angle) * x + np.cos(angle) * y - y
         pivot = joints["neck"]
-        share = _smooth_step((points[:, 1] - pivot[1] + 0.35) / 1.0)
+        share = _clipped_step((points[:, 1] - pivot[1] + 0.35) / 1.0)
         # Blending positions instead of angles is exact enough below 15 degrees.
         turned = (result - pivot) @ matrix_from_euler(np.asarray(self.head_rad)).T + pivot
         result += share[:, None] * (turned - result)
         return result @ matrix_from_euler(np.array([0.0, self.torso_yaw_rad, 0.0])).T
 
 
-def _smooth_step(value: Array) -> Array:
-    value = np.clip(value, 0.0, 1.0)
-    return value * value * (3.0 - 2.0 * value)
+def _clipped_step(value: Array) -> Array:
+    return smooth_step(np.clip(value, 0.0, 1.0))
 
 
 class MakeHuman:

@@ -209,10 +209,15 @@ def random_person(random: np.random.Generator, target_names: set[str], hdris: in
         **_glasses(random),
         **_light(random, hdris),
         exposure=float(np.clip(random.normal(0.49 - 0.17 * shares[1], 0.065), 0.22, 0.62)),
-        torso_rad=tuple(float(x) for x in np.radians(random.normal(0.0, (3.0, 11.0, 3.0)))),
+        torso_rad=_three(np.radians(random.normal(0.0, (3.0, 11.0, 3.0)))),
         background=int(random.integers(1 << 31)),
         seed=int(random.integers(1 << 31)),
     )
+
+
+def _three(values: Array) -> tuple[float, float, float]:
+    first, second, third = values.tolist()
+    return first, second, third
 
 
 def _normalised(values: Array) -> Array:
@@ -259,7 +264,7 @@ def _skin_gain(random: np.random.Generator, shares: Array, skin: str) -> tuple[f
     gain = np.exp(-melanin * np.array([0.62, 0.85, 1.05])) * np.exp(random.normal(0.0, 0.05) + random.normal(0.0, (0.01, 0.025, 0.04)))
     if "dark" in skin:
         gain = gain * (0.88, 1.0, 1.12)
-    return tuple(float(x) for x in np.clip(gain, 0.05, 1.9))
+    return _three(np.clip(gain, 0.05, 1.9))
 
 
 def _cloth_colour(random: np.random.Generator) -> tuple[float, float, float] | None:
@@ -306,7 +311,7 @@ def _glasses(random: np.random.Generator) -> dict:
     dark = random.random() < 0.6
     colour = np.full(3, random.uniform(0.005, 0.04)) if dark else random.uniform(0.03, 0.4, 3)
     tint = 1.0 if random.random() < 0.15 else 0.0
-    return {"glasses": style, "glasses_colour": tuple(float(x) for x in colour), "tint": tint}
+    return {"glasses": style, "glasses_colour": _three(colour), "tint": tint}
 
 
 def _light(random: np.random.Generator, hdris: int) -> dict:
@@ -322,16 +327,16 @@ def _light(random: np.random.Generator, hdris: int) -> dict:
         "hdri": int(random.integers(hdris)),
         "turn": float(random.random()),
         "lamps": tuple(lamps),
-        "white_balance": tuple(float(x) for x in balance),
+        "white_balance": _three(balance),
     }
 
 
 def _lamp(random: np.random.Generator, azimuth: float, elevation: float, strength: float, radius: float) -> Lamp:
     """Azimuth 0 is the camera, positive to image right."""
-    direction = (np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation))
+    direction = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
     warm = random.normal(0.0, 0.12)
     colour = strength * np.array([1.0 + warm, 1.0, 1.0 - warm])
-    return Lamp(tuple(float(x) for x in direction), float(radius * random.uniform(0.6, 1.3)), tuple(float(x) for x in colour))
+    return Lamp(_three(direction), float(radius * random.uniform(0.6, 1.3)), _three(colour))
 
 
 # -- what people do ---------------------------------------------------------------------------------------------------------

@@ -193,6 +193,47 @@ def build_scene(
     weights.update({f"arkit/{name}": value for name, value in (expression or {}).items()})
     rest = assets.shape(weights)
     joints = {name: assets.joint(rest, name) for name in ("l-shoulder", "r-shoulder", "neck", "l-eye", "r-eye")}
+    pose = person.posture
+    dressed = _dressed(assets, rest, joints, person, view, rng, levels)
+    pile, vertices, triangles = dressed.pile, np.concatenate(dressed.pile.vertices), np.concatenate(dressed.pile.triangles)
+    normals = vertex_normals(vertices, triangles)
+    curves, strands = grow(dressed.skin, person.hair)
+    curves = pose.apply(curves.reshape(-1, 3), joints).reshape(curves.shape)
+    points = pose.apply(strands.points.reshape(-1, 3), joints).reshape(strands.points.shape)
+    occluders = _occluders(pile, vertices, triangles, curves)
+    environment = Environment.build(hdri, light.turn, light.lamps)
+    directions, radiance = environment.directions(light_samples, rng)
+    radiance = radiance / np.pi
+    eye_position = np.asarray(view.position, np.float64)
+    gathered = _gathered(dressed, vertices, triangles, normals, eye_position, (directions, radiance), occluders)
+    fibre = surface.gather_light(
+        curves.reshape(-1, 3), np.zeros((curves.shape[0] * curves.shape[1], 3)), directions, radiance, occluders, 0.03, True
+    )
+    fibre_light = [(part.reshape(*curves.shape)[strands.guide] * strands.share[..., None, None]).sum(1) for part in fibre]
+    colour = shade.strand_radiance(points, strands.tone, *fibre_light, eye_position, person.hair.colour)
+    return Scene(
+        vertices, normals, gathered, triangles, np.concatenate(pile.uv), np.concatenate(pile.material), np.concatenate(pile.texture),
+        _skin_map(assets, person, rng), np.stack(dressed.textures), dressed.eye_frames, environment.image, environment.levels, points,
+        colour, person.hair.width_dm * strands.fineness,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Dressed:
+    """The posed parts, the unposed ``skin``, textures [1024, 1024, 4], eye frames, and which vertices are skin and eyes."""
+
+    pile: _Pile
+    skin: surface.Mesh
+    textures: list[Array]
+    eye_frames: Array
+    skin_part: slice
+    eye_part: slice
+
+
+def _dressed(
+    assets: MakeHuman, rest: Array, joints: Mapping[str, Array], person: Person, view: View, rng: np.random.Generator, levels: int
+) -> _Dressed:
+    """Skin, eyes, brows, lashes and clothes; ``levels``: how often meshes are subdivided."""
     clothes_name = f"clothes.{person.clothes}"
     lowest = joints["neck"][1] - 2.4
     pose = person.posture
@@ -200,9 +241,9 @@ def build_scene(
     def posed(mesh: surface.Mesh) -> surface.Mesh:
         return mesh.with_vertices(pose.apply(mesh.vertices, joints))
 
-    def refined(mesh: surface.Mesh, times: int, smooth: bool = True) -> surface.Mesh:
+    def refined(mesh: surface.Mesh, times: int) -> surface.Mesh:
         for _ in range(times):
-            mesh = surface.subdivide(mesh, smooth)
+            mesh = surface.subdivide(mesh, True)
         return mesh
 
     pile = _Pile()
@@ -224,48 +265,45 @@ def build_scene(
     clothes = clothes.keep_faces(clothes.vertices[clothes.faces[:, :3], 1].min(1) > lowest)
     textures.append(_weave(_card(assets, f"clothes/{person.clothes}.jpg", person.cloth_colour, 0.0), rng))
     pile.add(posed(_folds(refined(clothes, levels), joints["neck"], rng)), CLOTH, len(textures) - 1)
+    return _Dressed(pile, skin, textures, frames, skin_part, eye_part)
 
-    vertices, triangles = np.concatenate(pile.vertices), np.concatenate(pile.triangles)
-    normals = vertex_normals(vertices, triangles)
-    curves, strands = grow(skin, person.hair)
-    curves = pose.apply(curves.reshape(-1, 3), joints).reshape(curves.shape)
-    points = pose.apply(strands.points.reshape(-1, 3), joints).reshape(strands.points.shape)
+
+def _occluders(pile: _Pile, vertices: Array, triangles: Array, curves: Array) -> surface.Occluders:
+    """What throws shadows: all parts, and bands along the hair's guides [g, s, 3]."""
     bands, band_triangles = ribbons(curves, 0.085)
     # Thin at the roots, or each guide along the hairline throws a shadow of its own on the forehead.
     run = np.arange(curves.shape[1] - 1) / (curves.shape[1] - 1.0)
     band_opacity = np.tile(0.42 * np.clip(run * 5.0, 0.08, 1.0), 2 * len(curves))
-    occluders = surface.Occluders.build(
+    return surface.Occluders.build(
         np.concatenate([vertices, bands]),
         np.concatenate([triangles, band_triangles + len(vertices)]),
         np.concatenate([*pile.opacity, band_opacity]),
     )
-    environment = Environment.build(hdri, light.turn, light.lamps)
-    directions, radiance = environment.directions(light_samples, rng)
-    radiance = radiance / np.pi
-    toward = np.asarray(view.position) - vertices
+
+
+def _gathered(
+    dressed: _Dressed,
+    vertices: Array,
+    triangles: Array,
+    normals: Array,
+    eye: Array,
+    lights: tuple[Array, Array],
+    occluders: surface.Occluders,
+) -> Array:
+    """Light at the vertices that ``eye`` [3] may see, from directions and their radiance: [v, 9], as in :class:`Scene`."""
+    toward = eye - vertices
     visible = (toward * normals).sum(1) > -0.35 * np.linalg.norm(toward, axis=1)
     lit, bare, lean = (np.zeros_like(vertices) for _ in range(3))
-    lit[visible], bare[visible], lean[visible] = surface.gather_light(vertices[visible], normals[visible], directions, radiance, occluders)
+    lit[visible], bare[visible], lean[visible] = surface.gather_light(vertices[visible], normals[visible], *lights, occluders)
     open_ = lit.mean(1) / np.maximum(bare.mean(1), 1e-9)
     # One bounce: what a point does not see of the light it sees of nearby skin and cloth.
     lit += (1.0 - open_)[:, None] * 0.32 * np.array([0.50, 0.27, 0.19]) * lit[visible].mean(0)
-    part = triangles[np.concatenate(pile.material) == SKIN]
-    lit[skin_part] = shade.scatter(lit[skin_part], vertices[skin_part], part, (0.036, 0.018, 0.010))
-    lit[eye_part] = 0.75 * lit[eye_part] + 0.25 * lit[eye_part].mean(0)
+    part = triangles[np.concatenate(dressed.pile.material) == SKIN]
+    skin, eyes = dressed.skin_part, dressed.eye_part
+    lit[skin] = shade.scatter(lit[skin], vertices[skin], part, (0.036, 0.018, 0.010))
+    lit[eyes] = 0.75 * lit[eyes] + 0.25 * lit[eyes].mean(0)
     lean /= np.maximum(np.linalg.norm(lean, axis=1, keepdims=True), 1e-9)
-    spare = np.zeros((len(vertices), 2))
-    eye_position = np.asarray(view.position, np.float64)
-    fibre = surface.gather_light(
-        curves.reshape(-1, 3), np.zeros((curves.shape[0] * curves.shape[1], 3)), directions, radiance, occluders, 0.03, True
-    )
-    fibre_light = [(part.reshape(*curves.shape)[strands.guide] * strands.share[..., None, None]).sum(1) for part in fibre]
-    colour = shade.strand_radiance(points, strands.tone, *fibre_light, eye_position, person.hair.colour)
-    return Scene(
-        vertices, normals, np.concatenate([lit, lean, open_[:, None], spare], 1), triangles, np.concatenate(pile.uv),
-        np.concatenate(pile.material), np.concatenate(pile.texture), _skin_map(assets, person, rng), np.stack(textures),
-        frames, environment.image, environment.levels, points, colour,
-        person.hair.width_dm * strands.fineness,
-    )  # fmt: skip
+    return np.concatenate([lit, lean, open_[:, None], np.zeros((len(vertices), 2))], 1)
 
 
 def _iris(texture: Array, person: Person) -> Array:

@@ -7,14 +7,15 @@ A person costs a fraction of a second, a frame some milliseconds: light is baked
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from triportrait.face.fitting import Person, spread_offset
 from triportrait.face.open_head import GAZE_LIMITS_RAD, gaze_matrix
 from triportrait.geometry.cameras import pose_points
-from triportrait.geometry.landmarks import IRIS_CENTRES
+from triportrait.geometry.landmarks import CHIN, IRIS_CENTRES, LOWER_LIP_INSIDE, UPPER_LIP_INSIDE, UPPER_LIP_RIM
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.synth import baking, deferred
@@ -36,6 +37,66 @@ class HeadPose:
     translation: Array
 
 
+@dataclass(slots=True)
+class _Pile:
+    """Parts one after the other; each list has one entry a part, ``starts`` the first vertex of each and the count of all."""
+
+    triangles: list[Array] = field(default_factory=list)
+    uv: list[Array] = field(default_factory=list)
+    material: list[Array] = field(default_factory=list)
+    label: list[Array] = field(default_factory=list)
+    texture: list[Array] = field(default_factory=list)
+    bias: list[Array] = field(default_factory=list)
+    head: list[Array] = field(default_factory=list)
+    follow: list[Array] = field(default_factory=list)
+    starts: list[int] = field(default_factory=lambda: [0])
+
+    def add(
+        self, triangles: Array, uv: Array, *, material: Array | int, label: int, texture: int, bias: float, head: Array, follow: Array
+    ) -> None:
+        """A part of triangles [t, 3]; ``head`` and ``follow`` [n] are its vertices' shares of the head's layer and motion."""
+        count, start = len(triangles), self.starts[-1]
+        self.triangles.append(triangles + start)
+        self.uv.append(uv)
+        self.material.append(np.broadcast_to(material, (count,)))
+        self.label.append(np.full(count, label))
+        self.texture.append(np.full(count, texture))
+        self.bias.append(np.full(count, bias))
+        self.head.append(head)
+        self.follow.append(follow)
+        self.starts.append(start + len(head))
+
+
+class _NamedPart(NamedTuple):
+    """A part by name ("" is the skin): its material, its label, and how far it is brought forward (decimetres)."""
+
+    name: str
+    material: int
+    label: int
+    bias_dm: float = 0.0
+
+
+def _hair_card(person: ProceduralPerson) -> bool:
+    """Whether the hair is a textured card, not strands."""
+    return person.hair.startswith("card:")
+
+
+def _named_parts(person: ProceduralPerson) -> list[_NamedPart]:
+    face = deferred.FACE_SKIN
+    parts = [
+        _NamedPart("", deferred.SKIN, face),
+        _NamedPart("eyes.high-poly", deferred.EYE, face),
+        _NamedPart("teeth.teeth_base", deferred.MOUTH, face),
+        _NamedPart("tongue.tongue01", deferred.MOUTH, face),
+        _NamedPart(f"eyelashes.{person.lashes}", deferred.CARD, face, 0.004),
+        _NamedPart(f"eyebrows.{person.brows}", deferred.CARD, face, 0.03),
+        _NamedPart(f"clothes.{person.clothes}", deferred.CLOTH, deferred.CLOTHES),
+    ]
+    if _hair_card(person):
+        parts.append(_NamedPart(f"hair.{person.hair[5:]}", deferred.CARD, deferred.HAIR))
+    return parts
+
+
 class ProceduralHead:
     """One person, ready to be drawn; see :class:`HeadFactory`.
 
@@ -49,39 +110,51 @@ class ProceduralHead:
         """Shape, dress and light ``person``; ``shadow_directions`` are how many lights cast shadows."""
         self.factory, self.person = factory, person
         random = np.random.default_rng(person.seed)
-        assets = factory.assets
-        weights = {**person.macro.weights(), **person.details}
-        self.rest = assets.shape(weights)
+        self.rest = factory.assets.shape({**person.macro.weights(), **person.details})
         self.identity, offset, self._turn, self._origin = factory.fit(self.rest)
         self._offset_landmarks = offset
         self._vertex_offset: Array | None = None
         self._shape = factory.head.shape(self.identity)
         marks = (factory.landmarks(self.rest) - self._origin) @ self._turn.T
-        self._lip = marks[[0, 13]].mean(0)
-        self.low, self.chin_z = (float(x) for x in marks[152, 1:])
-        joints = {name: assets.joint(self.rest, name) for name in ("l-shoulder", "r-shoulder", "neck")}
-        posture = Posture(arms_down_rad=0.45)
-        hair_card = person.hair.startswith("card:")
-        names = [
-            "",
-            "eyes.high-poly",
-            "teeth.teeth_base",
-            "tongue.tongue01",
-            f"eyelashes.{person.lashes}",
-            f"eyebrows.{person.brows}",
-            f"clothes.{person.clothes}",
-        ] + ([f"hair.{person.hair[5:]}"] if hair_card else [])
-        kinds = (deferred.SKIN, deferred.EYE, deferred.MOUTH, deferred.MOUTH, deferred.CARD, deferred.CARD, deferred.CLOTH, deferred.CARD)
-        labels = (
-            deferred.FACE_SKIN,
-            deferred.FACE_SKIN,
-            deferred.FACE_SKIN,
-            deferred.FACE_SKIN,
-            deferred.FACE_SKIN,
-            deferred.FACE_SKIN,
-            deferred.CLOTHES,
-            deferred.HAIR,
+        self._lip = marks[[UPPER_LIP_RIM, UPPER_LIP_INSIDE]].mean(0)
+        self.low, self.chin_z = (float(x) for x in marks[CHIN, 1:])
+        textures = self._textures(random)
+        pile = self._assembled(_named_parts(person))
+        self._linear_count = pile.starts[-1]
+        self.glass_slice = slice(self._linear_count, self._linear_count)
+        if person.glasses is not None:
+            self._add_glasses(pile, person.glasses, marks)
+        self._starts = pile.starts
+        self.triangles = np.concatenate(pile.triangles).astype(np.int32)
+        self.head_share = np.concatenate(pile.head).astype(np.float32)
+        self.inside = np.zeros(len(self.head_share), bool)
+        self.inside[: len(factory.inside)] = factory.inside
+        self.follow = np.concatenate(pile.follow).astype(np.float32)[:, None]
+        self.sheets = Sheets(
+            self.triangles,
+            np.concatenate(pile.uv).astype(np.float32),
+            np.concatenate(pile.material).astype(np.int8),
+            np.concatenate(pile.label).astype(np.int8),
+            np.concatenate(pile.texture).astype(np.int8),
+            factory.skin(person),
+            np.stack(textures),
+            np.concatenate(pile.bias).astype(np.float32),
+            float(person.tint > 0),
         )
+        self._eyes()
+        self.neutral = self.deform({}, np.zeros(2, np.float32))
+        # The skin vertices at the middle of both inner lips.
+        skin = self.neutral[: self._starts[1]]
+        middles = marks[[UPPER_LIP_INSIDE, LOWER_LIP_INSIDE]]
+        self._lip_rows = np.array([np.linalg.norm(skin - mark, axis=1).argmin() for mark in middles])
+        self._strands(random)
+        self._bake(random, shadow_directions)
+
+    # -- assembly ---------------------------------------------------------------------------------------------------------
+
+    def _textures(self, random: np.random.Generator) -> list[Array]:
+        """Textures of the parts after the skin, in their order."""
+        factory, person = self.factory, self.person
         brow = person.brow_colour
         textures = [
             factory.eye_texture(person.eyes, float(random.uniform(0.4, 0.68))),
@@ -91,81 +164,55 @@ class ProceduralHead:
             factory.card(f"eyebrows/{person.brows}.webp", brow, 0.5),
             factory.card(f"clothes/{person.clothes}.jpg", person.cloth_colour, 0.5),
         ]
-        if hair_card:
+        if _hair_card(person):
             textures.append(factory.card(f"hair/{person.hair[5:]}.webp", person.hair_colour, 0.8))
-        clothes = factory.part(f"clothes.{person.clothes}")
+        return textures
+
+    def _assembled(self, parts: list[_NamedPart]) -> _Pile:
+        """Skin and parts in the neutral head's frame; notes how each part's vertices follow from the body's shape."""
+        factory = self.factory
+        assets = factory.assets
+        joints = {name: assets.joint(self.rest, name) for name in ("l-shoulder", "r-shoulder", "neck")}
+        posture = Posture(arms_down_rad=0.45)
         hidden = np.zeros(len(assets.base), bool)
-        hidden[clothes.delete] = True
+        hidden[factory.part(f"clothes.{self.person.clothes}").delete] = True
         shown = ~hidden[factory.base_index][factory.base_faces].all(1)
         shown_triangles = np.tile(np.repeat(shown, 4), 2)
-        self._matrices, self._constants, self._starts = [], [], [0]
-        triangles, uv, material, label, texture, bias, head, follow = ([] for _ in range(8))
-        for row, name in enumerate(names):
+        self._matrices, self._constants = [], []
+        pile = _Pile()
+        for row, (name, kind, label, bias) in enumerate(parts):
             if not name:
                 matrix, constant = factory.skin_matrix, 0.0
-                tri, tri_uv = factory.skin_triangles[shown_triangles], factory.skin_uv[shown_triangles]
-                own_head, own_follow = factory.skin_head, factory.follow
+                triangles, uv = factory.skin_triangles[shown_triangles], factory.skin_uv[shown_triangles]
             else:
                 part = factory.part(name)
-                matrix, constant, tri, tri_uv = part.matrix, part.constant(self.rest), part.triangles, part.uv
-                own_head = own_follow = None
+                matrix, constant, triangles, uv = part.matrix, part.constant(self.rest), part.triangles, part.uv
             points = matrix @ self.rest + constant
             arms = posture.apply(points, joints) - points
             self._matrices.append(matrix)
             self._constants.append((constant + arms).astype(np.float32))
             here = (points + arms - self._origin) @ self._turn.T
-            if own_head is None:
-                if labels[row] == deferred.CLOTHES:
-                    own_head, own_follow = np.zeros(len(here)), factory.follow[factory.under(name)]
-                elif labels[row] == deferred.HAIR:
-                    own_head, own_follow = self._hair_head(here), np.ones(len(here))
-                else:
-                    own_head, own_follow = np.ones(len(here)), np.ones(len(here))
-            if labels[row] == deferred.CLOTHES:
-                keep = here[tri, 1].min(1) > self.low - 3.2
-                tri, tri_uv = tri[keep], tri_uv[keep]
-            start = self._starts[-1]
-            triangles.append(tri + start), uv.append(tri_uv)
-            material.append(np.full(len(tri), kinds[row])), label.append(np.full(len(tri), labels[row]))
-            texture.append(np.full(len(tri), row - 1)), head.append(own_head), follow.append(own_follow)
-            bias.append(np.full(len(tri), {4: 0.004, 5: 0.03}.get(row, 0.0)))
-            self._starts.append(start + len(here))
-        self._linear_count = self._starts[-1]
-        self.glass_slice = slice(self._linear_count, self._linear_count)
-        if person.glasses is not None:
-            skin = (self._matrices[0] @ self.rest - self._origin) @ self._turn.T
-            points, tri, lens = glasses(person.glasses, marks, skin)
-            self._glass_points = points
-            start = self._starts[-1]
-            triangles.append(tri + start), uv.append(np.zeros((len(tri), 3, 2), np.float32))
-            material.append(np.where(lens, deferred.GLASS, deferred.PLAIN)), label.append(np.full(len(tri), deferred.OTHERS))
-            texture.append(np.full(len(tri), -1)), bias.append(np.zeros(len(tri)))
-            head.append(np.ones(len(points))), follow.append(np.ones(len(points)))
-            self._starts.append(start + len(points))
-            self.glass_slice = slice(start, start + len(points))
-        self.triangles = np.concatenate(triangles).astype(np.int32)
-        self.head_share = np.concatenate(head).astype(np.float32)
-        self.inside = np.zeros(len(self.head_share), bool)
-        self.inside[: len(factory.inside)] = factory.inside
-        self.follow = np.concatenate(follow).astype(np.float32)[:, None]
-        self.sheets = Sheets(
-            self.triangles,
-            np.concatenate(uv).astype(np.float32),
-            np.concatenate(material).astype(np.int8),
-            np.concatenate(label).astype(np.int8),
-            np.concatenate(texture).astype(np.int8),
-            factory.skin(person),
-            np.stack(textures),
-            np.concatenate(bias).astype(np.float32),
-            float(person.tint > 0),
-        )
-        self._eyes()
-        self.neutral = self.deform({}, np.zeros(2, np.float32))
-        # The skin vertices at the middle of both inner lips.
-        skin = self.neutral[: self._starts[1]]
-        self._lip_rows = np.array([np.linalg.norm(skin - mark, axis=1).argmin() for mark in marks[[13, 14]]])
-        self._strands(random)
-        self._bake(random, shadow_directions)
+            head, follow = np.ones(len(here)), np.ones(len(here))
+            if not name:
+                head, follow = factory.skin_head, factory.follow
+            elif label == deferred.CLOTHES:
+                head, follow = np.zeros(len(here)), factory.follow[factory.under(name)]
+                keep = here[triangles, 1].min(1) > self.low - 3.2
+                triangles, uv = triangles[keep], uv[keep]
+            elif label == deferred.HAIR:
+                head = self._hair_head(here)
+            pile.add(triangles, uv, material=kind, label=label, texture=row - 1, bias=bias, head=head, follow=follow)
+        return pile
+
+    def _add_glasses(self, pile: _Pile, style: str, marks: Array) -> None:
+        """Glasses of this style on the landmarks ``marks`` [478, 3]."""
+        skin = (self._matrices[0] @ self.rest - self._origin) @ self._turn.T
+        self._glass_points, triangles, lens = glasses(style, marks, skin)
+        material = np.where(lens, deferred.GLASS, deferred.PLAIN)
+        ones, start = np.ones(len(self._glass_points)), pile.starts[-1]
+        no_uv = np.zeros((len(triangles), 3, 2), np.float32)
+        pile.add(triangles, no_uv, material=material, label=deferred.OTHERS, texture=-1, bias=0.0, head=ones, follow=ones)
+        self.glass_slice = slice(start, start + len(self._glass_points))
 
     # -- geometry ---------------------------------------------------------------------------------------------------------
 

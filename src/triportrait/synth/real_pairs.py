@@ -221,7 +221,7 @@ def refine_pose(frames: PairFrames, head: OpenHead, shape: Array, motion: Motion
     turn0, move0 = turn.copy(), move.copy()
     trust = np.array([_TRUST_RAD] * 3 + list(_TRUST_DM))
     scale = FOCAL_IN_WIDTHS * side
-    before = None
+    before = np.inf
     best = (np.inf, turn, move)
     for step in range(_STEPS + 1):
         rotated = points @ turn.T
@@ -233,7 +233,8 @@ def refine_pose(frames: PairFrames, head: OpenHead, shape: Array, motion: Motion
         bias = float(np.median(brightness - gain * value))
         wrong = gain * value + bias - brightness
         error = float(np.abs(wrong).mean())
-        before = error if before is None else before
+        if step == 0:
+            before = error
         if error < best[0]:
             best = (error, turn, move)
         if step == _STEPS:
@@ -259,7 +260,7 @@ def refine_pose(frames: PairFrames, head: OpenHead, shape: Array, motion: Motion
         move = move + change[3:]
     after, turn, move = best
     frame = replace(start, rotation_rad=euler_from_matrix(turn).astype(np.float32), translation=move.astype(np.float32), landmarks=None)
-    return Refinement(frame, float(before), after)
+    return Refinement(frame, before, after)
 
 
 def _vector(matrix: Array) -> Array:

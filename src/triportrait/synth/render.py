@@ -2,11 +2,13 @@
 
 One pass is sharp-edged and fast; a few dozen give smooth edges, soft alpha (each pass draws a texel or not, by chance), thin
 hair strands and depth of field at once. Lengths are decimetres, the camera looks along -z.
+The kernels have no plain twin.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,8 +45,7 @@ class View:
         return np.stack([x, y, depth], -1)
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(NamedTuple):
     """Everything that is drawn, light already gathered.
 
     Args:
@@ -95,12 +96,9 @@ def render(scene: Scene, view: View, passes: int, rng: np.random.Generator) -> t
         face = np.full((height, width), -1, np.int32)
         weights = np.zeros((height, width, 2), np.float32)
         depth = np.full((height, width), np.inf, np.float32)
-        _draw(screen, scene.triangles, scene.uv, scene.material, scene.texture, scene.textures, k, face, weights, depth)
+        _draw(screen, scene, k, face, weights, depth)
         picture = np.zeros((height, width, 3))
-        _shade(
-            face, weights, scene.vertices, scene.normals, scene.light, scene.triangles, scene.uv, scene.material,
-            scene.texture, scene.skin, scene.textures, scene.eye_frames, scene.environment, scene.levels, eye, picture,
-        )  # fmt: skip
+        _shade(scene, face, weights, eye, picture)
         seen = face >= 0
         if count:
             lines = view.project(scene.strand_points.reshape(-1, 3), lens)
@@ -122,7 +120,9 @@ def _hash(x, y, k, t):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=True)
-def _draw(screen, triangles, uv, material, texture, textures, k, face, weights, depth):  # type: ignore[no-untyped-def]
+def _draw(screen, scene, k, face, weights, depth):  # type: ignore[no-untyped-def]
+    """Vertices ``screen`` [v, 3], pixels and depth, of pass ``k``."""
+    triangles, uv, material, texture, textures = scene.triangles, scene.uv, scene.material, scene.texture, scene.textures
     height, width = face.shape
     value = np.zeros(4)
     for t in range(triangles.shape[0]):
@@ -198,10 +198,11 @@ def _draw_strands(lines, colour, thickness, depth, picture, seen):  # type: igno
 
 
 @njit(cache=True, fastmath=True)
-def _shade(  # type: ignore[no-untyped-def]
-    face, weights, vertices, normals, light, triangles, uv, material, texture, skin, textures, eye_frames, environment, levels,
-    eye, picture,
-):  # fmt: skip
+def _shade(scene, face, weights, eye, picture):  # type: ignore[no-untyped-def]
+    """Colour every sample, seen from ``eye`` [3]."""
+    vertices, normals, light, triangles = scene.vertices, scene.normals, scene.light, scene.triangles
+    uv, material, texture, skin, textures = scene.uv, scene.material, scene.texture, scene.skin, scene.textures
+    eye_frames, environment, levels = scene.eye_frames, scene.environment, scene.levels
     height, width = face.shape
     base, value, shine = np.zeros(5), np.zeros(4), np.zeros(3)
     right, up = np.zeros(5), np.zeros(5)

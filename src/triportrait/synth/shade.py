@@ -2,7 +2,7 @@
 
 Diffuse light is gathered per vertex with shadow rays (``surface.gather_light``); what depends on the view is shaded per pixel
 against blurred copies of the environment. Skin scatters light under its surface: the gathered irradiance is diffused over
-the mesh, red furthest (d'Eon and Luebke 2007 describe the profile that the three widths imitate).
+the mesh, red furthest (d'Eon and Luebke 2007 describe the profile that the three widths imitate). The kernels have no plain twin.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Polygon meshes: Catmull-Clark subdivision, normals, and shadow rays through a bounding-volume hierarchy.
 
-Lengths are decimetres. Faces are quads ``[f, 4]``; a triangle has -1 in its fourth column.
+Lengths are decimetres. Faces are quads ``[f, 4]``; a triangle has -1 in its fourth column. The kernels have no plain twin.
 """
 
 from __future__ import annotations

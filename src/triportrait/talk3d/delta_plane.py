@@ -139,10 +139,11 @@ class PersonalDeltaPlane(nn.Module):
         up = (config.channels[-1], *config.up_channels, config.plane_channels)
         self.down = nn.ModuleList(_convolutions(a, b, config) for a, b in zip(down, down[1:], strict=False))
         self.transformer = DrivenTransformer(config.channels[-1], config.plane_side >> len(config.channels), config)
-        self.up = nn.ModuleList(_convolutions(a, b, config) for a, b in zip(up, up[1:], strict=False))
+        layers = [_convolutions(a, b, config) for a, b in zip(up, up[1:], strict=False)]
+        self.up = nn.ModuleList(layers)
         self.gate = nn.Parameter(torch.zeros(())) if config.gated else None
         if self.gate is None:
-            for parameter in self.up[-1].conv1.conv.parameters():
+            for parameter in layers[-1].conv1.conv.parameters():
                 nn.init.zeros_(parameter)
 
     def forward(self, planes: Tensor, tokens: Tensor) -> Tensor:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import MissingPart, OptionError
-from triportrait.outputs import refuse_inputs
+from triportrait.files import refuse_inputs
 from triportrait.training.options import TrainOptions
 
 if TYPE_CHECKING:
     from triportrait.training.data.clips import ClipSet
     from triportrait.training.loop import Recipe, RunResult, Stage
+    from triportrait.training.oneshot.views import ViewSet
+    from triportrait.training.voice.corpora import Spoken, Tracked
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +109,7 @@ def _sync_expert(options: TrainOptions, recipe: Any, device: str) -> Stage:
 
     speech = speech_for("sync_expert", options.data)
     start = load_sync_expert(start_file(options.start)) if options.start is not None else None
-    held_out = [*speech.held_out_tracked, *speech.held_out_spoken]
+    held_out: list[Spoken | Tracked] = [*speech.held_out_tracked, *speech.held_out_spoken]
     return SyncStage(speech.spoken, speech.tracked, recipe, held_out=held_out, start=start)
 
 
@@ -129,8 +131,9 @@ def _image_to_plane(options: TrainOptions, recipe: Any, device: str) -> Stage:
     packed = [path for path in options.data if is_packed_views(path)]
     paths = [path for path in options.data if path not in packed]
     clips, held_out = split_clips(paths) if paths else (None, None)
-    sources = [*([clips] if clips else []), *(read_views(path, "train") for path in packed)]
-    judges = [*([held_out] if held_out else []), *(read_views(path, "val") for path in packed if "val" in splits_of(path))]
+    sources: list[ClipSet | ViewSet] = [*([clips] if clips else []), *(read_views(path, "train") for path in packed)]
+    views = (read_views(path, "val") for path in packed if "val" in splits_of(path))
+    judges: list[ClipSet | ViewSet] = [*([held_out] if held_out else []), *views]
     teacher = load_teacher(options.teacher) if options.teacher else None
     return ImageToPlaneStage(recipe, sources, judges, options.start, teacher=teacher)
 

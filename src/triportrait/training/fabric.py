@@ -123,11 +123,13 @@ class _SharedNorm(nn.modules.batchnorm._BatchNorm):
         total = sums[-1]
         mean, square = (part / total for part in sums[:-1].chunk(2))
         variance = square - mean.square()
+        assert self.running_mean is not None and self.running_var is not None, "norms of our networks keep running statistics"
+        assert self.num_batches_tracked is not None and self.momentum is not None
         with torch.no_grad():
             # PyTorch keeps the unbiased variance.
             self.running_mean.lerp_(mean.detach(), self.momentum)
             self.running_var.lerp_(variance.detach() * (total / (total - 1)), self.momentum)
-            self.num_batches_tracked += 1
+            self.num_batches_tracked.add_(1)
         shape = (1, -1, *[1] * (x.ndim - 2))
         normal = (wide - mean.view(shape)) * torch.rsqrt(variance.view(shape) + self.eps)
         return (normal * self.weight.view(shape) + self.bias.view(shape)).to(x.dtype)

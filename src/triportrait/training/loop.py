@@ -77,10 +77,13 @@ class Stage(Protocol):
     """
 
     name: str
-    recipe: Recipe
     networks: nn.ModuleDict
-    averaged: tuple[str, ...]
     frozen: nn.ModuleDict
+
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def averaged(self) -> tuple[str, ...]: ...
 
     def optimisers(self) -> dict[str, tuple[torch.optim.Optimizer, tuple[str, ...]]]:
         """Pass -> its optimiser and the names of the networks that it changes."""
@@ -258,7 +261,7 @@ class _Run:
         is_sound = True
         for which in stage.passes(step):
             terms, norm = _gradients(stage, self._module, fabric, self._optimisers[which], self._owners[which], parts, step, which)
-            finite = torch.isfinite(norm) & torch.isfinite(sum(terms.values()))
+            finite = torch.isfinite(norm) & torch.isfinite(torch.as_tensor(sum(terms.values())))
             if fabric.world_size > 1:
                 finite = fabric.all_reduce(finite.float(), reduce_op="mean") == 1.0
             if bool(finite):
@@ -332,12 +335,12 @@ def _gradients(
 
 
 @torch.no_grad()
-def _follow(average: Mapping[str, nn.Module], networks: Mapping[str, nn.Module], keep: float) -> None:
+def _follow(average: Mapping[str, nn.Module], networks: nn.ModuleDict, keep: float) -> None:
     for name, network in average.items():
         for slow, fast in zip(network.parameters(), networks[name].parameters(), strict=True):
             slow.lerp_(fast, 1 - keep)
-        for slow, fast in zip(network.buffers(), networks[name].buffers(), strict=True):
-            slow.copy_(fast)
+        for kept, new in zip(network.buffers(), networks[name].buffers(), strict=True):
+            kept.copy_(new)
 
 
 def _validate(stage: Stage, average: dict[str, nn.Module], writer: Writer, done: int) -> Values:
@@ -390,4 +393,5 @@ def _signals() -> Iterator[Any]:
         yield lambda: bool(received)
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None: it was not Python's, and cannot be put back
+                signal.signal(number, handler)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from triportrait.errors import OptionError, OutputError, TriPortraitError
-from triportrait.outputs import whole_file
+from triportrait.files import atomic_file
 from triportrait.types import Array
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def save_state(
         "cpu_s": cpu_s,
     }
     try:
-        with whole_file(path) as part, part.open("wb") as file:
+        with atomic_file(path) as part, part.open("wb") as file:
             torch.save(state, file)
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written: {error.strerror or error}; free some space and go on") from None
@@ -134,7 +134,7 @@ def _drop_later_lines(path: Path, step: int) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
@@ -217,7 +217,7 @@ def plot_curve(log_path: Path, picture: Path) -> None:
     right.set(xlabel="step", ylabel="held-out measures (_db: decibels)")
     if held_out:
         right.legend(fontsize=7)
-    with whole_file(picture) as part:
+    with atomic_file(picture) as part:
         figure.savefig(part, dpi=80, format="png")
     pyplot.close(figure)
 

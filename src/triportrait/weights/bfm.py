@@ -9,7 +9,7 @@ from pathlib import Path
 
 from triportrait.array_files import ArrayFileError, read_mat, read_npy
 from triportrait.errors import OutputError, WeightsError
-from triportrait.outputs import whole_file
+from triportrait.files import atomic_file
 from triportrait.weights.reading import sha256_of
 
 MODEL_FILE, INDEX_FILE = "BFM_model_front.mat", "index_mp468_from_mesh35709.npy"
@@ -53,10 +53,10 @@ def import_bfm(path: Path, folder: Path) -> tuple[Path, int]:
         for name, file in files.items():
             # Its own place is no place to copy it to, by whatever name.
             if not ((folder / name).exists() and (folder / name).samefile(file)):
-                with whole_file(folder / name) as part:
+                with atomic_file(folder / name) as part:
                     shutil.copyfile(file, part)
         hashes = {name: sha256_of(folder / name) for name in files}
-        with whole_file(folder / PROVENANCE_FILE) as part:
+        with atomic_file(folder / PROVENANCE_FILE) as part:
             part.write_text(json.dumps({"source": os.fspath(source), "sha256": hashes}, indent=1), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"'{folder}' cannot be written: {error.strerror or error}; choose another folder.") from error

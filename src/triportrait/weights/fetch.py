@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from triportrait.errors import OutputError, WeightsError
-from triportrait.outputs import place_part
+from triportrait.files import place_part
 from triportrait.weights.catalogue import Entry, PublishedFile, entry
 from triportrait.weights.home import weights_home
 from triportrait.weights.reading import sha256_of

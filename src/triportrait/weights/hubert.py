@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import OutputError, WeightsError
-from triportrait.outputs import refuse_inputs, whole_file
+from triportrait.files import atomic_file, refuse_inputs
 from triportrait.weights.reading import read_checkpoint
 from triportrait.weights.store import ENTRY, FORMAT, Provenance, digest_of, write_safetensors
 
@@ -65,11 +65,10 @@ def _write(tensors: dict[str, torch.Tensor], folder: Path, target: Path, provena
         target.mkdir(parents=True, exist_ok=True)
         for name in (CONFIG_FILE, *_OTHERS):
             if (folder / name).is_file() and not ((target / name).exists() and (target / name).samefile(folder / name)):
-                with whole_file(target / name) as part:
+                with atomic_file(target / name) as part:
                     shutil.copyfile(folder / name, part)
         # transformers asks for "format".
-        with whole_file(target / WEIGHTS_FILE) as part:
-            write_safetensors(part, tensors, {"format": "pt", ENTRY: json.dumps(description, sort_keys=True)})
+        write_safetensors(target / WEIGHTS_FILE, tensors, {"format": "pt", ENTRY: json.dumps(description, sort_keys=True)})
     except OSError as error:
         raise OutputError(f"'{target}' cannot be written: {error.strerror or error}; choose another folder.") from error
 

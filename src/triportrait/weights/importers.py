@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import WeightsError
-from triportrait.outputs import refuse_inputs
+from triportrait.files import refuse_inputs
 from triportrait.weights.bfm import MODEL_FILE, import_bfm, looks_like_bfm
 from triportrait.weights.catalogue import licence_of_layout
 from triportrait.weights.home import weights_home

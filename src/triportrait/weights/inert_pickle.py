@@ -29,6 +29,11 @@ class Record:
     """What a pickle says of one object. ``origin`` is the dotted name of its class or function, kept as text."""
 
     origin = ""
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    state: Any
+    pairs: list[tuple[Any, Any]]
+    values: list[Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Record:
         record = object.__new__(cls)
@@ -97,7 +102,7 @@ def mapping_of(node: Any) -> Mapping[Any, Any]:
         if node.pairs:
             return {key: value for key, value in node.pairs if isinstance(key, str | int)}
         if node.origin == "collections.OrderedDict" and node.args and isinstance(node.args[0], list | tuple):
-            return dict(pair for pair in node.args[0] if isinstance(pair, list | tuple) and len(pair) == 2)
+            return {pair[0]: pair[1] for pair in node.args[0] if isinstance(pair, list | tuple) and len(pair) == 2}
     return {}
 
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from triportrait.errors import WeightsError
+from triportrait.array_files import not_finite
+from triportrait.errors import WeightsError, quoted
 from triportrait.weights.names import NETWORKS, NameClash, split_networks
 
 if TYPE_CHECKING:
@@ -175,11 +176,8 @@ def load_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
 
 def refuse_not_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     """Raise WeightsError with the first key, in file order, that holds NaN or infinity."""
-    import torch
-
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise WeightsError(f"'{path}' holds NaN or infinity in '{name}'; {_AGAIN}.")
+    if (name := not_finite(tensors)) is not None:
+        raise WeightsError(f"'{path}' holds NaN or infinity in {quoted(name)}; {_AGAIN}.")
 
 
 def sha256_of(path: Path) -> str:

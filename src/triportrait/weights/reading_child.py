@@ -16,7 +16,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,8 +127,9 @@ def _read_torch(source: Path, limit_bytes: int) -> tuple[dict[str, Any], dict[st
     import torch
 
     # 'checkpoint_callback_best' may be a numpy scalar (spec 1.2); numpy 2 moved the function to another module.
-    scalar, dtype = numpy.float64(0).__reduce__()[0], numpy.dtype
-    allowed = [
+    scalar: Any = numpy.float64(0).__reduce__()[0]
+    dtype = numpy.dtype
+    allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), dtype,
         *{type(dtype(name)) for name in ("float16", "float32", "float64", "int32", "int64", "bool")},
         *((_Unread, name) for name in _UNREAD_OBJECTS), (_empty_dict, "collections.defaultdict"), dict,
@@ -153,7 +154,7 @@ def _read_torch(source: Path, limit_bytes: int) -> tuple[dict[str, Any], dict[st
         entries = {name: value for name, value in state.items() if isinstance(name, str)}
         networks = {network: {key: entries[name] for key, name in names.items()} for network, names in _split(entries).items()}
     step = top.get("global_step")
-    answer = {"step": int(step) if isinstance(step, int) else None, "settings": {}}
+    answer: dict[str, Any] = {"step": int(step) if isinstance(step, int) else None, "settings": {}}
     return _hand_over(networks, answer, limit_bytes)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import OutputError, WeightsError
-from triportrait.outputs import hold_again, whole_file
+from triportrait.files import atomic_file
 from triportrait.weights.reading import load_safetensors, newest_checkpoint, refuse_not_finite
 
 if TYPE_CHECKING:
@@ -78,12 +78,9 @@ def save_weights(
     metadata = {ENTRY: json.dumps(description, sort_keys=True)}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(target) as part:
-            write_safetensors(part, plain, metadata)
-    except Exception as error:  # safetensors raises its own error for a full disk
-        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
-            raise
-        raise OutputError(f"'{target}' cannot be written: {error}; choose another folder or free some space.") from error
+    except OSError as error:
+        raise OutputError(f"'{target}' cannot be written: {error.strerror or error}; choose another folder.") from error
+    write_safetensors(target, plain, metadata)
 
 
 def load_weights(path: str | os.PathLike[str], *, layout: str | None = None, verify: bool = False) -> StoredWeights:
@@ -127,15 +124,19 @@ def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def write_safetensors(part: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file with the rights of an ordinary new file; the library alone would give it to its owner only."""
-    from safetensors.torch import save_file
+def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
 
-    rights = part.stat().st_mode
-    save_file(dict(tensors), part, metadata=dict(metadata))
-    part.chmod(rights)
-    hold_again(part)
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from safetensors.torch import save
+
+    # Not the library's own writer: it puts another file in the part's place, which is unlocked and has other rights.
+    data = save(dict(tensors), dict(metadata))
+    with atomic_file(path) as part:
+        part.write_bytes(data)

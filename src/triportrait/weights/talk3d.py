@@ -49,7 +49,7 @@ def trained_talk3d_state(published: Mapping[str, torch.Tensor]) -> State:
 
 def talk3d_parts() -> dict[str, tuple[str, ...]]:
     """Our key -> the published ones that lie behind each other in it."""
-    parts = {"tokens.rest": (REST,), "delta_plane.transformer.position": (POSITION,)}
+    parts: dict[str, tuple[str, ...]] = {"tokens.rest": (REST,), "delta_plane.transformer.position": (POSITION,)}
     for index in range(4):
         parts |= _layer(f"tokens.speech.convolutions.{index}", f"audio_net.encoder_conv.{2 * index}")
     parts |= _layer("tokens.speech.hidden", "audio_net.encoder_fc1.0") | _layer("tokens.speech.out", "audio_net.encoder_fc1.2")

@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from triportrait.avatar.lifted.mantle import Mantle, _beyond_the_crop, _bows, _cut, _grid_triangles, _laplace, build_mantle, stretched
+from triportrait.avatar.lifted.mantle import Mantle, _cut, build_mantle, stretched
+from triportrait.avatar.lifted.outline import _bows, beyond_the_crop
 from triportrait.avatar.lifted.surface import Surface, fit_surface
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.fields import grid_triangles
 from triportrait.geometry.rasteriser import rasterise
 from triportrait.types import PreparedPortrait
 
@@ -134,29 +136,11 @@ def test_indices_name_what_exists(mantle, open_head):
     assert mantle.pixels.min() >= -0.01 and mantle.pixels.max() <= 512.01
 
 
-def test_laplace_is_exact_for_planes_and_keeps_what_is_fixed():
-    y, x = np.mgrid[:20, :30].astype(float)
-    plane = 2.0 * x - 3.0 * y + 5.0
-    fixed = np.zeros((20, 30), bool)
-    fixed[[0, -1]] = fixed[:, [0, -1]] = True
-    np.testing.assert_allclose(_laplace(np.where(fixed, plane, 99.0), fixed), plane, atol=1e-4)
-
-
-def test_laplace_obeys_the_maximum_principle():
-    rng = np.random.default_rng(0)
-    fixed = rng.uniform(size=(25, 25)) < 0.1
-    values = rng.uniform(-1, 1, (25, 25))
-    filled = _laplace(values, fixed)
-    np.testing.assert_array_equal(filled[fixed], values[fixed])
-    assert filled.max() <= values[fixed].max() + 1e-6 and filled.min() >= values[fixed].min() - 1e-6
-    np.testing.assert_array_equal(_laplace(values, np.ones_like(fixed)), values)
-
-
 def test_a_cut_keeps_every_area_and_puts_its_nodes_on_the_line():
     rows, columns = 6, 7
     y, x = (v.ravel() for v in np.mgrid[:rows, :columns].astype(float))
     value = x + 0.37 * y - 3.1
-    triangles, _ = _grid_triangles(rows, columns)
+    triangles = grid_triangles(rows, columns)
     pieces, parent, inside, ends, share = _cut(triangles, value)
     points = np.stack([x, y], 1)
     both = np.concatenate([points, points[ends[:, 0]] * (1 - share[:, None]) + points[ends[:, 1]] * share[:, None]])
@@ -177,7 +161,7 @@ def test_beyond_the_crop_only_what_the_border_cuts_goes_on():
     alpha = np.zeros((64, 64), np.float32)
     alpha[20:40, 30:] = 1.0
     alpha[5:10, 40:60] = 1.0
-    wide = _beyond_the_crop(alpha, 16)
+    wide = beyond_the_crop(alpha, 16)
     np.testing.assert_array_equal(wide[16:-16, 16:-16], alpha)
     beyond = wide[16:-16, -16:]
     assert beyond[20:40].any() and not beyond[:20].any() and not beyond[40:].any() and not wide[:, :16].any()

@@ -14,7 +14,7 @@ from triportrait.types import Avatar
 
 @pytest.fixture(scope="module")
 def avatar(open_head):
-    return AVATARS["oneshot"](open_head)
+    return AVATARS["oneshot"](open_head).avatar
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedState
+from triportrait.avatar.lifted.moved_head import MovedHead
 from triportrait.avatar.oneshot.guide import guide_mesh, render_guide
 from triportrait.avatar.oneshot.guide_plain import expression_offsets
 from triportrait.avatar.oneshot.volume import fill_smoothly
@@ -56,6 +57,13 @@ def test_any_size_will_do(state: LiftedState, turned: MotionFrame, open_head: Op
     assert abs(sent.mean() - twice.mean()) < 0.02
     inside = sent & twice[::2, ::2]
     assert np.median(np.abs(guide.depth[inside] - double.depth[::2, ::2][inside])) < 0.03
+
+
+def test_a_moved_head_at_hand_changes_nothing(state: LiftedState, turned: MotionFrame, open_head: OpenHead) -> None:
+    mesh = guide_mesh(state, open_head)
+    fresh, given = (render_guide(mesh, turned, 64, moved=moved) for moved in (None, MovedHead.of(open_head, state.shape, turned)))
+    np.testing.assert_array_equal(fresh.depth, given.depth)
+    np.testing.assert_array_equal(fresh.offset, given.offset)
 
 
 def test_rays_are_sent_wherever_the_teacher_draws(state: LiftedState, turned: MotionFrame, open_head: OpenHead) -> None:

@@ -26,7 +26,7 @@ UNMARKED = Marks(label=False, watermark=False, manifest=False)
 
 @pytest.fixture(scope="module")
 def avatar(open_head) -> CompactOneShotAvatar:
-    return AVATARS["oneshot"](open_head)
+    return AVATARS["oneshot"](open_head).avatar
 
 
 @pytest.fixture(scope="module")

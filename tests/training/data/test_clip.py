@@ -129,6 +129,9 @@ def test_what_cannot_be_used_says_why(tmp_path: Path, frames: list[np.ndarray]) 
     assert reason(video(tmp_path / "cut.mp4", frames[:8] + moved))[0] == "E_CUT"
     assert reason(video(tmp_path / "short.mp4", frames[:4])) == ("E_TOO_SHORT", "only 4 frames; at least 8 are needed")
     assert reason(video(tmp_path / "small.mp4", small))[0] == "E_SMALL_FACE"
+    for quarter in (1, 2):
+        turned = [np.ascontiguousarray(np.rot90(frame, quarter)) for frame in frames[:8]]
+        assert reason(video(tmp_path / f"turned{quarter}.mp4", turned))[0] == "E_TURNED"
     gone = [*frames[:10], *([noise[0]] * 5)]
     with pytest.raises((NoFaceFound, UnusableClip)):
         prepare_clip(video(tmp_path / "gone.mp4", gone), SETTINGS)

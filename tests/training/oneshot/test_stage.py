@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from triportrait.avatar.oneshot.image_to_plane import CompactImageToPlane
+from triportrait.avatar.oneshot.volume import carry_to_source, pixel_places
 from triportrait.errors import EmptyMedia, MediaError, NumericError
 from triportrait.geometry.cameras import camera_from_pose
 from triportrait.synth import lifted_views as lv
@@ -193,7 +194,7 @@ def test_points_are_followed_to_where_the_other_view_shows_them(data: oneshot_vi
     batch = oneshot_views.collate(data, torch.tensor([0]), torch.arange(5)[None], 256, 128)
     rotation, move = batch.target[0][0], batch.target[1][0]
     inner = (batch.rgba[0, 1, 3] > 0.99).flatten()
-    places = oneshot_losses.pixel_places(128)[inner][None]
+    places = pixel_places(128)[inner][None]
     depth = batch.guide[0, 1, 0].flatten()[inner][None]
     here = batch.rgba[0, 1].flatten(1)[:, inner].T
     errors, missed = [], []
@@ -217,8 +218,8 @@ def test_followed_points_keep_their_place_in_the_photograph() -> None:
     source = 0.2 * torch.randn(2, 3, generator=random), torch.tensor([[0.0, 0.2, -4.5]]).expand(2, -1)
     offset = 0.1 * torch.randn(2, 50, 3, generator=random)
     there = oneshot_losses.follow(places, depth, pose, offset, 0.1 * torch.randn(2, 3, generator=random), torch.tensor([0.2, -0.3]), 64)
-    before = oneshot_losses.carry_to_source(places, depth[..., None], pose, source, 1.6, offset=offset)
-    after = oneshot_losses.carry_to_source(there.places, there.depth[..., None], there.pose, source, 1.6, offset=there.offset)
+    before = carry_to_source(places, depth[..., None], pose, source, 1.6, offset=offset)
+    after = carry_to_source(there.places, there.depth[..., None], there.pose, source, 1.6, offset=there.offset)
     torch.testing.assert_close(before, after, rtol=0, atol=1e-4)
 
 

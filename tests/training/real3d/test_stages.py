@@ -32,7 +32,7 @@ from triportrait.training.loop import train_stage
 from triportrait.training.oneshot.views import ViewSet
 from triportrait.training.options import TrainOptions
 from triportrait.training.real3d import audio_to_motion, heads, image_to_plane, motion_adapter, perceptual, torso
-from triportrait.training.real3d.examples import PairOptions, clip_row, look_at_camera, numpy_generator
+from triportrait.training.real3d.examples import PairOptions, clip_row, numpy_generator
 
 COSTS = ("cpu_s", "seconds", "memory_gb")
 STAGES = ("image_to_plane", "motion_adapter", "torso", "audio_to_motion")
@@ -198,15 +198,6 @@ def test_a_row_shows_what_it_says(shards: Path) -> None:
     chin = row["target_points"][8]
     assert half > 0.03 and abs(x - float(chin[0])) < 0.2 and y < float(chin[1])
     assert float(row["torso_masks"].sum()) > 50 and float(row["background"].std()) < 1
-
-
-def test_cameras_of_eg3d_look_at_heads() -> None:
-    front = look_at_camera(0.0, 0.0, 2.7).camera_to_world
-    np.testing.assert_allclose(front[:3, :3], np.diag([1.0, -1.0, -1.0]), atol=1e-12)
-    np.testing.assert_allclose(front[:3, 3], [0, 0, 2.9])
-    side = look_at_camera(0.2, -0.5, 3.0).camera_to_world
-    np.testing.assert_allclose(side[:3, :3] @ side[:3, :3].T, np.eye(3), atol=1e-12)
-    np.testing.assert_allclose(side[:3, 3] + 3.0 * side[:3, 2], [0, 0, 0.2], atol=1e-12)
 
 
 def test_packed_views_and_eg3d_are_teachers_too(shards: Path, tmp_path: Path) -> None:

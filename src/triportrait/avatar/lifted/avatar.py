@@ -20,17 +20,21 @@ import numpy as np
 
 from triportrait.avatar.lifted import shading_kernels as kernels
 from triportrait.avatar.lifted.eyes import closed_eyes_photo, eye_coordinates, eyeball_texture
-from triportrait.avatar.lifted.mantle import Mantle, build_mantle, cosines, face_hull, sampled, stretched
+from triportrait.avatar.lifted.mantle import Mantle, build_mantle, cosines, stretched
+from triportrait.avatar.lifted.moved_head import MovedHead
 from triportrait.avatar.lifted.relight import Light, fit_light
 from triportrait.avatar.lifted.surface import Surface, fit_surface, hidden_vertices, spread_colours
+from triportrait.avatar.lifted.unseen_colours import sampled
 from triportrait.avatar.mouth.inside import Membrane, MouthInside, white_in
 from triportrait.avatar.mouth.photo_teeth import SeenTeeth
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import foreground_colours
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, JAW_ENDS_OF_68, OUTER_LIPS
+from triportrait.geometry.masks import face_hull, hull_mask
 from triportrait.geometry.normals import vertex_normals
-from triportrait.geometry.rasteriser import Fragments, draw_attributes, draw_fragments
+from triportrait.geometry.rasteriser import draw_attributes, draw_fragments, rasterise
 from triportrait.types import Array, FullHead, HeadPart, MotionFrame, PreparedPortrait, RenderedHead
 
 #: A skull triangle is left to the torso layer when the neck weight of its corners exceeds this.
@@ -62,7 +66,7 @@ class Cheeks:
     def of(head: FullHead, surface: Surface, motion: MotionFrame) -> Cheeks:
         """Of a fitted head and its pose in the photo."""
         normal = vertex_normals(surface.source, surface.skin)
-        out = np.abs(surface.source[:, 0]) / np.abs(head.landmarks68(surface.source)[[0, 16], 0]).max()
+        out = np.abs(surface.source[:, 0]) / np.abs(head.landmarks68(surface.source)[list(JAW_ENDS_OF_68), 0]).max()
         side = np.clip((out - 0.45) / 0.15, 0.0, 1.0) * (head.part == HeadPart.SKIN)
         return Cheeks(side.astype(np.float32), normal.astype(np.float32), cosines(surface.source, normal, motion).astype(np.float32))
 
@@ -80,7 +84,7 @@ class LiftedState:
         shape: [v, 3] float32, expressionless head with the portrait's own offsets.
         source: [v, 3] float32, the head as in the photo (unposed).
         mantle: the grid over hair and outline.
-        triangles: [f, 3] int32, skin first, and ``kind`` [f] uint8, how each is coloured (:mod:`lifted_kernels`).
+        triangles: [f, 3] int32, skin first, and ``kind`` [f] uint8, how each is coloured (:mod:`shading_kernels`).
         source_pixels: [v, 2] float32, where each vertex lies in the photo (eyeballs: in their texture).
         closed_pixels: [v, 2] float32, the same with closed eyes.
         colours: [v, 4] float32, colour of what the photo does not show (0..255) and how much it counts (0..1).
@@ -124,8 +128,9 @@ class LiftedLayer:
 
     Args:
         rgb: float32 [s, s, 3] premultiplied, 0..1; alpha, depth: float32 [s, s]; as in :class:`triportrait.types.RenderedHead`.
-        surface: uint8 [s, s]: 0 nothing, else 1 + a kind of :mod:`lifted_kernels`.
+        surface: uint8 [s, s]: 0 nothing, else 1 + a kind of :mod:`shading_kernels`.
         landmarks: float32 [478, 2] pixels of the head's landmarks.
+        moved: the head that was drawn.
     """
 
     rgb: Array
@@ -133,6 +138,7 @@ class LiftedLayer:
     depth: Array
     surface: Array
     landmarks: Array
+    moved: MovedHead
 
 
 class LiftedAvatar:
@@ -152,8 +158,7 @@ class LiftedAvatar:
         cheeks = Cheeks.of(head, surface, motion)
         lid = _lid_membership(head, surface.source)
         triangles, kind = _mesh_triangles(head, surface, cheeks, lid.max(1) > 0, portrait.head_alpha)
-        drawn = Fragments.empty(size, size)
-        draw_fragments(surface.pixels, surface.depth, triangles, drawn.triangle, drawn.barycentric, drawn.depth, 0.0)
+        drawn = rasterise(surface.pixels, surface.depth, triangles, size, size)
         mantle = build_mantle(portrait, head, surface, pure, drawn.triangle >= 0)
         colours = spread_colours(surface, portrait, head)
         seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
@@ -204,52 +209,67 @@ class LiftedAvatar:
         """What :meth:`render` gives, and which surface each pixel shows."""
         portrait = state.portrait
         size = portrait.image.shape[0]
-        deformed = self.head.deform(state.shape, frame.expression, frame.gaze_rad)
-        mesh = Fragments.empty(size, size)
-        # Lips fold where they close: the skin's back stops the mouth's inside from shining through such a fold.
-        skin = state.triangles[: int((state.kind == kernels.SKIN).sum())]
-        posed = pose_points(deformed, frame.rotation_rad, frame.translation)
-        places, away = self._to_pixels(posed, portrait)
-        behind = away + (state.bias + np.float32(_BACK_BIAS_DM))
-        draw_fragments(places, behind, skin, mesh.triangle, mesh.barycentric, mesh.depth, 0.0)
-        draw_fragments(places, away + state.bias, state.triangles, mesh.triangle, mesh.barycentric, mesh.depth, 0.0, True)
+        moved = MovedHead.of(self.head, state.shape, frame)
+        posed = pose_points(moved.vertices, frame.rotation_rad, frame.translation)
+        mesh = self._draw_mesh(state, posed)
+        mantle, far, guessed = self._draw_mantle(state, moved, frame)
+        landmark_pixels, _ = self._project(moved.landmarks, frame, portrait)
+        kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, size))
+        opening = kernels.opening(mesh.triangle, mesh.depth, state.kind, _lips(landmark_pixels, size))
         closure = self._lid_closure(frame, portrait.motion)
         shut = np.minimum(state.lid @ closure, 1.0)
         colours = state.colours.copy()
-        np.maximum(colours[:, 3], state.cheeks.guessed(deformed, frame), out=colours[:, 3])
+        np.maximum(colours[:, 3], state.cheeks.guessed(moved.vertices, frame), out=colours[:, 3])
         # What an open lid folds away, closed ones show.
         colours[:, 3] *= 1.0 - shut * (1.0 - state.closed_hidden)
-        nodes = state.mantle.follow(deformed - state.source)
-        mantle, far = Fragments.empty(size, size), Fragments.empty(size, size)
-        places, away = self._project(nodes, frame, portrait)
-        guessed = state.mantle.guessed(frame)
-        away += guessed * state.mantle.yielding * np.float32(_YIELD_DM)
-        draw_fragments(places, away, state.mantle.triangles, mantle.triangle, mantle.barycentric, mantle.depth, 0.0)
-        draw_fragments(places, away, state.mantle.far_triangles, far.triangle, far.barycentric, far.depth, 0.0)
-        landmarks = self.head.landmarks478(deformed)
-        landmark_pixels, _ = self._project(landmarks, frame, portrait)
-        kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, size))
-        opening = kernels.opening(mesh.triangle, mesh.depth, state.kind, _lips(landmark_pixels, size))
-        inside = state.inside.draw(deformed, landmarks, partial(self._project, frame=frame, portrait=portrait), opening)
-        view, view_depth = np.zeros((size, size, 2), np.float32), np.full((size, size), np.inf, np.float32)
-        pixels, depth = self._project(state.membrane.points(landmarks), frame, portrait)
-        draw_attributes(pixels, depth, state.membrane.triangles, state.membrane.pixels, view, view_depth)
         # Closed lids are painted with their own shading.
         gain = 1.0 + (1.0 - shut) * (state.light.gain(posed, frame.rotation_rad) - 1.0)
-        rgb, alpha, depth = np.empty((size, size, 3), np.float32), *np.empty((2, size, size), np.float32)
-        surface = np.empty((size, size), np.uint8)
-        kernels.shade(
-            mesh.triangle, mesh.barycentric, mesh.depth, state.triangles, state.kind, state.source_pixels, state.closed_pixels,
-            colours, state.lid, closure, gain, state.mantle.carry(gain - 1) + 1,
-            mantle.triangle, mantle.barycentric, mantle.depth,
-            state.mantle.triangles, far.triangle, far.barycentric, far.depth, state.mantle.far_triangles,
-            state.mantle.pixels, state.mantle.guess, guessed, state.mantle.detail, state.photo,
-            state.closed_photo, view, view_depth, state.membrane.trust(landmarks), state.membrane.light(landmarks),
-            inside.rgb, inside.top, inside.left, state.eye_textures, rgb, alpha, depth, surface,
+        skin = kernels.Skin(state.triangles, state.kind, state.source_pixels, state.closed_pixels, colours, state.lid, closure, gain)
+        sheet = kernels.Sheet(
+            state.mantle.triangles, state.mantle.far_triangles, state.mantle.pixels, state.mantle.guess, guessed,
+            state.mantle.carry(gain - 1) + 1, state.mantle.detail,
         )  # fmt: skip
-        soft_rgb, soft_alpha = np.empty_like(rgb), np.empty_like(alpha)
-        kernels.soften_edges(rgb, alpha, surface, soft_rgb, soft_alpha)
-        return LiftedLayer(state.tone.settled(soft_rgb, soft_alpha), soft_alpha, depth, surface, landmark_pixels)
+        photo = kernels.Photo(state.photo, state.closed_photo, state.eye_textures)
+        shaded = kernels.Shaded.empty(size)
+        kernels.shade(mesh, mantle, far, skin, sheet, photo, self._between_lips(state, moved, frame, opening), shaded)
+        soft_rgb, soft_alpha = np.empty_like(shaded.rgb), np.empty_like(shaded.alpha)
+        kernels.soften_edges(shaded.rgb, shaded.alpha, shaded.surface, soft_rgb, soft_alpha)
+        return LiftedLayer(state.tone.settled(soft_rgb, soft_alpha), soft_alpha, shaded.depth, shaded.surface, landmark_pixels, moved)
+
+    def _draw_mesh(self, state: LiftedState, posed: Array) -> kernels.Drawn:
+        """The fragments of the head's own triangles, vertices [v, 3] posed."""
+        size = state.portrait.image.shape[0]
+        mesh = kernels.Drawn.empty(size)
+        # Lips fold where they close: the skin's back stops the mouth's inside from shining through such a fold.
+        skin = state.triangles[: int((state.kind == kernels.SKIN).sum())]
+        places, away = self._to_pixels(posed, state.portrait)
+        behind = away + (state.bias + np.float32(_BACK_BIAS_DM))
+        draw_fragments(places, behind, skin, mesh.triangle, mesh.barycentric, mesh.depth, 0.0)
+        draw_fragments(places, away + state.bias, state.triangles, mesh.triangle, mesh.barycentric, mesh.depth, 0.0, True)
+        return mesh
+
+    def _draw_mantle(self, state: LiftedState, moved: MovedHead, frame: MotionFrame) -> tuple[kernels.Drawn, kernels.Drawn, Array]:
+        """The fragments of the mantle's front and far side, and how far each node shows its guess."""
+        sheet = state.mantle
+        nodes = sheet.follow(moved.vertices - state.source)
+        mantle, far = (kernels.Drawn.empty(state.portrait.image.shape[0]) for _ in range(2))
+        places, away = self._project(nodes, frame, state.portrait)
+        guessed = sheet.guessed(frame)
+        away += guessed * sheet.yielding * np.float32(_YIELD_DM)
+        draw_fragments(places, away, sheet.triangles, mantle.triangle, mantle.barycentric, mantle.depth, 0.0)
+        draw_fragments(places, away, sheet.far_triangles, far.triangle, far.barycentric, far.depth, 0.0)
+        return mantle, far, guessed
+
+    def _between_lips(self, state: LiftedState, moved: MovedHead, frame: MotionFrame, opening: Array) -> kernels.BetweenLips:
+        """What the mouth shows where the picture has its ``opening``, bool [s, s]."""
+        portrait, membrane = state.portrait, state.membrane
+        size = portrait.image.shape[0]
+        inside = state.inside.draw(moved.vertices, moved.landmarks, partial(self._project, frame=frame, portrait=portrait), opening)
+        view, view_depth = np.zeros((size, size, 2), np.float32), np.full((size, size), np.inf, np.float32)
+        pixels, depth = self._project(membrane.points(moved.landmarks), frame, portrait)
+        draw_attributes(pixels, depth, membrane.triangles, membrane.pixels, view, view_depth)
+        trust, light = membrane.trust(moved.landmarks), membrane.light(moved.landmarks)
+        return kernels.BetweenLips(view, view_depth, trust, light, inside.rgb, inside.top, inside.left)
 
     def _project(self, points: Array, frame: MotionFrame, portrait: PreparedPortrait) -> tuple[Array, Array]:
         return self._to_pixels(pose_points(points, frame.rotation_rad, frame.translation), portrait)
@@ -266,8 +286,7 @@ class LiftedAvatar:
         for name in ("eyeBlinkLeft", "eyeBlinkRight"):
             now, then = (float(f.expression[names.index(name)]) for f in (frame, photo))
             part = (now - then) / max(1.0 - then, 0.2)
-            smooth = np.clip((part - 0.12) / 0.5, 0.0, 1.0)
-            result.append(smooth * smooth * (3 - 2 * smooth))
+            result.append(smooth_step(np.clip((part - 0.12) / 0.5, 0.0, 1.0)))
         return np.array(result, np.float32)
 
 
@@ -275,10 +294,7 @@ def _lips(landmarks: Array, size: int) -> Array:
     """The lips' hull and a little more: uint8 [s, s] from pixels [478, 2]."""
     import cv2
 
-    mask = np.zeros((size, size), np.uint8)
-    hull = cv2.convexHull(landmarks[OUTER_LIPS].astype(np.float32))
-    cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), 1)
-    return cv2.dilate(mask, np.ones((2 * round(6 * size / 512) + 1,) * 2, np.uint8))
+    return cv2.dilate(hull_mask(landmarks[OUTER_LIPS], size), np.ones((2 * round(6 * size / 512) + 1,) * 2, np.uint8))
 
 
 def _eye_boxes(landmarks: Array, size: int) -> Array:
@@ -310,7 +326,7 @@ def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, lids: Arra
     """Triangles drawn as the head, and how they are coloured; the neck is the torso layer's, hair and ears are the mantle's."""
     parts = head.part[head.triangles]
     first, last = parts.min(1), parts.max(1)
-    before_ears = head.mean[:, 2] > head.landmarks68(head.mean)[[0, 16], 2].min() - 0.02
+    before_ears = head.mean[:, 2] > head.landmarks68(head.mean)[list(JAW_ENDS_OF_68), 2].min() - 0.02
     other = (head.neck[head.triangles].max(1) > _NECK_LIMIT) | ((surface.face < 0.05) | ~before_ears)[head.triangles].any(1)
     # What hides under the chin is left to the painted neck: drawn as skin it looks like a second chin.
     under = (cheeks.normal[:, 1] < -0.3) & (surface.shape[:, 1] < -0.5) & (surface.seen < 0.3)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, IRIS_CENTRES, UPPER_LID_LEFT, UPPER_LID_RIGHT
+from triportrait.geometry.masks import soft_outline_mask
 from triportrait.types import Array, FullHead, PreparedPortrait
 
 _SIDES = ((EYE_LEFT_RIM, UPPER_LID_LEFT), (EYE_RIGHT_RIM, UPPER_LID_RIGHT))
@@ -44,38 +47,53 @@ def eyeball_texture(portrait: PreparedPortrait, head: FullHead, source: Array, s
     pixels, _ = project(pose_points(points, portrait.motion.rotation_rad, portrait.motion.translation), size, portrait.focal)
     x, y = (pixels[:, c].reshape(TEXTURE_PX, TEXTURE_PX).astype(np.float32) for c in (0, 1))
     opening = eye_opening(portrait, rim)
-    seen = cv2.remap(opening, x - 0.5, y - 0.5, cv2.INTER_LINEAR, borderValue=0.0) * (radius < 1.0)
+    seen = cv2.remap(opening, x - 0.5, y - 0.5, cv2.INTER_LINEAR, borderValue=(0,)) * (radius < 1.0)
     colour = cv2.remap(portrait.image, x - 0.5, y - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
 
-    # Iris: centre and size from its landmarks, in texture coordinates.
-    iris = portrait.landmarks[IRIS_CENTRES[side] : IRIS_CENTRES[side] + 5, :2]
-    middle = _texture_position(iris[0], x, y)
-    ring = np.array([_texture_position(p, x, y) for p in iris[1:]])
-    iris_radius = float(np.median(np.hypot(*(ring - middle).T))) if np.isfinite(ring).all() else 0.3
-    iris_radius = float(np.clip(iris_radius, 0.2, 0.45))
+    middle, iris_radius = _iris(portrait.landmarks[IRIS_CENTRES[side] : IRIS_CENTRES[side] + 5, :2], x, y)
     from_iris = np.hypot(tx - middle[0], ty - middle[1])
     whites = (seen > 0.9) & (from_iris > iris_radius * 1.15)
-    fallback = np.array([205.0, 200.0, 196.0]) * np.clip(float(np.median(portrait.image)) / 150.0, 0.4, 1.1)
-    if whites.sum() > 40:
-        bright = colour[whites]
-        level = np.quantile(bright.sum(1), 0.3)
-        whites &= colour.sum(-1) > level
-    sclera = push_pull(np.where(whites[..., None], colour, fallback).astype(np.float32), np.maximum(whites, 3e-3).astype(np.float32))
-    bins = np.clip((from_iris / iris_radius * 20).astype(int), 0, 23)
-    good = (seen > 0.9) & (bins < 24)
-    profile = np.stack([
-        np.array([np.median(colour[..., c][good & (bins == b)]) if (good & (bins == b)).sum() > 2 else np.nan for b in range(24)])
-        for c in range(3)
-    ], -1)  # fmt: skip
-    for c in range(3):
-        valid = np.isfinite(profile[:, c])
-        profile[:, c] = np.interp(np.arange(24), np.flatnonzero(valid), profile[valid, c]) if valid.any() else 60.0
-    rings = np.stack([np.interp(from_iris / iris_radius * 20 - 0.5, np.arange(24), profile[:, c]) for c in range(3)], -1)
+    sclera = _sclera(colour, whites, float(np.median(portrait.image)))
+    rings = _rings(colour, seen > 0.9, from_iris / iris_radius * 20)
     edge = np.clip((from_iris / iris_radius - 0.95) / 0.15, 0, 1)[..., None]
     guess = tone.apply((1 - edge) * rings + edge * sclera)
     # The upper lid's shadow lies on whatever is uncovered there.
     keep = cv2.GaussianBlur(seen, (0, 0), 1.2)[..., None]
     return (keep * colour + (1 - keep) * guess).astype(np.float32)
+
+
+def _iris(points: Array, x: Array, y: Array) -> tuple[Array, float]:
+    """Centre [2] and radius of the iris in texture coordinates, from its landmarks [5, 2] and the texels' pixels x, y [e, e]."""
+    middle = _texture_position(points[0], x, y)
+    ring = np.array([_texture_position(point, x, y) for point in points[1:]])
+    radius = float(np.median(np.hypot(*(ring - middle).T))) if np.isfinite(ring).all() else 0.3
+    return middle, float(np.clip(radius, 0.2, 0.45))
+
+
+def _sclera(colour: Array, whites: Array, level: float) -> Array:
+    """The white of the eye continued everywhere: [e, e, 3] from colours [e, e, 3] where the photo shows ``whites`` [e, e].
+
+    Args:
+        level: the photo's median, 0..255, for eyes that show none.
+    """
+    fallback = np.array([205.0, 200.0, 196.0]) * np.clip(level / 150.0, 0.4, 1.1)
+    if whites.sum() > 40:
+        dark = np.quantile(colour[whites].sum(1), 0.3)
+        whites = whites & (colour.sum(-1) > dark)
+    return push_pull(np.where(whites[..., None], colour, fallback).astype(np.float32), np.maximum(whites, 3e-3).astype(np.float32))
+
+
+def _rings(colour: Array, seen: Array, distance: Array) -> Array:
+    """The iris's colours as rings, [e, e, 3]: medians of what is ``seen`` [e, e] at each distance [e, e], 20 at the iris's edge."""
+    bins = np.clip(distance.astype(int), 0, 23)
+    profile = np.stack([
+        np.array([np.median(colour[..., c][seen & (bins == b)]) if (seen & (bins == b)).sum() > 2 else np.nan for b in range(24)])
+        for c in range(3)
+    ], -1)  # fmt: skip
+    for c in range(3):
+        valid = np.isfinite(profile[:, c])
+        profile[:, c] = np.interp(np.arange(24), np.flatnonzero(valid), profile[valid, c]) if valid.any() else 60.0
+    return np.stack([np.interp(distance - 0.5, np.arange(24), profile[:, c]) for c in range(3)], -1)
 
 
 def eye_opening(portrait: PreparedPortrait, rim: Array) -> Array:
@@ -125,9 +143,9 @@ def closed_eyes_photo(portrait: PreparedPortrait, head: FullHead, shape: Array) 
         points = portrait.landmarks[rim, :2]
         width = float(np.ptp(points[:, 0]))
         reach = max(2, round(0.10 * width))
-        hole = _polygon(points, size, 0.0) > 0.5
+        opened = (_polygon(points, size, 0.0) > 0.5).astype(np.uint8)
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-        hole = np.maximum(cv2.dilate(hole.astype(np.uint8), kernel).astype(np.float32), _lashes_above(photo, points, width))
+        hole: Any = np.maximum(cv2.dilate(opened, kernel).astype(np.float32), _lashes_above(photo, points, width))
         soft = cv2.GaussianBlur(hole, (0, 0), reach / 1.3)[..., None]
         result = soft * _lid_skin(photo, hole, points, width) + (1 - soft) * result
         result = _close(result, photo, points, portrait.landmarks[lid, :2], _smooth_curve(pixels[lid], 0.04), width)
@@ -191,7 +209,8 @@ def _close(painted: Array, photo: Array, rim: Array, margin: Array, line: Array,
 
     def seen(picture: Array, at: Array) -> Array:
         move = at - v
-        columns, rows = (np.float32(axis + move * way) for axis, way in ((x + origin[0] - 0.5, down[0]), (y + origin[1] - 0.5, down[1])))
+        ways = ((x + origin[0] - 0.5, down[0]), (y + origin[1] - 0.5, down[1]))
+        columns, rows = ((axis + move * way).astype(np.float32) for axis, way in ways)
         return cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     # Lashes are fine and stand upright: without them the lid is left, and what they darken hangs from it.
@@ -271,10 +290,8 @@ def _polygon(points: Array, size: int, shrink_px: float) -> Array:
     """Anti-aliased filled polygon [s, s] float32, optionally shrunk."""
     import cv2
 
-    mask = np.zeros((size, size), np.uint8)
     hull = cv2.convexHull(points.astype(np.float32))[:, 0]
-    cv2.fillPoly(mask, [np.round(hull * 16 - 8).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
-    mask = mask.astype(np.float32) / 255.0
+    mask: Any = soft_outline_mask(hull - np.float32(0.5), size, size).astype(np.float32) / 255.0
     if shrink_px > 0:
         mask = np.clip(cv2.GaussianBlur(mask, (0, 0), shrink_px) * 2.0 - 1.0, 0.0, 1.0)
     return mask
@@ -286,10 +303,10 @@ def _stroke(points: Array, size: int, width_px: float) -> Array:
 
     low = np.floor(points.min(0) - 4 * width_px).astype(int)
     high = np.ceil(points.max(0) + 4 * width_px).astype(int)
-    canvas = np.zeros(((high - low)[1] * _SUPERSAMPLE, (high - low)[0] * _SUPERSAMPLE), np.uint8)
+    canvas: Any = np.zeros(((high - low)[1] * _SUPERSAMPLE, (high - low)[0] * _SUPERSAMPLE), np.uint8)
     line = np.round((points - low) * _SUPERSAMPLE).astype(np.int32)
-    cv2.polylines(canvas, [line], False, 255, max(1, round(width_px * _SUPERSAMPLE)), cv2.LINE_AA)
-    small = cv2.resize(canvas, tuple((high - low).tolist()), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    cv2.polylines(canvas, [line], False, (255,), max(1, round(width_px * _SUPERSAMPLE)), cv2.LINE_AA)
+    small: Any = cv2.resize(canvas, tuple((high - low).tolist()), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     small = cv2.GaussianBlur(small, (0, 0), 0.35 * width_px)
     result = np.zeros((size, size), np.float32)
     y0, x0 = max(low[1], 0), max(low[0], 0)

@@ -6,43 +6,37 @@ the points of that outline: a turn uncovers a round head without a gap. Softer h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
+from triportrait.avatar.lifted.outline import beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
 from triportrait.avatar.lifted.surface import Surface
-from triportrait.geometry.cameras import pose_points, project
+from triportrait.avatar.lifted.unseen_colours import guess_places, like_the_face, sampled, without_features
+from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
+from triportrait.geometry.masks import face_hull, hull_mask
 from triportrait.geometry.normals import vertex_normals
-from triportrait.geometry.rasteriser import rasterise
 from triportrait.geometry.rotations import matrix_from_euler
-from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, MotionFrame, PreparedPortrait
+from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, PreparedPortrait
 
 #: Grid spacing, and how far the sheet reaches beyond the crop, in pixels of a 512 px crop.
 _STEP_PX = 4
 _MARGIN_PX = 48
 #: Hair lies this far in front of the skull that the model knows (decimetres).
 _HAIR_DM = 0.07
-#: Head-space depth of the outline beside the brows and above (a skull is widest behind its ears), and beside the mouth (the jaw's corner),
-#: where the fitted head's own outline is far away.
-_CROWN_Z_DM, _JAW_Z_DM = -0.85, -0.6
-#: What that counts for beside the fitted outline.
-_USUAL_WEIGHT = 2e-4
 #: The far side's depth behind the outline's plane relative to the near side's before it.
 _FAR_DEPTH = 0.7
-#: The solid outline: the matte smoothed by so many pixels of a 512 px crop, at this level.
-_OUTLINE_PX, _OUTLINE_LEVEL = 2.5, 0.8
 #: From this stretch on (relative to the photo) the rim shows what the photo shows beside it, so much per unit of stretch.
 _STRETCH, _PULL = 1.25, 0.7
 #: Where the photo saw the sheet at a lower cosine than this, stretch is not taken literally.
 _GLANCE = 0.1
-#: So far from the outline the guessed texture turns back inwards, and how far it goes at most (pixels of a 512 px crop).
-_TURN_BACK_PX, _TEXTURE_PX = 12, 56
-#: How strong it is there.
-_TEXTURE = 0.8
 #: The far side rises over these heights of the face (0 mouth, 1 brows).
 _FAR_RISE = 0.08, 0.5
+#: Keeps islands of the sheet without any known height solvable.
+_REGULARISATION = 1e-9
 #: The sheet keeps a rim of so many pixels of a 512 px crop over the mesh, and half as many over lids.
 _OVERLAP_PX = 12
 #: So far (in widths of the eye) round the opening the lids are the mesh's alone.
@@ -95,6 +89,83 @@ class Mantle:
         return (self.weight * values[self.corner]).sum(1)
 
 
+@dataclass(frozen=True, slots=True)
+class _SeenSkin:
+    """The fitted skin at every pixel of the photo.
+
+    Args:
+        covered: bool [s, s], where there is any; corners [s, s, 3], its vertices, and barycentric [s, s, 3], their weights.
+        face: [s, s], 1 near face landmarks; neck: [s, s].
+    """
+
+    covered: Array
+    corners: Array
+    barycentric: Array
+    face: Array
+    neck: Array
+
+    @staticmethod
+    def of(head: FullHead, surface: Surface) -> _SeenSkin:
+        covered = surface.fragments.triangle >= 0
+        corners = surface.skin[np.maximum(surface.fragments.triangle, 0)]
+        barycentric = surface.fragments.barycentric
+        face = (surface.face[corners] * barycentric).sum(-1) * covered
+        return _SeenSkin(covered, corners, barycentric, face, (head.neck[corners] * barycentric).sum(-1))
+
+    def follow(self, row: Array, column: Array) -> tuple[Array, Array]:
+        """The mesh vertices that pixels [n] follow, [n, 3], and their weights, which fade away from the skin, [n, 3]."""
+        from scipy.ndimage import distance_transform_edt
+
+        distance, (near_row, near_column) = distance_transform_edt(~self.covered, return_indices=True)
+        at = near_row[row, column], near_column[row, column]
+        fade = np.exp(-((distance[row, column] / (0.08 * len(self.covered))) ** 2))
+        return self.corners[at], self.barycentric[at] * fade[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    """The front's nodes, as a grid [h, w] and later as a list [n].
+
+    Args:
+        x, y: pixels of the photo.
+        plane: camera depth of the outline's plane there, and squared: the square of the height over it (decimetres).
+        growth: of that square per pixel from the outline inwards.
+        rise: 0 at the mouth's height, 1 at the brows'.
+        inside_px: pixels to the head's outline, person_px: to the person's, positive inside.
+    """
+
+    x: Array
+    y: Array
+    plane: Array
+    rise: Array
+    growth: Array
+    squared: Array
+    inside_px: Array
+    person_px: Array
+
+    def with_ends(self, ends: Array, share: Array) -> _Nodes:
+        """The grid as a list, and after it the nodes ``share`` [e] of the way between the two ``ends`` [e, 2]."""
+
+        def listed(values: Array) -> Array:
+            flat = values.ravel()
+            return np.concatenate([flat, flat[ends[:, 0]] * (1 - share) + flat[ends[:, 1]] * share])
+
+        return _Nodes(*(listed(getattr(self, field.name)) for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheets:
+    """Triangles [k, 3] of the front and of the far side, both on the front's nodes, of which the first ``count`` are the grid's.
+
+    ``form`` are those of the front that lie inside the outline: they tell which way it faces.
+    """
+
+    front: Array
+    far: Array
+    form: Array
+    count: int
+
+
 def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, colours: Array, mesh: Array) -> Mantle:
     """Depth by inflation: squared height over the outline's plane solves Laplace's equation between skull and outline.
 
@@ -105,104 +176,50 @@ def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, c
         colours: float32 [s, s, 3] 0..255, the photo without the scene shining through.
         mesh: bool [s, s], where the photo shows skin that is drawn by itself.
     """
-    import cv2
-    from scipy.ndimage import distance_transform_edt
-
-    size = portrait.image.shape[0]
+    size, motion = portrait.image.shape[0], portrait.motion
     unit = size / 512
     step, margin = _STEP_PX * unit, round(_MARGIN_PX * unit)
-    line = np.arange(-margin, size + margin + 1e-3, step)
-    x, y = np.meshgrid(line, line)
-    column, row = (np.clip(v, 0, size - 1).astype(int) for v in (x, y))
+    seen = _SeenSkin.of(head, surface)
+    alpha = beyond_the_crop(portrait.head_alpha, margin)
+    signed = signed_distance(alpha, unit)
+    nodes = _inflated(portrait, head, surface, seen, signed)
+    nodes, sheets = _cut_at_outline(nodes, _shows_sheet(portrait, nodes, alpha, mesh))
+    total, count = len(nodes.x), sheets.count
 
-    covered = surface.fragments.triangle >= 0
-    corners = surface.skin[np.maximum(surface.fragments.triangle, 0)]
-    barycentric = surface.fragments.barycentric
-    face = (surface.face[corners] * barycentric).sum(-1) * covered
-    neck = (head.neck[corners] * barycentric).sum(-1)
-    motion = portrait.motion
-    matrix = matrix_from_euler(motion.rotation_rad)
-    rise_map = _rise(portrait)
-    plane, rise = _outline_depth(portrait, head, rise_map)[row, column], rise_map[row, column]
-    alpha = _beyond_the_crop(portrait.head_alpha, margin)
-    signed = _signed_distance(alpha, unit)
-    # Rounded off towards the scene alone: where the torso goes on, the outline is a mere cut.
-    person = _signed_distance(_beyond_the_crop(np.maximum(portrait.person_alpha, portrait.head_alpha), margin), unit)
-    down, across = (np.clip(v + margin, 0, len(alpha) - 1).astype(int) for v in (y, x))
-    inside_px = signed[down, across].astype(np.float64)
-    # Slivers would be of no use.
-    inside_px = np.where(np.abs(inside_px) < 0.12 * step, np.where(inside_px > 0, 0.12, -0.12) * step, inside_px)
-    person_px = person[down, across].astype(np.float64)
-
-    hair = _HAIR_DM * (1 - face[row, column])
-    height = np.where(covered[row, column], plane - surface.fragments.depth[row, column] + hair, 0.0)
-    in_crop = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-    known = (covered & (_facing(surface, covered) > 0.3) & (neck < 0.02))[row, column] & in_crop & (person_px > 0)
-    target = np.where(known, np.maximum(height, 0.05) ** 2, 0.0)
-    squared = np.maximum(_laplace(target, known | (person_px <= 0)), 0.0)
-    squared, growth = _round_rim(squared, person_px, step)
-
-    # Inside the face the mesh itself is drawn; the sheet keeps a rim under it.
-    alive = alpha[down, across] > 0.01
-    # Where it closes, the eye is the mesh's alone: the sheet would show the open one.
-    whole = cv2.morphologyEx(mesh.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)).astype(bool)
-    inner = distance_transform_edt(face_hull(portrait.landmarks, size) & whole) > _OVERLAP_PX * unit
-    opening, lids = (_eyes(portrait.landmarks, size, reach) for reach in (0.0, _EYE_REACH))
-    inner |= (opening & whole) | (lids & (distance_transform_edt(whole) > 0.5 * _OVERLAP_PX * unit))
-    inner = inner[row, column]
-    triangles, cell = _grid_triangles(*x.shape)
-    in_front = _touched(alive & ~inner)[cell]
-    behind = _touched(rise > _FAR_RISE[0])[cell]
-    triangles, parent, within, ends, share = _cut(triangles[in_front | behind], inside_px.ravel())
-    in_front, behind = (flag[in_front | behind][parent] for flag in (in_front, behind))
-    count, outline = x.size, len(ends)
-
-    def at_nodes(values: Array) -> Array:
-        flat = values.reshape(count, -1)
-        both = flat[ends[:, 0]] * (1 - share[:, None]) + flat[ends[:, 1]] * share[:, None]
-        return np.concatenate([flat, both])[:, 0]
-
-    x, y, plane, rise, growth, squared = (at_nodes(v) for v in (x, y, plane, rise, growth, squared))
-    inside_px = np.concatenate([inside_px.ravel(), np.zeros(outline)])
     # Both sides end in the outline's plane where they end at the scene.
-    person_px = np.concatenate([person_px.ravel(), at_nodes(person_px)[count:]])
-    at_scene = np.where(np.arange(len(x)) < count, 1.0, np.clip(person_px / step - 1.0, 0.0, 1.0))
-    height = np.sqrt(squared * at_scene)
+    at_scene = np.where(np.arange(total) < count, 1.0, np.clip(nodes.person_px / step - 1.0, 0.0, 1.0))
+    height = np.sqrt(nodes.squared * at_scene)
     # Flat below the ears: a chin mirrored behind itself would be a second chin.
-    lift = np.clip((rise - _FAR_RISE[0]) / (_FAR_RISE[1] - _FAR_RISE[0]), 0.0, 1.0)
-    far_height = _FAR_DEPTH * lift * lift * (3 - 2 * lift) * height
+    lift = np.clip((nodes.rise - _FAR_RISE[0]) / (_FAR_RISE[1] - _FAR_RISE[0]), 0.0, 1.0)
+    far_height = _FAR_DEPTH * smooth_step(lift) * height
     focal_px = portrait.focal * size
+    matrix = matrix_from_euler(motion.rotation_rad)
 
     def in_head_space(depth: Array) -> Array:
-        posed = np.stack([(x - size / 2) * depth / focal_px, (size / 2 - y) * depth / focal_px, CAMERA_DISTANCE_DM - depth], -1)
-        return (posed - motion.translation) @ matrix
+        x, y = (nodes.x - size / 2) * depth / focal_px, (size / 2 - nodes.y) * depth / focal_px
+        return (np.stack([x, y, CAMERA_DISTANCE_DM - depth], -1) - motion.translation) @ matrix
 
-    near, far = in_head_space(plane - height), in_head_space(plane + far_height)
+    near, far = in_head_space(nodes.plane - height), in_head_space(nodes.plane + far_height)
     view = np.array([0.0, 0.0, CAMERA_DISTANCE_DM]) - motion.translation
     view = view @ matrix - near
     view /= np.linalg.norm(view, axis=1, keepdims=True)
-    normal = vertex_normals(near, triangles[in_front & within])
+    normal = vertex_normals(near, sheets.form)
     # Soft hair beyond the outline lies flat.
-    flat = (inside_px < 0) | (np.linalg.norm(normal, axis=1) < 0.5)
+    flat = (nodes.inside_px < 0) | (np.linalg.norm(normal, axis=1) < 0.5)
     normal = np.where(flat[:, None], view, normal)
 
-    pixel_row, pixel_column = (np.clip(v, 0, size - 1).astype(int) for v in (y, x))
-    distance, (near_row, near_column) = distance_transform_edt(~covered, return_indices=True)
-    at = near_row[pixel_row, pixel_column], near_column[pixel_row, pixel_column]
-    fade = np.exp(-((distance[pixel_row, pixel_column] / (0.08 * size)) ** 2))
-    following = barycentric[at] * fade[:, None]
-    skin = _like_the_face(portrait)
-    shown, _ = _mirrored(x, y, portrait.head_alpha)
-    low, detail = _without_features(portrait, colours, skin, signed[margin : margin + size, margin : margin + size])
-    scale = focal_px / plane
-    near_place, far_place, rim_place = _guess_places(
-        shown, inside_px, height * scale, far_height * scale, growth * scale**2, signed, margin
+    row, column = (np.clip(v, 0, size - 1).astype(int) for v in (nodes.y, nodes.x))
+    corner, weight = seen.follow(row, column)
+    skin = like_the_face(portrait)
+    shown, _ = mirrored(nodes.x, nodes.y, portrait.head_alpha)
+    low, detail = without_features(portrait, colours, skin, signed[margin : margin + size, margin : margin + size])
+    scale = focal_px / nodes.plane
+    near_place, far_place, rim_place = guess_places(
+        shown, nodes.inside_px, height * scale, far_height * scale, nodes.growth * scale**2, signed, margin
     )
     guess = np.concatenate([np.hstack([near_place, sampled(low, shown)]), np.hstack([far_place, sampled(low, rim_place)])])
     # The far side shares the outline's nodes; its own ones come after all others.
-    total = count + outline
-    back = triangles[behind & within]
-    drawn = [triangles[in_front], np.where(back < count, back + total, back)]
+    drawn = [sheets.front, np.where(sheets.far < count, sheets.far + total, sheets.far)]
     used, renamed = np.unique(np.concatenate(drawn), return_inverse=True)
     renamed = renamed.reshape(-1, 3).astype(np.int32)
 
@@ -216,14 +233,85 @@ def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, c
         facing=twice(np.maximum((normal * view).sum(1), 0.0)),
         guess=np.ascontiguousarray(guess[used], np.float32),
         far=twice(np.zeros(total), np.ones(total)),
-        yielding=twice((face * skin)[pixel_row, pixel_column]),
+        yielding=twice((seen.face * skin)[row, column]),
         triangles=np.ascontiguousarray(renamed[: len(drawn[0])]),
         far_triangles=np.ascontiguousarray(renamed[len(drawn[0]) :]),
-        corner=twice(corners[at], kind=np.int32),
-        weight=twice(following, np.zeros_like(following)),
+        corner=twice(corner, kind=np.int32),
+        weight=twice(weight, np.zeros_like(weight)),
         low=low,
         detail=detail,
     )
+
+
+def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen: _SeenSkin, signed: Array) -> _Nodes:
+    """A grid over the crop and a margin, its heights between skull and outline; ``signed``: pixels to it, with the margin."""
+    size = portrait.image.shape[0]
+    unit = size / 512
+    step, margin = _STEP_PX * unit, round(_MARGIN_PX * unit)
+    line = np.arange(-margin, size + margin + 1e-3, step)
+    x, y = np.meshgrid(line, line)
+    column, row = (np.clip(v, 0, size - 1).astype(int) for v in (x, y))
+    rise_map = rise_of_face(portrait)
+    plane, rise = outline_depth(portrait, head, rise_map)[row, column], rise_map[row, column]
+    # Rounded off towards the scene alone: where the torso goes on, the outline is a mere cut.
+    person = signed_distance(beyond_the_crop(np.maximum(portrait.person_alpha, portrait.head_alpha), margin), unit)
+    down, across = _in_margin(y, x, margin, len(signed))
+    inside_px = signed[down, across].astype(np.float64)
+    # Slivers would be of no use.
+    inside_px = np.where(np.abs(inside_px) < 0.12 * step, np.where(inside_px > 0, 0.12, -0.12) * step, inside_px)
+    person_px = person[down, across].astype(np.float64)
+
+    covered = seen.covered
+    hair = _HAIR_DM * (1 - seen.face[row, column])
+    height = np.where(covered[row, column], plane - surface.fragments.depth[row, column] + hair, 0.0)
+    in_crop = (x >= 0) & (x < size) & (y >= 0) & (y < size)
+    known = (covered & (_facing(surface, covered) > 0.3) & (seen.neck < 0.02))[row, column] & in_crop & (person_px > 0)
+    target = np.where(known, np.maximum(height, 0.05) ** 2, 0.0)
+    squared = np.maximum(harmonic_fill(target, known | (person_px <= 0), _REGULARISATION), 0.0)
+    squared, growth = _round_rim(squared, person_px, step)
+    return _Nodes(x, y, plane, rise, growth, squared, inside_px, person_px)
+
+
+def _shows_sheet(portrait: PreparedPortrait, nodes: _Nodes, alpha: Array, mesh: Array) -> Array:
+    """Which nodes of the grid show the sheet, bool [h, w]: inside the face the mesh itself is drawn, the sheet keeps a rim under it.
+
+    Args:
+        alpha: the head's matte with the margin.
+        mesh: bool [s, s], as in :func:`build_mantle`.
+    """
+    import cv2
+    from scipy.ndimage import distance_transform_edt
+
+    size = portrait.image.shape[0]
+    unit = size / 512
+    column, row = (np.clip(v, 0, size - 1).astype(int) for v in (nodes.x, nodes.y))
+    alive = alpha[_in_margin(nodes.y, nodes.x, round(_MARGIN_PX * unit), len(alpha))] > 0.01
+    # Where it closes, the eye is the mesh's alone: the sheet would show the open one.
+    whole = cv2.morphologyEx(mesh.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)).astype(bool)
+    inner = distance_transform_edt(face_hull(portrait.landmarks, size) & whole) > _OVERLAP_PX * unit
+    opening, lids = (_eyes(portrait.landmarks, size, reach) for reach in (0.0, _EYE_REACH))
+    inner |= (opening & whole) | (lids & (distance_transform_edt(whole) > 0.5 * _OVERLAP_PX * unit))
+    return alive & ~inner[row, column]
+
+
+def _in_margin(y: Array, x: Array, margin: int, side: int) -> tuple[Array, Array]:
+    """Rows and columns of pixels x, y of the crop in a picture of ``side`` with a margin round it."""
+    down, across = (np.clip(v + margin, 0, side - 1).astype(int) for v in (y, x))
+    return down, across
+
+
+def _cut_at_outline(nodes: _Nodes, shown: Array) -> tuple[_Nodes, _Sheets]:
+    """The grid cut along the head's outline; ``shown`` bool [h, w] are the nodes at which the front is drawn."""
+    in_front = np.tile(_touched(shown), 2)
+    behind = np.tile(_touched(nodes.rise > _FAR_RISE[0]), 2)
+    chosen = in_front | behind
+    triangles, parent, within, ends, share = _cut(grid_triangles(*nodes.x.shape)[chosen], nodes.inside_px.ravel())
+    in_front, behind = (flag[chosen][parent] for flag in (in_front, behind))
+    cut = nodes.with_ends(ends, share)
+    count = nodes.x.size
+    # A cut lies on the outline, whatever rounding says.
+    cut.inside_px[count:] = 0.0
+    return cut, _Sheets(triangles[in_front], triangles[behind & within], triangles[in_front & within], count)
 
 
 def cosines(points: Array, normals: Array, frame: MotionFrame) -> Array:
@@ -239,108 +327,16 @@ def stretched(then: Array, now: Array) -> Array:
     return np.clip(_PULL * (stretch - _STRETCH), 0.0, 1.0).astype(np.float32)
 
 
-def _rise(portrait: PreparedPortrait) -> Array:
-    """0 at the mouth's height and below, 1 at the brows' and above: float64 [s, s]."""
-    size = len(portrait.image)
-    y, x = np.mgrid[:size, :size] + 0.5
-    brows, mouth = portrait.landmarks[9, :2], portrait.landmarks[13, :2]
-    up = (brows - mouth) / max(float(((brows - mouth) ** 2).sum()), 1.0)
-    rise = np.clip((x - mouth[0]) * up[0] + (y - mouth[1]) * up[1], 0.0, 1.0)
-    return rise * rise * (3 - 2 * rise)
-
-
-def _outline_depth(portrait: PreparedPortrait, head: FullHead, rise: Array) -> Array:
-    """Camera depth of the head's outline near each pixel, float64 [s, s]: the fitted head's own, far from it a usual skull's."""
-    import cv2
-
-    size, motion = len(rise), portrait.motion
-    matrix = matrix_from_euler(motion.rotation_rad)
-    jaw, crown = (CAMERA_DISTANCE_DM - float((matrix @ (0, 0.3, z) + motion.translation)[2]) for z in (_JAW_Z_DM, _CROWN_Z_DM))
-    usual = jaw + (crown - jaw) * rise
-    # Of a head in half profile the one side's outline is its cheek, the other's the back of its skull.
-    vertices = head.deform(head.shape(portrait.identity) + portrait.vertex_offset, motion.expression, motion.gaze_rad)
-    skin = head.triangles[(head.part[head.triangles] == HeadPart.SKIN).all(1) & (head.neck[head.triangles] < 0.02).all(1)]
-    pixels, depth = project(pose_points(vertices, motion.rotation_rad, motion.translation), size, portrait.focal)
-    drawn = rasterise(pixels.astype(np.float32), depth.astype(np.float32), np.ascontiguousarray(skin), size, size, cull="back")
-    covered = (drawn.triangle >= 0).astype(np.uint8)
-    filled = cv2.morphologyEx(np.pad(covered, 1), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[1:-1, 1:-1]
-    rim = covered.astype(bool) & (cv2.erode(filled, np.ones((3, 3), np.uint8), borderValue=1) == 0)
-    known = (rim & (rise > 0.02)).astype(np.float32)
-    own = np.where(rim, np.minimum(drawn.depth, 20.0) - usual, 0.0).astype(np.float32)
-    away = push_pull(np.dstack([own]), np.maximum(known, _USUAL_WEIGHT))[..., 0]
-    return usual + cv2.GaussianBlur(away, (0, 0), 12 * size / 512)
-
-
 def _eyes(landmarks: Array, size: int, reach: float) -> Array:
     """The eyes' openings grown by ``reach`` widths of theirs and a cell of the grid: bool [s, s]."""
     import cv2
 
-    mask = np.zeros((size, size), np.uint8)
+    mask: Any = np.zeros((size, size), np.uint8)
     for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM):
         points = landmarks[rim, :2].astype(np.float32)
-        eye = np.zeros_like(mask)
-        cv2.fillConvexPoly(eye, np.round(cv2.convexHull(points)[:, 0]).astype(np.int32), 1)
         grown = round(reach * float(np.linalg.norm(points[8] - points[0])) + _STEP_PX * size / 512)
-        mask |= cv2.dilate(eye, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grown + 1,) * 2))
+        mask |= cv2.dilate(hull_mask(points, size), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grown + 1,) * 2))
     return mask.astype(bool)
-
-
-def _mirrored(x: Array, y: Array, alpha: Array) -> tuple[Array, Array]:
-    """What lies beyond the crop of side s is the photo mirrored: its pixels [..., 2] for pixels x, y [...], and where the head may be.
-
-    A crown cut off by the upper border closes above it as a circle would: what is mirrored is drawn together sideways.
-    """
-    size = len(alpha)
-    shown = np.stack([size - np.abs(size - np.abs(x)), size - np.abs(size - np.abs(y))], -1)
-    centre, half, growth = _crown(alpha)
-    inside, beyond = np.sqrt(half**2 + growth * np.abs(y)), np.sqrt(np.maximum(half**2 - growth * np.abs(y), 1e-3))
-    above = y < 0
-    shown[..., 0] = np.where(above, np.clip(centre + (x - centre) * inside / beyond, 0, size), shown[..., 0])
-    return shown, ~above | ((np.abs(x - centre) < beyond) & (half**2 > growth * np.abs(y)))
-
-
-def _beyond_the_crop(alpha: Array, margin: int) -> Array:
-    """The head's matte continued by ``margin`` pixels on all sides: float32."""
-    line = np.arange(-margin, len(alpha) + margin) + 0.5
-    shown, there = _mirrored(*np.meshgrid(line, line), alpha)
-    size = len(alpha)
-    column, row = (np.clip(shown[..., c], 0, size - 1).astype(int) for c in (0, 1))
-    wide = np.where(there, alpha[row, column], 0.0).astype(np.float32)
-    # Only what the border cuts goes on beyond it, and closes like a bow: mirrored as it is, half an ear would become a whole one.
-    for border, beyond in ((0, slice(margin - 1, None, -1)), (-1, slice(margin + size, None))):
-        reach = np.pad(_bows(alpha[:, border] > 0.5, margin), margin, mode="edge")
-        wide[:, beyond] *= np.arange(margin)[None, :] < reach[:, None]
-    reach = np.pad(_bows(alpha[-1] > 0.5, margin), margin, mode="edge")
-    wide[margin + size :] *= np.arange(margin)[:, None] < reach[None, :]
-    return wide
-
-
-def _bows(cut: Array, limit: float) -> Array:
-    """Half ellipses over the runs of ``cut`` [n] bool, at most ``limit`` and half as high as long; those at the ends open: float64 [n]."""
-    height = np.zeros(len(cut))
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], cut.astype(int), [0]])))
-    for first, last in edges.reshape(-1, 2):
-        place = np.arange(first, last) + 0.5
-        low, high = (first if first else -len(cut)), (last if last < len(cut) else 2 * len(cut))
-        middle, half = 0.5 * (low + high), 0.5 * (high - low)
-        height[first:last] = min(limit, 0.6 * half) * np.sqrt(np.maximum(1.0 - ((place - middle) / half) ** 2, 0.0))
-    return height
-
-
-def _signed_distance(alpha: Array, unit: float) -> Array:
-    """Pixels to the outline of the solid head, positive inside: float32 like ``alpha``. One piece without holes, and smooth."""
-    import cv2
-    from scipy.ndimage import binary_fill_holes, distance_transform_edt
-
-    solid = cv2.GaussianBlur(alpha, (0, 0), _OUTLINE_PX * unit) > _OUTLINE_LEVEL
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(solid.astype(np.uint8))
-    if len(stats) > 1:
-        solid = labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
-    solid = binary_fill_holes(solid)
-    if solid.all() or not solid.any():
-        return np.full(alpha.shape, 1e3 if solid.all() else -1e3, np.float32)
-    distance = (distance_transform_edt(solid) - distance_transform_edt(~solid)).astype(np.float32)
-    return cv2.GaussianBlur(distance, (0, 0), 1.5 * unit)
 
 
 def _round_rim(squared: Array, inside_px: Array, step: float) -> tuple[Array, Array]:
@@ -354,17 +350,8 @@ def _round_rim(squared: Array, inside_px: Array, step: float) -> tuple[Array, Ar
     growth = push_pull((squared / np.maximum(inside_px, step)).astype(np.float32)[..., None], trusted)[..., 0]
     weight = cv2.GaussianBlur(np.maximum(trusted, 1e-3), (0, 0), 3.0)
     growth = cv2.GaussianBlur(growth * np.maximum(trusted, 1e-3), (0, 0), 3.0) / weight
-    part = np.clip((inside_px / step - 1.0) / 3.0, 0.0, 1.0)
-    part = part * part * (3 - 2 * part)
+    part = smooth_step(np.clip((inside_px / step - 1.0) / 3.0, 0.0, 1.0))
     return np.where(inside_px > 0, part * squared + (1 - part) * growth * np.maximum(inside_px, 0.0), 0.0), growth
-
-
-def _grid_triangles(rows: int, columns: int) -> tuple[Array, Array]:
-    """All triangles of a grid of nodes, counter-clockwise seen from the viewer: [k, 3] int64, and the cell of each [k]."""
-    index = np.arange(rows * columns).reshape(rows, columns)
-    a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
-    cell = np.arange(len(a))
-    return np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)]), np.concatenate([cell, cell])
 
 
 def _touched(nodes: Array) -> Array:
@@ -402,119 +389,6 @@ def _cut(triangles: Array, value: Array) -> tuple[Array, Array, Array, Array, Ar
     )
 
 
-def _guess_places(
-    shown: Array, inside_px: Array, height_px: Array, far_px: Array, growth_px: Array, signed: Array, margin: int
-) -> tuple[Array, Array, Array]:
-    """Pixels [n, 2] whose texture the rim and the far side show, and those whose colour the far side has.
-
-    Texture goes back inwards from where the rim turns away, at the photo's own scale along the surface, and on so on the far side.
-    """
-    import cv2
-
-    size = len(signed) - 2 * margin
-    unit = size / 512
-    down, across = np.gradient(cv2.GaussianBlur(signed, (0, 0), 4 * unit))
-    column, row = (np.clip(shown[:, c] + margin, 0, len(signed) - 1).astype(int) for c in (0, 1))
-    into = np.stack([across, down], -1)[row, column]
-    into /= np.maximum(np.linalg.norm(into, axis=1, keepdims=True), 1e-3)
-    turn = _TURN_BACK_PX * unit
-    turn_length = np.hypot(turn, np.sqrt(np.maximum(growth_px * turn, 0.0)))
-    depth = np.maximum(inside_px, 0.0)
-    near_way = np.maximum(turn + turn_length - np.hypot(depth, height_px) - depth, 0.0) * (depth < turn)
-    far_way = turn + turn_length + np.hypot(depth, far_px) - depth
-    limit = _TEXTURE_PX * unit
-    places = [shown + into * np.minimum(way, limit)[:, None] for way in (near_way, far_way)]
-    places.append(shown - into * np.maximum(depth - turn, 0.0)[:, None])
-    return tuple(np.clip(place, 0, size) for place in places)
-
-
-def _without_features(portrait: PreparedPortrait, colours: Array, skin: Array, signed: Array) -> tuple[Array, Array]:
-    """The photo's colours just inside the outline, smoothed along it, and its texture of mean 0: float32 [s, s, 3] each.
-
-    Eyes, brows, lips and ears have no part in them: there is no second of any behind the outline.
-    """
-    import cv2
-
-    size = len(colours)
-    unit = size / 512
-    points = portrait.landmarks[:, :2].astype(np.float32)
-    feature = np.zeros((size, size), np.uint8)
-    for rim, low, high in ((EYE_LEFT_RIM, 1.6, 2.6), (EYE_RIGHT_RIM, 1.6, 2.6), (OUTER_LIPS, 1.15, 1.4)):
-        hull = cv2.convexHull(points[rim])[:, 0]
-        middle = hull.mean(0)
-        cv2.fillConvexPoly(feature, np.round(middle + (hull - middle) * (low, high)).astype(np.int32), 1)
-    face = face_hull(portrait.landmarks, size)
-    # Skin beside the face is an ear.
-    beside = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)) == 0
-    ear = cv2.dilate((skin & beside & (_rise(portrait) < 0.97)).astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
-    solid = signed > 4 * unit
-    plain = (solid & (feature == 0) & (ear == 0)).astype(np.float32)
-    if not plain.any():
-        return colours, np.zeros_like(colours)
-    # Skin goes on as skin, hair as hair.
-    tone = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), 2.0 * unit)[..., None]
-    low = tone * _spread(colours, plain * skin, 9 * unit) + (1 - tone) * _spread(colours, plain * ~skin, 9 * unit)
-    # Smooth skin needs no texture; strands do.
-    bare = cv2.dilate((skin | face).astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
-    strands = cv2.GaussianBlur(plain * (1 - bare), (0, 0), 3 * unit)
-    fine = (colours - cv2.GaussianBlur(colours, (0, 0), 5.0 * unit)) * (_TEXTURE * strands * plain)[..., None]
-    return low, np.ascontiguousarray(fine)
-
-
-def _spread(colours: Array, known: Array, width_px: float) -> Array:
-    """Colours [s, s, 3] blurred over what is ``known`` [s, s], and far from that continued; as they are where nothing is known."""
-    import cv2
-
-    if not known.any():
-        return colours
-    weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), width_px)
-    mean = cv2.GaussianBlur(colours * known[..., None].astype(np.float32), (0, 0), width_px) / np.maximum(weight, 1e-3)[..., None]
-    return push_pull(mean, np.clip(weight / 0.05, 0.0, 1.0) * (weight > 2e-3))
-
-
-def sampled(picture: Array, places: Array) -> Array:
-    """Bilinear values [n, c] of [s, s, c] at pixels [n, 2]."""
-    import cv2
-
-    places = places.astype(np.float32) - 0.5
-    rows = np.array_split(np.arange(len(places)), -(-len(places) // 30000))
-    parts = [cv2.remap(picture, places[None, r, 0], places[None, r, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0] for r in rows]
-    return np.concatenate(parts)
-
-
-def _like_the_face(portrait: PreparedPortrait) -> Array:
-    """Where the photo has the face's colour, whatever its brightness: bool [s, s]."""
-    import cv2
-
-    size = len(portrait.image)
-    colour = cv2.GaussianBlur(portrait.image, (0, 0), 2.0 * size / 512).astype(np.float64) + 4.0
-    chroma = colour / colour.sum(-1, keepdims=True)
-    own = np.median(chroma[face_hull(portrait.landmarks, size)], axis=0)
-    near = np.linalg.norm(chroma - own, axis=-1) < 0.035
-    return cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)).astype(bool)
-
-
-def _crown(alpha: Array) -> tuple[float, float, float]:
-    """The head at the crop's upper border: the middle and half width of its chord there, and how fast that half width's square grows
-    downwards (all in pixels; a circle's chord does so evenly). Without growth the head goes on as wide as it is."""
-    rows = max(2, len(alpha) // 32)
-    chords = [np.flatnonzero(alpha[row] > 0.5) for row in (0, rows)]
-    if not len(chords[0]):
-        return len(alpha) / 2, 0.0, 0.0
-    halves = [(chord[-1] - chord[0] + 1) / 2 if len(chord) else 0.0 for chord in chords]
-    return float(chords[0][0] + halves[0]), halves[0], max(0.0, (halves[1] ** 2 - halves[0] ** 2) / rows)
-
-
-def face_hull(landmarks: Array, size: int) -> Array:
-    """Hull of the face's landmarks: bool [s, s]."""
-    import cv2
-
-    mask = np.zeros((size, size), np.uint8)
-    hull = cv2.convexHull(landmarks[:468, :2].astype(np.float32))
-    cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), 1)
-    return mask.astype(bool)
-
-
 def _facing(surface: Surface, covered: Array) -> Array:
     """Cosine between the seen skin and the view, from the depth buffer's triangles: [s, s]."""
     scale = surface.depth[:, None] / (surface.depth.mean() or 1.0)
@@ -526,31 +400,3 @@ def _facing(surface: Surface, covered: Array) -> Array:
     normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     cosine = np.abs(normal[:, 2]) / np.maximum(np.linalg.norm(normal, axis=1), 1e-12)
     return cosine[np.maximum(surface.fragments.triangle, 0)] * covered
-
-
-def _laplace(values: Array, fixed: Array) -> Array:
-    """Harmonic fill of a grid [h, w]: ``values`` where ``fixed``, the mean of the neighbours elsewhere (free at the border)."""
-    from scipy.sparse import coo_matrix, eye
-    from scipy.sparse.linalg import spsolve
-
-    if fixed.all():
-        return values
-    height, width = values.shape
-    index = np.arange(height * width).reshape(height, width)
-    pairs = np.concatenate(
-        [
-            np.stack([index[:, :-1].ravel(), index[:, 1:].ravel()], 1),
-            np.stack([index[:-1].ravel(), index[1:].ravel()], 1),
-        ]
-    )
-    i, j = np.concatenate([pairs, pairs[:, ::-1]]).T
-    adjacency = coo_matrix((np.ones(len(i)), (i, j)), shape=(index.size,) * 2).tocsr()
-    free = np.flatnonzero(~fixed.ravel())
-    degree = np.asarray(adjacency.sum(1)).ravel()
-    inner = adjacency[free]
-    matrix = coo_matrix((degree[free], (np.arange(len(free)),) * 2)).tocsr() - inner[:, free]
-    known = np.where(fixed, values, 0.0).ravel()
-    solution = known.copy()
-    # A whisper of regularisation keeps islands without any fixed neighbour solvable.
-    solution[free] = spsolve((matrix + 1e-9 * eye(len(free))).tocsc(), inner @ known)
-    return solution.reshape(height, width)

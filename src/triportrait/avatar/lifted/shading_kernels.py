@@ -1,23 +1,124 @@
-"""The lifted avatar's per-pixel work, compiled: from fragments of mesh and mantle to premultiplied colour, matte and depth."""
+"""The lifted avatar's per-pixel work, compiled: from fragments of mesh and mantle to premultiplied colour, matte and depth.
+
+It has no plain twin.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from triportrait.compiling import njit
+from triportrait.geometry.texels import texel_before
+from triportrait.types import Array
 
 #: Values of ``kind``: how the triangles of the mesh are coloured.
 SKIN, INTERIOR, TEETH, EYE_LEFT, EYE_RIGHT = 0, 1, 2, 3, 4
 
 
+class Drawn(NamedTuple):
+    """Fragments: triangle int32 [s, s], barycentric float32 [s, s, 3], depth float32 [s, s]."""
+
+    triangle: Array
+    barycentric: Array
+    depth: Array
+
+    @staticmethod
+    def empty(size: int) -> Drawn:
+        """Nothing drawn."""
+        return Drawn(np.full((size, size), -1, np.int32), np.zeros((size, size, 3), np.float32), np.full((size, size), np.inf, np.float32))
+
+
+class Skin(NamedTuple):
+    """The mesh, whose triangles are coloured by their kind.
+
+    Args:
+        triangles: int32 [f, 3], and kind: uint8 [f].
+        source_pixels: float32 [v, 2], where the photo shows a vertex (eyeballs: texels of their texture).
+        closed_pixels: float32 [v, 2], the same in the photo with closed eyes.
+        colours: float32 [v, 4], own colour 0..255 and how much it replaces the photo's.
+        lid: float32 [v, 2], how far a vertex belongs to the left and right lids, and lid_closure: float32 [2].
+        gain: float32 [v], how much brighter the skin is than in the photo.
+    """
+
+    triangles: Array
+    kind: Array
+    source_pixels: Array
+    closed_pixels: Array
+    colours: Array
+    lid: Array
+    lid_closure: Array
+    gain: Array
+
+
+class Sheet(NamedTuple):
+    """The mantle, m nodes.
+
+    Args:
+        triangles, far_triangles: int32 [k, 3].
+        pixels: float32 [m, 2], where the photo shows a node.
+        guess: float32 [m, 5], where the detail is, and the colour 0..255, of what the photo does not show.
+        guessed: float32 [m], 0..1, how far a node shows its guess.
+        gain: float32 [m].
+        detail: float32 [s, s, 3], texture of mean 0.
+    """
+
+    triangles: Array
+    far_triangles: Array
+    pixels: Array
+    guess: Array
+    guessed: Array
+    gain: Array
+    detail: Array
+
+
+class Photo(NamedTuple):
+    """Pictures: open float32 [s, s, 4] (0..255, matte 0..1), closed float32 [s, s, 3] with closed eyes, eyes float32 [2, e, e, 3]."""
+
+    open: Array
+    closed: Array
+    eyes: Array
+
+
+class BetweenLips(NamedTuple):
+    """What lies between the lips.
+
+    Args:
+        seen: float32 [s, s, 2], pixels of the photo seen there, and seen_depth: float32 [s, s], inf where there is none.
+        seen_trust: 0..1, how far that still fits, and seen_light: 0..1, light on it.
+        inside: float32 [h, w, 4], the drawn inside, 0..255, and the share of teeth; its first pixel is at (top, left).
+    """
+
+    seen: Array
+    seen_depth: Array
+    seen_trust: float
+    seen_light: float
+    inside: Array
+    top: int
+    left: int
+
+
+class Shaded(NamedTuple):
+    """rgb float32 [s, s, 3] premultiplied 0..1, alpha and depth float32 [s, s], surface uint8 [s, s]: 0, or 1 + the kind that is shown."""
+
+    rgb: Array
+    alpha: Array
+    depth: Array
+    surface: Array
+
+    @staticmethod
+    def empty(size: int) -> Shaded:
+        """Not yet written."""
+        alpha, depth = np.empty((2, size, size), np.float32)
+        return Shaded(np.empty((size, size, 3), np.float32), alpha, depth, np.empty((size, size), np.uint8))
+
+
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _bilinear(image, x, y, channel):
     """Sample [h, w, c] at pixel coordinates (centres at +0.5), clamped at the border."""
-    height, width = image.shape[0], image.shape[1]
-    u = min(max(x - 0.5, 0.0), width - 1.001)
-    v = min(max(y - 0.5, 0.0), height - 1.001)
-    i, j = int(u), int(v)
-    a, b = u - i, v - j
+    i, a = texel_before(x, image.shape[1])
+    j, b = texel_before(y, image.shape[0])
     top = image[j, i, channel] * (1 - a) + image[j, i + 1, channel] * a
     bottom = image[j + 1, i, channel] * (1 - a) + image[j + 1, i + 1, channel] * a
     return top * (1 - b) + bottom * b
@@ -79,47 +180,26 @@ def _guess(guess, detail, i, j, k, p, q, r):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def shade(
-    mesh_triangle,  # int32 [s, s]
-    mesh_barycentric,  # float32 [s, s, 3]
-    mesh_depth,  # float32 [s, s]
-    mesh_triangles,  # int32 [f, 3]
-    kind,  # uint8 [f]
-    source_pixels,  # float32 [v, 2] where the photo shows a vertex (eyeballs: texels of their texture)
-    closed_pixels,  # float32 [v, 2] the same in the photo with closed eyes
-    colours,  # float32 [v, 4] own colour 0..255 and how much it replaces the photo's
-    lid,  # float32 [v, 2] how far a vertex belongs to the left and right lids
-    lid_closure,  # float32 [2]
-    gain,  # float32 [v], how much brighter the skin is than in the photo
-    mantle_gain,  # float32 [m]
-    mantle_triangle,
-    mantle_barycentric,
-    mantle_depth,
-    mantle_triangles,
-    far_triangle,  # the mantle's mirror image behind everything
-    far_barycentric,
-    far_depth,
-    far_triangles,
-    mantle_pixels,  # float32 [m, 2] where the photo shows a node
-    mantle_guess,  # float32 [m, 5]: where the detail is, and the colour 0..255, of what the photo does not show
-    mantle_guessed,  # float32 [m], 0..1, how far a node shows its guess
-    detail,  # float32 [s, s, 3], texture of mean 0
-    photo,  # float32 [s, s, 4] colours 0..255 and matte 0..1
-    closed_photo,  # float32 [s, s, 3]
-    view,  # float32 [s, s, 2] pixels of the photo seen between the lips
-    view_depth,  # float32 [s, s], inf where there is none
-    view_trust,  # 0..1, how far that still fits
-    view_light,  # 0..1, light on it
-    inside,  # float32 [h, w, 4], the mouth's inside, 0..255, and the share of teeth
-    inside_top,  # where that lies
-    inside_left,
-    eye_textures,  # float32 [2, e, e, 3]
-    out_rgb,  # float32 [s, s, 3] premultiplied, 0..1
-    out_alpha,  # float32 [s, s]
-    out_depth,  # float32 [s, s]
-    out_surface,  # uint8 [s, s], which kind of surface a pixel shows
-):
-    """Colour every pixel; the mantle's soft edge lies over whatever the mesh shows behind it."""
+def shade(mesh, mantle, far, skin, sheet, photo, between, out):
+    """Colour every pixel; the mantle's soft edge lies over whatever the mesh shows behind it.
+
+    Args:
+        mesh, mantle, far: :class:`Drawn`; the last is the mantle's mirror image behind everything.
+        skin: :class:`Skin`, of the mesh; sheet: :class:`Sheet`, of the mantle.
+        photo: :class:`Photo`; between: :class:`BetweenLips`.
+        out: :class:`Shaded`, which is written.
+    """
+    mesh_triangle, mesh_barycentric, mesh_depth = mesh.triangle, mesh.barycentric, mesh.depth
+    mantle_triangle, mantle_barycentric, mantle_depth = mantle.triangle, mantle.barycentric, mantle.depth
+    far_triangle, far_barycentric, far_depth = far.triangle, far.barycentric, far.depth
+    mesh_triangles, kind, source_pixels, closed_pixels = skin.triangles, skin.kind, skin.source_pixels, skin.closed_pixels
+    colours, lid, lid_closure, gain = skin.colours, skin.lid, skin.lid_closure, skin.gain
+    mantle_triangles, far_triangles, mantle_pixels = sheet.triangles, sheet.far_triangles, sheet.pixels
+    mantle_guess, mantle_guessed, mantle_gain, detail = sheet.guess, sheet.guessed, sheet.gain, sheet.detail
+    open_photo, closed_photo, eye_textures = photo.open, photo.closed, photo.eyes
+    view, view_depth, view_trust, view_light = between.seen, between.seen_depth, between.seen_trust, between.seen_light
+    inside, inside_top, inside_left = between.inside, between.top, between.left
+    out_rgb, out_alpha, out_depth, out_surface = out.rgb, out.alpha, out.depth, out.surface
     height, width = out_alpha.shape
     for row in range(height):
         for column in range(width):
@@ -142,7 +222,7 @@ def shade(
                     red, green, blue = _bilinear(eye, x, y, 0), _bilinear(eye, x, y, 1), _bilinear(eye, x, y, 2)
                 else:
                     if what == 0:
-                        red, green, blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
+                        red, green, blue = _bilinear(open_photo, x, y, 0), _bilinear(open_photo, x, y, 1), _bilinear(open_photo, x, y, 2)
                         for side in range(2):
                             amount = lid_closure[side] * (p * lid[i, side] + q * lid[j, side] + r * lid[k, side])
                             if amount > 0.004:
@@ -163,9 +243,9 @@ def shade(
                         surface = 1 + (TEETH if inside[y0, x0, 3] > 0.5 else INTERIOR)
                         if view_trust > 0.0 and view_depth[row, column] < np.inf:
                             x, y = view[row, column, 0], view[row, column, 1]
-                            red += view_trust * (view_light * _bilinear(photo, x, y, 0) - red)
-                            green += view_trust * (view_light * _bilinear(photo, x, y, 1) - green)
-                            blue += view_trust * (view_light * _bilinear(photo, x, y, 2) - blue)
+                            red += view_trust * (view_light * _bilinear(open_photo, x, y, 0) - red)
+                            green += view_trust * (view_light * _bilinear(open_photo, x, y, 1) - green)
+                            blue += view_trust * (view_light * _bilinear(open_photo, x, y, 2) - blue)
             f = far_triangle[row, column]
             if t < 0 and f >= 0:
                 i, j, k = far_triangles[f, 0], far_triangles[f, 1], far_triangles[f, 2]
@@ -178,8 +258,12 @@ def shade(
                 p, q, r = mantle_barycentric[row, column, 0], mantle_barycentric[row, column, 1], mantle_barycentric[row, column, 2]
                 x = p * mantle_pixels[i, 0] + q * mantle_pixels[j, 0] + r * mantle_pixels[k, 0]
                 y = p * mantle_pixels[i, 1] + q * mantle_pixels[j, 1] + r * mantle_pixels[k, 1]
-                matte = _bilinear(photo, x, y, 3)
-                own_red, own_green, own_blue = _bilinear(photo, x, y, 0), _bilinear(photo, x, y, 1), _bilinear(photo, x, y, 2)
+                matte = _bilinear(open_photo, x, y, 3)
+                own_red, own_green, own_blue = (
+                    _bilinear(open_photo, x, y, 0),
+                    _bilinear(open_photo, x, y, 1),
+                    _bilinear(open_photo, x, y, 2),
+                )
                 guessed = p * mantle_guessed[i] + q * mantle_guessed[j] + r * mantle_guessed[k]
                 if guessed > 0.004:
                     guess_red, guess_green, guess_blue = _guess(mantle_guess, detail, i, j, k, p, q, r)

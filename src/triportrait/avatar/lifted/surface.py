@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.avatar.lifted.eyes import eye_opening
 from triportrait.avatar.mouth.inside import seat_teeth
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, FACE_POINTS
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import Fragments, rasterise
 from triportrait.types import Array, FullHead, HeadPart, PreparedPortrait
@@ -97,7 +99,7 @@ def face_weight(head: FullHead, source: Array) -> Array:
     """1 where face landmarks are near, 0 on skull, ears and neck: [v] float32."""
     from scipy.spatial import cKDTree
 
-    anchors = head.landmarks478(source)[:468]
+    anchors = head.landmarks478(source)[:FACE_POINTS]
     distance = cKDTree(anchors).query(source)[0]
     return np.clip(1.5 - distance / _FACE_REACH_DM, 0.0, 1.0).astype(np.float32)
 
@@ -164,7 +166,9 @@ def spread_colours(surface: Surface, portrait: PreparedPortrait, head: FullHead)
     soft = cv2.GaussianBlur(portrait.image, (0, 0), 1.5).astype(np.float64)
     colour = soft[y, x]
     skin = head.part == HeadPart.SKIN
-    fixed = (surface.seen > 0.6) & skin
+    # Vertices at the lids' margins lie in the photo's open eyes, whose colours no lid has.
+    opened = cv2.GaussianBlur(np.maximum(*(eye_opening(portrait, rim) for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM))), (0, 0), 1.5)
+    fixed = (surface.seen > 0.6) & skin & (opened[y, x] < 0.02)
     hidden = np.flatnonzero(skin & ~fixed)
     if not fixed.any():
         colour[hidden] = 127.0

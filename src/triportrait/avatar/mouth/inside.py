@@ -8,11 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.avatar.lifted.eyes import eye_opening
-from triportrait.avatar.mouth import kernels as kernels
+from triportrait.avatar.mouth import kernels
 from triportrait.avatar.mouth.parts import tongue, tooth_row
 from triportrait.avatar.mouth.photo_teeth import SeenTeeth, show_photo
 from triportrait.avatar.photo_tone import PhotoTone
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, IRIS_CENTRES
+from triportrait.geometry.landmarks import (
+    EYE_LEFT_RIM,
+    EYE_RIGHT_RIM,
+    INNER_LIPS,
+    INNER_MOUTH_CORNERS,
+    IRIS_CENTRES,
+    LOWER_LIP_INSIDE,
+    UPPER_LIP_INSIDE,
+)
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import Fragments, draw_fragments
 from triportrait.types import Array, FullHead, HeadPart, PreparedPortrait
@@ -26,9 +34,9 @@ _COLOURED, _MUCH_MORE = 0.65, 1.3
 #: The photo's view of teeth may be stretched or squeezed by the first share entirely, by the second not at all.
 _TEETH_STRETCH = (0.2, 0.6)
 #: Reflectance of the mouth's lining under white light.
-_LINING = np.float32([0.6, 0.3, 0.29])
+_LINING = np.array([0.6, 0.3, 0.29], np.float32)
 #: Light that reaches any place from the flesh around, and how much redder than the light from outside it is, per channel.
-_INDIRECT, _REDDER = 0.14, np.float32([1.0, 0.6, 0.55])
+_INDIRECT, _REDDER = 0.14, np.array([1.0, 0.6, 0.55], np.float32)
 #: How far lips curve back, per decimetre sideways squared (the open head's inner lips).
 _CURVE = 2.0
 #: Eyes and cameras even out the light's range by this exponent.
@@ -69,7 +77,7 @@ def white_in(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | None, to
 
 def _white_in_colour(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | None) -> Array:
     if seen is not None:
-        level = np.clip(seen.colour.max(), *(limit * float(np.max(face)) for limit in _LEVELS))
+        level = np.clip(seen.colour.max(), *_levels_over(face))
         return (level * np.maximum(seen.colour / seen.colour.max(), _COLOURED)).astype(np.float32)
     size = portrait.image.shape[0]
     y, x = np.mgrid[:size, :size] + 0.5
@@ -79,18 +87,24 @@ def _white_in_colour(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | 
         reach = 1.15 * np.linalg.norm(points[1:] - points[0], axis=1).max()
         white = (eye_opening(portrait, rim) > 0.9) & (np.hypot(x - points[0, 0], y - points[0, 1]) > reach)
         whites.append(portrait.image[white].astype(np.float32))
-    seen = np.concatenate(whites)
-    neutral = np.maximum(np.asarray(face, np.float32) / np.float32(_SKIN), 1.0)
+    found = np.concatenate(whites)
+    neutral = np.maximum(np.asarray(face, np.float32) / np.array(_SKIN, np.float32), 1.0)
     least = np.full(3, _COLOURED)
-    if len(seen) >= _WHITES:
-        level = seen.max(1)
-        white = np.maximum(seen[level >= np.quantile(level, 0.6)].mean(0), 1.0)
+    if len(found) >= _WHITES:
+        level = found.max(1)
+        white = np.maximum(found[level >= np.quantile(level, 0.6)].mean(0), 1.0)
         least = np.minimum(least, _MUCH_MORE * np.maximum(white / white.max(), neutral / neutral.max()))
     else:
         white = neutral
     colour = np.sqrt((white / white.max()) * (neutral / neutral.max()))
-    level = np.clip(_SHADED * white.max(), *(limit * float(np.max(face)) for limit in _LEVELS))
+    level = np.clip(_SHADED * white.max(), *_levels_over(face))
     return (level * np.maximum(colour / colour.max(), least)).astype(np.float32)
+
+
+def _levels_over(face: Array) -> tuple[float, float]:
+    """Between which white lies for a face of colour [3]."""
+    low, high = (limit * float(np.max(face)) for limit in _LEVELS)
+    return low, high
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +184,8 @@ class MouthInside:
                 layer.triangle, layer.barycentric, layer.depth, light, part.triangles, part.texels, part.texture,
                 np.float32(part is not self._parts[0]), behind.depth, fine,
             )  # fmt: skip
-        pixels, _ = to_pixels(landmarks[[78, 308]])
-        reach = float(np.linalg.norm(pixels[1] - pixels[0])) / max(float(np.linalg.norm(landmarks[78] - landmarks[308])), 1e-3)
+        pixels, _ = to_pixels(landmarks[list(INNER_MOUTH_CORNERS)])
+        reach = float(np.linalg.norm(pixels[1] - pixels[0])) / max(_width(landmarks), 1e-3)
         rgb = np.empty((height, width, 4), np.float32)
         kernels.shrink(fine, _FINER, rgb)
         rgb[..., :3] = self._tone.apply(rgb[..., :3])
@@ -188,7 +202,7 @@ def _layer(points: Array, triangles: Array, to_pixels: Callable, box: tuple[int,
     top, left, height, width = box
     pixels, depth = to_pixels(points)
     layer = Fragments.empty(height * _FINER, width * _FINER)
-    pixels = (pixels - np.float32([left, top])) * np.float32(_FINER)
+    pixels = (pixels - np.array([left, top], np.float32)) * np.float32(_FINER)
     draw_fragments(pixels, depth, triangles, layer.triangle, layer.barycentric, layer.depth)
     return layer
 
@@ -200,7 +214,7 @@ def _light(points: Array, normals: Array, landmarks: Array) -> Array:
     """
     ring = landmarks[INNER_LIPS]
     centre = ring.mean(0)
-    half = np.float32([0.5 * np.linalg.norm(landmarks[78] - landmarks[308]), 0.5 * np.linalg.norm(landmarks[13] - landmarks[14]), 0.0])
+    half = np.array([0.5 * _width(landmarks), 0.5 * _opening(landmarks), 0.0], np.float32)
     disc = max(float(half[0] * half[1]), 1e-5)
     away = points - centre
     # Lips curve back towards their corners; the nearest place of the gap counts, from its middle it is a disc.
@@ -262,7 +276,12 @@ class Membrane:
 
 
 def _opening(landmarks: Array) -> float:
-    return float(np.linalg.norm(landmarks[13] - landmarks[14]))
+    return float(np.linalg.norm(landmarks[UPPER_LIP_INSIDE] - landmarks[LOWER_LIP_INSIDE]))
+
+
+def _width(landmarks: Array) -> float:
+    right, left = (landmarks[corner] for corner in INNER_MOUTH_CORNERS)
+    return float(np.linalg.norm(right - left))
 
 
 def _with_centre(ring: Array) -> Array:

@@ -1,4 +1,7 @@
-"""Per-pixel work of the mouth's inside, compiled: layers of flesh and teeth to colours, averaging, and the shadow of the lips."""
+"""Per-pixel work of the mouth's inside, compiled: layers of flesh and teeth to colours, averaging, and the shadow of the lips.
+
+It has no plain twin.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import math
 import numpy as np
 
 from triportrait.compiling import njit
+from triportrait.geometry.texels import texel_before
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -44,10 +48,8 @@ def lay_part(triangle, barycentric, depth, light, triangles, texels, texture, is
                 red += weight * light[n, 0]
                 green += weight * light[n, 1]
                 blue += weight * light[n, 2]
-            u = min(max(x - 0.5, 0.0), texture.shape[1] - 1.001)
-            v = min(max(y - 0.5, 0.0), texture.shape[0] - 1.001)
-            i, j = int(u), int(v)
-            a, b = u - i, v - j
+            i, a = texel_before(x, texture.shape[1])
+            j, b = texel_before(y, texture.shape[0])
             w00, w01, w10, w11 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
             cover = w00 * texture[j, i, 3] + w01 * texture[j, i + 1, 3] + w10 * texture[j + 1, i, 3] + w11 * texture[j + 1, i + 1, 3]
             for c in range(3):

@@ -7,11 +7,9 @@ draw: what hides behind closed lips nobody knows, and colours learned for it wou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from triportrait.array_files import not_finite
 from triportrait.avatar.photo_tone import PhotoTone
-from triportrait.errors import WeightsError, quoted
-from triportrait.geometry.landmarks import INNER_LIPS, OUTER_LIPS
-from triportrait.outputs import whole_file
+from triportrait.geometry.landmarks import INNER_LIPS, LOWER_LIP_RIM, OUTER_LIPS, OUTER_MOUTH_CORNERS, UPPER_LIP_RIM
+from triportrait.geometry.masks import soft_outline_mask
+from triportrait.nn.model_files import Embedded, load_network, save_network
 from triportrait.types import CAMERA_DISTANCE_DM, Array, MotionFrame, PreparedPortrait
 
 #: The window: pixels, and its width in decimetres at the head's depth.
@@ -34,10 +31,9 @@ CHANNELS = 12
 _RIM_PX = 7
 #: Light between the lips may change by this factor in either direction (its logarithm).
 _LIGHT_RANGE = 0.35
-_FORMAT = "triportrait.mouth_painter.2"
-_CORNERS = (61, 291)
-_MIDDLES = (0, 17)
-#: ``surface`` values that lie inside the mouth, and those of teeth (1 + kinds of :mod:`lifted_kernels`).
+_KIND = "mouth_painter.2"
+_EMBEDDED = Embedded("triportrait.avatar", "mouth_painter.safetensors")
+#: ``surface`` values that lie inside the mouth, and those of teeth (1 + kinds of :mod:`triportrait.avatar.lifted.shading_kernels`).
 _INSIDE, _TEETH = (2, 3), 3
 
 
@@ -48,11 +44,11 @@ def mouth_window(landmarks: Array, portrait: PreparedPortrait, frame: MotionFram
         landmarks: [478, 2] pixels (centres at +0.5) of the head under ``frame``.
         portrait: whose camera it is.
     """
-    right, left = (landmarks[i] for i in _CORNERS)
+    right, left = (landmarks[i] for i in OUTER_MOUTH_CORNERS)
     along = left - right
     # Profile views foreshorten the line between the corners, not its direction.
     along = along / max(float(np.linalg.norm(along)), 1e-6)
-    centre = 0.25 * (right + left + landmarks[_MIDDLES[0]] + landmarks[_MIDDLES[1]])
+    centre = 0.25 * (right + left + landmarks[UPPER_LIP_RIM] + landmarks[LOWER_LIP_RIM])
     step = WIDTH_DM / WIDTH_PX * portrait.focal * len(portrait.image) / (CAMERA_DISTANCE_DM - float(frame.translation[2]))
     turn = step * np.array([[along[0], -along[1]], [along[1], along[0]]])
     middle = np.array([(WIDTH_PX - 1) / 2, (HEIGHT_PX - 1) / 2])
@@ -74,10 +70,8 @@ def lip_masks(landmarks: Array, window: Array) -> Array:
 
     inverse = cv2.invertAffineTransform(window)
     points = (landmarks - 0.5) @ inverse[:, :2].T + inverse[:, 2]
-    masks = np.zeros((2, HEIGHT_PX, WIDTH_PX), np.uint8)
-    for mask, ring in zip(masks, (INNER_LIPS, OUTER_LIPS), strict=True):
-        cv2.fillPoly(mask, [np.round(points[ring] * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
-    return np.ascontiguousarray(masks.transpose(1, 2, 0)).astype(np.float32) / 255
+    masks = [soft_outline_mask(points[ring], WIDTH_PX, HEIGHT_PX) for ring in (INNER_LIPS, OUTER_LIPS)]
+    return np.ascontiguousarray(np.stack(masks, -1)).astype(np.float32) / 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +140,8 @@ class MouthPainter(nn.Module):
         self.last = nn.Conv2d(c[0], 3, 3, padding=1)
         self.light = nn.Conv2d(c[-1], 3, 1)
         for layer in (self.last, self.light):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """Colours; see the class."""
@@ -193,39 +187,20 @@ def paint_mouth(
 
 
 def save_mouth_painter(model: MouthPainter, path: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Weights in half precision and config as one safetensors file, whole or not at all."""
-    from safetensors.torch import save_file
-
-    tensors = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
-    with whole_file(path) as part:
-        save_file(tensors, part, {"format": _FORMAT, "config": json.dumps(asdict(model.config)), **(notes or {})})
+    """Weights in half precision and config as one file, whole or not at all (:mod:`triportrait.nn.model_files`)."""
+    save_network(path, model, kind=_KIND, config=asdict(model.config), metadata=notes)
 
 
-def load_mouth_painter(path: Path) -> MouthPainter:
-    """The network of a file from :func:`save_mouth_painter`, in evaluation mode.
+def load_mouth_painter(path: Path | None = None) -> MouthPainter:
+    """The network of a file from :func:`save_mouth_painter`, in evaluation mode; None takes the embedded one.
 
     Raises:
         WeightsError: missing, foreign or damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise WeightsError(f"'{path}' is not a mouth painter of this program; train one or take the embedded file")
-            model = MouthPainter(MouthPainterConfig(tuple(json.loads(metadata["config"])["channels"])))
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
-            if (wrong := not_finite(state)) is not None:
-                raise WeightsError(f"'{path}' holds NaN or infinity in {quoted(wrong)}; copy the file or install the package again")
-            model.load_state_dict(state)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(f"'{path}' cannot be read as mouth-painter weights; copy the file again") from error
-    return model.eval()
+    return load_network(path or _EMBEDDED, _KIND, lambda config: MouthPainter(MouthPainterConfig(**config)))
 
 
 @cache
 def embedded_mouth_painter() -> MouthPainter:
-    """The network that ships with the package."""
-    with resources.as_file(resources.files("triportrait.avatar") / "data" / "mouth_painter.safetensors") as path:
-        return load_mouth_painter(path)
+    """The network that ships with the package; one for all callers."""
+    return load_mouth_painter()

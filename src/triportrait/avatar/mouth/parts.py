@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
+from triportrait.geometry.fields import grid_triangles
 from triportrait.types import Array, FullHead, HeadPart
 
 #: From the midline: width of each crown, its height, and how far its edge stays short of the arch's plane, in decimetres.
@@ -134,9 +136,8 @@ def tongue(head: FullHead) -> MouthPart:
 
 def _part(points: Array, normals: Array, texels: Array, texture: Array, carriers: Array, own: Array) -> MouthPart:
     rows, columns = points.shape[:2]
-    index = np.arange(rows * columns).reshape(rows, columns)
-    a, b, c, d = (corner.ravel() for corner in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
-    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)]).astype(np.int32)
+    # Rows of nodes count upwards here.
+    triangles = np.ascontiguousarray(grid_triangles(rows, columns)[:, [0, 2, 1]], np.int32)
     solve = np.linalg.pinv(np.concatenate([own, np.ones((len(own), 1))], 1))
     points, normals, texels = (array.reshape(rows * columns, -1) for array in (points, normals, texels))
     return MouthPart(points, normals, triangles, texels.astype(np.float32), texture, columns, carriers, solve)
@@ -146,7 +147,7 @@ def _part(points: Array, normals: Array, texels: Array, texture: Array, carriers
 def _tongue_texture() -> Array:
     """Small bumps: float32 [64, 64, 4]."""
     bumps = np.random.default_rng(5).normal(0.0, 1.0, (66, 66))
-    smooth = sum(bumps[y : y + 64, x : x + 64] for y in range(3) for x in range(3)) / 9
+    smooth: Any = sum(bumps[y : y + 64, x : x + 64] for y in range(3) for x in range(3)) / 9
     colour = np.array(_TONGUE) * (1 + 0.06 * smooth[..., None])
     return np.concatenate([colour, np.ones((64, 64, 1))], -1).astype(np.float32)
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from triportrait.avatar.mouth.parts import MouthPart
 from triportrait.avatar.photo_tone import LUMA, PhotoTone
-from triportrait.geometry.landmarks import INNER_LIPS, OUTER_LIPS
+from triportrait.geometry.landmarks import INNER_LIPS, INNER_MOUTH_CORNERS, OUTER_LIPS
+from triportrait.geometry.masks import outline_mask, soft_outline_mask
 from triportrait.types import Array, PreparedPortrait
 
 #: White light becomes this on enamel.
@@ -49,9 +50,7 @@ class SeenTeeth:
         import cv2
 
         size = portrait.image.shape[0]
-        mask = np.zeros((size, size), np.uint8)
-        points = np.round(portrait.landmarks[INNER_LIPS, :2] * 16 - 8).astype(np.int32)
-        cv2.fillPoly(mask, [points], 255, lineType=cv2.LINE_AA, shift=4)
+        mask = soft_outline_mask(portrait.landmarks[INNER_LIPS, :2] - 0.5, size, size)
         inside = cv2.erode(mask, np.ones((3, 3), np.uint8)) > 127
         scale = size / 512
         enough = _ENOUGH_PX * scale**2
@@ -64,8 +63,7 @@ class SeenTeeth:
         teeth = inside & (level > 0.55 * bright.max()) & (image[..., 2] > 0.64 * image[..., 0])
         if tone.strength:
             # But in black and white nothing is.
-            lips = np.zeros((size, size), np.uint8)
-            cv2.fillPoly(lips, [np.round(portrait.landmarks[OUTER_LIPS, :2]).astype(np.int32)], 1)
+            lips = outline_mask(portrait.landmarks[OUTER_LIPS, :2], size)
             luma = image @ LUMA
             around = (lips > 0) & (mask == 0)
             teeth &= luma > tone.strength * _OVER_LIPS * (float(np.median(luma[around])) if around.any() else 0.0)
@@ -73,7 +71,7 @@ class SeenTeeth:
             return None
         reach = (max(3, round(3 * scale)) | 1,) * 2
         teeth = cv2.morphologyEx(teeth.astype(np.uint8), cv2.MORPH_CLOSE, np.ones(reach, np.uint8)).astype(bool)
-        return cls(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.8 * scale), teeth, bright / np.float32(_ENAMEL))
+        return cls(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.8 * scale), teeth, bright / np.array(_ENAMEL, np.float32))
 
 
 def show_photo(
@@ -126,7 +124,7 @@ def _upper_edge(seen: SeenTeeth, portrait: PreparedPortrait) -> tuple[Array, Arr
 
     They end where something else than teeth begins, or at the dark line on which the lower row meets them.
     """
-    corners = np.sort(portrait.landmarks[[78, 308], 0])
+    corners = np.sort(portrait.landmarks[list(INNER_MOUTH_CORNERS), 0])
     middle, half = corners.mean(), 0.5 * _MIDDLE * np.ptp(corners)
     level = portrait.image.max(-1).astype(np.float32)
     found = []
@@ -182,10 +180,11 @@ def _with_photo(
     # Nodes lie on a regular grid of texels.
     texels = part.texels.reshape(rows, columns, 2)
     step_x, step_y = texels[0, 1, 0] - texels[0, 0, 0], texels[1, 0, 1] - texels[0, 0, 1]
-    at_x, at_y = np.meshgrid((np.arange(width) + 0.5) / step_x, (np.arange(height) + 0.5) / step_y)
+    at = np.meshgrid((np.arange(width) + 0.5) / step_x, (np.arange(height) + 0.5) / step_y)
+    at_x, at_y = (line.astype(np.float32) for line in at)
     nodes = np.concatenate([pixels, light(points, normals)], 1).reshape(rows, columns, 5).astype(np.float32)
-    spread = cv2.remap(nodes[..., :2], np.float32(at_x), np.float32(at_y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    lit = cv2.remap(nodes[..., 2:], np.float32(at_x), np.float32(at_y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    spread = cv2.remap(nodes[..., :2], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    lit = cv2.remap(nodes[..., 2:], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     place = spread[..., 0] - 0.5, spread[..., 1] - 0.5
 
     def look(picture: Array) -> Array:

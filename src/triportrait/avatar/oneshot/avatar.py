@@ -19,13 +19,14 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedState
+from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedLayer, LiftedState
 from triportrait.avatar.mouth.painter import PhotoMouth, mouth_window, paint_mouth
 from triportrait.avatar.oneshot.guide import GuideMesh, guide_mesh, render_guide
 from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM, CompactImageToPlane, ViewPlanes
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import OVAL
+from triportrait.geometry.masks import outline_mask
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, PreparedPortrait, RenderedHead
 
 #: A surface so far (decimetres) behind what the photograph shows at the same place begins to count as unseen, and is so entirely.
@@ -35,7 +36,7 @@ _STRETCHED = (0.45, 0.2)
 
 
 class DrawnVolume(Protocol):
-    """What a renderer gives: see ``render.near_surface_kernels.SurfaceRender``."""
+    """What a renderer gives: see ``volume_kernels.SurfaceRender``."""
 
     rgb: Array
     alpha: Array
@@ -45,7 +46,7 @@ class DrawnVolume(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VolumeRenderer:
-    """Two functions of ``render.near_surface_kernels``: ``pack_field`` and ``render_near_surface``."""
+    """Two functions of ``volume_kernels``: ``pack_field`` and ``render_near_surface``."""
 
     pack: Callable[..., Any]
     draw: Callable[..., DrawnVolume]
@@ -102,7 +103,7 @@ class CompactOneShotAvatar:
         self.head = head
         self.lifted = LiftedAvatar(head)
         self.network, self.renderer = network, renderer
-        self.painter = painter.to(memory_format=torch.channels_last)
+        self.painter = painter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.quality = quality or VolumeQuality()
 
     def prepare(self, portrait: PreparedPortrait) -> CompactState:
@@ -133,7 +134,8 @@ class CompactOneShotAvatar:
 
     def _packed(self, planes: ViewPlanes) -> Any:
         small = planes.for_size(self.quality.size_px)
-        layers = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in self.network.decoder[::2]]
+        decoder: Any = self.network.decoder
+        layers = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in decoder[::2]]
         arrays = (part[0].numpy() for part in (small.front, small.across, small.down, small.picture))
         return self.renderer.pack(*arrays, small.prior[0, 0].numpy(), layers, DEPTH_RANGE_DM)
 
@@ -147,14 +149,14 @@ class CompactOneShotAvatar:
             rgb = paint_mouth(self.painter, rgb, drawn.surface, drawn.landmarks, window, state.mouth, state.lifted.tone)
         # Turned far, lips stand before the scene: that is not painted.
         rgb = np.minimum(rgb, drawn.alpha[..., None])
-        volume, unseen = self._volume(state, frame, drawn.landmarks)
+        volume, unseen = self._volume(state, frame, drawn)
         guess = _toned(volume.rgb, volume.alpha, state.lifted.tone)
         return RenderedHead(_blend(rgb, drawn.alpha, guess, volume.alpha, unseen), drawn.alpha, drawn.depth)
 
-    def _volume(self, state: CompactState, frame: MotionFrame, landmarks: Array) -> tuple[DrawnVolume, Array]:
+    def _volume(self, state: CompactState, frame: MotionFrame, drawn: LiftedLayer) -> tuple[DrawnVolume, Array]:
         """The volume's picture, and how far each of its pixels shows what the photograph hardly does: float32 [v, v]."""
         quality, photo, portrait_px = self.quality, state.lifted.portrait.motion, len(state.lifted.portrait.image)
-        guide = render_guide(state.mesh, frame, quality.size_px)
+        guide = render_guide(state.mesh, frame, quality.size_px, moved=drawn.moved)
         volume = self.renderer.draw(
             state.field, guide.depth, (frame.rotation_rad, frame.translation), (photo.rotation_rad, photo.translation), quality.samples,
             quality.half_dm, guide.offset,
@@ -166,7 +168,7 @@ class CompactOneShotAvatar:
         begin, end = _STRETCHED
         stretched = np.clip((begin - _shown_per_pixel(volume.source_place)) / (begin - end), 0.0, 1.0)
         # Lips and lids stretch too: there the photograph knows best.
-        stretched *= ~_face(landmarks * (quality.size_px / portrait_px), quality.size_px)
+        stretched *= ~_face(drawn.landmarks * (quality.size_px / portrait_px), quality.size_px)
         unseen = np.maximum(np.clip((behind - near) / (far - near), 0.0, 1.0), stretched)
         return volume, (unseen * (volume.alpha > 0.5)).astype(np.float32)
 
@@ -186,12 +188,8 @@ def _shown_per_pixel(place: Array) -> Array:
 
 def _face(landmarks: Array, size_px: int) -> Array:
     """The face's outline drawn in a little: bool [s, s]."""
-    import cv2
-
     middle = landmarks[OVAL].mean(0)
-    mask = np.zeros((size_px, size_px), np.uint8)
-    cv2.fillPoly(mask, [np.round(middle + 0.93 * (landmarks[OVAL] - middle)).astype(np.int32)], 1)
-    return mask.astype(bool)
+    return outline_mask(middle + 0.93 * (landmarks[OVAL] - middle), size_px).astype(bool)
 
 
 def _blend(rgb: Array, alpha: Array, volume: Array, volume_alpha: Array, unseen: Array) -> Array:

@@ -1,17 +1,20 @@
 """What a volume renderer needs to know of each frame, from the lifted mesh: where rays may meet the head, and where its skin came from.
 
-The same surface as :mod:`triportrait.avatar.oneshot.guide_plain`, compiled, and continued smoothly a little beyond the head's outline:
-only there rays are sent at all.
+The compiled twin of :mod:`triportrait.avatar.oneshot.guide_plain`, continued smoothly a little beyond the head's outline: only there rays
+are sent at all. The continuation is push and pull; its twins are :func:`triportrait.geometry.filling.push_pull` (numpy, other taps) and
+:func:`triportrait.avatar.oneshot.volume.fill_smoothly` (torch, the same to rounding).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from triportrait.avatar.lifted import shading_kernels as kernels
 from triportrait.avatar.lifted.avatar import LiftedState
+from triportrait.avatar.lifted.moved_head import MovedHead
 from triportrait.compiling import njit
 from triportrait.geometry.rasteriser import draw_attributes
 from triportrait.geometry.rotations import matrix_from_euler
@@ -75,27 +78,26 @@ def guide_mesh(state: LiftedState, head: FullHead) -> GuideMesh:
     return GuideMesh(head, state, skin, inside, rest, corner, weight, sheets[:cut].copy(), sheets[cut:].copy())
 
 
-def render_guide(mesh: GuideMesh, frame: MotionFrame, size_px: int, margin: float = _MARGIN) -> RenderGuide:
+def render_guide(mesh: GuideMesh, frame: MotionFrame, size_px: int, *, moved: MovedHead | None = None) -> RenderGuide:
     """Draw the maps of one frame.
 
     Args:
         mesh: from :func:`guide_mesh`.
         frame: expression and pose.
         size_px: side of the maps.
-        margin: how far beyond the outline rays are sent, in widths of the picture.
+        moved: the head under ``frame``, where it is known already.
     """
     state = mesh.state
-    deformed = mesh.head.deform(state.shape, frame.expression, frame.gaze_rad)
+    moved = moved or MovedHead.of(mesh.head, state.shape, frame)
     matrix, move = matrix_from_euler(np.asarray(frame.rotation_rad, np.float64)), np.asarray(frame.translation, np.float64)
     maps = np.zeros((size_px, size_px, 4), np.float32)
     depth, far = np.full((2, size_px, size_px), np.inf, np.float32)
-    _draw(
-        deformed, state.source, state.bias, mesh.skin, mesh.inside, mesh.rest, mesh.corner, mesh.weight, mesh.front, mesh.far, matrix, move,
-        float(state.portrait.focal), maps, depth, far,
-    )  # fmt: skip
+    skin = _Skin(moved.vertices, state.source, state.bias, mesh.skin, mesh.inside)
+    sheet = _Sheet(mesh.rest, mesh.corner, mesh.weight, mesh.front, mesh.far)
+    _draw(skin, sheet, _View(matrix, move, float(state.portrait.focal)), maps, depth, far)
     known, sent = np.empty((2, size_px, size_px), np.bool_)
     weight = np.empty((size_px, size_px), np.float32)
-    _outline(depth, far, max(1, round(margin * size_px)), maps, known, sent, weight)
+    _outline(depth, far, max(1, round(_MARGIN * size_px)), maps, known, sent, weight)
     levels, weights = [maps], [weight]
     while max(weights[-1].shape) > 1:
         half = tuple(-(-side // 2) for side in weights[-1].shape)
@@ -111,6 +113,34 @@ def render_guide(mesh: GuideMesh, frame: MotionFrame, size_px: int, margin: floa
     return RenderGuide(depth, offset, known)
 
 
+class _Skin(NamedTuple):
+    """Vertices [v, 3] under the frame and in the photo, their bias [v], triangles [f, 3] of skin, and of what lies inside."""
+
+    deformed: Array
+    source: Array
+    bias: Array
+    triangles: Array
+    inside: Array
+
+
+class _Sheet(NamedTuple):
+    """The mantle, as in :class:`GuideMesh`."""
+
+    rest: Array
+    corner: Array
+    weight: Array
+    front: Array
+    far: Array
+
+
+class _View(NamedTuple):
+    """Rotation [3, 3], translation [3] and focal length in widths of the picture."""
+
+    matrix: Array
+    move: Array
+    focal: float
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def _project(point, matrix, move, focal, size, pixels, depth, row):
     x = matrix[0, 0] * point[0] + matrix[0, 1] * point[1] + matrix[0, 2] * point[2] + move[0]
@@ -123,8 +153,11 @@ def _project(point, matrix, move, focal, size, pixels, depth, row):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _draw(deformed, source, bias, skin, inside, rest, corner, weight, front, far_sheet, matrix, move, focal, maps, depth, far):
+def _draw(skin, sheet, view, maps, depth, far):
     """Skin and mantle with their offsets into ``maps`` (1 to 3) and ``depth``; what merely covers pixels into ``far``."""
+    deformed, source, bias = skin.deformed, skin.source, skin.bias
+    rest, corner, weight = sheet.rest, sheet.corner, sheet.weight
+    matrix, move, focal = view.matrix, view.move, view.focal
     size = depth.shape[0]
     count, nodes = len(deformed), len(rest)
     pixels, away, moved = np.empty((count, 2), np.float32), np.empty(count, np.float32), np.zeros((count, 4), np.float32)
@@ -133,8 +166,8 @@ def _draw(deformed, source, bias, skin, inside, rest, corner, weight, front, far
         away[i] += bias[i]
         for c in range(3):
             moved[i, 1 + c] = source[i, c] - deformed[i, c]
-    draw_attributes(pixels, away, skin, moved, maps, depth)
-    draw_attributes(pixels, away, inside, moved[:, :0], maps[:, :, :0], far)
+    draw_attributes(pixels, away, skin.triangles, moved, maps, depth)
+    draw_attributes(pixels, away, skin.inside, moved[:, :0], maps[:, :, :0], far)
     pixels, away, follow = np.empty((nodes, 2), np.float32), np.empty(nodes, np.float32), np.zeros((nodes, 4), np.float32)
     point = np.empty(3, np.float32)
     for i in range(nodes):
@@ -145,8 +178,8 @@ def _draw(deformed, source, bias, skin, inside, rest, corner, weight, front, far
             follow[i, 1 + c] = total
             point[c] = rest[i, c] - total
         _project(point, matrix, move, focal, size, pixels, away, i)
-    draw_attributes(pixels, away, front, follow, maps, depth)
-    draw_attributes(pixels, away, far_sheet, follow[:, :0], maps[:, :, :0], far)
+    draw_attributes(pixels, away, sheet.front, follow, maps, depth)
+    draw_attributes(pixels, away, sheet.far, follow[:, :0], maps[:, :, :0], far)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

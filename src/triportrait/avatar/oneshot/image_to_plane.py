@@ -12,23 +12,20 @@ The depth of the fitted head goes in as a *prior* that the network may correct; 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib import resources
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from triportrait.array_files import not_finite
-from triportrait.errors import WeightsError, quoted
-from triportrait.outputs import whole_file
+from triportrait.nn.model_files import Embedded, load_network, save_network
 
 #: Half the extent of the planes in depth, in decimetres round the head's origin.
 DEPTH_RANGE_DM = 1.6
-_FORMAT = "triportrait.image_to_plane.1"
+_KIND = "image_to_plane.1"
+_EMBEDDED = Embedded("triportrait.avatar", "image_to_plane_compact.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +85,8 @@ class _Residual(nn.Module):
         super().__init__()
         self.norm0, self.norm1 = nn.GroupNorm(8, channels), nn.GroupNorm(8, channels)
         self.conv0, self.conv1 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
-        nn.init.zeros_(self.conv1.weight)
-        nn.init.zeros_(self.conv1.bias)
+        for parameter in self.conv1.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv0(functional.silu(self.norm0(x)))
@@ -149,6 +146,9 @@ class CompactImageToPlane(nn.Module):
     Args:
         config: sizes; kept in the weights file.
     """
+
+    #: [1, 1, 32, 32], the depth of the mean fitted head.
+    mean_prior: Tensor
 
     def __init__(self, config: CompactConfig | None = None) -> None:
         super().__init__()
@@ -248,12 +248,8 @@ def sample(plane: Tensor, where: Tensor) -> Tensor:
 
 
 def save_image_to_plane(model: CompactImageToPlane, path: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Weights in half precision and config as one safetensors file, whole or not at all."""
-    from safetensors.torch import save_file
-
-    tensors = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
-    with whole_file(path) as part:
-        save_file(tensors, part, {"format": _FORMAT, "config": json.dumps(asdict(model.config)), **(notes or {})})
+    """Weights in half precision and config as one file, whole or not at all (:mod:`triportrait.nn.model_files`)."""
+    save_network(path, model, kind=_KIND, config=asdict(model.config), metadata=notes)
 
 
 def load_image_to_plane(path: Path | None = None) -> CompactImageToPlane:
@@ -262,22 +258,4 @@ def load_image_to_plane(path: Path | None = None) -> CompactImageToPlane:
     Raises:
         WeightsError: missing, foreign or damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if path is None:
-        with resources.as_file(resources.files("triportrait.avatar") / "data" / "image_to_plane_compact.safetensors") as embedded:
-            return load_image_to_plane(embedded)
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise WeightsError(f"'{path}' is not an image-to-plane network of this program; train one or take the embedded file")
-            settings = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(metadata["config"]).items()}
-            model = CompactImageToPlane(CompactConfig(**settings))
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
-            if (wrong := not_finite(state)) is not None:
-                raise WeightsError(f"'{path}' holds NaN or infinity in {quoted(wrong)}; copy the file or install the package again")
-            model.load_state_dict(state)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(f"'{path}' cannot be read as image-to-plane weights; copy the file again") from error
-    return model.eval()
+    return load_network(path or _EMBEDDED, _KIND, lambda config: CompactImageToPlane(CompactConfig(**config)))

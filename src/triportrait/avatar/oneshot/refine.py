@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar, CompactState
-    from triportrait.avatar.oneshot.image_to_plane import CompactImageToPlane
+    from triportrait.avatar.oneshot.image_to_plane import CompactImageToPlane, ViewPlanes
     from triportrait.types import Avatar
 
 
@@ -97,7 +97,7 @@ def refine(
         raise OptionError(f"--refine is {seconds:g}; use a number of seconds from 0 to {LONGEST_S:.0f}")
     settings = settings or RefineSettings()
     ends = time.perf_counter() + seconds
-    view = _own_view(avatar, state, settings)
+    view = _own_view(state, settings)
     network = avatar.network
     # Copies: what was made in inference mode knows no gradients.
     fixed = replace(state.planes, picture=state.planes.picture.clone(), prior=state.planes.prior.clone()).for_size(settings.size_px)
@@ -140,7 +140,7 @@ def refine(
         optimiser.step()
         step += 1
     front, across, down = kept
-    refined = RefinedPlanes(*(plane[0].numpy() for plane in kept), fingerprint(network), best_step, before, best)
+    refined = RefinedPlanes(front[0].numpy(), across[0].numpy(), down[0].numpy(), fingerprint(network), best_step, before, best)
     return avatar.with_planes(state, replace(state.planes, front=front, across=across, down=down)), refined
 
 
@@ -180,10 +180,10 @@ def has_planes(avatar: Avatar) -> bool:
 def _with_planes(avatar: Avatar) -> CompactOneShotAvatar:
     if not has_planes(avatar):
         raise MissingPart(f"the avatar {avatar.name!r} has no planes to refine; add --avatar oneshot, or leave out --refine")
-    return avatar
+    return cast("CompactOneShotAvatar", avatar)
 
 
-def _own_view(avatar: CompactOneShotAvatar, state: CompactState, settings: RefineSettings) -> _View:
+def _own_view(state: CompactState, settings: RefineSettings) -> _View:
     """Rays of the photo's pose that can meet the head, and what the photo shows there."""
     import torch
 
@@ -205,7 +205,7 @@ def _own_view(avatar: CompactOneShotAvatar, state: CompactState, settings: Refin
     return _View(points[0], depth[0], 2 * slab.half_dm / slab.samples, inside[:, :3], inside[:, 3])
 
 
-def _draw(network: CompactImageToPlane, planes: object, view: _View) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _draw(network: CompactImageToPlane, planes: ViewPlanes, view: _View) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Premultiplied colour [n, 3], matte [n] and mean depth [n] of the view's rays."""
     from triportrait.avatar.oneshot.volume import composite
 

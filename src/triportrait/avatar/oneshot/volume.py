@@ -139,10 +139,14 @@ def composite(density: Tensor, colour: Tensor, depth: Tensor, step_dm: float) ->
 
 
 def fill_smoothly(values: Tensor, known: Tensor) -> Tensor:
-    """Values [b, 1, s, s] where ``known`` [b, 1, s, s] is 0 come from ever wider averages (push and pull); s is a power of two."""
+    """Values [b, 1, s, s] where ``known`` [b, 1, s, s] is 0 come from ever wider averages; s is a power of two.
+
+    Push and pull, as compiled in :mod:`triportrait.avatar.oneshot.guide`; :func:`triportrait.geometry.filling.push_pull` has smoother taps.
+    """
     levels = [(values * known, known)]
     while levels[-1][0].shape[-1] > 1:
-        levels.append(tuple(functional.avg_pool2d(part, 2) for part in levels[-1]))
+        total, weight = levels[-1]
+        levels.append((functional.avg_pool2d(total, 2), functional.avg_pool2d(weight, 2)))
     total, weight = levels[-1]
     filled = total / weight.clamp(min=1e-6)
     for total, weight in levels[-2::-1]:

@@ -1,4 +1,4 @@
-"""Near-surface rendering of a view-aligned field on one CPU core, compiled: the fast twin of :mod:`triportrait.avatar.oneshot.volume`.
+"""Near-surface rendering of a view-aligned field on one CPU core, compiled. Its plain twin is :mod:`triportrait.avatar.oneshot.volume`.
 
 Live rays are taken in batches. All rays of a batch take one sample at a time; rays that have become opaque leave the batch, so that the
 decoder only ever works on samples that count. The decoder is a register-blocked matrix product written in LLVM's vector types: 16 lanes
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import binding, ir
@@ -152,18 +153,18 @@ def render_near_surface(
     guide = np.ascontiguousarray(guide, np.float32)
     moves = np.zeros((0, 3), np.float32) if offset is None else np.ascontiguousarray(offset, np.float32).reshape(-1, 3)
     rays = np.flatnonzero(np.isfinite(guide.reshape(-1)))
-    turn, shift, turn_source = _rigid(target, source)
     rgb, place = np.zeros((size, size, 3), np.float32), np.zeros((size, size, 2), np.float32)
     alpha = np.zeros((size, size), np.float32)
     depth, away = np.full((2, size, size), np.inf, np.float32)
+    sent = _Sent(guide.reshape(-1), moves, size)
+    carried = _Carried(*_rigid(target, source), float(source[1][2]), focal)
+    planes = _Planes(field.front, field.across, field.down, field.picture, field.prior, field.range_dm)
+    decoder = _Decoder(field.first.reshape(-1), field.second.reshape(-1), field.last.reshape(-1), field.second.shape[1])
+    slab = _Slab(samples, half_dm, opaque_below)
+    sums = _Sums(rgb.reshape(-1, 3), alpha.reshape(-1), depth.reshape(-1), place.reshape(-1, 2), away.reshape(-1))
 
     def march(first: int, last: int) -> None:
-        _march(
-            rays[first:last], guide.reshape(-1), moves, turn, shift, turn_source, float(source[1][2]), focal, field.range_dm, samples,
-            half_dm, opaque_below, size, field.front, field.across, field.down, field.picture, field.prior, field.first.reshape(-1),
-            field.second.reshape(-1), field.last.reshape(-1), field.second.shape[1], rgb.reshape(-1, 3), alpha.reshape(-1),
-            depth.reshape(-1), place.reshape(-1, 2), away.reshape(-1),
-        )  # fmt: skip
+        _march(rays[first:last], sent, carried, planes, decoder, slab, sums)
 
     batches = -(-len(rays) // _BATCH)
     # Whole batches per thread: the same rays stand beside each other however many threads there are.
@@ -173,26 +174,6 @@ def render_near_surface(
     else:
         list(_pool(threads).map(march, cuts[:-1], cuts[1:]))
     return SurfaceRender(rgb, alpha, depth, place, away)
-
-
-def march_guide(
-    prior: Array,
-    size_px: int,
-    target: tuple[Array, Array],
-    source: tuple[Array, Array],
-    range_dm: float,
-    steps: int = 32,
-    focal: float = FOCAL_IN_WIDTHS,
-) -> Array:
-    """A guide for :func:`render_near_surface` from the photograph's prior alone, without a mesh: float32 [s, s], finite everywhere.
-
-    The fast twin of :func:`triportrait.avatar.oneshot.volume.march_to_surface`, for whole pictures; ``prior`` is [k, k].
-    """
-    turn, shift, _ = _rigid(target, source)
-    result = np.empty((size_px, size_px), np.float32)
-    middle = CAMERA_DISTANCE_DM - float(target[1][2])
-    _meet(np.ascontiguousarray(prior, np.float32), turn, shift, float(source[1][2]), middle, focal, range_dm, steps, result)
-    return result
 
 
 def _rigid(target: tuple[Array, Array], source: tuple[Array, Array]) -> tuple[Array, Array, Array]:
@@ -393,36 +374,71 @@ def _dense(x, count, stride, weights, width, out, samples, low):
         vectors -= take
 
 
+class _Sent(NamedTuple):
+    """Guide float32 [s * s], moves float32 [s * s, 3] or [0, 3], and the picture's side s."""
+
+    guide: Array
+    moves: Array
+    size: int
+
+
+class _Carried(NamedTuple):
+    """From the target's camera to the source's: turn float64 [3, 3], shift [3], and the source's own rotation, depth and focal length."""
+
+    turn: Array
+    shift: Array
+    turn_source: Array
+    source_z: float
+    focal: float
+
+
+class _Planes(NamedTuple):
+    """As in :class:`PackedField`."""
+
+    front: Array
+    across: Array
+    down: Array
+    picture: Array
+    prior: Array
+    range_dm: float
+
+
+class _Decoder(NamedTuple):
+    """Weights of :class:`PackedField`, flat, and the padded width of the hidden layers."""
+
+    first: Array
+    second: Array
+    last: Array
+    hidden: int
+
+
+class _Slab(NamedTuple):
+    """Samples per ray, half the way they are spread over, and the light below which a ray ends."""
+
+    samples: int
+    half_dm: float
+    opaque_below: float
+
+
+class _Sums(NamedTuple):
+    """The arrays of :class:`SurfaceRender`, pixels in one row."""
+
+    rgb: Array
+    alpha: Array
+    depth: Array
+    place: Array
+    away: Array
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATH)
-def _march(
-    rays,  # int64 [n], pixels
-    guide,  # float32 [s * s]
-    moves,  # float32 [s * s, 3] or [0, 3]
-    turn,  # float64 [3, 3]: from the target's camera to the source's
-    shift,  # float64 [3]
-    turn_source,  # float64 [3, 3]
-    source_z,
-    focal,
-    range_dm,
-    samples,
-    half_dm,
-    opaque_below,
-    size,
-    front,  # float32 [h, w, c]
-    across,  # float32 [d, w, c]
-    down,  # float32 [d, h, c]
-    picture,  # float32 [q, q, 4]
-    prior,  # float32 [k, k]
-    first,
-    second,
-    last,
-    hidden,
-    out_rgb,
-    out_alpha,
-    out_depth,
-    out_place,
-    out_away,
-):
+def _march(rays, sent, carried, planes, decoder, slab, sums):
+    """Rays int64 [n] (pixels) through the field, into ``sums``."""
+    guide, moves, size = sent.guide, sent.moves, sent.size
+    turn, shift, turn_source, source_z, focal = carried.turn, carried.shift, carried.turn_source, carried.source_z, carried.focal
+    front, across, down, picture, prior, range_dm = planes.front, planes.across, planes.down, planes.picture, planes.prior, planes.range_dm
+    first, second, last, hidden = decoder.first, decoder.second, decoder.last, decoder.hidden
+    samples, half_dm, opaque_below = slab.samples, slab.half_dm, slab.opaque_below
+    out_rgb, out_alpha, out_depth, out_place, out_away = sums.rgb, sums.alpha, sums.depth, sums.place, sums.away
     channels = front.shape[2]
     inputs = channels + _EXTRA
     # Rows beyond a batch: tiles may be higher than what is left.
@@ -563,35 +579,3 @@ def _march(
                         out_place[place, 0], out_place[place, 1] = px[j] * scale + _HALF, _HALF - py[j] * scale
                         out_away[place] = camera - pz[j]
             alive = kept
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATH)
-def _meet(prior, turn, shift, source_z, middle, focal, range_dm, steps, out):
-    """First crossing of each ray with the surface over the source's picture, refined linearly; else the nearest approach."""
-    height, width = prior.shape
-    size = out.shape[0]
-    stride = 2 * range_dm / (steps - 1)
-    ahead = np.empty(3, np.float64)
-    for row in range(size):
-        for column in range(size):
-            dx, dy = ((column + 0.5) / size - 0.5) / focal, -((row + 0.5) / size - 0.5) / focal
-            for axis in range(3):
-                ahead[axis] = turn[axis, 0] * dx + turn[axis, 1] * dy - turn[axis, 2]
-            before, nearest, best = _0, _F(np.inf), 0.0
-            for k in range(steps):
-                depth = middle - range_dm + k * stride
-                z = _F(shift[2] + ahead[2] * depth)
-                scale = _F(focal) / max(_F(CAMERA_DISTANCE_DM) - z, _F(0.1))
-                i, a = _corner(_F(shift[0] + ahead[0] * depth) * scale + _HALF, width)
-                q, b = _corner(_HALF - _F(shift[1] + ahead[1] * depth) * scale, height)
-                under = (prior[q, i] * (_1 - a) + prior[q, i + 1] * a) * (_1 - b) + (
-                    prior[q + 1, i] * (_1 - a) + prior[q + 1, i + 1] * a
-                ) * b
-                behind = (_F(source_z) - z) / _F(range_dm) - under
-                if k and before < _0 and behind >= _0:
-                    best = depth - stride + stride * min(max(before / min(before - behind, _F(-1e-6)), _0), _1)
-                    break
-                if abs(behind) < nearest:
-                    nearest, best = abs(behind), depth
-                before = behind
-            out[row, column] = best

@@ -53,6 +53,7 @@ _WHOLE = 0.9
 _MOVING_ROOM = 1.25
 #: Videos longer than this many clips are cut into pieces; a shorter last piece joins the one before.
 _LONGEST_CLIPS = 1.5
+_TURNED = "the face lies on its side, or is upside down; turn the video until it is upright"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,8 @@ class _Watched:
     thumbnails: list[Array] = field(default_factory=list)
     searched: int = 0
     second_faces: int = 0
+    #: Whether the first searched picture with a face is upright; None before it.
+    upright: bool | None = None
 
 
 def pieces_of(source: VideoSource, settings: PrepareSettings) -> list[VideoSource]:
@@ -212,6 +215,8 @@ def _track(reader: VideoReader, source: VideoSource, seconds: float) -> tuple[Ar
     import cv2
 
     from triportrait.drivers import default_tracker
+    from triportrait.face.tracker import MAX_ROLL_DEGREES, DetectedFace
+    from triportrait.face.upright import turned_upright_in_clip
 
     tracker = default_tracker()
     watched = _Watched()
@@ -226,6 +231,10 @@ def _track(reader: VideoReader, source: VideoSource, seconds: float) -> tuple[Ar
             if index % _SEARCH_EVERY == 0:
                 faces = tracker.detect(view)
                 watched.searched += 1
+                if faces and watched.upright is None:
+                    watched.upright = turned_upright_in_clip(tracker, view, faces)[0] == 0
+                    if not watched.upright:
+                        raise UnusableClip("E_TURNED", _TURNED)
                 watched.second_faces += len(faces) > 1 and faces[1].width_px >= _SECOND_FACE * faces[0].width_px
             yield view
 
@@ -239,6 +248,8 @@ def _track(reader: VideoReader, source: VideoSource, seconds: float) -> tuple[Ar
         raise UnusableClip("E_TWO_FACES", f"more than one face in {watched.second_faces} of {watched.searched} frames that were searched")
     found = np.array([row[1] for row in rows])
     landmarks = np.stack([row[0] for row in rows]).astype(np.float64)
+    if np.median([abs(DetectedFace(row).roll_degrees) for row in landmarks]) > MAX_ROLL_DEGREES:
+        raise UnusableClip("E_TURNED", _TURNED)
     stretch = _uncut(landmarks, watched.thumbnails)
     if stretch is not None:
         if len(stretch) < _FEWEST_BETWEEN_CUTS:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from triportrait.errors import EmptyMedia, MediaError
+from triportrait.files import atomic_file
 from triportrait.types import Array, expect
 
 #: JPEG quality of pictures in shards.
@@ -129,7 +129,7 @@ class TrainingClip:
         Raises:
             MediaError: a field is missing or has a shape that does not fit.
         """
-        dtypes = {name: np.uint8 for name in ("frames", "head_alpha", "torso", "background")}
+        dtypes: dict[str, type[np.generic]] = {name: np.uint8 for name in ("frames", "head_alpha", "torso", "background")}
         dtypes |= {name: np.float32 for name in _NUMBERS} | {"speech": np.float16}
         values: dict[str, Any] = {}
         for field in fields(cls):
@@ -227,19 +227,19 @@ def decode_clip(key: str, read: Callable[[str], bytes], names: Iterable[str], ro
 
 
 def write_clips(path: Path, clips: Iterable[TrainingClip], quality: int | None = QUALITY) -> int:
-    """Write a shard, atomically; the same clips always give the same file. Returns how many there were."""
-    part, count = path.with_name(path.name + ".part"), 0
-    with part.open("wb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for clip in clips:
-                count += 1
-                for name, data in encode_clip(clip, quality).items():
-                    entry = tarfile.TarInfo(f"{clip.key}.{name}")
-                    entry.size, entry.mode = len(data), 0o644
-                    tar.addfile(entry, io.BytesIO(data))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    """Write a shard, whole or not at all; the same clips always give the same file. Returns how many there were.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    count = 0
+    with atomic_file(path) as part, tarfile.open(part, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for clip in clips:
+            count += 1
+            for name, data in encode_clip(clip, quality).items():
+                entry = tarfile.TarInfo(f"{clip.key}.{name}")
+                entry.size, entry.mode = len(data), 0o644
+                tar.addfile(entry, io.BytesIO(data))
     return count
 
 

@@ -18,10 +18,11 @@ from triportrait import drivers, pipeline
 from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.mouth.painter import PhotoMouth, cut_window, mouth_channels, mouth_window
 from triportrait.errors import EmptyMedia, OptionError, OutputError, TriPortraitError
+from triportrait.files import atomic_file
 from triportrait.geometry.crops import cut
 from triportrait.media.images import read_image
 from triportrait.media.video import VideoReader
-from triportrait.outputs import refuse_inputs, whole_file
+from triportrait.outputs import refuse_inputs
 from triportrait.training.data.pairs import clips_of_folder
 from triportrait.training.data.portraits import portraits_of
 from triportrait.training.data.views import Packed
@@ -101,7 +102,7 @@ def write_windows(path: Path, windows: Sequence[Array], real: Sequence[bool]) ->
         OutputError: it cannot be written.
     """
     try:
-        with whole_file(path) as part, part.open("wb") as file:
+        with atomic_file(path) as part, part.open("wb") as file:
             np.savez_compressed(file, windows=np.stack(windows), real=np.array(real, np.uint8))
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written: {error.strerror or error}; choose another place") from None

@@ -91,7 +91,7 @@ class LocalPool:
 
     def __exit__(self, *_: object) -> None:
         self._closing = True
-        for _ in self._threads:
+        for _thread in self._threads:
             self._wanted.put(None)
         for child in list(self._children.values()):
             child.kill()
@@ -114,11 +114,12 @@ class LocalPool:
             ClusterError: workers die whatever they are given.
         """
         source, reply = self._done.get()
-        lost = reply.outcome is not None and reply.outcome.code == "E_WORKER"
+        outcome = reply.outcome
+        lost = outcome is not None and outcome.code == "E_WORKER"
         self._answered |= not lost
         self._lost += lost
-        if not self._answered and self._lost >= _HOPELESS:
-            raise ClusterError(f"Every worker dies ({reply.outcome.reason}); '{self._log_folder / 'worker-0.log'}' says more.")
+        if outcome is not None and not self._answered and self._lost >= _HOPELESS:
+            raise ClusterError(f"Every worker dies ({outcome.reason}); '{self._log_folder / 'worker-0.log'}' says more.")
         return source, reply
 
     def _serve(self, number: int) -> None:
@@ -147,6 +148,7 @@ class LocalPool:
         child = self._children.get(number)
         if child is None or child.poll() is not None:
             child = self._children[number] = self._start(number)
+        assert child.stdin is not None and child.stdout is not None, "both are pipes"
         silent = threading.Timer(self._timeout_s, child.kill)
         silent.start()
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from triportrait.errors import OptionError
-from triportrait.outputs import refuse_inputs
+from triportrait.files import refuse_inputs
 from triportrait.training.data.clip import PrepareSettings
 from triportrait.training.data.pools import LocalPool, Pool, RayPool
 from triportrait.training.data.shards import Group, ShardFolder, grouped
@@ -192,6 +192,7 @@ def _take(source: VideoSource, reply: Reply, folder: ShardFolder, ledger: _Ledge
         ledger.cut(source, reply.pieces)
         return
     outcome = reply.outcome
+    assert outcome is not None, "a reply without pieces has an outcome"
     folder.commit(outcome, reply.sample)
     ledger.new += outcome.prepared
     if not outcome.prepared:

@@ -97,8 +97,6 @@ class ShardFolder:
             self.close()
             raise OptionError(f"'{folder}' was begun with other settings ({', '.join(changed)}); use those, or another folder")
         _write_json(recorded, self.settings)
-        for part in (*folder.glob(".triportrait-*.part"), *self.state.rglob(".triportrait-*.part")):
-            part.unlink(missing_ok=True)  # left by a run that was killed
 
     def _take_lock(self) -> None:
         import fcntl
@@ -191,7 +189,8 @@ class ShardFolder:
                 size = 0
             parts[-1].append(outcome)
             size += outcome.bytes
-        shards, places = [], {}
+        shards = []
+        places: dict[str, tuple[str, int]] = {}
         for number, members in enumerate(parts):
             name = f"{group.name}.tar" if number == 0 else f"{group.name}-{number:03d}.tar"
             shard, offsets = self._write_shard(name, members)

@@ -16,6 +16,7 @@ import numpy as np
 
 from triportrait.errors import EmptyMedia, OptionError, OutputError, TriPortraitError
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.fields import smooth_step
 from triportrait.outputs import refuse_inputs
 from triportrait.synth import deferred
 from triportrait.synth.head_factory import HeadFactory
@@ -54,7 +55,7 @@ def random_performance(
     at = np.arange(frames)
     index = np.clip(np.searchsorted(times, at, side="right") - 1, 0, len(times) - 2)
     part = (at - np.array(times)[index]) / (np.array(times)[index + 1] - np.array(times)[index])
-    part = (part * part * (3 - 2 * part))[:, None]
+    part = smooth_step(part)[:, None]
     curves = np.stack([k[0] for k in keys])
     curves = curves[index] * (1 - part) + curves[index + 1] * part
     # Eyes jump, they do not glide.

@@ -221,12 +221,12 @@ def losses(
     matte = rgba[:, :, 3:]
     weight = (1 + matte) * torch.where(matte > 0.5, recipe.unseen_weight + (1 - recipe.unseen_weight) * seen, 1.0)
     wrong = rgb - rgba[:, :, :3]
-    slope = sum((wrong.diff(dim=axis).abs() * weight.narrow(axis, 1, side - 1)).mean() for axis in (-1, -2))
+    across, down = ((wrong.diff(dim=axis).abs() * weight.narrow(axis, 1, side - 1)).mean() for axis in (-1, -2))
     solid = (matte > 0.9).float()
     terms = {
         "colour": (weight * wrong.abs()).mean(),
         "alpha": recipe.alpha_weight * (alpha - matte).abs().mean(),
-        "gradient": recipe.gradient_weight * slope,
+        "gradient": recipe.gradient_weight * (across + down),
         "depth": recipe.depth_weight * ((depth - guide).abs() * solid).mean(),
     }
     if recipe.temporal_weight > 0:

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -238,7 +239,7 @@ class MouthPainterStage:
     def validate(self, networks: Mapping[str, nn.Module]) -> tuple[Values, Array | None]:
         if self._held_out is None:
             return {}, None
-        painter = networks["mouth_painter"]
+        painter = cast(MouthPainter, networks["mouth_painter"])
         scores = {f"{name}_val": value for name, value in judge(painter, self._held_out).items()}
         x, truth = (part.to(next(painter.parameters()).device).float() / 255 for part in self._held_out[:_SHOWN].split((CHANNELS, 3), 1))
         rows = torch.cat([x[:, :3], painter(x), truth], 3)  # drawn, painted, true
@@ -246,7 +247,7 @@ class MouthPainterStage:
         return scores, (255 * picture).round().byte().permute(1, 2, 0).cpu().numpy()
 
     def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:
-        save_mouth_painter(networks["mouth_painter"], folder / "model.safetensors", {"steps": notes["steps"]})
+        save_mouth_painter(cast(MouthPainter, networks["mouth_painter"]), folder / "model.safetensors", {"steps": notes["steps"]})
 
 
 def _near(x: Tensor, verdicts: Tensor) -> Tensor:

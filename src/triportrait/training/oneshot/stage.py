@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class OneshotStage:
             model.load_state_dict(start.state_dict())
         else:
             model.mean_prior.copy_(mean_prior(data))
-        self.networks = nn.ModuleDict({"image_to_plane": model.to(memory_format=torch.channels_last)})
+        self.networks = nn.ModuleDict({"image_to_plane": model.to(memory_format=torch.channels_last)})  # type: ignore[call-overload]  # torch's types lack it
         self.frozen = nn.ModuleDict()
         self._ends = data.ends
         self._data, self._held_out = data.to(torch.device(device)), held_out.first(recipe.validation_photos).to(torch.device(device))
@@ -66,16 +67,17 @@ class OneshotStage:
         return stacked([draw_row(count, views, self.recipe, row_generator(self.recipe.seed, step, row), self._ends) for row in rows])
 
     def losses(self, batch: dict[str, Tensor], step: int, which: str) -> dict[str, Tensor]:
-        model = self.networks["image_to_plane"]
+        model = cast(CompactImageToPlane, self.networks["image_to_plane"])
         march = float(torch.rand(1, generator=row_generator(self.recipe.seed, step, -1))) < self.recipe.march
         return losses(model, random_batch(self._data, self.recipe, batch, model.mean_prior), self.recipe, batch, march)
 
     def validate(self, networks: Mapping[str, nn.Module]) -> tuple[Values, Array | None]:
-        model = networks["image_to_plane"]
+        model = cast(CompactImageToPlane, networks["image_to_plane"])
         score = evaluate(model, self._held_out, self.recipe)
         values = {"novel_db": score.novel, "own_db": score.own, "copy_db": score.copy, "warp_db": score.warp}
         values["sway_255"] = sway_score(model, self._held_out, self.recipe)
         return values, comparison(model, self._held_out.first(6), self.recipe)
 
     def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:
-        save_image_to_plane(networks["image_to_plane"], folder / "model.safetensors", notes | {"photographs": str(len(self._data))})
+        model = cast(CompactImageToPlane, networks["image_to_plane"])
+        save_image_to_plane(model, folder / "model.safetensors", notes | {"photographs": str(len(self._data))})

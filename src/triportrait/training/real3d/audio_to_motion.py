@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from triportrait.errors import EmptyMedia, MediaError
+from triportrait.face.bfm import BfmHead
 from triportrait.geometry.landmarks import LID_PAIRS
 from triportrait.real3d.audio_to_motion import AUDIO_STRIDE, LATENT_STRIDE, PaperAudioToMotion, kl_divergence
 from triportrait.training.data.clips import ClipSet
@@ -104,10 +106,10 @@ class _LandmarkBasis:
     @staticmethod
     def of(name: str) -> _LandmarkBasis:
         head = head_model(name)
-        bases = head.landmark_bases()
-        if name == "bfm":
-            _, mean, identity, expression = bases
+        if isinstance(head, BfmHead):
+            _, mean, identity, expression = head.landmark_bases()
         else:
+            bases = head.landmark_bases()
             mean, identity, expression = bases.mean, bases.identity, bases.expression
         flat = (part.reshape(mean.size, -1).astype(np.float32) for part in (mean, identity, expression))
         return _LandmarkBasis(*flat)
@@ -115,8 +117,9 @@ class _LandmarkBasis:
     def lip_distance(self, name: str, identity: Array, expression: Array) -> Array:
         """L1 distance between the middles of the inner lips [t], decimetres."""
         rows = list(_LIPS)
-        if name == "bfm":
-            known = list(head_model(name).landmark_bases()[0])
+        head = head_model(name)
+        if isinstance(head, BfmHead):
+            known = list(head.landmark_bases()[0])
             rows = [known.index(row) for row in rows]
         at = np.array(rows)[:, None] * 3 + np.arange(3)
         places = self.mean[at, 0] + np.einsum("lci,i->lc", self.identity[at, : len(identity)], identity)
@@ -220,8 +223,10 @@ class AudioToMotionStage:
         self.networks = nn.ModuleDict({"audio_to_motion": network})
         self.frozen = nn.ModuleDict()
         self._basis = clips.landmark_basis / recipe.landmark_unit_dm
-        count = min(recipe.validation_rows, len(held_out)) if held_out is not None else 0
-        self._held_out = [held_out.piece(index, 0, recipe.frames) for index in range(count)]
+        self._held_out = []
+        if held_out is not None:
+            count = min(recipe.validation_rows, len(held_out))
+            self._held_out = [held_out.piece(index, 0, recipe.frames) for index in range(count)]
 
     def optimisers(self) -> dict[str, tuple[torch.optim.Optimizer, tuple[str, ...]]]:
         return {"generator": (torch.optim.Adam(self.networks.parameters(), lr=self.recipe.rate), self.averaged)}
@@ -247,7 +252,7 @@ class AudioToMotionStage:
         return min(1.0, (step % (rise + hold)) / max(1, rise))
 
     def losses(self, batch: Row, step: int, which: str) -> dict[str, Tensor]:
-        recipe, network = self.recipe, self.networks["audio_to_motion"]
+        recipe, network = self.recipe, cast(PaperAudioToMotion, self.networks["audio_to_motion"])
         truth, real = batch["motion"], batch["real"][..., None]
         conditions = network.conditions(batch["speech"], batch["pitch"], batch["blink"], batch["amplitude"])
         mean, log_std = (part.float() for part in network.encode(truth, conditions))
@@ -259,6 +264,7 @@ class AudioToMotionStage:
         share = real / real.mean(1, keepdim=True)
         wrong = answer - truth
         bend = (wrong[:, 2:] - 2 * wrong[:, 1:-1] + wrong[:, :-2]) * share[:, 2:]
+        # Eq. 6, with the weights and the further terms of the published code.
         terms = {
             "kl": recipe.kl_weight * self.kl_share(step) * kl_divergence(mean, log_std, posterior, prior, coarse),
             "expression": recipe.expression_weight * (share * wrong.square()).mean(),

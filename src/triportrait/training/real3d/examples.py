@@ -18,13 +18,14 @@ from torch.nn import functional
 
 from triportrait.errors import MediaError, MissingPart
 from triportrait.face.pncc import PNCC_FOCAL, PnccRenderer
-from triportrait.geometry.cameras import camera_from_pose, pose_points, project
-from triportrait.types import FOCAL_IN_WIDTHS, Array, Camera
+from triportrait.geometry.cameras import camera_from_pose, orbit_camera, pose_points, project
+from triportrait.types import FOCAL_IN_WIDTHS, Array
 
 if TYPE_CHECKING:
+    from triportrait.face.bfm import BfmHead
+    from triportrait.face.open_head import OpenHead
     from triportrait.training.data.clips import ClipSet, TrainingClip
     from triportrait.training.oneshot.views import ViewSet
-    from triportrait.types import HeadModel
 
 Row = dict[str, Tensor]
 
@@ -33,7 +34,7 @@ _MOUTH = (61, 291, 0, 17)
 
 
 @lru_cache(maxsize=4)
-def head_model(name: str) -> HeadModel:
+def head_model(name: str) -> OpenHead | BfmHead:
     """The head model that a clip's coefficients belong to.
 
     Raises:
@@ -247,24 +248,12 @@ def _view(views: ViewSet, index: int, view: int, size_px: int) -> Row:
 _CONDITION, _LOOK = (10.0, 16.0, 2.7, 3.2), (26.0, 38.0, 2.7, 4.0)
 
 
-def look_at_camera(pitch_rad: float, yaw_rad: float, radius: float) -> Camera:
-    """A camera that looks at the middle of EG3D's heads, (0, 0, 0.2), from a sphere of ``radius`` round it."""
-    direction = np.array([np.sin(yaw_rad) * np.cos(pitch_rad), np.sin(pitch_rad), np.cos(yaw_rad) * np.cos(pitch_rad)])
-    forward = -direction
-    right = np.cross(forward, (0.0, 1.0, 0.0))
-    right /= np.linalg.norm(right)
-    camera_to_world = np.eye(4)
-    camera_to_world[:3, :3] = np.stack([right, np.cross(forward, right), forward], 1)
-    camera_to_world[:3, 3] = np.array([0.0, 0.0, 0.2]) + radius * direction
-    return Camera(camera_to_world)
-
-
 def teacher_row(latent: int, random: np.random.Generator) -> Row:
     """A latent of EG3D, the camera that its style is made for, and two cameras that look."""
 
     def camera(pitch: float, yaw: float, near: float, far: float) -> Tensor:
         angles = np.radians([random.uniform(-pitch, pitch), random.uniform(-yaw, yaw)])
-        return torch.from_numpy(look_at_camera(float(angles[0]), float(angles[1]), float(random.uniform(near, far))).to_eg3d())
+        return torch.from_numpy(orbit_camera(float(angles[1]), float(angles[0]), float(random.uniform(near, far))).to_eg3d())
 
     return {
         "latent": torch.from_numpy(random.normal(size=latent).astype(np.float32)),

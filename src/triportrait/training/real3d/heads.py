@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from triportrait.errors import OptionError
 from triportrait.geometry.cameras import EG3D_OFFSET
+from triportrait.real3d.decoder import Decoder
 from triportrait.real3d.head_super_resolution import SuperResolution
 from triportrait.real3d.networks import build
 from triportrait.real3d.sampling import SamplePositions, random_positions, sample_planes
@@ -30,6 +31,9 @@ from triportrait.training.run_folder import tile
 from triportrait.types import Array, TriPlane
 
 log = logging.getLogger(__name__)
+
+#: Networks by name, as a stage holds them or as plain entries.
+Networks = nn.ModuleDict | Mapping[str, nn.Module]
 
 #: Layout name of weight files that a stage of the paper writes.
 LAYOUT = "triportrait_stage"
@@ -148,7 +152,8 @@ class HeadStage:
     def optimisers(self) -> dict[str, tuple[torch.optim.Optimizer, tuple[str, ...]]]:
         recipe = self.recipe
         groups = [{"params": list(self.networks[name].parameters())} for name in self.trained]
-        result = {"generator": (torch.optim.Adam(groups, lr=recipe.rate, betas=recipe.betas), self.trained)}
+        generator = torch.optim.Adam(groups, lr=recipe.rate, betas=recipe.betas)
+        result: dict[str, tuple[torch.optim.Optimizer, tuple[str, ...]]] = {"generator": (generator, self.trained)}
         if recipe.adversarial_weight:
             adversary = torch.optim.Adam(self.networks["discriminator"].parameters(), lr=recipe.discriminator_rate, betas=recipe.betas)
             result["discriminator"] = (adversary, ("discriminator",))
@@ -180,22 +185,23 @@ class HeadStage:
     def _generator_losses(self, batch: Row, step: int) -> dict[str, Tensor]:
         raise NotImplementedError
 
-    def _draw(self, networks: Mapping[str, nn.Module], batch: Row, camera: str = "target_camera", *, random: bool = True) -> Drawn:
+    def _draw(self, networks: Networks, batch: Row, camera: str = "target_camera", *, random: bool = True) -> Drawn:
         raise NotImplementedError
 
     # -- drawing --
 
-    def render(self, networks: Mapping[str, nn.Module], planes: Tensor, cameras: Tensor, batch: Row, *, random: bool) -> VolumeRender:
+    def render(self, networks: Networks, planes: Tensor, cameras: Tensor, batch: Row, *, random: bool) -> VolumeRender:
         """Planes [b, 3, c, h, w] seen by cameras [b, 25]; ``random`` moves the samples as the row's seed has it."""
         config = self.recipe.networks.inference.volume
-        renderer = VolumeRenderer(networks["decoder"], config)
+        renderer = VolumeRenderer(cast(Decoder, networks["decoder"]), config)
         positions = None
         if random:
             drawn = [
                 random_positions((1, config.size_px**2), config.coarse, config.fine, torch.Generator(planes.device).manual_seed(seed))
                 for seed in batch["seed"].tolist()
             ]
-            positions = SamplePositions(torch.cat([p.jitter for p in drawn]), torch.cat([p.quantiles for p in drawn]))
+            jitter = torch.cat([torch.as_tensor(part.jitter) for part in drawn])
+            positions = SamplePositions(jitter, torch.cat([part.quantiles for part in drawn]))
         return renderer(TriPlane(planes), cameras, positions)
 
     # -- losses --
@@ -203,7 +209,10 @@ class HeadStage:
     def picture_terms(
         self, picture: Tensor, raw: Tensor | None, target: Tensor, mask: Tensor, lips: Tensor, prefix: str = ""
     ) -> dict[str, Tensor]:
-        """L1 of final and raw picture inside and outside the mask [b, 1, s, s], perceptual losses, mouth."""
+        """L1 of final and raw picture inside and outside the mask [b, 1, s, s], perceptual losses, mouth.
+
+        Source: eq. 3, and eq. 7 for image to plane, with the terms that the published configuration adds (spec 5.3).
+        """
         recipe, look = self.recipe, self.frozen["perceptual"]
         weight = recipe.outside_weight + (1 - recipe.outside_weight) * grown(mask, recipe.mask_margin_px * target.shape[-1] / 512)
         terms = {f"{prefix}picture": (weight * (picture - target).abs()).mean()}
@@ -241,7 +250,7 @@ class HeadStage:
         side = recipe.networks.inference.volume.box_side
         points = torch.stack([torch.rand(shape, generator=g, device=planes.device) - 0.5 for g in random]) * side
         beside = points + recipe.density_noise * torch.stack([torch.randn(shape, generator=g, device=planes.device) for g in random])
-        decoder = self.networks["decoder"]
+        decoder = cast(Decoder, self.networks["decoder"])
         with torch.autocast(planes.device.type, enabled=False):
             features = sample_planes(planes.float(), torch.cat([points, beside], 1), "eg3d_original", side)
             first, second = functional.softplus(decoder.density(decoder.hide(features)) - 1).chunk(2, 1)
@@ -280,7 +289,8 @@ class HeadStage:
         terms = {"fake": functional.softplus(fake_told).mean(), "real": functional.softplus(-real_told).mean()}
         if penalised:
             slopes = torch.autograd.grad(real_told.sum(), [real, real_raw], create_graph=True)
-            penalty = sum(slope.square().sum((1, 2, 3)) for slope in slopes).mean()
+            fine, raw_only = (slope.square().sum((1, 2, 3)) for slope in slopes)
+            penalty = (fine + raw_only).mean()
             terms["r1"] = 0.5 * recipe.r1_weight * recipe.r1_every * penalty
         return terms
 

@@ -6,15 +6,17 @@ or real clips. The compact network of this project has its own stage, :mod:`trip
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from triportrait.real3d.decoder import Decoder
 from triportrait.real3d.eg3d_prior import Prior
+from triportrait.real3d.head_super_resolution import SuperResolution
 from triportrait.real3d.volume import VolumeRenderer
 from triportrait.training.data.clips import ClipSet
 from triportrait.training.oneshot.views import ViewSet
@@ -28,7 +30,7 @@ from triportrait.training.real3d.examples import (
     teacher_row,
     view_row,
 )
-from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, resized
+from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks, resized
 from triportrait.training.real3d.sizes import paper_networks, small_networks, tiny_networks
 
 
@@ -88,7 +90,7 @@ class ImageToPlaneStage(HeadStage):
             # A batch has one kind of rows.
             kind = int(torch.multinomial(weights, 1, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)))
             random = numpy_generator(recipe.seed, step, index)
-            if kind == len(sources):
+            if teacher is not None and kind == len(sources):
                 return teacher_row(teacher[0].config.latent, random)
             source = sources[kind]
             return clip_row(source, options, random) if isinstance(source, ClipSet) else view_row(source, size, random)
@@ -112,16 +114,16 @@ class ImageToPlaneStage(HeadStage):
         # As published: decoder and super-resolution begin as EG3D's.
         prior, decoder = self._teacher
         networks["decoder"].load_state_dict(decoder.state_dict())
-        for ours, theirs in zip(networks["super_resolution"].blocks, prior.super_resolution, strict=True):
-            ours.block.load_state_dict(theirs.state_dict())
+        for ours, theirs in zip(cast(SuperResolution, networks["super_resolution"]).blocks, prior.super_resolution, strict=True):
+            ours.get_submodule("block").load_state_dict(theirs.state_dict())
 
     @torch.no_grad()
     def _with_pictures(self, batch: Row) -> Row:
         """Pictures of EG3D's heads where the rows are latents."""
         if "latent" not in batch:
             return batch
-        prior = self.frozen["teacher"]
-        renderer = VolumeRenderer(self.frozen["teacher_decoder"], self.recipe.networks.inference.volume)
+        prior = cast(Prior, self.frozen["teacher"])
+        renderer = VolumeRenderer(cast(Decoder, self.frozen["teacher_decoder"]), self.recipe.networks.inference.volume)
         with torch.autocast(batch["latent"].device.type, enabled=False):
             styles = prior.styles(batch["latent"], batch["condition"], 0.7)
             planes = prior.planes(styles)
@@ -130,7 +132,7 @@ class ImageToPlaneStage(HeadStage):
             pictures = {name: resized(prior.super_resolve(view.features, styles), size) for name, view in seen.items()}
         return batch | pictures | {"matte": torch.ones_like(pictures["target"][:, :1])}
 
-    def _draw(self, networks: Mapping[str, nn.Module], batch: Row, camera: str = "target_camera", *, random: bool = True) -> Drawn:
+    def _draw(self, networks: Networks, batch: Row, camera: str = "target_camera", *, random: bool = True) -> Drawn:
         planes = networks["image_to_plane"](batch["source"])
         volume = self.render(networks, planes, batch[camera], batch, random=random)
         return Drawn(volume, networks["super_resolution"](volume.features))

@@ -6,16 +6,17 @@ Laplacian loss (eq. 4) keeps what the adapter changes of the planes smooth over 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from triportrait.real3d.motion_adapter import MotionAdapter
 from triportrait.training.data.clips import ClipSet
 from triportrait.training.real3d.examples import PairOptions, Row, clip_row, fixed_pairs, numpy_generator
-from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage
+from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks
 from triportrait.training.real3d.sizes import paper_networks, small_networks, tiny_networks
 
 
@@ -81,10 +82,10 @@ class MotionAdapterStage(HeadStage):
 
     def _initialise(self, networks: dict[str, nn.Module]) -> None:
         # The adapter begins by changing nothing, so that image to plane is not disturbed.
-        nn.init.zeros_(networks["motion_adapter"].out.weight)
-        nn.init.zeros_(networks["motion_adapter"].out.bias)
+        for parameter in cast(MotionAdapter, networks["motion_adapter"]).out.parameters():
+            nn.init.zeros_(parameter)
 
-    def _draw(self, networks: Mapping[str, nn.Module], batch: Row, camera: str = "target_camera", *, random: bool = True) -> Drawn:
+    def _draw(self, networks: Networks, batch: Row, camera: str = "target_camera", *, random: bool = True) -> Drawn:
         planes = networks["image_to_plane"](batch["source"]).float()
         pictures = torch.cat([batch["pictures"], batch["driving"][:, 1]], 1)
         planes = planes + networks["motion_adapter"](pictures).float()
@@ -123,7 +124,7 @@ class MotionAdapterStage(HeadStage):
         own = batch["pictures"][:, None].expand(-1, count, -1, -1, -1)
         changes = adapter(torch.cat([own, driving], 2).flatten(0, 1)).float().unflatten(0, (-1, count))
         if recipe.laplacian == "neighbours":
-            loss = second_difference(*changes.unbind(1))
+            loss = second_difference(*changes.unbind(1))  # eq. 4
         else:
             loss = (changes[:, 0] - changes[:, 1]).abs().mean()
         return changes[:, 1], {"laplacian": recipe.laplacian_weight * loss}

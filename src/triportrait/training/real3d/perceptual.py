@@ -37,6 +37,9 @@ class Vgg(nn.Module):
         widths: channels of the blocks.
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(
         self, blocks: tuple[int, ...], statistics: tuple[tuple[float, ...], tuple[float, ...]], widths: tuple[int, ...] = _WIDTHS
     ) -> None:
@@ -59,6 +62,7 @@ class Vgg(nn.Module):
         for index, block in enumerate(self.blocks):
             if index:
                 x = functional.max_pool2d(x, 2)
+            assert isinstance(block, nn.ModuleList)
             for place, layer in enumerate(block):
                 x = functional.relu(layer(x))
                 if place == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from triportrait.real3d.torso import TorsoLayer
 from triportrait.real3d.volume import VolumeRender
 from triportrait.training.data.clips import ClipSet
 from triportrait.training.real3d.examples import PairOptions, Row, clip_row, fixed_pairs, numpy_generator
-from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, entropy
+from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks, entropy
 from triportrait.training.real3d.sizes import paper_networks, small_networks, tiny_networks
 
 
@@ -82,7 +83,7 @@ class TorsoStage(HeadStage):
         planes = planes + self.frozen["motion_adapter"](torch.cat([batch["pictures"], batch["driving"][:, 1]], 1)).float()
         return self.render(self.frozen, planes, camera, batch, random=random)
 
-    def _whole(self, network: nn.Module, batch: Row, head: VolumeRender) -> tuple[Tensor, TorsoLayer]:
+    def _whole(self, network: HtbSuperResolution, batch: Row, head: VolumeRender) -> tuple[Tensor, TorsoLayer]:
         """The picture, and the torso that went into it."""
         caught: list[TorsoLayer] = []
         handle = network.torso.register_forward_hook(lambda module, inputs, output: caught.append(output))
@@ -93,9 +94,9 @@ class TorsoStage(HeadStage):
             handle.remove()
         return picture, caught[-1]
 
-    def _draw(self, networks: Mapping[str, nn.Module], batch: Row, camera: str = "target_camera", *, random: bool = True) -> Drawn:
+    def _draw(self, networks: Networks, batch: Row, camera: str = "target_camera", *, random: bool = True) -> Drawn:
         head = self._head(batch, batch[camera], random)
-        return Drawn(head, self._whole(networks["htb_super_resolution"], batch, head)[0])
+        return Drawn(head, self._whole(cast(HtbSuperResolution, networks["htb_super_resolution"]), batch, head)[0])
 
     def _real(self, batch: Row) -> Tensor:
         return batch["whole"]
@@ -104,7 +105,7 @@ class TorsoStage(HeadStage):
         return torch.ones_like(batch["matte"])
 
     def _generator_losses(self, batch: Row, step: int) -> dict[str, Tensor]:
-        network, recipe = self.networks["htb_super_resolution"], self.recipe
+        network, recipe = cast(HtbSuperResolution, self.networks["htb_super_resolution"]), self.recipe
         head = self._head(batch, batch["target_camera"], True)
         picture, torso = self._whole(network, batch, head)
         terms = self.picture_terms(picture, None, batch["whole"], batch["torso_matte"], batch["lips"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from triportrait.motion.speech_features import RATE_HZ, EnvelopeLogMel, LogMel
+from triportrait.motion.speech_features import RATE_HZ, EnvelopeLogMel, LogMel, SpeechFeatures
 from triportrait.types import Array
 
 
@@ -156,7 +157,7 @@ class _Warp:
         self._mix = (source - self._low).astype(np.float32)
 
     def _power(self, windows: Array) -> Array:
-        power = super()._power(windows)
+        power = super()._power(windows)  # type: ignore[misc]  # a mix-in: the class beside it has it
         return power[:, self._low] * (1 - self._mix) + power[:, self._low + 1] * self._mix
 
 
@@ -168,7 +169,7 @@ class WarpedEnvelopeLogMel(_Warp, EnvelopeLogMel):
     """:class:`EnvelopeLogMel` of another vocal tract."""
 
 
-WARPED = {"log_mel": WarpedLogMel, "envelope_log_mel": WarpedEnvelopeLogMel}
+WARPED: dict[str, Callable[[float], SpeechFeatures]] = {"log_mel": WarpedLogMel, "envelope_log_mel": WarpedEnvelopeLogMel}
 
 
 def roughen(features: torch.Tensor) -> torch.Tensor:

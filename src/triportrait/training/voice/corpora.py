@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from triportrait.errors import EmptyMedia, MediaError, OutputError
+from triportrait.files import atomic_file
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio_network import STRIDE, MouthNetwork
 from triportrait.motion.lips import close_lips, lip_opening
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ
-from triportrait.outputs import whole_file
 from triportrait.training.voice.articulation import Style, curves_from_phones
 from triportrait.training.voice.lip_tracks import LipTrack, curves_from_landmarks, load_speech_av
 from triportrait.training.voice.synthesisers import Phone
@@ -86,7 +86,7 @@ def _phone_columns(phones: Sequence[Phone]) -> dict[str, Array]:
 
 def _write(path: Path, arrays: Mapping[str, Any]) -> None:
     try:
-        with whole_file(path) as part, part.open("wb") as file:
+        with atomic_file(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written: {error.strerror or error}; choose another folder") from None

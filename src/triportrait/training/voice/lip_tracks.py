@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
 from triportrait.motion.lips import FACE_HEIGHT_CM, close_lips, gap_weights
 from triportrait.types import ARKIT_EXPRESSIONS, Array, FaceTrack
 
@@ -107,7 +108,7 @@ def curves_from_landmarks(track: FaceTrack, head_file: Path) -> LipTrack:
     neutral = np.median(points[closed], axis=0)
     rotation, offset = _rigid(points[:, _STABLE], neutral[list(_STABLE)])
     mouth = np.einsum("tij,tnj->tni", rotation, points[:, _MOUTH]) + offset[:, None]
-    scale = FACE_HEIGHT_CM / np.linalg.norm(neutral[10, :2] - neutral[152, :2])
+    scale = FACE_HEIGHT_CM / np.linalg.norm(neutral[FOREHEAD_TOP, :2] - neutral[CHIN, :2])
     # The rest is the clip's own closed mouth in the same frame; small drifts of the rigid fit leave with it.
     rest = np.median(mouth[closed], axis=0)
     displacement = (mouth - rest) * scale

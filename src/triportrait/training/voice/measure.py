@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,8 @@ def against_phonemes(model: MouthNetwork, folder: Path, limit: int | None = None
     given too.
     """
     column = {name: ARKIT_EXPRESSIONS.index(name) for name in ("mouthPucker", "mouthFunnel", "mouthRollLower")}
-    closed, nearly, teeth, rounded, silent, by_voice = [], [], [], [], [], {}
+    closed, nearly, teeth, rounded, silent = [], [], [], [], []
+    by_voice: dict[str, list[Any]] = {}
     for clip in load_synthesised(folder, "test", limit):
         samples = clip.samples.astype(np.float32) / 32767
         # Half a second of digital silence before, two after: the mouth may breathe before it closes.

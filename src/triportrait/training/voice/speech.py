@@ -142,7 +142,7 @@ def _utterance(split: str, words: list[str], espeak: Espeak, random: np.random.G
         if kind < 0.4:
             return flite(make_text("en-us", words, random), "rms", stretch), "flite:rms"
         language = str(random.choice(("en-us",) + _TEST_LANGUAGES))
-        variants = _TEST_VARIANTS
+        variants: tuple[str, ...] = _TEST_VARIANTS
     else:
         if kind < 0.4:
             voice = str(random.choice(_TRAIN_FLITE))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -131,7 +132,7 @@ class VoiceStage:
         return [torch.from_numpy(np.stack(column)) for column in zip(*self._examples.rows(step, rows), strict=True)]
 
     def losses(self, batch: list[Tensor], step: int, which: str) -> dict[str, Tensor]:
-        model = self.networks["audio_to_motion"]
+        model = cast(AudioToMotion, self.networks["audio_to_motion"])
         features, *targets = batch
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self.recipe.half):
             trunk = model.trunk(roughen(features)).float()
@@ -147,9 +148,10 @@ class VoiceStage:
         """How well the lips' opening follows that of held-out tracked clips; :mod:`triportrait.training.voice.measure` measures more."""
         if not self._held_out:
             return {}, None
-        model = deepcopy(networks["audio_to_motion"]).cpu()
+        model = deepcopy(cast(AudioToMotion, networks["audio_to_motion"])).cpu()
         return {"opening_correlation_val": mean_opening_correlation(model, self._held_out)}, None
 
     def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:
         settings = json.dumps({"batch": self.recipe.batch, "frames": self.recipe.frames})
-        save_model(networks["audio_to_motion"], folder / "model.safetensors", {"steps": notes["steps"], "settings": settings})
+        model = cast(AudioToMotion, networks["audio_to_motion"])
+        save_model(model, folder / "model.safetensors", {"steps": notes["steps"], "settings": settings})

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -131,12 +132,12 @@ class SyncStage:
 
     def validate(self, networks: Mapping[str, nn.Module]) -> tuple[Values, Array | None]:
         """Share of two-second windows of held-out clips in which lips in step beat lips a fifth of a second off."""
-        expert = deepcopy(networks["sync_expert"]).cpu()
+        expert = deepcopy(cast(SyncExpert, networks["sync_expert"])).cpu()
         shares = [shift_accuracy(found, _SHIFT, _WINDOW) for clip in self._held_out if len(found := cosines(expert, clip))]
         return ({"in_step_val": float(np.mean(shares))} if shares else {}), None
 
     def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:
-        save_sync_expert(networks["sync_expert"], folder / "model.safetensors", {"steps": notes["steps"]})
+        save_sync_expert(cast(SyncExpert, networks["sync_expert"]), folder / "model.safetensors", {"steps": notes["steps"]})
 
 
 def cosines(expert: SyncExpert, clip: Spoken | Tracked) -> Array:

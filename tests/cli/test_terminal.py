@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from triportrait import cli, terminal
-from triportrait.errors import MediaError
+from triportrait import cli
+from triportrait.cli import terminal
+from triportrait.errors import MediaError, escaped
 
 VERSION = [sys.executable, "-m", "triportrait", "--version"]
 
@@ -28,12 +30,20 @@ VERSION = [sys.executable, "-m", "triportrait", "--version"]
     ],
 )
 def test_nothing_moves_the_cursor(raw: str, shown: str) -> None:
-    assert terminal.escaped(raw) == shown
+    assert escaped(raw) == shown
 
 
 def test_messages_have_an_end() -> None:
-    assert terminal.one_line("x" * 5_000) == "x" * 997 + "..."
+    said = terminal.one_line("x" * 5_000 + "; the remedy")
+    assert len(said) == terminal.LONGEST_MESSAGE and said.endswith("x; the remedy") and " ... " in said
     assert terminal.one_line("x" * 1_000) == "x" * 1_000
+
+
+def test_a_sentence_passes_both_doors_with_one_gap() -> None:
+    """An error cuts its own text; the door to the terminal must not cut it again."""
+    error = MediaError("\x1b" * 90_000 + "; copy the file again.")
+    said = terminal.one_line(f"triportrait: {error}")
+    assert said.endswith("; copy the file again.") and said.count(" ... ") == 1 and said.isprintable()
 
 
 @pytest.mark.parametrize("error", [MediaError("'\x1b]0;title\x07.png' is\nno picture"), ValueError("\x1b[2J" * 1_000)])
@@ -44,7 +54,7 @@ def test_errors_of_others_are_one_printable_line(error: Exception, capsys: pytes
 
     assert cli._run(Failing()) in (1, 2)
     said = capsys.readouterr().err
-    assert said.endswith("\n") and said[:-1].isprintable() and len(said) <= 1_001
+    assert said.endswith("\n") and said[:-1].isprintable() and len(said) <= terminal.LONGEST_MESSAGE + 1
 
 
 def test_a_file_name_in_the_arguments_is_escaped(capfd: pytest.CaptureFixture[str]) -> None:
@@ -84,6 +94,22 @@ def test_help_may_be_read_in_part() -> None:
         )
         os.close(writing)
         assert done.returncode == 0 and done.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["animate", "--help"]])
+def test_help_that_cannot_be_written_is_no_success(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "triportrait", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr == ""
+
+
+def test_each_call_of_the_program_says_its_warnings(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    for _ in range(2):
+        terminal.show_log()
+        for _ in range(2):
+            logging.getLogger("triportrait.somewhere").warning("careful")
+    assert capsys.readouterr().err == "triportrait: careful\n" * 2
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

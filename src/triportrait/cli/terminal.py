@@ -7,17 +7,18 @@ have an end. A reader who goes away is remembered, for the exit code; the work g
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
-import unicodedata
+import warnings
+from collections.abc import Iterator
 
-#: Characters of one message; more is a library that tells its life.
-LONGEST_MESSAGE = 1_000
+from triportrait.errors import LONGEST_SENTENCE, escaped, printable
+
+#: Characters of one message, with room for what stands before a sentence of an error; more is a library that tells its life.
+LONGEST_MESSAGE = LONGEST_SENTENCE + 100
 #: As a shell reports a program that a closed pipe has ended.
 BROKEN_PIPE_EXIT = 141
-
-#: They turn the direction of the text after them.
-_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 _exit_code = 0
 
@@ -46,19 +47,60 @@ def exit_code() -> int:
     return _exit_code
 
 
-def escaped(text: str, keep: str = "") -> str:
-    """Text without control characters, line ends, half characters and turns of direction, except those in ``keep``."""
-    return "".join(c if c in keep or not _is_control(c) else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+@contextlib.contextmanager
+def answering_help() -> Iterator[None]:
+    """Around what prints help or a complaint about the arguments and ends the program: an answer that nobody gets is no success.
+
+    Raises:
+        SystemExit: with the code of the block's own, or 1 when the answer cannot be written. Whoever reads a part of the help
+            has read enough: a closed pipe is no failure.
+    """
+    try:
+        yield
+    except OSError as error:
+        exit_code()
+        raise SystemExit(0 if isinstance(error, BrokenPipeError) else 1) from None
+    except SystemExit as end:
+        code = exit_code()
+        if end.code or code in (0, BROKEN_PIPE_EXIT):
+            raise
+        raise SystemExit(code) from None
 
 
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _TURNING
+class _Log(logging.Handler):
+    """Each warning once: files are looked at before the work and read in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = self.format(record)
+        if record.levelno >= logging.WARNING:
+            if message in self.said:
+                return
+            self.said.add(message)
+        tell(message)
+
+
+_LOG = _Log()
+
+
+def show_log() -> None:
+    """Log messages go to standard error from now on, each warning once; Python's own warnings speak to programmers and stay away.
+
+    ``PYTHONWARNINGS`` or ``-W`` bring those back.
+    """
+    _LOG.said.clear()
+    logging.basicConfig(level=logging.WARNING, format="triportrait: %(message)s", handlers=[_LOG])
+    logging.getLogger("triportrait.compiling").setLevel(logging.INFO)  # a wait of a minute wants a word
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 def one_line(text: object) -> str:
     """A message as one printable line of at most ``LONGEST_MESSAGE`` characters."""
-    line = escaped(str(text))
-    return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 3] + "..."
+    return printable(str(text), LONGEST_MESSAGE)
 
 
 def say(result: object) -> None:

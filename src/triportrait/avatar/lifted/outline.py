@@ -1,0 +1,122 @@
+"""The head's outline in the photo: where it runs, how far away it is, and how it goes on beyond the crop."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.fields import smooth_step
+from triportrait.geometry.filling import push_pull
+from triportrait.geometry.landmarks import BETWEEN_BROWS, UPPER_LIP_INSIDE
+from triportrait.geometry.rasteriser import rasterise
+from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, PreparedPortrait
+
+#: Head-space depth of the outline beside the brows and above (a skull is widest behind its ears), and beside the mouth (the jaw's corner),
+#: where the fitted head's own outline is far away.
+_CROWN_Z_DM, _JAW_Z_DM = -0.85, -0.6
+#: What that counts for beside the fitted outline.
+_USUAL_WEIGHT = 2e-4
+#: The solid outline: the matte smoothed by so many pixels of a 512 px crop, at this level.
+_OUTLINE_PX, _OUTLINE_LEVEL = 2.5, 0.8
+
+
+def rise_of_face(portrait: PreparedPortrait) -> Array:
+    """0 at the mouth's height and below, 1 at the brows' and above: float64 [s, s]."""
+    size = len(portrait.image)
+    y, x = np.mgrid[:size, :size] + 0.5
+    brows, mouth = portrait.landmarks[BETWEEN_BROWS, :2], portrait.landmarks[UPPER_LIP_INSIDE, :2]
+    up = (brows - mouth) / max(float(((brows - mouth) ** 2).sum()), 1.0)
+    return smooth_step(np.clip((x - mouth[0]) * up[0] + (y - mouth[1]) * up[1], 0.0, 1.0))
+
+
+def outline_depth(portrait: PreparedPortrait, head: FullHead, rise: Array) -> Array:
+    """Camera depth of the head's outline near each pixel, float64 [s, s]: the fitted head's own, far from it a usual skull's."""
+    import cv2
+
+    size, motion = len(rise), portrait.motion
+    matrix = matrix_from_euler(motion.rotation_rad)
+    jaw, crown = (CAMERA_DISTANCE_DM - float((matrix @ (0, 0.3, z) + motion.translation)[2]) for z in (_JAW_Z_DM, _CROWN_Z_DM))
+    usual = jaw + (crown - jaw) * rise
+    # Of a head in half profile the one side's outline is its cheek, the other's the back of its skull.
+    vertices = head.deform(head.shape(portrait.identity) + portrait.vertex_offset, motion.expression, motion.gaze_rad)
+    skin = head.triangles[(head.part[head.triangles] == HeadPart.SKIN).all(1) & (head.neck[head.triangles] < 0.02).all(1)]
+    pixels, depth = project(pose_points(vertices, motion.rotation_rad, motion.translation), size, portrait.focal)
+    drawn = rasterise(pixels.astype(np.float32), depth.astype(np.float32), np.ascontiguousarray(skin), size, size, cull="back")
+    covered = (drawn.triangle >= 0).astype(np.uint8)
+    filled = cv2.morphologyEx(np.pad(covered, 1), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[1:-1, 1:-1]
+    rim = covered.astype(bool) & (cv2.erode(filled, np.ones((3, 3), np.uint8), borderValue=(1,)) == 0)
+    known = (rim & (rise > 0.02)).astype(np.float32)
+    own = np.where(rim, np.minimum(drawn.depth, 20.0) - usual, 0.0).astype(np.float32)
+    away = push_pull(np.dstack([own]), np.maximum(known, _USUAL_WEIGHT))[..., 0]
+    return usual + cv2.GaussianBlur(away, (0, 0), 12 * size / 512)
+
+
+def signed_distance(alpha: Array, unit: float) -> Array:
+    """Pixels to the outline of the solid head, positive inside: float32 like ``alpha``. One piece without holes, and smooth."""
+    import cv2
+    from scipy.ndimage import binary_fill_holes, distance_transform_edt
+
+    solid = cv2.GaussianBlur(alpha, (0, 0), _OUTLINE_PX * unit) > _OUTLINE_LEVEL
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(solid.astype(np.uint8))
+    if len(stats) > 1:
+        solid = labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
+    solid = binary_fill_holes(solid)
+    if solid.all() or not solid.any():
+        return np.full(alpha.shape, 1e3 if solid.all() else -1e3, np.float32)
+    distance = (distance_transform_edt(solid) - distance_transform_edt(~solid)).astype(np.float32)
+    return cv2.GaussianBlur(distance, (0, 0), 1.5 * unit)
+
+
+def mirrored(x: Array, y: Array, alpha: Array) -> tuple[Array, Array]:
+    """What lies beyond the crop of side s is the photo mirrored: its pixels [..., 2] for pixels x, y [...], and where the head may be.
+
+    A crown cut off by the upper border closes above it as a circle would: what is mirrored is drawn together sideways.
+    """
+    size = len(alpha)
+    shown = np.stack([size - np.abs(size - np.abs(x)), size - np.abs(size - np.abs(y))], -1)
+    centre, half, growth = _crown(alpha)
+    inside, beyond = np.sqrt(half**2 + growth * np.abs(y)), np.sqrt(np.maximum(half**2 - growth * np.abs(y), 1e-3))
+    above = y < 0
+    shown[..., 0] = np.where(above, np.clip(centre + (x - centre) * inside / beyond, 0, size), shown[..., 0])
+    return shown, ~above | ((np.abs(x - centre) < beyond) & (half**2 > growth * np.abs(y)))
+
+
+def beyond_the_crop(alpha: Array, margin: int) -> Array:
+    """The head's matte continued by ``margin`` pixels on all sides: float32."""
+    line = np.arange(-margin, len(alpha) + margin) + 0.5
+    x, y = np.meshgrid(line, line)
+    shown, there = mirrored(x, y, alpha)
+    size = len(alpha)
+    column, row = (np.clip(shown[..., c], 0, size - 1).astype(int) for c in (0, 1))
+    wide = np.where(there, alpha[row, column], 0.0).astype(np.float32)
+    # Only what the border cuts goes on beyond it, and closes like a bow: mirrored as it is, half an ear would become a whole one.
+    for border, beyond in ((0, slice(margin - 1, None, -1)), (-1, slice(margin + size, None))):
+        reach = np.pad(_bows(alpha[:, border] > 0.5, margin), margin, mode="edge")
+        wide[:, beyond] *= np.arange(margin)[None, :] < reach[:, None]
+    reach = np.pad(_bows(alpha[-1] > 0.5, margin), margin, mode="edge")
+    wide[margin + size :] *= np.arange(margin)[:, None] < reach[None, :]
+    return wide
+
+
+def _bows(cut: Array, limit: float) -> Array:
+    """Half ellipses over the runs of ``cut`` [n] bool, at most ``limit`` and half as high as long; those at the ends open: float64 [n]."""
+    height = np.zeros(len(cut))
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], cut.astype(int), [0]])))
+    for first, last in edges.reshape(-1, 2):
+        place = np.arange(first, last) + 0.5
+        low, high = (first if first else -len(cut)), (last if last < len(cut) else 2 * len(cut))
+        middle, half = 0.5 * (low + high), 0.5 * (high - low)
+        height[first:last] = min(limit, 0.6 * half) * np.sqrt(np.maximum(1.0 - ((place - middle) / half) ** 2, 0.0))
+    return height
+
+
+def _crown(alpha: Array) -> tuple[float, float, float]:
+    """The head at the crop's upper border: the middle and half width of its chord there, and how fast that half width's square grows
+    downwards (all in pixels; a circle's chord does so evenly). Without growth the head goes on as wide as it is."""
+    rows = max(2, len(alpha) // 32)
+    chords = [np.flatnonzero(alpha[row] > 0.5) for row in (0, rows)]
+    if not len(chords[0]):
+        return len(alpha) / 2, 0.0, 0.0
+    halves = [(chord[-1] - chord[0] + 1) / 2 if len(chord) else 0.0 for chord in chords]
+    return float(chords[0][0] + halves[0]), halves[0], max(0.0, (halves[1] ** 2 - halves[0] ** 2) / rows)

@@ -1,0 +1,118 @@
+"""What the mantle shows where the photo saw nothing: colours without features, texture from farther inside, and where to take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from triportrait.avatar.lifted.outline import rise_of_face
+from triportrait.geometry.filling import push_pull
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
+from triportrait.geometry.masks import convex_mask, face_hull, hull_mask
+from triportrait.types import Array, PreparedPortrait
+
+#: So far from the outline the guessed texture turns back inwards, and how far it goes at most (pixels of a 512 px crop).
+_TURN_BACK_PX, _TEXTURE_PX = 12, 56
+#: How strong it is there.
+_TEXTURE = 0.8
+#: An open eye's colours reach so far beyond its rim once the photo is smoothed (pixels of a 512 px crop).
+_EYES_PX = 7
+
+
+def guess_places(
+    shown: Array, inside_px: Array, height_px: Array, far_px: Array, growth_px: Array, signed: Array, margin: int
+) -> tuple[Array, Array, Array]:
+    """Pixels [n, 2] whose texture the rim and the far side show, and those whose colour the far side has.
+
+    Texture goes back inwards from where the rim turns away, at the photo's own scale along the surface, and on so on the far side.
+    """
+    import cv2
+
+    size = len(signed) - 2 * margin
+    unit = size / 512
+    down, across = np.gradient(cv2.GaussianBlur(signed, (0, 0), 4 * unit))
+    column, row = (np.clip(shown[:, c] + margin, 0, len(signed) - 1).astype(int) for c in (0, 1))
+    into = np.stack([across, down], -1)[row, column]
+    into /= np.maximum(np.linalg.norm(into, axis=1, keepdims=True), 1e-3)
+    turn = _TURN_BACK_PX * unit
+    turn_length = np.hypot(turn, np.sqrt(np.maximum(growth_px * turn, 0.0)))
+    depth = np.maximum(inside_px, 0.0)
+    near_way = np.maximum(turn + turn_length - np.hypot(depth, height_px) - depth, 0.0) * (depth < turn)
+    far_way = turn + turn_length + np.hypot(depth, far_px) - depth
+    limit = _TEXTURE_PX * unit
+    places = [shown + into * np.minimum(way, limit)[:, None] for way in (near_way, far_way)]
+    places.append(shown - into * np.maximum(depth - turn, 0.0)[:, None])
+    near, far, colour = (np.clip(place, 0, size) for place in places)
+    return near, far, colour
+
+
+def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, signed: Array) -> tuple[Array, Array]:
+    """The photo's colours just inside the outline, smoothed along it, and its texture of mean 0: float32 [s, s, 3] each.
+
+    Eyes, brows, lips and ears have no part in them: there is no second of any behind the outline.
+    """
+    import cv2
+
+    size = len(colours)
+    unit = size / 512
+    points = portrait.landmarks[:, :2].astype(np.float32)
+    feature = np.zeros((size, size), np.uint8)
+    for rim, low, high in ((EYE_LEFT_RIM, 1.6, 2.6), (EYE_RIGHT_RIM, 1.6, 2.6), (OUTER_LIPS, 1.15, 1.4)):
+        hull = cv2.convexHull(points[rim])[:, 0]
+        middle = hull.mean(0)
+        feature |= convex_mask(middle + (hull - middle) * (low, high), size)
+    face = face_hull(portrait.landmarks, size)
+    # Skin beside the face is an ear.
+    beside = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)) == 0
+    ear = cv2.dilate((skin & beside & (rise_of_face(portrait) < 0.97)).astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
+    solid = signed > 4 * unit
+    plain = (solid & (feature == 0) & (ear == 0)).astype(np.float32)
+    if not plain.any():
+        return colours, np.zeros_like(colours)
+    # Skin goes on as skin, hair as hair.
+    tone = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), 2.0 * unit)[..., None]
+    low = tone * _spread(colours, plain * skin, 9 * unit) + (1 - tone) * _spread(colours, plain * ~skin, 9 * unit)
+    # Smooth skin needs no texture; strands do.
+    bare = cv2.dilate((skin | face).astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
+    strands = cv2.GaussianBlur(plain * (1 - bare), (0, 0), 3 * unit)
+    fine = (colours - cv2.GaussianBlur(colours, (0, 0), 5.0 * unit)) * (_TEXTURE * strands * plain)[..., None]
+    return low, np.ascontiguousarray(fine)
+
+
+def _spread(colours: Array, known: Array, width_px: float) -> Array:
+    """Colours [s, s, 3] blurred over what is ``known`` [s, s], and far from that continued; as they are where nothing is known."""
+    import cv2
+
+    if not known.any():
+        return colours
+    weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), width_px)
+    shown: Any = colours * known[..., None].astype(np.float32)
+    mean = cv2.GaussianBlur(shown, (0, 0), width_px) / np.maximum(weight, 1e-3)[..., None]
+    return push_pull(mean, np.clip(weight / 0.05, 0.0, 1.0) * (weight > 2e-3))
+
+
+def sampled(picture: Array, places: Array) -> Array:
+    """Bilinear values [n, c] of [s, s, c] at pixels [n, 2]."""
+    import cv2
+
+    places = places.astype(np.float32) - 0.5
+    rows = np.array_split(np.arange(len(places)), -(-len(places) // 30000))
+    parts = [cv2.remap(picture, places[None, r, 0], places[None, r, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0] for r in rows]
+    return np.concatenate(parts)
+
+
+def like_the_face(portrait: PreparedPortrait) -> Array:
+    """Where the photo has the face's colour, whatever its brightness: bool [s, s]. Eyes count as such whatever their colour."""
+    import cv2
+
+    size = len(portrait.image)
+    unit = size / 512
+    colour = cv2.GaussianBlur(portrait.image, (0, 0), 2.0 * unit).astype(np.float64) + 4.0
+    chroma = colour / colour.sum(-1, keepdims=True)
+    # Lids close over the eyes: what they show may not depend on what the open eye looks like.
+    openings = np.maximum(*(hull_mask(portrait.landmarks[rim, :2], size) for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM)))
+    eyes = cv2.dilate(openings, np.ones((2 * round(_EYES_PX * unit) + 1,) * 2, np.uint8)) > 0
+    own = np.median(chroma[face_hull(portrait.landmarks, size) & ~eyes], axis=0)
+    near = (np.linalg.norm(chroma - own, axis=-1) < 0.035) | eyes
+    return cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)).astype(bool)

@@ -1,0 +1,107 @@
+"""Real3D-Portrait's networks for portraits and motion of the open head, as every other avatar is given them.
+
+So the paper's model takes part in evaluations and can be driven by whatever drives the others. The portrait is prepared as the paper
+prepares its own, in the crop that is given. Motion is carried over by landmarks: those of a row, or those that the open head has with its
+coefficients, are fitted with the networks' head model. What the paper smooths over neighbouring rows is not smoothed here, where each
+row stands alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from triportrait.face.bfm import BfmHead
+from triportrait.face.portrait import moved_landmarks
+from triportrait.types import Array, MotionFrame, PreparedPortrait, RenderedHead
+
+if TYPE_CHECKING:
+    from triportrait.face.open_head import OpenHead
+    from triportrait.real3d.model import PaperState
+    from triportrait.real3d.pipeline import PaperPipeline
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHeadState:
+    """What depends on the portrait alone.
+
+    Args:
+        size_px: side of the portrait's crop.
+        landmarks: a row of the open head to landmarks [478, 2] in that crop's pixels.
+        paper: the same crop in the networks' size and head model.
+    """
+
+    size_px: int
+    landmarks: Callable[[MotionFrame], Array]
+    paper: PaperState
+
+    @property
+    def avatar(self) -> object:
+        """The state of the networks."""
+        return self.paper.avatar
+
+
+class PaperOnOpenHead:
+    """See the module, and :class:`triportrait.types.FrameModel`.
+
+    Args:
+        pipeline: the paper's parts.
+        head: of the portraits.
+    """
+
+    panel_head = None
+
+    def __init__(self, pipeline: PaperPipeline, head: OpenHead) -> None:
+        from triportrait.real3d.bfm_fitting import BfmFitSettings, BfmFitter
+
+        self.pipeline, self.head, self.avatar, self._model = pipeline, head, pipeline.avatar, pipeline.model
+        own = pipeline.head
+        self._fitter = BfmFitter(own, pipeline.preset.photo_px, BfmFitSettings.video()) if isinstance(own, BfmHead) else None
+
+    def prepare(self, portrait: PreparedPortrait) -> OpenHeadState:
+        """Everything that is computed once per portrait."""
+        size, box = len(portrait.image), portrait.crop_box
+        landmarks = portrait.landmarks * np.float32(box[2] / size)
+        landmarks[:, :2] += np.array(box[:2], np.float32)
+        paper = self.pipeline.portrait_in(portrait.photo, box, landmarks)
+        return OpenHeadState(size, moved_landmarks(portrait, self.head), paper.state)
+
+    def with_still_mouth(self, state: OpenHeadState) -> OpenHeadState:
+        """The same; see :meth:`PaperModel.with_still_mouth`."""
+        return state
+
+    def step(self, state: OpenHeadState, frame: MotionFrame, background: Array | None = None) -> tuple[Array, RenderedHead]:
+        """One picture of the crop; see :meth:`triportrait.types.FrameModel.step`."""
+        scene = None if background is None else _resized(background, self.pipeline.preset.photo_px)
+        picture, head = self._model.step(state.paper, self._row(state, frame), scene)
+        return _resized(picture, state.size_px), head
+
+    def draw(
+        self, state: OpenHeadState, frames: Iterable[MotionFrame], scenes: Iterator[Array] | None = None
+    ) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
+        """As :meth:`PaperModel.draw`; the rows that come back are those of the networks' head model."""
+        side = self.pipeline.preset.photo_px
+        behind = None if scenes is None else (_resized(scene, side) for scene in scenes)
+        for row, picture, _ in self._model.draw(state.paper, (self._row(state, frame) for frame in frames), behind):
+            yield row, _resized(picture, state.size_px), None
+
+    def _row(self, state: OpenHeadState, frame: MotionFrame) -> MotionFrame:
+        """The row in the networks' head model, for its pose in the same crop."""
+        frame.expect_finite()
+        if self._fitter is None:
+            return replace(frame, landmarks=None)
+        points = state.landmarks(frame) if frame.landmarks is None else frame.landmarks
+        points = points * (self.pipeline.preset.photo_px / state.size_px)
+        return self._fitter.fit_motion(points[None], state.paper.portrait.identity)[0]
+
+
+def _resized(picture: Array, side_px: int) -> Array:
+    """uint8 [s, s, 3] at another side, averaged when it becomes smaller."""
+    import cv2
+
+    if len(picture) == side_px:
+        return picture
+    return cv2.resize(picture, (side_px, side_px), interpolation=cv2.INTER_AREA if len(picture) > side_px else cv2.INTER_LINEAR)
