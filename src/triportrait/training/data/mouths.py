@@ -18,11 +18,10 @@ from triportrait import drivers, pipeline
 from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.mouth.painter import PhotoMouth, cut_window, mouth_channels, mouth_window
 from triportrait.errors import EmptyMedia, OptionError, OutputError, TriPortraitError
-from triportrait.files import atomic_file
+from triportrait.files import atomic_file, refuse_inputs
 from triportrait.geometry.crops import cut
 from triportrait.media.images import read_image
 from triportrait.media.video import VideoReader
-from triportrait.outputs import refuse_inputs
 from triportrait.training.data.pairs import clips_of_folder
 from triportrait.training.data.portraits import portraits_of
 from triportrait.training.data.views import Packed

@@ -13,8 +13,8 @@ import numpy as np
 
 from triportrait.drivers import default_head, default_tracker
 from triportrait.errors import EmptyMedia, MediaError, OptionError, TriPortraitError
+from triportrait.files import refuse_inputs
 from triportrait.media.video import VideoReader
-from triportrait.outputs import refuse_inputs
 from triportrait.synth.real_pairs import PairFrames, Refinement, frames_of_video, pair_rows
 from triportrait.training.data.clips import ClipSet
 from triportrait.training.data.synthetic import pair_frames

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.errors import EmptyMedia, OptionError, OutputError, TriPortraitError
+from triportrait.files import refuse_inputs
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
-from triportrait.outputs import refuse_inputs
 from triportrait.synth import deferred
 from triportrait.synth.head_factory import HeadFactory
 from triportrait.synth.people import random_expression, random_person

@@ -12,8 +12,8 @@ import numpy as np
 from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.drivers import default_head, default_tracker
 from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError, TriPortraitError
+from triportrait.files import refuse_inputs
 from triportrait.media.images import read_image
-from triportrait.outputs import refuse_inputs
 from triportrait.synth.head_factory import HeadFactory
 from triportrait.synth.lifted_views import (
     HELD_OUT_TURNS_DEG,

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError
+from triportrait.files import refuse_inputs
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio_network import AudioToMotion, load_model
 from triportrait.motion.speech_features import RATE_HZ
-from triportrait.outputs import refuse_inputs
 from triportrait.training.options import Progress, SpeechOptions
 from triportrait.training.voice.alignment import aligned_phones, refined_phones, viseme_scores
 from triportrait.training.voice.corpora import Spoken, Tracked, aligned, pseudo_labelled, write_spoken, write_tracked
