@@ -456,6 +456,10 @@ def test_no_input_is_written_over(option: str, target: str, here: Path, inputs: 
         "train real3d.torso --data $OUT/data --start $OUT/run -o $OUT/run",
         "train real3d.torso --data $OUT/data -o $OUT/data",
         "data prepare $OUT/data -o $OUT/data",
+        "data views --portraits $OUT/data -o $OUT/data",
+        "data pairs --clips $OUT/data -o $OUT/data",
+        "data people --portraits $OUT/data -o $OUT/data",
+        "data speech --tracked $OUT/data -o $OUT/data",
     ],
 )
 @pytest.mark.usefixtures("no_work")

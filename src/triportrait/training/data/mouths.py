@@ -18,7 +18,7 @@ from triportrait import drivers, pipeline
 from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.mouth.painter import PhotoMouth, cut_window, mouth_channels, mouth_window
 from triportrait.errors import EmptyMedia, OptionError, OutputError, TriPortraitError
-from triportrait.files import atomic_file
+from triportrait.files import atomic_file, refuse_inputs
 from triportrait.geometry.crops import cut
 from triportrait.media.images import read_image
 from triportrait.media.video import VideoReader
@@ -59,6 +59,7 @@ def pack_mouths(options: MouthsOptions, out: Path, progress: Progress | None = N
     """
     if options.portraits is None and options.pairs is None:
         raise OptionError("there are no mouths to take; name --portraits, --pairs or both")
+    refuse_inputs(out, [options.portraits, options.pairs])
     if out.suffix != ".npz":
         raise OutputError(f"'{out}' is no name for windows; let it end in .npz")
     random = np.random.default_rng(options.seed)

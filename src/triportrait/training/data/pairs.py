@@ -13,6 +13,7 @@ import numpy as np
 
 from triportrait.drivers import default_head, default_tracker
 from triportrait.errors import EmptyMedia, MediaError, OptionError, TriPortraitError
+from triportrait.files import refuse_inputs
 from triportrait.media.video import VideoReader
 from triportrait.synth.real_pairs import PairFrames, Refinement, frames_of_video, pair_rows
 from triportrait.training.data.clips import ClipSet
@@ -39,6 +40,7 @@ def pack_pairs(options: PairsOptions, out: Path, progress: Progress | None = Non
     """
     if options.videos is None and options.clips is None:
         raise OptionError("there is nothing to take frames of; name --videos, --clips or both")
+    refuse_inputs(out, [options.videos, options.clips])
     head, tell = default_head(), progress or (lambda what, done, total: None)
     videos = clips_of_folder(options.videos)[: options.limit] if options.videos is not None else []
     prepared = ClipSet([options.clips]) if options.clips is not None else ()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.errors import EmptyMedia, OptionError, OutputError, TriPortraitError
+from triportrait.files import refuse_inputs
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
 from triportrait.synth import deferred
@@ -210,6 +211,7 @@ def pack_people(options: PeopleOptions, out: Path, progress: Progress | None = N
     """
     if options.procedural is None and options.portraits is None:
         raise OptionError("there are no people to film; name --procedural, --portraits or both")
+    refuse_inputs(out, [options.portraits, options.procedural])
     make_folder(out)
     made = 0
     kinds = {"procedural": (options.procedural, _procedural_clips), "lifted": (options.portraits, _lifted_clips)}

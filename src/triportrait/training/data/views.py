@@ -12,6 +12,7 @@ import numpy as np
 from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.drivers import default_head, default_tracker
 from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError, TriPortraitError
+from triportrait.files import refuse_inputs
 from triportrait.media.images import read_image
 from triportrait.synth.head_factory import HeadFactory
 from triportrait.synth.lifted_views import (
@@ -138,6 +139,7 @@ def pack_views(options: ViewsOptions, out: Path, progress: Progress | None = Non
     """
     if options.portraits is None and options.procedural is None:
         raise OptionError("there is nothing to take views of; name --portraits, --procedural or both")
+    refuse_inputs(out, [options.portraits, options.procedural])
     tell = progress or (lambda what, done, total: None)
     made = left_out = 0
     if options.portraits is not None:

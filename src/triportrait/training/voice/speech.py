@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError
+from triportrait.files import refuse_inputs
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio_network import AudioToMotion, load_model
 from triportrait.motion.speech_features import RATE_HZ
@@ -66,6 +67,7 @@ def pack_speech(options: SpeechOptions, out: Path, progress: Progress | None = N
     """
     if options.untranscribed is not None and len(options.teachers) < 2:
         raise OptionError("--untranscribed needs two networks that label it; name them with --teachers A B")
+    refuse_inputs(out, [options.recordings, options.tracked, options.untranscribed])
     check_synthesisers(_programs(options))
     try:
         out.mkdir(parents=True, exist_ok=True)
