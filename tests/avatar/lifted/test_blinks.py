@@ -58,7 +58,7 @@ def changed_pixels(avatar: Any, own: Any, other: Any, motion: MotionFrame) -> li
 @pytest.mark.parametrize("name", ["portrait.png", "portrait2.png"])
 def test_closed_eyes_show_nothing_of_the_open_ones(name: str) -> None:
     """Neither with ``oneshot``, whose volume is made of the painted photo as well, nor with the ``lifted`` avatar under it."""
-    avatar, portrait = AVATARS["oneshot"](drivers.default_head()), pipeline.prepare(EXAMPLES / name)
+    avatar, portrait = AVATARS["oneshot"](drivers.default_head()).avatar, pipeline.prepare(EXAMPLES / name)
     own, other = avatar.prepare(portrait), avatar.prepare(painted(portrait))
     other = replace(other, lifted=with_other_eyes(own.lifted, other.lifted), mouth=own.mouth)
     assert changed_pixels(avatar, own, other, portrait.motion) == [0, 0, 0]

@@ -52,7 +52,7 @@ def test_every_frame_is_a_proper_layer(avatar, state, astronaut_portrait, yaw):
 
 def test_the_volume_paints_what_a_turn_uncovers_and_nothing_at_rest(avatar, state, astronaut_portrait):
     frames = [turned(astronaut_portrait, yaw) for yaw in (0, 20)]
-    unseen = [avatar._volume(state, frame, avatar.lifted.draw(state.lifted, frame).landmarks)[1] for frame in frames]
+    unseen = [avatar._volume(state, frame, avatar.lifted.draw(state.lifted, frame))[1] for frame in frames]
     assert unseen[0].mean() < 0.001 and 0.003 < unseen[1].mean() < 0.2
     plain = avatar.lifted.render(state.lifted, frames[1])
     changed = np.abs(avatar.render(state, frames[1]).rgb - plain.rgb).max(-1) > 0.02
