@@ -247,6 +247,19 @@ def test_only_the_command_line_prints() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_functions_and_files_can_be_read_in_one_sitting() -> None:
+    """At most 100 lines a function, kernels apart, and 600 a file."""
+    long = [f"{name_of(path)} has {count} lines" for path in FILES if (count := len(path.read_text(encoding="utf-8").splitlines())) > 600]
+    for path in FILES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                count = node.end_lineno - node.lineno + 1
+                kernel = any("njit" in ast.unparse(decorator) for decorator in node.decorator_list)
+                if count > 100 and not kernel:
+                    long.append(f"{name_of(path)}: {node.name} has {count} lines")
+    assert not long, "\n".join(long)
+
+
 def modules_after(statement: str) -> set[str]:
     """Top-level names in ``sys.modules`` of a fresh interpreter after ``statement``."""
     code = f"{statement}\nimport json, sys; print('@' + json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"

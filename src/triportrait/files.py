@@ -419,3 +419,15 @@ def _holds(folder: Path, target: Path) -> bool:
                         if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
                             return True
     return False
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"'{folder}' cannot be made: {error.strerror or error}; choose another place.") from error

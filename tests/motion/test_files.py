@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from triportrait.errors import MotionFileError, OutputError
 from triportrait.motion import files
-from triportrait.motion.files import arkit52, export_json, export_live_link_csv, load_motion, save_motion
+from triportrait.motion.exports import arkit52
+from triportrait.motion.files import load_motion, save_motion, write_motion
 from triportrait.types import ARKIT_EXPRESSIONS, Motion
 
 
@@ -184,7 +185,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
 
 def test_live_link_layout(tmp_path: Path) -> None:
     motion = make_motion(30)
-    export_live_link_csv(motion, tmp_path / "l.csv")
+    write_motion((motion,), tmp_path / "l.csv", live_link=True)
     rows = list(csv.DictReader((tmp_path / "l.csv").open()))
     assert len(rows) == 30
     assert len(rows[0]) == 63 and all(row["BlendshapeCount"] == "61" for row in rows)
@@ -206,7 +207,7 @@ def test_gaze_becomes_eye_look_curves() -> None:
 
 def test_json(tmp_path: Path) -> None:
     motion = make_motion(4)
-    export_json(motion, tmp_path / "m.json")
+    write_motion((motion,), tmp_path / "m.json")
     document = json.loads((tmp_path / "m.json").read_text())
     assert document["expression_names"] == list(ARKIT_EXPRESSIONS)
     values = [frame["expression"] for frame in document["frames"]]

@@ -88,8 +88,7 @@ class TrackCache:
 
 
 def _arrays(folder: Path, what: str, sources: tuple[Any, ...], compute: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-    from triportrait.evaluation.report import make_folder
-    from triportrait.files import atomic_file
+    from triportrait.files import atomic_file, make_folder
 
     digest = hashlib.sha256(what.encode() + _code())
     for source in sources:

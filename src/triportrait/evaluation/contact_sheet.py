@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from triportrait.evaluation.report import make_folder
+from triportrait.files import make_folder
 from triportrait.types import Array
 
 BACKGROUND = (24, 24, 26)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from triportrait.evaluation import identity, learned
-from triportrait.evaluation.report import make_folder
+from triportrait.files import make_folder
 from triportrait.types import Array
 
 if TYPE_CHECKING:

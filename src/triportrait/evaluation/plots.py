@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from triportrait.evaluation.metrics import ROTATION_RANGES_DEG
-from triportrait.evaluation.report import BETTER_ARROWS, BY_KEY, ROTATION_COLUMNS, make_folder
+from triportrait.evaluation.report import BETTER_ARROWS, BY_KEY, ROTATION_COLUMNS
+from triportrait.files import make_folder
 
 COLOURS = ("#8c8c8c", "#4c78a8", "#72b7b2", "#f2a541", "#d1495b", "#7a5195", "#5b8c5a", "#a0522d")
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triportrait.errors import OutputError
 from triportrait.evaluation.metrics import ROTATION_RANGES_DEG
 
 UNMEASURED = "not measurable on these frames"
@@ -339,20 +338,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: the folder or file cannot be written.
     """
-    from triportrait.files import atomic_file
+    from triportrait.files import atomic_file, make_folder
 
     make_folder(path.parent)
     with atomic_file(path) as part:
         part.write_text(text, encoding="utf-8")
-
-
-def make_folder(folder: Path) -> None:
-    """Make ``folder`` and those above it.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"'{folder}' cannot be made: {error.strerror or error}; choose another place.") from error

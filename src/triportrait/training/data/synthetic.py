@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.errors import EmptyMedia, OptionError, OutputError, TriPortraitError
-from triportrait.files import refuse_inputs
+from triportrait.files import make_folder, refuse_inputs
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
 from triportrait.synth import deferred
@@ -25,7 +25,7 @@ from triportrait.synth.procedural_views import motion_frame, random_pose
 from triportrait.synth.real_pairs import PairFrames
 from triportrait.training.data.clips import TrainingClip, write_clips
 from triportrait.training.data.portraits import portraits_of
-from triportrait.training.data.views import Packed, make_folder, procedural_factory
+from triportrait.training.data.views import Packed, procedural_factory
 from triportrait.training.options import PeopleOptions, Progress
 from triportrait.types import ARKIT_EXPRESSIONS, FOCAL_IN_WIDTHS, FPS, Array, MotionFrame, PreparedPortrait
 

@@ -12,7 +12,7 @@ import numpy as np
 from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.drivers import default_head, default_tracker
 from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError, TriPortraitError
-from triportrait.files import refuse_inputs
+from triportrait.files import make_folder, refuse_inputs
 from triportrait.media.images import read_image
 from triportrait.synth.head_factory import HeadFactory
 from triportrait.synth.lifted_views import (
@@ -97,18 +97,6 @@ class ViewShards:
             raise OutputError(f"'{self.folder}' cannot be written: {error.strerror or error}; free some space") from None
         log.info("%s: %d rows, %.1f MB", name, len(self._rows), size / 1e6)
         self._rows.clear()
-
-
-def make_folder(folder: Path) -> None:
-    """The folder, made where there is none.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"'{folder}' cannot be written: {error.strerror or error}; choose another folder") from None
 
 
 def procedural_factory(bundle: Path) -> HeadFactory:
