@@ -33,7 +33,7 @@ class Evaluate:
     limit: int | None = None
     """At most so many clips."""
     metric_weights: Path | None = None
-    """Folder with the weights of LPIPS, FID, CSIM and Sync (docs/evaluation.md); without it they are null."""
+    """Folder with the weights of LPIPS, FID, CSIM and Sync (docs/guides/evaluation.md); without it they are null."""
     jobs: int = 1
     """Clips at a time, each in a process of its own (about 1 GB each)."""
     cache: Path | None = None

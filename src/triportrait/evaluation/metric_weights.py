@@ -87,12 +87,12 @@ def load_strictly(network: Network, tensors: Mapping[str, torch.Tensor], path: P
     kind = type(network).__name__
     for what, keys in (("lacks", set(own) - counters - set(given)), ("holds the unknown", set(given) - set(own))):
         if keys:
-            raise WeightsError(f"'{path}' {what} '{min(keys)}'; it is not the published file for {kind}, see docs/evaluation.md.")
+            raise WeightsError(f"'{path}' {what} '{min(keys)}'; it is not the published file for {kind}, see docs/guides/evaluation.md.")
     for key, value in given.items():
         if value.shape != own[key].shape:
             raise WeightsError(
                 f"'{path}': '{key}' has shape {tuple(value.shape)} instead of {tuple(own[key].shape)}; "
-                f"it is not the published file for {kind}, see docs/evaluation.md."
+                f"it is not the published file for {kind}, see docs/guides/evaluation.md."
             )
     state = {key: given[key].to(own[key].dtype) if key in given else own[key] for key in own}
     network.load_state_dict(state)

@@ -65,7 +65,7 @@ class ProtocolOptions:
         sheets: also write a contact sheet per clip into the folder ``<out>_sheets``.
         limit: at most so many clips, in the order of their names.
         side_px: side of the pictures at which everything is measured.
-        metric_weights: folder with the weights of the learned metrics (docs/evaluation.md); None leaves those out.
+        metric_weights: folder with the weights of the learned metrics (docs/guides/evaluation.md); None leaves those out.
         jobs: clips at a time, each in a process of its own.
         cache: folder in which what was tracked on the real clips is kept for later runs.
         plots: also write bars per metric and PSNR against rotation as PNG beside the report.
