@@ -253,7 +253,10 @@ def _make_part(folder: Path, is_folder: bool = False) -> Path:
         part = folder / f".triportrait-part-{_host()}-{secrets.token_hex(8)}.part"
         if is_folder:
             part.mkdir(mode=0o700)
-            handle = None if fcntl is None else os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                handle = None if fcntl is None else os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:  # taken for a rest, as below
+                continue
         else:
             handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666)
         if handle is not None:
