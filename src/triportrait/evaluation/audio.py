@@ -21,7 +21,7 @@ from triportrait.evaluation.cache import TrackCache
 from triportrait.evaluation.contact_sheet import contact_sheet, write_sheet
 from triportrait.evaluation.learned_rows import keep_features, likeness, perceptual_rows, pooled_fid
 from triportrait.evaluation.parts import EVALUATED_FPS, ActingTools, default_acting_tools
-from triportrait.evaluation.reenact import SHEET_COLUMNS, counted_pixels, evenly, find_clips, motion_distances, read_filled_boxes, shrink
+from triportrait.evaluation.reenact import SHEET_COLUMNS, begin_with_clips, counted_pixels, evenly, motion_distances, shrink
 from triportrait.evaluation.report import (
     AUDIO_LIFE_COLUMNS,
     AUDIO_METRICS,
@@ -33,7 +33,7 @@ from triportrait.evaluation.report import (
     strict_metrics,
     write_report,
 )
-from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell, networks_of, reason_of, run_items, start_report
+from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell, networks_of, reason_of, run_items
 from triportrait.types import Array, FaceTrack, Motion, PreparedPortrait, Waveform
 
 if TYPE_CHECKING:
@@ -101,10 +101,7 @@ def run_audio(
         OutputError: the report cannot be written.
         TriPortraitError: every clip failed.
     """
-    items = [Item(path.name, (path,)) for path in find_clips(options.clips, options.limit)]
-    boxes = read_filled_boxes(options.clips)
-    networks_of(options.metric_weights).check()
-    report = start_report(FORMAT, options, items)
+    items, boxes, report = begin_with_clips(FORMAT, options)
 
     def save() -> None:
         report["mean"] = mean_over_clips(report["clips"], options.avatars, AUDIO_METRICS)

@@ -104,10 +104,7 @@ def run_reenact(
         OutputError: the report cannot be written.
         TriPortraitError: every clip failed.
     """
-    items = [Item(path.name, (path,)) for path in find_clips(options.clips, options.limit)]
-    boxes = read_filled_boxes(options.clips)
-    networks_of(options.metric_weights).check()
-    report = start_report(FORMAT, options, items)
+    items, boxes, report = begin_with_clips(FORMAT, options)
 
     def save() -> None:
         report["mean"] = mean_over_clips(report["clips"], options.avatars)
@@ -134,6 +131,21 @@ def _tools_of_process() -> ReenactTools:
 
 def _measure_in_process(options: ReenactOptions, boxes: dict[str, tuple[float, float, float, float]], item: Item) -> dict[str, Any]:
     return evaluate_clip(item.files[0], options, _tools_of_process(), boxes.get(item.name))
+
+
+def begin_with_clips(
+    format_name: str, options: ProtocolOptions
+) -> tuple[list[Item], dict[str, tuple[float, float, float, float]], dict[str, Any]]:
+    """What a protocol that measures clip by clip begins with: an item per clip, their filled boxes, and the report to go on with.
+
+    Raises:
+        MediaError: the folder holds no clip, or its index is wrong.
+        WeightsError: a metric's weights cannot be read.
+    """
+    items = [Item(path.name, (path,)) for path in find_clips(options.clips, options.limit)]
+    boxes = read_filled_boxes(options.clips)
+    networks_of(options.metric_weights).check()
+    return items, boxes, start_report(format_name, options, items)
 
 
 def find_clips(folder: Path, limit: int | None = None) -> list[Path]:
