@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.compiling import njit
+from triportrait.synth.coverage import centres_within, corner_weights
 from triportrait.synth.people import Lamp
 from triportrait.synth.shade import direction_of
 from triportrait.types import Array
@@ -236,17 +237,14 @@ def _height_map(vertices, triangles, frame, out):  # type: ignore[no-untyped-def
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if area == 0.0:
             continue
-        left, right = max(int(np.ceil(min(ax, min(bx, cx)) - 0.5)), 0), min(int(np.floor(max(ax, max(bx, cx)) - 0.5)), _MAP_PX - 1)
-        top, bottom = max(int(np.ceil(min(ay, min(by, cy)) - 0.5)), 0), min(int(np.floor(max(ay, max(by, cy)) - 0.5)), _MAP_PX - 1)
+        left, right = centres_within(min(ax, min(bx, cx)), max(ax, max(bx, cx)), _MAP_PX)
+        top, bottom = centres_within(min(ay, min(by, cy)), max(ay, max(by, cy)), _MAP_PX)
         if left > right or top > bottom:
             continue
-        inverse = 1.0 / area
+        corners, inverse = (ax, ay, bx, by, cx, cy), 1.0 / area
         for y in range(top, bottom + 1):
             for x in range(left, right + 1):
-                px, py = x + 0.5, y + 0.5
-                w1 = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) * inverse
-                w2 = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) * inverse
-                w0 = 1.0 - w1 - w2
+                w0, w1, w2 = corner_weights(corners, inverse, x + 0.5, y + 0.5)
                 if w0 < 0.0 or w1 < 0.0 or w2 < 0.0:
                     continue
                 h = w0 * flat[a, 2] + w1 * flat[b, 2] + w2 * flat[c, 2]

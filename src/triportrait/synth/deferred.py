@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from triportrait.compiling import njit
+from triportrait.synth.coverage import centres_within, strand_at, strand_box, surface_at
+from triportrait.synth.shade import light_from, texels_round
 from triportrait.types import Array
 
 #: Materials: skin texture, eyeball, two-sided cut-out card, cloth, mouth's inside, plain vertex light, glass.
@@ -195,26 +197,17 @@ def _draw_triangles(screen, sheets, drawn):  # type: ignore[no-untyped-def]
         # Counter-clockwise outside has negative area with y down; cards, cloth and glass are seen from both sides.
         if area == 0.0 or (area > 0.0 and (kind == SKIN or kind == EYE or kind == MOUTH)):
             continue
-        left, right = max(int(np.ceil(min(ax, min(bx, cx)) - 0.5)), 0), min(int(np.floor(max(ax, max(bx, cx)) - 0.5)), width - 1)
-        top, bottom = max(int(np.ceil(min(ay, min(by, cy)) - 0.5)), 0), min(int(np.floor(max(ay, max(by, cy)) - 0.5)), height - 1)
+        left, right = centres_within(min(ax, min(bx, cx)), max(ax, max(bx, cx)), width)
+        top, bottom = centres_within(min(ay, min(by, cy)), max(ay, max(by, cy)), height)
         if left > right or top > bottom:
             continue
-        inverse = 1.0 / area
-        ia, ib, ic = 1.0 / za, 1.0 / zb, 1.0 / zc
+        corners, inverse, nearness = (ax, ay, bx, by, cx, cy), 1.0 / area, (1.0 / za, 1.0 / zb, 1.0 / zc)
         for y in range(top, bottom + 1):
-            py = y + 0.5
             for x in range(left, right + 1):
-                px = x + 0.5
-                w1 = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) * inverse
-                w2 = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) * inverse
-                w0 = 1.0 - w1 - w2
-                if w0 < 0.0 or w1 < 0.0 or w2 < 0.0:
-                    continue
-                z = 1.0 / (w0 * ia + w1 * ib + w2 * ic)
+                z, p1, p2 = surface_at(corners, inverse, nearness, x + 0.5, y + 0.5)
                 near = z - bias[t]
-                if near >= away[y, x]:
+                if z < 0.0 or near >= away[y, x]:
                     continue
-                p1, p2 = w1 * ib * z, w2 * ic * z
                 if kind == CARD:
                     p0 = 1.0 - p1 - p2
                     u = p0 * uv[t, 0, 0] + p1 * uv[t, 1, 0] + p2 * uv[t, 2, 0]
@@ -242,28 +235,16 @@ def _draw_strands(points, thickness, focal, drawn):  # type: ignore[no-untyped-d
             if z0 < 1.0 or z1 < 1.0:
                 continue
             f0, f1 = focal * width / z0, focal * width / z1
-            x0, y0 = 0.5 * width + points[i, s, 0] * f0, 0.5 * height - points[i, s, 1] * f0
-            x1, y1 = 0.5 * width + points[i, s + 1, 0] * f1, 0.5 * height - points[i, s + 1, 1] * f1
+            start = (0.5 * width + points[i, s, 0] * f0, 0.5 * height - points[i, s, 1] * f0, z0)
+            end = (0.5 * width + points[i, s + 1, 0] * f1, 0.5 * height - points[i, s + 1, 1] * f1, z1)
             half = 0.5 * thickness[i] * f0 * (1.0 - 0.5 * s / (steps - 1))
             cover = min(half / 0.55, 1.0)
             half = max(half, 0.55)
-            dx, dy = x1 - x0, y1 - y0
-            squared = dx * dx + dy * dy
-            if squared < 1e-8:
-                continue
-            top, bottom = max(int(np.floor(min(y0, y1) - half)), 0), min(int(np.ceil(max(y0, y1) + half)), height - 1)
-            left, right = max(int(np.floor(min(x0, x1) - half)), 0), min(int(np.ceil(max(x0, x1) + half)), width - 1)
+            left, right, top, bottom = strand_box(start, end, half, (width, height))
             for y in range(top, bottom + 1):
                 for x in range(left, right + 1):
-                    px, py = x + 0.5 - x0, y + 0.5 - y0
-                    run = (px * dx + py * dy) / squared
-                    if run < 0.0 or run >= 1.0:
-                        continue
-                    off = px * dy - py * dx
-                    if off * off > half * half * squared:
-                        continue
-                    z = z0 + run * (z1 - z0)
-                    if z < away[y, x] and (cover >= 1.0 or _chance(x, y, i) < cover):
+                    run, z = strand_at(start, end, half, x + 0.5, y + 0.5)
+                    if run >= 0.0 and z < away[y, x] and (cover >= 1.0 or _chance(x, y, i) < cover):
                         away[y, x] = z
                         face[y, x] = -2 - i
                         first[y, x], second[y, x] = run, s
@@ -282,31 +263,10 @@ def _tone(value, table):  # type: ignore[no-untyped-def]
 @njit(cache=True, fastmath=True)
 def _texel(texture, u, v, linear, out):  # type: ignore[no-untyped-def]
     """Bilinear, linear light -> ``out`` [3]; origin bottom left."""
-    height, width = texture.shape[0], texture.shape[1]
-    x, y = u * width - 0.5, (1.0 - v) * height - 0.5
-    x0, y0 = int(np.floor(x)), int(np.floor(y))
-    fx, fy = x - x0, y - y0
-    xa, xb = min(max(x0, 0), width - 1), min(max(x0 + 1, 0), width - 1)
-    ya, yb = min(max(y0, 0), height - 1), min(max(y0 + 1, 0), height - 1)
+    xa, xb, fx, ya, yb, fy = texels_round(u, v, texture.shape[1], texture.shape[0])
     for c in range(3):
         out[c] = (1.0 - fy) * ((1.0 - fx) * linear[texture[ya, xa, c]] + fx * linear[texture[ya, xb, c]]) + fy * (
             (1.0 - fx) * linear[texture[yb, xa, c]] + fx * linear[texture[yb, xb, c]]
-        )
-
-
-@njit(cache=True, fastmath=True)
-def _around(levels, level, dx, dy, dz, out):  # type: ignore[no-untyped-def]
-    """Radiance from direction d at one blur ``level`` -> ``out`` [3]; bilinear, equirectangular."""
-    height, width = levels.shape[1], levels.shape[2]
-    x = (np.arctan2(dx, -dz) / (2.0 * np.pi) + 0.5) * width - 0.5
-    y = np.arccos(min(1.0, max(-1.0, dy))) / np.pi * height - 0.5
-    x0, y0 = int(np.floor(x)), int(np.floor(y))
-    fx, fy = x - x0, y - y0
-    xa, xb = x0 % width, (x0 + 1) % width
-    ya, yb = min(max(y0, 0), height - 1), min(max(y0 + 1, 0), height - 1)
-    for c in range(3):
-        out[c] = (1.0 - fy) * ((1.0 - fx) * levels[level, ya, xa, c] + fx * levels[level, ya, xb, c]) + fy * (
-            (1.0 - fx) * levels[level, yb, xa, c] + fx * levels[level, yb, xb, c]
         )
 
 
@@ -364,16 +324,16 @@ def _shade(sheets, moment, look, drawn):  # type: ignore[no-untyped-def]
                 glance = 1.0 - facing
                 glance = glance * glance * glance * glance * glance
                 if kind == SKIN:
-                    _around(levels, 2, rx, ry, rz, shine)
-                    _around(levels, 3, rx, ry, rz, wide)
+                    light_from(levels[2], rx, ry, rz, shine)
+                    light_from(levels[3], rx, ry, rz, wide)
                     amount = 0.028 + 0.16 * glance
                     glint = amount * 0.75 * min(max((ry + 0.55) / 0.7, 0.12), 1.0)
                 elif kind == EYE or kind == MOUTH:
-                    _around(levels, 0 if kind == EYE else 1, rx, ry, rz, shine)
+                    light_from(levels[0 if kind == EYE else 1], rx, ry, rz, shine)
                     wide[0] = wide[1] = wide[2] = 0.0
                     glint = 0.03 + 0.4 * glance if kind == EYE else 0.015 + 0.06 * glance
                 else:
-                    _around(levels, 0 if kind == GLASS else 1, rx, ry, rz, shine)
+                    light_from(levels[0 if kind == GLASS else 1], rx, ry, rz, shine)
                     wide[0] = wide[1] = wide[2] = 0.0
                     glint = (0.04 if kind == PLAIN else 0.05) + 0.35 * glance
             for c in range(3):

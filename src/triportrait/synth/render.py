@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from triportrait.compiling import njit
-from triportrait.synth.shade import CARD, CLOTH, EYE, LASH, SKIN, environment_light, sharp_light, texel
+from triportrait.synth.coverage import pixels_touched, strand_at, strand_box, surface_at
+from triportrait.synth.shade import CARD, CLOTH, EYE, LASH, SKIN, environment_light, light_from, texel
 from triportrait.types import Array
 
 
@@ -133,22 +134,15 @@ def _draw(screen, scene, k, face, weights, depth):  # type: ignore[no-untyped-de
         # Counter-clockwise outside has negative area with y down; cards are seen from both sides.
         if area == 0.0 or (area > 0.0 and not thin and material[t] != CLOTH):
             continue
-        left, right = max(int(np.floor(min(ax, bx, cx))), 0), min(int(np.ceil(max(ax, bx, cx))), width - 1)
-        top, bottom = max(int(np.floor(min(ay, by, cy))), 0), min(int(np.ceil(max(ay, by, cy))), height - 1)
-        ia, ib, ic = 1.0 / screen[a, 2], 1.0 / screen[b, 2], 1.0 / screen[c, 2]
-        inverse = 1.0 / area
+        left, right = pixels_touched(min(ax, bx, cx), max(ax, bx, cx), width)
+        top, bottom = pixels_touched(min(ay, by, cy), max(ay, by, cy), height)
+        corners, inverse = (ax, ay, bx, by, cx, cy), 1.0 / area
+        nearness = (1.0 / screen[a, 2], 1.0 / screen[b, 2], 1.0 / screen[c, 2])
         for y in range(top, bottom + 1):
             for x in range(left, right + 1):
-                px, py = x + 0.5, y + 0.5
-                w1 = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) * inverse
-                w2 = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) * inverse
-                w0 = 1.0 - w1 - w2
-                if w0 < 0.0 or w1 < 0.0 or w2 < 0.0:
+                z, p1, p2 = surface_at(corners, inverse, nearness, x + 0.5, y + 0.5)
+                if z < 0.0 or z - (0.02 if material[t] == LASH else 0.0) >= depth[y, x]:
                     continue
-                z = 1.0 / (w0 * ia + w1 * ib + w2 * ic)
-                if z - (0.02 if material[t] == LASH else 0.0) >= depth[y, x]:
-                    continue
-                p1, p2 = w1 * ib * z, w2 * ic * z
                 if thin:
                     p0 = 1.0 - p1 - p2
                     texel(
@@ -171,26 +165,14 @@ def _draw_strands(lines, colour, thickness, depth, picture, seen):  # type: igno
     steps = lines.shape[1]
     for i in range(lines.shape[0]):
         for s in range(steps - 1):
-            x0, y0, z0 = lines[i, s, 0], lines[i, s, 1], lines[i, s, 2]
-            x1, y1, z1 = lines[i, s + 1, 0], lines[i, s + 1, 1], lines[i, s + 1, 2]
-            half = 0.5 * thickness[i] / z0 * (1.0 - 0.6 * s / (steps - 1)) * min(0.45 + 0.3 * s, 1.0)
-            dx, dy = x1 - x0, y1 - y0
-            squared = dx * dx + dy * dy
-            if squared < 1e-8:
-                continue
-            top, bottom = max(int(np.floor(min(y0, y1) - half)), 0), min(int(np.ceil(max(y0, y1) + half)), height - 1)
-            left, right = max(int(np.floor(min(x0, x1) - half)), 0), min(int(np.ceil(max(x0, x1) + half)), width - 1)
+            start = (lines[i, s, 0], lines[i, s, 1], lines[i, s, 2])
+            end = (lines[i, s + 1, 0], lines[i, s + 1, 1], lines[i, s + 1, 2])
+            half = 0.5 * thickness[i] / start[2] * (1.0 - 0.6 * s / (steps - 1)) * min(0.45 + 0.3 * s, 1.0)
+            left, right, top, bottom = strand_box(start, end, half, (width, height))
             for y in range(top, bottom + 1):
                 for x in range(left, right + 1):
-                    px, py = x + 0.5 - x0, y + 0.5 - y0
-                    run = (px * dx + py * dy) / squared
-                    if run < 0.0 or run >= 1.0:
-                        continue
-                    off = px * dy - py * dx
-                    if off * off > half * half * squared:
-                        continue
-                    z = z0 + run * (z1 - z0)
-                    if z < depth[y, x]:
+                    run, z = strand_at(start, end, half, x + 0.5, y + 0.5)
+                    if run >= 0.0 and z < depth[y, x]:
                         depth[y, x] = z
                         seen[y, x] = True
                         for c in range(3):
@@ -274,7 +256,7 @@ def _shade(scene, face, weights, eye, picture):  # type: ignore[no-untyped-def]
                 rx, ry, rz = 2.0 * facing * half[0] - view[0], 2.0 * facing * half[1] - view[1], 0.0
                 rz = 2.0 * facing * half[2] - view[2]
                 if blend > 0.3:
-                    sharp_light(environment, rx, ry, rz, shine)
+                    light_from(environment, rx, ry, rz, shine)
                 else:
                     environment_light(levels, rx, ry, rz, 0.6, shine)
                 fresnel = 0.03 + 0.6 * (1.0 - facing) ** 5

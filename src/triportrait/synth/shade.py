@@ -154,16 +154,28 @@ def scatter(irradiance: Array, vertices: Array, triangles: Array, widths_dm: tup
     return 0.35 * irradiance + 0.65 * result
 
 
-@njit(cache=True, fastmath=True)
-def environment_light(levels, dx, dy, dz, level, out):  # type: ignore[no-untyped-def]
-    """Radiance from direction d at a fractional blur ``level`` (0..3) -> ``out`` [3]; bilinear."""
-    _, height, width, _ = levels.shape
+@njit(cache=True, fastmath=True, inline="always")
+def texels_towards(dx, dy, dz, width, height):  # type: ignore[no-untyped-def]
+    """Columns (first, second) and the second's share, then the same of rows, round direction d in an equirectangular picture."""
     x = (np.arctan2(dx, -dz) / (2.0 * np.pi) + 0.5) * width - 0.5
     y = np.arccos(min(1.0, max(-1.0, dy))) / np.pi * height - 0.5
     x0, y0 = int(np.floor(x)), int(np.floor(y))
-    fx, fy = x - x0, y - y0
-    xa, xb = x0 % width, (x0 + 1) % width
-    ya, yb = min(max(y0, 0), height - 1), min(max(y0 + 1, 0), height - 1)
+    return x0 % width, (x0 + 1) % width, x - x0, min(max(y0, 0), height - 1), min(max(y0 + 1, 0), height - 1), y - y0
+
+
+@njit(cache=True, fastmath=True, inline="always")
+def texels_round(u, v, width, height):  # type: ignore[no-untyped-def]
+    """As :func:`texels_towards`, round (u, v) with its origin bottom left; the border repeats."""
+    x, y = u * width - 0.5, (1.0 - v) * height - 0.5
+    x0, y0 = int(np.floor(x)), int(np.floor(y))
+    left, right = min(max(x0, 0), width - 1), min(max(x0 + 1, 0), width - 1)
+    return left, right, x - x0, min(max(y0, 0), height - 1), min(max(y0 + 1, 0), height - 1), y - y0
+
+
+@njit(cache=True, fastmath=True)
+def environment_light(levels, dx, dy, dz, level, out):  # type: ignore[no-untyped-def]
+    """Radiance from direction d at a fractional blur ``level`` (0..3) -> ``out`` [3]; bilinear."""
+    xa, xb, fx, ya, yb, fy = texels_towards(dx, dy, dz, levels.shape[2], levels.shape[1])
     low = min(int(level), 2)
     part = level - low
     for c in range(3):
@@ -179,15 +191,9 @@ def environment_light(levels, dx, dy, dz, level, out):  # type: ignore[no-untype
 
 
 @njit(cache=True, fastmath=True)
-def sharp_light(image, dx, dy, dz, out):  # type: ignore[no-untyped-def]
-    """Radiance of the sharp environment, bilinear -> ``out`` [3]."""
-    height, width, _ = image.shape
-    x = (np.arctan2(dx, -dz) / (2.0 * np.pi) + 0.5) * width - 0.5
-    y = np.arccos(min(1.0, max(-1.0, dy))) / np.pi * height - 0.5
-    x0, y0 = int(np.floor(x)), int(np.floor(y))
-    fx, fy = x - x0, y - y0
-    xa, xb = x0 % width, (x0 + 1) % width
-    ya, yb = min(max(y0, 0), height - 1), min(max(y0 + 1, 0), height - 1)
+def light_from(image, dx, dy, dz, out):  # type: ignore[no-untyped-def]
+    """Radiance from direction d in an equirectangular ``image`` [h, w, 3], bilinear -> ``out`` [3]."""
+    xa, xb, fx, ya, yb, fy = texels_towards(dx, dy, dz, image.shape[1], image.shape[0])
     for c in range(3):
         out[c] = (1.0 - fy) * ((1.0 - fx) * image[ya, xa, c] + fx * image[ya, xb, c]) + fy * (
             (1.0 - fx) * image[yb, xa, c] + fx * image[yb, xb, c]
@@ -197,13 +203,8 @@ def sharp_light(image, dx, dy, dz, out):  # type: ignore[no-untyped-def]
 @njit(cache=True, fastmath=True)
 def texel(texture, u, v, out):  # type: ignore[no-untyped-def]
     """Bilinear lookup of texture [h, w, c] at (u, v), origin bottom left -> ``out`` [c]."""
-    height, width, channels = texture.shape
-    x, y = u * width - 0.5, (1.0 - v) * height - 0.5
-    x0, y0 = int(np.floor(x)), int(np.floor(y))
-    fx, fy = x - x0, y - y0
-    xa, xb = min(max(x0, 0), width - 1), min(max(x0 + 1, 0), width - 1)
-    ya, yb = min(max(y0, 0), height - 1), min(max(y0 + 1, 0), height - 1)
-    for c in range(channels):
+    xa, xb, fx, ya, yb, fy = texels_round(u, v, texture.shape[1], texture.shape[0])
+    for c in range(texture.shape[2]):
         out[c] = (1.0 - fy) * ((1.0 - fx) * texture[ya, xa, c] + fx * texture[ya, xb, c]) + fy * (
             (1.0 - fx) * texture[yb, xa, c] + fx * texture[yb, xb, c]
         )
