@@ -94,12 +94,9 @@ class _Sound:
 def run_audio(
     options: AudioOptions, *, tools: ActingTools | None = None, progress: Callable[[Progress], None] | None = None
 ) -> dict[str, Any]:
-    """Measure the avatars on every clip with sound, write the reports and return what the JSON holds; resumes.
+    """Measure the avatars on every clip with sound, write the reports and return what the JSON holds.
 
-    Raises:
-        MediaError: the folder holds no clip.
-        OutputError: the report cannot be written.
-        TriPortraitError: every clip failed.
+    Resumes and raises as :func:`triportrait.evaluation.reenact.run_reenact` does.
     """
     items, boxes, report = begin_with_clips(FORMAT, options)
 
