@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import numpy as np
 
@@ -359,6 +359,19 @@ class BorrowedPose:
 # -- the drivers ----------------------------------------------------------------------------------------------------------
 
 
+class DriverTools(TypedDict, total=False):
+    """What every driver takes by keyword, to measure clips with: its own, and those that options name.
+
+    Args:
+        progress: called after each frame.
+        tracker, head: the parts to use; None takes the defaults.
+    """
+
+    progress: Progress | None
+    tracker: FaceTracker | None
+    head: OpenHead | None
+
+
 @dataclass(frozen=True, slots=True)
 class Passes:
     """Chunks that are made anew each time they are gone through."""
@@ -375,30 +388,21 @@ class VoiceDriver:
     Args:
         source: wav, mp3, flac, m4a, ogg, or a video with sound.
         options: how the motion is made.
-        progress: called while a style or pose is measured.
-        tracker, head: measure the clips that options name; None takes the defaults.
+        tools: see :class:`DriverTools`.
 
     Raises:
         MediaError, EmptyMedia: no readable sound.
         OptionError, MotionFileError: what the options name cannot be had. So do all drivers.
     """
 
-    def __init__(
-        self,
-        source: PathLike,
-        options: DriveOptions | None = None,
-        *,
-        progress: Progress | None = None,
-        tracker: FaceTracker | None = None,
-        head: OpenHead | None = None,
-    ) -> None:
+    def __init__(self, source: PathLike, options: DriveOptions | None = None, **tools: Unpack[DriverTools]) -> None:
         from triportrait.media.audio import AudioReader
 
         self._source, self._options = source, options or DriveOptions()
         check_driver_face(self._options)
         reader = AudioReader.open(source)
-        self._settings = voice_settings(self._options, progress, tracker=tracker, head=head)
-        self._pose = BorrowedPose.of(self._options, progress=progress, tracker=tracker, head=head)
+        self._settings = voice_settings(self._options, **tools)
+        self._pose = BorrowedPose.of(self._options, **tools)
         self.fps = FPS
         self.sound: Path | None = Path(source)
         self.frame_count = round(reader.seconds * FPS) if reader.seconds else 0
@@ -428,7 +432,7 @@ class MotionDriver:
     Args:
         source: see above.
         options: how the motion is put on the portrait.
-        progress, tracker, head: see :class:`VoiceDriver`.
+        tools: see :class:`DriverTools`.
         sound: file whose sound belongs to it.
         sources: files that it was made from, by their part in it.
 
@@ -442,11 +446,9 @@ class MotionDriver:
         source: Motion | PathLike,
         options: DriveOptions | None = None,
         *,
-        progress: Progress | None = None,
-        tracker: FaceTracker | None = None,
-        head: OpenHead | None = None,
         sound: Path | None = None,
         sources: dict[str, Path] | None = None,
+        **tools: Unpack[DriverTools],
     ) -> None:
         self._options = options or DriveOptions()
         check_driver_face(self._options)
@@ -462,7 +464,7 @@ class MotionDriver:
             raise EmptyMedia(NOTHING)
         # In a performance of a driving video --driver-face counts the faces of that one.
         can_choose, fps = "driving video" not in named, self._motion.fps
-        self._pose = BorrowedPose.of(self._options, fps, can_choose=can_choose, progress=progress, tracker=tracker, head=head)
+        self._pose = BorrowedPose.of(self._options, fps, can_choose=can_choose, **tools)
         self.fps, self.frame_count, self.sound = self._motion.fps, len(self._motion), sound
         self.sources, self.inputs = named, self._options.files()
 
@@ -509,28 +511,20 @@ class VideoDriver(MotionDriver):
     Args:
         source: the clip.
         options: how its motion is put on the portrait; ``driver_face`` counts the faces of this clip.
-        progress, tracker, head: see :class:`VoiceDriver`.
+        tools: see :class:`DriverTools`.
 
     Raises:
         MediaError, NoFaceFound: see :func:`motion_of_video`.
     """
 
-    def __init__(
-        self,
-        source: PathLike,
-        options: DriveOptions | None = None,
-        *,
-        progress: Progress | None = None,
-        tracker: FaceTracker | None = None,
-        head: OpenHead | None = None,
-    ) -> None:
+    def __init__(self, source: PathLike, options: DriveOptions | None = None, **tools: Unpack[DriverTools]) -> None:
         from triportrait.media.probe import probe
 
         options = options or DriveOptions()
-        motion = motion_of_video(source, FPS, progress, options.driver_face, tracker=tracker, head=head)
+        motion = motion_of_video(source, FPS, face=options.driver_face, **tools)
         options = replace(options, driver_face=None)  # in a clip for the pose, the largest face is followed
         sound, sources = Path(source) if probe(source).has_audio else None, {"driving video": Path(source)}
-        super().__init__(motion, options, progress=progress, tracker=tracker, head=head, sound=sound, sources=sources)
+        super().__init__(motion, options, sound=sound, sources=sources, **tools)
 
 
 class IdleDriver:
@@ -539,27 +533,19 @@ class IdleDriver:
     Args:
         source: seconds, up to an hour.
         options: how the motion is made.
-        progress, tracker, head: see :class:`VoiceDriver`.
+        tools: see :class:`DriverTools`.
 
     Raises:
         OptionError: no such length.
     """
 
-    def __init__(
-        self,
-        source: float,
-        options: DriveOptions | None = None,
-        *,
-        progress: Progress | None = None,
-        tracker: FaceTracker | None = None,
-        head: OpenHead | None = None,
-    ) -> None:
+    def __init__(self, source: float, options: DriveOptions | None = None, **tools: Unpack[DriverTools]) -> None:
         self._options = options or DriveOptions()
         check_driver_face(self._options)
         if not 1 / FPS <= source <= _LONGEST_IDLE_S:
             raise OptionError(f"{source:g} s is no length for idling; use up to {_LONGEST_IDLE_S:.0f} s")
-        self._settings = voice_settings(self._options, progress, tracker=tracker, head=head)
-        self._pose = BorrowedPose.of(self._options, progress=progress, tracker=tracker, head=head)
+        self._settings = voice_settings(self._options, **tools)
+        self._pose = BorrowedPose.of(self._options, **tools)
         self.fps, self.frame_count = FPS, round(source * FPS)
         self.sound: Path | None = None
         self.sources: dict[str, Path] = {}
@@ -582,5 +568,5 @@ class IdleDriver:
         return [placed]
 
 
-#: Kind of input -> its driver. All take what drives, the options, and by keyword ``progress``, ``tracker`` and ``head``.
+#: Kind of input -> its driver. All take what drives, the options, and by keyword what :class:`DriverTools` holds.
 DRIVERS: dict[str, Callable[..., Driver]] = {"voice": VoiceDriver, "video": VideoDriver, "motion": MotionDriver, "idle": IdleDriver}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -13,54 +13,20 @@ from triportrait.cli.terminal import say, tell
 from triportrait.training.options import Model, TrainOptions
 
 
-@dataclass
-class Train:
+@dataclass(frozen=True, kw_only=True)
+class Train(TrainOptions):
     """Train a network, or go on where a killed or interrupted run stopped. See docs/guides/training.md."""
 
+    # What these mean stands in TrainOptions; here they are written as the command line has them.
     model: Positional[Model]
-    """What to train."""
-    data: tuple[Path, ...]
-    """What to learn from: folders of clips, packed views or speech, or files of mouths (all from 'triportrait data')."""
     out: Annotated[Path, arg(aliases=("-o",))]
-    """Folder of the run: checkpoint, model, log, curve, validation pictures."""
-    preset: str | None = None
-    """tiny (a try), compact (our networks), small (the paper's networks at 256 px), paper, or a variant; a wrong name lists them.
-    Default: compact or small."""
-    start: Path | None = None
-    """Folder or model.safetensors of an earlier run."""
-    teacher: Path | None = None
-    """Imported EG3D weights, the paper's teacher of real3d.image_to_plane."""
-    shares: tuple[float, ...] = ()
-    """How much of the batches of oneshot comes from each folder. Default: every row is drawn alike."""
-    held_out: tuple[Path, ...] = ()
-    """Files of mouths that mouth_painter is judged by."""
-    steps: int | None = None
-    """Length of the run; what happens at a step moves along."""
-    batch: int | None = None
-    """Rows of a step, over all devices."""
-    accumulate: int | None = None
-    """Parts that a device computes its rows in, for small memories."""
-    precision: Literal["fp32", "bf16"] | None = None
-    """Of the computations; weights stay in single precision."""
-    seed: int | None = None
-    """Of everything random."""
-    set: UseAppendAction[tuple[str, ...]] = ()
-    """Another setting of the recipe, name=value; may be given several times."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
-    devices: int = 1
-    """Devices of this machine."""
-    nodes: int = 1
-    """Machines."""
-    workers: int | None = None
-    """Processes that make data ahead. Default: 8 with a GPU, else 0."""
+    settings: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set")] = ()
 
     def run(self) -> int:
         from triportrait.training.command import run_training
 
         logging.getLogger("triportrait").setLevel(logging.INFO)
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        result = run_training(TrainOptions(settings=values.pop("set"), **values))
+        result = run_training(self)
         if not result.speaks:
             return 0
         if result.interrupted:

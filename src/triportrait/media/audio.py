@@ -14,8 +14,8 @@ import soxr
 
 from triportrait.errors import EmptyMedia, MediaError
 from triportrait.media.containers import (
-    DECODER_ERRORS,
     audio_stream,
+    decoded_frames,
     open_container,
     stream_seconds,
     stream_start_s,
@@ -82,7 +82,7 @@ class AudioReader:
             if stream is None:
                 raise MediaError(f"'{shown}' has no sound track; give a file with speech.")
             seconds = stream_seconds(container, stream)
-            frame = next(_decoded_frames(container, stream, shown), None)
+            frame = next(_sounding_frames(container, stream, shown), None)
             if frame is None:
                 raise EmptyMedia(f"'{shown}' has a sound track of 0 s; give a file with speech.")
             _expect_rate(frame.sample_rate, shown)
@@ -172,7 +172,7 @@ class AudioReader:
             pictures = video_stream(container)
             start_s = None if pictures is None else stream_start_s(pictures)
             written = 0
-            frames: Iterator[av.AudioFrame | None] = itertools.chain(_decoded_frames(container, stream, self.path), [None])
+            frames: Iterator[av.AudioFrame | None] = itertools.chain(_sounding_frames(container, stream, self.path), [None])
             for frame, following in itertools.pairwise(frames):
                 assert frame is not None, "None comes last"
                 rate = frame.sample_rate
@@ -276,24 +276,16 @@ class _VoiceMeter:
         return channel, loud - 160.0, float(loud - quiet)
 
 
-def _decoded_frames(container: av.container.InputContainer, stream: av.audio.stream.AudioStream, path: str) -> Iterator[av.AudioFrame]:
-    """Decode packet by packet: a damaged packet is skipped, a file of which nothing decodes is an error."""
+def _sounding_frames(container: av.container.InputContainer, stream: av.audio.stream.AudioStream, path: str) -> Iterator[av.AudioFrame]:
+    """Frames that hold sound: a damaged packet is skipped, a file of which nothing decodes is an error."""
     damaged = 0
     decoded = 0
-    try:
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except DECODER_ERRORS:
-                damaged += 1
-                continue
-            for frame in frames:
-                if frame.samples and frame.sample_rate:
-                    decoded += 1
-                    yield frame
-    except DECODER_ERRORS:
-        # Reading on failed: the file ends in the middle.
-        damaged += 1
+    for frame in decoded_frames(container, stream):
+        if frame is None:
+            damaged += 1
+        elif frame.samples and frame.sample_rate:
+            decoded += 1
+            yield frame
     if damaged and not decoded:
         raise MediaError(f"The sound of '{path}' is damaged and cannot be decoded; export or copy it again.")
     if damaged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import av
 
@@ -13,8 +13,10 @@ from triportrait.errors import MediaError
 from triportrait.files import check_readable
 
 if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 #: Container formats that are opened. No playlist (HLS, ffconcat, SDP): those make FFmpeg read other files.
@@ -73,6 +75,25 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 def audio_stream(container: InputContainer) -> AudioStream | None:
     """The first sound track, or None."""
     return next(iter(container.streams.audio), None)
+
+
+@overload
+def decoded_frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame | None]: ...
+@overload
+def decoded_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | None]: ...
+def decoded_frames(container: InputContainer, stream: Any) -> Iterator[Any]:
+    """The frames of a stream, packet by packet from where the container stands; None for each damaged packet, and for an end that is cut
+    off."""
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except DECODER_ERRORS:
+                yield None
+            else:
+                yield from frames
+    except DECODER_ERRORS:
+        yield None
 
 
 def stream_start_s(stream: VideoStream | AudioStream) -> float:

@@ -26,6 +26,7 @@ from triportrait.media.audio import AudioReader
 from triportrait.media.containers import (
     DECODER_ERRORS,
     audio_stream,
+    decoded_frames,
     open_container,
     stream_seconds,
     video_stream,
@@ -184,27 +185,24 @@ class VideoReader:
                 start_s, last_s = self._first_s + from_s, -math.inf
                 assert stream.time_base is not None, "streams of an opened file have one"
                 container.seek(int(start_s / stream.time_base), stream=stream, backward=True)
-            for packet in container.demux(stream):
-                try:
-                    frames = packet.decode()
-                except DECODER_ERRORS:
+            for frame in decoded_frames(container, stream):
+                if frame is None:
                     damaged += 1
                     continue
-                for frame in frames:
-                    unit_s = frame.time_base if frame.pts is not None else None
-                    time_s = float(frame.pts * unit_s) if frame.pts is not None and unit_s else None
-                    if count == 0 and not from_s:
-                        start_s = time_s or 0.0
-                    # Time never runs backwards; a frame without a stamp follows at the average rate.
-                    if time_s is None:
-                        time_s = max(last_s, -1.0 / self.fps) + 1.0 / self.fps
-                    else:
-                        time_s = max(time_s - start_s, last_s)
-                    duration_s = float(frame.duration * unit_s) if unit_s and frame.duration else 0.0
-                    count += 1
-                    last_s = time_s
-                    yield frame, time_s, duration_s
-        except DECODER_ERRORS:
+                unit_s = frame.time_base if frame.pts is not None else None
+                time_s = float(frame.pts * unit_s) if frame.pts is not None and unit_s else None
+                if count == 0 and not from_s:
+                    start_s = time_s or 0.0
+                # Time never runs backwards; a frame without a stamp follows at the average rate.
+                if time_s is None:
+                    time_s = max(last_s, -1.0 / self.fps) + 1.0 / self.fps
+                else:
+                    time_s = max(time_s - start_s, last_s)
+                duration_s = float(frame.duration * unit_s) if unit_s and frame.duration else 0.0
+                count += 1
+                last_s = time_s
+                yield frame, time_s, duration_s
+        except DECODER_ERRORS:  # no way to the moment asked for, or time stamps that are no numbers
             damaged += 1
         if damaged and not count:
             raise MediaError(f"The pictures of '{self.path}' are damaged or cut off; export or copy it again.")

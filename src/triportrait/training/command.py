@@ -333,7 +333,7 @@ def run_training(options: TrainOptions) -> RunResult:
     for name in ("model.safetensors", "state.pt"):
         start = options.start / name if options.start is not None and options.start.is_dir() else options.start
         refuse_inputs(options.out / name, [start, options.teacher])
-    fabric = make_fabric(options.device, options.devices, options.nodes, plain=options.plain)
+    fabric = make_fabric(options.device, options.devices, options.nodes)
     fabric.launch()
     if not fabric.is_global_zero:
         logging.getLogger("triportrait").setLevel(logging.ERROR)
@@ -343,6 +343,6 @@ def run_training(options: TrainOptions) -> RunResult:
         # On a CPU data and learning share the cores.
         workers = 8 if fabric.device.type == "cuda" else 0
     try:
-        return train_stage(stage, options.out, fabric, stop_after=options.stop_after, workers=workers)
+        return train_stage(stage, options.out, fabric, workers=workers)
     except torch.OutOfMemoryError:
         raise MissingPart(f"the GPU's memory is too small for {recipe.batch} rows at once; raise --accumulate or lower --batch") from None

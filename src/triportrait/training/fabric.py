@@ -59,7 +59,7 @@ def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, plain: b
         device: ``auto``, ``cpu`` or ``cuda``.
         devices: processes of this machine, each with a device of its own: more than one is DistributedDataParallel.
         nodes: machines; each starts the same command (``torchrun`` or SLURM tell them who they are).
-        plain: True takes the stand-in, False Fabric; None takes Fabric where it is installed and one device needs nothing of it.
+        plain: True takes the stand-in, False Fabric; None takes the stand-in where one device trains alone.
 
     Raises:
         MissingPart: no such device, or several are asked for without Lightning.

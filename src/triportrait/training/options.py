@@ -19,45 +19,45 @@ Model = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """What a user may say about a run; None leaves it to the preset.
-
-    Args:
-        model: what to train.
-        data: where from: folders of clips, of packed views or of speech, or files of mouth windows.
-        out: folder of the run.
-        preset: a name of the model's recipes; None takes the one that is meant to be used.
-        start: file or folder of an earlier run.
-        teacher: imported EG3D weights, for ``real3d.image_to_plane``.
-        shares: how much of the batches comes from each folder of views, for ``oneshot``.
-        held_out: files of mouth windows to be judged by, for ``mouth_painter``.
-        steps, batch, accumulate, precision, seed: of the recipe.
-        settings: further fields of the recipe, ``name=value`` with the value as JSON.
-        device, devices, nodes: where; see :func:`triportrait.training.fabric.make_fabric`.
-        workers: processes that make data ahead.
-        stop_after: seconds after which the run is saved and left.
-        plain: True trains without Lightning whatever is asked for; for boxes with torch alone.
-    """
+    """``triportrait train``: a run; None leaves a setting to the preset."""
 
     model: str
+    """What to train."""
     data: tuple[Path, ...]
+    """What to learn from: folders of clips, packed views or speech, or files of mouths (all from 'triportrait data')."""
     out: Path
+    """Folder of the run: checkpoint, model, log, curve, validation pictures."""
     preset: str | None = None
+    """tiny (a try), compact (our networks), small (the paper's networks at 256 px), paper, or a variant; a wrong name lists them.
+    Default: compact or small."""
     start: Path | None = None
+    """Folder or model.safetensors of an earlier run."""
     teacher: Path | None = None
+    """Imported EG3D weights, the paper's teacher of real3d.image_to_plane."""
     shares: tuple[float, ...] = ()
+    """How much of the batches of oneshot comes from each folder. Default: every row is drawn alike."""
     held_out: tuple[Path, ...] = ()
+    """Files of mouths that mouth_painter is judged by."""
     steps: int | None = None
+    """Length of the run; what happens at a step moves along."""
     batch: int | None = None
+    """Rows of a step, over all devices."""
     accumulate: int | None = None
-    precision: str | None = None
+    """Parts that a device computes its rows in, for small memories."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """Of the computations; weights stay in single precision."""
     seed: int | None = None
+    """Of everything random."""
     settings: tuple[str, ...] = ()
-    device: str = "auto"
+    """Another setting of the recipe, name=value; may be given several times."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
     devices: int = 1
+    """Devices of this machine."""
     nodes: int = 1
+    """Machines."""
     workers: int | None = None
-    stop_after: float | None = None
-    plain: bool | None = None
+    """Processes that make data ahead. Default: 8 with a GPU, else 0."""
 
 
 @dataclass(frozen=True, slots=True)
