@@ -14,6 +14,7 @@ import numpy as np
 
 from triportrait.array_files import ArrayFileError, not_finite, read_mat, read_npy
 from triportrait.errors import WeightsError
+from triportrait.geometry.landmarks import ALL_POINTS
 from triportrait.types import Array, expect
 
 IDENTITY_SIZE, EXPRESSION_SIZE = 80, 64
@@ -140,7 +141,7 @@ class BfmHead:
 
     def landmarks478(self, vertices: Array) -> Array:
         """MediaPipe's 478 landmarks [478, 3]; irises, unmatched ones, and all without ``index_mp468`` are NaN."""
-        landmarks = np.full((478, 3), np.nan, np.float32)
+        landmarks = np.full((ALL_POINTS, 3), np.nan, np.float32)
         if self._index_mp468 is not None:
             known = np.flatnonzero(self._index_mp468 >= 0)
             landmarks[known] = vertices[self._index_mp468[known]]

@@ -12,19 +12,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from triportrait.geometry.landmarks import LID_PAIRS
+from triportrait.geometry.landmarks import (
+    CHIN,
+    EYE_LEFT_CORNERS,
+    EYE_RIGHT_CORNERS,
+    FOREHEAD_MIDDLE,
+    FOREHEAD_SIDES,
+    FOREHEAD_TOP,
+    LID_PAIRS,
+    LOWER_LIP_INSIDE,
+    UPPER_LIP_INSIDE,
+)
 from triportrait.nn.model_files import Embedded, load_network
 from triportrait.types import Array, PreparedPortrait
 
 #: The lower face that the network sees: pixels, and its width in distances between the outer corners of the eyes.
 WIDTH_PX, HEIGHT_PX, _WIDTH = 48, 40, 1.5
-_EYE_CORNERS, _CHIN, _MOUTH = (33, 263), 152, (13, 14)
-_FOREHEAD = (10, 151, 9, 108, 337, 69, 299)
 #: Logit from which a mouth counts as covered; lids nearer than this part of an eye's width are shut; lips farther apart than this part of
 #: the face's height stand wide open.
 _COVERED, _SHUT, _WIDE = 2.0, 0.118, 0.14
-#: Corners of the right and the left eye, as in LID_PAIRS.
-_CORNERS = ((33, 133), (263, 362))
 #: Bounds of the logarithm of colours over skin; levels added to both, so that black is no special case.
 _RANGE, _LIFT = 2.5, 10.0
 #: Of :mod:`triportrait.nn.model_files`.
@@ -57,19 +63,19 @@ def lower_face(image: Array, landmarks: Array) -> Array:
     import cv2
 
     points = landmarks[:, :2].astype(np.float64)
-    right, left = points[list(_EYE_CORNERS)]
+    right, left = points[EYE_RIGHT_CORNERS[0]], points[EYE_LEFT_CORNERS[0]]
     along = left - right
     # Profile views foreshorten the eyes' distance.
-    unit = max(float(np.linalg.norm(along)), 0.75 * float(np.linalg.norm(points[_CHIN] - 0.5 * (left + right))))
+    unit = max(float(np.linalg.norm(along)), 0.75 * float(np.linalg.norm(points[CHIN] - 0.5 * (left + right))))
     along = along / max(float(np.linalg.norm(along)), 1e-6)
     step = _WIDTH * unit / WIDTH_PX
     turn = step * np.array([[along[0], -along[1]], [along[1], along[0]]])
     middle = np.array([(WIDTH_PX - 1) / 2, (HEIGHT_PX - 1) / 2])
-    window = np.concatenate([turn, (points[list(_MOUTH)].mean(0) - 0.5 - turn @ middle)[:, None]], 1)
+    window = np.concatenate([turn, (points[[UPPER_LIP_INSIDE, LOWER_LIP_INSIDE]].mean(0) - 0.5 - turn @ middle)[:, None]], 1)
     soft = cv2.GaussianBlur(image, (0, 0), max(0.4 * step, 0.3)).astype(np.float32)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     seen = cv2.warpAffine(soft, window, (WIDTH_PX, HEIGHT_PX), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    x, y = points[list(_FOREHEAD)].astype(int).clip(0, len(image) - 1).T
+    x, y = points[[*FOREHEAD_MIDDLE, *FOREHEAD_SIDES]].astype(int).clip(0, len(image) - 1).T
     skin = np.median(soft[y, x], axis=0)
     ratio = np.log((seen + _LIFT) / (skin + _LIFT)).clip(-_RANGE, _RANGE)
     return np.ascontiguousarray(ratio.transpose(2, 0, 1), np.float32)
@@ -97,14 +103,15 @@ def eyes_are_closed(portrait: PreparedPortrait) -> bool:
     """Whether both eyes are shut: their lids are a small part of an eye's width apart."""
     points = portrait.landmarks[:, :2]
     gaps = np.linalg.norm(points[LID_PAIRS[:, 0]] - points[LID_PAIRS[:, 1]], axis=1).reshape(2, 3).mean(1)
-    widths = np.array([np.linalg.norm(points[first] - points[last]) for first, last in _CORNERS])
+    widths = np.array([np.linalg.norm(points[first] - points[last]) for first, last in (EYE_RIGHT_CORNERS, EYE_LEFT_CORNERS)])
     return bool((gaps < _SHUT * np.maximum(widths, 1e-6)).all())
 
 
 def mouth_is_wide_open(portrait: PreparedPortrait) -> bool:
     """Whether lips stand apart by more than a talking mouth's."""
     points = portrait.landmarks[:, :2]
-    return bool(np.linalg.norm(points[13] - points[14]) > _WIDE * np.linalg.norm(points[_FOREHEAD[0]] - points[_CHIN]))
+    lips, height = points[UPPER_LIP_INSIDE] - points[LOWER_LIP_INSIDE], points[FOREHEAD_TOP] - points[CHIN]
+    return bool(np.linalg.norm(lips) > _WIDE * np.linalg.norm(height))
 
 
 def remarks(portrait: PreparedPortrait, *, holds_mouth: bool = True) -> list[str]:

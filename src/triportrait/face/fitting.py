@@ -12,7 +12,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.face.open_head import OpenHead, gaze_weights
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, IRIS_CENTRES, LID_PAIRS, LIP_PAIRS, LIPS, OVAL
+from triportrait.geometry.landmarks import (
+    CHIN,
+    EYE_LEFT_CORNERS,
+    EYE_LEFT_RIM,
+    EYE_RIGHT_CORNERS,
+    EYE_RIGHT_RIM,
+    FACE_POINTS,
+    IRIS_CENTRES,
+    LID_PAIRS,
+    LIP_PAIRS,
+    LIPS,
+    NOSE_ROOT,
+    NOSE_TIP,
+    OUTER_MOUTH_CORNERS,
+    OVAL,
+    RIM_LOWER_MIDDLE,
+    RIM_UPPER_MIDDLE,
+)
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_vector
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, Motion
 
@@ -68,7 +85,7 @@ class LandmarkFitter:
         self.bases = head.landmark_bases()
         self._focal_px = focal * 512.0
         self._to_512 = 512.0 / side_px
-        weight = np.ones(468)
+        weight = np.ones(FACE_POINTS)
         weight[LIPS] = 9.0
         weight[EYE_LEFT_RIM] = weight[EYE_RIGHT_RIM] = 2.5
         weight[OVAL] = 0.35  # the silhouette's landmarks slide with yaw
@@ -85,13 +102,13 @@ class LandmarkFitter:
         """
         observed = self._observed(landmarks)
         identity = np.zeros(self.head.identity_size)
-        person = Person(identity, np.zeros((468, 3)))
+        person = Person(identity, np.zeros((FACE_POINTS, 3)))
         pose = self._initial(observed, person)
         # Pose first: expression and identity must not explain what a rotation explains.
         pose = self._solve(observed, person, pose, 4, expression=False)[0]
         pose, identity = self._solve(observed, person, pose, self.settings.iterations, identity=True)
-        person = Person(identity, np.zeros((468, 3)))
-        residual = observed[:, :468] - self._project(person, pose)
+        person = Person(identity, np.zeros((FACE_POINTS, 3)))
+        residual = observed[:, :FACE_POINTS] - self._project(person, pose)
         offset = self._back_project(residual, person, pose).mean(0)
         return Person(identity, offset), self._motion(person, pose, 25.0), residual
 
@@ -117,7 +134,7 @@ class LandmarkFitter:
             matrix_from_euler(motion.rotation_rad), motion.translation.astype(np.float64),
             motion.expression.astype(np.float64), motion.gaze_rad.astype(np.float64),
         )  # fmt: skip
-        return np.linalg.norm(self._observed(landmarks)[:, :468] - self._project(person, pose), axis=-1)
+        return np.linalg.norm(self._observed(landmarks)[:, :FACE_POINTS] - self._project(person, pose), axis=-1)
 
     def vertex_offset(self, person: Person) -> Array:
         """The landmark offset spread smoothly over the mesh: [v, 3] float32 decimetres."""
@@ -151,7 +168,7 @@ class LandmarkFitter:
 
     def _initial(self, observed: Array, person: Person) -> _Pose:
         """Weak-perspective pose from stable landmarks (eye corners, nose, chin): scale, position and roll; no yaw, no pitch."""
-        stable = np.array([33, 133, 362, 263, 168, 4, 61, 291, 152])
+        stable = np.array([*EYE_RIGHT_CORNERS, *EYE_LEFT_CORNERS[::-1], NOSE_ROOT, NOSE_TIP, *OUTER_MOUTH_CORNERS, CHIN])
         model = (self.bases.mean + self.bases.identity @ person.identity)[stable]
         seen = observed[:, stable]
         centred = seen - seen.mean(1, keepdims=True)
@@ -195,7 +212,7 @@ class LandmarkFitter:
             camera[..., 0, 0], camera[..., 0, 2] = scale, posed[..., 0] * scale / depth
             camera[..., 1, 1], camera[..., 1, 2] = -scale, -posed[..., 1] * scale / depth
             turned = camera @ rotation[:, None]  # [t, n, 2, 3] w.r.t. head-space points
-            jacobian = np.empty((frames, 468, 2, size + (len(shape) if identity else 0)))
+            jacobian = np.empty((frames, FACE_POINTS, 2, size + (len(shape) if identity else 0)))
             # R exp(d) x = R x - R [x] d
             x, y, z = points[..., None, 0], points[..., None, 1], points[..., None, 2]
             a, b, c = turned[..., 0], turned[..., 1], turned[..., 2]
@@ -205,7 +222,7 @@ class LandmarkFitter:
                 jacobian[..., 6:size] = turned @ self.bases.expression[None]
             if identity:
                 jacobian[..., size:] = turned @ self.bases.identity[None]
-            residual = observed[:, :468] - self._to_pixels(posed)
+            residual = observed[:, :FACE_POINTS] - self._to_pixels(posed)
             stacked = np.concatenate([jacobian * root[..., None], pair_root * (jacobian[:, first] - jacobian[:, second])], 1).reshape(
                 frames, -1, jacobian.shape[-1]
             )
@@ -245,7 +262,8 @@ class LandmarkFitter:
             hit = ray * (along - half)[:, None] - to_centre
             directions.append(np.einsum("tji,tj->ti", rotation, hit / radius))
             eye = observed[:, rim]
-            weights.append(np.clip((eye[:, 12, 1] - eye[:, 4, 1]) / np.ptp(eye[..., 0], axis=1), -1, -1e-3) ** 2)
+            opening = eye[:, RIM_UPPER_MIDDLE, 1] - eye[:, RIM_LOWER_MIDDLE, 1]
+            weights.append(np.clip(opening / np.ptp(eye[..., 0], axis=1), -1, -1e-3) ** 2)
         weight = np.stack(weights)[..., None]
         mean = (np.stack(directions) * weight).sum(0) / weight.sum(0)
         pitch = np.arctan2(mean[:, 1], mean[:, 2])

@@ -26,6 +26,7 @@ import numpy as np
 from triportrait.array_files import ArrayArchive, ArrayFileError
 from triportrait.errors import MissingPart, WeightsError
 from triportrait.face.bfm import normalised_coordinates
+from triportrait.geometry.landmarks import ALL_POINTS
 from triportrait.geometry.rotations import matrix_from_euler, matrix_from_vector
 from triportrait.types import Array, expect
 
@@ -208,7 +209,7 @@ class FlameHead:
 
     def landmarks478(self, vertices: Array) -> Array:
         """MediaPipe's 478 landmarks [478, 3]; those the embedding does not name, or all without one, are NaN."""
-        landmarks = np.full((478, 3), np.nan, np.float32)
+        landmarks = np.full((ALL_POINTS, 3), np.nan, np.float32)
         if self._mediapipe is not None:
             numbers, triangle, corner_weights = self._mediapipe
             landmarks[numbers] = self._on_surface(vertices, triangle, corner_weights)
@@ -528,6 +529,6 @@ def _read_mediapipe(path: Path) -> tuple[Array, Array, Array]:
             f"{path} does not hold landmark_indices, lmk_face_idx and lmk_b_coords; "
             f"take mediapipe_landmark_embedding.npz from https://flame.is.tue.mpg.de."
         ) from error
-    if len(numbers) and not (numbers.min() >= 0 and numbers.max() < 478):
+    if len(numbers) and not (numbers.min() >= 0 and numbers.max() < ALL_POINTS):
         raise WeightsError(f"{path} names MediaPipe landmarks outside 0..477; download it again.")
     return numbers, triangle, corner_weights

@@ -20,6 +20,7 @@ import numpy as np
 from triportrait.errors import NoFaceFound
 from triportrait.face.tracker import DetectedFace, FaceTracker, search_is_due
 from triportrait.face.upright import TURNS, turned_upright_in_clip
+from triportrait.geometry.landmarks import ALL_POINTS, NOSE_TIP
 from triportrait.types import FPS, Array
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def follow_face(
             raise
         except NoFaceFound as error:
             refusal = error
-            nothing = np.zeros((478, 3), np.float32)
+            nothing = np.zeros((ALL_POINTS, 3), np.float32)
             for _ in range(clip.count - given):
                 yield FollowedFace(nothing, False, shot, clip.size)
     if not found_any:
@@ -360,7 +361,7 @@ class _Clip:
         elif len(faces) > 1 and self._person is not None and self._person.is_complete:
             face = self._person.most_alike(faces)
         elif number is not None and number <= len(faces):
-            face = sorted(faces, key=lambda face: float(face.landmarks[4, 0]))[number - 1]
+            face = sorted(faces, key=lambda face: float(face.landmarks[NOSE_TIP, 0]))[number - 1]
         else:
             face = faces[0]
         self._chosen, self._crowded = face, self._crowded or len(faces) > 1

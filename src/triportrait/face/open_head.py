@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from triportrait.geometry.landmarks import IRIS_CENTRES, LID_PAIRS, LIP_PAIRS
+from triportrait.geometry.landmarks import ALL_POINTS, FACE_POINTS, IRIS_CENTRES, LID_PAIRS, LIP_PAIRS
 from triportrait.nn.model_files import Embedded, load_arrays
 from triportrait.types import ARKIT_EXPRESSIONS, Array, HeadPart, expect
 
@@ -164,8 +164,8 @@ class OpenHead:
     def landmarks478(self, vertices: Array) -> Array:
         """See :class:`triportrait.types.HeadModel`; the irises come from the eyeballs as they stand in ``vertices``."""
         corners = vertices[self.triangles[self.landmark_triangle]]
-        result = np.empty((478, 3), np.float32)
-        result[:468] = np.einsum("nk,nkc->nc", self.landmark_barycentric, corners)
+        result = np.empty((ALL_POINTS, 3), np.float32)
+        result[:FACE_POINTS] = np.einsum("nk,nkc->nc", self.landmark_barycentric, corners)
         for first, ball, radius in zip(IRIS_CENTRES, self.eye_vertices, self.eye_radius, strict=True):
             pole = vertices[ball[0]]
             # The ball's rings are flat circles round the gaze axis: their centres give axis and frame.

@@ -17,6 +17,7 @@ import numpy as np
 from triportrait.concurrency import Guard, after_fork_in_child
 from triportrait.errors import ForkedProcess, NoFaceFound, WeightsError
 from triportrait.face.quiet import open_standard_error, quiet
+from triportrait.geometry.landmarks import CHEEK_SIDES, CHIN, FOREHEAD_TOP, NOSE_TIP
 from triportrait.types import FPS, Array, FaceTrack
 
 log = logging.getLogger(__name__)
@@ -76,13 +77,14 @@ class DetectedFace:
     @property
     def yaw_degrees(self) -> float:
         """Rough yaw from the nose's place between the face's sides and the depths of both cheeks."""
-        across = self.landmarks[454] - self.landmarks[234]
+        right, left = CHEEK_SIDES
+        across = self.landmarks[left] - self.landmarks[right]
         return float(np.degrees(np.arctan2(across[2], np.copysign(np.hypot(across[0], across[1]), across[0]))))
 
     @property
     def roll_degrees(self) -> float:
         """Rough roll from chin to forehead: 0 upright, positive clockwise in the picture, 180 upside down."""
-        across, up = self.landmarks[10, :2] - self.landmarks[152, :2]
+        across, up = self.landmarks[FOREHEAD_TOP, :2] - self.landmarks[CHIN, :2]
         return float(np.degrees(np.arctan2(across, 0.0 - up)))
 
 
@@ -232,7 +234,7 @@ class MediaPipeTracker:
                     faces.append(face)
             for window_px in _window_sides(side):
                 for box in self._boxes_in_windows(image, window_px):
-                    if any(np.linalg.norm(face.landmarks[4, :2] - box.centre) < 0.5 * face.width_px for face in faces):
+                    if any(np.linalg.norm(face.landmarks[NOSE_TIP, :2] - box.centre) < 0.5 * face.width_px for face in faces):
                         continue
                     face = self._face_in(image, box)
                     if face and box.holds(face) and _is_new(face, faces):
@@ -326,7 +328,7 @@ class MediaPipeTracker:
         landmarks = self._mesh_in_crop(image, 0.5 * (low + high), float((high - low).max()))
         if landmarks is None:
             return None
-        (height, width), (x, y) = image.shape[:2], landmarks[4, :2]
+        (height, width), (x, y) = image.shape[:2], landmarks[NOSE_TIP, :2]
         return DetectedFace(landmarks, box.score) if 0 <= x < width and 0 <= y < height else None
 
     def _mesh_in_crop(self, image: Array, centre: Array, face_side: float) -> Array | None:
@@ -377,8 +379,8 @@ def _distinct(boxes: list[_Box]) -> list[_Box]:
 
 
 def _is_new(face: DetectedFace, faces: list[DetectedFace]) -> bool:
-    nose = face.landmarks[4, :2]
-    return not any(np.linalg.norm(other.landmarks[4, :2] - nose) < 0.4 * other.width_px for other in faces)
+    nose = face.landmarks[NOSE_TIP, :2]
+    return not any(np.linalg.norm(other.landmarks[NOSE_TIP, :2] - nose) < 0.4 * other.width_px for other in faces)
 
 
 def _window_sides(side_px: int) -> list[float]:
@@ -544,7 +546,7 @@ def choose_face(faces: list[DetectedFace], number: int | None, name: str) -> Det
     if number is None:
         face = faces[0]
     else:
-        ordered = sorted(faces, key=lambda f: float(f.landmarks[4, 0]))
+        ordered = sorted(faces, key=lambda f: float(f.landmarks[NOSE_TIP, 0]))
         if not 1 <= number <= len(ordered):
             found = "only one is found, leave the number out" if len(ordered) == 1 else f"{len(ordered)} found, counted from the left"
             raise NoFaceFound(f"{name}: there is no face {number}; {found}")

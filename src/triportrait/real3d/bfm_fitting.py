@@ -12,7 +12,7 @@ import numpy as np
 
 from triportrait.face.bfm import BfmHead
 from triportrait.face.pncc import PNCC_FOCAL
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, LIPS, UPPER_LID_LEFT, UPPER_LID_RIGHT
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, FACE_POINTS, LIPS, UPPER_LID_LEFT, UPPER_LID_RIGHT
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_vector, vector_from_matrix
 from triportrait.types import CAMERA_DISTANCE_DM, Array, Motion
 
@@ -75,7 +75,7 @@ class BfmFitter:
         self.settings = settings = settings or BfmFitSettings()
         self._known, self._mean, self._identity, self._expression = head.landmark_bases()
         self._to_frame = _FRAME_PX / side_px
-        weight = np.ones(468)
+        weight = np.ones(FACE_POINTS)
         weight[EYE_LEFT_RIM] = weight[EYE_RIGHT_RIM] = settings.eyes
         weight[UPPER_LID_LEFT] = weight[UPPER_LID_RIGHT] = settings.upper_lids
         weight[LIPS] = settings.lips

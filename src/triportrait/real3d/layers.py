@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.face.layers import nearest_fill
+from triportrait.geometry.landmarks import CHEEKS, CHIN, FOREHEAD_MIDDLE, LOWER_CHEEKS, NOSE_BRIDGE, NOSE_TIP, UPPER_CHEEKS
 from triportrait.types import Array
 
 #: Background nearer than this to the person is not trusted.
@@ -97,8 +98,9 @@ def split_torso(image: Array, body: Array, landmarks: Array) -> tuple[Array, Arr
 
     side = len(image)
     lab = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2LAB).astype(np.float32)
-    # Cheeks, nose and forehead: rows of MediaPipe's landmarks that hair and beards seldom cover.
-    places = np.round(landmarks[[50, 280, 205, 425, 4, 6, 151, 101, 330], :2]).astype(int).clip(0, side - 1)
+    # Points that hair and beards seldom cover.
+    bare = [*CHEEKS, *LOWER_CHEEKS, NOSE_TIP, NOSE_BRIDGE, FOREHEAD_MIDDLE[1], *UPPER_CHEEKS]
+    places = np.round(landmarks[bare, :2]).astype(int).clip(0, side - 1)
     skin = lab[places[:, 1], places[:, 0]]
     centre = np.median(skin, axis=0)
     spread = np.maximum(np.abs(skin - centre).mean(0) * 1.5, (45.0, 8.0, 9.0))
@@ -106,7 +108,7 @@ def split_torso(image: Array, body: Array, landmarks: Array) -> tuple[Array, Arr
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(1, side // 170) + 1,) * 2)
     neck = cv2.morphologyEx(like_skin.astype(np.uint8), cv2.MORPH_CLOSE, cv2.morphologyEx(element, cv2.MORPH_DILATE, element))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(neck)
-    chin = np.round(landmarks[152, :2]).astype(int)
+    chin = np.round(landmarks[CHIN, :2]).astype(int)
     reach = max(2, side // 10)
     near = labels[max(chin[1], 0) : max(chin[1], 0) + reach, max(chin[0] - reach, 0) : chin[0] + reach]
     own = [label for label in np.unique(near) if label and stats[label, cv2.CC_STAT_AREA] > (side / 64) ** 2]

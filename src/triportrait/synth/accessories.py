@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from triportrait.geometry.landmarks import CHEEK_SIDES, EYE_LEFT_CORNERS, EYE_RIGHT_CORNERS, NOSE_BRIDGE
 from triportrait.types import Array
 
 
@@ -18,14 +19,14 @@ def glasses(style: str, landmarks: Array, skin: Array) -> tuple[Array, Array, Ar
         points [n, 3] in head space, triangles [t, 3], and which of them are lenses [t].
     """
     here = landmarks
-    centres = [here[[33, 133]].mean(0), here[[263, 362]].mean(0)]
+    centres = [here[list(EYE_RIGHT_CORNERS)].mean(0), here[list(EYE_LEFT_CORNERS)].mean(0)]
     half = 0.5 * abs(centres[1][0] - centres[0][0])
     a, b, power = {"round": (0.255, 0.245, 2.0), "square": (0.285, 0.20, 4.0), "wide": (0.30, 0.23, 2.8)}[style]
     a = min(a, half - 0.05)
     thick = 0.016 if style == "round" else 0.022
     front = max(
         float(skin[(np.abs(np.abs(skin[:, 0]) - half) < 0.28) & (np.abs(skin[:, 1] - centres[0][1]) < 0.22), 2].max()) + 0.03,
-        float(here[6, 2]) - 0.02,
+        float(here[NOSE_BRIDGE, 2]) - 0.02,
     )
     pieces, faces, lens = [], [], []
     count = 0
@@ -72,7 +73,7 @@ def glasses(style: str, landmarks: Array, skin: Array) -> tuple[Array, Array, Ar
             faces.append((count, count + 1 + i, count + 1 + (i + 1) % 22))
             lens.append(True)
         count += 23
-        ear = here[454 if sign > 0 else 234]
+        ear = here[CHEEK_SIDES[1] if sign > 0 else CHEEK_SIDES[0]]
         wide = abs(float(ear[0])) + 0.03
         start = wrap(np.array([[sign * (half + a), middle_y + 0.4 * b, front]]))[0]
         temple = np.array([start, (sign * wide, middle_y + 0.06, front - 0.35), (sign * wide, middle_y + 0.08, ear[2] - 0.25)])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.face.open_head import OpenHead
-from triportrait.geometry.landmarks import OVAL
+from triportrait.geometry.landmarks import CHIN_OF_68, FACE_POINTS, LIPS_INSIDE_OF_68, OVAL
 from triportrait.geometry.normals import vertex_normals
 from triportrait.synth import baking, deferred, surface
 from triportrait.synth.hair import HairStyle, grow
@@ -292,7 +292,7 @@ class HeadFactory:
         self.landmark_corner = table[:, 1:4].astype(np.int64)
         self.landmark_weight = table[:, 4:7].astype(np.float32)
         self.bases = self.head.landmark_bases()
-        weight = np.ones(468)
+        weight = np.ones(FACE_POINTS)
         weight[OVAL] = 0.1
         self._weight = weight
 
@@ -331,7 +331,7 @@ class HeadFactory:
         _, near = cKDTree(shape[own]).query(skin, k=4)
         neck = self.head.neck[own][near].mean(1)
         floor = float(shape[:, 1].min())
-        low = float(shape[self.head.landmarks68_vertices[8], 1])
+        low = float(shape[self.head.landmarks68_vertices[CHIN_OF_68], 1])
         # Below the open head's last ring there is only torso; what lies deep under the chin is no head.
         neck = np.maximum(neck, np.clip((low - 0.25 - skin[:, 1]) / (low - 0.25 - floor), 0.0, 1.0))
         self.follow = (1.0 - np.clip(neck * 1.15, 0.0, 1.0)).astype(np.float32)
@@ -339,7 +339,7 @@ class HeadFactory:
         self.follow = np.where(neck < 0.01, 1.0, self.follow).astype(np.float32)
         # The mouth's inside lies nearer to the open head's neck than to its face, but goes with the face: its skin looks inwards.
         normals = vertex_normals(skin.astype(np.float32), self.skin_triangles)
-        lips = shape[self.head.landmarks68_vertices[[62, 66]]].mean(0)
+        lips = shape[self.head.landmarks68_vertices[list(LIPS_INSIDE_OF_68)]].mean(0)
         axis = np.array([0.0, 0.0, -0.75])
         outwards = ((skin - axis) * (1, 0, 1) * normals).sum(1)
         near = (np.abs(skin - (lips - (0.0, 0.1, 0.55))) < (0.42, 0.45, 0.6)).all(1)

@@ -15,7 +15,7 @@ import numpy as np
 from triportrait.face.fitting import Person, spread_offset
 from triportrait.face.open_head import GAZE_LIMITS_RAD, gaze_matrix
 from triportrait.geometry.cameras import pose_points
-from triportrait.geometry.landmarks import CHIN, IRIS_CENTRES, LOWER_LIP_INSIDE, UPPER_LIP_INSIDE, UPPER_LIP_RIM
+from triportrait.geometry.landmarks import ALL_POINTS, CHIN, FACE_POINTS, IRIS_CENTRES, LOWER_LIP_INSIDE, UPPER_LIP_INSIDE, UPPER_LIP_RIM
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.synth import baking, deferred
@@ -282,8 +282,8 @@ class ProceduralHead:
     def landmarks478(self, weights: Mapping[str, float], gaze_rad: Array) -> Array:
         """MediaPipe's landmarks [478, 3] in head space."""
         looked, _ = self.base(weights, gaze_rad)
-        result = np.empty((478, 3))
-        result[:468] = self.factory.landmarks(looked)
+        result = np.empty((ALL_POINTS, 3))
+        result[:FACE_POINTS] = self.factory.landmarks(looked)
         turn = gaze_matrix(float(gaze_rad[0]), float(gaze_rad[1]))
         for first, centre, radius in zip(IRIS_CENTRES, self._eye_centres, self._eye_radius, strict=True):
             iris = 0.058

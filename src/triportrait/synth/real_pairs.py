@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.geometry.cameras import camera_from_pose, pose_points, project
+from triportrait.geometry.landmarks import ALL_POINTS
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler, matrix_from_vector, skew
 from triportrait.synth.lifted_views import PHOTO_PX, VIEW_PX, LiftedViews, depth_to_bytes, offset_to_bytes, seen_by, shrink
 from triportrait.types import FOCAL_IN_WIDTHS, Array, HeadPart, Motion, MotionFrame, PreparedPortrait, RenderedHead
@@ -173,7 +174,7 @@ def pair_rows(frames: PairFrames, head: OpenHead, sources: int = 2, views: int =
 
 def _portrait(frames: PairFrames, index: int, identity: Array, offset: Array, motion: Motion) -> PreparedPortrait:
     side = frames.images.shape[1]
-    landmarks = np.concatenate([frames.landmarks[index], np.zeros((478, 1), np.float32)], 1)
+    landmarks = np.concatenate([frames.landmarks[index], np.zeros((ALL_POINTS, 1), np.float32)], 1)
     head_alpha = np.minimum(frames.head_alpha[index], frames.person_alpha[index])
     return PreparedPortrait(
         photo=frames.images[index],

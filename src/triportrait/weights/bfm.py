@@ -10,6 +10,7 @@ from pathlib import Path
 from triportrait.array_files import ArrayFileError, read_mat, read_npy
 from triportrait.errors import OutputError, WeightsError
 from triportrait.files import atomic_file
+from triportrait.geometry.landmarks import FACE_POINTS
 from triportrait.weights.reading import sha256_of
 
 MODEL_FILE, INDEX_FILE = "BFM_model_front.mat", "index_mp468_from_mesh35709.npy"
@@ -121,5 +122,5 @@ def _check_index(path: Path, vertices: int) -> None:
         index = read_npy(path, _LARGEST_INDEX_BYTES)
     except (ArrayFileError, OSError) as error:
         raise WeightsError(f"'{path}' is no .npy file of whole numbers; {get_it}.") from error
-    if index.size != 468 or index.dtype.kind not in "iuf" or index.max() >= vertices:
+    if index.size != FACE_POINTS or index.dtype.kind not in "iuf" or index.max() >= vertices:
         raise WeightsError(f"'{path}' does not map MediaPipe's 468 landmarks to the {vertices} vertices; {get_it}.")

@@ -16,7 +16,7 @@ from triportrait.avatar.lifted.surface import Surface
 from triportrait.avatar.lifted.unseen_colours import guess_places, like_the_face, sampled, without_features
 from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, RIM_INNER_CORNER, RIM_OUTER_CORNER
 from triportrait.geometry.masks import face_hull, hull_mask
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler
@@ -334,7 +334,8 @@ def _eyes(landmarks: Array, size: int, reach: float) -> Array:
     mask: Any = np.zeros((size, size), np.uint8)
     for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM):
         points = landmarks[rim, :2].astype(np.float32)
-        grown = round(reach * float(np.linalg.norm(points[8] - points[0])) + _STEP_PX * size / 512)
+        width_px = float(np.linalg.norm(points[RIM_INNER_CORNER] - points[RIM_OUTER_CORNER]))
+        grown = round(reach * width_px + _STEP_PX * size / 512)
         mask |= cv2.dilate(hull_mask(points, size), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grown + 1,) * 2))
     return mask.astype(bool)
 

@@ -20,6 +20,7 @@ from triportrait.avatar.mouth.painter import PhotoMouth, cut_window, mouth_chann
 from triportrait.errors import EmptyMedia, OptionError, OutputError, TriPortraitError
 from triportrait.files import atomic_file, refuse_inputs
 from triportrait.geometry.crops import cut
+from triportrait.geometry.landmarks import LOWER_LIP_INSIDE, UPPER_LIP_INSIDE
 from triportrait.media.images import read_image
 from triportrait.media.video import VideoReader
 from triportrait.training.data.pairs import clips_of_folder
@@ -136,7 +137,7 @@ def portrait_windows(path: Path, avatar: LiftedAvatar, random: np.random.Generat
     head = avatar.head
     portrait = pipeline.prepare(read_image(path))
     landmarks = head.landmarks478(head.deform(head.shape(portrait.identity) + portrait.vertex_offset, portrait.motion.expression))
-    is_open = float(np.linalg.norm(landmarks[13] - landmarks[14])) > _OPEN_DM
+    is_open = float(np.linalg.norm(landmarks[UPPER_LIP_INSIDE] - landmarks[LOWER_LIP_INSIDE])) > _OPEN_DM
     if not is_open and random.random() > closed_share:
         return []
     model = pipeline.make_model("lifted")

@@ -17,6 +17,7 @@ from triportrait.errors import EmptyMedia, OptionError, OutputError, TriPortrait
 from triportrait.files import make_folder, refuse_inputs
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
+from triportrait.geometry.landmarks import LOWER_LIP_RIM
 from triportrait.synth import deferred
 from triportrait.synth.head_factory import HeadFactory
 from triportrait.synth.people import random_expression, random_person
@@ -128,7 +129,7 @@ def _filled(body: deferred.Picture, head_alpha: Array, landmarks: Array, px_per_
     colour = body.person_rgb / np.maximum(body.person_alpha, 1e-3)[..., None]
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(1, round(0.55 * px_per_dm)) + 1,) * 2)
     closed = cv2.morphologyEx(alpha, cv2.MORPH_CLOSE, disc)
-    rows = (np.arange(len(alpha)) > landmarks[17, 1])[:, None]
+    rows = (np.arange(len(alpha)) > landmarks[LOWER_LIP_RIM, 1])[:, None]
     matte = np.maximum(alpha, closed * (head_alpha > 0.5) * rows)
     known = (alpha > 0.9).astype(np.float32)
     fill = push_pull(colour.astype(np.float32), known)

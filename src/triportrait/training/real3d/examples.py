@@ -19,6 +19,7 @@ from torch.nn import functional
 from triportrait.errors import MediaError, MissingPart
 from triportrait.face.pncc import PNCC_FOCAL, PnccRenderer
 from triportrait.geometry.cameras import camera_from_pose, orbit_camera, pose_points, project
+from triportrait.geometry.landmarks import LOWER_LIP_RIM, OUTER_MOUTH_CORNERS, UPPER_LIP_RIM
 from triportrait.types import FOCAL_IN_WIDTHS, Array
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Tensor]
 
-#: MediaPipe's corners of the mouth and middles of the outer lips.
-_MOUTH = (61, 291, 0, 17)
+#: Corners of the mouth and middles of the outer lips.
+_MOUTH = (*OUTER_MOUTH_CORNERS, UPPER_LIP_RIM, LOWER_LIP_RIM)
 
 
 @lru_cache(maxsize=4)

@@ -14,12 +14,24 @@ from pathlib import Path
 
 import numpy as np
 
-from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
+from triportrait.geometry.landmarks import (
+    CHEEK_SIDES,
+    CHIN,
+    EYE_LEFT_CORNERS,
+    EYE_RIGHT_CORNERS,
+    FOREHEAD_MIDDLE,
+    FOREHEAD_TOP,
+    LOWER_LIP_INSIDE,
+    NOSE_RIDGE,
+    NOSE_TIP,
+    TEMPLES,
+    UPPER_LIP_INSIDE,
+)
 from triportrait.motion.lips import FACE_HEIGHT_CM, close_lips, gap_weights
 from triportrait.types import ARKIT_EXPRESSIONS, Array, FaceTrack
 
-#: Points that the mouth cannot move: eye corners, brow bridge, nose, forehead.
-_STABLE = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 10, 151, 9, 127, 356, 234, 454)
+#: Points that the mouth cannot move.
+_STABLE = (*EYE_RIGHT_CORNERS, *EYE_LEFT_CORNERS[::-1], *NOSE_RIDGE, NOSE_TIP, *FOREHEAD_MIDDLE, *TEMPLES, *CHEEK_SIDES)
 
 #: MediaPipe points of the 68-point set's mouth (48..67) and chin (8), and their numbers there.
 _MOUTH = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91, 78, 81, 13, 311, 308, 402, 14, 178, 152)
@@ -44,10 +56,10 @@ class LipTrack:
 
 
 def lip_opening_of(track: FaceTrack) -> Array:
-    """Distance of the inner lips' middles (13, 14) over the clip's median face height (10 to 152): [t]."""
+    """Distance of the inner lips' middles over the clip's median face height: [t]."""
     points = track.landmarks[:, :, :2].astype(np.float64)
-    height = np.median(np.linalg.norm(points[:, 10] - points[:, 152], axis=-1))
-    return (np.linalg.norm(points[:, 13] - points[:, 14], axis=-1) / height).astype(np.float32)
+    height = np.median(np.linalg.norm(points[:, FOREHEAD_TOP] - points[:, CHIN], axis=-1))
+    return (np.linalg.norm(points[:, UPPER_LIP_INSIDE] - points[:, LOWER_LIP_INSIDE], axis=-1) / height).astype(np.float32)
 
 
 def load_speech_av(folder: Path) -> dict[str, tuple[str, FaceTrack]]:
