@@ -86,9 +86,13 @@ def main() -> None:
         free = np.setdiff1d(np.arange(468), anchored)
         targets = head.landmarks478(head.mean)[:468].astype(np.float64)
         targets[free] += 0.8 * step[free]
-        log.info("round %d: rms %.3f px, anchors %.3f px, mean step %.4f dm", round_,
-                 np.sqrt(np.mean(np.square(residuals))), np.sqrt(np.mean(np.square(np.array(residuals)[..., anchored]))),
-                 np.linalg.norm(step[free], axis=1).mean())  # fmt: skip
+        log.info(
+            "round %d: rms %.3f px, anchors %.3f px, mean step %.4f dm",
+            round_,
+            np.sqrt(np.mean(np.square(residuals))),
+            np.sqrt(np.mean(np.square(np.array(residuals)[..., anchored]))),
+            np.linalg.norm(step[free], axis=1).mean(),
+        )
     place(head, targets, candidates)
     np.savez(options.out, triangle=head.landmark_triangle, barycentric=head.landmark_barycentric)
 

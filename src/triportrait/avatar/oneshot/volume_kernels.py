@@ -235,8 +235,9 @@ def _tile(rows: int, vectors: int):
 
     @intrinsic
     def tile(typing, x, x_start, x_stride, count, w, w_start, w_stride, out, out_start, out_stride, low):
-        signature = types.void(x, types.int64, types.int64, types.int64, w, types.int64, types.int64, out, types.int64, types.int64,
-                               types.float32)  # fmt: skip
+        signature = types.void(
+            x, types.int64, types.int64, types.int64, w, types.int64, types.int64, out, types.int64, types.int64, types.float32
+        )
 
         def generate(context, builder, signature, arguments):
             x, x_start, x_stride, count, w, w_start, w_stride, out, out_start, out_stride, low = arguments

@@ -79,7 +79,7 @@ VISEMES: dict[str, Viseme] = {
     "l": Viseme((0.17, 0.00, 0.00, 0.05, 0.00, 0.19, 0.09, 0.00, 0.1), 0.6, 0.3),
     "r": Viseme((0.035, 0.10, 0.22, 0.00, 0.00, 0.06, 0.03, 0.00, 0.0), 1.0, 0.9),
     "w": Viseme((0.015, 0.04, 0.66, 0.00, 0.00, 0.02, 0.00, 0.00, 0.0), 2.0, 1.8),
-}  # fmt: skip
+}
 
 #: ARPAbet (flite, festival) -> visemes, in order of time.
 ARPABET: dict[str, tuple[str, ...]] = {
@@ -107,8 +107,13 @@ IPA: dict[str, str] = {
 #: A symbol that :func:`visemes_of` maps to each viseme alone.
 VISEME_SYMBOL: dict[str, str] = {
     **{name: name for name in VISEMES if name in ARPABET and ARPABET[name] == (name,)},
-    "sil": "pau", "uw": "ʉ", "ow": "o", "yy": "ʏ", "oe": "ø", "h": "hh",
-}  # fmt: skip
+    "sil": "pau",
+    "uw": "ʉ",
+    "ow": "o",
+    "yy": "ʏ",
+    "oe": "ø",
+    "h": "hh",
+}
 
 
 def visemes_of(symbol: str) -> tuple[str, ...]:
@@ -152,11 +157,19 @@ class Style:
         """
         opening, rounding, spreading, upper, lower = np.exp(random.normal([0.22, 0.1, 0.1, 0.1, 0.1], [0.2, 0.16, 0.2, 0.25, 0.2]))
         return Style(
-            float(opening), float(rounding), float(spreading), float(upper), float(lower),
-            float(random.uniform(0.1, 0.4)), float(random.normal(0.0, 0.06)), float(random.uniform(0.1, 0.5)),
-            float(random.normal(0.0, 0.008)), float(np.exp(random.normal(0.0, 0.15))),
-            0.0 if random.random() < 0.15 else float(random.uniform(0.5, 1.1)), float(random.uniform(0.5, 0.9)),
-        )  # fmt: skip
+            float(opening),
+            float(rounding),
+            float(spreading),
+            float(upper),
+            float(lower),
+            float(random.uniform(0.1, 0.4)),
+            float(random.normal(0.0, 0.06)),
+            float(random.uniform(0.1, 0.5)),
+            float(random.normal(0.0, 0.008)),
+            float(np.exp(random.normal(0.0, 0.15))),
+            0.0 if random.random() < 0.15 else float(random.uniform(0.5, 1.1)),
+            float(random.uniform(0.5, 0.9)),
+        )
 
 
 #: Pauses up to this long leave the lips apart.

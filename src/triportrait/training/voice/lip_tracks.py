@@ -39,9 +39,19 @@ _MOUTH_68 = (*range(48, 68), 8)
 
 #: Curves to explain the mouth with; pairs are moved together.
 _FITTED = (
-    "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthStretch", "mouthSmile", "mouthLowerDown", "mouthUpperUp",
-    "mouthPress", "mouthRollLower", "mouthRollUpper", "mouthShrugLower",
-)  # fmt: skip
+    "jawOpen",
+    "mouthClose",
+    "mouthFunnel",
+    "mouthPucker",
+    "mouthStretch",
+    "mouthSmile",
+    "mouthLowerDown",
+    "mouthUpperUp",
+    "mouthPress",
+    "mouthRollLower",
+    "mouthRollUpper",
+    "mouthShrugLower",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +143,12 @@ def curves_from_landmarks(track: FaceTrack, head_file: Path) -> LipTrack:
     weight[20] *= 1.5
     design = (basis * weight).reshape(len(_FITTED), -1).T
     right = (displacement * weight).reshape(len(displacement), -1)
-    gap_row = np.array([
-        sum(gap_weights([name + side])[0] for side in (("",) if name in ARKIT_EXPRESSIONS else ("Left", "Right")))
-        for name in _FITTED
-    ]) * FACE_HEIGHT_CM  # fmt: skip
+    gap_row = (
+        np.array(
+            [sum(gap_weights([name + side])[0] for side in (("",) if name in ARKIT_EXPRESSIONS else ("Left", "Right"))) for name in _FITTED]
+        )
+        * FACE_HEIGHT_CM
+    )
     design = np.concatenate([design, 8.0 * gap_row[None]])
     right = np.concatenate([right, 8.0 * opening[:, None] * FACE_HEIGHT_CM], axis=1)
     # Shapes that mainly mend what others leave (press, rolls, chin raise) are dearer than those that articulate.

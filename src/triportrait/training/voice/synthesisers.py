@@ -136,11 +136,19 @@ _RUSSIAN = {"ii": "i", "yy": "ɨ", "y": "ɨ", "uu": "u", "ur": "u", "ee": "e", "
 
 #: Festival's voices that join recorded speech, with the language they speak and their phoneme set (None = ARPAbet).
 FESTIVAL_VOICES: dict[str, tuple[str, dict[str, str] | None]] = {
-    "cmu_us_slt_arctic_hts": ("en-us", None), "kal_diphone": ("en-us", None), "ked_diphone": ("en-us", None),
-    "msu_ru_nsh_clunits": ("ru", _RUSSIAN), "czech_dita": ("cs", _CZECH), "czech_machac": ("cs", _CZECH),
-    "czech_ph": ("cs", _CZECH), "suo_fi_lj_diphone": ("fi", _FINNISH), "hy_fi_mv_diphone": ("fi", _FINNISH),
-    "upc_ca_ona_hts": ("ca", _ROMANCE), "lp_diphone": ("it", _ROMANCE), "pc_diphone": ("it", _ROMANCE),
-}  # fmt: skip
+    "cmu_us_slt_arctic_hts": ("en-us", None),
+    "kal_diphone": ("en-us", None),
+    "ked_diphone": ("en-us", None),
+    "msu_ru_nsh_clunits": ("ru", _RUSSIAN),
+    "czech_dita": ("cs", _CZECH),
+    "czech_machac": ("cs", _CZECH),
+    "czech_ph": ("cs", _CZECH),
+    "suo_fi_lj_diphone": ("fi", _FINNISH),
+    "hy_fi_mv_diphone": ("fi", _FINNISH),
+    "upc_ca_ona_hts": ("ca", _ROMANCE),
+    "lp_diphone": ("it", _ROMANCE),
+    "pc_diphone": ("it", _ROMANCE),
+}
 
 
 def festival_symbol(symbol: str, voice: str) -> str:
