@@ -38,21 +38,21 @@ def noisy_clip(seed: int, frames: int, size_px: int, features: int) -> TrainingC
     matte[:, size_px // 5 : -size_px // 5, size_px // 4 : -size_px // 4] = 255
     points = np.tile(random.uniform(0.3, 0.7, (478, 2)) * size_px, (frames, 1, 1)).astype(np.float32)
     return TrainingClip(
-        picture(frames, size_px, size_px, 3),
-        matte,
-        picture(frames, size_px, size_px, 4),
-        picture(size_px, size_px, 3),
-        np.zeros(80, np.float32),
-        random.uniform(0, 0.3, (frames, 44)).astype(np.float32),
-        np.zeros((frames, 3), np.float32),
-        np.tile(np.float32([0, -0.2, -3]), (frames, 1)),
-        np.zeros((frames, 2), np.float32),
-        points,
-        25.0,
-        "open",
-        f"noise_{seed}",
-        random.normal(size=(2 * frames, features)).astype(np.float16),
-        np.full(2 * frames, 120.0, np.float32),
+        frames=picture(frames, size_px, size_px, 3),
+        head_alpha=matte,
+        torso=picture(frames, size_px, size_px, 4),
+        background=picture(size_px, size_px, 3),
+        identity=np.zeros(80, np.float32),
+        expression=random.uniform(0, 0.3, (frames, 44)).astype(np.float32),
+        rotation_rad=np.zeros((frames, 3), np.float32),
+        translation=np.tile(np.float32([0, -0.2, -3]), (frames, 1)),
+        gaze_rad=np.zeros((frames, 2), np.float32),
+        landmarks=points,
+        fps=25.0,
+        head_model="open",
+        key=f"noise_{seed}",
+        speech=random.normal(size=(2 * frames, features)).astype(np.float16),
+        pitch_hz=np.full(2 * frames, 120.0, np.float32),
     )
 
 

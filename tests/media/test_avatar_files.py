@@ -29,19 +29,19 @@ def portrait() -> PreparedPortrait:
     alpha = random.random((64, 64), np.float32)
     motion = MotionFrame(numbers(44), numbers(3), numbers(3), numbers(2), numbers(478, 2))
     return PreparedPortrait(
-        picture(90, 120, 3),
-        (10.25, -3.5, 71.125),
-        picture(64, 64, 3),
-        alpha,
-        0.7 * alpha,
-        picture(64, 64, 4),
-        picture(64, 64, 3),
-        numbers(478, 3),
-        numbers(80),
-        numbers(500, 3),
-        motion,
-        4.0,
-        "open",
+        photo=picture(90, 120, 3),
+        crop_box=(10.25, -3.5, 71.125),
+        image=picture(64, 64, 3),
+        person_alpha=alpha,
+        head_alpha=0.7 * alpha,
+        torso=picture(64, 64, 4),
+        background=picture(64, 64, 3),
+        landmarks=numbers(478, 3),
+        identity=numbers(80),
+        vertex_offset=numbers(500, 3),
+        motion=motion,
+        focal=4.0,
+        head_model="open",
     )
 
 

@@ -97,7 +97,17 @@ def portrait_from_landmarks(
     share = settle_jaw(image, alpha, head_share(cover, landmarks), landmarks)
     head_alpha = np.minimum(alpha, alpha * share)
     background = background_behind(image, alpha, options.background_fill)
-    torso = torso_layer(image, alpha, share, cover, head, vertices, frame, background, landmarks)
+    torso = torso_layer(
+        image=image,
+        alpha=alpha,
+        share=share,
+        cover=cover,
+        head=head,
+        vertices=vertices,
+        frame=frame,
+        background=background,
+        landmarks=landmarks,
+    )
     return PreparedPortrait(
         photo=photo,
         crop_box=box,

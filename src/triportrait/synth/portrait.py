@@ -218,21 +218,21 @@ def build_scene(
     lit, bare, lean = ((part.reshape(*curves.shape)[strands.guide] * strands.share[..., None, None]).sum(1) for part in fibre)
     colour = shade.strand_radiance(points, strands.tone, lit, bare, lean, eye_position, person.hair.colour)
     return Scene(
-        vertices,
-        normals,
-        gathered,
-        triangles,
-        np.concatenate(pile.uv),
-        np.concatenate(pile.material),
-        np.concatenate(pile.texture),
-        _skin_map(assets, person, rng),
-        np.stack(dressed.textures),
-        dressed.eye_frames,
-        environment.image,
-        environment.levels,
-        points,
-        colour,
-        person.hair.width_dm * strands.fineness,
+        vertices=vertices,
+        normals=normals,
+        light=gathered,
+        triangles=triangles,
+        uv=np.concatenate(pile.uv),
+        material=np.concatenate(pile.material),
+        texture=np.concatenate(pile.texture),
+        skin=_skin_map(assets, person, rng),
+        textures=np.stack(dressed.textures),
+        eye_frames=dressed.eye_frames,
+        environment=environment.image,
+        levels=environment.levels,
+        strand_points=points,
+        strand_colour=colour,
+        strand_width_dm=person.hair.width_dm * strands.fineness,
     )
 
 

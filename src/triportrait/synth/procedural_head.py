@@ -131,15 +131,15 @@ class ProceduralHead:
         self.inside[: len(factory.inside)] = factory.inside
         self.follow = np.concatenate(pile.follow).astype(np.float32)[:, None]
         self.sheets = Sheets(
-            self.triangles,
-            np.concatenate(pile.uv).astype(np.float32),
-            np.concatenate(pile.material).astype(np.int8),
-            np.concatenate(pile.label).astype(np.int8),
-            np.concatenate(pile.texture).astype(np.int8),
-            factory.skin(person),
-            np.stack(textures),
-            np.concatenate(pile.bias).astype(np.float32),
-            float(person.tint > 0),
+            triangles=self.triangles,
+            uv=np.concatenate(pile.uv).astype(np.float32),
+            material=np.concatenate(pile.material).astype(np.int8),
+            label=np.concatenate(pile.label).astype(np.int8),
+            texture=np.concatenate(pile.texture).astype(np.int8),
+            skin=factory.skin(person),
+            textures=np.stack(textures),
+            bias=np.concatenate(pile.bias).astype(np.float32),
+            glass_cover=float(person.tint > 0),
         )
         self._eyes()
         self.neutral = self.deform({}, np.zeros(2, np.float32))
@@ -513,19 +513,19 @@ class ProceduralHead:
             moved = ((rest - vertices)[self._beard_rows] * self._beard_share[..., None]).sum(1)
             strand_offset[-count:] = moved
         return Moment(
-            posed,
-            points,
-            normals,
-            eye.astype(np.float32),
-            light.astype(np.float32),
-            self.head_share,
-            (rest - vertices).astype(np.float32),
-            posed_strands,
-            self._strand_light,
-            self._width,
-            self._strand_head,
-            strand_offset,
-            self._strand_label,
+            posed=posed,
+            points=points,
+            normals=normals,
+            eye=eye.astype(np.float32),
+            light=light.astype(np.float32),
+            head=self.head_share,
+            offset=(rest - vertices).astype(np.float32),
+            strand_points=posed_strands,
+            strand_light=self._strand_light,
+            strand_width=self._width,
+            strand_head=self._strand_head,
+            strand_offset=strand_offset,
+            strand_label=self._strand_label,
         )
 
     def _posed_strands(self, vertices: Array) -> Array:

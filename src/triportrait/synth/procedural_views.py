@@ -156,15 +156,15 @@ def view_row(head: ProceduralHead, source: HeadPose, poses: list[HeadPose], name
         views[row, 4] = depth_to_bytes(layer.depth, float(frame.translation[2]))
         views[row, 5] = 255 * seen_by(layer, frame, own, frames[0], offset=shift)
     return LiftedViews(
-        name,
-        photo,
-        views,
-        np.stack([f.rotation_rad for f in frames]),
-        np.stack([f.translation for f in frames]),
-        np.stack([camera_from_pose(f.rotation_rad, f.translation).to_eg3d() for f in frames]),
-        np.stack([f.expression for f in frames]) if moving else None,
-        np.stack([f.gaze_rad for f in frames]) if moving else None,
-        offset if moving else None,
+        name=name,
+        photo=photo,
+        views=views,
+        rotation_rad=np.stack([f.rotation_rad for f in frames]),
+        translation=np.stack([f.translation for f in frames]),
+        camera=np.stack([camera_from_pose(f.rotation_rad, f.translation).to_eg3d() for f in frames]),
+        expression=np.stack([f.expression for f in frames]) if moving else None,
+        gaze_rad=np.stack([f.gaze_rad for f in frames]) if moving else None,
+        offset=offset if moving else None,
     )
 
 

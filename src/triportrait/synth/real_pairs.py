@@ -158,15 +158,15 @@ def pair_rows(frames: PairFrames, head: OpenHead, sources: int = 2, views: int =
         photo = shrink(RenderedHead(state.photo[..., :3] * state.photo[..., 3:] / 255.0, state.photo[..., 3], drawn.depth), PHOTO_PX)
         rows.append(
             LiftedViews(
-                f"{frames.name}_{source}",
-                np.concatenate([_bytes(photo.rgb).transpose(2, 0, 1), _bytes(photo.alpha)[None]]),
-                packed,
-                np.stack([f.rotation_rad for f in all_frames]).astype(np.float32),
-                np.stack([f.translation for f in all_frames]).astype(np.float32),
-                np.stack([camera_from_pose(f.rotation_rad, f.translation).to_eg3d() for f in all_frames]),
-                np.stack([f.expression for f in all_frames]).astype(np.float32),
-                np.stack([f.gaze_rad for f in all_frames]).astype(np.float32),
-                moved,
+                name=f"{frames.name}_{source}",
+                photo=np.concatenate([_bytes(photo.rgb).transpose(2, 0, 1), _bytes(photo.alpha)[None]]),
+                views=packed,
+                rotation_rad=np.stack([f.rotation_rad for f in all_frames]).astype(np.float32),
+                translation=np.stack([f.translation for f in all_frames]).astype(np.float32),
+                camera=np.stack([camera_from_pose(f.rotation_rad, f.translation).to_eg3d() for f in all_frames]),
+                expression=np.stack([f.expression for f in all_frames]).astype(np.float32),
+                gaze_rad=np.stack([f.gaze_rad for f in all_frames]).astype(np.float32),
+                offset=moved,
             )
         )
     return rows, refinements

@@ -109,7 +109,17 @@ def read_checkpoint(path: str | os.PathLike[str], network: str | None = None, *,
     tensors = networks[chosen]
     refuse_not_finite(tensors, file)
     others = tuple(sorted(set(networks) - {chosen}))
-    info = CheckpointInfo(file, kind, sha256_of(file), size, chosen, others, answer["step"], answer["settings"], metadata)
+    info = CheckpointInfo(
+        path=file,
+        kind=kind,
+        sha256=sha256_of(file),
+        size_bytes=size,
+        network=chosen,
+        others=others,
+        step=answer["step"],
+        settings=answer["settings"],
+        metadata=metadata,
+    )
     return Checkpoint(tensors, info)
 
 

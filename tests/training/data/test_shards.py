@@ -29,19 +29,19 @@ def made_up_clip(key: str, frames: int = 2) -> TrainingClip:
         return random.normal(size=shape).astype(np.float32)
 
     return TrainingClip(
-        picture(frames, 16, 16, 3),
-        picture(frames, 16, 16),
-        picture(frames, 16, 16, 4),
-        picture(16, 16, 3),
-        numbers(80),
-        numbers(frames, 44),
-        numbers(frames, 3),
-        numbers(frames, 3),
-        numbers(frames, 2),
-        numbers(frames, 478, 2),
-        25.0,
-        "open",
-        key,
+        frames=picture(frames, 16, 16, 3),
+        head_alpha=picture(frames, 16, 16),
+        torso=picture(frames, 16, 16, 4),
+        background=picture(16, 16, 3),
+        identity=numbers(80),
+        expression=numbers(frames, 44),
+        rotation_rad=numbers(frames, 3),
+        translation=numbers(frames, 3),
+        gaze_rad=numbers(frames, 2),
+        landmarks=numbers(frames, 478, 2),
+        fps=25.0,
+        head_model="open",
+        key=key,
     )
 
 

@@ -75,7 +75,17 @@ def guide_mesh(state: LiftedState, head: FullHead) -> GuideMesh:
     skin, inside = (np.ascontiguousarray(state.triangles[which], np.int32) for which in (is_skin, ~is_skin))
     cut = len(mantle.triangles)
     rest, corner, weight = (np.ascontiguousarray(part[used]) for part in (mantle.rest, mantle.corner, mantle.weight))
-    return GuideMesh(head, state, skin, inside, rest, corner, weight, sheets[:cut].copy(), sheets[cut:].copy())
+    return GuideMesh(
+        head=head,
+        state=state,
+        skin=skin,
+        inside=inside,
+        rest=rest,
+        corner=corner,
+        weight=weight,
+        front=sheets[:cut].copy(),
+        far=sheets[cut:].copy(),
+    )
 
 
 def render_guide(mesh: GuideMesh, frame: MotionFrame, size_px: int, *, moved: MovedHead | None = None) -> RenderGuide:

@@ -119,7 +119,15 @@ def pack_field(
 
     colours = np.ascontiguousarray(picture.transpose(1, 2, 0), np.float32)
     return PackedField(
-        plane(front), plane(across), plane(down), colours, np.ascontiguousarray(prior, np.float32), first, second, last, range_dm
+        front=plane(front),
+        across=plane(across),
+        down=plane(down),
+        picture=colours,
+        prior=np.ascontiguousarray(prior, np.float32),
+        first=first,
+        second=second,
+        last=last,
+        range_dm=range_dm,
     )
 
 

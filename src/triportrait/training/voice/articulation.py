@@ -157,18 +157,18 @@ class Style:
         """
         opening, rounding, spreading, upper, lower = np.exp(random.normal([0.22, 0.1, 0.1, 0.1, 0.1], [0.2, 0.16, 0.2, 0.25, 0.2]))
         return Style(
-            float(opening),
-            float(rounding),
-            float(spreading),
-            float(upper),
-            float(lower),
-            float(random.uniform(0.1, 0.4)),
-            float(random.normal(0.0, 0.06)),
-            float(random.uniform(0.1, 0.5)),
-            float(random.normal(0.0, 0.008)),
-            float(np.exp(random.normal(0.0, 0.15))),
-            0.0 if random.random() < 0.15 else float(random.uniform(0.5, 1.1)),
-            float(random.uniform(0.5, 0.9)),
+            opening=float(opening),
+            rounding=float(rounding),
+            spreading=float(spreading),
+            upper=float(upper),
+            lower=float(lower),
+            press=float(random.uniform(0.1, 0.4)),
+            asymmetry=float(random.normal(0.0, 0.06)),
+            loudness=float(random.uniform(0.1, 0.5)),
+            lead_s=float(random.normal(0.0, 0.008)),
+            jaw_lip_balance=float(np.exp(random.normal(0.0, 0.15))),
+            breath=0.0 if random.random() < 0.15 else float(random.uniform(0.5, 1.1)),
+            breath_s=float(random.uniform(0.5, 0.9)),
         )
 
 
