@@ -133,10 +133,9 @@ class Performance:
             OptionError: ``crf`` is out of range, or the avatar has no debug panel.
         """
         from triportrait import __version__
-        from triportrait.media.video import VideoWriter, check_crf
+        from triportrait.media.video import VideoWriter
 
         refuse_inputs(path, [*self.sources.values(), *self.inputs, self.sound, background.file if background is not None else None])
-        check_crf(crf)
         marks = marks or Marks()
         prepared = self.portrait.prepared
         height, width = prepared.photo.shape[:2] if full_frame else prepared.image.shape[:2]

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from triportrait.errors import EmptyMedia, MediaError, OutputError, TooLarge
+from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError, TooLarge
 from triportrait.media import video as video_module
 from triportrait.media.audio import AudioReader, read_audio
 from triportrait.media.probe import MediaInfo, probe
@@ -225,6 +225,13 @@ def test_rotation_is_applied(tmp_path: Path, rotation: int) -> None:
     images = [image for _, image in reader]
     assert reader.size == turned.shape[1::-1] and images[3].shape == turned.shape
     assert np.abs(images[3].astype(int) - turned).mean() < 12
+
+
+@pytest.mark.parametrize("crf", [-1, 52])
+def test_a_quality_that_x264_does_not_know_is_refused_at_once(tmp_path: Path, crf: int) -> None:
+    with pytest.raises(OptionError, match=f"--crf is {crf}; use a number from 0"):
+        VideoWriter(tmp_path / "o.mp4", (64, 64), crf=crf)
+    assert not list(tmp_path.iterdir())
 
 
 def test_phone_video_stands_upright(tmp_path: Path) -> None:

@@ -346,6 +346,7 @@ class VideoWriter:
 
     Raises:
         OutputError: the target cannot be written, at construction, or its disk fills up later.
+        OptionError: ``crf`` is out of range.
         MissingPart: the build of FFmpeg has no encoder.
         MediaError: the sound's file cannot be read.
         EmptyMedia: no frame was written when the block ended.
@@ -374,6 +375,7 @@ class VideoWriter:
         self._encoded = 0
         if min(size) < 1 or not fps > 0:
             raise ValueError(f"size is {size} and fps {fps}, expected positive numbers")
+        check_crf(crf)
         check_video_output(path)
         self._rate = Fraction(fps).limit_denominator(1001)
         sound = _open_sound(audio, audio_rate_hz)

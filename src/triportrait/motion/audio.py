@@ -22,7 +22,7 @@ from triportrait.motion.natural import NaturalMotion
 from triportrait.motion.pauses import PauseFinder
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, ProsodyTracker
 from triportrait.motion.style import SpeakingStyle
-from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion, PreparedPortrait, Waveform
+from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion, Waveform
 
 #: The network's answer to what it is unsure of is an average, which is smaller than any speaker's movement. On voices it never heard it
 #: opens the mouth too little: 95th percentile 0.065 face heights, where real speakers have 0.08 to 0.17.
@@ -193,7 +193,7 @@ class AudioDriver:
         if chunk is not None:
             yield chunk
 
-    def motion(self, portrait: PreparedPortrait | None = None) -> Motion:
+    def motion(self) -> Motion:
         """All chunks in one, relative to the portrait's own pose (the first row's rotation, translation and gaze are zero)."""
         parts = list(self.chunks())
         fields = ("expression", "rotation_rad", "translation", "gaze_rad")

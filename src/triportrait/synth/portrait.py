@@ -215,8 +215,8 @@ def build_scene(
     fibre = surface.gather_light(
         curves.reshape(-1, 3), np.zeros((curves.shape[0] * curves.shape[1], 3)), directions, radiance, occluders, 0.03, True
     )
-    lit, bare, lean = ((part.reshape(*curves.shape)[strands.guide] * strands.share[..., None, None]).sum(1) for part in fibre)
-    colour = shade.strand_radiance(points, strands.tone, lit, bare, lean, eye_position, person.hair.colour)
+    lit, _, lean = ((part.reshape(*curves.shape)[strands.guide] * strands.share[..., None, None]).sum(1) for part in fibre)
+    colour = shade.strand_radiance(points, strands.tone, lit, lean, eye_position, person.hair.colour)
     return Scene(
         vertices=vertices,
         normals=normals,

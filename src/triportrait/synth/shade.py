@@ -214,14 +214,13 @@ def strand_radiance(
     points: Array,
     tone: Array,
     lit: Array,
-    bare: Array,
     lean: Array,
     eye: Array,
     colour: tuple[float, float, float],
 ) -> Array:
     """Radiance [n, s, 3] along strands [n, s, 3]: Kajiya-Kay body plus a white and a coloured highlight (Marschner's R, TRT).
 
-    ``lit``, ``bare``, ``lean`` [n, s, 3] are what :func:`surface.gather_light` found (spherical) at the strands' points.
+    ``lit`` and ``lean`` [n, s, 3] are what :func:`surface.gather_light` found (spherical) at the strands' points.
     """
     along = np.gradient(points, axis=1)
     along /= np.maximum(np.linalg.norm(along, axis=2, keepdims=True), 1e-9)
