@@ -97,17 +97,7 @@ def portrait_from_landmarks(
     share = settle_jaw(image, alpha, head_share(cover, landmarks), landmarks)
     head_alpha = np.minimum(alpha, alpha * share)
     background = background_behind(image, alpha, options.background_fill)
-    torso = torso_layer(
-        image=image,
-        alpha=alpha,
-        share=share,
-        cover=cover,
-        head=head,
-        vertices=vertices,
-        frame=frame,
-        background=background,
-        landmarks=landmarks,
-    )
+    torso = torso_layer(image, alpha, share, cover, head=head, vertices=vertices, frame=frame, background=background, landmarks=landmarks)
     return PreparedPortrait(
         photo=photo,
         crop_box=box,
@@ -161,6 +151,7 @@ def torso_layer(
     alpha: Array,
     share: Array,
     cover: HeadCover,
+    *,
     head: OpenHead,
     vertices: Array,
     frame: MotionFrame,

@@ -351,19 +351,8 @@ def _layers(
         cover = head_cover(head, vertices, row, size, FOCAL_IN_WIDTHS)
         share = head_share(cover, points)
         behind = background_behind(image, alpha)
-        torsos.append(
-            torso_layer(
-                image=image,
-                alpha=alpha,
-                share=share,
-                cover=cover,
-                head=head,
-                vertices=vertices,
-                frame=row,
-                background=behind,
-                landmarks=points,
-            )
-        )
+        torso = torso_layer(image, alpha, share, cover, head=head, vertices=vertices, frame=row, background=behind, landmarks=points)
+        torsos.append(torso)
         frames.append(image)
         heads.append(np.round(255.0 * np.minimum(alpha, alpha * share)).astype(np.uint8))
         scene.see(index, image, alpha)

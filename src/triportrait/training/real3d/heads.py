@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from triportrait.training.loop import Recipe, Values
 from triportrait.training.real3d.discriminator import DualDiscriminator
 from triportrait.training.real3d.examples import Row, cut_box, stack_rows
 from triportrait.training.real3d.perceptual import PerceptualLoss
-from triportrait.training.real3d.sizes import TrainedNetworks, paper_networks
+from triportrait.training.real3d.sizes import TrainedNetworks, paper_networks, tiny_networks
 from triportrait.training.run_folder import tile
 from triportrait.types import Array, TriPlane
 
@@ -435,6 +435,30 @@ def load_start(path: Path, networks: Mapping[str, nn.Module]) -> None:
 def described(recipe: Recipe) -> dict[str, Any]:
     """The recipe as JSON has it."""
     return json.loads(json.dumps(asdict(recipe)))
+
+
+_AnyHeadRecipe = TypeVar("_AnyHeadRecipe", bound=HeadRecipe)
+
+
+def in_seconds(recipe: _AnyHeadRecipe, **changes: Any) -> _AnyHeadRecipe:
+    """The recipe with tiny networks and eight steps, in which all that it switches on happens; ``changes`` come on top."""
+    return replace(
+        recipe,
+        networks=tiny_networks(),
+        steps=8,
+        batch=2,
+        warm_up_steps=1,
+        discriminator_rate=1e-3,
+        precision="fp32",
+        adversarial_from=4,
+        r1_every=2,
+        log_every=1,
+        save_every=4,
+        validate_every=4,
+        validation_rows=1,
+        average=0.9,
+        **changes,
+    )
 
 
 def shortened(recipe: HeadRecipe, steps: int) -> HeadRecipe:

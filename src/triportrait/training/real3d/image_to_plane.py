@@ -30,8 +30,8 @@ from triportrait.training.real3d.examples import (
     teacher_row,
     view_row,
 )
-from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks, resized
-from triportrait.training.real3d.sizes import paper_networks, small_networks, tiny_networks
+from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks, in_seconds, resized
+from triportrait.training.real3d.sizes import paper_networks, small_networks
 
 
 def paper() -> HeadRecipe:
@@ -64,26 +64,7 @@ def small() -> HeadRecipe:
 
 def tiny() -> HeadRecipe:
     """Seconds on a CPU, for tests: everything is switched on."""
-    return replace(
-        paper(),
-        networks=tiny_networks(),
-        steps=8,
-        batch=2,
-        warm_up_steps=1,
-        rate=2e-3,
-        discriminator_rate=1e-3,
-        delays=(),
-        precision="fp32",
-        adversarial_from=4,
-        r1_every=2,
-        density_every=2,
-        density_points=50,
-        log_every=1,
-        save_every=4,
-        validate_every=4,
-        validation_rows=1,
-        average=0.9,
-    )
+    return in_seconds(paper(), rate=2e-3, delays=(), density_every=2, density_points=50)
 
 
 RECIPES = {"tiny": tiny, "small": small, "paper": paper}

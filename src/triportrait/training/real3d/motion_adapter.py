@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from triportrait.real3d.motion_adapter import MotionAdapter
 from triportrait.training.data.clips import ClipSet
 from triportrait.training.real3d.examples import PairOptions, Row, clip_row, fixed_pairs, numpy_generator
-from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks
-from triportrait.training.real3d.sizes import paper_networks, small_networks, tiny_networks
+from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks, in_seconds
+from triportrait.training.real3d.sizes import paper_networks, small_networks
 
 
 def paper() -> HeadRecipe:
@@ -58,28 +58,7 @@ def small() -> HeadRecipe:
 
 def tiny() -> HeadRecipe:
     """Seconds on a CPU, for tests: everything is switched on."""
-    return replace(
-        paper(),
-        networks=tiny_networks(),
-        steps=8,
-        batch=2,
-        warm_up_steps=1,
-        rate=2e-3,
-        discriminator_rate=1e-3,
-        delays=(),
-        precision="fp32",
-        adversarial_from=4,
-        r1_every=2,
-        density_every=2,
-        density_points=50,
-        source_every=2,
-        log_every=1,
-        save_every=4,
-        validate_every=4,
-        validation_rows=1,
-        apart=2,
-        average=0.9,
-    )
+    return in_seconds(paper(), rate=2e-3, delays=(), density_every=2, density_points=50, source_every=2, apart=2)
 
 
 RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_published": published, "paper_no_laplacian": no_laplacian}

@@ -15,8 +15,8 @@ from triportrait.real3d.torso import TorsoLayer
 from triportrait.real3d.volume import VolumeRender
 from triportrait.training.data.clips import ClipSet
 from triportrait.training.real3d.examples import PairOptions, Row, clip_row, fixed_pairs, numpy_generator
-from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks, entropy
-from triportrait.training.real3d.sizes import paper_networks, small_networks, tiny_networks
+from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks, entropy, in_seconds
+from triportrait.training.real3d.sizes import paper_networks, small_networks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,24 +60,7 @@ def small() -> TorsoRecipe:
 
 def tiny() -> TorsoRecipe:
     """Seconds on a CPU, for tests: everything is switched on."""
-    return replace(
-        paper(),
-        networks=tiny_networks(),
-        steps=8,
-        batch=2,
-        warm_up_steps=1,
-        rate=3e-3,
-        discriminator_rate=1e-3,
-        precision="fp32",
-        adversarial_from=4,
-        r1_every=2,
-        log_every=1,
-        save_every=4,
-        validate_every=4,
-        validation_rows=1,
-        apart=2,
-        average=0.9,
-    )
+    return in_seconds(paper(), rate=3e-3, apart=2)
 
 
 RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_equation_5": equation_5}

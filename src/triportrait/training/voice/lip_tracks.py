@@ -39,19 +39,9 @@ _MOUTH_68 = (*range(48, 68), 8)
 
 #: Curves to explain the mouth with; pairs are moved together.
 _FITTED = (
-    "jawOpen",
-    "mouthClose",
-    "mouthFunnel",
-    "mouthPucker",
-    "mouthStretch",
-    "mouthSmile",
-    "mouthLowerDown",
-    "mouthUpperUp",
-    "mouthPress",
-    "mouthRollLower",
-    "mouthRollUpper",
-    "mouthShrugLower",
-)
+    "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthStretch", "mouthSmile", "mouthLowerDown", "mouthUpperUp",
+    "mouthPress", "mouthRollLower", "mouthRollUpper", "mouthShrugLower",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
