@@ -19,10 +19,10 @@ class Train:
 
     model: Positional[Model]
     """What to train."""
-    data: tuple[Path, ...]
-    """What to learn from: folders of clips, packed views or speech, or files of mouths (all from 'triportrait data')."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """Folder of the run: checkpoint, model, log, curve, validation pictures."""
+    data: tuple[Path, ...] = ()
+    """What to learn from: folders of clips, packed views or speech, or files of mouths or lower faces (all from 'triportrait data')."""
     preset: str | None = None
     """tiny (a try), compact (our networks), small (the paper's networks at 256 px), paper, or a variant; a wrong name lists them.
     Default: compact or small."""
@@ -33,7 +33,9 @@ class Train:
     shares: tuple[float, ...] = ()
     """How much of the batches of oneshot comes from each folder. Default: every row is drawn alike."""
     held_out: tuple[Path, ...] = ()
-    """Files of mouths that mouth_painter is judged by."""
+    """Files of mouths, or of lower faces, that mouth_painter or coverings is judged by."""
+    join: tuple[Path, ...] = ()
+    """Two finished networks of voice (folders or files), on log-mel and on wide bands: they become one, and nothing is trained."""
     steps: int | None = None
     """Length of the run; what happens at a step moves along."""
     batch: int | None = None
@@ -56,11 +58,15 @@ class Train:
     """Processes that make data ahead. Default: 8 with a GPU, else 0."""
 
     def run(self) -> int:
-        from triportrait.training.command import run_training
+        from triportrait.training.command import join_networks, run_training
 
         logging.getLogger("triportrait").setLevel(logging.INFO)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        result = run_training(TrainOptions(settings=values.pop("set"), **values))
+        options = TrainOptions(settings=values.pop("set"), **values)
+        if options.join:
+            say(join_networks(options))
+            return 0
+        result = run_training(options)
         if not result.speaks:
             return 0
         if result.interrupted:

@@ -12,7 +12,7 @@ Progress = Callable[[str, int, int], None]
 
 #: What ``triportrait train`` can train.
 Model = Literal[
-    "oneshot", "mouth_painter", "voice", "sync_expert", "real3d.image_to_plane", "real3d.motion_adapter", "real3d.torso",
+    "oneshot", "mouth_painter", "voice", "sync_expert", "coverings", "real3d.image_to_plane", "real3d.motion_adapter", "real3d.torso",
     "real3d.audio_to_motion",
 ]  # fmt: skip
 
@@ -23,13 +23,14 @@ class TrainOptions:
 
     Args:
         model: what to train.
-        data: where from: folders of clips, of packed views or of speech, or files of mouth windows.
+        data: where from: folders of clips, of packed views or of speech, or files of mouth windows or lower faces.
         out: folder of the run.
         preset: a name of the model's recipes; None takes the one that is meant to be used.
         start: file or folder of an earlier run.
         teacher: imported EG3D weights, for ``real3d.image_to_plane``.
         shares: how much of the batches comes from each folder of views, for ``oneshot``.
-        held_out: files of mouth windows to be judged by, for ``mouth_painter``.
+        held_out: files to be judged by: of mouth windows for ``mouth_painter``, of lower faces for ``coverings``.
+        join: two finished networks of ``voice`` that are joined instead of a training; nothing else but ``out`` goes with it.
         steps, batch, accumulate, precision, seed: of the recipe.
         settings: further fields of the recipe, ``name=value`` with the value as JSON.
         device, devices, nodes: where; see :func:`triportrait.training.fabric.make_fabric`.
@@ -46,6 +47,7 @@ class TrainOptions:
     teacher: Path | None = None
     shares: tuple[float, ...] = ()
     held_out: tuple[Path, ...] = ()
+    join: tuple[Path, ...] = ()
     steps: int | None = None
     batch: int | None = None
     accumulate: int | None = None
@@ -120,6 +122,20 @@ class MouthsOptions:
     """Windows of a clip."""
     closed: float = 0.4
     """Share of portraits with closed lips that are taken."""
+    seed: int = 0
+    """Of everything random."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoveringsOptions:
+    """``triportrait data coverings``: lower faces as they are and covered."""
+
+    portraits: Path | None = None
+    """Folder of portraits: pictures, or an index.csv with the columns file and split."""
+    split: Literal["train", "val"] = "train"
+    """Which of them. Without index.csv every tenth picture is held out."""
+    limit: int = 600
+    """Portraits at most, in a shuffled order."""
     seed: int = 0
     """Of everything random."""
 
