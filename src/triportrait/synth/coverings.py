@@ -74,7 +74,7 @@ class _Face:
             a, b, c, d = (outline[(corner + offset) % len(outline)] for offset in (-1, 0, 1, 2))
             outline = 0.5 * (2 * b + (c - a) * part + (2 * a - 5 * b + 4 * c - d) * part**2 + (3 * b - a - 3 * c + d) * part**3)
         mask = np.zeros(self.image.shape[:2], np.uint8)
-        cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], (255,), cv2.LINE_AA, 4)
         return mask.astype(np.float32) / 255
 
 
