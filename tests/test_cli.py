@@ -144,7 +144,7 @@ def run(line: str, out: Path) -> int:
 
 
 ANIMATE = "animate photo.png --size 128 --audio voice.wav -o $OUT/o.mp4"
-#: The same of a photo that is prepared already, which takes half the time.
+#: The same of a photo that is prepared already, which saves that time.
 ANIMATE_SAVED = "animate photo.avatar --audio voice.wav -o $OUT/o.mp4"
 
 #: Command line -> words of the sentence: the thing, then the remedy.
@@ -360,7 +360,7 @@ def test_voices_of_every_kind(rate_hz: int, channels: int, kind: str, here: Path
     import soxr
 
     samples, rate = soundfile.read(voice)
-    samples = 3.0 * soxr.resample(samples, rate, rate_hz)  # clipped, too
+    samples = 3.0 * soxr.resample(samples[: 2 * rate // 5], rate, rate_hz)  # clipped, too
     soundfile.write(here / f"voice.{kind}", np.repeat(np.clip(samples, -1, 1)[:, None], channels, axis=1), rate_hz)
     assert run(ANIMATE_SAVED.replace("voice.wav", f"$OUT/voice.{kind}"), here) == 0
     frames = len(frames_of(here / "o.mp4"))
