@@ -29,5 +29,6 @@ lint: setup
 	$(VENV)/bin/ruff format --check src tests scripts benchmarks
 	$(VENV)/bin/mypy
 
+# A process for each core, so one thread in each; a process that has nothing left takes over half of what another has before it.
 test: setup
-	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal

@@ -150,7 +150,7 @@ def test_a_cover_network_of_no_numbers_is_refused(tmp_path: Path, monkeypatch: p
     path = PACKAGE / "face" / "data" / "coverings.safetensors"
     monkeypatch.setattr(coverings, "_EMBEDDED", spoilt(path, tmp_path / "weights.safetensors", np.nan))
     with pytest.raises(WeightsError, match="NaN or infinity"):
-        coverings.cover_network.__wrapped__()
+        coverings._embedded.__wrapped__()
 
 
 def test_a_head_of_no_numbers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,7 @@ def inputs(astronaut: np.ndarray, voice: Path, clip: Path, tmp_path_factory: pyt
         Image.fromarray(image).save(folder / name)
 
     picture("photo.png", astronaut)
+    assert cli.main(["portrait", "save", str(folder / "photo.png"), "--size", "128", "-o", str(folder / "photo.avatar")]) == 0
     small = np.array(Image.fromarray(astronaut).resize((256, 256), Image.Resampling.LANCZOS))
     picture("far.png", small)
     picture("noise.png", rng.integers(0, 255, (300, 300, 3), dtype=np.uint8))
@@ -143,6 +144,8 @@ def run(line: str, out: Path) -> int:
 
 
 ANIMATE = "animate photo.png --size 128 --audio voice.wav -o $OUT/o.mp4"
+#: The same of a photo that is prepared already, which saves that time.
+ANIMATE_SAVED = "animate photo.avatar --audio voice.wav -o $OUT/o.mp4"
 
 #: Command line -> words of the sentence: the thing, then the remedy.
 REFUSED = [
@@ -345,7 +348,7 @@ def test_silence_keeps_the_mouth_shut(here: Path, inputs: Path, face_tracker) ->
 @pytest.mark.parametrize("seconds", [0.00625, 0.05, 0.33])
 def test_very_short_voices(seconds: float, here: Path) -> None:
     soundfile.write(here / "short.wav", 0.1 * np.random.default_rng(0).standard_normal(round(16_000 * seconds)), 16_000)
-    assert run(ANIMATE.replace("voice.wav", "$OUT/short.wav"), here) == 0
+    assert run(ANIMATE_SAVED.replace("voice.wav", "$OUT/short.wav"), here) == 0
     assert abs(len(frames_of(here / "o.mp4")) - seconds * 25) <= 1
 
 
@@ -357,9 +360,9 @@ def test_voices_of_every_kind(rate_hz: int, channels: int, kind: str, here: Path
     import soxr
 
     samples, rate = soundfile.read(voice)
-    samples = 3.0 * soxr.resample(samples, rate, rate_hz)  # clipped, too
+    samples = 3.0 * soxr.resample(samples[: 2 * rate // 5], rate, rate_hz)  # clipped, too
     soundfile.write(here / f"voice.{kind}", np.repeat(np.clip(samples, -1, 1)[:, None], channels, axis=1), rate_hz)
-    assert run(ANIMATE.replace("voice.wav", f"$OUT/voice.{kind}"), here) == 0
+    assert run(ANIMATE_SAVED.replace("voice.wav", f"$OUT/voice.{kind}"), here) == 0
     frames = len(frames_of(here / "o.mp4"))
     assert abs(frames / 25 - len(samples) / rate_hz) <= 1 / 25 + (0.06 if kind == "mp3" else 0)
     assert abs(sound_seconds(here / "o.mp4") - frames / 25) <= 1 / 25
@@ -628,7 +631,7 @@ def start(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
 def test_an_interrupted_job_leaves_nothing(sent: signal.Signals, code: int, here: Path, inputs: Path, long_voice: Path) -> None:
     target = here / "o.mp4"
     target.write_text("precious")
-    process = start(["animate", "photo.png", "--size", "128", "--audio", "long.wav", "-o", str(target)])
+    process = start(["animate", "photo.avatar", "--audio", "long.wav", "-o", str(target)])
     try:
         deadline = time.monotonic() + 120
         # The hidden file has begun: the job is in the middle of it.

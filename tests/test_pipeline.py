@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -620,16 +622,18 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def photos(astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return variants(astronaut, tmp_path_factory.mktemp("photos"))
+def photographed(astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Portrait]:
+    """The portrait of a photo by its name, made once."""
+    photos = variants(astronaut, tmp_path_factory.mktemp("photos"))
+    return cache(lambda name: Portrait.from_image(photos[name], PortraitOptions(256)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("full_frame", [False, True], ids=["crop", "full frame"])
 def test_photographs_of_every_kind(
-    photos: dict[str, Path], plain_frame: np.ndarray, voice: Path, name: str, full_frame: bool, face_tracker
+    photographed: Callable[[str], Portrait], plain_frame: np.ndarray, voice: Path, name: str, full_frame: bool, face_tracker
 ) -> None:
-    portrait = Portrait.from_image(photos[name], PortraitOptions(256))
+    portrait = photographed(name)
     frame = list(islice(portrait.talk(voice).frames(full_frame=full_frame), 3))[-1].image
     assert frame.shape == (portrait.prepared.photo.shape if full_frame else (256, 256, 3))
     assert len(face_tracker.detect(frame)) == 1
@@ -639,9 +643,8 @@ def test_photographs_of_every_kind(
 
 
 @pytest.fixture(scope="module")
-def plain_frame(photos: dict[str, Path], voice: Path) -> np.ndarray:
-    portrait = Portrait.from_image(photos["web.webp"], PortraitOptions(256))
-    return list(islice(portrait.talk(voice), 3))[-1].image
+def plain_frame(photographed: Callable[[str], Portrait], voice: Path) -> np.ndarray:
+    return list(islice(photographed("web.webp").talk(voice), 3))[-1].image
 
 
 def test_paths_of_every_kind(astronaut: np.ndarray, voice: Path, clip: Path, tmp_path: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from PIL import Image
+
+from triportrait.media.video import VideoReader, VideoWriter
+from triportrait.types import Waveform
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,7 +28,11 @@ def folder(voice: Path, clip: Path, astronaut: np.ndarray, tmp_path_factory: pyt
     Image.fromarray(astronaut).save(place / "photo.jpg")
     samples, rate_hz = soundfile.read(voice)
     soundfile.write(place / "voice.wav", samples[: rate_hz // 4], rate_hz)
-    shutil.copy(clip, place / "clip.mp4")
+    with VideoReader(clip) as reader:
+        frames = [frame for _, frame in reader.frames()][:8]
+    with VideoWriter(place / "clip.mp4", (256, 256), audio=Waveform(samples[: rate_hz * 8 // 25].astype(np.float32), rate_hz)) as writer:
+        for frame in frames:
+            writer.write(frame)
     return place
 
 

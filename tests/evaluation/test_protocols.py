@@ -80,7 +80,7 @@ def test_every_clip_is_source_once_and_driver_once(clips):
 
 def test_cross_judges_motion_against_the_drivers(clips):
     out = clips.parent / "cross.json"
-    report = run_cross(CrossOptions(clips, ("still", "follow", "nonsense"), out, sheets=True), tools=Actors().acting())
+    report = run_cross(CrossOptions(clips, ("still", "follow", "nonsense"), out, sheets=True, plots=False), tools=Actors().acting())
     assert report == load(out) and report["complete"]
     assert report["clips"]["a by b"]["avatars"]["nonsense"]["status"] == "failed"
     report = run_cross(CrossOptions(clips, ("still", "follow"), out), tools=Actors().acting())
@@ -114,7 +114,7 @@ def test_audio_judges_lips_against_the_real_ones_and_the_sound(clips):
     text = out.with_suffix(".md").read_text()
     assert "*real video*" in text and "LSE-C is not measured" in text and (clips.parent / "audio_bars.png").is_file()
 
-    report = run_audio(replace(wanted, pose="clip", seconds=1.0), tools=Actors().acting())
+    report = run_audio(replace(wanted, pose="clip", seconds=1.0, plots=False), tools=Actors().acting())
     assert report["clips"]["a.mp4"]["frames"] == 25
     assert report["mean"]["follow"]["metrics"]["l1"] == pytest.approx(0, abs=1e-6)
     assert report["mean"]["still"]["metrics"]["l1"] > 0.001
@@ -139,7 +139,7 @@ def test_a_curve_expert_that_fails_costs_only_its_own_figures(clips):
 def test_tables_put_our_rows_beside_the_printed_ones(clips, number):
     out = clips.parent / f"table{number}.json"
     variants = {"concatenation": "still"} if number == "4" else {}
-    wanted = TableOptions(clips, ("still", "follow"), out, limit=2, number=number, variants=variants)
+    wanted = TableOptions(clips, ("still", "follow"), out, limit=2, number=number, variants=variants, plots=False)
     report = run_table(wanted, tools=Actors().acting())
     assert report == load(out) and report["printed"] == printed()["tables"][number]["rows"]
     text = out.with_suffix(".md").read_text()

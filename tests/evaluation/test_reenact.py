@@ -112,7 +112,7 @@ def clips(tmp_path: Path) -> Path:
 
 def options(clips: Path, *avatars: str, **changes) -> ReenactOptions:
     names = avatars or ("still", "follow", "late")
-    return ReenactOptions(clips, names, clips.parent / "out" / "report.json", **changes)
+    return ReenactOptions(clips, names, clips.parent / "out" / "report.json", **{"plots": False, **changes})
 
 
 def load(path: Path) -> dict:
@@ -196,22 +196,22 @@ def test_unexpected_errors_are_named_and_reported(clips):
 
 
 def test_interrupted_run_goes_on_and_equals_an_uninterrupted_one(clips):
-    fakes = Fakes()
+    fakes, wanted = Fakes(), options(clips, "late")
 
     def stop_at_second(progress):
         if progress.clip_index == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_reenact(options(clips), tools=fakes.tools(), progress=stop_at_second)
-    partial = load(options(clips).out)
+        run_reenact(wanted, tools=fakes.tools(), progress=stop_at_second)
+    partial = load(wanted.out)
     assert not partial["complete"] and list(partial["clips"]) == ["a.mp4"]
-    assert "Unfinished" in options(clips).out.with_suffix(".md").read_text()
+    assert "Unfinished" in wanted.out.with_suffix(".md").read_text()
     assert len(fakes.prepared) == 1
 
-    resumed = run_reenact(options(clips), tools=fakes.tools())
+    resumed = run_reenact(wanted, tools=fakes.tools())
     assert len(fakes.prepared) == 2, "the first clip is not measured again"
-    whole = run_reenact(replace(options(clips), out=clips.parent / "whole.json"), tools=Fakes().tools())
+    whole = run_reenact(replace(wanted, out=clips.parent / "whole.json"), tools=Fakes().tools())
     timed = ("prepare_s", "drive_s", "render_ms")
 
     def figures(value):
@@ -221,20 +221,20 @@ def test_interrupted_run_goes_on_and_equals_an_uninterrupted_one(clips):
 
     assert figures(resumed) == figures(whole)
     # A finished report is not a partial one: asking again measures again.
-    run_reenact(options(clips), tools=fakes.tools())
+    run_reenact(wanted, tools=fakes.tools())
     assert len(fakes.prepared) == 4
 
 
 def test_changed_options_or_files_start_afresh(clips):
-    fakes = Fakes()
-    unfinished = run_reenact(options(clips), tools=fakes.tools())
+    fakes, wanted = Fakes(), options(clips, "late")
+    unfinished = run_reenact(wanted, tools=fakes.tools())
     text = json.dumps({**unfinished, "complete": False})
-    options(clips).out.write_text(text)
-    run_reenact(options(clips, every=4), tools=fakes.tools())
+    wanted.out.write_text(text)
+    run_reenact(replace(wanted, every=4), tools=fakes.tools())
     assert len(fakes.prepared) == 4
-    options(clips).out.write_text(text)
+    wanted.out.write_text(text)
     (clips / "b.mp4").write_bytes(b"021")
-    run_reenact(options(clips), tools=fakes.tools())
+    run_reenact(wanted, tools=fakes.tools())
     assert len(fakes.prepared) == 5
 
 

@@ -98,7 +98,7 @@ def test_a_cache_key_holds_the_code(clips, tmp_path, monkeypatch):
 def test_reenact_writes_plots(clips):
     from PIL import Image
 
-    wanted = options(clips, "still", "follow")
+    wanted = options(clips, "still", "follow", plots=True)
     report = run_reenact(wanted, tools=Fakes().tools())
     for name in ("report_bars.png", "report_rotation.png"):
         image = Image.open(wanted.out.parent / name)
@@ -122,7 +122,7 @@ def test_fid_is_pooled_over_the_clips(clips, monkeypatch):
 
     monkeypatch.setattr(learned_rows.learned, "inception_features", features)
     monkeypatch.setitem(networks.__dict__, "inception", object())
-    wanted = options(clips, "still", "follow", plots=False)
+    wanted = options(clips, "still", "follow")
     report = run_reenact(wanted, tools=Fakes().tools())
     monkeypatch.undo()
     assert report["mean"]["follow"]["metrics"]["fid"] == pytest.approx(0, abs=1e-6)

@@ -89,6 +89,16 @@ def test_light_under_an_even_sky_is_pi_and_a_roof_halves_it() -> None:
     np.testing.assert_allclose(lit, 0.5 * np.pi, rtol=0.06)
 
 
+def test_blurred_skies_are_means_over_the_sphere() -> None:
+    """Against the sum over all directions, written out."""
+    image, angle = np.random.default_rng(0).random((8, 16, 3)), 0.4
+    v, u = np.meshgrid((np.arange(8) + 0.5) / 8, (np.arange(16) + 0.5) / 16, indexing="ij")
+    directions = shade.direction_of(u.ravel(), v.ravel())
+    weights = np.exp((directions @ directions.T - 1) / angle**2) * np.sin(v.ravel() * np.pi)
+    expected = (weights @ image.reshape(-1, 3)) / weights.sum(1, keepdims=True)
+    np.testing.assert_allclose(shade._blurred(image, angle).reshape(-1, 3), expected, atol=1e-9)
+
+
 def test_scattering_keeps_even_light_and_spreads_red_furthest() -> None:
     mesh = surface.subdivide(surface.subdivide(surface.subdivide(_cube())))
     triangles, _ = mesh.triangles()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,23 @@ from PIL import Image
 
 from training.oneshot.test_mouth_painter import windows
 from training.oneshot.test_stage import ball_views
+from training.test_coverings import write_faces
 from training.voice.test_stage import spoken
 from training_samples import painted_clip
 from triportrait.avatar.mouth.painter import load_mouth_painter
 from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar
 from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
 from triportrait.cli import main
-from triportrait.errors import OptionError
+from triportrait.errors import OptionError, OutputError
+from triportrait.face.coverings import load_cover_network, lower_face
 from triportrait.media.video import VideoReader
 from triportrait.model import build_model
 from triportrait.motion.audio import AudioDriver
-from triportrait.motion.audio_network import load_model
+from triportrait.motion.audio_network import AudioToMotion, load_model, save_model
+from triportrait.motion.speech_features import EnvelopeLogMel, LogMel
 from triportrait.motion.sync_expert import load_sync_expert, sync_score
 from triportrait.synth.lifted_views import write_index, write_shard
-from triportrait.training.command import MODELS, recipe_of
+from triportrait.training.command import MODELS, join_networks, recipe_of
 from triportrait.training.data.clips import write_clips
 from triportrait.training.data.mouths import write_windows
 from triportrait.training.options import Model, TrainOptions
@@ -51,6 +55,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_shard(folder / "views" / f"{split}.npz", [ball_views(seed) for seed in seeds])
         write_index(folder / "views", split, [f"{split}.npz"], [len(seeds)], {})
     write_windows(folder / "mouths.npz", list(windows(4, 0)), [False, True] * 2)
+    write_faces(folder / "faces.npz", 8, 0)
     for number in range(3):
         write_spoken(folder / "speech" / f"train_{number:05d}.npz", spoken(number))
     write_spoken(folder / "speech" / "test_00000.npz", spoken(7))
@@ -91,6 +96,55 @@ def test_voice_and_its_judge(data: Path, tmp_path: Path) -> None:
     assert -1 <= score.similarity <= 1
     for run, measure in (("lips", "opening_correlation_val"), ("expert", "in_step_val")):
         assert measure in (tmp_path / run / "log.jsonl").read_text().splitlines()[-1]
+
+
+def test_two_voices_are_joined(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Network B first or last: the file is what the driver takes, and it is the mean of both."""
+    b = train("voice", [data / "speech"], tmp_path / "b")
+    config = replace(load_model(b).config, features=LogMel.size, extractor=LogMel.name)
+    torch.manual_seed(0)
+    save_model(AudioToMotion(config), tmp_path / "a.safetensors")
+    for number, pair in enumerate(([b.parent, tmp_path / "a.safetensors"], [tmp_path / "a.safetensors", b])):
+        out = tmp_path / f"pair_{number}"
+        assert main(["train", "voice", "--join", *map(str, pair), "-o", str(out)]) == 0
+        assert capsys.readouterr().out.endswith(f"{out / 'model.safetensors'}\n")
+    first, joined = (load_model(tmp_path / f"pair_{number}" / "model.safetensors") for number in range(2))
+    for name, value in joined.state_dict().items():
+        assert torch.equal(value, first.state_dict()[name]), name
+    voice = Waveform(spoken(5).samples.astype(np.float32) / 32767, 16_000)
+    assert np.isfinite(AudioDriver(voice, model=joined).motion().expression).all()
+    features = torch.randn(1, 40, LogMel.size + EnvelopeLogMel.size)
+    parts = features.split([LogMel.size, EnvelopeLogMel.size], -1)
+    openings = [load_model(path)(part)[1] for path, part in zip((tmp_path / "a.safetensors", b), parts, strict=True)]
+    torch.testing.assert_close(joined(features)[1], torch.stack(openings).mean(0))
+    for pair, words in (([b, b], "log-mel bands"), ([b], "two networks"), ([b, out], "several networks")):
+        with pytest.raises(OptionError, match=words):
+            join_networks(TrainOptions(model="voice", data=(), out=tmp_path / "x", join=tuple(pair)))
+    assert not (tmp_path / "x").exists()
+
+
+def test_joining_trains_nothing(data: Path, tmp_path: Path) -> None:
+    pair, out = (tmp_path / "a", tmp_path / "b"), tmp_path / "out"
+    with pytest.raises(OptionError, match="takes -o alone"):
+        join_networks(TrainOptions(model="voice", data=(data,), out=out, join=pair))
+    with pytest.raises(OptionError, match="option of voice"):
+        join_networks(TrainOptions(model="oneshot", data=(), out=out, join=pair))
+    out.mkdir()
+    (out / "model.safetensors").touch()
+    with pytest.raises(OutputError, match="input"):
+        join_networks(TrainOptions(model="voice", data=(), out=out, join=(out, tmp_path / "b")))
+
+
+def test_who_tells_coverings(data: Path, tmp_path: Path, astronaut_portrait) -> None:  # noqa: ANN001
+    faces = data / "faces.npz"
+    network = load_cover_network(train("coverings", [faces], tmp_path / "coverings", "--held-out", faces))
+    assert "found_val" in (tmp_path / "coverings" / "log.jsonl").read_text().splitlines()[-1]
+    seen = torch.from_numpy(lower_face(astronaut_portrait.image, astronaut_portrait.landmarks))[None]
+    with torch.inference_mode():
+        logit = network(seen).item()
+        assert np.isfinite(logit) and logit != load_cover_network()(seen).item()
+    further = train("coverings", [faces], tmp_path / "further", "--start", tmp_path / "coverings")
+    assert further.exists()
 
 
 def test_the_papers_four_stages_make_a_video(data: Path, tmp_path: Path, astronaut: np.ndarray) -> None:

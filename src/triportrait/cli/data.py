@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from triportrait.cli.progress import ProgressBar
 from triportrait.cli.terminal import say, say_lines, tell
-from triportrait.training.options import MouthsOptions, PairsOptions, PeopleOptions, SpeechOptions, ViewsOptions
+from triportrait.training.options import CoveringsOptions, MouthsOptions, PairsOptions, PeopleOptions, SpeechOptions, ViewsOptions
 
 if TYPE_CHECKING:
     from triportrait.training.data.views import Packed
@@ -138,6 +138,20 @@ class DataMouths:
 
 
 @dataclass
+class DataCoverings:
+    """Make lower faces as they are and with something painted over the mouth, for 'train coverings'."""
+
+    options: OmitArgPrefixes[CoveringsOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """File to write, ending in .npz."""
+
+    def run(self) -> int:
+        from triportrait.training.data.coverings import pack_coverings
+
+        return _packed(pack_coverings, self.options, self.out, "lower faces")
+
+
+@dataclass
 class DataPeople:
     """Make clips of synthetic people, for 'train real3d.*' where there are no videos."""
 
@@ -182,7 +196,7 @@ def _packed(pack: Callable[..., Packed], options: object, out: Path, what: str) 
 
 @dataclass
 class Data:
-    """Training data: from videos (prepare, verify), and for the networks that we ship (views, pairs, mouths, speech, people)."""
+    """Training data: from videos (prepare, verify), and for the networks that we ship (views, pairs, mouths, coverings, speech, people)."""
 
     action: (
         Annotated[DataPrepare, subcommand("prepare")]
@@ -190,6 +204,7 @@ class Data:
         | Annotated[DataViews, subcommand("views")]
         | Annotated[DataPairs, subcommand("pairs")]
         | Annotated[DataMouths, subcommand("mouths")]
+        | Annotated[DataCoverings, subcommand("coverings")]
         | Annotated[DataSpeech, subcommand("speech")]
         | Annotated[DataPeople, subcommand("people")]
     )

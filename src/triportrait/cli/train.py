@@ -23,9 +23,12 @@ class Train(TrainOptions):
     settings: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set")] = ()
 
     def run(self) -> int:
-        from triportrait.training.command import run_training
+        from triportrait.training.command import join_networks, run_training
 
         logging.getLogger("triportrait").setLevel(logging.INFO)
+        if self.join:
+            say(join_networks(self))
+            return 0
         result = run_training(self)
         if not result.speaks:
             return 0

@@ -7,6 +7,7 @@ are taken relative to the skin of the forehead; it was trained on portraits and 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,18 +24,18 @@ from triportrait.geometry.landmarks import (
     LOWER_LIP_INSIDE,
     UPPER_LIP_INSIDE,
 )
-from triportrait.nn.model_files import Embedded, load_network
+from triportrait.nn.model_files import Embedded, load_network, save_network
 from triportrait.types import Array, PreparedPortrait
 
 #: The lower face that the network sees: pixels, and its width in distances between the outer corners of the eyes.
 WIDTH_PX, HEIGHT_PX, _WIDTH = 48, 40, 1.5
-#: Logit from which a mouth counts as covered; lids nearer than this part of an eye's width are shut; lips farther apart than this part of
-#: the face's height stand wide open.
-_COVERED, _SHUT, _WIDE = 2.0, 0.118, 0.14
+#: Logit from which a mouth counts as covered.
+COVERED_LOGIT = 2.0
+#: Lids nearer than this part of an eye's width are shut; lips farther apart than this part of the face's height stand wide open.
+_SHUT, _WIDE = 0.118, 0.14
 #: Bounds of the logarithm of colours over skin; levels added to both, so that black is no special case.
 _RANGE, _LIFT = 2.5, 10.0
-#: Of :mod:`triportrait.nn.model_files`.
-KIND = "coverings.1"
+_KIND = "coverings.1"
 _EMBEDDED = Embedded("triportrait.face", "coverings.safetensors")
 
 
@@ -81,14 +82,27 @@ def lower_face(image: Array, landmarks: Array) -> Array:
     return np.ascontiguousarray(ratio.transpose(2, 0, 1), np.float32)
 
 
-@cache
-def cover_network() -> CoverNetwork:
-    """The network that ships with the package; one for all callers.
+def save_cover_network(network: CoverNetwork, path: Path, notes: dict[str, str] | None = None) -> None:
+    """Weights in half precision as one file, whole or not at all (:mod:`triportrait.nn.model_files`)."""
+    save_network(path, network, kind=_KIND, config={}, metadata=notes)
+
+
+def load_cover_network(path: Path | None = None) -> CoverNetwork:
+    """The network that ships with the package, one for all callers, or one from a file of :func:`save_cover_network`.
 
     Raises:
-        WeightsError: its file is missing or damaged.
+        WeightsError: the file is missing, foreign or damaged.
     """
-    return load_network(_EMBEDDED, KIND, lambda config: CoverNetwork(**config), before=lambda metadata: {})
+    return _embedded() if path is None else _load(path)
+
+
+@cache
+def _embedded() -> CoverNetwork:
+    return _load(_EMBEDDED)
+
+
+def _load(source: Path | Embedded) -> CoverNetwork:
+    return load_network(source, _KIND, lambda config: CoverNetwork(**config), before=lambda metadata: {})
 
 
 def mouth_is_covered(portrait: PreparedPortrait) -> bool:
@@ -96,7 +110,7 @@ def mouth_is_covered(portrait: PreparedPortrait) -> bool:
     if portrait.mouth_is_covered is not None:
         return portrait.mouth_is_covered
     with torch.inference_mode():
-        return cover_network()(torch.from_numpy(lower_face(portrait.image, portrait.landmarks))[None]).item() > _COVERED
+        return load_cover_network()(torch.from_numpy(lower_face(portrait.image, portrait.landmarks))[None]).item() > COVERED_LOGIT
 
 
 def eyes_are_closed(portrait: PreparedPortrait) -> bool:

@@ -122,13 +122,18 @@ def _resample(image: Array, height: int, width: int) -> Array:
 
 
 def _blurred(image: Array, angle: float) -> Array:
-    """A spherical Gaussian of width ``angle`` over an equirectangular picture."""
+    """A spherical Gaussian of width ``angle`` over an equirectangular picture [h, w, 3].
+
+    Between two rows its weight depends on the columns' difference alone, so columns are a circular convolution.
+    """
     height, width = image.shape[:2]
-    v, u = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width, indexing="ij")
-    directions = direction_of(u.reshape(-1), v.reshape(-1)).astype(np.float32)
-    solid = _solid_angle(height, width).reshape(-1).astype(np.float32)
-    kernel = np.exp((directions @ directions.T - 1.0) / np.float32(angle**2)) * solid
-    return ((kernel @ image.reshape(-1, 3)) / kernel.sum(1, keepdims=True)).reshape(image.shape)
+    polar = (np.arange(height) + 0.5) / height * np.pi
+    turn = np.arange(width) * (2.0 * np.pi / width)
+    up, aside = np.cos(polar), np.sin(polar)
+    cosine = (up[:, None] * up)[..., None] + (aside[:, None] * aside)[..., None] * np.cos(turn)
+    kernel = np.exp((cosine - 1.0) / angle**2) * _solid_angle(height, width)[:, :1]
+    waves = np.einsum("ijf,jfc->ifc", np.fft.rfft(kernel, axis=2), np.fft.rfft(image, axis=1))
+    return np.fft.irfft(waves, width, axis=1) / kernel.sum((1, 2))[:, None, None]
 
 
 def scatter(irradiance: Array, vertices: Array, triangles: Array, widths_dm: tuple[float, float, float]) -> Array:

@@ -71,8 +71,7 @@ def _mouth_painter(options: TrainOptions, recipe: Any, device: str) -> Stage:
     from triportrait.avatar.mouth.painter import load_mouth_painter
     from triportrait.training.oneshot.mouth_painter import MouthPainterStage, read_windows
 
-    if not options.held_out:
-        log.warning("no --held-out: nothing tells whether the painter learns more than its windows")
+    _warn_without_held_out(options)
     held_out = read_windows(options.held_out)[0] if options.held_out else None
     start = load_mouth_painter(start_file(options.start)) if options.start is not None else None
     return MouthPainterStage(recipe, read_windows(options.data), held_out, start)
@@ -111,6 +110,27 @@ def _sync_expert(options: TrainOptions, recipe: Any, device: str) -> Stage:
     start = load_sync_expert(start_file(options.start)) if options.start is not None else None
     held_out: list[Spoken | Tracked] = [*speech.held_out_tracked, *speech.held_out_spoken]
     return SyncStage(speech.spoken, speech.tracked, recipe, held_out=held_out, start=start)
+
+
+def _coverings_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.coverings import RECIPES
+
+    return RECIPES
+
+
+def _coverings(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.face.coverings import load_cover_network
+    from triportrait.training.coverings import CoveringsStage, read_lower_faces
+
+    _warn_without_held_out(options)
+    held_out = read_lower_faces(options.held_out) if options.held_out else None
+    start = load_cover_network(start_file(options.start)) if options.start is not None else None
+    return CoveringsStage(recipe, read_lower_faces(options.data), held_out, start)
+
+
+def _warn_without_held_out(options: TrainOptions) -> None:
+    if not options.held_out:
+        log.warning("no --held-out: nothing tells whether %s learns more than its examples", options.model)
 
 
 # -- Real3D-Portrait --------------------------------------------------------------------------------------------------------
@@ -195,6 +215,7 @@ _CLIPS = "make clips with 'triportrait data prepare VIDEOS -o SHARDS'"
 _VIEWS = "make views with 'triportrait data views -o VIEWS'"
 _SPEECH = "make speech with 'triportrait data speech -o SPEECH'"
 _MOUTHS = "make windows with 'triportrait data mouths -o FILE.npz'"
+_LOWER_FACES = "make lower faces with 'triportrait data coverings -o FILE.npz'"
 
 #: All that can be trained, by the name of the command line.
 MODELS: dict[str, Trainable] = {
@@ -202,6 +223,7 @@ MODELS: dict[str, Trainable] = {
     "mouth_painter": Trainable(_mouth_painter_recipes, _mouth_painter, "compact", _MOUTHS),
     "voice": Trainable(_voice_recipes, _voice, "compact", _SPEECH),
     "sync_expert": Trainable(_sync_expert_recipes, _sync_expert, "compact", _SPEECH),
+    "coverings": Trainable(_coverings_recipes, _coverings, "compact", _LOWER_FACES),
     "real3d.image_to_plane": Trainable(_image_to_plane_recipes, _image_to_plane, "small", _CLIPS),
     "real3d.motion_adapter": Trainable(_motion_adapter_recipes, _motion_adapter, "small", _CLIPS),
     "real3d.torso": Trainable(_torso_recipes, _torso, "small", _CLIPS),
@@ -292,7 +314,7 @@ def start_file(start: Path) -> Path:
 
 
 #: Options that some models have, and which these are.
-_OWN_OPTIONS = {"teacher": ("real3d.image_to_plane",), "shares": ("oneshot",), "held_out": ("mouth_painter",)}
+_OWN_OPTIONS = {"teacher": ("real3d.image_to_plane",), "shares": ("oneshot",), "held_out": ("mouth_painter", "coverings")}
 
 
 def build_stage(options: TrainOptions, recipe: Recipe, device: str) -> Stage:
@@ -315,6 +337,26 @@ def build_stage(options: TrainOptions, recipe: Recipe, device: str) -> Stage:
     if options.start is not None and not start_file(options.start).exists():
         raise OptionError(f"there is nothing at '{options.start}' to start from; name the folder of an earlier run")
     return model.build(options, recipe, device)
+
+
+def join_networks(options: TrainOptions) -> Path:
+    """Two finished networks of ``voice`` as one file, ``model.safetensors`` of ``options.out``.
+
+    Raises:
+        OptionError: another model, further options, or networks that cannot be joined.
+        OutputError: the file cannot be written, or is one of the two.
+        WeightsError: one of them is missing, foreign or damaged.
+    """
+    from triportrait.training.voice.pair import join_voices
+
+    if options.model != "voice":
+        raise OptionError(f"--join is an option of voice; {options.model} has none")
+    if options != TrainOptions(model=options.model, data=(), out=options.out, join=options.join):
+        raise OptionError("--join trains nothing and takes -o alone; leave the other options out")
+    sources, out = [start_file(path) for path in options.join], options.out / "model.safetensors"
+    refuse_inputs(out, sources)
+    join_voices(sources, out)
+    return out
 
 
 def run_training(options: TrainOptions) -> RunResult:

@@ -16,6 +16,7 @@ Model = Literal[
     "mouth_painter",
     "voice",
     "sync_expert",
+    "coverings",
     "real3d.image_to_plane",
     "real3d.motion_adapter",
     "real3d.torso",
@@ -29,8 +30,8 @@ class TrainOptions:
 
     model: str
     """What to train."""
-    data: tuple[Path, ...]
-    """What to learn from: folders of clips, packed views or speech, or files of mouths (all from 'triportrait data')."""
+    data: tuple[Path, ...] = ()
+    """What to learn from: folders of clips, packed views or speech, or files of mouths or lower faces (all from 'triportrait data')."""
     out: Path
     """Folder of the run: checkpoint, model, log, curve, validation pictures."""
     preset: str | None = None
@@ -43,7 +44,9 @@ class TrainOptions:
     shares: tuple[float, ...] = ()
     """How much of the batches of oneshot comes from each folder. Default: every row is drawn alike."""
     held_out: tuple[Path, ...] = ()
-    """Files of mouths that mouth_painter is judged by."""
+    """Files of mouths, or of lower faces, that mouth_painter or coverings is judged by."""
+    join: tuple[Path, ...] = ()
+    """Two finished networks of voice (folders or files), on log-mel and on wide bands: they become one, and nothing is trained."""
     steps: int | None = None
     """Length of the run; what happens at a step moves along."""
     batch: int | None = None
@@ -126,6 +129,20 @@ class MouthsOptions:
     """Windows of a clip."""
     closed: float = 0.4
     """Share of portraits with closed lips that are taken."""
+    seed: int = 0
+    """Of everything random."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoveringsOptions:
+    """``triportrait data coverings``: lower faces as they are and covered."""
+
+    portraits: Path | None = None
+    """Folder of portraits: pictures, or an index.csv with the columns file and split."""
+    split: Literal["train", "val"] = "train"
+    """Which of them. Without index.csv every tenth picture is held out."""
+    limit: int = 600
+    """Portraits at most, in a shuffled order."""
     seed: int = 0
     """Of everything random."""
 

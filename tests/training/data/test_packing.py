@@ -7,18 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from training.oneshot.test_stage import ball_views
 from triportrait.cli import main
-from triportrait.errors import EmptyMedia, MediaError, OptionError
+from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError
+from triportrait.face.coverings import load_cover_network
 from triportrait.synth.lifted_views import read_split, shards_of
-from triportrait.training.data import mouths, pairs, synthetic, views
+from triportrait.training.coverings import read_lower_faces
+from triportrait.training.data import coverings, mouths, pairs, synthetic, views
 from triportrait.training.data.clips import ClipSet
 from triportrait.training.data.portraits import portraits_of
 from triportrait.training.oneshot.mouth_painter import read_windows
 from triportrait.training.oneshot.views import read_views
-from triportrait.training.options import MouthsOptions, PairsOptions, PeopleOptions, ViewsOptions
+from triportrait.training.options import CoveringsOptions, MouthsOptions, PairsOptions, PeopleOptions, ViewsOptions
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,23 @@ def test_shards_of_later_runs_join_those_of_earlier_ones(tmp_path: Path) -> None
         shards.flush()
     assert dict(shards_of(tmp_path, "train")) == {"train_00003_000.npz": 1, "train_00000_000.npz": 2}
     assert len(list(read_split(tmp_path, "train"))) == 3
+
+
+def test_lower_faces_of_a_portrait_are_bare_and_covered(portraits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "faces.npz"
+    assert main(["data", "coverings", "--portraits", str(portraits), "-o", str(out)]) == 3  # the wall is left out
+    assert "2 lower faces" in capsys.readouterr().out
+    (bare, hidden), kinds = read_lower_faces([out])
+    assert kinds[0] == coverings.BARE and kinds[1] != coverings.BARE
+    assert float((bare - hidden).abs().mean()) > 0.2, "something was painted"
+    assert float((bare[0] - bare[1]).abs().mean()) > 0.01, "landmarks beside the truth"
+    with torch.inference_mode():
+        logits = load_cover_network()(torch.stack([bare[0], hidden[0]]))
+    assert logits[0] < 0 < logits[1]
+    with pytest.raises(OptionError, match="--portraits"):
+        coverings.pack_coverings(CoveringsOptions(), out)
+    with pytest.raises(OutputError, match="npz"):
+        coverings.pack_coverings(CoveringsOptions(portraits=portraits), tmp_path / "faces.npy")
 
 
 def test_windows_of_a_portrait_are_training_windows(portraits: Path, tmp_path: Path) -> None:
