@@ -44,8 +44,10 @@ def main() -> None:
     first = portrait.idle(options.frames / 25)
     next(iter(first))
     ready = time.perf_counter()
-    print(f"start-up {ready - start:.2f} s: imports {loaded - start:.2f}, tracking, fitting, layers {fitted - loaded:.2f}, "
-          f"lifting, first frame {ready - fitted:.2f}")  # fmt: skip
+    print(
+        f"start-up {ready - start:.2f} s: imports {loaded - start:.2f}, tracking, fitting, layers {fitted - loaded:.2f}, "
+        f"lifting, first frame {ready - fitted:.2f}"
+    )
 
     motion = first.motion()
     stages: dict[str, list[float]] = {"head": [], "torso": [], "fusion": []}

@@ -36,10 +36,12 @@ def main() -> None:
         motion = fitter.fit_motion(landmarks, person)
         fitted = time.perf_counter()
         shape = head.shape(person.identity.astype(np.float32)) + fitter.vertex_offset(person)
-        seen = np.stack([
-            project(pose_points(head.landmarks478(head.deform(shape, m.expression, m.gaze_rad)), m.rotation_rad, m.translation), 512)[0]
-            for m in motion
-        ])  # fmt: skip
+        seen = np.stack(
+            [
+                project(pose_points(head.landmarks478(head.deform(shape, m.expression, m.gaze_rad)), m.rotation_rad, m.translation), 512)[0]
+                for m in motion
+            ]
+        )
         rms = float(np.sqrt(((seen - landmarks) ** 2).sum(-1).mean()))
         height = np.linalg.norm(landmarks[:, 10] - landmarks[:, 152], axis=1)
 
@@ -50,8 +52,10 @@ def main() -> None:
         row = (rms, opening_error(LIP_PAIRS), opening_error(LID_PAIRS), len(frames) / (tracked - start), len(frames) / (fitted - tracked))
         rows.append(row)
         print(f"{path.stem:20s} {row[0]:7.2f} {row[1]:8.2f} {row[2]:8.2f} {row[3]:14.0f} {row[4]:13.0f}")
-    print(f"{'mean':20s} {np.mean([r[0] for r in rows]):7.2f} {np.mean([r[1] for r in rows]):8.2f} {np.mean([r[2] for r in rows]):8.2f}"
-          f" {np.median([r[3] for r in rows]):14.0f} {np.median([r[4] for r in rows]):13.0f}")  # fmt: skip
+    print(
+        f"{'mean':20s} {np.mean([r[0] for r in rows]):7.2f} {np.mean([r[1] for r in rows]):8.2f} {np.mean([r[2] for r in rows]):8.2f}"
+        f" {np.median([r[3] for r in rows]):14.0f} {np.median([r[4] for r in rows]):13.0f}"
+    )
 
 
 if __name__ == "__main__":

@@ -47,10 +47,12 @@ def killed(command: list[str], sent: signal.Signals, after_s: float, folder: Pat
     With ``folder`` the time counts from the moment that a part file in it has grown.
     """
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         # A background job of a shell ignores SIGINT, one of nohup SIGHUP, and so would its children.
         preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)],
-    )  # fmt: skip
+    )
     known = {} if folder is None else {path: path.stat().st_size for path in folder.glob(".*.part")}
     while folder is not None and process.poll() is None:
         if any(path.stat().st_size > known.get(path, 0) for path in folder.glob(".*.part") if path.exists()):

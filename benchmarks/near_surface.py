@@ -111,8 +111,9 @@ def main() -> None:
         def weights(outputs: int, inputs: int) -> tuple[np.ndarray, np.ndarray]:
             return random.normal(0, inputs**-0.5, (outputs, inputs)).astype(np.float32), np.zeros(outputs, np.float32)
 
-        wide = ViewPlanes(*(part.repeat(1, channels // 16, 1, 1) for part in (planes.front, planes.across, planes.down)),
-                          planes.picture, planes.prior)  # fmt: skip
+        wide = ViewPlanes(
+            *(part.repeat(1, channels // 16, 1, 1) for part in (planes.front, planes.across, planes.down)), planes.picture, planes.prior
+        )
         packed = field(wide, size, [weights(hidden, channels + 8), weights(hidden, hidden), weights(5, hidden)])
         took = clock(lambda: render_near_surface(packed, guide.depth, target, source, 10, 0.35, guide.offset))  # noqa: B023
         print(f"  {channels} channels, {hidden} hidden          {took}")

@@ -69,18 +69,26 @@ def make_up(folder: Path) -> None:
     synthetic_bfm(folder / "bfm", default_head(), vertices=35_709)
     torch.manual_seed(0)
     large = transformers.HubertConfig(
-        hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096, feat_extract_norm="layer",
-        do_stable_layer_norm=True, conv_bias=True,
-    )  # fmt: skip
+        hidden_size=1024,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        intermediate_size=4096,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        conv_bias=True,
+    )
     transformers.HubertModel(large).save_pretrained(folder / "hubert", safe_serialization=True)
 
 
 def run(*arguments: object, threads: int, home: Path) -> tuple[float, float, float]:
     """A command of triportrait: wall and CPU seconds, peak memory in MB. It fails loudly."""
     environment = os.environ | {
-        "OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", "TRIPORTRAIT_HOME": str(home),
+        "OMP_NUM_THREADS": str(threads),
+        "NUMBA_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "passive",
+        "TRIPORTRAIT_HOME": str(home),
         "PYTHONPATH": str(ROOT / "src"),
-    }  # fmt: skip
+    }
     started = time.perf_counter()
     child = subprocess.Popen([sys.executable, "-c", _COMMAND, *map(str, arguments)], env=environment, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(child.pid, 0)

@@ -38,11 +38,22 @@ def noisy_clip(seed: int, frames: int, size_px: int, features: int) -> TrainingC
     matte[:, size_px // 5 : -size_px // 5, size_px // 4 : -size_px // 4] = 255
     points = np.tile(random.uniform(0.3, 0.7, (478, 2)) * size_px, (frames, 1, 1)).astype(np.float32)
     return TrainingClip(
-        picture(frames, size_px, size_px, 3), matte, picture(frames, size_px, size_px, 4), picture(size_px, size_px, 3),
-        np.zeros(80, np.float32), random.uniform(0, 0.3, (frames, 44)).astype(np.float32), np.zeros((frames, 3), np.float32),
-        np.tile(np.float32([0, -0.2, -3]), (frames, 1)), np.zeros((frames, 2), np.float32), points, 25.0, "open", f"noise_{seed}",
-        random.normal(size=(2 * frames, features)).astype(np.float16), np.full(2 * frames, 120.0, np.float32),
-    )  # fmt: skip
+        picture(frames, size_px, size_px, 3),
+        matte,
+        picture(frames, size_px, size_px, 4),
+        picture(size_px, size_px, 3),
+        np.zeros(80, np.float32),
+        random.uniform(0, 0.3, (frames, 44)).astype(np.float32),
+        np.zeros((frames, 3), np.float32),
+        np.tile(np.float32([0, -0.2, -3]), (frames, 1)),
+        np.zeros((frames, 2), np.float32),
+        points,
+        25.0,
+        "open",
+        f"noise_{seed}",
+        random.normal(size=(2 * frames, features)).astype(np.float16),
+        np.full(2 * frames, 120.0, np.float32),
+    )
 
 
 def run_stage(name: str, preset: str, batch: int, threads: int) -> None:
@@ -91,11 +102,16 @@ def run_stage(name: str, preset: str, batch: int, threads: int) -> None:
         began, cpu = time.perf_counter(), time.process_time()
         one()
         costs = {
-            "stage": name, "preset": preset, "batch": batch, "step_s": round(time.perf_counter() - began, 2),
-            "step_cpu_s": round(time.process_time() - cpu, 2), "rows_s": round(making, 2),
-            "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2), "before_gb": round(before, 2),
+            "stage": name,
+            "preset": preset,
+            "batch": batch,
+            "step_s": round(time.perf_counter() - began, 2),
+            "step_cpu_s": round(time.process_time() - cpu, 2),
+            "rows_s": round(making, 2),
+            "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+            "before_gb": round(before, 2),
             "gflop": round(counter.get_total_flops() / 1e9, 1),
-        }  # fmt: skip
+        }
     sys.stdout.write(json.dumps(costs) + "\n")
 
 
@@ -146,9 +162,11 @@ def count_paper() -> None:
             numbers = sum(parameter.numel() for parameter in networks[name].parameters())
             # Adam in single precision: weight, gradient, two moments; and the average.
             line = {
-                "network": name, "gflop_forward_backward": round(work), "activations_gb_fp32": round(saved_bytes(run) / 2**30, 2),
+                "network": name,
+                "gflop_forward_backward": round(work),
+                "activations_gb_fp32": round(saved_bytes(run) / 2**30, 2),
                 "weights_and_adam_gb": round(20 * numbers / 2**30, 2),
-            }  # fmt: skip
+            }
             sys.stdout.write(json.dumps(line) + "\n")
 
 

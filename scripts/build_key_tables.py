@@ -14,14 +14,32 @@ from pathlib import Path
 
 #: What of the published configuration decides the architecture (spec 1.3); the rest concerns training.
 REAL3D_CONFIG = (
-    "neural_rendering_resolution", "final_resolution", "w_dim", "triplane_depth", "triplane_feature_type", "triplane_hid_dim",
-    "img2plane_backbone_scale", "secc_segformer_scale", "pncc_cond_mode", "phase1_plane_fusion_mode", "sr_type",
-    "num_samples_coarse", "num_samples_fine", "box_warp", "ray_near", "ray_far",
-)  # fmt: skip
+    "neural_rendering_resolution",
+    "final_resolution",
+    "w_dim",
+    "triplane_depth",
+    "triplane_feature_type",
+    "triplane_hid_dim",
+    "img2plane_backbone_scale",
+    "secc_segformer_scale",
+    "pncc_cond_mode",
+    "phase1_plane_fusion_mode",
+    "sr_type",
+    "num_samples_coarse",
+    "num_samples_fine",
+    "box_warp",
+    "ray_near",
+    "ray_far",
+)
 TORSO_CONFIG = (
-    "torso_model_version", "torso_inp_mode", "torso_kp_num", "torso_ref_segout_mode", "weight_fuse",
-    "htbsr_head_weight_fuse_mode", "htbsr_head_threshold",
-)  # fmt: skip
+    "torso_model_version",
+    "torso_inp_mode",
+    "torso_kp_num",
+    "torso_ref_segout_mode",
+    "weight_fuse",
+    "htbsr_head_weight_fuse_mode",
+    "htbsr_head_threshold",
+)
 A2M_CONFIG = (
     "audio_type",
     "motion_type",

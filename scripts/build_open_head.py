@@ -451,8 +451,9 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in model.items()}
     save_network(options.out, tensors, kind=KIND, config={}, metadata={"licence": "MIT, see NOTICE"})
-    log.info("%s: %d vertices, %d triangles, %.1f MB", options.out, len(model["mean"]), len(model["triangles"]),
-             options.out.stat().st_size / 1e6)  # fmt: skip
+    log.info(
+        "%s: %d vertices, %d triangles, %.1f MB", options.out, len(model["mean"]), len(model["triangles"]), options.out.stat().st_size / 1e6
+    )
 
 
 if __name__ == "__main__":

@@ -45,8 +45,9 @@ def summary(values: Array) -> dict[str, float | int]:
     values = np.asarray(values, np.float64).reshape(-1)
     parts = {"mean": values.mean(), "median": np.median(values), "least": values.min(), "most": values.max()}
     return {name: round(float(value), 4) for name, value in parts.items()} | {
-        "same_person": round(float((values < SAME_PERSON).mean()), 4), "count": len(values),
-    }  # fmt: skip
+        "same_person": round(float((values < SAME_PERSON).mean()), 4),
+        "count": len(values),
+    }
 
 
 def measure(paths: list[Path], avatars: list[str]) -> dict[str, Any]:

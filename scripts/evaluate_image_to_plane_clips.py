@@ -81,9 +81,13 @@ def judge_clip(clip: Path, weights: Path | None, every: int) -> list[tuple[float
         warped = warp_by_guide(replace(batch, target=target), march=True)[0]
         kept = replace(portrait.motion, rotation_rad=frame.rotation_rad, translation=frame.translation, landmarks=None)
         answers = (
-            plain(batch.rgba[0, 0, :3], batch.rgba[0, 0, 3:]), plain(warped[:3], warped[3:]), layer(avatar.render(state, kept)),
-            plain(still[0, 0], still_alpha[0, 0]), plain(moved[0, 0], moved_alpha[0, 0]), layer(avatar.render(state, frame)),
-        )  # fmt: skip
+            plain(batch.rgba[0, 0, :3], batch.rgba[0, 0, 3:]),
+            plain(warped[:3], warped[3:]),
+            layer(avatar.render(state, kept)),
+            plain(still[0, 0], still_alpha[0, 0]),
+            plain(moved[0, 0], moved_alpha[0, 0]),
+            layer(avatar.render(state, frame)),
+        )
         truth = real_crop(frames[index], portrait.crop_box)
         points = np.concatenate([motion.landmarks[index] * (SIZE_PX / CROP_PX), np.zeros((478, 1))], 1)
         hull = face_hull(points, SIZE_PX)

@@ -18,8 +18,20 @@ from triportrait.evaluation.contact_sheet import contact_sheet, write_sheet
 from triportrait.types import MotionFrame
 
 Array = np.ndarray
-PORTRAITS = ("cc0/female_47", "cc0/female_83", "cc0/female_96", "cc0/male_28", "cc0/male_32", "cc0/male_91", "mit/sfhq_1844",
-             "mit/t2i_0018", "mit/t2i_0730", "mit/t2i_0928", "mit/t2i_1248", "mit/t2i_1681")  # fmt: skip
+PORTRAITS = (
+    "cc0/female_47",
+    "cc0/female_83",
+    "cc0/female_96",
+    "cc0/male_28",
+    "cc0/male_32",
+    "cc0/male_91",
+    "mit/sfhq_1844",
+    "mit/t2i_0018",
+    "mit/t2i_0730",
+    "mit/t2i_0928",
+    "mit/t2i_1248",
+    "mit/t2i_1681",
+)
 COLUMNS = ("photo", "open", "blink", "turned left", "turned right", "frame 60", "frame 110", "yaw +20", "yaw -20")
 
 

@@ -21,12 +21,23 @@ from triportrait.synth.shade import SoftBox
 WOMAN = Person(
     macro=Macro(caucasian=0.85, asian=0.15, male=0.0, old=0.10, muscle=0.5, weight=0.52),
     details={
-        "head/head-oval": 0.5, "nose/nose-scale-vert-decr": 0.15, "nose/nose-scale-horiz-decr": 0.25,
-        "mouth/mouth-scale-horiz-incr": 0.15, "mouth/mouth-upperlip-volume-incr": 0.25,
-        "mouth/mouth-lowerlip-volume-incr": 0.15, "chin/chin-width-decr": 0.3, "chin/chin-bones-decr": 0.3,
-        "eyebrows/eyebrows-trans-up": 0.2, "eyebrows/eyebrows-angle-up": 0.35,
-        "eyes/l-eye-scale-incr": 0.2, "eyes/r-eye-scale-incr": 0.2, "forehead/forehead-scale-vert-decr": 0.25,
-        "asym/asym-nose-1-l": 0.2, "asym/asym-mouth-1-r": 0.2, "asym/asym-eye-1-l": 0.2, "asym/asym-brown-1-l": 0.3,
+        "head/head-oval": 0.5,
+        "nose/nose-scale-vert-decr": 0.15,
+        "nose/nose-scale-horiz-decr": 0.25,
+        "mouth/mouth-scale-horiz-incr": 0.15,
+        "mouth/mouth-upperlip-volume-incr": 0.25,
+        "mouth/mouth-lowerlip-volume-incr": 0.15,
+        "chin/chin-width-decr": 0.3,
+        "chin/chin-bones-decr": 0.3,
+        "eyebrows/eyebrows-trans-up": 0.2,
+        "eyebrows/eyebrows-angle-up": 0.35,
+        "eyes/l-eye-scale-incr": 0.2,
+        "eyes/r-eye-scale-incr": 0.2,
+        "forehead/forehead-scale-vert-decr": 0.25,
+        "asym/asym-nose-1-l": 0.2,
+        "asym/asym-mouth-1-r": 0.2,
+        "asym/asym-eye-1-l": 0.2,
+        "asym/asym-brown-1-l": 0.3,
     },
     skin="young_lightskinned_female3",
     eyes="brownlight",
@@ -37,12 +48,20 @@ WOMAN = Person(
     lashes="eyelashes01",
     clothes="female_casualsuit01",
     hair=HairStyle(
-        kind="tied", length_dm=2.7, strands=110000, width_dm=0.0065, wave=0.018, colour=(0.16, 0.080, 0.042), hairline_px=62.0,
-        part_dm=0.25, volume_dm=0.11, seed=3,
+        kind="tied",
+        length_dm=2.7,
+        strands=110000,
+        width_dm=0.0065,
+        wave=0.018,
+        colour=(0.16, 0.080, 0.042),
+        hairline_px=62.0,
+        part_dm=0.25,
+        volume_dm=0.11,
+        seed=3,
     ),
     posture=Posture(arms_down_rad=0.45, torso_yaw_rad=-0.12, head_rad=(0.02, 0.20, 0.05)),
     cloth_colour=(0.03, 0.09, 0.10),
-)  # fmt: skip
+)
 
 MAN = Person(
     macro=Macro(caucasian=0.0, african=1.0, male=1.0, old=0.15, muscle=0.55, weight=0.55),
@@ -82,8 +101,9 @@ def photograph(data: Path, name: str, size_px: tuple[int, int], passes: int, sam
     # 215 px per decimetre at 1024 px: head and shoulders, chin to hairline about 400 px.
     focal = 215.0 * width / 1024.0 * (distance - eyes[2])
     view = View((0.0, eyes[1] - 0.35, distance), size_px, focal, lens_radius_dm=0.10, focus_dm=distance - eyes[2] - 0.05)
-    scene = build_scene(assets, load_hdri(data / "hdri" / "hdri_512x256.npz", light.hdri), person, light, view, rng, samples,
-                        expression=SMILE)  # fmt: skip
+    scene = build_scene(
+        assets, load_hdri(data / "hdri" / "hdri_512x256.npz", light.hdri), person, light, view, rng, samples, expression=SMILE
+    )
     radiance, cover = render(scene, view, passes, rng)
     picture = radiance + (1.0 - cover[..., None]) * background(light, scene.environment, view)
     middle = radiance[int(0.36 * height) : int(0.52 * height), int(0.42 * width) : int(0.58 * width)]

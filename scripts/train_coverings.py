@@ -32,12 +32,34 @@ from triportrait.nn.model_files import save_network
 Array = np.ndarray
 SIZE = 512
 KINDS = (
-    "mask", "mask", "skin mask", "patterned mask", "patterned mask", "scarf", "microphone", "microphone", "cup", "board", "hand", "hand",
-)  # fmt: skip
+    "mask",
+    "mask",
+    "skin mask",
+    "patterned mask",
+    "patterned mask",
+    "scarf",
+    "microphone",
+    "microphone",
+    "cup",
+    "board",
+    "hand",
+    "hand",
+)
 COLOURS = (
-    (255, 255, 255), (240, 240, 238), (20, 20, 22), (40, 42, 48), (150, 190, 220), (120, 170, 215), (90, 130, 190), (200, 150, 165),
-    (60, 90, 70), (120, 120, 120), (180, 40, 45), (230, 200, 90), (90, 60, 110),
-)  # fmt: skip
+    (255, 255, 255),
+    (240, 240, 238),
+    (20, 20, 22),
+    (40, 42, 48),
+    (150, 190, 220),
+    (120, 170, 215),
+    (90, 130, 190),
+    (200, 150, 165),
+    (60, 90, 70),
+    (120, 120, 120),
+    (180, 40, 45),
+    (230, 200, 90),
+    (90, 60, 110),
+)
 FOAM = ((25, 25, 28), (45, 45, 48), (95, 95, 98), (150, 150, 150), (30, 30, 120), (150, 25, 25))
 
 

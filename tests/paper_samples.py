@@ -31,8 +31,16 @@ def made_up_parts(folder: Path, head: OpenHead) -> dict[str, Path]:
     config = {"audio_to_motion": {"amplitudes": ["mouth"], "features": FEATURES}}
     save_weights(folder / "real3d_a2m.safetensors", voice, layout="real3d_a2m", config=config, provenance=provenance)
     hubert = transformers.HubertConfig(
-        hidden_size=FEATURES, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
-        feat_extract_norm="layer", num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, do_stable_layer_norm=True, conv_bias=True,
-    )  # fmt: skip
+        hidden_size=FEATURES,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8,) * 7,
+        feat_extract_norm="layer",
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        do_stable_layer_norm=True,
+        conv_bias=True,
+    )
     transformers.HubertModel(hubert).save_pretrained(folder / "hubert")
     return {"weights": folder, "bfm": synthetic_bfm(folder / "bfm", head), "hubert": folder / "hubert"}

@@ -131,10 +131,15 @@ def spoilt(path: Path, target: Path, value: float) -> Path:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize(("room", "file", "load"), [
-    ("avatar", "mouth_painter", load_mouth_painter), ("avatar", "image_to_plane_compact", load_image_to_plane),
-    ("motion", "sync_expert", load_sync_expert), ("motion", "audio_to_motion", load_model),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("room", "file", "load"),
+    [
+        ("avatar", "mouth_painter", load_mouth_painter),
+        ("avatar", "image_to_plane_compact", load_image_to_plane),
+        ("motion", "sync_expert", load_sync_expert),
+        ("motion", "audio_to_motion", load_model),
+    ],
+)
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, room: str, file: str, load, value: float) -> None:
     path = PACKAGE / room / "data" / f"{file}.safetensors"
     with pytest.raises(WeightsError, match="NaN or infinity"):

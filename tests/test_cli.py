@@ -254,7 +254,7 @@ REFUSED = [
     ("motion voice.wav -o $OUT/m", "m' has no ending of a motion file", "name it .npz"),
     ("detect missing.mp4", "no file 'missing.mp4'", "check the path"),
     ("detect text.jpg", "'text.jpg' is not audio or video", "convert it"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("line", "thing", "remedy"), REFUSED, ids=[line.replace("$OUT/", "")[:110] for line, *_ in REFUSED])
@@ -507,11 +507,21 @@ def test_the_interface_refuses_inputs_too(here: Path, inputs: Path, talking_port
 @pytest.mark.parametrize(
     "option",
     [
-        "--style text.wav", "--style photo.png", "--style missing.mp4", "--style $OUT/short.csv", "--controls text.wav",
-        "--controls photo.png", "--pose text.jpg", "--pose sound_only.mp4", "--head-motion $OUT/empty", "--head-motion $OUT/library",
-        "--background cut.png", "--background text.jpg", "--background sound_only.mp4",
+        "--style text.wav",
+        "--style photo.png",
+        "--style missing.mp4",
+        "--style $OUT/short.csv",
+        "--controls text.wav",
+        "--controls photo.png",
+        "--pose text.jpg",
+        "--pose sound_only.mp4",
+        "--head-motion $OUT/empty",
+        "--head-motion $OUT/library",
+        "--background cut.png",
+        "--background text.jpg",
+        "--background sound_only.mp4",
     ],
-)  # fmt: skip
+)
 @pytest.mark.usefixtures("no_work")
 def test_option_files_are_looked_at_before_the_work(option: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (here / "library").mkdir()
@@ -603,11 +613,15 @@ def long_voice(inputs: Path, voice: Path) -> Path:
 
 def start(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "triportrait.cli", *arguments], text=True, encoding="utf-8",
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | environment,
+        [sys.executable, "-m", "triportrait.cli", *arguments],
+        text=True,
+        encoding="utf-8",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | environment,
         # A suite that runs in the background of a shell ignores SIGINT, one of nohup SIGHUP, and so would its children.
         preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)],
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -646,8 +660,13 @@ def test_a_fresh_process_says_nothing_but_the_result(here: Path, inputs: Path) -
     target = folder / "ergebnis ö.mp4"
     process = start(
         ["animate", str(folder / "ä photo.png"), "--size", "128", "--driving", str(folder / "ä clip.mp4"), "-o", str(target)],
-        LC_ALL="C", LANG="C", HOME="/proc", TRIPORTRAIT_HOME="/proc/none", TMPDIR="/missing", PYTHONWARNINGS="default",
-    )  # fmt: skip
+        LC_ALL="C",
+        LANG="C",
+        HOME="/proc",
+        TRIPORTRAIT_HOME="/proc/none",
+        TMPDIR="/missing",
+        PYTHONWARNINGS="default",
+    )
     shown, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert shown.startswith(str(target)) and shown.count("\n") == 1

@@ -235,9 +235,13 @@ def index_of_views(path: Path) -> None:
 
 #: Name of the output -> what writes it.
 WRITERS: dict[str, Callable[[Path], object]] = {
-    "network.safetensors": saved_network, "weights.safetensors": imported_weights, "m.npz": motion_file, "m.csv": motion_file,
-    "s.tar": training_shard, "index.json": index_of_views,
-}  # fmt: skip
+    "network.safetensors": saved_network,
+    "weights.safetensors": imported_weights,
+    "m.npz": motion_file,
+    "m.csv": motion_file,
+    "s.tar": training_shard,
+    "index.json": index_of_views,
+}
 
 
 def test_every_writer_flushes_the_file_and_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,9 +337,12 @@ def test_a_killed_writer_loses_nothing(name: str, after_s: float, tmp_path: Path
         writer.write(np.zeros((64, 64, 3), np.uint8))
     old = target.read_bytes()
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(target), str(voice)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        [sys.executable, "-c", WRITER, str(target), str(voice)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     assert process.stdout.readline() == "ready\n"
     time.sleep(after_s)
     process.send_signal(getattr(signal, name))

@@ -604,8 +604,19 @@ def variants(astronaut: np.ndarray, folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in pictures}
 
 
-NAMES = ["alpha.png", "grey.png", "sixteen bits.png", "turned.jpg", "cmyk.jpg", "palette.png", "web.webp",
-         "odd größe 333x401 图.png", "narrow.png", "tight.png", "large.jpg"]  # fmt: skip
+NAMES = [
+    "alpha.png",
+    "grey.png",
+    "sixteen bits.png",
+    "turned.jpg",
+    "cmyk.jpg",
+    "palette.png",
+    "web.webp",
+    "odd größe 333x401 图.png",
+    "narrow.png",
+    "tight.png",
+    "large.jpg",
+]
 
 
 @pytest.fixture(scope="module")
@@ -673,9 +684,11 @@ def test_motion_of_frames_of_the_same_shot(talking_portrait: Portrait, clip: Pat
 def test_no_frames_is_an_error(talking_portrait: Portrait, clip_motion: Motion) -> None:
     motion = clip_motion
     empty = motion.with_rows(
-        expression=motion.expression[:0], rotation_rad=motion.rotation_rad[:0], translation=motion.translation[:0],
+        expression=motion.expression[:0],
+        rotation_rad=motion.rotation_rad[:0],
+        translation=motion.translation[:0],
         gaze_rad=motion.gaze_rad[:0],
-    )  # fmt: skip
+    )
     with pytest.raises(EmptyMedia, match="give a longer one"):
         talking_portrait.perform(empty)
 

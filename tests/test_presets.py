@@ -108,9 +108,13 @@ def test_image_to_plane_comes_in_the_sizes_of_the_ablation() -> None:
         with torch.device("meta"):
             counts[name] = sum(parameter.numel() for parameter in ImageToPlane(config).parameters())
     assert counts == {
-        "40m": 43_434_144, "paper": 85_535_904, "published_small": 62_071_904, "published": 87_332_960,
-        "published_large": 154_670_176, "200m": 196_771_936,
-    }  # fmt: skip
+        "40m": 43_434_144,
+        "paper": 85_535_904,
+        "published_small": 62_071_904,
+        "published": 87_332_960,
+        "published_large": 154_670_176,
+        "200m": 196_771_936,
+    }
 
 
 def test_the_switches_of_table_4_change_one_thing_each() -> None:

@@ -46,7 +46,19 @@ def painted_clip(seed: int, frames: int = 8, size_px: int = 64, sound: bool = Tr
     speech[:, 0] = np.repeat(loud, ROWS_PER_FRAME)
     speech[:, 1:] = random.normal(0, 0.1, (rows, FEATURES - 1))
     return TrainingClip(
-        np.stack(pictures), np.stack(mattes).astype(np.uint8), np.tile(torso, (frames, 1, 1, 1)), background, identity, expression,
-        turn, move, np.zeros((frames, 2), np.float32), np.stack(landmarks).astype(np.float32), 25.0, "open", f"painted_{seed}",
-        speech if sound else None, np.full(rows, 120.0, np.float32) if sound else None,
-    )  # fmt: skip
+        np.stack(pictures),
+        np.stack(mattes).astype(np.uint8),
+        np.tile(torso, (frames, 1, 1, 1)),
+        background,
+        identity,
+        expression,
+        turn,
+        move,
+        np.zeros((frames, 2), np.float32),
+        np.stack(landmarks).astype(np.float32),
+        25.0,
+        "open",
+        f"painted_{seed}",
+        speech if sound else None,
+        np.full(rows, 120.0, np.float32) if sound else None,
+    )

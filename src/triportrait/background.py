@@ -22,8 +22,14 @@ class Background:
         MediaError: neither a colour nor a picture or video that can be read.
     """
 
-    _COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (127, 127, 127), "gray": (127, 127, 127),
-                "green": (0, 177, 64), "blue": (0, 71, 187)}  # fmt: skip
+    _COLOURS = {
+        "white": (255, 255, 255),
+        "black": (0, 0, 0),
+        "grey": (127, 127, 127),
+        "gray": (127, 127, 127),
+        "green": (0, 177, 64),
+        "blue": (0, 71, 187),
+    }
 
     def __init__(self, what: str) -> None:
         self._what = what

@@ -150,10 +150,15 @@ class Performance:
         target = Path(path)
         signer = self._signer(target) if marks.manifest else None
         writer = VideoWriter(
-            target, size, self.fps, audio=self.sound, crf=crf, background=True,
+            target,
+            size,
+            self.fps,
+            audio=self.sound,
+            crf=crf,
+            background=True,
             metadata={"comment": f"AI-generated, TriPortrait {__version__}"},
             before_commit=(lambda draft: signer.sign(draft, finish.payload)) if signer is not None else None,
-        )  # fmt: skip
+        )
         with writer:
             for index, frame in enumerate(frames):
                 image = np.hstack([*frame.debug.values(), frame.image]) if debug_panel else frame.image

@@ -80,7 +80,7 @@ ANIMATE = "animate person.jpg --motion motion.npz -o $OUT/o.mp4"
         ("portrait show missing.avatar", "no file 'missing.avatar'", "check the path"),
         ("animate person.jpg --driving photo.png --preset paper -o $OUT/o.mp4", "'person.jpg' is an avatar file", "give it the photo"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_input_is_one_sentence(line: str, thing: str, remedy: str, folder: Path, tmp_path: Path, monkeypatch, capfd) -> None:
     assert run(line, folder, tmp_path, monkeypatch) == 2
     shown, said = capfd.readouterr()

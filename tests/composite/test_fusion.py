@@ -68,9 +68,18 @@ def portrait_of(photo: np.ndarray, box: tuple[float, float, float], size: int) -
     zero = MotionFrame(np.zeros(44), np.zeros(3), np.zeros(3), np.zeros(2))
     blank = np.zeros((size, size), np.float32)
     return PreparedPortrait(
-        photo, box, cut(photo, box, size), blank, blank, np.zeros((size, size, 4), np.uint8), np.zeros((size, size, 3), np.uint8),
-        np.zeros((478, 3), np.float32), np.zeros(80, np.float32), np.zeros((1, 3), np.float32), zero,
-    )  # fmt: skip
+        photo,
+        box,
+        cut(photo, box, size),
+        blank,
+        blank,
+        np.zeros((size, size, 4), np.uint8),
+        np.zeros((size, size, 3), np.uint8),
+        np.zeros((478, 3), np.float32),
+        np.zeros(80, np.float32),
+        np.zeros((1, 3), np.float32),
+        zero,
+    )
 
 
 BOXES = {

@@ -54,20 +54,30 @@ def portrait() -> PreparedPortrait:
     image = np.clip(128 + 6 * (cv2.GaussianBlur(noise, (0, 0), 4) - 128), 0, 255).astype(np.uint8)
     landmarks = landmarks_on_ball()
     zeros = np.zeros((SIDE, SIDE), np.float32)
-    rest = MotionFrame(np.zeros(1, np.float32), np.radians([3.0, -5.0, 2.0]), np.array([0.05, -0.02, 0.1]), np.zeros(2),
-                       landmarks[:, :2])  # fmt: skip
+    rest = MotionFrame(np.zeros(1, np.float32), np.radians([3.0, -5.0, 2.0]), np.array([0.05, -0.02, 0.1]), np.zeros(2), landmarks[:, :2])
     return PreparedPortrait(
-        photo=image, crop_box=(0.0, 0.0, float(SIDE)), image=image, person_alpha=zeros, head_alpha=zeros,
-        torso=np.zeros((SIDE, SIDE, 4), np.uint8), background=image, landmarks=landmarks,
-        identity=np.zeros(1, np.float32), vertex_offset=np.zeros_like(BallHead().rest), motion=rest, head_model="ball",
-    )  # fmt: skip
+        photo=image,
+        crop_box=(0.0, 0.0, float(SIDE)),
+        image=image,
+        person_alpha=zeros,
+        head_alpha=zeros,
+        torso=np.zeros((SIDE, SIDE, 4), np.uint8),
+        background=image,
+        landmarks=landmarks,
+        identity=np.zeros(1, np.float32),
+        vertex_offset=np.zeros_like(BallHead().rest),
+        motion=rest,
+        head_model="ball",
+    )
 
 
 def all_baselines() -> list[Avatar]:
     return [
-        baselines.StaticAvatar(), baselines.SimilarityAvatar(), baselines.Mesh2dAvatar(),
+        baselines.StaticAvatar(),
+        baselines.SimilarityAvatar(),
+        baselines.Mesh2dAvatar(),
         baselines.DepthWarpAvatar(BallHead()),
-    ]  # fmt: skip
+    ]
 
 
 def draw(avatar: Avatar, portrait: PreparedPortrait, frame: MotionFrame) -> np.ndarray:

@@ -59,9 +59,14 @@ def test_ssim_equals_scikit_image(pair):
     structural_similarity = pytest.importorskip("skimage.metrics").structural_similarity
     first, second = pair
     expected = structural_similarity(
-        first / 255.0, second / 255.0, channel_axis=-1, gaussian_weights=True, sigma=1.5,
-        use_sample_covariance=False, data_range=1.0,
-    )  # fmt: skip
+        first / 255.0,
+        second / 255.0,
+        channel_axis=-1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=1.0,
+    )
     assert metrics.ssim(first, second) == pytest.approx(expected, abs=1e-6)
     assert metrics.ssim(first, first) == pytest.approx(1.0)
 

@@ -43,12 +43,31 @@ def test_names_are_the_published_ones():
     with torch.device("meta"):
         keys = {kind.__name__: set(kind().state_dict()) for kind in (InceptionFeatures, IResNet, SyncNet)}
     keys["Lpips"] = set(Lpips("alex").state_dict())
-    assert {"Conv2d_1a_3x3.conv.weight", "Mixed_5b.branch3x3dbl_3.bn.running_var", "Mixed_6e.branch7x7dbl_5.conv.weight",
-            "Mixed_7a.branch7x7x3_4.bn.weight", "Mixed_7c.branch3x3dbl_3b.conv.weight"} <= keys["InceptionFeatures"]  # fmt: skip
-    assert {"conv1.weight", "prelu.weight", "layer1.0.downsample.1.running_mean", "layer3.13.conv2.weight", "layer4.2.bn3.bias",
-            "fc.weight", "features.running_var"} <= keys["IResNet"]  # fmt: skip
-    assert {"netcnnaud.0.weight", "netcnnaud.18.weight", "netcnnaud.19.running_mean", "netfcaud.3.bias", "netfclip.1.weight",
-            "netcnnlip.0.weight", "netcnnlip.18.weight"} <= keys["SyncNet"]  # fmt: skip
+    assert {
+        "Conv2d_1a_3x3.conv.weight",
+        "Mixed_5b.branch3x3dbl_3.bn.running_var",
+        "Mixed_6e.branch7x7dbl_5.conv.weight",
+        "Mixed_7a.branch7x7x3_4.bn.weight",
+        "Mixed_7c.branch3x3dbl_3b.conv.weight",
+    } <= keys["InceptionFeatures"]
+    assert {
+        "conv1.weight",
+        "prelu.weight",
+        "layer1.0.downsample.1.running_mean",
+        "layer3.13.conv2.weight",
+        "layer4.2.bn3.bias",
+        "fc.weight",
+        "features.running_var",
+    } <= keys["IResNet"]
+    assert {
+        "netcnnaud.0.weight",
+        "netcnnaud.18.weight",
+        "netcnnaud.19.running_mean",
+        "netfcaud.3.bias",
+        "netfclip.1.weight",
+        "netcnnlip.0.weight",
+        "netcnnlip.18.weight",
+    } <= keys["SyncNet"]
     assert {"features.0.weight", "features.3.bias", "features.10.weight", "lin4.model.1.weight"} <= keys["Lpips"]
     shapes = {"netcnnaud.18.weight": (512, 256, 5, 4), "netcnnlip.18.weight": (512, 256, 1, 6, 6)}
     with torch.device("meta"):

@@ -25,10 +25,18 @@ def portrait_of(image: np.ndarray) -> PreparedPortrait:
     zeros = np.zeros((SIDE, SIDE), np.float32)
     motion = MotionFrame(np.zeros(44), np.zeros(3), np.zeros(3), np.zeros(2), points[:, :2])
     return PreparedPortrait(
-        photo=image, crop_box=(0.0, 0.0, float(SIDE)), image=image, person_alpha=zeros, head_alpha=zeros,
-        torso=np.zeros((SIDE, SIDE, 4), np.uint8), background=image, landmarks=points,
-        identity=np.zeros(80, np.float32), vertex_offset=np.zeros((1, 3), np.float32), motion=motion,
-    )  # fmt: skip
+        photo=image,
+        crop_box=(0.0, 0.0, float(SIDE)),
+        image=image,
+        person_alpha=zeros,
+        head_alpha=zeros,
+        torso=np.zeros((SIDE, SIDE, 4), np.uint8),
+        background=image,
+        landmarks=points,
+        identity=np.zeros(80, np.float32),
+        vertex_offset=np.zeros((1, 3), np.float32),
+        motion=motion,
+    )
 
 
 def test_track_each_looks_at_every_picture_alone():

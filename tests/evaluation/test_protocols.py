@@ -51,10 +51,15 @@ class Actors(Fakes):
 
         tone = np.sin(np.arange(RATE * 4) * 0.2) * np.repeat(np.arange(100) // 2 / 50, RATE * 4 // 100)
         return ActingTools(
-            replace(self.tools(), fit=fit), talk, lambda path: self.motion(np.arange(int(path.read_bytes())) // 2),
-            lambda portrait, motion: motion, lambda portrait, motion: self.motion(motion.expression[:, 16] * 40),
-            self.track, lambda path: Waveform(tone.astype(np.float32), RATE), lambda motion, wave: (0.5, 0.25, 1.0),
-        )  # fmt: skip
+            replace(self.tools(), fit=fit),
+            talk,
+            lambda path: self.motion(np.arange(int(path.read_bytes())) // 2),
+            lambda portrait, motion: motion,
+            lambda portrait, motion: self.motion(motion.expression[:, 16] * 40),
+            self.track,
+            lambda path: Waveform(tone.astype(np.float32), RATE),
+            lambda motion, wave: (0.5, 0.25, 1.0),
+        )
 
 
 @pytest.fixture
@@ -168,10 +173,23 @@ def test_printed_figures_name_columns_and_rows_that_exist():
 
 def asked(clips: Path, protocol: str, **changes) -> SimpleNamespace:
     fields = {
-        "protocol": protocol, "clips": clips, "out": clips.parent / "x.json", "number": None, "avatar": "still", "every": 5,
-        "sheets": False, "limit": None, "metric_weights": None, "jobs": 1, "cache": None, "plots": True, "seconds": 10.0,
-        "pose": "natural", "seed": 0, "variant": (),
-    }  # fmt: skip
+        "protocol": protocol,
+        "clips": clips,
+        "out": clips.parent / "x.json",
+        "number": None,
+        "avatar": "still",
+        "every": 5,
+        "sheets": False,
+        "limit": None,
+        "metric_weights": None,
+        "jobs": 1,
+        "cache": None,
+        "plots": True,
+        "seconds": 10.0,
+        "pose": "natural",
+        "seed": 0,
+        "variant": (),
+    }
     return SimpleNamespace(**(fields | changes))
 
 

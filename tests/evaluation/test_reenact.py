@@ -63,10 +63,18 @@ class Fakes:
         rest = MotionFrame(np.zeros(44, np.float32), np.zeros(3, np.float32), np.zeros(3), np.zeros(2))
         landmarks = np.concatenate([face(0), np.zeros((478, 1))], -1).astype(np.float32)
         return PreparedPortrait(
-            photo=first, crop_box=(0.0, 0.0, float(SIDE)), image=first, person_alpha=zeros, head_alpha=zeros,
-            torso=np.zeros((SIDE, SIDE, 4), np.uint8), background=first, landmarks=landmarks,
-            identity=np.zeros(80, np.float32), vertex_offset=np.zeros((1, 3), np.float32), motion=rest,
-        )  # fmt: skip
+            photo=first,
+            crop_box=(0.0, 0.0, float(SIDE)),
+            image=first,
+            person_alpha=zeros,
+            head_alpha=zeros,
+            torso=np.zeros((SIDE, SIDE, 4), np.uint8),
+            background=first,
+            landmarks=landmarks,
+            identity=np.zeros(80, np.float32),
+            vertex_offset=np.zeros((1, 3), np.float32),
+            motion=rest,
+        )
 
     def drive(self, portrait: PreparedPortrait, frames, fps: float) -> Motion:
         shifts = np.array([shift_of(frame) for frame in frames])
@@ -133,8 +141,12 @@ def test_figures_are_the_foretold_ones(clips):
     assert follow["jitter_ratio"] == pytest.approx(1.0) and still["jitter_ratio"] == pytest.approx(0.0)
     assert follow["lip_opening_error"] == pytest.approx(0, abs=1e-6)
     counts = entry["avatars"]["still"]["frames_by_rotation"]
-    assert counts == {"0_4": int((shifts < 8).sum()), "4_8": int(((shifts >= 8) & (shifts < 16)).sum()),
-                      "8_15": int((shifts >= 16).sum()), "15_30": 0}  # fmt: skip
+    assert counts == {
+        "0_4": int((shifts < 8).sum()),
+        "4_8": int(((shifts >= 8) & (shifts < 16)).sum()),
+        "8_15": int((shifts >= 16).sum()),
+        "15_30": 0,
+    }
     assert still["head_psnr_4_8_db"] > still["head_psnr_8_15_db"]
     assert still["head_psnr_15_30_db"] is None
     assert "15 to 30" in entry["avatars"]["still"]["reasons"]["head_psnr_15_30_db"]
@@ -160,8 +172,10 @@ def test_one_bad_clip_and_one_bad_avatar_do_not_stop_the_run(clips):
     report = run_reenact(options(clips, "follow", "nonsense"), tools=Fakes().tools())
     assert report["complete"]
     assert report["clips"]["aa.mp4"] == {
-        "status": "failed", "reason": "aa.mp4 is broken; record it again.", "file_bytes": 6,
-    }  # fmt: skip
+        "status": "failed",
+        "reason": "aa.mp4 is broken; record it again.",
+        "file_bytes": 6,
+    }
     assert "one frame in 5" in report["clips"]["c.mp4"]["reason"]
     assert report["clips"]["a.mp4"]["avatars"]["nonsense"]["reason"].startswith("there is no avatar nonsense")
     assert report["clips"]["a.mp4"]["avatars"]["follow"]["status"] == "ok"

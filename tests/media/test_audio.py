@@ -47,9 +47,16 @@ def test_wav_of_every_depth(tmp_path: Path, subtype: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "codec", "rate"),
-    [("a.flac", "flac", RATE), ("a.mp3", "mp3", RATE), ("a.m4a", "aac", RATE), ("a.ogg", "libopus", 48_000),
-     ("a.webm", "libopus", 48_000), ("a.aac", "aac", RATE), ("a.mkv", "aac", RATE)],
-)  # fmt: skip
+    [
+        ("a.flac", "flac", RATE),
+        ("a.mp3", "mp3", RATE),
+        ("a.m4a", "aac", RATE),
+        ("a.ogg", "libopus", 48_000),
+        ("a.webm", "libopus", 48_000),
+        ("a.aac", "aac", RATE),
+        ("a.mkv", "aac", RATE),
+    ],
+)
 def test_every_container_gives_the_same_sound_at_the_same_time(tmp_path: Path, name: str, codec: str, rate: int) -> None:
     samples = voice(2.0, rate)
     encode(tmp_path / name, samples, codec, rate)

@@ -29,9 +29,20 @@ def portrait() -> PreparedPortrait:
     alpha = random.random((64, 64), np.float32)
     motion = MotionFrame(numbers(44), numbers(3), numbers(3), numbers(2), numbers(478, 2))
     return PreparedPortrait(
-        picture(90, 120, 3), (10.25, -3.5, 71.125), picture(64, 64, 3), alpha, 0.7 * alpha, picture(64, 64, 4), picture(64, 64, 3),
-        numbers(478, 3), numbers(80), numbers(500, 3), motion, 4.0, "open",
-    )  # fmt: skip
+        picture(90, 120, 3),
+        (10.25, -3.5, 71.125),
+        picture(64, 64, 3),
+        alpha,
+        0.7 * alpha,
+        picture(64, 64, 4),
+        picture(64, 64, 3),
+        numbers(478, 3),
+        numbers(80),
+        numbers(500, 3),
+        motion,
+        4.0,
+        "open",
+    )
 
 
 @pytest.fixture(scope="module")

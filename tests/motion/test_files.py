@@ -55,9 +55,14 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, ending: str, frame
 def test_npz_keeps_landmarks_and_other_head_models(tmp_path: Path) -> None:
     base = make_motion(3)
     motion = Motion(
-        np.full((3, 2), 4.5, np.float32), base.rotation_rad, base.translation, base.gaze_rad,
-        expression_names=("exp_00", "exp_01"), head_model="bfm", landmarks=np.ones((3, 478, 2), np.float32),
-    )  # fmt: skip
+        np.full((3, 2), 4.5, np.float32),
+        base.rotation_rad,
+        base.translation,
+        base.gaze_rad,
+        expression_names=("exp_00", "exp_01"),
+        head_model="bfm",
+        landmarks=np.ones((3, 478, 2), np.float32),
+    )
     save_motion(motion, tmp_path / "m.npz")
     again = load_motion(tmp_path / "m.npz")
     np.testing.assert_array_equal(again.landmarks, motion.landmarks)
@@ -153,9 +158,13 @@ def test_foreign_and_damaged_npz_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MotionFileError):
         load_motion(path)
     np.savez(
-        path, version=1, fps=25, expression=np.zeros((4, 1), np.float32), expression_names=["jawOpen"],
+        path,
+        version=1,
+        fps=25,
+        expression=np.zeros((4, 1), np.float32),
+        expression_names=["jawOpen"],
         rotation_rad=np.zeros((3, 3), np.float32),
-    )  # fmt: skip
+    )
     with pytest.raises(MotionFileError, match="damaged"):
         load_motion(path)
     np.savez(path, version=9, fps=25, expression=np.zeros((4, 1), np.float32), expression_names=["jawOpen"])

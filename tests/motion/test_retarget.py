@@ -43,9 +43,7 @@ def portrait_frame() -> MotionFrame:
     expression = np.zeros(44, np.float32)
     expression[column("mouthSmileLeft")] = expression[column("mouthSmileRight")] = 0.4
     expression[column("jawOpen")] = 0.1
-    return MotionFrame(
-        expression, np.array([0.1, -0.4, 0.05]), np.array([0.1, -0.2, 0.3]), np.array([0.02, -0.01])
-    )  # fmt: skip
+    return MotionFrame(expression, np.array([0.1, -0.4, 0.05]), np.array([0.1, -0.2, 0.3]), np.array([0.02, -0.01]))
 
 
 def test_reference_row_gives_the_portrait_itself() -> None:
@@ -211,9 +209,11 @@ def moved(shift_dm: np.ndarray, turn_degrees: np.ndarray, own: MotionFrame) -> M
     turns = matrix_from_euler(own.rotation_rad.astype(np.float64)) @ matrix_from_euler(np.radians(turn_degrees))
     rows = len(shift_dm)
     return Motion(
-        np.zeros((rows, len(own.expression)), np.float32), np.float32(euler_from_matrix(turns)), np.float32(own.translation + shift_dm),
+        np.zeros((rows, len(own.expression)), np.float32),
+        np.float32(euler_from_matrix(turns)),
+        np.float32(own.translation + shift_dm),
         np.zeros((rows, 2), np.float32),
-    )  # fmt: skip
+    )
 
 
 def test_ordinary_motion_is_within_reach() -> None:

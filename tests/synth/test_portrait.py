@@ -108,9 +108,15 @@ def test_hairline_has_scalp_above_and_face_below() -> None:
 
 def test_rendering_is_deterministic_and_shows_a_lit_head(assets: MakeHuman, shared: Path) -> None:
     person = Person(
-        macro=Macro(male=1.0), details={}, skin="young_lightskinned_male", eyes="blue", brows="eyebrow001",
-        lashes="eyelashes01", clothes="male_casualsuit04", hair=HairStyle(strands=1500),
-    )  # fmt: skip
+        macro=Macro(male=1.0),
+        details={},
+        skin="young_lightskinned_male",
+        eyes="blue",
+        brows="eyebrow001",
+        lashes="eyelashes01",
+        clothes="male_casualsuit04",
+        hair=HairStyle(strands=1500),
+    )
     hdri = load_hdri(shared / "data" / "hdri" / "hdri_512x256.npz", "lobby")
     view = View((0.0, 7.2, 14.0), (96, 96), 260.0)
 

@@ -217,7 +217,7 @@ BROKEN = {
     "no tensors": (lambda folder: published(folder / "x.ckpt", {"a.b": "text"}), "'a.b', which is no ordinary tensor"),
     "sparse": (lambda folder: published(folder / "x.ckpt", {"a.b": torch.eye(2).to_sparse()}), "no ordinary tensor|cut off or damaged"),
     "a list": (lambda folder: torch.save([1, 2], folder / "x.pth") or folder / "x.pth", "holds a list"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("make", "message"), BROKEN.values(), ids=BROKEN.keys())

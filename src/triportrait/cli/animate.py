@@ -212,9 +212,14 @@ class Animate:
         started = time.perf_counter()
         with ProgressBar() as progress:
             perform(progress).save(
-                self.out, full_frame=self.look.full_frame, debug_panel=self.drawing.debug_panel, background=background,
-                marks=Marks(**vars(self.marks)), crf=self.look.crf, progress=progress,
-            )  # fmt: skip
+                self.out,
+                full_frame=self.look.full_frame,
+                debug_panel=self.drawing.debug_panel,
+                background=background,
+                marks=Marks(**vars(self.marks)),
+                crf=self.look.crf,
+                progress=progress,
+            )
         say(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
         return 0
 
@@ -320,10 +325,18 @@ class Animate:
         parts = self.paper
         progress("loading the networks", 0, 0)
         pipeline = load_pipeline(
-            weights=parts.weights, bfm=parts.bfm, hubert=parts.hubert, voice=driver.audio is not None, device=parts.device,
-            published_behaviour=parts.published_behaviour, seed=options.seed, precision=parts.precision, batch=parts.batch,
-            compiled=parts.compiled, segmenter=parts.segmenter,
-        )  # fmt: skip
+            weights=parts.weights,
+            bfm=parts.bfm,
+            hubert=parts.hubert,
+            voice=driver.audio is not None,
+            device=parts.device,
+            published_behaviour=parts.published_behaviour,
+            seed=options.seed,
+            precision=parts.precision,
+            batch=parts.batch,
+            compiled=parts.compiled,
+            segmenter=parts.segmenter,
+        )
         progress("preparing the portrait", 0, 0)
         portrait = pipeline.portrait(self.photo, self.look.face)
         if driver.driving is not None:

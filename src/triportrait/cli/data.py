@@ -52,13 +52,22 @@ class DataPrepare:
         from triportrait.training.data.prepare import PrepareOptions, prepare
 
         settings = PrepareSettings(
-            size_px=self.size, clip_seconds=self.clip_seconds, minimum_fps=self.minimum_fps,
-            hubert=str(self.hubert) if self.hubert else None, need_sound=self.need_sound,
-        )  # fmt: skip
+            size_px=self.size,
+            clip_seconds=self.clip_seconds,
+            minimum_fps=self.minimum_fps,
+            hubert=str(self.hubert) if self.hubert else None,
+            need_sound=self.need_sound,
+        )
         options = PrepareOptions(
-            self.videos, self.out, layout=self.layout, settings=settings, workers=self.workers, ray=self.ray,
-            videos_per_shard=self.videos_per_shard, retry_failed=self.retry_failed,
-        )  # fmt: skip
+            self.videos,
+            self.out,
+            layout=self.layout,
+            settings=settings,
+            workers=self.workers,
+            ray=self.ray,
+            videos_per_shard=self.videos_per_shard,
+            retry_failed=self.retry_failed,
+        )
         try:
             with ProgressBar("clips/s") as progress:
                 summary = prepare(options, progress)

@@ -43,9 +43,19 @@ if TYPE_CHECKING:
 FORMAT = "triportrait-audio-1"
 #: Metrics of one video against another of the same sentence; the real video has none of them.
 _AGAINST_REAL = (
-    "aed", "lmd_px", "lmd_upright", "lip_correlation", "lip_lag", "lip_correlation_best", "jitter_ratio", "lip_sync_score",
-    "silent_lip_score", "head_motion_score", "brow_score", "lip_dynamics_score",
-)  # fmt: skip
+    "aed",
+    "lmd_px",
+    "lmd_upright",
+    "lip_correlation",
+    "lip_lag",
+    "lip_correlation_best",
+    "jitter_ratio",
+    "lip_sync_score",
+    "silent_lip_score",
+    "head_motion_score",
+    "brow_score",
+    "lip_dynamics_score",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +125,11 @@ def run_audio(
             f"per second, seed {options.seed}."
         )
         tables = (
-            ("Lips and sound", AUDIO_SYNC_COLUMNS), ("Liveliness", AUDIO_LIFE_COLUMNS),
-            ("Closeness to the real video (THEval's scores)", AUDIO_SCORE_COLUMNS), ("Pictures, expression", AUDIO_PICTURE_COLUMNS),
-        )  # fmt: skip
+            ("Lips and sound", AUDIO_SYNC_COLUMNS),
+            ("Liveliness", AUDIO_LIFE_COLUMNS),
+            ("Closeness to the real video (THEval's scores)", AUDIO_SCORE_COLUMNS),
+            ("Pictures, expression", AUDIO_PICTURE_COLUMNS),
+        )
         write_report(options.out, report, protocol_markdown(report, "Audio-driven talking", text, tables, AUDIO_METRICS))
 
     def measure(item: Item, tell: Tell) -> dict[str, Any]:
@@ -198,9 +210,13 @@ def evaluate_voice(
     own_values, own_reasons = _alone(real, sound, networks, tools, options)
     keep_features(networks, options.out, item.name, "real", real.pictures)
     entry: dict[str, Any] = {
-        "status": "ok", "frames": count, "kept_pictures": len(real.pictures), "silent_share": float(silent.mean()),
-        "real": {"status": "ok", **strict_metrics(own_values, own_reasons)}, "avatars": {},
-    }  # fmt: skip
+        "status": "ok",
+        "frames": count,
+        "kept_pictures": len(real.pictures),
+        "silent_share": float(silent.mean()),
+        "real": {"status": "ok", **strict_metrics(own_values, own_reasons)},
+        "avatars": {},
+    }
     shown = evenly(range(len(real.pictures)), SHEET_COLUMNS)
     sheet: list[list[Array | None]] = [[real.pictures[i] for i in shown]]
     for name in options.avatars:
@@ -321,9 +337,17 @@ def _alone(
 
 
 def _against(
-    item: Item, name: str, made: _Video, real: _Video, alone: dict[str, float], own: dict[str, float], portrait: PreparedPortrait,
-    counted: Array, options: AudioOptions, networks: MetricNetworks,
-) -> tuple[dict[str, float], dict[str, str]]:  # fmt: skip
+    item: Item,
+    name: str,
+    made: _Video,
+    real: _Video,
+    alone: dict[str, float],
+    own: dict[str, float],
+    portrait: PreparedPortrait,
+    counted: Array,
+    options: AudioOptions,
+    networks: MetricNetworks,
+) -> tuple[dict[str, float], dict[str, str]]:
     """Metrics against the real video of the same sentence, and reasons."""
     both = made.found & real.found
     no_face = "no frame in which a face was found in both pictures"
@@ -343,9 +367,12 @@ def _against(
     reasons |= dict.fromkeys(("lip_correlation", "lip_lag", "lip_correlation_best"), "the lips of one of the two do not move")
     values["jitter_ratio"] = alone["jitter_px"] / own["jitter_px"] if own["jitter_px"] > 0 else math.nan
     scores = (
-        ("lip_sync_score", "lip_sync_gap"), ("silent_lip_score", "silent_lip_stability"), ("head_motion_score", "head_motion"),
-        ("brow_score", "brow_dynamics"), ("lip_dynamics_score", "lip_dynamics"),
-    )  # fmt: skip
+        ("lip_sync_score", "lip_sync_gap"),
+        ("silent_lip_score", "silent_lip_stability"),
+        ("head_motion_score", "head_motion"),
+        ("brow_score", "brow_dynamics"),
+        ("lip_dynamics_score", "lip_dynamics"),
+    )
     for score, key in scores:
         known = math.isfinite(alone[key]) and math.isfinite(own[key])
         values[score] = dynamics.closeness(alone[key], own[key]) if known else math.nan

@@ -66,9 +66,16 @@ class TrackCache:
             return compute()
         kept = _arrays(self.folder, "motion", (clip, portrait), arrays)
         return Motion(
-            kept["expression"], kept["rotation_rad"], kept["translation"], kept["gaze_rad"], float(kept["fps"]),
-            tuple(str(name) for name in kept["names"]), str(kept["model"]), kept.get("identity"), kept.get("landmarks"),
-        )  # fmt: skip
+            kept["expression"],
+            kept["rotation_rad"],
+            kept["translation"],
+            kept["gaze_rad"],
+            float(kept["fps"]),
+            tuple(str(name) for name in kept["names"]),
+            str(kept["model"]),
+            kept.get("identity"),
+            kept.get("landmarks"),
+        )
 
     def track(
         self, what: str, clip: Path, portrait: PreparedPortrait, frames: Iterable[Array], compute: Callable[[Iterable[Array]], FaceTrack]

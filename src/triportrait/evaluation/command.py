@@ -13,9 +13,13 @@ from triportrait.files import refuse_inputs
 
 #: Options that only some protocols look at -> those protocols.
 _BELONGS = {
-    "number": ("table",), "variant": ("table",), "seconds": ("audio", "table"), "pose": ("audio",), "seed": ("audio",),
+    "number": ("table",),
+    "variant": ("table",),
+    "seconds": ("audio", "table"),
+    "pose": ("audio",),
+    "seed": ("audio",),
     "plots": ("reenact", "cross", "audio"),
-}  # fmt: skip
+}
 _DEFAULTS: dict[str, Any] = {"number": None, "variant": (), "seconds": 10.0, "pose": "natural", "seed": 0, "plots": True}
 
 
@@ -75,9 +79,16 @@ def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = Non
         refuse_inputs(target, read)
     avatars = tuple(name.strip() for name in asked.avatar.split(",") if name.strip())
     shared: dict[str, Any] = {
-        "clips": asked.clips, "avatars": avatars, "out": asked.out, "every": asked.every, "sheets": asked.sheets, "limit": asked.limit,
-        "metric_weights": asked.metric_weights, "jobs": asked.jobs, "cache": asked.cache,
-    }  # fmt: skip
+        "clips": asked.clips,
+        "avatars": avatars,
+        "out": asked.out,
+        "every": asked.every,
+        "sheets": asked.sheets,
+        "limit": asked.limit,
+        "metric_weights": asked.metric_weights,
+        "jobs": asked.jobs,
+        "cache": asked.cache,
+    }
     if asked.protocol == "reenact":
         from triportrait.evaluation.reenact import ReenactOptions, run_reenact
 

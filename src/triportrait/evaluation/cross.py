@@ -139,9 +139,13 @@ def evaluate_pair(item: Item, options: CrossOptions, tools: ActingTools, tell: T
         keep_features(networks, options.out, item.name, "real", list(real.values()))
     driver_jitter = _driver_jitter(tools, driver, window, portrait, cache)
     entry: dict[str, Any] = {
-        "status": "ok", "frames": len(asked), "evaluated_frames": len(chosen), "window_frames": len(window),
-        "driver": strict_metrics({"jitter_face_heights": driver_jitter}, {}), "avatars": {},
-    }  # fmt: skip
+        "status": "ok",
+        "frames": len(asked),
+        "evaluated_frames": len(chosen),
+        "window_frames": len(window),
+        "driver": strict_metrics({"jitter_face_heights": driver_jitter}, {}),
+        "avatars": {},
+    }
     rows: list[list[Array | None]] = [[shrink(portrait.image, options.side_px)]]
     if options.sheets:
         driver_pictures = _frames_at(tools, driver, [chosen[i] for i in shown], lambda f: shrink(_middle_square(f), options.side_px))
@@ -174,9 +178,15 @@ def _driver_jitter(tools: ActingTools, driver: Path, window: range, portrait: Pr
 
 
 def _render(
-    name: str, portrait: PreparedPortrait, asked: Motion, chosen: Sequence[int], window: range, side_px: int, tools: ActingTools,
+    name: str,
+    portrait: PreparedPortrait,
+    asked: Motion,
+    chosen: Sequence[int],
+    window: range,
+    side_px: int,
+    tools: ActingTools,
     tell: Callable[[int, int], None],
-) -> _Made:  # fmt: skip
+) -> _Made:
     render = tools.base.make_renderer(name, portrait)
     total, done = len(chosen) + len(window), 0
     pictures: list[Array] = []
@@ -204,9 +214,18 @@ def _at_side(track: FaceTrack, side_px: int) -> tuple[Array, Array]:
 
 
 def _measure(
-    item: Item, name: str, made: _Made, portrait: PreparedPortrait, driving: Motion, asked: Motion, chosen: Sequence[int],
-    driver_jitter: float, options: CrossOptions, networks: MetricNetworks, tools: ActingTools,
-) -> tuple[dict[str, float], dict[str, str]]:  # fmt: skip
+    item: Item,
+    name: str,
+    made: _Made,
+    portrait: PreparedPortrait,
+    driving: Motion,
+    asked: Motion,
+    chosen: Sequence[int],
+    driver_jitter: float,
+    options: CrossOptions,
+    networks: MetricNetworks,
+    tools: ActingTools,
+) -> tuple[dict[str, float], dict[str, str]]:
     scale = options.side_px / len(portrait.image)
     source = (shrink(portrait.image, options.side_px), portrait.landmarks[:, :2] * scale)
     values, reasons = likeness(networks, source, made.pictures, made.landmarks, made.found)

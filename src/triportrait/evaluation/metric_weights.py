@@ -40,28 +40,41 @@ class WeightFile:
 
 WEIGHT_FILES: dict[str, WeightFile] = {
     "alexnet": WeightFile(
-        ("alexnet.safetensors", "alexnet.pth", "alexnet-owt-7be5be79.pth", "alexnet-owt-4df8aa71.pth"), "LPIPS (alex)",
-        "torchvision's AlexNet, https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", ("classifier.",),
+        ("alexnet.safetensors", "alexnet.pth", "alexnet-owt-7be5be79.pth", "alexnet-owt-4df8aa71.pth"),
+        "LPIPS (alex)",
+        "torchvision's AlexNet, https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        ("classifier.",),
     ),
     "vgg16": WeightFile(
-        ("vgg16.safetensors", "vgg16.pth", "vgg16-397923af.pth"), "LPIPS (vgg)",
-        "torchvision's VGG16, https://download.pytorch.org/models/vgg16-397923af.pth", ("classifier.",),
+        ("vgg16.safetensors", "vgg16.pth", "vgg16-397923af.pth"),
+        "LPIPS (vgg)",
+        "torchvision's VGG16, https://download.pytorch.org/models/vgg16-397923af.pth",
+        ("classifier.",),
     ),
     "inception": WeightFile(
-        ("inception_fid.safetensors", "inception_fid.pth", "pt_inception-2015-12-05-6726825d.pth"), "FID",
-        "pytorch-fid's Inception-v3, https://github.com/mseitzer/pytorch-fid/releases (fid_weights)", ("fc.",),
+        ("inception_fid.safetensors", "inception_fid.pth", "pt_inception-2015-12-05-6726825d.pth"),
+        "FID",
+        "pytorch-fid's Inception-v3, https://github.com/mseitzer/pytorch-fid/releases (fid_weights)",
+        ("fc.",),
     ),
     "arcface": WeightFile(
         (
-            "arcface.safetensors", "arcface.pth", "glint360k_cosface_r100_fp16_0.1.pth", "ms1mv3_arcface_r100_fp16.pth",
-            "ms1mv3_arcface_r50_fp16.pth", "backbone.pth",
-        ), "CSIM", "an IResNet of InsightFace's arcface_torch model zoo (non-commercial)",
+            "arcface.safetensors",
+            "arcface.pth",
+            "glint360k_cosface_r100_fp16_0.1.pth",
+            "ms1mv3_arcface_r100_fp16.pth",
+            "ms1mv3_arcface_r50_fp16.pth",
+            "backbone.pth",
+        ),
+        "CSIM",
+        "an IResNet of InsightFace's arcface_torch model zoo (non-commercial)",
     ),
     "syncnet": WeightFile(
-        ("syncnet.safetensors", "syncnet_v2.model", "syncnet_v2.pth"), "Sync (LSE-C, LSE-D)",
+        ("syncnet.safetensors", "syncnet_v2.model", "syncnet_v2.pth"),
+        "Sync (LSE-C, LSE-D)",
         "SyncNet of the University of Oxford, http://www.robots.ox.ac.uk/~vgg/software/lipsync/data/syncnet_v2.model",
     ),
-}  # fmt: skip
+}
 
 
 def find_weights(folder: Path | None, name: str) -> tuple[Path | None, str]:

@@ -21,12 +21,20 @@ IRESNET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3
 
 def _alexnet_features() -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2),
-    )  # fmt: skip
+        nn.Conv2d(3, 64, 11, stride=4, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(64, 192, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(192, 384, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(256, 256, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+    )
 
 
 def _vgg_features(plan: tuple[int | str, ...]) -> nn.Sequential:
@@ -179,10 +187,15 @@ class _InceptionE(nn.Module):
         pooled = functional.max_pool2d(x, 3, 1, 1) if self._maximum else _mean_pool(x)
         return torch.cat(
             [
-                self.branch1x1(x), self.branch3x3_2a(single), self.branch3x3_2b(single),
-                self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double), self.branch_pool(pooled),
-            ], 1,
-        )  # fmt: skip
+                self.branch1x1(x),
+                self.branch3x3_2a(single),
+                self.branch3x3_2b(single),
+                self.branch3x3dbl_3a(double),
+                self.branch3x3dbl_3b(double),
+                self.branch_pool(pooled),
+            ],
+            1,
+        )
 
 
 class InceptionFeatures(nn.Module):
@@ -261,20 +274,30 @@ class SyncNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.netcnnaud = nn.Sequential(
-            *_unit2(1, 64, 3, 1), nn.MaxPool2d(1, 1), *_unit2(64, 192, 3, 1), nn.MaxPool2d(3, (1, 2)),
-            *_unit2(192, 384, 3, 1), *_unit2(384, 256, 3, 1), *_unit2(256, 256, 3, 1), nn.MaxPool2d(3, 2),
+            *_unit2(1, 64, 3, 1),
+            nn.MaxPool2d(1, 1),
+            *_unit2(64, 192, 3, 1),
+            nn.MaxPool2d(3, (1, 2)),
+            *_unit2(192, 384, 3, 1),
+            *_unit2(384, 256, 3, 1),
+            *_unit2(256, 256, 3, 1),
+            nn.MaxPool2d(3, 2),
             *_unit2(256, 512, (5, 4), 0),
-        )  # fmt: skip
+        )
         self.netfcaud, self.netfclip = (
             nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 1024)) for _ in range(2)
         )
         self.netcnnlip = nn.Sequential(
-            *_unit3(3, 96, (5, 7, 7), (1, 2, 2), 0), nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
-            *_unit3(96, 256, (1, 5, 5), (1, 2, 2), (0, 1, 1)), nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-            *_unit3(256, 256, (1, 3, 3), 1, (0, 1, 1)), *_unit3(256, 256, (1, 3, 3), 1, (0, 1, 1)),
-            *_unit3(256, 256, (1, 3, 3), 1, (0, 1, 1)), nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+            *_unit3(3, 96, (5, 7, 7), (1, 2, 2), 0),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+            *_unit3(96, 256, (1, 5, 5), (1, 2, 2), (0, 1, 1)),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+            *_unit3(256, 256, (1, 3, 3), 1, (0, 1, 1)),
+            *_unit3(256, 256, (1, 3, 3), 1, (0, 1, 1)),
+            *_unit3(256, 256, (1, 3, 3), 1, (0, 1, 1)),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
             *_unit3(256, 512, (1, 6, 6), 1, 0),
-        )  # fmt: skip
+        )
 
     def sound(self, mfcc: torch.Tensor) -> torch.Tensor:
         """[b, 1, 13, 20] cepstra of 0.2 s -> [b, 1024]."""

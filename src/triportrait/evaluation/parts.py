@@ -124,9 +124,15 @@ def default_acting_tools() -> ActingTools:
         return pipeline.Portrait(portrait).perform(motion).motion()
 
     return ActingTools(
-        default_tools(), talk, drivers.motion_of_video, follow, lambda portrait, motion: landmarks_of_motion(portrait, motion, head),
-        lambda frames: track_clip(drivers.default_tracker(), frames, EVALUATED_FPS), read_audio, _curve_sync(),
-    )  # fmt: skip
+        default_tools(),
+        talk,
+        drivers.motion_of_video,
+        follow,
+        lambda portrait, motion: landmarks_of_motion(portrait, motion, head),
+        lambda frames: track_clip(drivers.default_tracker(), frames, EVALUATED_FPS),
+        read_audio,
+        _curve_sync(),
+    )
 
 
 def _curve_sync() -> Callable[[Motion, Waveform], tuple[float, float, float]] | None:

@@ -342,9 +342,15 @@ def _fitted(tools: ReenactTools, portrait: PreparedPortrait, landmarks: Array, s
 
 
 def _more(
-    clip: str, name: str, made: _Seen, target: _Target, portrait: PreparedPortrait, options: ReenactOptions, networks: MetricNetworks,
+    clip: str,
+    name: str,
+    made: _Seen,
+    target: _Target,
+    portrait: PreparedPortrait,
+    options: ReenactOptions,
+    networks: MetricNetworks,
     tools: ReenactTools,
-) -> Iterator[tuple[dict[str, float], dict[str, str]]]:  # fmt: skip
+) -> Iterator[tuple[dict[str, float], dict[str, str]]]:
     """Values and reasons of AED and APD, and of the learned metrics."""
     both = made.found & target.real.found
     motion = _fitted(tools, portrait, made.landmarks, options.side_px)

@@ -49,8 +49,13 @@ METRICS: tuple[Metric, ...] = (
     Metric("flicker", "flicker", 4, "lower", "Mean change from frame to frame where the real video is still, 0..1."),
     Metric("flicker_ratio", "flicker ratio", 2, "one", "Flicker over the real video's own."),
     *(
-        Metric(f"head_psnr_{low}_{high}_db", f"head PSNR {low}-{high}°", 2, "higher",
-               f"PSNR over the head in frames turned {low} to {high} degrees from the source.")
+        Metric(
+            f"head_psnr_{low}_{high}_db",
+            f"head PSNR {low}-{high}°",
+            2,
+            "higher",
+            f"PSNR over the head in frames turned {low} to {high} degrees from the source.",
+        )
         for low, high in ROTATION_RANGES_DEG
     ),
     Metric("faces_found", "faces", 3, "higher", "Share of the frames in which the tracker found a face."),
@@ -62,7 +67,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("lpips_alex", "LPIPS alex", 3, "lower", "Learned perceptual distance on AlexNet."),
     Metric("lpips_vgg", "LPIPS vgg", 3, "lower", "Learned perceptual distance on VGG16."),
     Metric("fid", "FID", 2, "lower", "Fréchet distance of Inception's features, all made pictures against all real ones."),
-)  # fmt: skip
+)
 
 #: Of motion alone, for made videos without a real counterpart frame by frame.
 LIVELINESS: tuple[Metric, ...] = (
@@ -125,20 +130,47 @@ AUDIO_METRICS: tuple[Metric, ...] = (
 )
 
 MAIN_COLUMNS = (
-    "l1", "psnr_db", "ssim", "ms_ssim", "akd_px", "mouth_distance_px", "mouth_l1", "lip_opening_error",
-    "eye_opening_error", "jitter_ratio", "flicker_ratio",
-)  # fmt: skip
+    "l1",
+    "psnr_db",
+    "ssim",
+    "ms_ssim",
+    "akd_px",
+    "mouth_distance_px",
+    "mouth_l1",
+    "lip_opening_error",
+    "eye_opening_error",
+    "jitter_ratio",
+    "flicker_ratio",
+)
 ROTATION_COLUMNS = tuple(f"head_psnr_{low}_{high}_db" for low, high in ROTATION_RANGES_DEG)
 LEARNED_COLUMNS = ("csim", "face_distance", "face_distance_real", "fid", "lpips_alex", "lpips_vgg", "aed", "apd_rad")
 CROSS_COLUMNS = tuple(metric.key for metric in CROSS_METRICS)
 AUDIO_SYNC_COLUMNS = (
-    "lse_d", "lse_c", "curve_sync", "curve_sync_confidence", "curve_sync_lag", "lip_correlation", "lip_lag", "lip_correlation_best",
-    "loudness_correlation", "loudness_lag", "lmd_px", "lmd_upright",
-)  # fmt: skip
+    "lse_d",
+    "lse_c",
+    "curve_sync",
+    "curve_sync_confidence",
+    "curve_sync_lag",
+    "lip_correlation",
+    "lip_lag",
+    "lip_correlation_best",
+    "loudness_correlation",
+    "loudness_lag",
+    "lmd_px",
+    "lmd_upright",
+)
 AUDIO_LIFE_COLUMNS = (
-    "lip_sync_gap", "silent_lip_stability", "silent_opening", "silent_movement", "blinks_per_minute", "head_motion", "brow_dynamics",
-    "lip_dynamics", "jitter_px", "jitter_ratio",
-)  # fmt: skip
+    "lip_sync_gap",
+    "silent_lip_stability",
+    "silent_opening",
+    "silent_movement",
+    "blinks_per_minute",
+    "head_motion",
+    "brow_dynamics",
+    "lip_dynamics",
+    "jitter_px",
+    "jitter_ratio",
+)
 AUDIO_SCORE_COLUMNS = ("lip_sync_score", "silent_lip_score", "head_motion_score", "brow_score", "lip_dynamics_score")
 AUDIO_PICTURE_COLUMNS = ("csim", "face_distance", "fid", "aed", "l1", "psnr_db", "ssim", "lpips_alex", "lpips_vgg", "faces_found")
 BY_KEY = {metric.key: metric for metric in (*AUDIO_METRICS, *CROSS_METRICS, *METRICS)}
@@ -299,8 +331,12 @@ def protocol_markdown(
     mean = report["mean"]
     shared = max((entry["clips"] for entry in mean.values()), default=0)
     good = sum(clip["status"] == "ok" for clip in report["clips"].values())
-    lines = [f"# {title}", "", f"{text} {good} of {len(report['clips'])} measured, means over the {shared} in which every avatar "
-             f"succeeded. TriPortrait {report['triportrait']}."]  # fmt: skip
+    lines = [
+        f"# {title}",
+        "",
+        f"{text} {good} of {len(report['clips'])} measured, means over the {shared} in which every avatar "
+        f"succeeded. TriPortrait {report['triportrait']}.",
+    ]
     if not report["complete"]:
         lines += ["", "**Unfinished: the run was interrupted or is still going on.**"]
     rows = {name: entry["metrics"] for name, entry in mean.items()}

@@ -132,9 +132,13 @@ def table_markdown(report: Mapping[str, Any]) -> str:
     titles = {"same": "same identity", "cross": "cross identity", "audio": "audio-driven"}
     heads = [f"{BY_KEY[key].label} ({titles[protocol]})" for protocol, columns in groups.items() for key in columns]
     lines = [
-        f"# Table {report['table']}: {report['title']}", "", f"Ours on the clips of `{report['clips']}` beside the figures printed in "
-        f"{report['paper']}.", "", "| row | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads),
-    ]  # fmt: skip
+        f"# Table {report['table']}: {report['title']}",
+        "",
+        f"Ours on the clips of `{report['clips']}` beside the figures printed in {report['paper']}.",
+        "",
+        "| row | " + " | ".join(heads) + " |",
+        "|---|" + "---:|" * len(heads),
+    ]
     footnotes: dict[str, str] = {}
 
     def cell(value: float | None, key: str, reason: str = "") -> str:

@@ -114,9 +114,11 @@ class LandmarkFitter:
         from triportrait.geometry.rotations import matrix_from_euler
 
         pose = _Pose(
-            matrix_from_euler(motion.rotation_rad), motion.translation.astype(np.float64),
-            motion.expression.astype(np.float64), motion.gaze_rad.astype(np.float64),
-        )  # fmt: skip
+            matrix_from_euler(motion.rotation_rad),
+            motion.translation.astype(np.float64),
+            motion.expression.astype(np.float64),
+            motion.gaze_rad.astype(np.float64),
+        )
         return np.linalg.norm(self._observed(landmarks)[:, :468] - self._project(person, pose), axis=-1)
 
     def vertex_offset(self, person: Person) -> Array:

@@ -110,7 +110,7 @@ def portrait_from_landmarks(
         identity=person.identity.astype(np.float32),
         vertex_offset=offset,
         motion=MotionFrame(frame.expression, frame.rotation_rad, frame.translation, frame.gaze_rad, landmarks[:, :2].astype(np.float32)),
-    )  # fmt: skip
+    )
 
 
 def person_of(portrait: PreparedPortrait, head: OpenHead) -> Person:

@@ -33,10 +33,18 @@ _LARGEST_BYTES = 256 << 20
 _LARGEST_HEADER_BYTES = 1 << 20
 #: Numbers beyond these belong to no portrait, and what is computed from them overflows: pixels, coefficients, decimetres, radians.
 _HIGHEST = {
-    "landmarks": 1e5, "identity": 1e3, "vertex_offset": 100.0, "motion.expression": 1e4, "motion.rotation_rad": 1e2,
-    "motion.translation": 1e4, "motion.gaze_rad": 1e2, "motion.landmarks": 1e6, "planes.front": 1e6, "planes.across": 1e6,
+    "landmarks": 1e5,
+    "identity": 1e3,
+    "vertex_offset": 100.0,
+    "motion.expression": 1e4,
+    "motion.rotation_rad": 1e2,
+    "motion.translation": 1e4,
+    "motion.gaze_rad": 1e2,
+    "motion.landmarks": 1e6,
+    "planes.front": 1e6,
+    "planes.across": 1e6,
     "planes.down": 1e6,
-}  # fmt: skip
+}
 #: A face in the crop is wider and higher than this, in crop widths.
 _SMALLEST_FACE = 0.02
 #: Sides of crops that are read.
@@ -172,9 +180,12 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
             raise MediaError(f"'{path}' has changed since it was written; make it again with 'triportrait portrait save'.")
         motion = MotionFrame(**{name.partition(".")[2]: array for name, array in tensors.items() if name.startswith("motion.")})
         portrait = PreparedPortrait(
-            **{name: tensors[name] for name in _PORTRAIT}, crop_box=description.crop_box, motion=motion, focal=description.focal,
+            **{name: tensors[name] for name in _PORTRAIT},
+            crop_box=description.crop_box,
+            motion=motion,
+            focal=description.focal,
             head_model=description.head_model,
-        )  # fmt: skip
+        )
     except SafetensorError:
         raise MediaError(damaged) from None
     except (ValidationError, ValueError, OSError) as error:

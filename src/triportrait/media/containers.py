@@ -20,16 +20,34 @@ if TYPE_CHECKING:
 #: Container formats that are opened. No playlist (HLS, ffconcat, SDP): those make FFmpeg read other files.
 #: What a sentence calls them -> FFmpeg's names.
 _FORMATS = {
-    "MP4, MOV, M4A": "mov,mp4,m4a,3gp,3g2,mj2", "MKV, WebM": "matroska,webm", "AVI": "avi", "WAV": "wav", "MP3": "mp3", "FLAC": "flac",
-    "OGG": "ogg", "AAC": "aac", "AIFF": "aiff", "CAF": "caf", "W64": "w64", "AU": "au", "AMR": "amr,amrnb,amrwb",
-}  # fmt: skip
+    "MP4, MOV, M4A": "mov,mp4,m4a,3gp,3g2,mj2",
+    "MKV, WebM": "matroska,webm",
+    "AVI": "avi",
+    "WAV": "wav",
+    "MP3": "mp3",
+    "FLAC": "flac",
+    "OGG": "ogg",
+    "AAC": "aac",
+    "AIFF": "aiff",
+    "CAF": "caf",
+    "W64": "w64",
+    "AU": "au",
+    "AMR": "amr,amrnb,amrwb",
+}
 FORMATS = ",".join(_FORMATS.values())
 _FORMAT_NAMES = " or ".join(", ".join(_FORMATS).rsplit(", ", 1))
 
 #: Damaged files make PyAV raise these, besides its own errors (seen with mutated files).
 DECODER_ERRORS: tuple[type[Exception], ...] = (
-    av.FFmpegError, ArithmeticError, AssertionError, LookupError, MemoryError, OSError, RuntimeError, ValueError,
-)  # fmt: skip
+    av.FFmpegError,
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @contextlib.contextmanager

@@ -37,9 +37,14 @@ _NEUTRAL_GREY = (128, 128, 128)
 _STRIP_PIXELS = 1 << 20
 #: EXIF orientation -> (transpose first, flip rows, flip columns).
 _ORIENTATIONS = {
-    2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False), 6: (True, False, True),
-    7: (True, True, True), 8: (True, True, False),
-}  # fmt: skip
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
 
 
 def read_image(path: str | os.PathLike[str]) -> Array:
@@ -70,8 +75,11 @@ def read_image(path: str | os.PathLike[str]) -> Array:
     if array.shape[0] * array.shape[1] < announced[0] * announced[1]:
         logger.warning(
             "'%s' has %d megapixels; it was scaled down to %d x %d.",
-            path, announced[0] * announced[1] // 1_000_000, array.shape[1], array.shape[0],
-        )  # fmt: skip
+            path,
+            announced[0] * announced[1] // 1_000_000,
+            array.shape[1],
+            array.shape[0],
+        )
     return array
 
 

@@ -211,8 +211,10 @@ class VideoReader:
         if damaged or (self._announced_frames and not from_s and count < 0.95 * self._announced_frames):
             logger.warning(
                 "'%s' is damaged or cut off: %d of %s frames could be decoded, the rest is left out.",
-                self.path, count, self._announced_frames or "an unknown number of",
-            )  # fmt: skip
+                self.path,
+                count,
+                self._announced_frames or "an unknown number of",
+            )
 
     def _to_rgb(self, frame: av.VideoFrame, reformatter: VideoReformatter, max_side: int | None) -> Array:
         width, height = self._unturned_size

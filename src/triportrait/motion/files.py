@@ -207,9 +207,17 @@ def _not_ours(source: Path) -> MotionFileError:
 
 #: Arrays of a motion file and how many axes they have.
 _ARRAYS = {
-    "version": 0, "fps": 0, "head_model": 0, "expression_names": 1, "expression": 2, "rotation_rad": 2, "translation": 2,
-    "gaze_rad": 2, "identity": 1, "landmarks": 3,
-}  # fmt: skip
+    "version": 0,
+    "fps": 0,
+    "head_model": 0,
+    "expression_names": 1,
+    "expression": 2,
+    "rotation_rad": 2,
+    "translation": 2,
+    "gaze_rad": 2,
+    "identity": 1,
+    "landmarks": 3,
+}
 _REQUIRED = ("version", "fps", "expression", "expression_names")
 
 

@@ -24,11 +24,23 @@ FACE_HEIGHT_CM = 16.62
 
 #: Centimetres of inner-lip gap per unit of the curve; curves below 0.05 cm are left out.
 LIP_GAP_CM: dict[str, float] = {
-    "jawForward": 0.13, "jawOpen": 3.28, "mouthClose": -3.89, "mouthFunnel": 1.37, "mouthLowerDownLeft": 0.34,
-    "mouthLowerDownRight": 0.34, "mouthPressLeft": -0.13, "mouthPressRight": -0.13, "mouthRollLower": -0.37,
-    "mouthRollUpper": 0.18, "mouthShrugLower": -0.69, "mouthShrugUpper": 0.53, "mouthUpperUpLeft": 0.35,
-    "mouthUpperUpRight": 0.35, "noseSneerLeft": 0.31, "noseSneerRight": 0.31,
-}  # fmt: skip
+    "jawForward": 0.13,
+    "jawOpen": 3.28,
+    "mouthClose": -3.89,
+    "mouthFunnel": 1.37,
+    "mouthLowerDownLeft": 0.34,
+    "mouthLowerDownRight": 0.34,
+    "mouthPressLeft": -0.13,
+    "mouthPressRight": -0.13,
+    "mouthRollLower": -0.37,
+    "mouthRollUpper": 0.18,
+    "mouthShrugLower": -0.69,
+    "mouthShrugUpper": 0.53,
+    "mouthUpperUpLeft": 0.35,
+    "mouthUpperUpRight": 0.35,
+    "noseSneerLeft": 0.31,
+    "noseSneerRight": 0.31,
+}
 
 #: Curves that part the lips; a contact takes them back before ``mouthClose`` bridges what is left.
 PARTING_CURVES: tuple[str, ...] = tuple(name for name, gap in LIP_GAP_CM.items() if gap > 0.2)

@@ -188,8 +188,10 @@ def held_within_reach(motion: Motion, own: MotionFrame) -> Motion:
     if limited:
         log.warning(
             "the clip's head moves farther than a portrait can show (%s); it was held back in %d of %d frames",
-            " and ".join(limited), max(limited.values()), len(motion),
-        )  # fmt: skip
+            " and ".join(limited),
+            max(limited.values()),
+            len(motion),
+        )
     return kept
 
 

@@ -224,5 +224,8 @@ def tell_of_shots(name: str, seen: list[Array], fps: float, chosen: bool = False
         count = sum(stop - start for start, stop in away)
         log.warning(
             "%s does not show the whole face in %d of %d frames, first at %.2f s; the head rests there",
-            name, count, len(every), away[0][0] / fps,
-        )  # fmt: skip
+            name,
+            count,
+            len(every),
+            away[0][0] / fps,
+        )

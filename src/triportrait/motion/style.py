@@ -57,9 +57,17 @@ NATURAL_STYLE = SpeakingStyle()
 
 #: Figures of our own default over ten minutes of speech.
 REFERENCE = {
-    "pitch_range": 8.2, "yaw_range": 19.0, "roll_range": 10.6, "head_speed": 17.0, "brow_amplitude": 0.6,
-    "blinks_per_minute": 33.0, "gaze_deviation": 6.2, "eye_contact": 0.875, "lip_opening": 0.09, "smile": 0.02,
-}  # fmt: skip
+    "pitch_range": 8.2,
+    "yaw_range": 19.0,
+    "roll_range": 10.6,
+    "head_speed": 17.0,
+    "brow_amplitude": 0.6,
+    "blinks_per_minute": 33.0,
+    "gaze_deviation": 6.2,
+    "eye_contact": 0.875,
+    "lip_opening": 0.09,
+    "smile": 0.02,
+}
 
 
 def style_of(motion: Motion) -> SpeakingStyle:

@@ -27,8 +27,16 @@ from triportrait.types import FPS, Motion, Waveform
 
 #: What the mouth tower looks at besides the lip opening; pairs are averaged.
 CHANNELS = (
-    "jawOpen", "mouthFunnel", "mouthPucker", "mouthStretch", "mouthSmile", "mouthLowerDown", "mouthUpperUp", "mouthRollLower", "mouthClose",
-)  # fmt: skip
+    "jawOpen",
+    "mouthFunnel",
+    "mouthPucker",
+    "mouthStretch",
+    "mouthSmile",
+    "mouthLowerDown",
+    "mouthUpperUp",
+    "mouthRollLower",
+    "mouthClose",
+)
 
 #: Feature rows per motion row.
 STRIDE = 4

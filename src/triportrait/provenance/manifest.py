@@ -462,9 +462,13 @@ def _manifest_of(
 
 
 def _sign_stream(
-    manifest: dict[str, Any], carried: Sequence[tuple[Path, dict[str, str]]], identity: SigningIdentity, media_type: str,
-    source: IO[bytes], target: IO[bytes],
-) -> None:  # fmt: skip
+    manifest: dict[str, Any],
+    carried: Sequence[tuple[Path, dict[str, str]]],
+    identity: SigningIdentity,
+    media_type: str,
+    source: IO[bytes],
+    target: IO[bytes],
+) -> None:
     import c2pa
 
     # The chain may be a certificate authority's, of which only root.pem's own certificates are trusted.

@@ -96,9 +96,11 @@ class BfmFitter:
             state = self._solve(seen, self._initial(seen, np.asarray(identity, np.float64)), self.settings.pose_steps, 6, False)
             pieces.append(self._solve(seen, state, self.settings.steps, 6 + state.expression.shape[1], False))
         whole = _State(
-            np.concatenate([piece.rotation for piece in pieces]), np.concatenate([piece.translation for piece in pieces]),
-            np.concatenate([piece.expression for piece in pieces]), pieces[0].identity,
-        )  # fmt: skip
+            np.concatenate([piece.rotation for piece in pieces]),
+            np.concatenate([piece.translation for piece in pieces]),
+            np.concatenate([piece.expression for piece in pieces]),
+            pieces[0].identity,
+        )
         return self._motion(whole, fps)
 
     def _observed(self, landmarks: Array) -> Array:

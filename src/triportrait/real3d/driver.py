@@ -244,9 +244,15 @@ class _PaperDriver:
         cameras = smooth_cameras([camera_from_pose(row.rotation_rad, row.translation, portrait.focal) for row in motion], _WINDOW)
         points = smooth_box(np.stack([self._measuring.key_points(portrait.identity, row) for row in motion]), _WINDOW)
         return PaperMotion(
-            *rows, FPS, head.expression_names, head.name, portrait.identity,
-            cameras=tuple(cameras), key_points=points.astype(np.float32), lid_closings=lids,
-        )  # fmt: skip
+            *rows,
+            FPS,
+            head.expression_names,
+            head.name,
+            portrait.identity,
+            cameras=tuple(cameras),
+            key_points=points.astype(np.float32),
+            lid_closings=lids,
+        )
 
 
 class PaperVoiceDriver(_PaperDriver):

@@ -50,11 +50,14 @@ class PaperMotion(Motion):
 
     def __getitem__(self, index: int) -> PaperFrame:
         return PaperFrame(
-            self.expression[index], self.rotation_rad[index], self.translation[index], self.gaze_rad[index],
+            self.expression[index],
+            self.rotation_rad[index],
+            self.translation[index],
+            self.gaze_rad[index],
             camera=self.cameras[index] if self.cameras else None,
             key_points=None if self.key_points is None else self.key_points[index],
             lid_closing=0.0 if self.lid_closings is None else float(self.lid_closings[index]),
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +116,12 @@ class PaperModel:
         head = np.where((portrait.head_alpha > 0.5)[..., None], portrait.image, 0).astype(np.uint8)
         with torch.inference_mode(), self.avatar.autocast():
             scene = self.super_resolution.prepare(
-                _to_network(portrait.torso[..., :3], device), torch.from_numpy(masks)[None].to(device),
-                _to_network(portrait.background, device), key_points, _to_network(head, device),
-            )  # fmt: skip
+                _to_network(portrait.torso[..., :3], device),
+                torch.from_numpy(masks)[None].to(device),
+                _to_network(portrait.background, device),
+                key_points,
+                _to_network(head, device),
+            )
         return PaperState(portrait, self.avatar.prepare(portrait, source_expression), scene)
 
     def with_still_mouth(self, state: PaperState) -> PaperState:

@@ -65,14 +65,31 @@ def paper(variant: Variant = "published") -> PaperNetworks:
 def tiny() -> PaperNetworks:
     """Every network of the paper, built the same way, in a size for tests: 64 px, a few thousand parameters each."""
     torso = TorsoNetwork.Config(
-        appearance_channels=(8, 8, 8), volume_channels=4, depth=4, residual_blocks=1, motion_channels=(8, 8), motion_out=4,
-        generator_channels=(8, 8, 8), occlusion_channels=4, head_channels=4, detector_channels=(8, 8),
-    )  # fmt: skip
+        appearance_channels=(8, 8, 8),
+        volume_channels=4,
+        depth=4,
+        residual_blocks=1,
+        motion_channels=(8, 8),
+        motion_out=4,
+        generator_channels=(8, 8, 8),
+        occlusion_channels=4,
+        head_channels=4,
+        detector_channels=(8, 8),
+    )
     return PaperNetworks(
         photo_px=64,
         image_to_plane=ImageToPlane.Config(
-            plane_channels=8, encoder_width=4, encoder_blocks=(1, 1, 1, 1), encoder_channels=8, token_width=16, heads=2,
-            low_blocks=2, low_channels=8, branch_channels=6, detail_stem=4, predictor_channels=(8, 6),
+            plane_channels=8,
+            encoder_width=4,
+            encoder_blocks=(1, 1, 1, 1),
+            encoder_channels=8,
+            token_width=16,
+            heads=2,
+            low_blocks=2,
+            low_channels=8,
+            branch_channels=6,
+            detail_stem=4,
+            predictor_channels=(8, 6),
         ),
         motion_adapter=MotionAdapter.Config(
             plane_channels=8, widths=(4, 8), depths=(1, 1), heads=(1, 2), reductions=(2, 1), channels=8, layers=1
@@ -85,7 +102,7 @@ def tiny() -> PaperNetworks:
         audio_to_motion=PaperAudioToMotion.Config(
             condition=8, hidden=8, latent=4, encoder_layers=2, decoder_layers=2, flow_steps=2, flow_hidden=8, flow_layers=2
         ),
-    )  # fmt: skip
+    )
 
 
 def image_to_plane_sizes() -> dict[str, ImageToPlane.Config]:

@@ -399,10 +399,14 @@ class PaperPipeline:
 
         parts = list(
             expressions_of_voice(
-                self.audio_to_motion, rows(), pitch_hz, mouth_amplitude=options.mouth_amplitude,
-                temperature=options.temperature, seed=options.seed,
+                self.audio_to_motion,
+                rows(),
+                pitch_hz,
+                mouth_amplitude=options.mouth_amplitude,
+                temperature=options.temperature,
+                seed=options.seed,
             )
-        )  # fmt: skip
+        )
         if not parts:
             raise EmptyMedia("there is nothing to show: the voice is shorter than one frame; give a longer one")
         return np.concatenate(parts)
@@ -561,6 +565,15 @@ def load_pipeline(
         classes = ClassSegmenter(segmenter)
     preset, networks = load_networks(files)
     return PaperPipeline(
-        networks, preset, head, speech, device=device, published_behaviour=published_behaviour, seed=seed,
-        precision=precision, batch=batch, compiled=compiled, segmenter=classes,
-    )  # fmt: skip
+        networks,
+        preset,
+        head,
+        speech,
+        device=device,
+        published_behaviour=published_behaviour,
+        seed=seed,
+        precision=precision,
+        batch=batch,
+        compiled=compiled,
+        segmenter=classes,
+    )

@@ -218,10 +218,22 @@ def build_scene(
     lit, bare, lean = ((part.reshape(*curves.shape)[strands.guide] * strands.share[..., None, None]).sum(1) for part in fibre)
     colour = shade.strand_radiance(points, strands.tone, lit, bare, lean, eye_position, person.hair.colour)
     return Scene(
-        vertices, normals, gathered, triangles, np.concatenate(pile.uv), np.concatenate(pile.material), np.concatenate(pile.texture),
-        _skin_map(assets, person, rng), np.stack(dressed.textures), dressed.eye_frames, environment.image, environment.levels, points,
-        colour, person.hair.width_dm * strands.fineness,
-    )  # fmt: skip
+        vertices,
+        normals,
+        gathered,
+        triangles,
+        np.concatenate(pile.uv),
+        np.concatenate(pile.material),
+        np.concatenate(pile.texture),
+        _skin_map(assets, person, rng),
+        np.stack(dressed.textures),
+        dressed.eye_frames,
+        environment.image,
+        environment.levels,
+        points,
+        colour,
+        person.hair.width_dm * strands.fineness,
+    )
 
 
 @dataclass(frozen=True, slots=True)

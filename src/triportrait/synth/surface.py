@@ -285,7 +285,16 @@ def gather_light(
     """
     o = occluders
     return _gather(
-        np.ascontiguousarray(points, np.float64), np.ascontiguousarray(normals, np.float64), offset, spherical,
-        np.ascontiguousarray(directions, np.float64), np.ascontiguousarray(radiance, np.float64),
-        o.corner, o.edge1, o.edge2, o.opacity, o.box, o.link,
-    )  # fmt: skip
+        np.ascontiguousarray(points, np.float64),
+        np.ascontiguousarray(normals, np.float64),
+        offset,
+        spherical,
+        np.ascontiguousarray(directions, np.float64),
+        np.ascontiguousarray(radiance, np.float64),
+        o.corner,
+        o.edge1,
+        o.edge2,
+        o.opacity,
+        o.box,
+        o.link,
+    )

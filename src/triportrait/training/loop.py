@@ -230,9 +230,14 @@ class _Run:
         """All steps that are left, or those until a signal or ``stop_after`` seconds."""
         steps, done, missed = self._stage.recipe.steps, self._first, 0
         loader = torch.utils.data.DataLoader(
-            self._data, batch_size=None, sampler=range(self._first, steps), num_workers=workers, persistent_workers=False,
-            prefetch_factor=4 if workers else None, worker_init_fn=_leave_signals_to_the_parent,
-        )  # fmt: skip
+            self._data,
+            batch_size=None,
+            sampler=range(self._first, steps),
+            num_workers=workers,
+            persistent_workers=False,
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=_leave_signals_to_the_parent,
+        )
         with _signals() as asked:
             for step, parts in zip(range(self._first, steps), loader, strict=True):
                 values, is_sound = self._step(step, parts)
@@ -303,9 +308,14 @@ class _Run:
         if done % recipe.save_every == 0 or end or stop:
             cpu_s = time.process_time() - self._cpu
             save_state(
-                self._folder / "state.pt", stage.name, networks=stage.networks, averages=self._average, optimisers=self._optimisers,
-                step=done, cpu_s=cpu_s,
-            )  # fmt: skip
+                self._folder / "state.pt",
+                stage.name,
+                networks=stage.networks,
+                averages=self._average,
+                optimisers=self._optimisers,
+                step=done,
+                cpu_s=cpu_s,
+            )
             notes = {"steps": str(done), "stage": stage.name, "recipe": json.dumps(asdict(recipe))}
             stage.save(self._average, self._folder, notes)
             # Drawing costs a second: a short run does it at its end.

@@ -101,9 +101,15 @@ def restore(
 
 
 def save_state(
-    path: Path, stage: str, *, networks: nn.ModuleDict, averages: Mapping[str, nn.Module], optimisers: Mapping[str, Any], step: int,
+    path: Path,
+    stage: str,
+    *,
+    networks: nn.ModuleDict,
+    averages: Mapping[str, nn.Module],
+    optimisers: Mapping[str, Any],
+    step: int,
     cpu_s: float,
-) -> None:  # fmt: skip
+) -> None:
     """Write a checkpoint, whole or not at all.
 
     Raises:

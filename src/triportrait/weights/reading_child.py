@@ -38,10 +38,28 @@ FORBIDDEN_STATUS = 77
 
 #: Beginnings of the names of audit events.
 _FORBIDDEN = (
-    "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.startfile", "subprocess.Popen", "pty.spawn",
-    "socket.", "urllib.Request", "ctypes.dlopen", "os.remove", "os.rename", "os.rmdir", "os.chmod", "os.chown", "os.link",
-    "os.symlink", "os.truncate", "shutil.", "webbrowser.open",
-)  # fmt: skip
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.startfile",
+    "subprocess.Popen",
+    "pty.spawn",
+    "socket.",
+    "urllib.Request",
+    "ctypes.dlopen",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.chmod",
+    "os.chown",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "shutil.",
+    "webbrowser.open",
+)
 
 
 #: Networks of a Talk3D checkpoint (spec A.8), which stand beside one another, and what it carries besides: the trained super-resolution.
@@ -130,10 +148,14 @@ def _read_torch(source: Path, limit_bytes: int) -> tuple[dict[str, Any], dict[st
     scalar: Any = numpy.float64(0).__reduce__()[0]
     dtype = numpy.dtype
     allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-        (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), dtype,
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        dtype,
         *{type(dtype(name)) for name in ("float16", "float32", "float64", "int32", "int64", "bool")},
-        *((_Unread, name) for name in _UNREAD_OBJECTS), (_empty_dict, "collections.defaultdict"), dict,
-    ]  # fmt: skip
+        *((_Unread, name) for name in _UNREAD_OBJECTS),
+        (_empty_dict, "collections.defaultdict"),
+        dict,
+    ]
     try:
         with torch.serialization.safe_globals(allowed):
             top = torch.load(source, map_location="cpu", weights_only=True)

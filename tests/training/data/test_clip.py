@@ -75,9 +75,7 @@ def test_large_pictures_and_published_boxes_give_the_same_crop(tmp_path: Path, f
 def test_long_videos_are_cut_into_pieces_without_a_frame_lost_or_twice(clip: Path) -> None:
     pieces = pieces_of(find_videos(clip)[0], replace(SETTINGS, clip_seconds=0.4))
     assert [piece.key for piece in pieces] == ["clip--p0000", "clip--p0001", "clip--p0002"] or len(pieces) == 2
-    frames = [
-        frame for piece in pieces for _, frame in VideoReader(clip).frames(25.0, start_s=piece.start_s, seconds=piece.seconds)
-    ]  # fmt: skip
+    frames = [frame for piece in pieces for _, frame in VideoReader(clip).frames(25.0, start_s=piece.start_s, seconds=piece.seconds)]
     whole = [frame for _, frame in VideoReader(clip).frames(25.0)]
     assert len(frames) == len(whole) and all(np.array_equal(a, b) for a, b in zip(frames, whole, strict=True))
     assert work_on(find_videos(clip)[0], replace(SETTINGS, clip_seconds=0.4)).pieces == tuple(pieces)
@@ -122,8 +120,9 @@ def test_what_cannot_be_used_says_why(tmp_path: Path, frames: list[np.ndarray]) 
     moved = [np.roll(frame, 150, axis=1) for frame in frames[8:16]]
     small = [np.pad(frame[::3, ::3], ((90, 90), (90, 90), (0, 0)), mode="edge") for frame in frames[:10]]
     assert reason(video(tmp_path / "8fps.mp4", frames[::3], fps=8)) == (
-        "E_FRAME_RATE", "8.0 frames per second; at least 20 are needed",
-    )  # fmt: skip
+        "E_FRAME_RATE",
+        "8.0 frames per second; at least 20 are needed",
+    )
     assert reason(video(tmp_path / "noface.mp4", list(noise)))[0] == "E_NO_FACE"
     assert reason(video(tmp_path / "two.mp4", pair))[0] == "E_TWO_FACES"
     assert reason(video(tmp_path / "cut.mp4", frames[:8] + moved))[0] == "E_CUT"

@@ -21,13 +21,22 @@ def clip(seed: int, frames: int = 4, size: int = 24, sound: bool = True) -> Trai
         return np.broadcast_to(ramp.reshape(*[1] * (len(shape) - 3), size, size, 1), shape).astype(np.uint8)
 
     return TrainingClip(
-        picture(frames, size, size, 3), random.integers(0, 256, (frames, size, size), np.uint8), picture(frames, size, size, 4),
-        picture(size, size, 3), random.normal(size=5).astype(np.float32), random.random((frames, 7), np.float32),
-        random.random((frames, 3), np.float32), random.random((frames, 3), np.float32), random.random((frames, 2), np.float32),
-        random.random((frames, 478, 2), np.float32), 25.0, "open", f"clip_{seed}",
+        picture(frames, size, size, 3),
+        random.integers(0, 256, (frames, size, size), np.uint8),
+        picture(frames, size, size, 4),
+        picture(size, size, 3),
+        random.normal(size=5).astype(np.float32),
+        random.random((frames, 7), np.float32),
+        random.random((frames, 3), np.float32),
+        random.random((frames, 3), np.float32),
+        random.random((frames, 2), np.float32),
+        random.random((frames, 478, 2), np.float32),
+        25.0,
+        "open",
+        f"clip_{seed}",
         random.normal(size=(2 * frames, 6)).astype(np.float16) if sound else None,
         random.random(2 * frames, np.float32) if sound else None,
-    )  # fmt: skip
+    )
 
 
 def same(first: TrainingClip, second: TrainingClip) -> bool:

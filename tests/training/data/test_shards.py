@@ -29,9 +29,20 @@ def made_up_clip(key: str, frames: int = 2) -> TrainingClip:
         return random.normal(size=shape).astype(np.float32)
 
     return TrainingClip(
-        picture(frames, 16, 16, 3), picture(frames, 16, 16), picture(frames, 16, 16, 4), picture(16, 16, 3), numbers(80),
-        numbers(frames, 44), numbers(frames, 3), numbers(frames, 3), numbers(frames, 2), numbers(frames, 478, 2), 25.0, "open", key,
-    )  # fmt: skip
+        picture(frames, 16, 16, 3),
+        picture(frames, 16, 16),
+        picture(frames, 16, 16, 4),
+        picture(16, 16, 3),
+        numbers(80),
+        numbers(frames, 44),
+        numbers(frames, 3),
+        numbers(frames, 3),
+        numbers(frames, 2),
+        numbers(frames, 478, 2),
+        25.0,
+        "open",
+        key,
+    )
 
 
 @pytest.fixture
@@ -105,8 +116,10 @@ def test_large_groups_become_several_shards(tmp_path: Path, sources: list[VideoS
     size = outcome_of(sources[0])[0].bytes
     index = write(tmp_path / "out", sources, per_shard=5, shard_bytes=2 * size + 100)
     assert [shard["name"] for shard in index["shards"] if shard["name"].startswith("train-00000")] == [
-        "train-00000.tar", "train-00000-001.tar", "train-00000-002.tar",
-    ]  # fmt: skip
+        "train-00000.tar",
+        "train-00000-001.tar",
+        "train-00000-002.tar",
+    ]
     assert verify(tmp_path / "out") == []
 
 

@@ -32,17 +32,23 @@ def test_a_folder_gives_every_video_once(tmp_path: Path) -> None:
 def test_celebv_hq_as_published(tmp_path: Path) -> None:
     clips = {
         "M2Ohb0FAaJU_1": {
-            "ytb_id": "M2Ohb0FAaJU", "duration": {"start_sec": 81.62, "end_sec": 86.17},
-            "bbox": {"top": 0.0, "bottom": 0.8815, "left": 0.1964, "right": 0.6922}, "version": "v0.1",
+            "ytb_id": "M2Ohb0FAaJU",
+            "duration": {"start_sec": 81.62, "end_sec": 86.17},
+            "bbox": {"top": 0.0, "bottom": 0.8815, "left": 0.1964, "right": 0.6922},
+            "version": "v0.1",
         },
         "_0tf2n3rlJU_0": {
-            "ytb_id": "_0tf2n3rlJU", "duration": {"start_sec": 52.72, "end_sec": 56.1},
-            "bbox": {"top": 0.0, "bottom": 0.8407, "left": 0.5271, "right": 1.0}, "version": "v0.1",
+            "ytb_id": "_0tf2n3rlJU",
+            "duration": {"start_sec": 52.72, "end_sec": 56.1},
+            "bbox": {"top": 0.0, "bottom": 0.8407, "left": 0.5271, "right": 1.0},
+            "version": "v0.1",
         },
         "gone_0": {
-            "ytb_id": "gone", "duration": {"start_sec": 0, "end_sec": 1}, "bbox": {"top": 0, "bottom": 1, "left": 0, "right": 1},
+            "ytb_id": "gone",
+            "duration": {"start_sec": 0, "end_sec": 1},
+            "bbox": {"top": 0, "bottom": 1, "left": 0, "right": 1},
         },
-    }  # fmt: skip
+    }
     (tmp_path / "celebvhq_info.json").write_text(json.dumps({"meta_info": {}, "clips": clips}))
     touch(tmp_path, "35666/M2Ohb0FAaJU_1.mp4", "raw/_0tf2n3rlJU.mp4", "raw/M2Ohb0FAaJU.mp4")
     assert recognise(tmp_path) == "celebv_hq"
@@ -60,9 +66,11 @@ def test_celebv_hq_as_published(tmp_path: Path) -> None:
 
 def test_talkinghead_1kh_as_published(tmp_path: Path) -> None:
     touch(
-        tmp_path, "train/cropped_clips/3x-V_EpZqWc_0003_S0_E112_L504_T44_R914_B454.mp4",
-        "val/cropped_clips/--bTtH_c2bM_0005_S10_E99_L1_T2_R3_B4.mp4", "train/1min_clips/3x-V_EpZqWc_0003.mp4",
-    )  # fmt: skip
+        tmp_path,
+        "train/cropped_clips/3x-V_EpZqWc_0003_S0_E112_L504_T44_R914_B454.mp4",
+        "val/cropped_clips/--bTtH_c2bM_0005_S10_E99_L1_T2_R3_B4.mp4",
+        "train/1min_clips/3x-V_EpZqWc_0003.mp4",
+    )
     assert recognise(tmp_path) == "talkinghead_1kh"
     found = {source.person: source for source in find_videos(tmp_path)}
     assert {person: source.split for person, source in found.items()} == {"3x-V_EpZqWc": "train", "--bTtH_c2bM": "val"}
@@ -71,15 +79,19 @@ def test_talkinghead_1kh_as_published(tmp_path: Path) -> None:
 
 def test_voxceleb2_as_published(tmp_path: Path) -> None:
     touch(
-        tmp_path, "dev/mp4/id00012/21Uxsk56VDQ/00001.mp4", "dev/mp4/id00012/21Uxsk56VDQ/00002.mp4", "dev/aac/id00012/21Uxsk56VDQ/00002.m4a",
+        tmp_path,
+        "dev/mp4/id00012/21Uxsk56VDQ/00001.mp4",
+        "dev/mp4/id00012/21Uxsk56VDQ/00002.mp4",
+        "dev/aac/id00012/21Uxsk56VDQ/00002.m4a",
         "test/mp4/id00017/01dfn2spqyE/00001.mp4",
-    )  # fmt: skip
+    )
     assert recognise(tmp_path) == "voxceleb2"
     found = {source.key: source for source in find_videos(tmp_path)}
     assert {key: source.split for key, source in found.items()} == {
-        "id00012-21Uxsk56VDQ-00001": split_of("id00012"), "id00012-21Uxsk56VDQ-00002": split_of("id00012"),
+        "id00012-21Uxsk56VDQ-00001": split_of("id00012"),
+        "id00012-21Uxsk56VDQ-00002": split_of("id00012"),
         "id00017-01dfn2spqyE-00001": "test",
-    }  # fmt: skip
+    }
     assert found["id00012-21Uxsk56VDQ-00001"].person == "id00012" and found["id00012-21Uxsk56VDQ-00001"].sound is None
     assert found["id00012-21Uxsk56VDQ-00002"].sound == str(tmp_path / "dev/aac/id00012/21Uxsk56VDQ/00002.m4a")
 

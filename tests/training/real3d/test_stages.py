@@ -204,11 +204,15 @@ def test_packed_views_and_eg3d_are_teachers_too(shards: Path, tmp_path: Path) ->
     random = np.random.default_rng(0)
     rows = [
         LiftedViews(
-            "x", random.integers(0, 256, (4, 256, 256), np.uint8), random.integers(0, 256, (3, 6, 128, 128), np.uint8),
-            random.uniform(-0.2, 0.2, (3, 3)).astype(np.float32), np.zeros((3, 3), np.float32), np.zeros((3, 25), np.float32),
+            "x",
+            random.integers(0, 256, (4, 256, 256), np.uint8),
+            random.integers(0, 256, (3, 6, 128, 128), np.uint8),
+            random.uniform(-0.2, 0.2, (3, 3)).astype(np.float32),
+            np.zeros((3, 3), np.float32),
+            np.zeros((3, 25), np.float32),
         )
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     sizes = tiny()
     prior = Prior(Prior.Config(8, 16, 25, 2, 32, 8, base_channels=64, most_channels=8, render_side=16, super_channels=(8, 8)))
     # Begins as the teacher's, so the sizes of a style must agree.
@@ -414,9 +418,13 @@ def test_refusals_say_what_to_do(change: dict, words: str, shards: Path, tmp_pat
 
 def test_a_shorter_run_keeps_its_proportions(tmp_path: Path) -> None:
     options = TrainOptions(
-        model="real3d.motion_adapter", preset="paper", data=(), out=tmp_path, steps=15_000,
+        model="real3d.motion_adapter",
+        preset="paper",
+        data=(),
+        out=tmp_path,
+        steps=15_000,
         settings=("rate=3e-4", "laplacian=none", "apart=10"),
-    )  # fmt: skip
+    )
     recipe, whole = recipe_of(options), motion_adapter.paper()
     assert recipe.adversarial_from * 10 == whole.adversarial_from and dict(recipe.delays)["decoder"] == 600
     assert (recipe.rate, recipe.laplacian, recipe.apart) == (3e-4, "none", 10)

@@ -118,9 +118,16 @@ def test_every_viseme_has_a_symbol_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     "voice, symbol, visemes",
-    [("czech_ph", "r~", ("sh",)), ("lp_diphone", "a1", ("aa",)), ("lp_diphone", "tS", ("t", "sh")), ("czech_ph", "#", ("sil",)),
-     ("suo_fi_lj_diphone", "y:", ("yy",)), ("msu_ru_nsh_clunits", "bb", ("p",)), ("kal_diphone", "ow", ("ow", "uw"))],
-)  # fmt: skip
+    [
+        ("czech_ph", "r~", ("sh",)),
+        ("lp_diphone", "a1", ("aa",)),
+        ("lp_diphone", "tS", ("t", "sh")),
+        ("czech_ph", "#", ("sil",)),
+        ("suo_fi_lj_diphone", "y:", ("yy",)),
+        ("msu_ru_nsh_clunits", "bb", ("p",)),
+        ("kal_diphone", "ow", ("ow", "uw")),
+    ],
+)
 def test_festival_symbols(voice: str, symbol: str, visemes: tuple[str, ...]) -> None:
     assert visemes_of(festival_symbol(symbol, voice)) == visemes
 

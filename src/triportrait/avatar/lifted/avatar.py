@@ -226,9 +226,14 @@ class LiftedAvatar:
         gain = 1.0 + (1.0 - shut) * (state.light.gain(posed, frame.rotation_rad) - 1.0)
         skin = kernels.Skin(state.triangles, state.kind, state.source_pixels, state.closed_pixels, colours, state.lid, closure, gain)
         sheet = kernels.Sheet(
-            state.mantle.triangles, state.mantle.far_triangles, state.mantle.pixels, state.mantle.guess, guessed,
-            state.mantle.carry(gain - 1) + 1, state.mantle.detail,
-        )  # fmt: skip
+            state.mantle.triangles,
+            state.mantle.far_triangles,
+            state.mantle.pixels,
+            state.mantle.guess,
+            guessed,
+            state.mantle.carry(gain - 1) + 1,
+            state.mantle.detail,
+        )
         photo = kernels.Photo(state.photo, state.closed_photo, state.eye_textures)
         shaded = kernels.Shaded.empty(size)
         kernels.shade(mesh, mantle, far, skin, sheet, photo, self._between_lips(state, moved, frame, opening), shaded)

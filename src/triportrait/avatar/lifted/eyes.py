@@ -86,10 +86,13 @@ def _sclera(colour: Array, whites: Array, level: float) -> Array:
 def _rings(colour: Array, seen: Array, distance: Array) -> Array:
     """The iris's colours as rings, [e, e, 3]: medians of what is ``seen`` [e, e] at each distance [e, e], 20 at the iris's edge."""
     bins = np.clip(distance.astype(int), 0, 23)
-    profile = np.stack([
-        np.array([np.median(colour[..., c][seen & (bins == b)]) if (seen & (bins == b)).sum() > 2 else np.nan for b in range(24)])
-        for c in range(3)
-    ], -1)  # fmt: skip
+    profile = np.stack(
+        [
+            np.array([np.median(colour[..., c][seen & (bins == b)]) if (seen & (bins == b)).sum() > 2 else np.nan for b in range(24)])
+            for c in range(3)
+        ],
+        -1,
+    )
     for c in range(3):
         valid = np.isfinite(profile[:, c])
         profile[:, c] = np.interp(np.arange(24), np.flatnonzero(valid), profile[valid, c]) if valid.any() else 60.0

@@ -181,9 +181,17 @@ class MouthInside:
             layer = _layer(points, part.triangles, to_pixels, box)
             light = self._white * _light(points, normals, landmarks)
             kernels.lay_part(
-                layer.triangle, layer.barycentric, layer.depth, light, part.triangles, part.texels, part.texture,
-                np.float32(part is not self._parts[0]), behind.depth, fine,
-            )  # fmt: skip
+                layer.triangle,
+                layer.barycentric,
+                layer.depth,
+                light,
+                part.triangles,
+                part.texels,
+                part.texture,
+                np.float32(part is not self._parts[0]),
+                behind.depth,
+                fine,
+            )
         pixels, _ = to_pixels(landmarks[list(INNER_MOUTH_CORNERS)])
         reach = float(np.linalg.norm(pixels[1] - pixels[0])) / max(_width(landmarks), 1e-3)
         rgb = np.empty((height, width, 4), np.float32)

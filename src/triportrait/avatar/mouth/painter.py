@@ -123,9 +123,13 @@ class _Pair(nn.Sequential):
 
     def __init__(self, taken: int, given: int) -> None:
         super().__init__(
-            nn.Conv2d(taken, given, 3, padding=1), nn.GroupNorm(8, given), nn.SiLU(),
-            nn.Conv2d(given, given, 3, padding=1), nn.GroupNorm(8, given), nn.SiLU(),
-        )  # fmt: skip
+            nn.Conv2d(taken, given, 3, padding=1),
+            nn.GroupNorm(8, given),
+            nn.SiLU(),
+            nn.Conv2d(given, given, 3, padding=1),
+            nn.GroupNorm(8, given),
+            nn.SiLU(),
+        )
 
 
 class MouthPainter(nn.Module):

@@ -18,13 +18,23 @@ from triportrait.types import Array, FullHead, HeadPart
 
 #: From the midline: width of each crown, its height, and how far its edge stays short of the arch's plane, in decimetres.
 _UPPER = (
-    (0.085, 0.105, 0.0), (0.066, 0.092, 0.007), (0.076, 0.1, 0.001), (0.07, 0.086, 0.006), (0.068, 0.082, 0.008), (0.1, 0.074, 0.01),
+    (0.085, 0.105, 0.0),
+    (0.066, 0.092, 0.007),
+    (0.076, 0.1, 0.001),
+    (0.07, 0.086, 0.006),
+    (0.068, 0.082, 0.008),
+    (0.1, 0.074, 0.01),
     (0.095, 0.07, 0.013),
-)  # fmt: skip
+)
 _LOWER = (
-    (0.053, 0.09, 0.0), (0.059, 0.092, 0.001), (0.069, 0.104, -0.004), (0.07, 0.086, 0.004), (0.071, 0.081, 0.006), (0.108, 0.074, 0.006),
+    (0.053, 0.09, 0.0),
+    (0.059, 0.092, 0.001),
+    (0.069, 0.104, -0.004),
+    (0.07, 0.086, 0.004),
+    (0.071, 0.081, 0.006),
+    (0.108, 0.074, 0.006),
     (0.103, 0.07, 0.006),
-)  # fmt: skip
+)
 #: Canines are pointed (a share of their width), other edges nearly straight with round corners.
 _POINT = {2: 0.14, 3: 0.1, 4: 0.06}
 #: Parted lips uncover two millimetres of the upper incisors (Vig and Brundo, J. Prosthetic Dentistry 39(5), 1978); the model's hide them.
@@ -123,9 +133,14 @@ def tongue(head: FullHead) -> MouthPart:
     thick = 0.075 * np.sqrt(1 - (1 - np.minimum(along / 0.35, 1.0)) ** 2)
     middle = edge - 0.15 + 0.05 * np.sin(np.pi * np.minimum(along, 0.9) / 0.9)
     furrow = 0.016 * np.exp(-((across / 0.12) ** 2)) * np.minimum(along / 0.15, 1.0)
-    points = np.stack(np.broadcast_arrays(
-        half * np.sin(angle), middle + thick * np.cos(angle) - furrow, tip - _TONGUE_LONG_DM * along,
-    ), -1)  # fmt: skip
+    points = np.stack(
+        np.broadcast_arrays(
+            half * np.sin(angle),
+            middle + thick * np.cos(angle) - furrow,
+            tip - _TONGUE_LONG_DM * along,
+        ),
+        -1,
+    )
     across_way, along_way = np.gradient(points, axis=1), np.gradient(points, axis=0)
     normals = np.cross(across_way, along_way)
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)

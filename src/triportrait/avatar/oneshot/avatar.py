@@ -122,9 +122,11 @@ class CompactOneShotAvatar:
         filled = push_pull(relative[..., None].astype(np.float32), known)[..., 0].clip(-1.0, 1.0)
         with torch.inference_mode():
             planes = self.network.encode(
-                torch.from_numpy(_area_mean(photo, size)).permute(2, 0, 1)[None].contiguous(), torch.from_numpy(filled)[None, None],
-                torch.from_numpy(known)[None, None], torch.from_numpy(portrait.motion.rotation_rad)[None],
-            )  # fmt: skip
+                torch.from_numpy(_area_mean(photo, size)).permute(2, 0, 1)[None].contiguous(),
+                torch.from_numpy(filled)[None, None],
+                torch.from_numpy(known)[None, None],
+                torch.from_numpy(portrait.motion.rotation_rad)[None],
+            )
         mesh, mouth = guide_mesh(state, self.head), PhotoMouth.of(portrait)
         return CompactState(state, mesh, planes, self._packed(planes), filled * DEPTH_RANGE_DM + centre, mouth)
 
@@ -162,9 +164,14 @@ class CompactOneShotAvatar:
         quality, photo, portrait_px = self.quality, state.lifted.portrait.motion, len(state.lifted.portrait.image)
         guide = render_guide(state.mesh, frame, quality.size_px, moved=drawn.moved)
         volume = self.renderer.draw(
-            state.field, guide.depth, (frame.rotation_rad, frame.translation), (photo.rotation_rad, photo.translation), quality.samples,
-            quality.half_dm, guide.offset,
-        )  # fmt: skip
+            state.field,
+            guide.depth,
+            (frame.rotation_rad, frame.translation),
+            (photo.rotation_rad, photo.translation),
+            quality.samples,
+            quality.half_dm,
+            guide.offset,
+        )
         side = len(state.prior)
         column, row = (np.clip(volume.source_place[..., c] * side, 0, side - 1).astype(int) for c in (0, 1))
         behind = np.where(np.isfinite(volume.source_depth), volume.source_depth - state.prior[row, column], 0.0)

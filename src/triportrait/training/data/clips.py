@@ -77,10 +77,16 @@ class TrainingClip:
         sizes = expect(self.frames, "t s s 3", "frames")
         t, s = sizes["t"], sizes["s"]
         for name, shape in (
-            ("head_alpha", f"{t} {s} {s}"), ("torso", f"{t} {s} {s} 4"), ("background", f"{s} {s} 3"), ("identity", "i"),
-            ("expression", f"{t} e"), ("rotation_rad", f"{t} 3"), ("translation", f"{t} 3"), ("gaze_rad", f"{t} 2"),
+            ("head_alpha", f"{t} {s} {s}"),
+            ("torso", f"{t} {s} {s} 4"),
+            ("background", f"{s} {s} 3"),
+            ("identity", "i"),
+            ("expression", f"{t} e"),
+            ("rotation_rad", f"{t} 3"),
+            ("translation", f"{t} 3"),
+            ("gaze_rad", f"{t} 2"),
             ("landmarks", f"{t} 478 2"),
-        ):  # fmt: skip
+        ):
             expect(getattr(self, name), shape, name)
         for name in ("frames", "head_alpha", "torso", "background"):
             if getattr(self, name).dtype != np.uint8:

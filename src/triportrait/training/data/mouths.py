@@ -38,9 +38,14 @@ _SAVE_EVERY = 100
 _OPEN_DM = 0.035
 #: Curves that a cycle may raise, and how far.
 _MOVES = {
-    "jawOpen": 0.45, "mouthFunnel": 0.5, "mouthPucker": 0.5, "mouthSmileLeft": 0.7, "mouthUpperUpLeft": 0.5, "mouthLowerDownLeft": 0.6,
+    "jawOpen": 0.45,
+    "mouthFunnel": 0.5,
+    "mouthPucker": 0.5,
+    "mouthSmileLeft": 0.7,
+    "mouthUpperUpLeft": 0.5,
+    "mouthLowerDownLeft": 0.6,
     "mouthStretchLeft": 0.4,
-}  # fmt: skip
+}
 
 
 def pack_mouths(options: MouthsOptions, out: Path, progress: Progress | None = None) -> Packed:

@@ -175,10 +175,13 @@ class LocalPool:
         with (self._log_folder / f"worker-{number}.log").open("ab") as errors:
             return subprocess.Popen(
                 [sys.executable, "-m", "triportrait.training.data.worker"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **WORKER_ENVIRONMENT, "PYTHONPATH": path},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, **WORKER_ENVIRONMENT, "PYTHONPATH": path},
                 # Ctrl-C is for the run; it then ends its workers.
                 start_new_session=True,
-            )  # fmt: skip
+            )
 
 
 def _how_it_ended(code: int) -> str:
@@ -212,9 +215,12 @@ class RayPool:
         self._settings = settings
         try:
             ray.init(
-                address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=False,
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                ignore_reinit_error=False,
                 runtime_env={"env_vars": WORKER_ENVIRONMENT},
-            )  # fmt: skip
+            )
         except Exception as error:  # ray raises ConnectionError, ValueError and errors of its own
             raise ClusterError(f"There is no Ray cluster at '{address}' that can be reached ({_first_line(error)}).") from None
         # A worker that stays on its machine keeps the networks it has loaded.

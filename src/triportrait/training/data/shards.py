@@ -41,9 +41,28 @@ INDEX, REPORT = "index.json", "report.csv"
 _TAR_END, _TAR_RECORD = 1024, 10240
 _SHARD = re.compile(r"(train|val|test)-\d{5}(-\d{3})?\.tar")
 _COLUMNS = (
-    "key", "status", "code", "reason", "note", "split", "person", "dataset", "name", "start_s", "frames", "video_fps", "width", "height",
-    "face_px", "fit_px", "background_change", "cpu_seconds", "attempts", "bytes", "shard",
-)  # fmt: skip
+    "key",
+    "status",
+    "code",
+    "reason",
+    "note",
+    "split",
+    "person",
+    "dataset",
+    "name",
+    "start_s",
+    "frames",
+    "video_fps",
+    "width",
+    "height",
+    "face_px",
+    "fit_px",
+    "background_change",
+    "cpu_seconds",
+    "attempts",
+    "bytes",
+    "shard",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +247,13 @@ class ShardFolder:
         shards = [shard for record in records for shard in record["shards"]]
         failed = sum(bool(entry["outcome"]["code"]) for record in records for entry in record["clips"])
         index = {
-            "format": FORMAT, "settings": self.settings, "clips": sum(shard["clips"] for shard in shards),
-            "frames": sum(shard["frames"] for shard in shards), "failed": failed, "shards": shards,
-        }  # fmt: skip
+            "format": FORMAT,
+            "settings": self.settings,
+            "clips": sum(shard["clips"] for shard in shards),
+            "frames": sum(shard["frames"] for shard in shards),
+            "failed": failed,
+            "shards": shards,
+        }
         _write_json(self.folder / INDEX, index, indent=1)
         names = {shard["name"] for shard in shards}
         for path in self.folder.iterdir():
@@ -327,12 +350,28 @@ def _portable(settings: PrepareSettings) -> dict[str, Any]:
 def _row(outcome: Outcome, shard: str) -> dict[str, Any]:
     source, facts = outcome.source, outcome.facts
     return {
-        "key": source.key, "status": "prepared" if outcome.prepared else "failed", "code": outcome.code, "reason": outcome.reason,
-        "note": facts.note, "split": source.split, "person": source.person, "dataset": source.dataset, "name": source.name,
-        "start_s": source.start_s, "frames": facts.frames, "video_fps": facts.fps, "width": facts.width, "height": facts.height,
-        "face_px": facts.face_px, "fit_px": facts.fit_px, "background_change": facts.background_change,
-        "cpu_seconds": outcome.cpu_seconds, "attempts": outcome.attempts, "bytes": outcome.bytes, "shard": shard,
-    }  # fmt: skip
+        "key": source.key,
+        "status": "prepared" if outcome.prepared else "failed",
+        "code": outcome.code,
+        "reason": outcome.reason,
+        "note": facts.note,
+        "split": source.split,
+        "person": source.person,
+        "dataset": source.dataset,
+        "name": source.name,
+        "start_s": source.start_s,
+        "frames": facts.frames,
+        "video_fps": facts.fps,
+        "width": facts.width,
+        "height": facts.height,
+        "face_px": facts.face_px,
+        "fit_px": facts.fit_px,
+        "background_change": facts.background_change,
+        "cpu_seconds": outcome.cpu_seconds,
+        "attempts": outcome.attempts,
+        "bytes": outcome.bytes,
+        "shard": shard,
+    }
 
 
 def _write_json(path: Path, value: Any, indent: int | None = None) -> None:

@@ -147,9 +147,13 @@ def _lower_sheets(head: ProceduralHead) -> deferred.Sheets:
     # Nothing of the mouth: it lies above the chin, before the neck.
     own &= ~(skin & (middle[:, 1] > 0.0) & (np.abs(middle[:, 0]) < 0.45) & (middle[:, 2] > -0.9))
     return sheets._replace(
-        triangles=sheets.triangles[own], uv=sheets.uv[own], material=sheets.material[own], label=sheets.label[own],
-        texture=sheets.texture[own], bias=sheets.bias[own],
-    )  # fmt: skip
+        triangles=sheets.triangles[own],
+        uv=sheets.uv[own],
+        material=sheets.material[own],
+        label=sheets.label[own],
+        texture=sheets.texture[own],
+        bias=sheets.bias[own],
+    )
 
 
 def lifted_clip(portrait: PreparedPortrait, avatar: LiftedAvatar, poses: Sequence[HeadPose], key: str) -> TrainingClip:

@@ -22,9 +22,14 @@ log = logging.getLogger(__name__)
 
 #: One thread per worker, and the same arithmetic in all of them: results must not depend on who made them.
 WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
-    "GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "3",
-}  # fmt: skip
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "GLOG_minloglevel": "2",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +143,12 @@ def sample_bytes(source: VideoSource, members: dict[str, bytes], settings: Prepa
     ``KEY.source.json`` says where the clip comes from. Times, owners and modes are fixed, so equal clips give equal bytes.
     """
     origin = {
-        "name": source.name, "dataset": source.dataset, "person": source.person, "start_s": source.start_s,
+        "name": source.name,
+        "dataset": source.dataset,
+        "person": source.person,
+        "start_s": source.start_s,
         "speech": "hubert" if settings.hubert else "log_mel",
-    }  # fmt: skip
+    }
     stream = io.BytesIO()
     tar = tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT)
     for name, data in [*members.items(), ("source.json", json.dumps(origin, sort_keys=True).encode())]:

@@ -209,8 +209,9 @@ def losses(
     corners = [(int(r), int(c)) for r, c in draws["corners"].flatten(0, 1).tolist()]
     planes = model.encode(batch.picture, batch.prior, batch.known, batch.source[0]).for_size(recipe.render_px)
     jitter = draws["samples"].flatten(0, 1)
-    rgb, alpha, depth = draw(model, planes, batch.guide, batch.target, batch.source, recipe.slab, corners, side, jitter, march,
-                             batch.offset)  # fmt: skip
+    rgb, alpha, depth = draw(
+        model, planes, batch.guide, batch.target, batch.source, recipe.slab, corners, side, jitter, march, batch.offset
+    )
 
     def cut(pictures: Tensor) -> Tensor:
         flat = pictures.flatten(0, 1)

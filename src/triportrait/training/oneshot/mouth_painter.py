@@ -64,9 +64,17 @@ def compact() -> MouthPainterRecipe:
 def tiny() -> MouthPainterRecipe:
     """Seconds on one core, for tests."""
     return MouthPainterRecipe(
-        model=MouthPainterConfig((8, 8, 16, 16)), steps=30, batch=2, rate=5e-3, warm_up_steps=2, adversarial_from=4, average=0.7,
-        log_every=1, save_every=10, validate_every=10,
-    )  # fmt: skip
+        model=MouthPainterConfig((8, 8, 16, 16)),
+        steps=30,
+        batch=2,
+        rate=5e-3,
+        warm_up_steps=2,
+        adversarial_from=4,
+        average=0.7,
+        log_every=1,
+        save_every=10,
+        validate_every=10,
+    )
 
 
 RECIPES = {"tiny": tiny, "compact": compact}

@@ -72,9 +72,21 @@ def tiny() -> ImageToPlaneRecipe:
     """Seconds on one core, for tests."""
     model = CompactConfig(64, (16, 16, 32), (1, 1, 1), 1, 8, 16, 2, 16)
     return replace(
-        compact(), model=model, slab=Slab(6, 0.3), steps=30, batch=2, views=2, patch_px=16, rate=3e-3, warm_up_steps=2,
-        precision="fp32", log_every=1, save_every=10, validate_every=10, validation_photos=1,
-    )  # fmt: skip
+        compact(),
+        model=model,
+        slab=Slab(6, 0.3),
+        steps=30,
+        batch=2,
+        views=2,
+        patch_px=16,
+        rate=3e-3,
+        warm_up_steps=2,
+        precision="fp32",
+        log_every=1,
+        save_every=10,
+        validate_every=10,
+        validation_photos=1,
+    )
 
 
 RECIPES = {"tiny": tiny, "compact": compact, "compact_sharp": compact_sharp}

@@ -79,17 +79,35 @@ def published() -> AudioToMotionRecipe:
 def small() -> AudioToMotionRecipe:
     """A third of the parameters, an hour on a CPU."""
     return replace(
-        paper(), network=small_networks().inference.audio_to_motion, steps=20_000, batch=16, warm_up_steps=200, decay_every=20_000,
-        kl_rise_steps=500, kl_hold_steps=500,
-    )  # fmt: skip
+        paper(),
+        network=small_networks().inference.audio_to_motion,
+        steps=20_000,
+        batch=16,
+        warm_up_steps=200,
+        decay_every=20_000,
+        kl_rise_steps=500,
+        kl_hold_steps=500,
+    )
 
 
 def tiny() -> AudioToMotionRecipe:
     """Seconds on a CPU, for tests."""
     return replace(
-        paper(), network=tiny_networks().inference.audio_to_motion, steps=12, batch=4, frames=8, rate=1e-2, warm_up_steps=1,
-        kl_rise_steps=4, kl_hold_steps=4, average=0.9, log_every=1, save_every=5, validate_every=6, validation_rows=1,
-    )  # fmt: skip
+        paper(),
+        network=tiny_networks().inference.audio_to_motion,
+        steps=12,
+        batch=4,
+        frames=8,
+        rate=1e-2,
+        warm_up_steps=1,
+        kl_rise_steps=4,
+        kl_hold_steps=4,
+        average=0.9,
+        log_every=1,
+        save_every=5,
+        validate_every=6,
+        validation_rows=1,
+    )
 
 
 RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_published": published}
@@ -289,8 +307,10 @@ class AudioToMotionStage:
             panels.append(_panel(piece["motion"].numpy(), answer[0].float().cpu().numpy()))
         if not errors:
             return {}, None
-        silent = [float((piece["motion"].square() * piece["real"][:, None]).sum() / piece["real"].sum() / self._config.motion)
-                  for piece in self._held_out]  # fmt: skip
+        silent = [
+            float((piece["motion"].square() * piece["real"][:, None]).sum() / piece["real"].sum() / self._config.motion)
+            for piece in self._held_out
+        ]
         return {"expression_val": float(np.mean(errors)), "silence_val": float(np.mean(silent))}, np.concatenate(panels)
 
     def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:

@@ -171,9 +171,13 @@ def _pair(clip: TrainingClip, options: PairOptions) -> Row:
     target, matte = head_on_black(clip.frames[1], clip.head_alpha[1], s)
     cameras = [torch.from_numpy(camera_from_pose(clip.rotation_rad[i], clip.translation[i]).to_eg3d()) for i in range(2)]
     row = {
-        "source": head, "target": target, "matte": matte, "source_camera": cameras[0], "target_camera": cameras[1],
+        "source": head,
+        "target": target,
+        "matte": matte,
+        "source_camera": cameras[0],
+        "target_camera": cameras[1],
         "lips": lip_box(clip.landmarks[1], clip.size_px),
-    }  # fmt: skip
+    }
     if options.scene:
         row |= _scene(clip, s)
     return row
@@ -199,9 +203,14 @@ def _scene(clip: TrainingClip, size_px: int) -> Row:
 
 
 def _motion_pictures(
-    name: str, identity: Array, expression: Array, source: int, around: Sequence[int], options: PairOptions,
+    name: str,
+    identity: Array,
+    expression: Array,
+    source: int,
+    around: Sequence[int],
+    options: PairOptions,
     random: np.random.Generator | None = None,
-) -> Row:  # fmt: skip
+) -> Row:
     """``pictures`` [3 k, s, s] (canonical and source) and ``driving`` [3, 3, s, s] (before, at and after the target)."""
     own = motion_picture(name, options.size_px, identity, expression[source])
     if options.pictures == 2:
@@ -237,9 +246,13 @@ def _view(views: ViewSet, index: int, view: int, size_px: int) -> Row:
     turns, moves = views.rotation_rad[index].numpy(), views.translation[index].numpy()
     cameras = [torch.from_numpy(camera_from_pose(turns[i], moves[i]).to_eg3d()) for i in (0, view)]
     return {
-        "source": source, "target": target, "matte": matte, "source_camera": cameras[0], "target_camera": cameras[1],
+        "source": source,
+        "target": target,
+        "matte": matte,
+        "source_camera": cameras[0],
+        "target_camera": cameras[1],
         "lips": torch.tensor([0.0, 0.25, 0.15]),
-    }  # fmt: skip
+    }
 
 
 # -- EG3D -------------------------------------------------------------------------------------------------------------------

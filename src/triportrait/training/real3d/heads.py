@@ -126,9 +126,13 @@ class HeadStage:
     served: tuple[str, ...] = ()
 
     def __init__(
-        self, recipe: HeadRecipe, row: Callable[[int, int], Row], held_out: Sequence[Row], start: Path | None = None,
+        self,
+        recipe: HeadRecipe,
+        row: Callable[[int, int], Row],
+        held_out: Sequence[Row],
+        start: Path | None = None,
         perceptual: PerceptualLoss | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.recipe, self._row, self._held_out = recipe, row, list(held_out)
         torch.manual_seed(recipe.seed)
         networks = all_networks(recipe.networks)
@@ -441,7 +445,11 @@ def shortened(recipe: HeadRecipe, steps: int) -> HeadRecipe:
         return round(step * share)
 
     return replace(
-        recipe, steps=steps, warm_up_steps=moved(recipe.warm_up_steps), decay_every=max(1, moved(recipe.decay_every)),
-        adversarial_from=moved(recipe.adversarial_from), delays=tuple((name, moved(step)) for name, step in recipe.delays),
+        recipe,
+        steps=steps,
+        warm_up_steps=moved(recipe.warm_up_steps),
+        decay_every=max(1, moved(recipe.decay_every)),
+        adversarial_from=moved(recipe.adversarial_from),
+        delays=tuple((name, moved(step)) for name, step in recipe.delays),
         stops=tuple((name, moved(step)) for name, step in recipe.stops),
-    )  # fmt: skip
+    )

@@ -37,26 +37,53 @@ from triportrait.training.real3d.sizes import paper_networks, small_networks, ti
 def paper() -> HeadRecipe:
     """The published schedule (spec 5.2)."""
     return HeadRecipe(
-        networks=paper_networks(), steps=200_000, batch=4, delays=(("decoder", 2000), ("super_resolution", 30_000)),
-        adversarial_weight=0.025, adversarial_from=30_000, source_every=2,
-    )  # fmt: skip
+        networks=paper_networks(),
+        steps=200_000,
+        batch=4,
+        delays=(("decoder", 2000), ("super_resolution", 30_000)),
+        adversarial_weight=0.025,
+        adversarial_from=30_000,
+        source_every=2,
+    )
 
 
 def small() -> HeadRecipe:
     """The paper's networks at 256 px."""
     return replace(
-        paper(), networks=small_networks(), steps=100_000, batch=4, warm_up_steps=500, rate=2e-4, delays=(),
-        adversarial_from=40_000, density_points=500,
-    )  # fmt: skip
+        paper(),
+        networks=small_networks(),
+        steps=100_000,
+        batch=4,
+        warm_up_steps=500,
+        rate=2e-4,
+        delays=(),
+        adversarial_from=40_000,
+        density_points=500,
+    )
 
 
 def tiny() -> HeadRecipe:
     """Seconds on a CPU, for tests: everything is switched on."""
     return replace(
-        paper(), networks=tiny_networks(), steps=8, batch=2, warm_up_steps=1, rate=2e-3, discriminator_rate=1e-3, delays=(),
-        precision="fp32", adversarial_from=4, r1_every=2, density_every=2, density_points=50, log_every=1, save_every=4, validate_every=4,
-        validation_rows=1, average=0.9,
-    )  # fmt: skip
+        paper(),
+        networks=tiny_networks(),
+        steps=8,
+        batch=2,
+        warm_up_steps=1,
+        rate=2e-3,
+        discriminator_rate=1e-3,
+        delays=(),
+        precision="fp32",
+        adversarial_from=4,
+        r1_every=2,
+        density_every=2,
+        density_points=50,
+        log_every=1,
+        save_every=4,
+        validate_every=4,
+        validation_rows=1,
+        average=0.9,
+    )
 
 
 RECIPES = {"tiny": tiny, "small": small, "paper": paper}
@@ -77,9 +104,14 @@ class ImageToPlaneStage(HeadStage):
     trained = ("image_to_plane", "decoder", "super_resolution")
 
     def __init__(
-        self, recipe: HeadRecipe, sources: Sequence[ClipSet | ViewSet], held_out: Sequence[ClipSet | ViewSet], start: Path | None = None,
-        shares: Sequence[float] | None = None, teacher: tuple[Prior, Decoder] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        recipe: HeadRecipe,
+        sources: Sequence[ClipSet | ViewSet],
+        held_out: Sequence[ClipSet | ViewSet],
+        start: Path | None = None,
+        shares: Sequence[float] | None = None,
+        teacher: tuple[Prior, Decoder] | None = None,
+    ) -> None:
         self._teacher = teacher
         size = recipe.networks.inference.photo_px
         options = PairOptions(size, recipe.apart)

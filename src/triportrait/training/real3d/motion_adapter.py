@@ -23,11 +23,22 @@ from triportrait.training.real3d.sizes import paper_networks, small_networks, ti
 def paper() -> HeadRecipe:
     """The paper: Laplacian loss over neighbouring frames; weights of the other losses as published (spec 5.3)."""
     return HeadRecipe(
-        networks=paper_networks(), steps=150_000, batch=4, rate_floor=5e-6, warm_up_steps=1000,
-        delays=(("image_to_plane", 6000), ("decoder", 6000), ("super_resolution", 30_000)), lip_weight=0.5, lip_perceptual_weight=0.05,
-        outside_weight=0.2, alpha_weight=0.1, entropy_weight=0.01, source_every=16, adversarial_weight=0.002, adversarial_from=100_000,
+        networks=paper_networks(),
+        steps=150_000,
+        batch=4,
+        rate_floor=5e-6,
+        warm_up_steps=1000,
+        delays=(("image_to_plane", 6000), ("decoder", 6000), ("super_resolution", 30_000)),
+        lip_weight=0.5,
+        lip_perceptual_weight=0.05,
+        outside_weight=0.2,
+        alpha_weight=0.1,
+        entropy_weight=0.01,
+        source_every=16,
+        adversarial_weight=0.002,
+        adversarial_from=100_000,
         laplacian="neighbours",
-    )  # fmt: skip
+    )
 
 
 def published() -> HeadRecipe:
@@ -48,10 +59,27 @@ def small() -> HeadRecipe:
 def tiny() -> HeadRecipe:
     """Seconds on a CPU, for tests: everything is switched on."""
     return replace(
-        paper(), networks=tiny_networks(), steps=8, batch=2, warm_up_steps=1, rate=2e-3, discriminator_rate=1e-3, delays=(),
-        precision="fp32", adversarial_from=4, r1_every=2, density_every=2, density_points=50, source_every=2, log_every=1, save_every=4,
-        validate_every=4, validation_rows=1, apart=2, average=0.9,
-    )  # fmt: skip
+        paper(),
+        networks=tiny_networks(),
+        steps=8,
+        batch=2,
+        warm_up_steps=1,
+        rate=2e-3,
+        discriminator_rate=1e-3,
+        delays=(),
+        precision="fp32",
+        adversarial_from=4,
+        r1_every=2,
+        density_every=2,
+        density_points=50,
+        source_every=2,
+        log_every=1,
+        save_every=4,
+        validate_every=4,
+        validation_rows=1,
+        apart=2,
+        average=0.9,
+    )
 
 
 RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_published": published, "paper_no_laplacian": no_laplacian}

@@ -51,23 +51,36 @@ def tiny_networks() -> TrainedNetworks:
 def small_networks() -> TrainedNetworks:
     """256 px, about a tenth of the paper's parameters and a thirtieth of its work: one GPU of 12 GB, or patience on a CPU."""
     torso = TorsoNetwork.Config(
-        appearance_channels=(32, 64, 128), volume_channels=16, depth=8, residual_blocks=3, motion_channels=(32, 64, 128, 256),
-        motion_out=16, generator_channels=(128, 64, 32), occlusion_channels=16, head_channels=16,
-    )  # fmt: skip
+        appearance_channels=(32, 64, 128),
+        volume_channels=16,
+        depth=8,
+        residual_blocks=3,
+        motion_channels=(32, 64, 128, 256),
+        motion_out=16,
+        generator_channels=(128, 64, 32),
+        occlusion_channels=16,
+        head_channels=16,
+    )
     networks = PaperNetworks(
         photo_px=256,
         image_to_plane=ImageToPlane.Config(
-            encoder_width=32, encoder_blocks=(2, 2, 2, 2), encoder_channels=128, token_width=256, heads=4, low_blocks=4, low_channels=64,
-            branch_channels=48, detail_stem=32, predictor_channels=(128, 64),
+            encoder_width=32,
+            encoder_blocks=(2, 2, 2, 2),
+            encoder_channels=128,
+            token_width=256,
+            heads=4,
+            low_blocks=4,
+            low_channels=64,
+            branch_channels=48,
+            detail_stem=32,
+            predictor_channels=(128, 64),
         ),
         motion_adapter=MotionAdapter.Config(widths=(16, 32, 80, 128), channels=96, layers=2),
         decoder=Decoder.Config(),
         volume=VolumeRenderer.Config(size_px=64, coarse=32, fine=32),
-        super_resolution=HtbSuperResolution.Config(
-            head_side=64, channels=96, out_channels=48, background_channels=32, torso=torso
-        ),
+        super_resolution=HtbSuperResolution.Config(head_side=64, channels=96, out_channels=48, background_channels=32, torso=torso),
         audio_to_motion=PaperAudioToMotion.Config(hidden=128, encoder_layers=4),
-    )  # fmt: skip
+    )
     return TrainedNetworks(
         trained_form(networks),
         SuperResolution.Config(32, (96, 48), 64, trained_form=True),

@@ -27,10 +27,23 @@ class TorsoRecipe(HeadRecipe):
 def paper() -> TorsoRecipe:
     """The published schedule and network (spec 5.4)."""
     return TorsoRecipe(
-        networks=paper_networks(), steps=100_000, batch=4, rate=1e-5, rate_floor=1e-7, warm_up_steps=1000, decay=0.5, decay_every=50_000,
-        raw_weight=0.0, lip_weight=0.2, lip_perceptual_weight=0.02, outside_weight=0.5, entropy_weight=0.001, adversarial_weight=0.003,
-        adversarial_from=40_000, density_weight=0.0,
-    )  # fmt: skip
+        networks=paper_networks(),
+        steps=100_000,
+        batch=4,
+        rate=1e-5,
+        rate_floor=1e-7,
+        warm_up_steps=1000,
+        decay=0.5,
+        decay_every=50_000,
+        raw_weight=0.0,
+        lip_weight=0.2,
+        lip_perceptual_weight=0.02,
+        outside_weight=0.5,
+        entropy_weight=0.001,
+        adversarial_weight=0.003,
+        adversarial_from=40_000,
+        density_weight=0.0,
+    )
 
 
 def equation_5() -> TorsoRecipe:
@@ -48,9 +61,23 @@ def small() -> TorsoRecipe:
 def tiny() -> TorsoRecipe:
     """Seconds on a CPU, for tests: everything is switched on."""
     return replace(
-        paper(), networks=tiny_networks(), steps=8, batch=2, warm_up_steps=1, rate=3e-3, discriminator_rate=1e-3, precision="fp32",
-        adversarial_from=4, r1_every=2, log_every=1, save_every=4, validate_every=4, validation_rows=1, apart=2, average=0.9,
-    )  # fmt: skip
+        paper(),
+        networks=tiny_networks(),
+        steps=8,
+        batch=2,
+        warm_up_steps=1,
+        rate=3e-3,
+        discriminator_rate=1e-3,
+        precision="fp32",
+        adversarial_from=4,
+        r1_every=2,
+        log_every=1,
+        save_every=4,
+        validate_every=4,
+        validation_rows=1,
+        apart=2,
+        average=0.9,
+    )
 
 
 RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_equation_5": equation_5}

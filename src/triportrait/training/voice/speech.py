@@ -38,8 +38,24 @@ _TEST_JOINED = ("lp_diphone", "pc_diphone")
 _TRAIN_JOINED = tuple(voice for voice in FESTIVAL_VOICES if "slt" not in voice and voice not in _TEST_JOINED)
 _TEST_LANGUAGES = ("it", "pl", "nl")
 _TRAIN_VARIANTS = (
-    "", "m1", "m2", "m3", "m4", "m5", "m7", "f1", "f2", "f4", "f5", "Alex", "Annie", "belinda", "edward", "steph", "michael",
-)  # fmt: skip
+    "",
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m7",
+    "f1",
+    "f2",
+    "f4",
+    "f5",
+    "Alex",
+    "Annie",
+    "belinda",
+    "edward",
+    "steph",
+    "michael",
+)
 _TEST_VARIANTS = ("m6", "m8", "f3", "Andy", "Alicia", "linda")
 _TRAIN_FLITE = ("slt", "slt", "awb", "awb", "kal16")
 #: Letters of GRID's sentences as flite has to read them.

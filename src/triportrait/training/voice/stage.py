@@ -80,9 +80,18 @@ def tiny() -> VoiceRecipe:
     """Seconds on one core, for tests."""
     network = replace(DEFAULT_CONFIG, channels=24, front_channels=16, dilations=(1, 2))
     return VoiceRecipe(
-        network=network, steps=30, batch=4, frames=64, fresh=2, memory=100, rate=4e-3, average=0.9, log_every=1, save_every=10,
+        network=network,
+        steps=30,
+        batch=4,
+        frames=64,
+        fresh=2,
+        memory=100,
+        rate=4e-3,
+        average=0.9,
+        log_every=1,
+        save_every=10,
         validate_every=10,
-    )  # fmt: skip
+    )
 
 
 RECIPES = {"tiny": tiny, "compact": compact, "compact_log_mel": compact_log_mel}
@@ -102,9 +111,14 @@ class VoiceStage:
     averaged = ("audio_to_motion",)
 
     def __init__(
-        self, spoken: Sequence[Spoken], tracked: Sequence[Tracked], recipe: VoiceRecipe, *, held_out: Sequence[Tracked] = (),
+        self,
+        spoken: Sequence[Spoken],
+        tracked: Sequence[Tracked],
+        recipe: VoiceRecipe,
+        *,
+        held_out: Sequence[Tracked] = (),
         start: AudioToMotion | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if start is not None:
             recipe = replace(recipe, network=replace(start.config, visemes=len(VISEMES), dropout=DEFAULT_CONFIG.dropout))
         self.recipe, self._held_out = recipe, held_out

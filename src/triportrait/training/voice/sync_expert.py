@@ -49,9 +49,17 @@ def compact() -> SyncRecipe:
 def tiny() -> SyncRecipe:
     """Seconds on one core, for tests."""
     return SyncRecipe(
-        network=SyncExpertConfig(channels=16, embedding=8, dilations=(1,)), steps=30, batch=4, frames=48, fresh=2, memory=100, average=0.9,
-        log_every=1, save_every=10, validate_every=10,
-    )  # fmt: skip
+        network=SyncExpertConfig(channels=16, embedding=8, dilations=(1,)),
+        steps=30,
+        batch=4,
+        frames=48,
+        fresh=2,
+        memory=100,
+        average=0.9,
+        log_every=1,
+        save_every=10,
+        validate_every=10,
+    )
 
 
 RECIPES = {"tiny": tiny, "compact": compact}
@@ -91,9 +99,14 @@ class SyncStage:
     averaged = ("sync_expert",)
 
     def __init__(
-        self, spoken: Sequence[Spoken], tracked: Sequence[Tracked], recipe: SyncRecipe, *, held_out: Sequence[Spoken | Tracked] = (),
+        self,
+        spoken: Sequence[Spoken],
+        tracked: Sequence[Tracked],
+        recipe: SyncRecipe,
+        *,
+        held_out: Sequence[Spoken | Tracked] = (),
         start: SyncExpert | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.recipe, self._held_out = recipe, held_out
         torch.manual_seed(recipe.seed)
         expert = SyncExpert(recipe.network)
