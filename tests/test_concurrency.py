@@ -290,19 +290,38 @@ def test_the_renderers_threads_are_made_anew_in_a_forked_child():
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_a_compiled_network_goes_on_in_torch_after_a_fork(monkeypatch):
-    torch = pytest.importorskip("torch")
-    from triportrait.nn import fast
+def test_a_network_on_openvino_goes_on_without_it_after_a_fork(monkeypatch):
+    from triportrait.nn import runtime
 
     class Request:
         def infer(self, inputs, **_):
-            return [inputs[0] * 5]
+            return {"answer": inputs[0] * 5}
 
-    compiled = fast.Compiled(torch.nn.Identity(), type("Compiled", (), {"create_infer_request": lambda self: Request()})())
-    x = torch.ones(1, 2)
-    assert compiled(x).tolist() == [[5, 5]]
-    monkeypatch.setattr(fast.os, "getpid", lambda: -1)
-    assert compiled(x).tolist() == [[1, 1]]
+    class Plain:
+        config, shapes = {}, {"x": (2,)}
+
+        def __call__(self, *arrays):
+            return arrays
+
+    compiled = type("Compiled", (), {"create_infer_request": lambda self: Request(), "outputs": ["answer"]})()
+    graph = runtime._OpenVinoGraph(Plain(), compiled)
+    x = np.ones(2)
+    assert graph(x)[0].tolist() == [5, 5]
+    monkeypatch.setattr(runtime.os, "getpid", lambda: -1)
+    assert graph(x)[0].tolist() == [1, 1]
+
+
+@FORKS
+def test_a_network_runs_in_a_forked_child():
+    from triportrait.avatar.mouth.painter import CHANNELS, HEIGHT_PX, WIDTH_PX, load_painter
+
+    channels = np.full((HEIGHT_PX, WIDTH_PX, CHANNELS), 0.5, np.float32)
+    graph = load_painter()
+    (before,) = graph(channels)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(graph(channels)[0], before) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_the_error_survives_the_way_out_of_a_pool():
