@@ -4,7 +4,7 @@ A file carries the metadata ``format`` and ``config`` of :mod:`triportrait.nn.mo
 :mod:`triportrait.nn.export`. A network that was just trained runs behind the same call (:class:`triportrait.nn.export.TorchGraph`).
 
 ``TRIPORTRAIT_FAST`` chooses what executes graphs of fixed shapes where OpenVINO is installed (``pip install 'triportrait[fast]'``):
-``bf16`` (the default then, where the CPU multiplies bfloat16; colours differ by less than 1/255), ``fp32`` (equal to 1e-5) or ``0``
+``bf16`` (the default then, where the CPU multiplies bfloat16; colours differ by less than 2/255), ``fp32`` (equal to 1e-5) or ``0``
 (ONNX Runtime).
 """
 
