@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from triportrait.motion.audio import VOICE_GAIN, MouthStream, mouth_expression
-from triportrait.motion.audio_network import MouthNetwork
+from triportrait.motion.audio import VOICE_GAIN, mouth_expression
+from triportrait.motion.audio_network import MouthNetwork, as_graph
 from triportrait.motion.lips import lip_opening
 from triportrait.motion.speech_features import RATE_HZ, LogMel
+from triportrait.motion.voice_graph import MouthStream
 from triportrait.training.voice.articulation import VISEMES, visemes_of
 from triportrait.training.voice.augment import music_bed, noise
 from triportrait.training.voice.corpora import Tracked, load_synthesised, load_tracked
@@ -21,7 +22,7 @@ from triportrait.types import ARKIT_EXPRESSIONS, FPS, Array
 
 def predict(model: MouthNetwork, samples: Array) -> tuple[Array, Array]:
     """What the driver would show: expression [t, 44], and the lip opening it gives [t], for 16 kHz ``samples``."""
-    stream = MouthStream(model)
+    stream = MouthStream(as_graph(model))
     parts = [stream.push(samples), stream.finish()]
     curves, contact = (np.concatenate([part[i] for part in parts]) for i in (0, 2))
     expression = mouth_expression(curves, contact, model.config.curves, VOICE_GAIN)
