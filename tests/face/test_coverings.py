@@ -13,7 +13,7 @@ import torch
 
 from triportrait.errors import OptionError
 from triportrait.face import coverings
-from triportrait.face.coverings import eyes_are_closed, load_cover_network, lower_face, mouth_is_wide_open, remarks
+from triportrait.face.coverings import eyes_are_closed, load_judge, lower_face, mouth_is_wide_open, remarks
 from triportrait.face.portrait import PortraitOptions
 from triportrait.geometry.landmarks import LID_PAIRS
 from triportrait.media.images import read_image
@@ -53,7 +53,7 @@ def face(request, face_tracker, astronaut):
 
 def logit(image, landmarks):
     with torch.inference_mode():
-        return load_cover_network()(torch.from_numpy(lower_face(image, landmarks))[None]).item()
+        return float(load_judge()(lower_face(image, landmarks))[0][0])
 
 
 def test_bare_faces_are_not_covered(face):

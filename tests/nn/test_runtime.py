@@ -103,9 +103,10 @@ import numpy as np
 from triportrait.avatar.mouth.painter import load_painter
 from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar
 from triportrait.avatar.oneshot.planes import load_plane_encoder
+from triportrait.face.coverings import load_judge
 from triportrait.motion.audio import AudioDriver
 from triportrait.types import Waveform
-load_painter(), load_plane_encoder()
+load_painter(), load_plane_encoder(), load_judge()
 assert len(AudioDriver(Waveform(np.zeros(16000, np.float32), 16000)).motion()) == 25
 """
     subprocess.run([sys.executable, "-c", code], check=True)

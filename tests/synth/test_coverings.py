@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from triportrait.face.coverings import load_cover_network, lower_face
+from triportrait.face.coverings import load_judge, lower_face
 from triportrait.synth.coverings import COVERINGS, covered, random_covering
 from triportrait.types import PreparedPortrait
 
@@ -20,7 +20,7 @@ def test_a_covering_hides_the_mouth_and_leaves_the_eyes(kind: str, astronaut_por
     lips, brows = (landmarks[rows, :2].astype(int) for rows in ([13, 14, 0, 17], [105, 334, 10]))
     assert changed[lips[:, 1], lips[:, 0]].min() > 0 and changed[brows[:, 1], brows[:, 0]].max() < 12
     with torch.inference_mode():
-        assert load_cover_network()(torch.from_numpy(lower_face(painted, landmarks))[None]).item() > 0
+        assert load_judge()(lower_face(painted, landmarks))[0][0] > 0
     np.testing.assert_array_equal(painted, covered(image, landmarks, kind, np.random.default_rng(1)))
 
 

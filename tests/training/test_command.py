@@ -22,11 +22,12 @@ from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar
 from triportrait.avatar.oneshot.planes import load_plane_encoder
 from triportrait.cli import main
 from triportrait.errors import OptionError, OutputError
-from triportrait.face.coverings import load_cover_network, lower_face
+from triportrait.face.cover_network import load_cover_network
+from triportrait.face.coverings import load_judge, lower_face
 from triportrait.media.video import VideoReader
 from triportrait.model import build_model
 from triportrait.motion.audio import AudioDriver
-from triportrait.motion.audio_network import AudioToMotion, load_model, save_model
+from triportrait.motion.audio_network import AudioToMotion, as_graph, load_model, save_model
 from triportrait.motion.speech_features import EnvelopeLogMel, LogMel
 from triportrait.motion.sync_expert import load_sync_expert, sync_score
 from triportrait.motion.voice_graph import load_voice
@@ -34,6 +35,7 @@ from triportrait.synth.lifted_views import write_index, write_shard
 from triportrait.training.command import MODELS, join_networks, recipe_of
 from triportrait.training.data.clips import write_clips
 from triportrait.training.data.mouths import write_windows
+from triportrait.training.exporting import EXPORTED, check_export
 from triportrait.training.options import Model, TrainOptions
 from triportrait.training.voice.corpora import Tracked, speech_for, spoken_targets, write_spoken, write_tracked
 from triportrait.types import Waveform
@@ -113,7 +115,7 @@ def test_two_voices_are_joined(data: Path, tmp_path: Path, capsys: pytest.Captur
     for name, value in joined.state_dict().items():
         assert torch.equal(value, first.state_dict()[name]), name
     voice = Waveform(spoken(5).samples.astype(np.float32) / 32767, 16_000)
-    assert np.isfinite(AudioDriver(voice, model=joined).motion().expression).all()
+    assert np.isfinite(AudioDriver(voice, model=as_graph(joined)).motion().expression).all()
     features = torch.randn(1, 40, LogMel.size + EnvelopeLogMel.size)
     parts = features.split([LogMel.size, EnvelopeLogMel.size], -1)
     openings = [load_model(path)(part)[1] for path, part in zip((tmp_path / "a.safetensors", b), parts, strict=True)]
@@ -144,8 +146,17 @@ def test_who_tells_coverings(data: Path, tmp_path: Path, astronaut_portrait) -> 
     with torch.inference_mode():
         logit = network(seen).item()
         assert np.isfinite(logit) and logit != load_cover_network()(seen).item()
-    further = train("coverings", [faces], tmp_path / "further", "--start", tmp_path / "coverings")
+    further = train("coverings", [faces], tmp_path / "further", "--start", tmp_path / "coverings", "--export")
     assert further.exists()
+    # The exported file judges as the trained one does.
+    logits = [load_judge(path)(seen[0].numpy())[0][0] for path in (further, further.with_suffix(".onnx"))]
+    assert logits[0] == pytest.approx(logits[1], abs=1e-4)
+
+
+def test_only_what_videos_are_made_with_is_exported(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="--export is an option of"):
+        check_export("sync_expert")
+    assert set(EXPORTED) < set(MODELS)
 
 
 def test_the_papers_four_stages_make_a_video(data: Path, tmp_path: Path, astronaut: np.ndarray) -> None:

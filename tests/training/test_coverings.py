@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from triportrait.errors import EmptyMedia, MediaError, OptionError
-from triportrait.face.coverings import HEIGHT_PX, WIDTH_PX, load_cover_network
+from triportrait.face.cover_network import load_cover_network
+from triportrait.face.coverings import HEIGHT_PX, WIDTH_PX
 from triportrait.training.coverings import CoveringsStage, judge, read_lower_faces, tiny, varied
 from triportrait.training.data.coverings import BARE, write_lower_faces
 from triportrait.training.loop import train_stage

@@ -24,10 +24,14 @@ class Train(TrainOptions):
 
     def run(self) -> int:
         from triportrait.training.command import join_networks, run_training
+        from triportrait.training.exporting import check_export, export_trained
 
+        if self.export:
+            check_export(self.model)
         logging.getLogger("triportrait").setLevel(logging.INFO)
         if self.join:
-            say(join_networks(self))
+            joined = join_networks(self)
+            say(export_trained(self.model, joined) if self.export else joined)
             return 0
         result = run_training(self)
         if not result.speaks:
@@ -35,5 +39,7 @@ class Train(TrainOptions):
         if result.interrupted:
             tell(f"triportrait: stopped and saved after step {result.step}; the same line goes on from there")
             return 130
+        if self.export:
+            say(export_trained(self.model, self.out / "model.safetensors"))
         say(f"{self.out}  ({result.step} steps)")
         return 0

@@ -1,18 +1,17 @@
 """What hides a photographed mouth: a mask, a microphone, a hand. And eyes that are shut.
 
 The landmark network finds a mouth in any cloth. Whether there is one is told by a small network that looks at the lower face, whose colours
-are taken relative to the skin of the forehead; it was trained on portraits and on coverings painted over them.
+are taken relative to the skin of the forehead; it was trained on portraits and on coverings painted over them. Its architecture stands in
+:mod:`triportrait.face.cover_network`, which needs torch.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
+from triportrait.concurrency import built_once
 from triportrait.geometry.landmarks import (
     CHIN,
     EYE_LEFT_CORNERS,
@@ -24,7 +23,8 @@ from triportrait.geometry.landmarks import (
     LOWER_LIP_INSIDE,
     UPPER_LIP_INSIDE,
 )
-from triportrait.nn.model_files import Embedded, load_network, save_network
+from triportrait.nn.model_files import Embedded
+from triportrait.nn.runtime import Graph, load_graph
 from triportrait.types import Array, PreparedPortrait
 
 #: The lower face that the network sees: pixels, and its width in distances between the outer corners of the eyes.
@@ -35,24 +35,9 @@ COVERED_LOGIT = 2.0
 _SHUT, _WIDE = 0.118, 0.14
 #: Bounds of the logarithm of colours over skin; levels added to both, so that black is no special case.
 _RANGE, _LIFT = 2.5, 10.0
-_KIND = "coverings.1"
-_EMBEDDED = Embedded("triportrait.face", "coverings.safetensors")
-
-
-class CoverNetwork(nn.Module):
-    """Lower faces [b, 3, 40, 48] of :func:`lower_face` to logits [b]: above 0 the mouth is covered."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for taken, given in ((3, 12), (12, 24), (24, 32)):
-            layers += [nn.Conv2d(taken, given, 3, padding=1), nn.GroupNorm(4, given), nn.SiLU(), nn.MaxPool2d(2)]
-        self.features = nn.Sequential(*layers)
-        self.last = nn.Linear(32 * (HEIGHT_PX // 8) * (WIDTH_PX // 8), 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits; see the class."""
-        return self.last(self.features(x).flatten(1))[:, 0]
+#: Of :mod:`triportrait.nn.model_files`.
+KIND = "coverings.1"
+EMBEDDED = Embedded("triportrait.face", "coverings.onnx")
 
 
 def lower_face(image: Array, landmarks: Array) -> Array:
@@ -82,35 +67,33 @@ def lower_face(image: Array, landmarks: Array) -> Array:
     return np.ascontiguousarray(ratio.transpose(2, 0, 1), np.float32)
 
 
-def save_cover_network(network: CoverNetwork, path: Path, notes: dict[str, str] | None = None) -> None:
-    """Weights in half precision as one file, whole or not at all (:mod:`triportrait.nn.model_files`)."""
-    save_network(path, network, kind=_KIND, config={}, metadata=notes)
-
-
-def load_cover_network(path: Path | None = None) -> CoverNetwork:
-    """The network that ships with the package, one for all callers, or one from a file of :func:`save_cover_network`.
+def load_judge(path: Path | None = None) -> Graph:
+    """What looks at lower faces of :func:`lower_face` and gives a logit: the embedded network, or a trained one's file.
 
     Raises:
         WeightsError: the file is missing, foreign or damaged.
+        MissingPart: a file that was not exported, and no torch to read it.
     """
-    return _embedded() if path is None else _load(path)
+    if path is None:
+        return _embedded()
+    if path.suffix == ".onnx":
+        return load_graph(path, KIND)
+    from triportrait.face.cover_network import as_graph, load_cover_network
+
+    return as_graph(load_cover_network(path))
 
 
-@cache
-def _embedded() -> CoverNetwork:
-    return _load(_EMBEDDED)
-
-
-def _load(source: Path | Embedded) -> CoverNetwork:
-    return load_network(source, _KIND, lambda config: CoverNetwork(**config), before=lambda metadata: {})
+@built_once(maxsize=1)
+def _embedded() -> Graph:
+    return load_graph(EMBEDDED, KIND)
 
 
 def mouth_is_covered(portrait: PreparedPortrait) -> bool:
     """Whether something stands or lies before the photographed mouth. A portrait that says so itself is not looked at again."""
     if portrait.mouth_is_covered is not None:
         return portrait.mouth_is_covered
-    with torch.inference_mode():
-        return load_cover_network()(torch.from_numpy(lower_face(portrait.image, portrait.landmarks))[None]).item() > COVERED_LOGIT
+    (logit,) = load_judge()(lower_face(portrait.image, portrait.landmarks))
+    return float(logit[0]) > COVERED_LOGIT
 
 
 def eyes_are_closed(portrait: PreparedPortrait) -> bool:

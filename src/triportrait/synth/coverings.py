@@ -1,6 +1,6 @@
 """Coverings painted over a photographed mouth: masks, scarves, microphones, cups, boards and hands, lit and shaded like the picture.
 
-They teach :class:`triportrait.face.coverings.CoverNetwork` what a covered mouth looks like. Pictures are square crops of a face.
+They teach :class:`triportrait.face.cover_network.CoverNetwork` what a covered mouth looks like. Pictures are square crops of a face.
 """
 
 from __future__ import annotations

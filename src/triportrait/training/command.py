@@ -119,7 +119,7 @@ def _coverings_recipes() -> Mapping[str, Callable[[], Recipe]]:
 
 
 def _coverings(options: TrainOptions, recipe: Any, device: str) -> Stage:
-    from triportrait.face.coverings import load_cover_network
+    from triportrait.face.cover_network import load_cover_network
     from triportrait.training.coverings import CoveringsStage, read_lower_faces
 
     _warn_without_held_out(options)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from triportrait.errors import EmptyMedia, MediaError, OptionError
-from triportrait.face.coverings import COVERED_LOGIT, HEIGHT_PX, WIDTH_PX, CoverNetwork, save_cover_network
+from triportrait.face.cover_network import CoverNetwork, save_cover_network
+from triportrait.face.coverings import COVERED_LOGIT, HEIGHT_PX, WIDTH_PX
 from triportrait.training.data.coverings import BARE
 from triportrait.training.loop import Recipe, Values
 from triportrait.training.oneshot.views import row_generator, stacked

@@ -47,6 +47,8 @@ class TrainOptions:
     """Files of mouths, or of lower faces, that mouth_painter or coverings is judged by."""
     join: tuple[Path, ...] = ()
     """Two finished networks of voice (folders or files), on log-mel and on wide bands: they become one, and nothing is trained."""
+    export: bool = False
+    """Write the ONNX file that videos are made with (model.onnx in the run's folder), too; also of a run that is finished."""
     steps: int | None = None
     """Length of the run; what happens at a step moves along."""
     batch: int | None = None

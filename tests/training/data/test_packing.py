@@ -13,7 +13,7 @@ from PIL import Image
 from training.oneshot.test_stage import ball_views
 from triportrait.cli import main
 from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError
-from triportrait.face.coverings import load_cover_network
+from triportrait.face.cover_network import load_cover_network
 from triportrait.synth.lifted_views import read_split, shards_of
 from triportrait.training.coverings import read_lower_faces
 from triportrait.training.data import coverings, mouths, pairs, synthetic, views
