@@ -185,7 +185,7 @@ def test_every_option_changes_what_it_claims_to_change(
 ) -> None:
     kind, common, value, changed, kept = CLAIMS[name]
     # Two people in the clip, who move differently.
-    monkeypatch.setattr(drivers, "motion_of_video", lambda path, fps, progress, face=None, **_: acted(60, face or 1))
+    monkeypatch.setattr(drivers, "motion_of_video", lambda path, fps, progress=None, face=None, **_: acted(60, face or 1))
     source = {"voice": voice, "idle": 8.0, "motion": acted(), "video": clip}[kind]
 
     def motion(**settings: object) -> Motion:
