@@ -128,7 +128,7 @@ def test_two_voices_are_joined(data: Path, tmp_path: Path, capsys: pytest.Captur
 
 def test_joining_trains_nothing(data: Path, tmp_path: Path) -> None:
     pair, out = (tmp_path / "a", tmp_path / "b"), tmp_path / "out"
-    with pytest.raises(OptionError, match="takes -o alone"):
+    with pytest.raises(OptionError, match="trains nothing"):
         join_networks(TrainOptions(model="voice", data=(data,), out=out, join=pair))
     with pytest.raises(OptionError, match="option of voice"):
         join_networks(TrainOptions(model="oneshot", data=(), out=out, join=pair))

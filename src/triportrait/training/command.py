@@ -351,8 +351,9 @@ def join_networks(options: TrainOptions) -> Path:
 
     if options.model != "voice":
         raise OptionError(f"--join is an option of voice; {options.model} has none")
-    if options != TrainOptions(model=options.model, data=(), out=options.out, join=options.join):
-        raise OptionError("--join trains nothing and takes -o alone; leave the other options out")
+    bare = TrainOptions(model=options.model, out=options.out, join=options.join, export=options.export)
+    if any(getattr(options, field.name) != getattr(bare, field.name) for field in fields(bare)):
+        raise OptionError("--join trains nothing and takes -o and --export alone; leave the other options out")
     sources, out = [start_file(path) for path in options.join], options.out / "model.safetensors"
     refuse_inputs(out, sources)
     join_voices(sources, out)
