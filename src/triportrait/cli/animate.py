@@ -151,6 +151,8 @@ class PaperParts:
     """Folder of imported weights. Default: where 'triportrait weights import' puts them."""
     bfm: Path | None = None
     """BFM_model_front.mat, or its folder."""
+    flame: Path | None = None
+    """FLAME's file, or its folder, for networks that were trained on it."""
     hubert: Path | None = None
     """Folder of HuBERT."""
     segmenter: Path | None = None
@@ -170,7 +172,7 @@ class PaperParts:
 
     def files(self) -> list[Path | None]:
         """Files and folders that are named here."""
-        return [self.weights, self.bfm, self.hubert, self.segmenter]
+        return [self.weights, self.bfm, self.flame, self.hubert, self.segmenter]
 
 
 @dataclass
@@ -320,9 +322,9 @@ class Animate:
         parts = self.paper
         progress("loading the networks", 0, 0)
         pipeline = load_pipeline(
-            weights=parts.weights, bfm=parts.bfm, hubert=parts.hubert, voice=driver.audio is not None, device=parts.device,
-            published_behaviour=parts.published_behaviour, seed=options.seed, precision=parts.precision, batch=parts.batch,
-            compiled=parts.compiled, segmenter=parts.segmenter,
+            weights=parts.weights, bfm=parts.bfm, flame=parts.flame, hubert=parts.hubert, voice=driver.audio is not None,
+            device=parts.device, published_behaviour=parts.published_behaviour, seed=options.seed, precision=parts.precision,
+            batch=parts.batch, compiled=parts.compiled, segmenter=parts.segmenter,
         )  # fmt: skip
         progress("preparing the portrait", 0, 0)
         portrait = pipeline.portrait(self.photo, self.look.face)
