@@ -22,6 +22,13 @@ HEAD_MODELS = ("open", "bfm", "flame")
 DrivenHead: TypeAlias = "OpenHead | BfmHead | FlameHead"
 UserHead: TypeAlias = "BfmHead | FlameHead"
 
+#: A user's head models, and what to do where the file is not there.
+_MISSING = {
+    "bfm": "the Basel face model is not at '{path}'; 'triportrait weights import BFM_model_front.mat' puts it there",
+    "flame": "FLAME is not at '{path}'; copy generic_model.pkl or flame2023.pkl there, with its two files of landmarks "
+    "(docs/guides/prepare_data.md)",
+}
+
 
 class HeadFitter(Protocol):
     """Landmarks [t, 478, >=2] in pixels of a square crop -> coefficients of a user's head model."""
@@ -91,13 +98,6 @@ def _loaded(name: str, path: Path) -> UserHead:
     head = load_bfm(path) if name == "bfm" else load_flame(path)
     head.landmark_bases()  # says at once when the landmark index is missing
     return head
-
-
-_MISSING = {
-    "bfm": "the Basel face model is not at '{path}'; 'triportrait weights import BFM_model_front.mat' puts it there",
-    "flame": "FLAME is not at '{path}'; copy generic_model.pkl or flame2023.pkl there, with its two files of landmarks "
-    "(docs/guides/prepare_data.md)",
-}
 
 
 def load_bfm(path: Path) -> BfmHead:

@@ -18,7 +18,7 @@ import numpy as np
 
 from triportrait.drivers import Progress, default_head, default_tracker
 from triportrait.drivers import motion_of_video as open_motion_of_video
-from triportrait.errors import EmptyMedia, MissingPart, OptionError
+from triportrait.errors import EmptyMedia, MissingPart, OptionError, WeightsError
 from triportrait.performance import Performance
 from triportrait.real3d.driver import PaperOptions, PaperVideoDriver, PaperVoiceDriver
 from triportrait.types import FOCAL_IN_WIDTHS, FPS, Array, Driver, Motion, MotionFrame, PathLike, PreparedPortrait, TriPlane
@@ -76,6 +76,7 @@ def find_files(
 
     Raises:
         MissingPart: one sentence that names all that is missing and how to get it.
+        WeightsError: voice and picture were trained on different head models.
     """
     from triportrait.real3d.head_models import file_of
     from triportrait.weights.home import weights_home
@@ -100,6 +101,10 @@ def find_files(
         raise MissingPart(
             f"The paper's preset lacks {'; '.join(missing)}: 'triportrait weights list' says where their authors publish them, "
             "'triportrait weights import FILE' makes them usable, and --weights, --bfm, --flame and --hubert name other places."
+        )
+    if voice and (spoken := str(described(talk).get("head_model", "bfm"))) != head_model:
+        raise WeightsError(
+            f"'{talk}' speaks in the head model {spoken} and '{torso}' is driven in {head_model}; train both from clips of one kind"
         )
     return PaperFiles(torso, talk if voice else None, face, speech if voice and not own_features else None, head_model)
 
