@@ -14,9 +14,10 @@ from triportrait.errors import MissingPart, OptionError, WeightsError
 from triportrait.face.flame import FlameHead
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.motion.smoothing import smooth_motion
 from triportrait.real3d.flame_fitting import FlameFitter
 from triportrait.real3d.head_models import fitter_of, load_flame, load_head, load_user_head
-from triportrait.types import ARKIT_EXPRESSIONS, FOCAL_IN_WIDTHS
+from triportrait.types import ARKIT_EXPRESSIONS, FOCAL_IN_WIDTHS, Motion
 
 SIDE_PX = 256
 
@@ -69,6 +70,14 @@ def test_a_turned_face_with_an_open_jaw_is_found_again(flame: FlameHead, seed: i
     gaps = [flame.landmarks478(flame.vertices(found, row))[[13, 14], 1] for row in motion.expression]
     truth = [flame.landmarks478(flame.vertices(identity, row))[[13, 14], 1] for row in expression]
     np.testing.assert_allclose(np.diff(gaps).ravel(), np.diff(truth).ravel(), atol=0.05)
+
+
+def test_smoothing_keeps_the_sign_of_flames_coefficients(flame: FlameHead) -> None:
+    """They are no ARKit curves, although one of them is called jawOpen."""
+    rows = np.tile(np.linspace(-1.5, 1.5, 103, dtype=np.float32), (8, 1))
+    still = np.zeros((8, 3), np.float32)
+    motion = Motion(rows, still, still, still[:, :2], 25.0, flame.expression_names, "flame")
+    np.testing.assert_allclose(smooth_motion(motion).expression, rows, atol=1e-5)
 
 
 def test_both_are_found_where_weights_lie_and_missed_in_a_sentence(
