@@ -175,6 +175,24 @@ def test_the_text_has_68_key_points_two_motion_pictures_and_no_resnet(shards: Pa
     assert built(shards, "audio_to_motion", "paper_text").recipe.network.hidden == 6
 
 
+@pytest.mark.parametrize("preset", ["small", "paper"])
+@pytest.mark.parametrize("name", ["40m", "200m", "unsupervised_key_points", "concatenation", "equation_5", "paper_text"])
+def test_networks_of_full_size_fit_together(name: str, preset: str) -> None:
+    """From the photograph to the picture on the meta device, where tensors have shapes only."""
+    given = TrainOptions(model="real3d.torso", data=(), out=Path("x"), preset=preset, variant=name)
+    sizes = recipe_of(given).networks.inference
+    px, side = sizes.photo_px, sizes.volume.size_px
+    with torch.device("meta"):
+        networks = build(sizes, ["image_to_plane", "motion_adapter", "htb_super_resolution"])
+        photo, pictures = torch.empty(1, 3, px, px), torch.empty(1, 3 * sizes.motion_adapter.pictures, px, px)
+        masks, points, alpha = torch.empty(1, 2, px, px), torch.empty(1, 68, 2), torch.empty(1, 1, side, side)
+        features = torch.empty(1, sizes.super_resolution.head_channels, side, side)
+    planes = networks["image_to_plane"](photo) + networks["motion_adapter"](pictures)
+    scene = networks["htb_super_resolution"]
+    picture = scene(features, alpha, scene.prepare(photo, masks, photo, points, photo), points)
+    assert planes.shape == (1, 3, 32, px // 2, px // 2) and picture.shape == (1, 3, px, px)
+
+
 @pytest.mark.parametrize("preset", ["tiny", "small", "paper", "paper_schedule"])
 def test_image_to_plane_shrinks_and_grows_at_every_size(preset: str) -> None:
     counts = []
