@@ -122,8 +122,8 @@ def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path
     from triportrait.real3d.on_open_head import PaperOnOpenHead
     from triportrait.real3d.pipeline import load_pipeline
 
-    face = weights / "bfm" if weights is not None and (weights / "bfm").is_dir() else None
-    return PaperOnOpenHead(load_pipeline(weights, face, voice=False), head)
+    bfm, flame = (place if weights is not None and (place := weights / name).is_dir() else None for name in ("bfm", "flame"))
+    return PaperOnOpenHead(load_pipeline(weights, bfm, flame=flame, voice=False), head)
 
 
 #: Avatars by name.

@@ -32,8 +32,10 @@ class TrainOptions:
         data: where from: folders of clips, of packed views or of speech, or files of mouth windows.
         out: folder of the run.
         preset: a name of the model's recipes; None takes the one that is meant to be used.
+        variant: a name of ``real3d.variants.VARIANTS``, for ``real3d.*``; None trains the whole system.
         start: file or folder of an earlier run.
         teacher: imported EG3D weights, for ``real3d.image_to_plane``.
+        discriminator: imported EG3D discriminator, which the adversary begins as, for the stages of ``real3d`` that draw.
         shares: how much of the batches comes from each folder of views, for ``oneshot``.
         held_out: files of mouth windows to be judged by, for ``mouth_painter``.
         steps, batch, accumulate, precision, seed: of the recipe.
@@ -48,8 +50,10 @@ class TrainOptions:
     data: tuple[Path, ...]
     out: Path
     preset: str | None = None
+    variant: str | None = None
     start: Path | None = None
     teacher: Path | None = None
+    discriminator: Path | None = None
     shares: tuple[float, ...] = ()
     held_out: tuple[Path, ...] = ()
     steps: int | None = None
