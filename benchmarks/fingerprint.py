@@ -179,7 +179,7 @@ def published() -> Entries:
     for network in networks.values():
         formula_fill(network)
         network.eval().requires_grad_(False)
-    pipeline = PaperPipeline(networks, preset, default_head())
+    pipeline = PaperPipeline(networks, preset, default_head(), prepared_layers=True)
     portrait = pipeline.portrait(EXAMPLES / "portrait.png")
     own = portrait.prepared.motion
     turned = replace(own, rotation_rad=own.rotation_rad + np.float32([0.05, 0.2, 0.0]))

@@ -110,8 +110,9 @@ def whole_model(adapter: nn.Module, renderer: VolumeRenderer, scene: nn.Module, 
     from triportrait.drivers import default_head
     from triportrait.face.pncc import PnccRenderer
     from triportrait.real3d.avatar import OneShotAvatar, OneShotState
+    from triportrait.real3d.head_models import load_bfm
     from triportrait.real3d.model import PaperModel, PaperState
-    from triportrait.real3d.pipeline import _past_empty_space, load_bfm
+    from triportrait.real3d.pipeline import _past_empty_space
     from triportrait.types import MotionFrame
 
     with tempfile.TemporaryDirectory() as folder:

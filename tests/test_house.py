@@ -98,7 +98,6 @@ ENTRANCES = {
     "triportrait.training.data.worker": "a process of 'triportrait data prepare'",
     "triportrait.weights.reading_child": "a limited process that reads foreign checkpoints",
     "triportrait.avatar.oneshot.guide_plain": "the plain twin of avatar/oneshot/guide.py, which a test holds against it",
-    "triportrait.face.flame": "a head model for Python users who have FLAME's file; no command chooses it yet",
     "triportrait.synth.deferred_torch": "the torch twin of synth/deferred.py, which a test holds against it",
 }
 

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from triportrait.errors import OptionError
 
 Built = TypeVar("Built", bound=Callable[..., Any])
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 #: Environment variable: how many threads a video may take; without it, as many as there are cores for this process.
 THREADS = "TRIPORTRAIT_THREADS"

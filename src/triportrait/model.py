@@ -116,8 +116,14 @@ def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Pat
     from triportrait.avatar.oneshot.planes import load_plane_encoder
     from triportrait.avatar.oneshot.volume_kernels import pack_field, render_near_surface
 
+    if weights is None or weights.suffix == ".onnx":
+        encoder = load_plane_encoder(weights)
+    else:  # as training saves them
+        from triportrait.avatar.oneshot.image_to_plane import trained_plane_encoder
+
+        encoder = trained_plane_encoder(weights)
     renderer = VolumeRenderer(pack_field, render_near_surface)
-    return PortraitModel(CompactOneShotAvatar(head, load_plane_encoder(weights), load_painter(), renderer, volume), head)
+    return PortraitModel(CompactOneShotAvatar(head, encoder, load_painter(), renderer, volume), head)
 
 
 def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> FrameModel:
@@ -125,8 +131,8 @@ def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path
     from triportrait.real3d.on_open_head import PaperOnOpenHead
     from triportrait.real3d.pipeline import load_pipeline
 
-    face = weights / "bfm" if weights is not None and (weights / "bfm").is_dir() else None
-    return PaperOnOpenHead(load_pipeline(weights, face, voice=False), head)
+    bfm, flame = (place if weights is not None and (place := weights / name).is_dir() else None for name in ("bfm", "flame"))
+    return PaperOnOpenHead(load_pipeline(weights, bfm, flame=flame, voice=False), head)
 
 
 #: Avatars by name.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 
 from triportrait.avatar.oneshot.image_to_plane import CompactConfig, CompactImageToPlane
 from triportrait.real3d import networks as real3d
-from triportrait.real3d.networks import TABLE_6, PaperNetworks, ablations, paper, tiny
+from triportrait.real3d.head_torso_background import HtbSuperResolution
+from triportrait.real3d.networks import TABLE_6, PaperNetworks, paper, tiny
+from triportrait.real3d.variants import VARIANTS
 from triportrait.talk3d import networks as talk3d
 from triportrait.talk3d.networks import PersonalNetworks, personal
 
@@ -71,8 +73,8 @@ def describe(name: str) -> str:
         title, figure = TABLE_6.get(part, ("", ""))
         rows.append((f"{part} ({title})" if with_figures else part, f"{count:,}", f"{count / 1e6:.3f}", figure))
         if with_figures and part == "htb_super_resolution":
-            older = parameter_counts(paper("paper"), [part])[part]
-            rows.append(("  in the paper's variant", f"{older:,}", f"{older / 1e6:.3f}", figure))
+            older = parameter_counts(replace(paper(), super_resolution=HtbSuperResolution.Config.paper()), [part])[part]
+            rows.append(("  in its older form", f"{older:,}", f"{older / 1e6:.3f}", figure))
     rows.append(("together", f"{sum(counts.values()):,}", f"{sum(counts.values()) / 1e6:.3f}", ""))
     columns = list(zip(*rows, strict=True))[: 4 if with_figures else 3]
     widths = [max(map(len, column)) for column in columns]
@@ -81,17 +83,23 @@ def describe(name: str) -> str:
     return "\n".join("  ".join(line).rstrip() for line in zip(*cells, strict=True))
 
 
-def describe_ablations() -> str:
-    """Parameter counts of the network that each switch of Table 4 changes, beside those of the published sizes."""
+#: Part of a weight file -> field of :class:`PaperNetworks` that has its sizes, of those that a variant may change.
+_SIZED = {
+    "image_to_plane": "image_to_plane",
+    "motion_adapter": "motion_adapter",
+    "htb_super_resolution": "super_resolution",
+    "audio_to_motion": "audio_to_motion",
+}
+
+
+def describe_variants() -> str:
+    """Every variant that ``train --variant`` takes: its row of Table 4, the stages to train anew, and networks of another size."""
     base, lines = paper(), []
     published = parameter_counts(base)
-    for name, preset in ablations(base).items():
-        changed = []
-        if preset.image_to_plane != base.image_to_plane:
-            changed.append("image_to_plane")
-        if preset.super_resolution != base.super_resolution:
-            changed.append("htb_super_resolution")
-        counts = parameter_counts(preset, changed)
+    for name, variant in VARIANTS.items():
+        sizes = variant.networks(base)
+        counts = parameter_counts(sizes, [part for part, size in _SIZED.items() if getattr(sizes, size) != getattr(base, size)])
         text = ", ".join(f"{part} {count:,} (published {published[part]:,})" for part, count in counts.items())
-        lines.append(f"{name}: {text or 'the same networks'}")
+        lines.append(f"{name} ({variant.row}): {variant.what}")
+        lines.append(f"    stages: {', '.join(variant.stages)}; networks: {text or 'the same'}")
     return "\n".join(lines)

@@ -58,7 +58,9 @@ def test_a_bad_file_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_describe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "describe", "--preset", "paper", "--ablations"]) == 0
     text = capsys.readouterr().out
-    assert "concatenation: htb_super_resolution 54,964,816 (published 54,976,359)" in text
+    assert "concatenation (w/ concat): head, torso and background stand side by side" in text
+    assert "stages: torso; networks: htb_super_resolution 54,964,816 (published 54,976,359)" in text
+    assert "no_laplacian (w/o Lap loss): eq. 4 does not count\n    stages: motion_adapter; networks: the same" in text
     assert all(figure in text for figure in ("87.333", "5.706", "4,257", "54.976", "50.657", "11.864", "Table 6"))
 
 

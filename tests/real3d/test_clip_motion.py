@@ -13,7 +13,7 @@ from triportrait.face.open_head import OpenHead
 from triportrait.media.video import VideoReader, VideoWriter
 from triportrait.motion.smoothing import smooth_motion
 from triportrait.real3d.bfm_fitting import BfmFitSettings, BfmFitter
-from triportrait.real3d.clip_motion import bfm_motion_of_video
+from triportrait.real3d.clip_motion import own_motion_of_video
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_of_a_clip_in_one_shot_every_frame_is_fitted_with_one_identity(head: Bfm
     fitter = BfmFitter(head, 256.0, BfmFitSettings.video())
     identity, _ = fitter.fit_person(landmarks[::2])
     expected = smooth_motion(fitter.fit_motion(landmarks, identity, 25.0))
-    motion = bfm_motion_of_video(head, clip)
+    motion = own_motion_of_video(head, clip)
     for name in ("expression", "rotation_rad", "translation", "gaze_rad", "identity"):
         np.testing.assert_array_equal(getattr(motion, name), getattr(expected, name))
 
@@ -47,7 +47,7 @@ def test_cuts_and_absences_do_not_throw_the_head(head: BfmHead, clip: Path, tmp_
             if index < 26:
                 image[20:276, left : left + 256] = take
             writer.write(image)
-    motion = bfm_motion_of_video(head, path)
+    motion = own_motion_of_video(head, path)
     assert len(motion) == 37 and motion.head_model == "bfm"
     assert np.ptp(motion.translation[:, :2], axis=0).max() < 0.3
     said = " ".join(record.getMessage() for record in caplog.records)

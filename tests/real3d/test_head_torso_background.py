@@ -54,10 +54,6 @@ def given(seed: int = 0) -> dict[str, torch.Tensor]:
 SIZES = {
     "published": 54_976_359,
     "paper": 50_656_532,
-    # Without the predictor of alpha that nothing reads (11,585), with two layers of 21 numbers that mix colours.
-    "concatenation": 54_976_359 - 11_585 + 2 * 21,
-    # 16 candidates more to weigh and to look through, and the detector (13.1 M).
-    "unsupervised_key_points": 69_280_279,
 }
 
 

@@ -153,6 +153,8 @@ class PaperParts:
     """Folder of imported weights. Default: where 'triportrait weights import' puts them."""
     bfm: Path | None = None
     """BFM_model_front.mat, or its folder."""
+    flame: Path | None = None
+    """FLAME's file, or its folder, for networks that were trained on it."""
     hubert: Path | None = None
     """Folder of HuBERT."""
     segmenter: Path | None = None
@@ -172,7 +174,7 @@ class PaperParts:
 
     def files(self) -> list[Path | None]:
         """Files and folders that are named here."""
-        return [self.weights, self.bfm, self.hubert, self.segmenter]
+        return [self.weights, self.bfm, self.flame, self.hubert, self.segmenter]
 
 
 @dataclass
@@ -335,6 +337,7 @@ class Animate:
         pipeline = load_pipeline(
             weights=parts.weights,
             bfm=parts.bfm,
+            flame=parts.flame,
             hubert=parts.hubert,
             voice=driver.audio is not None,
             device=parts.device,

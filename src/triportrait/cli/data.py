@@ -38,6 +38,8 @@ class DataPrepare:
     """Folder of HuBERT for speech features. Default: built-in log-mel features."""
     need_sound: bool = False
     """Refuse clips without sound."""
+    head: Literal["open", "bfm", "flame"] = "open"
+    """Head model whose coefficients the clips hold: ours, or the Basel face or FLAME of your own files (docs/guides/prepare_data.md)."""
     workers: int = 2
     """Processes of this machine; about 1 GB each."""
     ray: str | None = None
@@ -57,6 +59,7 @@ class DataPrepare:
             minimum_fps=self.minimum_fps,
             hubert=str(self.hubert) if self.hubert else None,
             need_sound=self.need_sound,
+            head=self.head,
         )
         options = PrepareOptions(
             self.videos,

@@ -67,14 +67,14 @@ class WeightsDescribe:
     preset: Literal["paper", "compact", "personal", "tiny"] = "paper"
     """paper: beside the figures of the paper's Table 6; personal: Talk3D's networks of one person."""
     ablations: bool = False
-    """The switches of the paper's Table 4 besides."""
+    """The variants of 'triportrait train real3d.* --variant' besides: the switches of the paper's Table 4, and its text."""
 
     def run(self) -> int:
-        from triportrait.presets import describe, describe_ablations
+        from triportrait.presets import describe, describe_variants
 
         say_lines(describe(self.preset))
         if self.ablations:
-            say_lines(describe_ablations())
+            say_lines(describe_variants())
         return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from triportrait.face.coverings import EMBEDDED, HEIGHT_PX, KIND, WIDTH_PX
-from triportrait.nn.export import TorchGraph, export_graph
+from triportrait.nn.export import export_graph
 from triportrait.nn.model_files import load_network, save_network
 
 _SHAPES: dict[str, tuple[int | None, ...]] = {"lower_face": (3, HEIGHT_PX, WIDTH_PX)}
@@ -39,11 +39,6 @@ class JudgingStep(nn.Module):
     def forward(self, lower_face: Tensor) -> Tensor:
         """A logit; see the class."""
         return self.network(lower_face[None])
-
-
-def as_graph(network: CoverNetwork) -> TorchGraph:
-    """A network, e.g. one that was just trained, as :func:`triportrait.face.coverings.load_judge` gives it."""
-    return TorchGraph(JudgingStep(network), {}, _SHAPES)
 
 
 def save_cover_network(network: CoverNetwork, path: Path, notes: dict[str, str] | None = None) -> None:

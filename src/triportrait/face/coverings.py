@@ -68,19 +68,12 @@ def lower_face(image: Array, landmarks: Array) -> Array:
 
 
 def load_judge(path: Path | None = None) -> Graph:
-    """What looks at lower faces of :func:`lower_face` and gives a logit: the embedded network, or a trained one's file.
+    """What looks at lower faces of :func:`lower_face` and gives a logit: the embedded network, or an exported one's file.
 
     Raises:
         WeightsError: the file is missing, foreign or damaged.
-        MissingPart: a file that was not exported, and no torch to read it.
     """
-    if path is None:
-        return _embedded()
-    if path.suffix == ".onnx":
-        return load_graph(path, KIND)
-    from triportrait.face.cover_network import as_graph, load_cover_network
-
-    return as_graph(load_cover_network(path))
+    return _embedded() if path is None else load_graph(path, KIND)
 
 
 @built_once(maxsize=1)

@@ -34,6 +34,9 @@ IDENTITY_SIZE, EXPRESSION_SIZE, JOINTS = 300, 100, 5
 _SHAPE_SIZE = IDENTITY_SIZE + EXPRESSION_SIZE
 _NECK, _JAW, _LEFT_EYE, _RIGHT_EYE = 1, 2, 3, 4
 _DECIMETRES_PER_METRE = 10.0
+#: Names under which FLAME is published, and those of the two files that say where landmarks lie on it.
+MODEL_FILES = ("generic_model.pkl", "flame2023.pkl", "flame2023_no_jaw.pkl", "flame.npz")
+LANDMARK_FILE, MEDIAPIPE_FILE = "landmark_embedding.npy", "mediapipe_landmark_embedding.npz"
 WHERE_TO_GET = "download FLAME 2020 or 2023 from https://flame.is.tue.mpg.de (registration, non-commercial licence)"
 
 _NAMES = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
@@ -43,6 +46,9 @@ _LARGEST_BYTES = 256 << 20
 _LARGEST_DENSE = 4_000_000
 #: Names under which pickles mention number types, besides ``f4`` and the like.
 _NUMBER_TYPES = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f2", "f4", "f8", "b1"}
+
+#: Share of a full jaw rotation that stands for its derivative.
+_SMALL = 0.01
 
 #: Jaw rotation about x, y, z in radians at which the curves jawOpen, jawLeft (subject's left) and jawRoll reach 1.
 JAW_FULL_RAD = (0.35, 0.12, 0.12)
@@ -166,21 +172,28 @@ class FlameHead:
         expect(expression, f"{len(self.expression_names)}", "expression")
         if not len(identity) <= IDENTITY_SIZE:
             raise ValueError(f"identity has {len(identity)} coefficients, expected at most {IDENTITY_SIZE}")
-        identity = np.asarray(identity, np.float32)
-        expression = np.asarray(expression, np.float32)
-        shaped = self.template + (self._identity_basis[:, : len(identity)] @ identity).reshape(-1, 3)
-        joints = self._joint_regressor @ shaped
+        shaped = self._shaped(identity)
         rotations = np.stack([np.eye(3)] * JOINTS)
         if neck_rad is not None:
             rotations[_NECK] = matrix_from_euler(neck_rad)
-        rotations[_JAW] = matrix_from_vector(expression[EXPRESSION_SIZE:] * JAW_FULL_RAD)
         if gaze_rad is not None:
             rotations[[_LEFT_EYE, _RIGHT_EYE]] = matrix_from_euler(np.array([-gaze_rad[0], gaze_rad[1], 0.0]))
-        corrective = (rotations[1:] - np.eye(3)).reshape(-1).astype(np.float32)
-        offset = self._expression_basis @ expression[:EXPRESSION_SIZE] + self._pose_basis @ corrective
-        return self._skin(shaped + offset.reshape(-1, 3), joints, rotations)
+        return self._expressed(shaped, self._joint_regressor @ shaped, np.asarray(expression, np.float32), rotations, slice(None))
 
-    def _skin(self, points: Array, joints: Array, rotations: Array) -> Array:
+    def _shaped(self, identity: Array) -> Array:
+        """Vertices [v, 3] of a person at rest."""
+        return self.template + (self._identity_basis[:, : len(identity)] @ np.asarray(identity, np.float32)).reshape(-1, 3)
+
+    def _expressed(self, shaped: Array, joints: Array, expression: Array, rotations: Array, rows: Array | slice) -> Array:
+        """The vertices ``rows`` of a shaped person under an expression [103] and its jaw, and further rotations [5, 3, 3]."""
+        rotations[_JAW] = matrix_from_vector(expression[EXPRESSION_SIZE:] * JAW_FULL_RAD)
+        corrective = (rotations[1:] - np.eye(3)).reshape(-1).astype(np.float32)
+        bases = (self._expression_basis, self._pose_basis)
+        expressed, posed = (basis.reshape(-1, 3, basis.shape[1])[rows].reshape(-1, basis.shape[1]) for basis in bases)
+        offset = expressed @ expression[:EXPRESSION_SIZE] + posed @ corrective
+        return self._skin(shaped[rows] + offset.reshape(-1, 3), joints, rotations, self._weights[rows])
+
+    def _skin(self, points: Array, joints: Array, rotations: Array, weights: Array) -> Array:
         """Linear blend skinning: every joint turns about where its parents have moved it."""
         turned, moved = np.empty((JOINTS, 3, 3)), np.empty((JOINTS, 3))
         for joint in range(JOINTS):
@@ -191,7 +204,7 @@ class FlameHead:
                 turned[joint] = turned[parent] @ rotations[joint]
                 position = turned[parent] @ joints[joint] + moved[parent]
             moved[joint] = position - turned[joint] @ joints[joint]
-        blended = self._weights @ np.concatenate([turned.reshape(JOINTS, 9), moved], 1).astype(np.float32)
+        blended = weights @ np.concatenate([turned.reshape(JOINTS, 9), moved], 1).astype(np.float32)
         return np.einsum("vij,vj->vi", blended[:, :9].reshape(-1, 3, 3), points) + blended[:, 9:]
 
     def landmarks68(self, vertices: Array) -> Array:
@@ -214,6 +227,48 @@ class FlameHead:
             numbers, triangle, corner_weights = self._mediapipe
             landmarks[numbers] = self._on_surface(vertices, triangle, corner_weights)
         return landmarks
+
+    def landmark_bases(self) -> tuple[Array, Array, Array, Array]:
+        """What MediaPipe's landmarks are made of near the face at rest, for fitting; the jaw's rotations are taken for small.
+
+        Returns:
+            which of the 478 are known [n], their mean [n, 3], and the bases [n, 3, 300] and [n, 3, 103]; float64, decimetres.
+
+        Raises:
+            MissingPart: the model was read without ``mediapipe``.
+        """
+        numbers, triangle, corner_weights = self._known_landmarks()
+        corners = self.triangles[triangle]
+
+        def at_landmarks(basis: Array) -> Array:
+            return np.einsum("nk,nkce->nce", corner_weights, basis.reshape(-1, 3, basis.shape[1])[corners].astype(np.float64))
+
+        rest = np.zeros((4, len(self.expression_names)), np.float32)
+        rest[1:, EXPRESSION_SIZE:] = _SMALL * np.eye(3)
+        mean, *opened = self.landmark_points(np.zeros(0), rest).astype(np.float64)
+        jaw = np.stack([(points - mean) / _SMALL for points in opened], -1)
+        return numbers, mean, at_landmarks(self._identity_basis), np.concatenate([at_landmarks(self._expression_basis), jaw], -1)
+
+    def landmark_points(self, identity: Array, expression: Array) -> Array:
+        """The landmarks of :meth:`landmark_bases` for one identity [<= 300] and rows of expression [t, 103]: [t, n, 3], exact.
+
+        Raises:
+            MissingPart: the model was read without ``mediapipe``.
+        """
+        _, triangle, corner_weights = self._known_landmarks()
+        rows, corner = np.unique(self.triangles[triangle], return_inverse=True)
+        corner, shaped = corner.reshape(-1, 3), self._shaped(identity)
+        joints, still = self._joint_regressor @ shaped, np.stack([np.eye(3)] * JOINTS)
+        places = [self._expressed(shaped, joints, np.asarray(row, np.float32), still.copy(), rows)[corner] for row in expression]
+        return np.einsum("nk,tnkc->tnc", corner_weights, np.stack(places))
+
+    def _known_landmarks(self) -> tuple[Array, Array, Array]:
+        """The embedding of MediaPipe's landmarks, in the order of their numbers."""
+        if self._mediapipe is None:
+            raise MissingPart(f"FLAME is fitted by {MEDIAPIPE_FILE}, which comes from https://flame.is.tue.mpg.de: put it beside the model")
+        order = np.argsort(self._mediapipe[0])
+        numbers, triangle, corner_weights = (part[order] for part in self._mediapipe)
+        return numbers, triangle, corner_weights
 
     def _on_surface(self, vertices: Array, triangle: Array, corner_weights: Array) -> Array:
         return np.einsum("nk,nkc->nc", corner_weights, vertices[self.triangles[triangle]]).astype(np.float32)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.geometry.cameras import pose_points, project
-from triportrait.types import Array
+from triportrait.types import FOCAL_IN_WIDTHS, Array
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +24,17 @@ PNCC_FOCAL = 1015.0 / 224.0
 
 #: Value of pixels that show no head.
 UNCOVERED = -1.0
+
+
+def focal_of(head_model: str) -> float:
+    """Focal length, in picture widths, that poses of a head model are fitted with, by its name."""
+    # The Basel face was fitted with another focal length than the one that its renders have (spec 3.4).
+    return PNCC_FOCAL if head_model == "bfm" else FOCAL_IN_WIDTHS
+
+
+def cull_of(head_model: str) -> str | None:
+    """``cull`` of a :class:`PnccRenderer` of a head model, by its name."""
+    return None if head_model == "bfm" else "back"
 
 
 class PnccRenderer:

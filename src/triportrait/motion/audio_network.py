@@ -249,8 +249,9 @@ class MouthStep(nn.Module):
             curves.append(y[:, :-2].clamp(0.0, 1.0))
             openings.append(y[:, -2])
             contacts.append(torch.sigmoid(y[:, -1]))
-        count = len(curves)
-        return sum(curves) / count, (sum(openings) / count).clamp(min=0.0), sum(contacts) / count, memory.next()
+        # The mean of all that speak.
+        mouth, opening, contact = (torch.stack(parts).mean(0) for parts in (curves, openings, contacts))
+        return mouth, opening.clamp(min=0.0), contact, memory.next()
 
     def _trunk(
         self, member: AudioToMotion, features: torch.Tensor, index: torch.Tensor, end: torch.Tensor, memory: _Memory

@@ -84,9 +84,9 @@ def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
         return motion
     names = motion.expression_names
     expression = smooth_adaptive(motion.expression, 0.02 * strength, 5)
-    if "jawOpen" in names:
+    lids = [i for i, name in enumerate(names) if name.startswith("eyeBlink")]
+    if lids:  # ARKit's curves; FLAME's coefficients have a jawOpen, too, and any sign
         expression = np.clip(expression, 0.0, 1.0)
-        lids = [i for i, name in enumerate(names) if name.startswith("eyeBlink")]
         shut = motion.expression[:, lids] > 0.7
         expression[:, lids] = np.where(shut, motion.expression[:, lids], expression[:, lids])
     return motion.with_rows(

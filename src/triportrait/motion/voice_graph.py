@@ -30,19 +30,12 @@ _UNKNOWN = 1 << 60
 
 
 def load_voice(path: Path | None = None) -> Graph:
-    """The embedded voice network, or one from a file of 'triportrait train voice'.
+    """The embedded voice network, or one from a file of 'triportrait train voice --export'.
 
     Raises:
         WeightsError: the file is missing, foreign or damaged.
-        MissingPart: a file that was not exported, and no torch to read it.
     """
-    if path is None:
-        return _embedded()
-    if path.suffix == ".onnx":
-        return load_graph(path, KIND)
-    from triportrait.motion.audio_network import as_graph, load_model
-
-    return as_graph(load_model(path))
+    return _embedded() if path is None else load_graph(path, KIND)
 
 
 @built_once(maxsize=1)

@@ -15,16 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from triportrait.errors import MissingPart
 from triportrait.files import atomic_file
 from triportrait.nn.model_files import FORMAT, Config
+from triportrait.nn.onnx_weights import NETWORK, onnx_package
 from triportrait.types import Array
 
 if TYPE_CHECKING:
     from triportrait.types import PathLike
 
-#: Attribute of a wrapper that holds the network whose weights a file keeps.
-_NETWORK = "network."
 #: Smaller tensors stay in single precision: they cost nothing.
 _SMALL = 16
 
@@ -57,7 +55,7 @@ def export_graph(
     kind: str,
     config: Mapping[str, Any],
     integers: Iterable[str] = (),
-    length: tuple[int, int] | None = None,
+    length: int = 1,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a network as an ONNX file, whole or not at all.
@@ -69,19 +67,18 @@ def export_graph(
         outputs: names of the answers.
         kind: what it is, ``NAME.VERSION``; config: what the network is built from; metadata: notes that are kept beside it.
         integers: names of inputs that are int64; the others are float32.
-        length: a length to trace with; needed where one varies.
+        length: a length to trace with, where one varies.
 
     Raises:
         MissingPart: ``onnx`` or ``onnxscript`` is not installed.
         OutputError: the file cannot be written.
     """
-    onnx = _onnx()
+    onnx = onnx_package()
     whole = set(integers)
-    trace = length or 1
     example, dynamic = [], {}
     axis = torch.export.Dim("length", min=1, max=1 << 20)
     for name, shape in shapes.items():
-        sides = [trace if side is None else -side * trace if side < 0 else side for side in shape]
+        sides = [length if side is None else -side * length if side < 0 else side for side in shape]
         example.append(torch.zeros(sides, dtype=torch.int64 if name in whole else torch.float32))
         varying = {i: axis if side is None else -side * axis for i, side in enumerate(shape) if side is None or side < 0}
         dynamic[name] = varying
@@ -98,26 +95,6 @@ def export_graph(
     onnx.checker.check_model(model)
     with atomic_file(path) as part:
         part.write_bytes(model.SerializeToString())
-
-
-def read_weights(data: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and the network's weights of an ONNX file's bytes.
-
-    Raises:
-        MissingPart: ``onnx`` is not installed.
-        ValueError: no ONNX file.
-    """
-    onnx = _onnx()
-    try:
-        model = onnx.load_from_string(data)
-    except Exception as error:  # protobuf's errors differ between its releases
-        raise ValueError("not an ONNX file") from error
-    tensors = {
-        part.name.removeprefix(_NETWORK): torch.from_numpy(onnx.numpy_helper.to_array(part).copy())
-        for part in model.graph.initializer
-        if part.name.startswith(_NETWORK)
-    }
-    return {part.key: part.value for part in model.metadata_props}, tensors
 
 
 def _traced(wrapper: nn.Module, example: tuple[Tensor, ...], dynamic: Any, inputs: list[str], outputs: list[str]) -> bytes:
@@ -144,7 +121,7 @@ def _store_half(onnx: Any, model: Any, wrapper: nn.Module) -> None:
     state = wrapper.state_dict()
     there = {part.name for part in graph.initializer}
     for name, value in state.items():
-        if name not in there and name.startswith(_NETWORK):
+        if name not in there and name.startswith(NETWORK):
             graph.initializer.append(onnx.numpy_helper.from_array(value.detach().numpy(), name))
     widened = []
     for part in graph.initializer:
@@ -162,15 +139,3 @@ def _store_half(onnx: Any, model: Any, wrapper: nn.Module) -> None:
     graph.node.extend(nodes)
     # The graph's record of inner shapes knows the old types.
     del graph.value_info[:]
-
-
-def _onnx() -> Any:
-    try:
-        import onnx
-        import onnx.numpy_helper
-        import onnxscript  # noqa: F401 - torch's exporter needs it
-    except ImportError as error:
-        raise MissingPart(
-            "ONNX files are written and read for training with onnx and onnxscript; pip install 'triportrait[train]'"
-        ) from error
-    return onnx

@@ -121,7 +121,7 @@ def _read(source: PathLike | Embedded, kind: str, framework: str, before: Before
     place = place_of(source)
     try:
         if place.name.endswith(".onnx"):
-            from triportrait.nn.export import read_weights
+            from triportrait.nn.onnx_weights import read_weights
 
             metadata, tensors = read_weights(place.read_bytes())
             config = _config(source, kind, metadata, before)

@@ -15,5 +15,5 @@ eq. 10       the torso warped by key points: ``real3d.torso.TorsoNetwork.forward
 eq. 11       volume rendering: ``real3d.compositing.composite``
 ===========  ==============================================================================================
 
-Sizes are those of Table 6, switches those of Table 4: ``real3d.networks``. Facts of the published code: ``docs/spec``.
+Sizes are those of Table 6: ``real3d.networks``. The switches of Table 4: ``real3d.variants``. Facts of the published code: ``docs/spec``.
 """

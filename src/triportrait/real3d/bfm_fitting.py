@@ -1,4 +1,4 @@
-"""Landmarks -> identity, expression and pose of the Basel face model: regularised Gauss-Newton.
+"""Landmarks -> identity, expression and pose of a user's head model, the Basel face or FLAME: regularised Gauss-Newton.
 
 The problem is Real3D-Portrait's (spec 3.2), with its weights: squared reprojection error of 468 landmarks in pixels of a 224-pixel
 frame, focal length 1015, and squared coefficients. Its solver, 400 steps of Adam, ends at about the same place; this one converges.
@@ -11,14 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.face.bfm import BfmHead
-from triportrait.face.pncc import PNCC_FOCAL
+from triportrait.face.flame import FlameHead
+from triportrait.face.pncc import focal_of
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, FACE_POINTS, LIPS, UPPER_LID_LEFT, UPPER_LID_RIGHT
-from triportrait.geometry.rotations import euler_from_matrix, matrix_from_vector, vector_from_matrix
+from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler, matrix_from_vector, vector_from_matrix
 from triportrait.types import CAMERA_DISTANCE_DM, Array, Motion
 
 _FRAME_PX = 224.0
-#: Points of the mean squared error, which the published weights of the coefficients are relative to.
+#: Terms of the mean squared error, which the published weights of the coefficients are relative to.
 _TERMS = 2.0 * 468.0
+#: Side of the crop that distances are told in.
+_TOLD_PX = 512.0
 #: Rows solved at a time.
 _ROWS = 64
 
@@ -51,7 +54,9 @@ class BfmFitSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
+class FitState:
+    """Where a fit stands: t rows that share an identity."""
+
     rotation: Array  # [t, 3, 3]
     translation: Array  # [t, 3]
     expression: Array  # [t, 64]
@@ -62,7 +67,7 @@ class BfmFitter:
     """Fits the Basel face model to MediaPipe's landmarks in pixels of a square crop of ``side_px``.
 
     Args:
-        head: read with ``index_mp468``.
+        head: the Basel face read with ``index_mp468``, or another head whose landmarks are linear in its coefficients.
         side_px: side of the crop that the landmarks are given in.
         settings: weights.
 
@@ -70,11 +75,13 @@ class BfmFitter:
         WeightsError: the head lacks the index.
     """
 
-    def __init__(self, head: BfmHead, side_px: float, settings: BfmFitSettings | None = None) -> None:
+    def __init__(self, head: BfmHead | FlameHead, side_px: float, settings: BfmFitSettings | None = None) -> None:
         self.head = head
         self.settings = settings = settings or BfmFitSettings()
         self._known, self._mean, self._identity, self._expression = head.landmark_bases()
         self._to_frame = _FRAME_PX / side_px
+        self._focal_px = focal_of(head.name) * _FRAME_PX
+        self._terms = _TERMS
         weight = np.ones(FACE_POINTS)
         weight[EYE_LEFT_RIM] = weight[EYE_RIGHT_RIM] = settings.eyes
         weight[UPPER_LID_LEFT] = weight[UPPER_LID_RIGHT] = settings.upper_lids
@@ -95,7 +102,7 @@ class BfmFitter:
             seen = self._observed(landmarks[start : start + _ROWS])
             state = self._solve(seen, self._initial(seen, np.asarray(identity, np.float64)), self.settings.pose_steps, 6, False)
             pieces.append(self._solve(seen, state, self.settings.steps, 6 + state.expression.shape[1], False))
-        whole = _State(
+        whole = FitState(
             np.concatenate([piece.rotation for piece in pieces]),
             np.concatenate([piece.translation for piece in pieces]),
             np.concatenate([piece.expression for piece in pieces]),
@@ -103,33 +110,43 @@ class BfmFitter:
         )
         return self._motion(whole, fps)
 
+    def residual_px(self, landmarks: Array, motion: Motion) -> Array:
+        """Distances [t, n] of the fitted landmarks from ``landmarks`` [t, 478, >=2], in pixels of a 512-px crop."""
+        assert motion.identity is not None, "motion of this fitter has the person's identity"
+        rotation, translation = matrix_from_euler(motion.rotation_rad), motion.translation.astype(np.float64)
+        state = FitState(rotation, translation, motion.expression.astype(np.float64), motion.identity.astype(np.float64))
+        posed = np.einsum("tij,tnj->tni", rotation, self._points(state)) + translation[:, None]
+        scale = self._focal_px / (CAMERA_DISTANCE_DM - posed[..., 2])
+        seen = self._observed(landmarks) - 0.5 * _FRAME_PX
+        return np.linalg.norm(seen - np.stack([posed[..., 0] * scale, -posed[..., 1] * scale], -1), axis=-1) * (_TOLD_PX / _FRAME_PX)
+
     def _observed(self, landmarks: Array) -> Array:
         return np.asarray(landmarks, np.float64)[:, self._known, :2] * self._to_frame
 
-    def _points(self, state: _State) -> Array:
+    def _points(self, state: FitState) -> Array:
         """Unposed landmarks [t, n, 3]."""
         return self._mean + self._identity @ state.identity + np.einsum("nce,te->tnc", self._expression, state.expression)
 
-    def _initial(self, seen: Array, identity: Array) -> _State:
+    def _initial(self, seen: Array, identity: Array) -> FitState:
         """Weak perspective: the similarity that best maps the frontal face onto the landmarks."""
         model = self._mean + self._identity @ identity
         p = (model[:, 0] - 1j * model[:, 1]) - (model[:, 0] - 1j * model[:, 1]).mean()
         q = seen[..., 0] + 1j * seen[..., 1]
         a = ((q - q.mean(1, keepdims=True)) * p.conj()).sum(1) / (abs(p) ** 2).sum()
-        focal = PNCC_FOCAL * _FRAME_PX
+        focal = self._focal_px
         depth = focal / np.abs(a)
         roll = -np.angle(a)
         rotation = matrix_from_vector(np.stack([0 * roll, 0 * roll, roll], -1))
         centre = (seen.mean(1) - 0.5 * _FRAME_PX) / focal * depth[:, None]
         translation = np.stack([centre[:, 0], -centre[:, 1], CAMERA_DISTANCE_DM - depth], -1)
         translation -= np.einsum("tij,j->ti", rotation, model.mean(0))
-        return _State(rotation, translation, np.zeros((len(seen), self._expression.shape[2])), identity)
+        return FitState(rotation, translation, np.zeros((len(seen), self._expression.shape[2])), identity)
 
-    def _solve(self, seen: Array, state: _State, steps: int, size: int, with_identity: bool) -> _State:
+    def _solve(self, seen: Array, state: FitState, steps: int, size: int, with_identity: bool) -> FitState:
         """Gauss-Newton over pose (``size`` 6) and expression of every row, and the identity that they share."""
-        settings, focal = self.settings, PNCC_FOCAL * _FRAME_PX
-        own_prior = settings.expression_prior * _TERMS / self._expression.shape[2]
-        identity_prior = settings.identity_prior * _TERMS / self._identity.shape[2]
+        settings, focal = self.settings, self._focal_px
+        own_prior = settings.expression_prior * self._terms / self._expression.shape[2]
+        identity_prior = settings.identity_prior * self._terms / self._identity.shape[2]
         root = np.sqrt(self._weight)[:, None]
         expressed = np.arange(6, size)
         start = state
@@ -165,7 +182,7 @@ class BfmFitter:
             expression = state.expression
             if size > 6:
                 expression = expression + step[:, 6:]
-            state = _State(
+            state = FitState(
                 state.rotation @ matrix_from_vector(np.clip(step[:, :3], -0.5, 0.5)),
                 state.translation + step[:, 3:6],
                 expression,
@@ -173,7 +190,7 @@ class BfmFitter:
             )
         return state
 
-    def _motion(self, state: _State, fps: float) -> Motion:
+    def _motion(self, state: FitState, fps: float) -> Motion:
         return Motion(
             state.expression.astype(np.float32),
             euler_from_matrix(state.rotation).astype(np.float32),

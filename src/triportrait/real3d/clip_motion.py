@@ -1,4 +1,4 @@
-"""The motion of the person in a driving clip in the Basel face model, as the published inference measures it (spec 3.2)."""
+"""The motion of the person in a driving clip in a user's head model; the Basel face as the published inference measures it (spec 3.2)."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from triportrait.motion.timing import join_motion
 from triportrait.types import FPS, Array, Motion, PathLike
 
 if TYPE_CHECKING:
-    from triportrait.face.bfm import BfmHead
     from triportrait.face.following import FollowedFace
     from triportrait.face.tracker import FaceTracker
     from triportrait.motion.shots import Shot
+    from triportrait.real3d.head_models import UserHead
 
 #: Rows of a shot's beginning, every tenth, that the driver's identity is measured on, and rows tracked at a time.
 _PERSON_FRAMES, _PERSON_ROWS, _FIT_ROWS = 200, 10, 256
 
 
-def bfm_motion_of_video(head: BfmHead, path: PathLike, progress: Progress | None = None, *, tracker: FaceTracker | None = None) -> Motion:
+def own_motion_of_video(head: UserHead, path: PathLike, progress: Progress | None = None, *, tracker: FaceTracker | None = None) -> Motion:
     """Expression and pose of the largest face in a clip, by the published weights of the fit. Bounded memory for any length.
 
     Cuts, absences and clips that lie on their side are treated as in :func:`triportrait.drivers.motion_of_video`, but of two people who
     take turns in the same place nobody is told apart.
 
     Args:
-        head: the Basel face model.
+        head: the Basel face or FLAME.
         path: the clip.
         progress: called after each frame.
         tracker: finds the face; None takes the default.
@@ -53,11 +53,11 @@ def bfm_motion_of_video(head: BfmHead, path: PathLike, progress: Progress | None
     return join_shots(shots)
 
 
-def _shot_of(head: BfmHead, rows: Iterator[FollowedFace]) -> Shot:
+def _shot_of(head: UserHead, rows: Iterator[FollowedFace]) -> Shot:
     """Fit the person of one shot and smooth the motion."""
     from triportrait.motion.shots import Shot
     from triportrait.motion.smoothing import smooth_motion
-    from triportrait.real3d.bfm_fitting import BfmFitSettings, BfmFitter
+    from triportrait.real3d.head_models import fitter_of
 
     opening = list(islice(rows, _PERSON_FRAMES))
     shown = [row for row in opening if row.seen] or opening
@@ -69,7 +69,7 @@ def _shot_of(head: BfmHead, rows: Iterator[FollowedFace]) -> Shot:
     size = np.array(shown[0].size)
     side = float(size.max())
     corner = 0.5 * (size - side)
-    fitter = BfmFitter(head, side, BfmFitSettings.video())
+    fitter = fitter_of(head, side, video=True)
 
     def in_square(rows: list[FollowedFace]) -> Array:
         return np.stack([row.landmarks for row in rows])[..., :2] - corner

@@ -77,22 +77,6 @@ class HtbSuperResolutionConfig:
         """The older variant (50.66 M in the trained form): head and torso blended, person and background convolved."""
         return cls(head_torso="blend", torso=TorsoNetwork.Config.paper(trained_form), trained_form=trained_form)
 
-    @classmethod
-    def concatenation(cls, trained_form: bool = False) -> HtbSuperResolutionConfig:
-        """Layers side by side, without alpha (Table 4)."""
-        torso = TorsoNetwork.Config(trained_form=trained_form)
-        return cls(head_torso="concatenate", scene="concatenate", torso=torso, trained_form=trained_form)
-
-    @classmethod
-    def unsupervised_key_points(cls, count: int = 20, trained_form: bool = False) -> HtbSuperResolutionConfig:
-        """Key points of the torso that a network finds by itself (Table 4), as many as face-vid2vid has."""
-        return cls(torso=TorsoNetwork.Config(unsupervised_key_points=count, trained_form=trained_form), trained_form=trained_form)
-
-    @classmethod
-    def equation_5(cls, trained_form: bool = False) -> HtbSuperResolutionConfig:
-        """Features fused as eq. 5 has it, by alpha alone."""
-        return cls(head_torso="blend", scene="blend", torso=TorsoNetwork.Config.paper(trained_form), trained_form=trained_form)
-
 
 class HtbSuperResolution(nn.Module):
     """Rendered head + :class:`SceneSource` + landmarks -> picture."""

@@ -47,39 +47,36 @@ def published_layers(
     head_alpha: Array,
     landmarks: Array,
     *,
-    inpaint_torso_layer: bool = True,
     inpaint_background: bool = True,
 ) -> PublishedLayers:
     """Cut a photograph ``image`` uint8 [s, s, 3] by its mattes [s, s]; ``landmarks`` [478, >=2] in its pixels tell skin from cloth.
 
-    Without inpainting (an ablation of the paper's Table 4) what the head hides of the torso, or the person of the scene, stays black.
+    Without inpainting (an ablation of the paper's Table 4) the scene stays black where the person stands.
     """
     person = person_alpha > 0.5
     head = person & (head_alpha > 0.5)
     neck, clothes = split_torso(image, person & ~head, landmarks)
-    return _cut_layers(image, head, neck, clothes, person, inpaint_torso_layer, inpaint_background)
+    return _cut_layers(image, head, neck, clothes, person, inpaint_background)
 
 
-def published_layers_of_classes(
-    image: Array, classes: Array, *, inpaint_torso_layer: bool = True, inpaint_background: bool = True
-) -> PublishedLayers:
+def published_layers_of_classes(image: Array, classes: Array, *, inpaint_background: bool = True) -> PublishedLayers:
     """The same from a segmenter's classes uint8 [s, s] (see ``face.tracker.ClassSegmenter``), as the published code cuts them."""
     head = np.isin(classes, HEAD_CLASSES)
-    return _cut_layers(image, head, classes == 2, classes == 4, classes > 0, inpaint_torso_layer, inpaint_background)
+    return _cut_layers(image, head, classes == 2, classes == 4, classes > 0, inpaint_background)
 
 
-def _cut_layers(
-    image: Array, head: Array, neck: Array, clothes: Array, person: Array, inpaint_torso_layer: bool, inpaint_background: bool
-) -> PublishedLayers:
-    def on_black(mask: Array) -> Array:
-        return np.where(mask[..., None], image, 0).astype(np.uint8)
-
+def _cut_layers(image: Array, head: Array, neck: Array, clothes: Array, person: Array, inpaint_background: bool) -> PublishedLayers:
     return PublishedLayers(
-        on_black(head),
-        inpaint_torso(image, head, neck, clothes) if inpaint_torso_layer else on_black(neck | clothes),
+        np.where(head[..., None], image, 0).astype(np.uint8),
+        inpaint_torso(image, head, neck, clothes),
         np.stack([neck, clothes]).astype(np.float32),
-        background_by_nearest(image, person) if inpaint_background else on_black(~person),
+        background_by_nearest(image, person) if inpaint_background else without_person(image, person),
     )
+
+
+def without_person(image: Array, person: Array) -> Array:
+    """The scene black where ``person`` bool [s, s] stands: Table 4 without inpainting; uint8 [s, s, 3]."""
+    return np.where(person[..., None], 0, image).astype(np.uint8)
 
 
 def background_by_nearest(image: Array, person: Array) -> Array:

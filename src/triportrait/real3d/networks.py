@@ -1,10 +1,10 @@
-"""Sizes of Real3D-Portrait's networks: Table 6 of the paper, its ablations (Table 4), and a tiny one for tests."""
+"""Sizes of Real3D-Portrait's networks: Table 6 of the paper, and a tiny one for tests; variants of them: ``real3d.variants``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
@@ -17,9 +17,8 @@ from triportrait.real3d.motion_adapter import MotionAdapter
 from triportrait.real3d.torso import TorsoNetwork
 from triportrait.real3d.volume import VolumeRenderer
 
-Variant = Literal["published", "paper"]
-#: As many as face-vid2vid has (Wang et al., 2021); the paper does not say how many its ablation has.
-UNSUPERVISED_KEY_POINTS = 20
+#: Settings that files of earlier versions carry and that are none of the sizes: of training, and of a layer that is always painted in.
+_FORMER = frozenset({"laplacian_weight", "inpaint_torso"})
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,7 @@ class PaperNetworks:
         photo_px: side of the picture that goes in and of the frame that comes out.
         image_to_plane, motion_adapter, decoder, super_resolution, audio_to_motion: sizes.
         volume: how the tri-plane is rendered; nothing in it is trained.
-        inpaint_torso, inpaint_background: what the head hides of the torso, and the person of the scene, is painted in before the networks
-            see them.
+        inpaint_background: what the person hides of the scene is painted in before the networks see it (appendix B.4).
     """
 
     photo_px: int = 512
@@ -41,24 +39,11 @@ class PaperNetworks:
     volume: VolumeRenderer.Config = field(default_factory=VolumeRenderer.Config)
     super_resolution: HtbSuperResolution.Config = field(default_factory=HtbSuperResolution.Config.published)
     audio_to_motion: PaperAudioToMotion.Config = field(default_factory=PaperAudioToMotion.Config)
-    inpaint_torso: bool = True
     inpaint_background: bool = True
 
 
-def paper(variant: Variant = "published") -> PaperNetworks:
-    """The sizes of the paper's Table 6.
-
-    Args:
-        variant: ``published``: those of the weights that its authors give away; ``paper``: what its text says where that differs, namely
-            the older super-resolution, whose size the table has, a motion adapter without the canonical picture, and audio to motion of
-            width 192.
-    """
-    if variant == "paper":
-        return PaperNetworks(
-            motion_adapter=MotionAdapter.Config(pictures=2),
-            super_resolution=HtbSuperResolution.Config.paper(),
-            audio_to_motion=PaperAudioToMotion.Config(hidden=192),
-        )
+def paper() -> PaperNetworks:
+    """The sizes of the weights that the paper's authors give away; Table 6 has nearly the same."""
     return PaperNetworks()
 
 
@@ -105,41 +90,6 @@ def tiny() -> PaperNetworks:
     )
 
 
-def image_to_plane_sizes() -> dict[str, ImageToPlane.Config]:
-    """The paper's image-to-plane network in the sizes of its ablation.
-
-    ``40m`` and ``200m`` are of the classes that Table 4 names; ``published_small`` and ``published_large`` are what the published code
-    has in their place. ``paper`` is of Table 6's 87 M without the encoder that the paper's text does not know.
-    """
-    return {
-        "40m": ImageToPlane.Config(has_encoder=False, low_blocks=3),
-        "paper": ImageToPlane.Config(has_encoder=False, low_blocks=8),
-        "published_small": ImageToPlane.Config(low_blocks=2),
-        "published": ImageToPlane.Config(),
-        "published_large": ImageToPlane.Config(low_blocks=10, predictor_blocks=3),
-        "200m": ImageToPlane.Config(low_blocks=15, predictor_blocks=3),
-    }
-
-
-def ablations(base: PaperNetworks | None = None) -> dict[str, PaperNetworks]:
-    """The switches of the paper's Table 4, each thrown alone.
-
-    Args:
-        base: what they change; None takes :func:`paper`. The sizes of image to plane are those of the paper whatever the base is.
-    """
-    base = base or paper()
-    fusion = base.super_resolution
-    found = replace(fusion, torso=replace(fusion.torso, unsupervised_key_points=UNSUPERVISED_KEY_POINTS))
-    sizes = image_to_plane_sizes()
-    return {
-        "concatenation": replace(base, super_resolution=replace(fusion, head_torso="concatenate", scene="concatenate")),
-        "unsupervised_key_points": replace(base, super_resolution=found),
-        "no_inpainting": replace(base, inpaint_torso=False, inpaint_background=False),
-        "image_to_plane_40m": replace(base, image_to_plane=sizes["40m"]),
-        "image_to_plane_200m": replace(base, image_to_plane=sizes["200m"]),
-    }
-
-
 def from_settings(settings: Mapping[str, Any]) -> PaperNetworks:
     """The sizes that ``dataclasses.asdict`` wrote down, as they come back from a file of ours.
 
@@ -150,7 +100,7 @@ def from_settings(settings: Mapping[str, Any]) -> PaperNetworks:
     def rebuilt(default: Any, values: Mapping[str, Any]) -> Any:
         changes = {}
         for name, value in values.items():
-            if name == "laplacian_weight":  # of training; older files have it here, too
+            if name in _FORMER:
                 continue
             old = getattr(default, name)
             changes[name] = rebuilt(old, value) if is_dataclass(old) else tuple(value) if isinstance(value, list) else value

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from triportrait.face.bfm import BfmHead
 from triportrait.face.portrait import moved_landmarks
 from triportrait.types import Array, MotionFrame, PreparedPortrait, RenderedHead
 
@@ -55,11 +54,12 @@ class PaperOnOpenHead:
     panel_head = None
 
     def __init__(self, pipeline: PaperPipeline, head: OpenHead) -> None:
-        from triportrait.real3d.bfm_fitting import BfmFitSettings, BfmFitter
+        from triportrait.face.open_head import OpenHead
+        from triportrait.real3d.head_models import fitter_of
 
         self.pipeline, self.head, self.avatar, self._model = pipeline, head, pipeline.avatar, pipeline.model
         own = pipeline.head
-        self._fitter = BfmFitter(own, pipeline.preset.photo_px, BfmFitSettings.video()) if isinstance(own, BfmHead) else None
+        self._fitter = None if isinstance(own, OpenHead) else fitter_of(own, pipeline.preset.photo_px, video=True)
 
     def prepare(self, portrait: PreparedPortrait) -> OpenHeadState:
         """Everything that is computed once per portrait."""

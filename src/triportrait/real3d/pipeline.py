@@ -18,7 +18,7 @@ import numpy as np
 
 from triportrait.drivers import Progress, default_head, default_tracker
 from triportrait.drivers import motion_of_video as open_motion_of_video
-from triportrait.errors import EmptyMedia, MissingPart, OptionError
+from triportrait.errors import EmptyMedia, MissingPart, OptionError, WeightsError
 from triportrait.performance import Performance
 from triportrait.real3d.driver import PaperOptions, PaperVideoDriver, PaperVoiceDriver
 from triportrait.types import FOCAL_IN_WIDTHS, FPS, Array, Driver, Motion, MotionFrame, PathLike, PreparedPortrait, TriPlane
@@ -26,11 +26,10 @@ from triportrait.types import FOCAL_IN_WIDTHS, FPS, Array, Driver, Motion, Motio
 if TYPE_CHECKING:
     import torch
 
-    from triportrait.face.bfm import BfmHead
-    from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
     from triportrait.real3d.audio_to_motion import PaperAudioToMotion
     from triportrait.real3d.avatar import Precision
+    from triportrait.real3d.head_models import DrivenHead
     from triportrait.real3d.layers import PublishedLayers
     from triportrait.real3d.model import PaperModel, PaperState
     from triportrait.real3d.networks import PaperNetworks
@@ -53,53 +52,61 @@ _MOSTLY_FULL = 0.7
 
 @dataclass(frozen=True, slots=True)
 class PaperFiles:
-    """Where the user's parts lie: weights, the face model (None for weights trained here on the open head), HuBERT's folder (None where
-    no voice is needed, or where the weights were trained on our own features)."""
+    """Where the user's parts lie: weights, the head model's file (None for weights trained here on the open head), HuBERT's folder (None
+    where no voice is needed, or where the weights were trained on our own features); and which head model it is."""
 
     torso: Path
     audio_to_motion: Path | None
-    bfm: Path | None
+    head: Path | None
     hubert: Path | None
+    head_model: str = "open"
 
 
-def find_files(weights: Path | None = None, bfm: Path | None = None, hubert: Path | None = None, *, voice: bool = True) -> PaperFiles:
+def find_files(
+    weights: Path | None = None, bfm: Path | None = None, hubert: Path | None = None, *, flame: Path | None = None, voice: bool = True
+) -> PaperFiles:
     """The files, from the folders given or where ``triportrait weights import`` puts them.
 
     Args:
         weights: folder with ``real3d_torso.safetensors`` and ``real3d_a2m.safetensors``.
         bfm: ``BFM_model_front.mat`` or its folder.
+        flame: FLAME's file or its folder, for weights trained here on FLAME.
         hubert: folder with ``config.json`` and ``model.safetensors``.
         voice: whether a voice is to be followed, which needs audio to motion and HuBERT, too.
 
     Raises:
         MissingPart: one sentence that names all that is missing and how to get it.
+        WeightsError: voice and picture were trained on different head models.
     """
-    from triportrait.weights.bfm import MODEL_FILE
+    from triportrait.real3d.head_models import file_of
     from triportrait.weights.home import weights_home
 
     home = weights_home()
     folder = weights or home
-    face = bfm or home / "bfm"
-    face = face / MODEL_FILE if face.is_dir() or face.suffix != ".mat" else face
     speech = hubert or home / "hubert"
     torso, talk = folder / "real3d_torso.safetensors", folder / "real3d_a2m.safetensors"
     # Weights that 'triportrait train' made say what they were trained on.
-    ours = described(torso).get("head_model") == "open"
+    head_model = str(described(torso).get("head_model", "bfm"))
+    face = None if head_model == "open" else file_of(head_model, flame if head_model == "flame" else bfm)
     own_features = described(talk).get("speech") == "log_mel"
     wanted = [(torso, "Real3D-Portrait's weights (real3d_torso)")]
     if voice:
         wanted.append((talk, "its audio-to-motion (real3d_a2m)"))
-    if not ours:
-        wanted.append((face, f"the Basel face model ({MODEL_FILE})"))
+    if face is not None:
+        wanted.append((face, f"FLAME ({face.name})" if head_model == "flame" else f"the Basel face model ({face.name})"))
     if voice and not own_features:
         wanted.append((speech / "model.safetensors", "HuBERT (hubert)"))
     missing = [f"{name}, not at '{path}'" for path, name in wanted if not path.is_file()]
     if missing:
         raise MissingPart(
             f"The paper's preset lacks {'; '.join(missing)}: 'triportrait weights list' says where their authors publish them, "
-            "'triportrait weights import FILE' makes them usable, and --weights, --bfm and --hubert name other places."
+            "'triportrait weights import FILE' makes them usable, and --weights, --bfm, --flame and --hubert name other places."
         )
-    return PaperFiles(torso, talk if voice else None, None if ours else face, speech if voice and not own_features else None)
+    if voice and (spoken := str(described(talk).get("head_model", "bfm"))) != head_model:
+        raise WeightsError(
+            f"'{talk}' speaks in the head model {spoken} and '{torso}' is driven in {head_model}; train both from clips of one kind"
+        )
+    return PaperFiles(torso, talk if voice else None, face, speech if voice and not own_features else None, head_model)
 
 
 def described(path: Path) -> dict[str, Any]:
@@ -114,16 +121,6 @@ def described(path: Path) -> dict[str, Any]:
     except (OSError, KeyError, ValueError, SafetensorError):
         # Whoever loads the file says what is wrong with it.
         return {}
-
-
-def load_bfm(path: Path) -> BfmHead:
-    """The face model with the index and eye files beside it; key points as the published torso was trained with."""
-    from triportrait.face.bfm import BfmHead
-    from triportrait.weights.bfm import INDEX_FILE
-
-    index = path.with_name(INDEX_FILE)
-    eyes = [file for side in ("left", "right") if (file := path.with_name(f"bfm_{side}_eye_faces.npy")).is_file()]
-    return BfmHead.from_file(path, index_mp468=index if index.is_file() else None, eye_faces=eyes, published_keypoints=True)
 
 
 def load_networks(files: PaperFiles) -> tuple[PaperNetworks, dict[str, torch.nn.Module]]:
@@ -174,7 +171,7 @@ class PaperPipeline:
     Args:
         networks: as :func:`load_networks` gives them; put to work on ``device``.
         preset: their sizes.
-        head: the Basel face model, with the landmark index.
+        head: whose coefficients drive the networks: the Basel face or FLAME, with their landmarks, or the open head.
         hubert: loads transformers' HuBERT, or None where no voice will come. It is let go after each voice: it is larger than all
             other networks together.
         device: ``cpu`` or ``cuda``.
@@ -184,6 +181,8 @@ class PaperPipeline:
         batch: frames that go through the networks at once; 0 takes 8 on a GPU and 1 on a CPU.
         segmenter: a picture uint8 [s, s, 3] to the six classes uint8 [s, s] of ``face.tracker.ClassSegmenter``; None splits the person's
             mask by the fitted head and by skin colour.
+        prepared_layers: the networks learned from clips of 'triportrait data prepare', and want torso and background as those have them;
+            False takes the published way.
         compiled: the networks of a frame through ``torch.compile``, which takes minutes at the first frame and needs a C++ compiler.
     """
 
@@ -191,7 +190,7 @@ class PaperPipeline:
         self,
         networks: dict[str, torch.nn.Module],
         preset: PaperNetworks,
-        head: BfmHead | OpenHead,
+        head: DrivenHead,
         hubert: Callable[[], Any] | None = None,
         *,
         device: str = "cpu",
@@ -201,8 +200,9 @@ class PaperPipeline:
         batch: int = 0,
         compiled: bool = False,
         segmenter: Callable[[Array], Array] | None = None,
+        prepared_layers: bool = False,
     ) -> None:
-        from triportrait.face.pncc import PnccRenderer
+        from triportrait.face.pncc import PnccRenderer, cull_of
         from triportrait.real3d.avatar import OneShotAvatar
         from triportrait.real3d.model import PaperModel
         from triportrait.real3d.volume import VolumeRenderer
@@ -210,7 +210,7 @@ class PaperPipeline:
         self.head, self.preset, self.published = head, preset, published_behaviour
         if batch < 0:
             raise OptionError(f"--batch is {batch}; use a positive whole number, or 0 for what suits the device")
-        self.hubert, self.segmenter = hubert, segmenter
+        self.hubert, self.segmenter, self._prepared_layers = hubert, segmenter, prepared_layers
         self.batch = batch or (8 if device.startswith("cuda") else 1)
         self.audio_to_motion = cast("PaperAudioToMotion | None", networks.get("audio_to_motion"))
         #: Networks of several classes.
@@ -224,8 +224,7 @@ class PaperPipeline:
             # Only what runs for every frame; the renderer's shapes depend on what it sees.
             parts |= {name: torch.compile(parts[name]) for name in ("motion_adapter", "htb_super_resolution")}
         volume = VolumeRenderer(parts["decoder"], replace(preset.volume, published_misses=published_behaviour))
-        # As the published renderer does: the Basel face, which is open behind, is seen from both sides.
-        self._pncc = PnccRenderer(head, preset.photo_px, cull=None if head.name == "bfm" else "back")
+        self._pncc = PnccRenderer(head, preset.photo_px, cull=cull_of(head.name))
         self.avatar = OneShotAvatar(
             parts["image_to_plane"],
             parts["motion_adapter"],
@@ -247,12 +246,11 @@ class PaperPipeline:
 
     def key_points(self, identity: Array, frame: MotionFrame) -> Array:
         """The 68 landmarks [68, 2] of a motion row, in -1..1, y down."""
-        from triportrait.face.pncc import PNCC_FOCAL
+        from triportrait.face.pncc import focal_of
         from triportrait.geometry.cameras import pose_points, project
 
         points = self.head.landmarks68(self.head.vertices(identity, frame.expression))
-        focal = PNCC_FOCAL if self.head.name == "bfm" else FOCAL_IN_WIDTHS
-        pixels, _ = project(pose_points(points, frame.rotation_rad, frame.translation), 1.0, focal)
+        pixels, _ = project(pose_points(points, frame.rotation_rad, frame.translation), 1.0, focal_of(self.head.name))
         return np.clip(2.0 * pixels - 1.0, -1.0, 1.0)  # eq. 9
 
     def portrait(self, photo: PathLike | Array, face: int | None = None, *, tracker: FaceTracker | None = None) -> PaperPortrait:
@@ -302,9 +300,10 @@ class PaperPipeline:
             source: its file.
             tracker: finds the person's outline; None takes the default.
         """
+        from triportrait.face.open_head import OpenHead
         from triportrait.face.portrait import PortraitOptions, portrait_from_landmarks
         from triportrait.geometry.crops import cut
-        from triportrait.real3d.bfm_fitting import BfmFitter
+        from triportrait.real3d.head_models import fitter_of
         from triportrait.real3d.layers import HEAD_CLASSES, published_layers, published_layers_of_classes
 
         tracker, size = default_tracker() if tracker is None else tracker, self.preset.photo_px
@@ -313,31 +312,32 @@ class PaperPipeline:
         landmarks *= size / box[2]
         options = PortraitOptions(size, background_fill="knn")
         open_portrait = portrait_from_landmarks(image, box, cut(image, box, size), landmarks, tracker, default_head(), options)
-        painted = {"inpaint_torso_layer": self.preset.inpaint_torso, "inpaint_background": self.preset.inpaint_background}
+        painted = self.preset.inpaint_background
         if self.segmenter is None:
-            layers = published_layers(open_portrait.image, open_portrait.person_alpha, open_portrait.head_alpha, landmarks, **painted)
+            mattes = open_portrait.person_alpha, open_portrait.head_alpha
+            layers = published_layers(open_portrait.image, *mattes, landmarks, inpaint_background=painted)
         else:
             classes = self.segmenter(open_portrait.image)
-            layers = published_layers_of_classes(open_portrait.image, classes, **painted)
+            layers = published_layers_of_classes(open_portrait.image, classes, inpaint_background=painted)
             head_alpha, person_alpha = (mask.astype(np.float32) for mask in (np.isin(classes, HEAD_CLASSES), classes > 0))
             open_portrait = replace(open_portrait, head_alpha=head_alpha, person_alpha=person_alpha)
-        if self.head.name == "open":
-            # Trained here: torso and background as 'triportrait data prepare' makes them.
-            rgb, alpha = open_portrait.torso[..., :3], open_portrait.torso[..., 3:]
-            torso = np.round(rgb * (alpha / 255.0)).astype(np.uint8)
-            layers = replace(layers, torso=torso, background=open_portrait.background)
-            return PaperPortrait(self, open_portrait, layers, source)
-        identity, motion = BfmFitter(cast("BfmHead", self.head), size).fit_person(landmarks[None])
-        prepared = replace(
-            open_portrait,
-            torso=np.dstack([layers.torso, (255 * layers.torso.any(-1)).astype(np.uint8)]),
-            background=layers.background,
-            identity=identity,
-            vertex_offset=np.zeros_like(self.head.mean),
-            motion=motion[0],
-            focal=FOCAL_IN_WIDTHS,
-            head_model=self.head.name,
-        )
+        torso, background = np.dstack([layers.torso, (255 * layers.torso.any(-1)).astype(np.uint8)]), layers.background
+        if self._prepared_layers:
+            alpha = open_portrait.torso[..., 3:]
+            torso = np.dstack([np.round(open_portrait.torso[..., :3] * (alpha / 255.0)).astype(np.uint8), alpha])
+            background = open_portrait.background if painted else background
+        prepared = replace(open_portrait, torso=torso, background=background)
+        if not isinstance(self.head, OpenHead):
+            identity, motion = fitter_of(self.head, size).fit_person(landmarks[None])
+            rest = self.head.vertices(np.zeros_like(identity), np.zeros(len(self.head.expression_names), np.float32))
+            prepared = replace(
+                prepared,
+                identity=identity,
+                vertex_offset=np.zeros_like(rest),
+                motion=motion[0],
+                focal=FOCAL_IN_WIDTHS,
+                head_model=self.head.name,
+            )
         return PaperPortrait(self, prepared, layers, source)
 
     def motion_of_video(self, path: PathLike, progress: Progress | None = None) -> Motion:
@@ -348,11 +348,11 @@ class PaperPipeline:
             NoFaceFound: nobody in it.
         """
         from triportrait.face.open_head import OpenHead
-        from triportrait.real3d.clip_motion import bfm_motion_of_video
+        from triportrait.real3d.clip_motion import own_motion_of_video
 
         if isinstance(self.head, OpenHead):
             return open_motion_of_video(path, FPS, progress, can_choose=False)
-        return bfm_motion_of_video(self.head, path, progress)
+        return own_motion_of_video(self.head, path, progress)
 
     def expressions_of_audio(self, path: PathLike, options: PaperOptions, progress: Progress | None = None) -> Array:
         """Expression rows [t, 64] of a voice at 25 Hz. The sound is read three times and never held.
@@ -525,11 +525,12 @@ def load_pipeline(
     batch: int = 0,
     compiled: bool = False,
     segmenter: Path | None = None,
+    flame: Path | None = None,
 ) -> PaperPipeline:
     """The paper's pipeline from the user's files; see :func:`find_files` for where they are looked for.
 
     Args:
-        weights, bfm, hubert, voice: see :func:`find_files`.
+        weights, bfm, hubert, voice, flame: see :func:`find_files`.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
         published_behaviour, seed, precision, batch, compiled: see :class:`PaperPipeline`.
         segmenter: MediaPipe's ``selfie_multiclass_256x256.tflite``.
@@ -540,16 +541,15 @@ def load_pipeline(
     """
     import torch
 
+    from triportrait.real3d.head_models import load_head
     from triportrait.real3d.hubert import check_hubert, load_hubert
 
     if device == "cuda" and not torch.cuda.is_available():
         raise MissingPart("There is no CUDA device that PyTorch can use; take --device cpu or auto.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    files = find_files(weights, bfm, hubert, voice=voice)
-    head: BfmHead | OpenHead = default_head() if files.bfm is None else load_bfm(files.bfm)
-    if files.bfm is not None:
-        head.landmark_bases()  # says at once when the landmark index is missing
+    files = find_files(weights, bfm, hubert, flame=flame, voice=voice)
+    head = load_head(files.head_model, files.head)
     speech: Callable[[], torch.nn.Module] | None = None
     if (folder := files.hubert) is not None:
         check_hubert(folder)
@@ -576,4 +576,5 @@ def load_pipeline(
         batch=batch,
         compiled=compiled,
         segmenter=classes,
+        prepared_layers="head_model" in described(files.torso),
     )

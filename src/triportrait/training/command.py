@@ -155,7 +155,7 @@ def _image_to_plane(options: TrainOptions, recipe: Any, device: str) -> Stage:
     views = (read_views(path, "val") for path in packed if "val" in splits_of(path))
     judges: list[ClipSet | ViewSet] = [*([held_out] if held_out else []), *views]
     teacher = load_teacher(options.teacher) if options.teacher else None
-    return ImageToPlaneStage(recipe, sources, judges, options.start, teacher=teacher)
+    return ImageToPlaneStage(recipe, sources, judges, options.start, teacher=teacher, discriminator=options.discriminator)
 
 
 def _motion_adapter_recipes() -> Mapping[str, Callable[[], Recipe]]:
@@ -168,9 +168,9 @@ def _motion_adapter(options: TrainOptions, recipe: Any, device: str) -> Stage:
     from triportrait.training.real3d.motion_adapter import MotionAdapterStage
 
     clips, held_out = _clips(options)
-    if options.start is None:
+    if options.start is None and recipe.pretrained:
         log.warning("no --start: image to plane begins with random weights; train real3d.image_to_plane first")
-    return MotionAdapterStage(recipe, clips, held_out, options.start)
+    return MotionAdapterStage(recipe, clips, held_out, options.start, options.discriminator)
 
 
 def _torso_recipes() -> Mapping[str, Callable[[], Recipe]]:
@@ -185,7 +185,7 @@ def _torso(options: TrainOptions, recipe: Any, device: str) -> Stage:
     clips, held_out = _clips(options)
     if options.start is None:
         raise OptionError("real3d.torso needs the finished head; give --start with the folder of real3d.motion_adapter")
-    return TorsoStage(recipe, clips, held_out, options.start)
+    return TorsoStage(recipe, clips, held_out, options.start, options.discriminator)
 
 
 def _audio_to_motion_recipes() -> Mapping[str, Callable[[], Recipe]]:
@@ -256,6 +256,10 @@ def recipe_of(options: TrainOptions) -> Recipe:
     if preset not in known:
         raise OptionError(f"{options.model} has no preset {preset!r}; it has {', '.join(known)}")
     recipe = known[preset]()
+    if options.variant is not None:
+        from triportrait.training.real3d.variants import with_variant
+
+        recipe = with_variant(recipe, options.model, options.variant)
     if options.steps is not None:
         recipe = _of_length(recipe, options.steps)
     changes: dict[str, Any] = {}
@@ -314,7 +318,12 @@ def start_file(start: Path) -> Path:
 
 
 #: Options that some models have, and which these are.
-_OWN_OPTIONS = {"teacher": ("real3d.image_to_plane",), "shares": ("oneshot",), "held_out": ("mouth_painter", "coverings")}
+_OWN_OPTIONS = {
+    "teacher": ("real3d.image_to_plane",),
+    "discriminator": ("real3d.image_to_plane", "real3d.motion_adapter", "real3d.torso"),
+    "shares": ("oneshot",),
+    "held_out": ("mouth_painter", "coverings"),
+}
 
 
 def build_stage(options: TrainOptions, recipe: Recipe, device: str) -> Stage:
@@ -375,7 +384,7 @@ def run_training(options: TrainOptions) -> RunResult:
     refuse_inputs(options.out, (*options.data, *options.held_out))
     for name in ("model.safetensors", "state.pt"):
         start = options.start / name if options.start is not None and options.start.is_dir() else options.start
-        refuse_inputs(options.out / name, [start, options.teacher])
+        refuse_inputs(options.out / name, [start, options.teacher, options.discriminator])
     fabric = make_fabric(options.device, options.devices, options.nodes)
     fabric.launch()
     if not fabric.is_global_zero:

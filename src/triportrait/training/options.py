@@ -35,12 +35,16 @@ class TrainOptions:
     out: Path
     """Folder of the run: checkpoint, model, log, curve, validation pictures."""
     preset: str | None = None
-    """tiny (a try), compact (our networks), small (the paper's networks at 256 px), paper, or a variant; a wrong name lists them.
+    """tiny (a try), compact (our networks), small (the paper's networks at 256 px), paper, or another; a wrong name lists them.
     Default: compact or small."""
+    variant: str | None = None
+    """Of real3d.*: an ablation of the paper's Table 4, or its text; 'triportrait weights describe --ablations' explains them."""
     start: Path | None = None
     """Folder or model.safetensors of an earlier run."""
     teacher: Path | None = None
     """Imported EG3D weights, the paper's teacher of real3d.image_to_plane."""
+    discriminator: Path | None = None
+    """Imported EG3D discriminator, which the adversary of real3d.image_to_plane, motion_adapter or torso begins as."""
     shares: tuple[float, ...] = ()
     """How much of the batches of oneshot comes from each folder. Default: every row is drawn alike."""
     held_out: tuple[Path, ...] = ()

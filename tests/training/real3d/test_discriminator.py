@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 import torch
 
-from triportrait.training.real3d.discriminator import DualDiscriminator, batch_deviation
+from triportrait.errors import OptionError, WeightsError
+from triportrait.training.command import build_stage, recipe_of, run_training
+from triportrait.training.options import TrainOptions
+from triportrait.training.real3d.discriminator import DualDiscriminator, batch_deviation, load_discriminator
+from triportrait.weights.importers import CONVERTERS
+from triportrait.weights.store import Provenance, save_weights
+from triportrait.weights.tables import key_table
 
 TINY = DualDiscriminator.Config(side=16, style=8, mapping_layers=2, base_channels=64, most_channels=8, group=2)
 
@@ -54,3 +65,61 @@ def test_noise_on_the_camera_of_a_single_picture_is_no_number_problem() -> None:
     judge = DualDiscriminator(DualDiscriminator.Config(**sizes, camera_noise=1.0))
     told = judge(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 8, 8), torch.ones(1, 25), torch.Generator())
     assert torch.isfinite(told).all()
+
+
+# -- EG3D's own (appendix B.1) ----------------------------------------------------------------------------------------------
+
+
+def filled(shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
+    """Numbers by a formula of name and place."""
+
+    def numbers(name: str, shape: torch.Size) -> torch.Tensor:
+        return torch.sin(torch.arange(math.prod(shape), dtype=torch.float32) * 0.37 + len(name)).reshape(shape)
+
+    return {name: numbers(name, shape) for name, shape in shapes.items()}
+
+
+def saved(path: Path, tensors: dict[str, torch.Tensor], layout: str = "eg3d_discriminator") -> Path:
+    save_weights(path, tensors, layout=layout, config={}, provenance=Provenance("made_up.pkl", "0" * 64, "D", "1", "none"))
+    return path
+
+
+def test_the_published_keys_are_those_of_our_network() -> None:
+    """Every published number has its place, and every place its number: shapes only, at the full size."""
+    table = key_table("eg3d_discriminator")
+    with torch.device("meta"):
+        imported, _ = CONVERTERS["eg3d_discriminator"]({key: torch.empty(shape) for key, shape in table.shapes.items()})
+        ours = DualDiscriminator(DualDiscriminator.Config()).state_dict()
+    assert {key: tensor.shape for key, tensor in imported.items()} == {key: tensor.shape for key, tensor in ours.items()}
+
+
+def test_it_begins_as_the_imported_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = DualDiscriminator(TINY)
+    numbers = filled({key: tensor.shape for key, tensor in network.state_dict().items()})
+    load_discriminator(saved(tmp_path / "d.safetensors", numbers), network)
+    assert all(torch.equal(tensor, numbers[key]) for key, tensor in network.state_dict().items())
+    larger = DualDiscriminator(DualDiscriminator.Config(**{**vars(TINY), "side": 32}))
+    with pytest.raises(OptionError, match="judges pictures of 32 px"):
+        load_discriminator(tmp_path / "d.safetensors", larger)
+    with pytest.raises(WeightsError, match="eg3d_discriminator are needed"):
+        load_discriminator(saved(tmp_path / "g.safetensors", numbers, "eg3d"), network)
+
+
+def test_a_stage_learns_on_from_it(shards: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(TrainOptions(model="real3d.image_to_plane", data=(shards,), out=tmp_path, preset="tiny", steps=4))
+    numbers = filled({key: tensor.shape for key, tensor in DualDiscriminator(recipe.networks.discriminator).state_dict().items()})
+    path = saved(tmp_path / "d.safetensors", numbers)
+    options = TrainOptions(
+        model="real3d.image_to_plane", data=(shards,), out=tmp_path / "run", preset="tiny", steps=4, discriminator=path, device="cpu"
+    )
+    begun = build_stage(options, recipe, "cpu").networks["discriminator"].state_dict()
+    assert all(torch.equal(tensor, numbers[key]) for key, tensor in begun.items())
+    assert run_training(options).finished
+    learned = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["networks"]["discriminator"]
+    assert any(not torch.equal(tensor, numbers[key]) for key, tensor in learned.items())
+    alone = replace(options, settings=("adversarial_weight=0.0",))
+    with pytest.raises(OptionError, match="no adversary"):
+        build_stage(alone, recipe_of(alone), "cpu")
+    with pytest.raises(OptionError, match="--discriminator is an option of"):
+        build_stage(replace(options, model="real3d.audio_to_motion"), recipe, "cpu")

@@ -38,19 +38,6 @@ COSTS = ("cpu_s", "seconds", "memory_gb")
 STAGES = ("image_to_plane", "motion_adapter", "torso", "audio_to_motion")
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shards")
-    write_clips(folder / "train-00000.tar", [painted_clip(seed) for seed in range(3)], quality=None)
-    write_clips(folder / "val-00000.tar", [painted_clip(9)], quality=None)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def heads_start(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A motion adapter that was trained for one step: what the torso stage begins with."""
@@ -231,6 +218,37 @@ def test_packed_views_and_eg3d_are_teachers_too(shards: Path, tmp_path: Path) ->
     assert torch.equal(before, prior.mapping.layers[0].weight)
 
 
+def test_cameras_of_appendix_b1_and_of_the_published_code_stand_where_they_should(tmp_path: Path) -> None:
+    prior = Prior(Prior.Config(8, 512, 25, 2, 32, 8, base_channels=64, most_channels=8, render_side=16, super_channels=(8, 8)))
+    ranges = {}
+    for name in ("paper", "paper_published"):
+        recipe = image_to_plane.RECIPES[name]()
+        recipe = replace(image_to_plane.tiny(), nearest_radius=recipe.nearest_radius, farthest_radius=recipe.farthest_radius)
+        stage = image_to_plane.ImageToPlaneStage(recipe, [], [], teacher=(prior, Decoder(tiny().decoder)))
+        rows = stage.rows(0, range(200))
+        cameras = torch.cat([rows["source_camera"], rows["target_camera"]])[:, :16].unflatten(1, (4, 4))[:, :3, 3]
+        away = (cameras - torch.tensor([0.0, 0.0, 0.2])).norm(dim=1)
+        ranges[name] = (round(float(away.min()), 1), round(float(away.max()), 1))
+        near = rows["condition"][:, :16].unflatten(1, (4, 4))[:, :3, 3] - torch.tensor([0.0, 0.0, 0.2])
+        assert 2.7 <= float(near.norm(dim=1).min()) and float(near.norm(dim=1).max()) <= 3.2001
+    assert ranges == {"paper": (2.4, 5.0), "paper_published": (2.7, 4.0)}
+    with pytest.raises(OptionError, match="nearest_radius 5 to farthest_radius 4"):
+        image_to_plane.ImageToPlaneStage(replace(recipe, nearest_radius=5.0, farthest_radius=4.0), [], [])
+
+
+def test_pixels_cost_their_square_or_their_amount(shards: Path) -> None:
+    """Eq. 7 against eq. 3, on pictures that are wrong by 0.1 everywhere."""
+    assert (image_to_plane.paper().pixel_error, image_to_plane.published().pixel_error) == ("squared", "absolute")
+    assert motion_adapter.paper().pixel_error == "absolute"
+    ones, lips = torch.ones(1, 1, 64, 64), torch.tensor([[0.0, 0.25, 0.15]])
+    for kind, cost in (("absolute", 0.1), ("squared", 0.01)):
+        stage = make("image_to_plane", shards, None, pixel_error=kind, lip_weight=1.0, lip_perceptual_weight=0.0)
+        terms = stage.picture_terms(ones * 0.3, ones[..., ::4, ::4] * 0.3, ones * 0.2, ones, lips)
+        assert [float(terms[name]) for name in ("picture", "raw", "lips")] == pytest.approx([cost] * 3, rel=1e-4)
+    with pytest.raises(OptionError, match="use absolute or squared"):
+        make("image_to_plane", shards, None, pixel_error="none")
+
+
 def test_even_motion_costs_nothing_and_a_jerk_does() -> None:
     start, speed = torch.randn(2, 3, 4, 5, 5), torch.randn(2, 3, 4, 5, 5)
     assert motion_adapter.second_difference(start, start + speed, start + 2 * speed) < 1e-10
@@ -238,7 +256,7 @@ def test_even_motion_costs_nothing_and_a_jerk_does() -> None:
     assert float(jerk) == pytest.approx(0.04, rel=1e-4)
 
 
-def test_laplacian_variants(shards: Path) -> None:
+def test_ways_of_the_laplacian(shards: Path) -> None:
     values = {}
     for kind in ("neighbours", "perturbed", "none"):
         stage = make("motion_adapter", shards, None, laplacian=kind, adversarial_weight=0.0)

@@ -122,14 +122,9 @@ def paint_mouth(painter: Graph, rgb: Array, surface: Array, landmarks: Array, wi
 
 
 def load_painter(path: Path | None = None) -> Graph:
-    """The embedded painter, or a trained one's file: channels of :func:`mouth_channels` to changes of colour [112, 144, 3].
+    """The embedded painter, or an exported one's file: channels of :func:`mouth_channels` to changes of colour [112, 144, 3].
 
     Raises:
         WeightsError: missing, foreign or damaged.
-        MissingPart: a file that was not exported, and no torch to read it.
     """
-    if path is None or path.suffix == ".onnx":
-        return load_graph(path or EMBEDDED, KIND, fast=True)
-    from triportrait.avatar.mouth.painter_network import as_graph, load_mouth_painter
-
-    return as_graph(load_mouth_painter(path))
+    return load_graph(path or EMBEDDED, KIND, fast=True)

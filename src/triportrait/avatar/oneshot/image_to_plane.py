@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from triportrait.avatar.oneshot.planes import EMBEDDED, INPUTS, KIND, OUTPUTS
+from triportrait.avatar.oneshot.planes import EMBEDDED, INPUTS, KIND, OUTPUTS, PlaneEncoder
 from triportrait.nn.export import TorchGraph, export_graph
 from triportrait.nn.model_files import load_network, save_network
 
@@ -271,9 +271,14 @@ def fingerprint(network: CompactImageToPlane) -> str:
     return digest.hexdigest()
 
 
-def as_graph(model: CompactImageToPlane) -> TorchGraph:
-    """A network, e.g. one that was just trained, as :class:`triportrait.avatar.oneshot.planes.PlaneEncoder` takes it."""
-    return TorchGraph(EncodingStep(model), _graph_config(model), _shapes(model))
+def trained_plane_encoder(path: Path) -> PlaneEncoder:
+    """The encoder of weights that were saved and not exported, in torch.
+
+    Raises:
+        WeightsError: missing, foreign or damaged.
+    """
+    model = load_image_to_plane(path)
+    return PlaneEncoder(TorchGraph(EncodingStep(model), _graph_config(model), _shapes(model)), path)
 
 
 def export_image_to_plane(model: CompactImageToPlane, path: Path, notes: Mapping[str, str] | None = None) -> None:

@@ -92,19 +92,12 @@ class PlaneEncoder:
 
 
 def load_plane_encoder(path: Path | None = None) -> PlaneEncoder:
-    """The embedded network, or one from a file of 'triportrait train oneshot'.
+    """The embedded network, or one from a file of 'triportrait train oneshot --export'.
 
     Raises:
         WeightsError: missing, foreign or damaged.
-        MissingPart: a file that was not exported, and no torch to read it.
     """
-    if path is None:
-        return _embedded()
-    if path.suffix == ".onnx":
-        return PlaneEncoder(load_graph(path, KIND), path)
-    from triportrait.avatar.oneshot.image_to_plane import as_graph, load_image_to_plane
-
-    return PlaneEncoder(as_graph(load_image_to_plane(path)), path)
+    return _embedded() if path is None else PlaneEncoder(load_graph(path, KIND), path)
 
 
 @built_once(maxsize=1)

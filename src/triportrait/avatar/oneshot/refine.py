@@ -103,7 +103,7 @@ def refine(
     own = state.planes
     start = [torch.tensor(plane)[None] for plane in (own.front, own.across, own.down)]
     picture = torch.from_numpy(own.picture_for(settings.size_px))[None]
-    fixed = ViewPlanes(*start, picture, torch.from_numpy(own.prior)[None, None])
+    fixed = ViewPlanes(start[0], start[1], start[2], picture, torch.from_numpy(own.prior)[None, None])
     planes = [plane.clone().requires_grad_() for plane in start]
     optimiser = torch.optim.Adam(planes, settings.rate, betas=(0.9, 0.98))
     solid = (view.matte > _INSIDE) & (view.points[:, 0, :2].abs().amax(-1) < _FADES)

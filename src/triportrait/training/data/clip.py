@@ -68,6 +68,7 @@ class PrepareSettings:
         hubert: folder of HuBERT, or None for the built-in log-mel features.
         need_sound: refuse clips without sound.
         quality: of the JPEG pictures in the shards.
+        head: the head model whose coefficients the clips hold: a name of ``real3d.head_models.HEAD_MODELS``.
     """
 
     size_px: int = 512
@@ -77,6 +78,7 @@ class PrepareSettings:
     hubert: str | None = None
     need_sound: bool = False
     quality: int = QUALITY
+    head: str = "open"
 
 
 class UnusableClip(TriPortraitError):
@@ -162,6 +164,10 @@ def prepare_clip(source: VideoSource, settings: PrepareSettings) -> tuple[Traini
         scale = settings.size_px / box[2]
         in_crop = np.concatenate([(landmarks[..., :2] - box[:2]) * scale, landmarks[..., 2:] * scale], -1).astype(np.float32)
         fitter, person, motion, fit_px = _fit(in_crop, found, settings.size_px)
+        # Mattes and torso need a whole head, which only the open one is.
+        identity, told, told_px = person.identity, motion, fit_px
+        if settings.head != "open":
+            identity, told, told_px = _fit_own(settings.head, in_crop, found, settings.size_px)
         pictures = _pictures(reader, source, seconds, box, settings.size_px)
         layers, change = _layers(pictures, in_crop, motion, fitter, person)
         size = reader.size
@@ -174,17 +180,17 @@ def prepare_clip(source: VideoSource, settings: PrepareSettings) -> tuple[Traini
     clip = TrainingClip(
         **layers,
         **sound,
-        identity=person.identity.astype(np.float32),
-        expression=motion.expression[:frames],
-        rotation_rad=motion.rotation_rad[:frames],
-        translation=motion.translation[:frames],
+        identity=identity.astype(np.float32),
+        expression=told.expression[:frames],
+        rotation_rad=told.rotation_rad[:frames],
+        translation=told.translation[:frames],
         gaze_rad=motion.gaze_rad[:frames],
         landmarks=np.ascontiguousarray(in_crop[:frames, :, :2]),
         fps=FPS,
-        head_model="open",
+        head_model=settings.head,
         key=source.key,
     )
-    facts = ClipFacts(round(reader.fps, 3), *size, frames, round(face_px, 1), round(fit_px, 3), round(change, 2), note)
+    facts = ClipFacts(round(reader.fps, 3), *size, frames, round(face_px, 1), round(told_px, 3), round(change, 2), note)
     return clip, facts
 
 
@@ -301,14 +307,35 @@ def _fit(landmarks: Array, found: Array, size_px: int) -> tuple[LandmarkFitter, 
     from triportrait.motion.smoothing import smooth_motion
 
     fitter = LandmarkFitter(default_head(), side_px=size_px)
-    rows = np.flatnonzero(found)
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _PERSON_ROWS).astype(int))]
-    person = fitter.fit_person(landmarks[chosen])[0]
+    person = fitter.fit_person(landmarks[_person_rows(found)])[0]
     motion = smooth_motion(fitter.fit_motion(landmarks, person, FPS))
     fit_px = float(np.median(np.sqrt((fitter.residual_px(landmarks, person, motion) ** 2).mean(1))))
+    _refuse_bad_fit(fit_px)
+    return fitter, person, motion, fit_px
+
+
+def _fit_own(name: str, landmarks: Array, found: Array, size_px: int) -> tuple[Array, Motion, float]:
+    """The same in a user's head model: identity [i], motion, and distance."""
+    from triportrait.motion.smoothing import smooth_motion
+    from triportrait.real3d.head_models import fitter_of, load_user_head
+
+    fitter = fitter_of(load_user_head(name), size_px, video=True)
+    identity, _ = fitter.fit_person(landmarks[_person_rows(found)])
+    motion = smooth_motion(fitter.fit_motion(landmarks, identity, FPS))
+    fit_px = float(np.median(np.sqrt((fitter.residual_px(landmarks, motion) ** 2).mean(1))))
+    _refuse_bad_fit(fit_px)
+    return identity, motion, fit_px
+
+
+def _person_rows(found: Array) -> Array:
+    """Rows with a face from which the shape is estimated."""
+    rows = np.flatnonzero(found)
+    return rows[np.unique(np.linspace(0, len(rows) - 1, _PERSON_ROWS).astype(int))]
+
+
+def _refuse_bad_fit(fit_px: float) -> None:
     if not fit_px < _WORST_FIT_PX:
         raise UnusableClip("E_FIT", f"the head model misses the landmarks by {fit_px:.1f} px; at most {_WORST_FIT_PX:g} are taken")
-    return fitter, person, motion, fit_px
 
 
 # -- second pass ------------------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class TrainingClip:
         gaze_rad: float32 [t, 2] pitch, yaw of both eyes, as :class:`triportrait.types.Motion`.
         landmarks: float32 [t, 478, 2] pixels of the crop.
         fps: frames per second.
-        head_model: whose coefficients: ``"open"`` or ``"bfm"``.
+        head_model: whose coefficients: a name of ``real3d.head_models.HEAD_MODELS``.
         key: unique name; letters, digits, ``_`` and ``-``.
         speech: float16 [t * k, f], k feature rows per frame, or None for a clip without sound.
         pitch_hz: float32 [t * k], 0 where unvoiced, or None.
@@ -310,6 +310,31 @@ class ClipSet(Sequence[TrainingClip]):
         if not place.members:
             return len(self.read(index))
         return sum(name.startswith("frame.") for name in place.members)
+
+    @property
+    def head_model(self) -> str:
+        """The head model that all clips are fitted with; only their descriptions are read.
+
+        Raises:
+            MediaError: there are several.
+        """
+        first = self._head_model_of(self._places[0])
+        for place in self._places[1:]:
+            if (other := self._head_model_of(place)) != first:
+                raise MediaError(
+                    f"clip {self._places[0].key!r} is fitted with the head model {first} and clip {place.key!r} with {other}; "
+                    "train from clips of one 'data prepare --head'"
+                )
+        return first
+
+    @staticmethod
+    def _head_model_of(place: _Place) -> str:
+        if not place.members:
+            return _read_npz(place.path).head_model
+        offset, size = place.members["meta.json"]
+        with place.path.open("rb") as file:
+            file.seek(offset)
+            return str(json.loads(file.read(size))["head_model"])
 
     def numbers(self, index: int) -> dict[str, Any]:
         """Everything of a clip that is no picture, as in :meth:`TrainingClip.to_arrays`; no picture is decoded."""

@@ -108,7 +108,8 @@ def prepare(options: PrepareOptions, progress: Progress | None = None, pool: Poo
         MediaError, EmptyMedia: there are no videos.
         OptionError: a setting is out of range, or the folder was begun with others.
         OutputError: the folder cannot be written.
-        MissingPart, ClusterError: of Ray, or of HuBERT's folder.
+        MissingPart, ClusterError: of Ray, of HuBERT's folder, or of the head model.
+        WeightsError: the head model's file is damaged.
     """
     _check(options)
     groups = grouped(find_videos(options.videos, options.layout), options.videos_per_shard)
@@ -137,6 +138,10 @@ def _check(options: PrepareOptions) -> None:
     for name in ("workers", "videos_per_shard", "shard_bytes", "clip_timeout_s"):
         if not getattr(options, name) > 0:
             raise OptionError(f"--{name.replace('_', '-')} is {getattr(options, name):g}; use a positive number")
+    if settings.head != "open":
+        from triportrait.real3d.head_models import load_user_head
+
+        load_user_head(settings.head)
     if settings.hubert is not None:
         from triportrait.real3d.hubert import check_hubert
 

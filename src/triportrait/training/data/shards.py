@@ -111,7 +111,8 @@ class ShardFolder:
         self._take_lock()
         self.settings = _portable(settings)
         recorded = self.state / "settings.json"
-        if recorded.exists() and (before := json.loads(recorded.read_text())) != self.settings:
+        # Folders that were begun when there was no choice have the open head.
+        if recorded.exists() and (before := {"head": "open"} | json.loads(recorded.read_text())) != self.settings:
             changed = sorted(name for name in before | self.settings if before.get(name) != self.settings.get(name))
             self.close()
             raise OptionError(f"'{folder}' was begun with other settings ({', '.join(changed)}); use those, or another folder")

@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from triportrait.errors import EmptyMedia, MediaError
-from triportrait.face.bfm import BfmHead
+from triportrait.errors import EmptyMedia, MediaError, MissingPart
+from triportrait.face.open_head import OpenHead
 from triportrait.geometry.landmarks import LID_PAIRS
 from triportrait.real3d.audio_to_motion import AUDIO_STRIDE, LATENT_STRIDE, PaperAudioToMotion, kl_divergence
+from triportrait.real3d.head_models import load_head
 from triportrait.training.data.clips import ClipSet
 from triportrait.training.loop import Recipe, Values
-from triportrait.training.real3d.examples import Row, head_model, numpy_generator, stack_rows
-from triportrait.training.real3d.heads import LAYOUT, load_start
+from triportrait.training.real3d.examples import Row, numpy_generator, stack_rows
+from triportrait.training.real3d.heads import LAYOUT, load_start, refuse_other_head
 from triportrait.training.real3d.sizes import paper_networks, small_networks, tiny_networks
 from triportrait.types import Array
 
@@ -110,36 +111,35 @@ def tiny() -> AudioToMotionRecipe:
     )
 
 
-RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_published": published}
+#: The paper's own schedule has as many steps as its recipe.
+RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_schedule": paper, "paper_published": published}
 
 
 @dataclass(frozen=True, slots=True)
 class _LandmarkBasis:
-    """Landmarks as ``mean + identity @ ... + expression @ basis``: bases [n * 3, i] and [n * 3, e] in decimetres."""
+    """Landmarks as ``mean + identity @ ... + expression @ basis``: their numbers [n], bases [n * 3, i] and [n * 3, e] in decimetres."""
 
+    known: Array
     mean: Array
     identity: Array
     expression: Array
 
     @staticmethod
     def of(name: str) -> _LandmarkBasis:
-        head = head_model(name)
-        if isinstance(head, BfmHead):
-            _, mean, identity, expression = head.landmark_bases()
-        else:
+        head = load_head(name)
+        if isinstance(head, OpenHead):
             bases = head.landmark_bases()
-            mean, identity, expression = bases.mean, bases.identity, bases.expression
+            known, mean, identity, expression = np.arange(len(bases.mean)), bases.mean, bases.identity, bases.expression
+        else:
+            known, mean, identity, expression = head.landmark_bases()
+        if not np.isin(_LIPS, known).all():
+            raise MissingPart(f"the landmark file of the head model {name} leaves out the inner lips (13, 14), from which a voice learns")
         flat = (part.reshape(mean.size, -1).astype(np.float32) for part in (mean, identity, expression))
-        return _LandmarkBasis(*flat)
+        return _LandmarkBasis(known, *flat)
 
-    def lip_distance(self, name: str, identity: Array, expression: Array) -> Array:
+    def lip_distance(self, identity: Array, expression: Array) -> Array:
         """L1 distance between the middles of the inner lips [t], decimetres."""
-        rows = list(_LIPS)
-        head = head_model(name)
-        if isinstance(head, BfmHead):
-            known = list(head.landmark_bases()[0])
-            rows = [known.index(row) for row in rows]
-        at = np.array(rows)[:, None] * 3 + np.arange(3)
+        at = np.searchsorted(self.known, _LIPS)[:, None] * 3 + np.arange(3)
         places = self.mean[at, 0] + np.einsum("lci,i->lc", self.identity[at, : len(identity)], identity)
         places = places + np.einsum("lce,te->tlc", self.expression[at], expression)
         return np.abs(places[:, 0] - places[:, 1]).sum(-1)
@@ -182,7 +182,7 @@ class VoiceClips:
             if per_frame % AUDIO_STRIDE:
                 raise MediaError(f"clip {row['key']!r} has {per_frame} feature rows per frame, expected a multiple of {AUDIO_STRIDE}")
             row["blink"] = blink_marks(row["landmarks"])
-            opening = self._basis.lip_distance(self.head_model, row["identity"], row["expression"])
+            opening = self._basis.lip_distance(row["identity"], row["expression"])
             row["amplitude"] = np.float32(np.quantile(opening, 0.9))
 
     def __len__(self) -> int:
@@ -232,6 +232,7 @@ class AudioToMotionStage:
     def __init__(self, recipe: AudioToMotionRecipe, clips: VoiceClips, held_out: VoiceClips | None, start: Path | None = None) -> None:
         if recipe.frames % LATENT_STRIDE:
             raise MediaError(f"pieces of {recipe.frames} frames do not fit the latent; use a multiple of {LATENT_STRIDE}")
+        refuse_other_head(start, clips.head_model)
         self.recipe, self._clips = recipe, clips
         torch.manual_seed(recipe.seed)
         self._config = replace(recipe.network, features=clips.features, motion=clips.motion, trained_form=True)

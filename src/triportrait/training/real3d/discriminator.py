@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from triportrait.errors import OptionError
 from triportrait.nn.stylegan import EqualisedConvolution, EqualisedLinear, MappingNetwork, activate
 
 _HALF = math.sqrt(0.5)
@@ -108,3 +110,27 @@ class DualDiscriminator(nn.Module):
             spread = camera.std(0) if len(camera) > 1 else torch.zeros_like(camera[0])
             camera = camera + noise * spread * self.config.camera_noise
         return (x * self.mapping(None, camera)).sum(1, keepdim=True) / math.sqrt(x.shape[1])
+
+
+def load_discriminator(path: Path, network: DualDiscriminator) -> None:
+    """Begin as EG3D's discriminator, as appendix B.1 does: ``eg3d_discriminator.safetensors`` of 'triportrait weights import'.
+
+    Args:
+        path: the file.
+        network: takes its numbers; group and camera noise stay as they are.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or holds something else.
+        OptionError: it judges pictures of another size.
+    """
+    from triportrait.weights.store import load_weights
+
+    tensors = load_weights(path, layout="eg3d_discriminator").tensors
+    wanted = network.state_dict()
+    wrong = [key for key in wanted if key not in tensors or tensors[key].shape != wanted[key].shape] or sorted(set(tensors) - set(wanted))
+    if wrong:
+        raise OptionError(
+            f"'{path}' does not fit the discriminator of this preset, which judges pictures of {network.config.side} px ({wrong[0]}); "
+            "EG3D's published one judges 512 px, as the presets paper and paper_schedule do"
+        )
+    network.load_state_dict(tensors)

@@ -16,15 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from triportrait.errors import MediaError, MissingPart
-from triportrait.face.pncc import PNCC_FOCAL, PnccRenderer
+from triportrait.errors import MediaError
+from triportrait.face.pncc import PnccRenderer, cull_of, focal_of
 from triportrait.geometry.cameras import camera_from_pose, orbit_camera, pose_points, project
 from triportrait.geometry.landmarks import LOWER_LIP_RIM, OUTER_MOUTH_CORNERS, UPPER_LIP_RIM
-from triportrait.types import FOCAL_IN_WIDTHS, Array
+from triportrait.real3d.head_models import load_head
+from triportrait.types import Array
 
 if TYPE_CHECKING:
-    from triportrait.face.bfm import BfmHead
-    from triportrait.face.open_head import OpenHead
     from triportrait.training.data.clips import ClipSet, TrainingClip
     from triportrait.training.oneshot.views import ViewSet
 
@@ -34,38 +33,14 @@ Row = dict[str, Tensor]
 _MOUTH = (*OUTER_MOUTH_CORNERS, UPPER_LIP_RIM, LOWER_LIP_RIM)
 
 
-@lru_cache(maxsize=4)
-def head_model(name: str) -> OpenHead | BfmHead:
-    """The head model that a clip's coefficients belong to.
-
-    Raises:
-        MissingPart: the Basel face model is needed and not imported, or the model is unknown.
-    """
-    if name == "open":
-        from triportrait.face.open_head import OpenHead
-
-        return OpenHead.embedded()
-    if name == "bfm":
-        from triportrait.real3d.pipeline import load_bfm
-        from triportrait.weights.bfm import MODEL_FILE
-        from triportrait.weights.home import weights_home
-
-        path = weights_home() / "bfm" / MODEL_FILE
-        if not path.is_file():
-            raise MissingPart(f"the clips need the Basel face model, which is not at '{path}'; run 'triportrait weights import'")
-        return load_bfm(path)
-    raise MissingPart(f"the clips belong to the head model {name!r}, which is not known here; prepare them with open or bfm")
-
-
 @lru_cache(maxsize=8)
 def _drawer(name: str, size_px: int) -> PnccRenderer:
-    # The Basel face is open behind and is seen from both sides, as published.
-    return PnccRenderer(head_model(name), size_px, cull=None if name == "bfm" else "back")
+    return PnccRenderer(load_head(name), size_px, cull=cull_of(name))
 
 
 def motion_picture(name: str, size_px: int, identity: Array, expression: Array) -> Tensor:
     """PNCC of coefficients, [3, s, s]."""
-    return torch.from_numpy(_drawer(name, size_px).render(head_model(name).vertices(identity, expression)).copy())
+    return torch.from_numpy(_drawer(name, size_px).render(load_head(name).vertices(identity, expression)).copy())
 
 
 def as_picture(image: Array, size_px: int) -> Tensor:
@@ -102,10 +77,9 @@ def cut_box(pictures: Tensor, boxes: Tensor, side_px: int) -> Tensor:
 
 def key_points(name: str, identity: Array, expression: Array, rotation_rad: Array, translation: Array) -> Tensor:
     """The 68 landmarks [68, 2] of a posed head in -1..1, y down."""
-    head = head_model(name)
+    head = load_head(name)
     points = pose_points(head.landmarks68(head.vertices(identity, expression)), rotation_rad, translation)
-    # Published poses were fitted with another focal length than the one that is rendered with (spec 3.4).
-    pixels, _ = project(points, 1.0, PNCC_FOCAL if name == "bfm" else FOCAL_IN_WIDTHS)
+    pixels, _ = project(points, 1.0, focal_of(name))
     return torch.from_numpy(np.clip(2 * pixels - 1, -1, 1).astype(np.float32))
 
 
@@ -124,6 +98,7 @@ class PairOptions:
         perturb: deviation of a disturbance of identity and expression; the first of the driving pictures then shows the target disturbed
             (the published way, spec 5.3) instead of the frame before.
         scene: also torso, background, the whole picture and key points.
+        inpaint_background: the background has the person painted out; without, the source's own stays black where the person stands.
     """
 
     size_px: int
@@ -132,6 +107,7 @@ class PairOptions:
     motion: bool = False
     perturb: float = 0.0
     scene: bool = False
+    inpaint_background: bool = True
 
 
 def clip_row(clips: ClipSet, options: PairOptions, random: np.random.Generator) -> Row:
@@ -180,23 +156,26 @@ def _pair(clip: TrainingClip, options: PairOptions) -> Row:
         "lips": lip_box(clip.landmarks[1], clip.size_px),
     }
     if options.scene:
-        row |= _scene(clip, s)
+        row |= _scene(clip, s, options.inpaint_background)
     return row
 
 
-def _scene(clip: TrainingClip, size_px: int) -> Row:
-    from triportrait.real3d.layers import split_torso
+def _scene(clip: TrainingClip, size_px: int, inpaint_background: bool) -> Row:
+    from triportrait.real3d.layers import split_torso, without_person
 
     alpha = clip.torso[0, ..., 3]
     body = (alpha > 127) & (clip.head_alpha[0] <= 127)
     masks = np.stack(split_torso(clip.frames[0], body, clip.landmarks[0]))
     torso, _ = head_on_black(clip.torso[0, ..., :3], alpha, size_px)
+    background = clip.background
+    if not inpaint_background:
+        background = without_person(clip.frames[0], (alpha > 127) | (clip.head_alpha[0] > 127))
     points = [key_points(clip.head_model, clip.identity, clip.expression[i], clip.rotation_rad[i], clip.translation[i]) for i in range(2)]
     return {
         "torso": torso,
         "torso_masks": torch.stack([(as_picture(mask.astype(np.uint8) * 255, size_px)[0] > 0.5).float() for mask in masks]),
         "torso_matte": as_picture(clip.torso[1, ..., 3], size_px),
-        "background": 2 * as_picture(clip.background, size_px) - 1,
+        "background": 2 * as_picture(background, size_px) - 1,
         "whole": 2 * as_picture(clip.frames[1], size_px) - 1,
         "source_points": points[0],
         "target_points": points[1],
@@ -258,22 +237,30 @@ def _view(views: ViewSet, index: int, view: int, size_px: int) -> Row:
 
 # -- EG3D -------------------------------------------------------------------------------------------------------------------
 
-#: Pitch and yaw in degrees, and radius, of cameras round EG3D's heads: those that condition the generator, and those that look (spec 5.2).
-_CONDITION, _LOOK = (10.0, 16.0, 2.7, 3.2), (26.0, 38.0, 2.7, 4.0)
+#: Largest pitch and yaw in degrees of cameras round EG3D's heads: those that condition the generator, and those that look (spec 5.2).
+_CONDITION_DEGREES, _LOOK_DEGREES = (10.0, 16.0), (26.0, 38.0)
+#: Distances of the cameras that condition, in EG3D's units (spec 5.2).
+_CONDITION_RADII = (2.7, 3.2)
 
 
-def teacher_row(latent: int, random: np.random.Generator) -> Row:
-    """A latent of EG3D, the camera that its style is made for, and two cameras that look."""
+def teacher_row(latent: int, radii: tuple[float, float], random: np.random.Generator) -> Row:
+    """A latent of EG3D, the camera that its style is made for, and two cameras that look.
 
-    def camera(pitch: float, yaw: float, near: float, far: float) -> Tensor:
-        angles = np.radians([random.uniform(-pitch, pitch), random.uniform(-yaw, yaw)])
-        return torch.from_numpy(orbit_camera(float(angles[1]), float(angles[0]), float(random.uniform(near, far))).to_eg3d())
+    Args:
+        latent: numbers of the latent.
+        radii: least and greatest distance of the cameras that look, in EG3D's units (appendix B.1).
+        random: of the row.
+    """
+
+    def camera(degrees: tuple[float, float], radii: tuple[float, float]) -> Tensor:
+        pitch, yaw = (float(np.radians(random.uniform(-most, most))) for most in degrees)
+        return torch.from_numpy(orbit_camera(yaw, pitch, float(random.uniform(*radii))).to_eg3d())
 
     return {
         "latent": torch.from_numpy(random.normal(size=latent).astype(np.float32)),
-        "condition": camera(*_CONDITION),
-        "source_camera": camera(*_LOOK),
-        "target_camera": camera(*_LOOK),
+        "condition": camera(_CONDITION_DEGREES, _CONDITION_RADII),
+        "source_camera": camera(_LOOK_DEGREES, radii),
+        "target_camera": camera(_LOOK_DEGREES, radii),
         "lips": torch.tensor([0.0, 0.25, 0.15]),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from triportrait.real3d.networks import build
 from triportrait.real3d.sampling import SamplePositions, random_positions, sample_planes
 from triportrait.real3d.volume import VolumeRender, VolumeRenderer
 from triportrait.training.loop import Recipe, Values
-from triportrait.training.real3d.discriminator import DualDiscriminator
+from triportrait.training.real3d.discriminator import DualDiscriminator, load_discriminator
 from triportrait.training.real3d.examples import Row, cut_box, stack_rows
 from triportrait.training.real3d.perceptual import PerceptualLoss
 from triportrait.training.real3d.sizes import TrainedNetworks, paper_networks, tiny_networks
@@ -48,7 +47,8 @@ class HeadRecipe(Recipe):
         rate, discriminator_rate, betas: of Adam. Rates rise over ``warm_up_steps`` and fall by ``decay`` every ``decay_every`` steps, not
             below ``rate_floor``.
         delays, stops: network -> step from which, or until which, it learns.
-        raw_weight: of the raw picture's L1 beside the final one's.
+        pixel_error: what a pixel costs: ``absolute`` (L1, eq. 3 and the published code) or ``squared`` (eq. 7).
+        raw_weight: of the raw picture's error beside the final one's.
         perceptual_weight: of both pictures' :class:`triportrait.training.real3d.perceptual.PerceptualLoss`.
         lip_weight, lip_perceptual_weight: of the square round the mouth.
         outside_weight, mask_margin_px: pixels farther than the margin (of a 512 px picture) from what is trained count so much.
@@ -56,9 +56,6 @@ class HeadRecipe(Recipe):
         adversarial_weight, adversarial_from, r1_weight, r1_every: the dual discriminator; from which step; its gradient penalty.
         density_weight, density_every, density_points, density_noise: density changes little between near points (EG3D).
         source_every: the source's own view is drawn, too, every so many steps.
-        laplacian: motion adapter only: ``neighbours`` (eq. 4: squared second difference of its planes over frames t - 1, t, t + 1),
-            ``perturbed`` (published: its planes stay when the coefficients are disturbed) or ``none`` (ablation of Table 4).
-        laplacian_weight: of it; perturb: deviation of the disturbance.
         apart: frames between source and target.
         validation_rows: held-out pairs that are looked at.
     """
@@ -77,6 +74,7 @@ class HeadRecipe(Recipe):
     rate_floor: float = 1e-5
     delays: tuple[tuple[str, int], ...] = ()
     stops: tuple[tuple[str, int], ...] = ()
+    pixel_error: Literal["absolute", "squared"] = "absolute"
     raw_weight: float = 1.0
     perceptual_weight: float = 0.1
     lip_weight: float = 0.0
@@ -94,11 +92,11 @@ class HeadRecipe(Recipe):
     density_points: int = 1000
     density_noise: float = 5e-3
     source_every: int = 1
-    laplacian: Literal["neighbours", "perturbed", "none"] = "none"
-    laplacian_weight: float = 1.0
-    perturb: float = 0.01
     apart: int = 50
     validation_rows: int = 6
+
+
+AnyHeadRecipe = TypeVar("AnyHeadRecipe", bound=HeadRecipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +116,19 @@ class HeadStage:
         row: makes one row of a batch from (step, row).
         held_out: rows to be judged by.
         start: file of an earlier stage or None.
+        discriminator: file of EG3D's imported discriminator that the adversary begins as (appendix B.1); None begins anew.
         perceptual: None takes what the weights folder has.
+
+    Raises:
+        OptionError: a file does not fit, or there is no adversary to begin.
+        WeightsError: a file cannot be read.
     """
 
     name = "head"
     trained: tuple[str, ...] = ()
     served: tuple[str, ...] = ()
+    #: Whose coefficients drive the networks; None where no coefficient does.
+    head_model: str | None = None
 
     def __init__(
         self,
@@ -131,14 +136,21 @@ class HeadStage:
         row: Callable[[int, int], Row],
         held_out: Sequence[Row],
         start: Path | None = None,
+        discriminator: Path | None = None,
         perceptual: PerceptualLoss | None = None,
     ) -> None:
+        if recipe.pixel_error not in ("absolute", "squared"):
+            raise OptionError(f"pixel_error is {recipe.pixel_error!r}; use absolute or squared")
         self.recipe, self._row, self._held_out = recipe, row, list(held_out)
         torch.manual_seed(recipe.seed)
         networks = all_networks(recipe.networks)
         self._initialise(networks)
         if start is not None:
             load_start(start, networks)
+        if discriminator is not None:
+            if not recipe.adversarial_weight:
+                raise OptionError("--discriminator has nothing to begin: this preset has no adversary (adversarial_weight is 0)")
+            load_discriminator(discriminator, cast(DualDiscriminator, networks["discriminator"]))
         self.networks = nn.ModuleDict({name: networks[name] for name in self.trained})
         if recipe.adversarial_weight:
             self.networks["discriminator"] = networks["discriminator"]
@@ -213,27 +225,31 @@ class HeadStage:
     def picture_terms(
         self, picture: Tensor, raw: Tensor | None, target: Tensor, mask: Tensor, lips: Tensor, prefix: str = ""
     ) -> dict[str, Tensor]:
-        """L1 of final and raw picture inside and outside the mask [b, 1, s, s], perceptual losses, mouth.
+        """Error of final and raw picture inside and outside the mask [b, 1, s, s], perceptual losses, mouth.
 
         Source: eq. 3, and eq. 7 for image to plane, with the terms that the published configuration adds (spec 5.3).
         """
         recipe, look = self.recipe, self.frozen["perceptual"]
         weight = recipe.outside_weight + (1 - recipe.outside_weight) * grown(mask, recipe.mask_margin_px * target.shape[-1] / 512)
-        terms = {f"{prefix}picture": (weight * (picture - target).abs()).mean()}
+        terms = {f"{prefix}picture": (weight * self._pixel_error(picture - target)).mean()}
         if recipe.perceptual_weight:
             terms[f"{prefix}look"] = recipe.perceptual_weight * look(picture, target)
         if raw is not None:
             small = resized(target, raw.shape[-1])
-            terms[f"{prefix}raw"] = recipe.raw_weight * (resized(weight, raw.shape[-1]) * (raw - small).abs()).mean()
+            terms[f"{prefix}raw"] = recipe.raw_weight * (resized(weight, raw.shape[-1]) * self._pixel_error(raw - small)).mean()
             if recipe.perceptual_weight:
                 terms[f"{prefix}raw_look"] = recipe.perceptual_weight * look(raw, small)
         if recipe.lip_weight:
             side = max(16, target.shape[-1] // 4)
             ours, theirs = cut_box(picture, lips, side), cut_box(target, lips, side)
-            terms[f"{prefix}lips"] = recipe.lip_weight * (ours - theirs).abs().mean()
+            terms[f"{prefix}lips"] = recipe.lip_weight * self._pixel_error(ours - theirs).mean()
             if recipe.lip_perceptual_weight:
                 terms[f"{prefix}lips_look"] = recipe.lip_perceptual_weight * look(ours, theirs)
         return terms
+
+    def _pixel_error(self, difference: Tensor) -> Tensor:
+        """The first term of eq. 3 (absolute), or that of eq. 7 (squared), before its mean."""
+        return difference.square() if self.recipe.pixel_error == "squared" else difference.abs()
 
     def matte_terms(self, alpha: Tensor, matte: Tensor) -> dict[str, Tensor]:
         """The rendered matte against the head's, and how undecided it is (spec 5.3)."""
@@ -336,6 +352,8 @@ class HeadStage:
 
     def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:
         everything = {**networks, **{name: self.frozen[name] for name in self.served}}
+        if self.head_model is not None:
+            notes = notes | {"head_model": self.head_model}
         save_stage(folder / "model.safetensors", everything, self.recipe.networks, notes)
 
 
@@ -432,15 +450,31 @@ def load_start(path: Path, networks: Mapping[str, nn.Module]) -> None:
     log.info("%s from '%s'", ", ".join(taken), path)
 
 
-def described(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as JSON has it."""
-    return json.loads(json.dumps(asdict(recipe)))
+def refuse_other_head(start: Path | None, head_model: str) -> None:
+    """Refuse to go on from networks that another head model drives; files that name none, such as image to plane's, serve all.
+
+    Args:
+        start: file or folder of an earlier stage, or imported weights, or None.
+        head_model: of the clips.
+
+    Raises:
+        OptionError: the networks were trained on another one.
+    """
+    from triportrait.real3d.pipeline import described
+
+    if start is None:
+        return
+    config = described(start / "model.safetensors" if start.is_dir() else start)
+    # What its authors published was trained on the Basel face model.
+    trained_on = config.get("head_model", "bfm" if "published" in config else head_model)
+    if trained_on != head_model:
+        raise OptionError(
+            f"'{start}' was trained on the head model {trained_on}, and the clips are fitted with {head_model}; "
+            f"prepare the videos with 'triportrait data prepare --head {trained_on}', or leave out --start"
+        )
 
 
-_AnyHeadRecipe = TypeVar("_AnyHeadRecipe", bound=HeadRecipe)
-
-
-def in_seconds(recipe: _AnyHeadRecipe, **changes: Any) -> _AnyHeadRecipe:
+def in_seconds(recipe: AnyHeadRecipe, **changes: Any) -> AnyHeadRecipe:
     """The recipe with tiny networks and eight steps, in which all that it switches on happens; ``changes`` come on top."""
     return replace(
         recipe,
@@ -461,7 +495,7 @@ def in_seconds(recipe: _AnyHeadRecipe, **changes: Any) -> _AnyHeadRecipe:
     )
 
 
-def shortened(recipe: HeadRecipe, steps: int) -> HeadRecipe:
+def shortened(recipe: AnyHeadRecipe, steps: int) -> AnyHeadRecipe:
     """The recipe for another length: everything that happens at a step happens at the same share of the way."""
     share = steps / recipe.steps
 

@@ -7,13 +7,14 @@ or real clips. The compact network of this project has its own stage, :mod:`trip
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from triportrait.errors import OptionError
 from triportrait.real3d.decoder import Decoder
 from triportrait.real3d.eg3d_prior import Prior
 from triportrait.real3d.head_super_resolution import SuperResolution
@@ -30,24 +31,47 @@ from triportrait.training.real3d.examples import (
     teacher_row,
     view_row,
 )
-from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks, in_seconds, resized
+from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks, in_seconds, resized, shortened
 from triportrait.training.real3d.sizes import paper_networks, small_networks
 
 
-def paper() -> HeadRecipe:
-    """The published schedule (spec 5.2)."""
-    return HeadRecipe(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageToPlaneRecipe(HeadRecipe):
+    """See :class:`HeadRecipe`.
+
+    Args:
+        nearest_radius, farthest_radius: distances, in EG3D's units, between which the cameras stand that look at the teacher's heads.
+    """
+
+    nearest_radius: float = 2.4
+    farthest_radius: float = 5.0
+
+
+def paper() -> ImageToPlaneRecipe:
+    """Cameras of appendix B.1 and the squared error of eq. 7; steps, rates and delays as published (spec 5.2)."""
+    return ImageToPlaneRecipe(
         networks=paper_networks(),
         steps=200_000,
         batch=4,
         delays=(("decoder", 2000), ("super_resolution", 30_000)),
+        pixel_error="squared",
         adversarial_weight=0.025,
         adversarial_from=30_000,
         source_every=2,
     )
 
 
-def small() -> HeadRecipe:
+def schedule() -> ImageToPlaneRecipe:
+    """The same in the 250,000 steps of appendix C.2."""
+    return shortened(paper(), 250_000)
+
+
+def published() -> ImageToPlaneRecipe:
+    """As the published code trains: nearer cameras, absolute error (spec 5.2)."""
+    return replace(paper(), pixel_error="absolute", nearest_radius=2.7, farthest_radius=4.0)
+
+
+def small() -> ImageToPlaneRecipe:
     """The paper's networks at 256 px."""
     return replace(
         paper(),
@@ -62,12 +86,12 @@ def small() -> HeadRecipe:
     )
 
 
-def tiny() -> HeadRecipe:
+def tiny() -> ImageToPlaneRecipe:
     """Seconds on a CPU, for tests: everything is switched on."""
     return in_seconds(paper(), rate=2e-3, delays=(), density_every=2, density_points=50)
 
 
-RECIPES = {"tiny": tiny, "small": small, "paper": paper}
+RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_schedule": schedule, "paper_published": published}
 
 
 class ImageToPlaneStage(HeadStage):
@@ -79,6 +103,7 @@ class ImageToPlaneStage(HeadStage):
         held_out: the same for validation.
         shares: how often each source is taken; None: equally often.
         teacher: EG3D's generator and decoder, a source of its own (the last of the shares).
+        discriminator: see :class:`HeadStage`.
     """
 
     name = "image_to_plane"
@@ -86,13 +111,17 @@ class ImageToPlaneStage(HeadStage):
 
     def __init__(
         self,
-        recipe: HeadRecipe,
+        recipe: ImageToPlaneRecipe,
         sources: Sequence[ClipSet | ViewSet],
         held_out: Sequence[ClipSet | ViewSet],
         start: Path | None = None,
         shares: Sequence[float] | None = None,
         teacher: tuple[Prior, Decoder] | None = None,
+        discriminator: Path | None = None,
     ) -> None:
+        radii = recipe.nearest_radius, recipe.farthest_radius
+        if not 1.0 <= radii[0] <= radii[1]:
+            raise OptionError(f"the cameras stand from nearest_radius {radii[0]:g} to farthest_radius {radii[1]:g}; use 1 or more, rising")
         self._teacher = teacher
         size = recipe.networks.inference.photo_px
         options = PairOptions(size, recipe.apart)
@@ -104,7 +133,7 @@ class ImageToPlaneStage(HeadStage):
             kind = int(torch.multinomial(weights, 1, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)))
             random = numpy_generator(recipe.seed, step, index)
             if teacher is not None and kind == len(sources):
-                return teacher_row(teacher[0].config.latent, random)
+                return teacher_row(teacher[0].config.latent, radii, random)
             source = sources[kind]
             return clip_row(source, options, random) if isinstance(source, ClipSet) else view_row(source, size, random)
 
@@ -117,7 +146,7 @@ class ImageToPlaneStage(HeadStage):
                 else fixed_views(source, size, -(-recipe.validation_rows // 2))
             )
         ]
-        super().__init__(recipe, row, shown, start)
+        super().__init__(recipe, row, shown, start, discriminator)
         if teacher is not None:
             self.frozen["teacher"], self.frozen["teacher_decoder"] = teacher
 

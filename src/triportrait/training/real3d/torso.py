@@ -15,7 +15,7 @@ from triportrait.real3d.torso import TorsoLayer
 from triportrait.real3d.volume import VolumeRender
 from triportrait.training.data.clips import ClipSet
 from triportrait.training.real3d.examples import PairOptions, Row, clip_row, fixed_pairs, numpy_generator
-from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks, entropy, in_seconds
+from triportrait.training.real3d.heads import Drawn, HeadRecipe, HeadStage, Networks, entropy, in_seconds, refuse_other_head, shortened
 from triportrait.training.real3d.sizes import paper_networks, small_networks
 
 
@@ -46,11 +46,9 @@ def paper() -> TorsoRecipe:
     )
 
 
-def equation_5() -> TorsoRecipe:
-    """Features fused by alpha alone, as eq. 5 has it, with the paper's smaller torso branch."""
-    base = paper()
-    fused = HtbSuperResolution.Config.equation_5(trained_form=True)
-    return replace(base, networks=replace(base.networks, inference=replace(base.networks.inference, super_resolution=fused)))
+def schedule() -> TorsoRecipe:
+    """The same in the 200,000 steps of appendix C.2."""
+    return shortened(paper(), 200_000)
 
 
 def small() -> TorsoRecipe:
@@ -63,15 +61,19 @@ def tiny() -> TorsoRecipe:
     return in_seconds(paper(), rate=3e-3, apart=2)
 
 
-RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_equation_5": equation_5}
+RECIPES = {"tiny": tiny, "small": small, "paper": paper, "paper_schedule": schedule}
 
 
 class TorsoStage(HeadStage):
     """Head-torso-background super-resolution.
 
     Args:
-        recipe, start: see :class:`HeadStage`; ``start`` should be the stage motion_adapter.
+        recipe, start, discriminator: see :class:`HeadStage`; ``start`` should be the stage motion_adapter.
         clips, held_out: clips to learn from, and to be judged by.
+
+    Raises:
+        MediaError: the clips are fitted with several head models.
+        OptionError: ``start`` was trained on another head model.
     """
 
     name = "torso"
@@ -79,12 +81,24 @@ class TorsoStage(HeadStage):
     served = ("image_to_plane", "motion_adapter", "decoder")
     _turns = ()
 
-    def __init__(self, recipe: TorsoRecipe, clips: ClipSet, held_out: ClipSet | None, start: Path | None = None) -> None:
+    def __init__(
+        self, recipe: TorsoRecipe, clips: ClipSet, held_out: ClipSet | None, start: Path | None = None, discriminator: Path | None = None
+    ) -> None:
+        self.head_model = clips.head_model
+        refuse_other_head(start, self.head_model)
         sizes = recipe.networks.inference
-        options = PairOptions(sizes.photo_px, recipe.apart, sizes.motion_adapter.pictures - 1, motion=True, scene=True)
+        options = PairOptions(
+            sizes.photo_px,
+            recipe.apart,
+            sizes.motion_adapter.pictures - 1,
+            motion=True,
+            scene=True,
+            inpaint_background=sizes.inpaint_background,
+        )
         shown = fixed_pairs(held_out, options, recipe.validation_rows) if held_out is not None else []
-        self._head_model = clips.numbers(0)["head_model"]
-        super().__init__(recipe, lambda step, row: clip_row(clips, options, numpy_generator(recipe.seed, step, row)), shown, start)
+        super().__init__(
+            recipe, lambda step, row: clip_row(clips, options, numpy_generator(recipe.seed, step, row)), shown, start, discriminator
+        )
 
     @torch.no_grad()
     def _head(self, batch: Row, camera: Tensor, random: bool) -> VolumeRender:
@@ -98,7 +112,7 @@ class TorsoStage(HeadStage):
         caught: list[TorsoLayer] = []
         handle = network.torso.register_forward_hook(lambda module, inputs, output: caught.append(output))
         try:
-            scene = network.prepare(batch["torso"], batch["torso_masks"], batch["background"], batch["source_points"])
+            scene = network.prepare(batch["torso"], batch["torso_masks"], batch["background"], batch["source_points"], batch["source"])
             picture = network(head.features, head.alpha, scene, batch["target_points"])
         finally:
             handle.remove()
@@ -127,7 +141,7 @@ class TorsoStage(HeadStage):
     def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:
         super().save(networks, folder, notes)
         everything = {**networks, **{name: self.frozen[name] for name in self.served}}
-        save_finished(folder / "real3d_torso.safetensors", everything, self.recipe, notes | {"head_model": self._head_model})
+        save_finished(folder / "real3d_torso.safetensors", everything, self.recipe, notes | {"head_model": str(self.head_model)})
 
 
 def save_finished(path: Path, networks: Mapping[str, nn.Module], recipe: HeadRecipe, notes: Mapping[str, str]) -> None:
