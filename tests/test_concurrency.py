@@ -146,7 +146,7 @@ def test_one_portrait_performed_in_threads_gives_the_frames_of_one(talking_portr
 
 def test_standard_error_is_not_shut_while_threads_run(capfd, monkeypatch, astronaut):
     from triportrait import concurrency
-    from triportrait.face.tracker import MediaPipeTracker
+    from triportrait.face.mesh_tracker import MeshTracker
 
     monkeypatch.setattr(concurrency._Process, "owns_standard_error", False)
     stop, written = threading.Event(), []
@@ -159,7 +159,7 @@ def test_standard_error_is_not_shut_while_threads_run(capfd, monkeypatch, astron
 
     writer = threading.Thread(target=write)
     writer.start()
-    MediaPipeTracker().detect(astronaut)
+    MeshTracker().detect(astronaut)
     stop.set()
     writer.join()
     assert capfd.readouterr().err.count("line\n") == len(written) > 1
@@ -169,9 +169,9 @@ QUIET = """
 import sys, numpy as np
 from skimage import data
 {before}
-from triportrait.face.tracker import MediaPipeTracker
+from triportrait.face.mesh_tracker import MeshTracker
 picture = data.astronaut()
-tracker = MediaPipeTracker()
+tracker = MeshTracker()
 tracker.person_mask(picture)
 rows = list(tracker.track([picture, picture]))
 print(len(tracker.detect(picture)), len(rows))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from triportrait.errors import NoFaceFound, WeightsError
+from triportrait.errors import NoFaceFound
 from triportrait.face.tracker import (
     MAX_YAW_DEGREES,
     MIN_FACE_PX,
-    ClassSegmenter,
     DetectedFace,
     choose_face,
     search_is_due,
@@ -158,20 +155,6 @@ def test_just_large_and_frontal_enough_is_accepted():
     face = face_at(100, MIN_FACE_PX + 1, MAX_YAW_DEGREES - 1)
     assert choose_face([face], None, "it") is face
     assert face.yaw_degrees == pytest.approx(MAX_YAW_DEGREES - 1, abs=0.1)
-
-
-def test_a_file_that_is_no_six_class_segmenter_is_refused(tmp_path: Path, astronaut: np.ndarray) -> None:
-    import mediapipe
-
-    with pytest.raises(WeightsError, match="cannot be read"):
-        ClassSegmenter(tmp_path / "none.tflite")
-    (tmp_path / "bad.tflite").write_bytes(b"hello")
-    with pytest.raises(WeightsError, match="no segmenter"):
-        ClassSegmenter(tmp_path / "bad.tflite")
-    # The wheel has one that tells persons from the rest.
-    other = Path(mediapipe.__file__).parent / "modules" / "selfie_segmentation" / "selfie_segmentation.tflite"
-    with pytest.raises(WeightsError, match="6 classes"):
-        ClassSegmenter(other)(astronaut)
 
 
 def on_canvas(picture: np.ndarray, places: list[tuple[int, int]], side: int, shape: tuple[int, int]) -> np.ndarray:
