@@ -24,16 +24,17 @@ from typing import Any
 import numpy as np
 import onnx
 import tflite
-from flatbuffers import flexbuffers
+from flatbuffers import encode, flexbuffers, number_types, packer
+from flatbuffers.table import Table
 from onnx import TensorProto, helper, numpy_helper
 
 DATA = Path(__file__).parents[1] / "src" / "triportrait" / "face" / "data"
-#: Our file -> (MediaPipe's, levels per unit of its input, what is subtracted then).
+#: Our file -> MediaPipe's.
 FILES = {
-    "face_detector_near": ("face_detection/face_detection_short_range.tflite", 127.5, 1.0),
-    "face_detector_far": ("face_detection/face_detection_full_range_sparse.tflite", 127.5, 1.0),
-    "face_mesh": ("face_landmark/face_landmark_with_attention.tflite", 255.0, 0.0),
-    "person_mask": ("selfie_segmentation/selfie_segmentation.tflite", 255.0, 0.0),
+    "face_detector_near": "face_detection/face_detection_short_range.tflite",
+    "face_detector_far": "face_detection/face_detection_full_range_sparse.tflite",
+    "face_mesh": "face_landmark/face_landmark_with_attention.tflite",
+    "person_mask": "selfie_segmentation/selfie_segmentation.tflite",
 }
 SOURCE = "converted from MediaPipe 0.10.21, Copyright The MediaPipe Authors, Apache License 2.0"
 #: Points of the mesh, and of its refinement: an iris has five points, whose depth is the mean over the first 16 points of its eye.
@@ -76,11 +77,15 @@ class Operation:
 
 
 class Source:
-    """A .tflite file: ``constants`` by tensor number, dense and in the file's precision, and the ``operations`` on the others."""
+    """A .tflite file: ``constants`` by tensor number, dense and in the file's precision, and the ``operations`` on the others.
+
+    It takes bytes of a picture minus ``mean``, over ``deviation``.
+    """
 
     def __init__(self, path: Path) -> None:
         model = tflite.Model.GetRootAsModel(path.read_bytes(), 0)
         self.graph = model.Subgraphs(0)
+        self.mean, self.deviation = _normalisation(model)
         self.constants: dict[int, np.ndarray] = {}
         for number in range(self.graph.TensorsLength()):
             tensor = self.graph.Tensors(number)
@@ -104,6 +109,31 @@ class Source:
     def name(self, number: int) -> str:
         """Of a tensor."""
         return self.graph.Tensors(number).Name().decode()
+
+
+def _normalisation(model: Any) -> tuple[float, float]:
+    """Mean and deviation by which bytes become the input, from the file's metadata (TFLite's ModelMetadata; fields by their number)."""
+    entries = [model.Metadata(index) for index in range(model.MetadataLength())]
+    for entry in entries:
+        if entry.Name() == b"TFLITE_METADATA":
+            data = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+            root = Table(data, encode.Get(packer.uoffset, data, 0))
+            # Graph, its first input, what is done to it; of that, the options.
+            unit = _tables(_tables(_tables(root, 3)[0], 2)[0], 4)[0]
+            options = Table(data, unit.Indirect(unit.Pos + unit.Offset(6)))
+            mean, deviation = (_numbers(options, field)[0] for field in (0, 1))
+            return mean, deviation
+    raise SystemExit("the file does not say how bytes become its input")
+
+
+def _tables(table: Table, field: int) -> list[Table]:
+    start = table.Vector(table.Offset(4 + 2 * field))
+    return [Table(table.Bytes, table.Indirect(start + 4 * index)) for index in range(table.VectorLen(table.Offset(4 + 2 * field)))]
+
+
+def _numbers(table: Table, field: int) -> list[float]:
+    start = table.Vector(table.Offset(4 + 2 * field))
+    return [table.Get(number_types.Float32Flags, start + 4 * index) for index in range(table.VectorLen(table.Offset(4 + 2 * field)))]
 
 
 def _dense(tensor: Any, values: np.ndarray) -> np.ndarray:
@@ -181,21 +211,15 @@ class Target:
 
 
 class Converter:
-    """Writes what a source does into a target.
+    """Writes what a source does into a target."""
 
-    Args:
-        source: the file.
-        levels, less: bytes of a picture over ``levels``, minus ``less``, are what the source takes.
-    """
-
-    def __init__(self, source: Source, levels: float, less: float) -> None:
+    def __init__(self, source: Source) -> None:
         self.source, self.target = source, Target()
         self._known: dict[int, str] = {}
         picture = self.target.add("Cast", "picture", to=TensorProto.FLOAT)
         picture = self.target.add("Transpose", picture, perm=NHWC_TO_NCHW)
-        picture = self.target.add("Mul", picture, self.target.constant(1.0 / levels))
-        if less:
-            picture = self.target.add("Sub", picture, self.target.constant(less))
+        picture = self.target.add("Sub", picture, self.target.constant(source.mean))
+        picture = self.target.add("Mul", picture, self.target.constant(1.0 / source.deviation))
         self._known[source.graph.Inputs(0)] = picture
         for operation in source.operations:
             write = getattr(self, f"_{operation.name.lower()}", None)
@@ -441,10 +465,10 @@ def mesh_points(source: Source, target: Target, answers: dict[str, str]) -> str:
     return target.add("Concat", places, target.add("Concat", *depths, axis=0), axis=1)
 
 
-def convert(path: Path, kind: str, levels: float, less: float) -> onnx.ModelProto:
+def convert(path: Path, kind: str) -> onnx.ModelProto:
     """One of MediaPipe's files as a checked ONNX model whose metadata say that it holds ``kind``."""
     source = Source(path)
-    converter = Converter(source, levels, less)
+    converter = Converter(source)
     answers = converter.answers()
     target = converter.target
     shapes = [source.shape(number) for number in source.graph.OutputsAsNumpy()]
@@ -489,11 +513,11 @@ def main() -> None:
     options = parser.parse_args()
     jobs = []
     if options.modules:
-        jobs += [(options.modules / source, DATA / f"{kind}.onnx", kind, *scale) for kind, (source, *scale) in FILES.items()]
+        jobs += [(options.modules / source, DATA / f"{kind}.onnx", kind) for kind, source in FILES.items()]
     if options.segmenter:
-        jobs.append((*options.segmenter, "class_segmenter", 255.0, 0.0))
-    for source, out, kind, levels, less in jobs:
-        onnx.save(convert(source, kind, levels, less), out)
+        jobs.append((*options.segmenter, "class_segmenter"))
+    for source, out, kind in jobs:
+        onnx.save(convert(source, kind), out)
         print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 
