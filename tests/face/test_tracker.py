@@ -192,6 +192,14 @@ def test_a_small_face_in_a_large_photo_is_found_where_it_is(head, face_tracker):
     assert np.linalg.norm(face.landmarks[:, :2] - (1700, 800) - near.landmarks[:, :2], axis=1).mean() < 1.0
 
 
+@pytest.mark.parametrize("face_px", [40, 70])
+def test_a_small_face_in_a_small_photo_is_found_once(head, face_tracker, face_px):
+    picture = on_canvas(head, [(610, 420)], 3 * face_px, (700, 900))
+    (face,) = face_tracker.detect(picture)
+    assert 0.8 * face_px < face.width_px < 1.2 * face_px
+    assert 610 < face.landmarks[4, 0] < 610 + 3 * face_px and 420 < face.landmarks[4, 1] < 420 + 3 * face_px
+
+
 def test_large_pictures_of_nobody_show_nobody(face_tracker, seed):
     noise = np.random.default_rng(seed).integers(0, 255, (75, 100, 3), np.uint8)
     assert face_tracker.detect(noise.repeat(16, 0).repeat(16, 1)) == []

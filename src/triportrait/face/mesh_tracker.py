@@ -25,8 +25,9 @@ _SMALLEST_WINDOW_PX = 700.0
 _WINDOWS_A_SIDE = 7
 #: Windows begin this share of their side after one another: a face of a third of a window lies whole in one of them.
 _WINDOW_STEP = 0.62
-#: Up to this side a picture's narrow faces are seen without windows.
+#: Pictures up to this side are searched in windows only where no face fills them, and then in smaller ones.
 _SMALL_PICTURE_PX = 1000
+_SMALLEST_WINDOW_OF_SMALL_PX, _WINDOW_SCORE_OF_SMALL = 350.0, 0.75
 #: A photograph whose widest face is wider than this share of it shows that person; others show several, or one from afar.
 _CLOSE_UP = 0.2
 #: Detectors' scores from which a face in a whole picture counts (near, far), in a window, and in a crop round a face or a frame of a clip.
@@ -51,7 +52,8 @@ class MeshTracker:
     def detect(self, image: Array) -> list[DetectedFace]:
         """See :class:`~triportrait.face.tracker.FaceTracker`. Boxes come from both detectors, landmarks from a crop round each box.
 
-        A picture of over 1000 px is also searched in windows of half its side, and in ever smaller ones unless one face fills it.
+        A picture of over 1000 px is also searched in windows of half its side, and in ever smaller ones unless one face fills it; a smaller
+        picture only if none does.
         """
         side = max(image.shape[:2])
         image = np.ascontiguousarray(image)
@@ -60,15 +62,15 @@ class MeshTracker:
         for box in self._boxes(image):
             if (face := self._face_in(image, box)) and _is_new(face, faces):
                 faces.append(face)
-        for window_px in _window_sides(side):
+        for number, window_px in enumerate(_window_sides(side)):
+            if any(face.width_px > _CLOSE_UP * side for face in faces) and (number or side <= _SMALL_PICTURE_PX):
+                break
             for box in self._boxes_in_windows(image, window_px):
-                if any(np.linalg.norm(face.landmarks[4, :2] - box.centre) < 0.5 * face.width_px for face in faces):
+                if any(np.linalg.norm(face.landmarks[4, :2] - box.centre) < 0.5 * face.width_px for face in faces + tiny):
                     continue
                 face = self._face_in(image, box)
-                if face and box.holds(face) and _is_new(face, faces):
+                if face and box.holds(face) and _is_new(face, faces + tiny):
                     (faces if face.width_px >= MIN_FACE_PX else tiny).append(face)
-            if any(face.width_px > _CLOSE_UP * side for face in faces):
-                break
         return sorted(faces or tiny, key=lambda face: -face.width_px)
 
     def track(self, frames: Iterable[Array]) -> Iterator[tuple[Array, bool]]:
@@ -126,7 +128,8 @@ class MeshTracker:
             for left in _window_starts(small.shape[1]):
                 window = np.ascontiguousarray(small[top : top + _WINDOW_PX, left : left + _WINDOW_PX])
                 boxes += self._detected(window, (left, top), 1 / scale)
-        return _distinct(sorted((box for box in boxes if box.score >= _WINDOW_SCORE), key=lambda box: -box.score))
+        least = _WINDOW_SCORE if max(image.shape[:2]) > _SMALL_PICTURE_PX else _WINDOW_SCORE_OF_SMALL
+        return _distinct(sorted((box for box in boxes if box.score >= least), key=lambda box: -box.score))
 
     def _detected(self, picture: Array, corner: tuple[float, float], scale: float) -> list[_Box]:
         """Boxes of both detectors in a picture that stands at ``corner`` of another, ``scale`` of whose pixels one of its own spans."""
@@ -200,10 +203,11 @@ def _is_new(face: DetectedFace, faces: list[DetectedFace]) -> bool:
 
 
 def _window_sides(side_px: int) -> list[float]:
-    """Sides of the windows in which a picture is searched, each at most 2.2 times the next: none for small pictures."""
-    if side_px <= _SMALL_PICTURE_PX:
+    """Sides of the windows in which a picture is searched, each at most 2.2 times the next: none for very small pictures."""
+    if side_px <= _SMALLEST_WINDOW_OF_SMALL_PX:
         return []
-    smallest = max(_SMALLEST_WINDOW_PX, side_px / _WINDOWS_A_SIDE)
+    least = _SMALLEST_WINDOW_PX if side_px > _SMALL_PICTURE_PX else _SMALLEST_WINDOW_OF_SMALL_PX
+    smallest = max(least, side_px / _WINDOWS_A_SIDE)
     largest = max(side_px / 2, smallest)
     steps = int(np.ceil(np.log(largest / smallest) / np.log(2.2) - 1e-9))
     return list(np.geomspace(largest, smallest, steps + 1))
