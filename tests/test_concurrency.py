@@ -118,9 +118,9 @@ def test_two_clips_read_by_turns_do_not_disturb_each_other(astronaut, face_track
 
 def test_a_picture_at_fault_does_not_break_the_tracker(astronaut, face_tracker):
     expected = face_tracker.detect(astronaut)[0].landmarks
-    with pytest.raises((ValueError, RuntimeError, TypeError, IndexError)):
+    with pytest.raises(ValueError, match="a picture is uint8"):
         face_tracker.person_mask(np.zeros((8, 8), np.uint8))
-    with pytest.raises((ValueError, RuntimeError, TypeError, IndexError)):
+    with pytest.raises(ValueError, match="a picture is uint8"):
         face_tracker.score(np.zeros((8, 8, 5), np.uint8))
     np.testing.assert_array_equal(face_tracker.detect(astronaut)[0].landmarks, expected)
     assert face_tracker.person_mask(astronaut)[100, 220] > 0.9

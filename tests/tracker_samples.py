@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 #: Of a person's mask, every so many pixels are kept.
@@ -13,19 +14,18 @@ MASK_STEP = 16
 
 
 def _moved(picture: np.ndarray, degrees: float, scale: float, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
-    """Turned about its middle, scaled and shifted, in a picture of the same size."""
-    import cv2
-
-    side = len(picture)
-    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), degrees, scale)
-    matrix[:, 2] += shift
-    return cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
+    """Turned about its middle, scaled and shifted, in a picture of the same size; by Pillow, whose pixels stay the same for years."""
+    middle = len(picture) / 2
+    cosine, sine = np.cos(np.radians(degrees)) / scale, np.sin(np.radians(degrees)) / scale
+    back = np.array([[cosine, sine], [-sine, cosine]])
+    start = middle - back @ (middle + np.array(shift))
+    rows = np.column_stack([back, start]).ravel().tolist()
+    moved = Image.fromarray(picture).transform(picture.shape[1::-1], Image.Transform.AFFINE, rows, Image.Resampling.BILINEAR)
+    return np.asarray(moved)
 
 
 def pictures(astronaut: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Names and pictures uint8 [h, w, 3]: the astronaut and the two example portraits, plain, turned, and dark without colours."""
-    from PIL import Image
-
     found = {"astronaut": astronaut}
     for name in ("portrait", "portrait2"):
         with Image.open(EXAMPLES / f"{name}.png") as file:

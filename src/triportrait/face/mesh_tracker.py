@@ -55,8 +55,8 @@ class MeshTracker:
         A picture of over 1000 px is also searched in windows of half its side, and in ever smaller ones unless one face fills it; a smaller
         picture only if none does.
         """
+        image = _picture(image)
         side = max(image.shape[:2])
-        image = np.ascontiguousarray(image)
         faces: list[DetectedFace] = []
         tiny: list[DetectedFace] = []
         for box in self._boxes(image):
@@ -102,11 +102,11 @@ class MeshTracker:
 
     def person_mask(self, image: Array) -> Array:
         """See :class:`~triportrait.face.tracker.FaceTracker`."""
-        return self._segmenter(image)
+        return self._segmenter(_picture(image))
 
     def score(self, image: Array) -> float:
         """See :class:`~triportrait.face.tracker.FaceTracker`."""
-        return max((box.score for box in self._detected(image, (0.0, 0.0), 1.0)), default=0.0)
+        return max((box.score for box in self._detected(_picture(image), (0.0, 0.0), 1.0)), default=0.0)
 
     def _follower(self, least_score: float) -> MeshFollower:
         return MeshFollower(self._mesh, self._detectors[0], least_score)
@@ -167,6 +167,17 @@ class MeshTracker:
         landmarks = found / np.float32(scale)
         landmarks[:, :2] += centre - side / 2
         return landmarks
+
+
+def _picture(image: Array) -> Array:
+    """An image in one piece of memory.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"a picture is uint8 [h, w, 3], not {image.dtype} {list(image.shape)}")
+    return np.ascontiguousarray(image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +246,7 @@ class _Follower:
 
     def look(self, frame: Array) -> Array | None:
         """Landmarks [478, 3] in the frame, or None."""
-        picture = np.ascontiguousarray(frame)
+        picture = _picture(frame)
         found = self._face.look(picture)
         if found is None and search_is_due(self._missing):
             found = self._small(picture)
