@@ -34,6 +34,8 @@ _CLOSE_UP = 0.2
 _PICTURE_SCORES = (0.5, 0.6)
 _WINDOW_SCORE = 0.6
 _STILL_SCORE, _CLIP_SCORE = 0.3, 0.4
+#: A picture is dark if this percentage of it stays below this level; a darker one still is black.
+_BRIGHT_SHARE, _DARK_LEVEL, _BLACK_LEVEL = 99.0, 120.0, 6.0
 #: A face's landmarks reach so far beyond a detector's box.
 _BOX_MARGIN = 1.15
 
@@ -53,9 +55,16 @@ class MeshTracker:
         """See :class:`~triportrait.face.tracker.FaceTracker`. Boxes come from both detectors, landmarks from a crop round each box.
 
         A picture of over 1000 px is also searched in windows of half its side, and in ever smaller ones unless one face fills it; a smaller
-        picture only if none does.
+        picture only if none does. A dark picture in which nobody is seen is searched once more, made bright.
         """
         image = _picture(image)
+        faces = self._faces(image)
+        if not faces and (bright := _brightened(image)) is not None:
+            faces = self._faces(bright)
+        return faces
+
+    def _faces(self, image: Array) -> list[DetectedFace]:
+        """See :meth:`detect`."""
         side = max(image.shape[:2])
         faces: list[DetectedFace] = []
         tiny: list[DetectedFace] = []
@@ -178,6 +187,14 @@ def _picture(image: Array) -> Array:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"a picture is uint8 [h, w, 3], not {image.dtype} {list(image.shape)}")
     return np.ascontiguousarray(image)
+
+
+def _brightened(image: Array) -> Array | None:
+    """A dark picture with its brightest colours at full level; None if it is bright, or black."""
+    brightest = float(np.percentile(image.max(-1), _BRIGHT_SHARE))
+    if not _BLACK_LEVEL < brightest < _DARK_LEVEL:
+        return None
+    return np.clip(np.arange(256) * (255.0 / brightest), 0, 255).astype(np.uint8)[image]
 
 
 @dataclass(frozen=True, slots=True)
