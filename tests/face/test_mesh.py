@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.face.detection import Detection, near_detector
+from triportrait.face.detection import Detection, Region, near_detector
 from triportrait.face.mesh import FaceMesh, MeshFollower, region_of_detection, region_of_landmarks, square_round
 
 
@@ -59,8 +59,7 @@ def test_a_lost_face_is_found_in_the_very_frame_in_which_it_is_back(astronaut, f
 
 
 def test_the_square_of_a_search_lies_inside_the_picture():
-    landmarks = np.zeros((478, 3), np.float32)
-    landmarks[:, :2] = (5, 5)
-    landmarks[0, :2] = (25, 25)
-    assert square_round(landmarks, np.zeros((300, 400, 3))) == (0, 0, 90)
-    assert square_round(50 * landmarks, np.zeros((300, 400, 3))) == (100, 0, 300)
+    picture = np.zeros((300, 400, 3), np.uint8)
+    assert square_round(Region(np.array([15.0, 15.0]), 30.0), picture) == (0, 0, 90)
+    assert square_round(Region(np.array([200.0, 160.0]), 30.0), picture) == (155, 115, 90)
+    assert square_round(Region(np.array([390.0, 15.0]), 900.0), picture) == (100, 0, 300)

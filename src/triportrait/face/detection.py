@@ -41,6 +41,10 @@ class Region:
         cosine, sine = np.cos(self.turn_rad), np.sin(self.turn_rad)
         return np.array([[cosine, -sine], [sine, cosine]])
 
+    def within(self, corner: Array | tuple[float, float], scale: float) -> Region:
+        """The same in another picture, which begins at a corner of this one and has ``scale`` pixels for each of its."""
+        return Region((self.centre - corner) * scale, self.side_px * scale, self.turn_rad)
+
 
 def seen_in(picture: Array, region: Region, side_px: int, *, black_outside: bool) -> Array:
     """A region as a picture of its own: uint8 [side_px, side_px, 3].

@@ -65,20 +65,20 @@ class MeshFollower:
 
     def __init__(self, mesh: FaceMesh, detector: FaceDetector, least_score: float) -> None:
         self._mesh, self._detector, self._least_score = mesh, detector, least_score
-        self._last: Array | None = None
+        self._region: Region | None = None
         self._is_lost = False
 
-    def begin(self, landmarks: Array) -> None:
-        """From here on, follow the face with these landmarks [478, 3]."""
-        self._last, self._is_lost = landmarks, False
+    def begin(self, region: Region) -> None:
+        """From here on, follow the face in this square."""
+        self._region, self._is_lost = region, False
 
     def look(self, picture: Array) -> Array | None:
         """Landmarks [478, 3] in a picture uint8 [h, w, 3], or None. A face that is lost is sought near its last place first."""
         found = None
-        if self._last is not None:
-            found = None if self._is_lost else self._mesh(picture, region_of_landmarks(self._last))
+        if self._region is not None:
+            found = None if self._is_lost else self._mesh(picture, self._region)
             if found is None:
-                left, top, side = square_round(self._last, picture)
+                left, top, side = square_round(self._region, picture)
                 if side < max(picture.shape[:2]):
                     found = self._detected(picture[top : top + side, left : left + side])
                     if found is not None:
@@ -86,10 +86,9 @@ class MeshFollower:
         if found is None:
             found = self._detected(picture)
         self._is_lost = found is None
-        if found is None:
-            return None
-        self._last = found
-        return found.copy()
+        if found is not None:
+            self._region = region_of_landmarks(found)
+        return found
 
     def _detected(self, picture: Array) -> Array | None:
         """The clearest face, looked at until its landmarks no longer depend on the detector's box."""
@@ -102,10 +101,9 @@ class MeshFollower:
         return found
 
 
-def square_round(landmarks: Array, picture: Array) -> tuple[int, int, int]:
-    """(left, top, side) of the square in which a small face is sought again, inside the picture."""
+def square_round(region: Region, picture: Array) -> tuple[int, int, int]:
+    """(left, top, side) of the square inside the picture in which a face is sought again that was in a region."""
     height, width = picture.shape[:2]
-    low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
-    side = max(1, min(round(_SQUARE_FACES * float((high - low).max())), height, width))
-    left, top = (round(float(np.clip(c - side / 2, 0, s - side))) for c, s in zip(0.5 * (low + high), (width, height), strict=True))
+    side = max(1, min(round(_SQUARE_FACES * region.side_px / _BOX_SIDES), height, width))
+    left, top = (round(float(np.clip(c - side / 2, 0, s - side))) for c, s in zip(region.centre, (width, height), strict=True))
     return left, top, side

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from triportrait.errors import NoFaceFound
-from triportrait.face.detection import far_detector, near_detector
-from triportrait.face.mesh import FaceMesh, MeshFollower
+from triportrait.face.detection import Region, far_detector, near_detector
+from triportrait.face.mesh import FaceMesh, MeshFollower, region_of_detection, region_of_landmarks
 from triportrait.face.segmentation import PersonSegmenter
 from triportrait.face.tracker import MIN_FACE_PX, DetectedFace, search_is_due
 from triportrait.types import Array
@@ -17,6 +17,8 @@ from triportrait.types import Array
 #: The mesh network's own search sees a square crop of this many face widths; measured best on the portraits of the data bundle.
 _CROP_FACE_WIDTHS = 1.8
 _CROP_PX = 384
+#: Looks at a face in the crop that its own landmarks ask for.
+_LOOKS_AT_KNOWN = 3
 #: A window in which faces are searched is seen at this side; both detectors take less.
 _WINDOW_PX = 256
 #: Smallest window of the picture: the narrowest face worth finding is 23 px in it.
@@ -34,6 +36,8 @@ _CLOSE_UP = 0.2
 _PICTURE_SCORES = (0.5, 0.6)
 _WINDOW_SCORE = 0.6
 _STILL_SCORE, _CLIP_SCORE = 0.3, 0.4
+#: From this score on, a face that the search in its crop does not find is looked at where the detector has it.
+_DIRECT_SCORE = 0.65
 #: A picture is dark if this percentage of it stays below this level; a darker one still is black.
 _BRIGHT_SHARE, _DARK_LEVEL, _BLACK_LEVEL = 99.0, 120.0, 6.0
 #: A face's landmarks reach so far beyond a detector's box.
@@ -143,24 +147,33 @@ class MeshTracker:
     def _detected(self, picture: Array, corner: tuple[float, float], scale: float) -> list[_Box]:
         """Boxes of both detectors in a picture that stands at ``corner`` of another, ``scale`` of whose pixels one of its own spans."""
         return [
-            _Box((face.centre + corner) * scale, float((face.high - face.low).max()) * _BOX_MARGIN * scale, face.score)
+            _Box(
+                (face.centre + corner) * scale,
+                float((face.high - face.low).max()) * _BOX_MARGIN * scale,
+                face.score,
+                region_of_detection(face).within((-corner[0], -corner[1]), scale),
+            )
             for detector, least in zip(self._detectors, _PICTURE_SCORES, strict=True)
             for face in detector(picture, least)
         ]
 
     def _face_in(self, image: Array, box: _Box) -> DetectedFace | None:
         landmarks = self._mesh_in_crop(image, box.centre, box.side)
+        if landmarks is None and box.region is not None and box.score >= _DIRECT_SCORE:
+            # The crop's own search went astray: a beard or a tongue can confuse it.
+            landmarks = self._mesh_in_crop(image, box.centre, box.side, box.region)
         if landmarks is None:
             return None
         # A second look at the crop that the first landmarks ask for removes the detector's framing error.
         low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
-        landmarks = self._mesh_in_crop(image, 0.5 * (low + high), float((high - low).max()))
+        landmarks = self._mesh_in_crop(image, 0.5 * (low + high), float((high - low).max()), region_of_landmarks(landmarks))
         if landmarks is None:
             return None
         (height, width), (x, y) = image.shape[:2], landmarks[4, :2]
         return DetectedFace(landmarks, box.score) if 0 <= x < width and 0 <= y < height else None
 
-    def _mesh_in_crop(self, image: Array, centre: Array, face_side: float) -> Array | None:
+    def _mesh_in_crop(self, image: Array, centre: Array, face_side: float, known: Region | None = None) -> Array | None:
+        """Landmarks of the face in a crop round a place, which is searched, or looked at where the face is ``known`` to be."""
         import cv2
 
         side = face_side * _CROP_FACE_WIDTHS
@@ -170,12 +183,13 @@ class MeshTracker:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             matrix[:, :2] = np.eye(2)
         crop = cv2.warpAffine(image, matrix, (_CROP_PX, _CROP_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        found = self._follower(_STILL_SCORE).look(crop)
-        if found is None:
-            return None
-        landmarks = found / np.float32(scale)
-        landmarks[:, :2] += centre - side / 2
-        return landmarks
+        corner = centre - side / 2
+        follower = self._follower(_STILL_SCORE)
+        if known is not None:
+            follower.begin(known.within(corner, scale))
+        for _ in range(1 if known is None else _LOOKS_AT_KNOWN):
+            found = follower.look(crop)
+        return None if found is None else found / np.float32(scale) + np.float32((*corner, 0.0))
 
 
 def _picture(image: Array) -> Array:
@@ -199,11 +213,15 @@ def _brightened(image: Array) -> Array | None:
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """Where a detector sees a face: ``centre`` [2] and ``side`` in pixels of the whole picture, ``score`` 0..1."""
+    """Where a detector sees a face: ``centre`` [2] and ``side`` in pixels of the whole picture, ``score`` 0..1.
+
+    ``region`` is where it lets the mesh look; None in a picture in which no detector saw anything.
+    """
 
     centre: Array
     side: float
     score: float
+    region: Region | None = None
 
     def holds(self, face: DetectedFace) -> bool:
         """Whether landmarks fit it: what is no face draws them elsewhere, or at another size."""
@@ -276,6 +294,6 @@ class _Follower:
         for face in self._tracker.detect(picture):
             alike = self._last is None or 0.5 < face.width_px / float(np.ptp(self._last[:, 0])) < 2.0
             if MIN_FACE_PX <= face.width_px < _CLOSE_UP * max(picture.shape[:2]) and alike:
-                self._face.begin(face.landmarks)
+                self._face.begin(region_of_landmarks(face.landmarks))
                 return self._face.look(picture)
         return None
