@@ -14,35 +14,6 @@ from typing import Any, TypeVar
 Built = TypeVar("Built", bound=Callable[..., Any])
 
 
-class _Process:
-    """What the program that runs here has said of itself."""
-
-    #: Whether standard error belongs to us alone, as the command line's does; see :func:`own_standard_error`.
-    owns_standard_error = False
-
-
-@contextlib.contextmanager
-def own_standard_error() -> Iterator[None]:
-    """Told by a program of ours while it runs: nobody else's lines are lost when standard error is held shut for a moment."""
-    before, _Process.owns_standard_error = _Process.owns_standard_error, True
-    try:
-        yield
-    finally:
-        _Process.owns_standard_error = before
-
-
-def standard_error_is_free() -> bool:
-    """Whether standard error may be held shut for a moment: it is ours, or no other thread is there to write to it."""
-    return _Process.owns_standard_error or threading.active_count() == 1
-
-
-#: Held while standard error is shut, and by whoever starts a process, which would keep the shut one for good.
-#: Forks hold it by themselves.
-STANDARD_ERROR = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=STANDARD_ERROR.acquire, after_in_parent=STANDARD_ERROR.release, after_in_child=STANDARD_ERROR.release)
-
-
 @contextlib.contextmanager
 def termination_as_exit() -> Iterator[list[int]]:
     """SIGTERM and SIGHUP unwind like Ctrl-C, so that half-written files go; yields the exit code (143, 129) once one has come."""

@@ -106,15 +106,13 @@ def lifted(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path
 
 def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> PortraitModel:
     """The learned avatar on this machine's CPU; ``weights`` is a file of 'triportrait train', None the one that ships."""
-    from triportrait.avatar.mouth.painter import CHANNELS, HEIGHT_PX, WIDTH_PX, embedded_mouth_painter
+    from triportrait.avatar.mouth.painter import load_painter
     from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar, VolumeRenderer
-    from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
+    from triportrait.avatar.oneshot.planes import load_plane_encoder
     from triportrait.avatar.oneshot.volume_kernels import pack_field, render_near_surface
-    from triportrait.nn.fast import accelerated
 
     renderer = VolumeRenderer(pack_field, render_near_surface)
-    painter = accelerated(embedded_mouth_painter(), (1, CHANNELS, HEIGHT_PX, WIDTH_PX))
-    return PortraitModel(CompactOneShotAvatar(head, load_image_to_plane(weights), painter, renderer, volume), head)
+    return PortraitModel(CompactOneShotAvatar(head, load_plane_encoder(weights), load_painter(), renderer, volume), head)
 
 
 def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> FrameModel:
