@@ -27,8 +27,6 @@ _MOST_THREADS = 256
 class _Process:
     """What the program that runs here has said of itself."""
 
-    #: Whether standard error belongs to us alone, as the command line's does; see :func:`own_standard_error`.
-    owns_standard_error = False
     #: Threads that a video may take; see :func:`at_most_threads`.
     threads: int | None = None
 
@@ -89,28 +87,6 @@ def in_order(call: Callable[[Item], Result], items: Iterable[Item], threads: int
         finally:  # whoever stops looking does not wait for what nobody will see
             for future in waiting:
                 future.cancel()
-
-
-@contextlib.contextmanager
-def own_standard_error() -> Iterator[None]:
-    """Told by a program of ours while it runs: nobody else's lines are lost when standard error is held shut for a moment."""
-    before, _Process.owns_standard_error = _Process.owns_standard_error, True
-    try:
-        yield
-    finally:
-        _Process.owns_standard_error = before
-
-
-def standard_error_is_free() -> bool:
-    """Whether standard error may be held shut for a moment: it is ours, or no other thread is there to write to it."""
-    return _Process.owns_standard_error or threading.active_count() == 1
-
-
-#: Held while standard error is shut, and by whoever starts a process, which would keep the shut one for good.
-#: Forks hold it by themselves.
-STANDARD_ERROR = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=STANDARD_ERROR.acquire, after_in_parent=STANDARD_ERROR.release, after_in_child=STANDARD_ERROR.release)
 
 
 @contextlib.contextmanager

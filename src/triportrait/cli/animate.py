@@ -158,7 +158,7 @@ class PaperParts:
     hubert: Path | None = None
     """Folder of HuBERT."""
     segmenter: Path | None = None
-    """MediaPipe's selfie_multiclass_256x256.tflite, as the published code has it. Default: our own mattes."""
+    """The published six-class segmenter, converted to .onnx (see docs/guides/published_weights.md). Default: our own mattes."""
     mouth_amplitude: float = 0.45
     """How far a voice opens the mouth, in decimetres."""
     published_behaviour: bool = False

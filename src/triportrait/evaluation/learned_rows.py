@@ -44,7 +44,7 @@ def likeness(
     reasons = {"csim": networks.missing.get("arcface", no_face), "face_distance": why or no_face}
     values = {"csim": math.nan, "face_distance": math.nan}
     seen = np.flatnonzero(found)
-    pictures = [made[i] for i in seen]
+    pictures = [made[int(i)] for i in seen]
     if network is not None and len(seen):
         own = learned.identity_embeddings(network, [source[0]], source[1][None])[0]
         values["csim"] = float((learned.identity_embeddings(network, pictures, landmarks[seen]) @ own).mean())
@@ -63,7 +63,7 @@ def likeness_by_frame(
     seen = np.flatnonzero(both)
     if embed is None or not len(seen):
         return {"face_distance_real": math.nan}, reasons
-    rows = [embed([pictures[i] for i in seen], points[seen]) for pictures, points in ((made, made_landmarks), (real, real_landmarks))]
+    rows = [embed([pictures[int(i)] for i in seen], points[seen]) for pictures, points in ((made, made_landmarks), (real, real_landmarks))]
     return {"face_distance_real": float(identity.distances(*rows).mean())}, reasons
 
 

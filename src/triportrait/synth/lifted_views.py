@@ -214,7 +214,7 @@ def write_shard(path: Path, rows: Sequence[LiftedViews]) -> int:
     Raises:
         OutputError: it cannot be written.
     """
-    extra = {} if rows[0].offset is None else {name: np.stack([getattr(row, name) for row in rows]) for name in _MOVING}
+    extra: dict[str, Any] = {} if rows[0].offset is None else {name: np.stack([getattr(row, name) for row in rows]) for name in _MOVING}
     if extra:
         extra["offset"] = _differences(extra["offset"].view(np.uint8))
     with atomic_file(path) as part, part.open("wb") as file:

@@ -128,7 +128,7 @@ def test_an_avatar_file_needs_no_tracker(talking_portrait: Portrait, tmp_path: P
     path = talking_portrait.save(tmp_path / "person.avatar")
     code = (
         "import sys; from triportrait import Portrait; portrait = Portrait.from_image(sys.argv[1], avatar='lifted')\n"
-        "next(portrait.idle(0.04).frames()); assert 'mediapipe' not in sys.modules"
+        "next(portrait.idle(0.04).frames()); assert 'triportrait.face.mesh_tracker' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, env=os.environ)
 

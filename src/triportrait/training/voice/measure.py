@@ -139,14 +139,15 @@ def against_videos(model: MouthNetwork, folder: Path) -> dict:
     closed mouths, which no sound tells), that of plain loudness, and what wrong pairs of sound and picture reach (mean
     and 95th percentile at lag 0), so that chance can be told from lip-sync.
     """
-    from triportrait.face.tracker import MediaPipeTracker, track_clip
+    from triportrait.face.mesh_tracker import MeshTracker
+    from triportrait.face.tracker import track_clip
     from triportrait.media.audio import read_audio
     from triportrait.media.video import VideoReader
 
     clips, predictions, tracks = {}, {}, {}
     for path in sorted(folder.glob("*.mp4")):
         with VideoReader(path) as reader:
-            track = track_clip(MediaPipeTracker(), (frame for _, frame in reader.frames(FPS)), FPS)
+            track = track_clip(MeshTracker(), (frame for _, frame in reader.frames(FPS)), FPS)
         tracked = lip_opening_of(track)
         samples = read_audio(path, RATE_HZ).samples
         _, opening = predict(model, samples)
