@@ -61,6 +61,9 @@ class ActingTools:
         with_landmarks: (portrait, Motion) -> the same with ``landmarks`` in the portrait's crop, for the 2-D baselines.
         track_video: pictures of one face in order -> FaceTrack.
         read_voice: file -> its sound at 16 kHz.
+        lend: (portrait, Motion of a voice, Motion of a clip) -> the voice's with the clip's head motion.
+        speak: (avatar's name, portrait, file with a voice, Motion whose head pose is to be taken, seed) -> finished crops of an avatar
+            that turns voices into motion itself; None for others.
         curve_sync: (motion of a made video, sound) -> (cosine, confidence, lag in frames), or None.
     """
 
@@ -71,6 +74,8 @@ class ActingTools:
     with_landmarks: Callable[[PreparedPortrait, Motion], Motion]
     track_video: Callable[[Iterable[Array]], FaceTrack]
     read_voice: Callable[[Path], Waveform]
+    lend: Callable[[PreparedPortrait, Motion, Motion], Motion]
+    speak: Callable[[str, PreparedPortrait, Path, Motion, int], Iterator[Array] | None]
     curve_sync: Callable[[Motion, Waveform], tuple[float, float, float]] | None = None
 
 
@@ -111,8 +116,12 @@ def landmarks_of_motion(portrait: PreparedPortrait, motion: Motion, head_model: 
 def default_acting_tools() -> ActingTools:
     """As :func:`default_tools`, with the pipeline's voice driver and retargeting."""
     from triportrait import pipeline
+    from triportrait.evaluation.baselines import BASELINE_NAMES
     from triportrait.face.tracker import track_clip
     from triportrait.media.audio import read_audio
+    from triportrait.motion.retarget import with_clip_pose
+    from triportrait.motion.timing import resample
+    from triportrait.real3d.on_open_head import PaperOnOpenHead
 
     head = drivers.default_head()
 
@@ -123,9 +132,22 @@ def default_acting_tools() -> ActingTools:
     def follow(portrait: PreparedPortrait, motion: Motion) -> Motion:
         return pipeline.Portrait(portrait).perform(motion).motion()
 
+    def clip_motion(path: Path) -> Motion:
+        return resample(drivers.motion_of_file("--head-motion", str(path), None), EVALUATED_FPS)
+
+    def lend(portrait: PreparedPortrait, voice: Motion, clip: Motion) -> Motion:
+        pose = drivers.BorrowedPose([clip]).on(portrait.motion)
+        return with_clip_pose(voice, pose, eye_contact=motion_options.DriveOptions().eye_contact)
+
+    def speak(name: str, portrait: PreparedPortrait, voice: Path, asked: Motion, seed: int) -> Iterator[Array] | None:
+        model = None if name in BASELINE_NAMES else pipeline.make_model(name)
+        if not isinstance(model, PaperOnOpenHead) or not model.speaks:
+            return None
+        return model.spoken(model.prepare(portrait), voice, asked, seed)
+
     return ActingTools(
-        default_tools(), talk, drivers.motion_of_video, follow, lambda portrait, motion: landmarks_of_motion(portrait, motion, head),
-        lambda frames: track_clip(drivers.default_tracker(), frames, EVALUATED_FPS), read_audio, _curve_sync(),
+        default_tools(), talk, clip_motion, follow, lambda portrait, motion: landmarks_of_motion(portrait, motion, head),
+        lambda frames: track_clip(drivers.default_tracker(), frames, EVALUATED_FPS), read_audio, lend, speak, _curve_sync(),
     )  # fmt: skip
 
 
