@@ -72,8 +72,8 @@ def test_a_voice_moves_the_papers_model_by_its_own_network(weights: Path, clip: 
     name, library = f"real3d:{weights}", tmp_path / "library"
     library.mkdir()
     shutil.copy(clip, library / "lender.mp4")
-    words = ("table", "2", "--avatar", f"{name},static", "--seconds", "1", "--head-motion", str(library), "--cache", str(tmp_path / "cache"))
-    table = evaluated(weights, clip, tmp_path, *words)
+    words = f"table 2 --avatar {name},static --seconds 1 --head-motion {library} --cache {tmp_path / 'cache'}"
+    table = evaluated(weights, clip, tmp_path, *words.split())
     run = json.loads((tmp_path / "report_audio.json").read_text(encoding="utf-8"))
     entry = run["clips"]["one.mp4"]
     assert entry["head_motion"] == "lender.mp4" and entry["avatars"][name]["status"] == "ok", entry["avatars"][name]
@@ -114,9 +114,6 @@ def test_the_papers_voice_takes_the_head_pose_that_it_is_given(
     assert np.abs(pictures[0][0].astype(int) - pictures[1][0]).max() > 0
     again = list(model.spoken(state, voice, still, seed=1))
     np.testing.assert_array_equal(again, pictures[0])
-    # What the open head's rows say of lips and lids is not looked at.
-    smiling = still.with_rows(expression=still.expression + np.float32(0.3))
-    np.testing.assert_allclose(list(model.spoken(state, voice, smiling, seed=1))[0].astype(int), pictures[0][0].astype(int), atol=40)
 
 
 def test_the_open_heads_rows_are_drawn_in_the_networks_head_model(model: PaperOnOpenHead, astronaut_portrait: PreparedPortrait) -> None:

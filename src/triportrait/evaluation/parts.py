@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,8 @@ from triportrait.types import Array, FaceTrack, HeadModel, Motion, MotionFrame, 
 if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
+
+log = logging.getLogger(__name__)
 
 Renderer = Callable[[MotionFrame], Array]
 
@@ -141,7 +144,10 @@ def default_acting_tools() -> ActingTools:
 
     def speak(name: str, portrait: PreparedPortrait, voice: Path, asked: Motion, seed: int) -> Iterator[Array] | None:
         model = None if name in BASELINE_NAMES else pipeline.make_model(name)
-        if not isinstance(model, PaperOnOpenHead) or not model.speaks:
+        if not isinstance(model, PaperOnOpenHead):
+            return None
+        if not model.speaks:
+            log.warning("%s has no audio-to-motion network or no HuBERT at hand; its lips follow ours", name)
             return None
         return model.spoken(model.prepare(portrait), voice, asked, seed)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from triportrait.evaluation.report import BETTER_ARROWS, BY_KEY, write_report
@@ -21,6 +22,7 @@ _PROPERTIES = {
 }  # fmt: skip
 #: Digits after the point of most printed figures; the rest stands in the file.
 _DECIMALS = 3
+_PAGE_WIDTH = 140
 #: Where our own figures for a table come from that no protocol of 'evaluate table' measures.
 _OURS = {
     "opinions": "Opinions are asked of people: 'triportrait evaluate opinions --videos FOLDER -o KIT' makes a rating page with the paper's "
@@ -130,12 +132,14 @@ def printed_markdown(report: Mapping[str, Any]) -> str:
 def all_printed_markdown() -> str:
     """Every printed table as one page, for docs/results."""
     paper = printed()
-    lines = [
-        "# What the Real3D-Portrait paper prints", "", f"{paper['paper']}.", "", f"{paper['provenance']} The figures were measured on",
-        f"{paper['data']}. `triportrait evaluate table N` puts measured rows of ours above them.",
-    ]  # fmt: skip
+    text = (
+        f"{paper['paper']}. {paper['provenance']} The figures were measured on {paper['data']}. `triportrait evaluate table N` puts "
+        "measured rows of ours above them."
+    )
+    lines = ["# What the Real3D-Portrait paper prints", "", text]
     for number, table in paper["tables"].items():
         lines += ["", f"## Table {number}: {table['title']}", "", *printed_lines(number)]
+    lines = [piece for line in lines for piece in ([line] if line.startswith("|") else wrap(line, _PAGE_WIDTH) or [""])]
     return "\n".join(lines) + "\n"
 
 

@@ -104,8 +104,12 @@ def find_files(weights: Path | None = None, bfm: Path | None = None, hubert: Pat
 
 def can_hear(weights: Path | None = None, bfm: Path | None = None, hubert: Path | None = None) -> bool:
     """Whether all that a voice needs is there; arguments as for :func:`find_files`."""
+    from triportrait.real3d.hubert import check_hubert
+
     try:
-        find_files(weights, bfm, hubert)
+        found = find_files(weights, bfm, hubert)
+        if found.hubert is not None:
+            check_hubert(found.hubert)
     except MissingPart:
         return False
     return True
