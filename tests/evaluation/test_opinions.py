@@ -105,6 +105,8 @@ def test_folders_that_make_no_kit_are_refused_and_leave_nothing(videos: Path, tm
     with pytest.raises(MediaError, match="ben.mp4"):
         make_kit(videos, kit)
     assert not list(kit.iterdir())
+    with pytest.raises(OptionError, match="seed"):
+        make_kit(videos, kit, -1)
     for folder in (kit, tmp_path / "nothing"):
         with pytest.raises(OptionError, match="per method"):
             make_kit(folder, tmp_path / "new")

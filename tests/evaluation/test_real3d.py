@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,27 @@ pytest.importorskip("transformers")
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory, open_head: OpenHead) -> Path:
     return made_up_parts(tmp_path_factory.mktemp("real3d"), open_head)["weights"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What 'triportrait train real3d.torso' and 'real3d.audio_to_motion' leave: the open head, and our own speech features."""
+    import torch
+
+    from triportrait.real3d.networks import build, tiny
+    from triportrait.weights.store import Provenance, save_weights
+
+    torch.manual_seed(0)
+    folder, preset = tmp_path_factory.mktemp("trained"), tiny()
+    preset = replace(preset, audio_to_motion=replace(preset.audio_to_motion, features=82, motion=44))
+    networks, origin = build(preset), Provenance("", "", "trained here", "1", "none")
+    voice = {"audio_to_motion": asdict(preset.audio_to_motion), "head_model": "open", "speech": "log_mel"}
+    state = networks.pop("audio_to_motion").state_dict()
+    save_weights(folder / "real3d_a2m.safetensors", state, layout="real3d_a2m", config=voice, provenance=origin)
+    state = {f"{name}.{key}": tensor for name, network in networks.items() for key, tensor in network.state_dict().items()}
+    config = {"sizes": asdict(preset), "head_model": "open"}
+    save_weights(folder / "real3d_torso.safetensors", state, layout="real3d_torso", config=config, provenance=origin)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +119,14 @@ def test_a_run_stands_for_a_row_of_the_ablation(weights: Path, clip: Path, tmp_p
     assert f"| concatenation (ours), real3d:{run} |" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("kind", ["weights", "trained"])
 def test_the_papers_voice_takes_the_head_pose_that_it_is_given(
-    model: PaperOnOpenHead, astronaut_portrait: PreparedPortrait, voice: Path
+    kind: str, request: pytest.FixtureRequest, open_head: OpenHead, astronaut_portrait: PreparedPortrait, voice: Path
 ) -> None:
     from triportrait.types import Motion
 
-    assert model.speaks
+    model = build_model(f"real3d:{request.getfixturevalue(kind)}", open_head)
+    assert isinstance(model, PaperOnOpenHead) and model.speaks
     own = astronaut_portrait.motion
     rows = {name: np.stack([getattr(own, name)] * 3) for name in ("expression", "rotation_rad", "translation", "gaze_rad")}
     still = Motion(**rows)

@@ -40,6 +40,7 @@ from triportrait.evaluation.report import (
 )
 from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell, networks_of, reason_of, run_items, start_report
 from triportrait.motion.head_motion import CANDIDATES, FirstPoses
+from triportrait.motion.voice_controls import check_seed
 from triportrait.real3d.clip_motion import first_pose_of_clip
 from triportrait.types import Array, FaceTrack, Motion, PreparedPortrait, Waveform
 
@@ -78,6 +79,7 @@ class AudioOptions(ProtocolOptions):
             raise OptionError(f"--pose is {self.pose!r}; use natural, still or clip.")
         if self.head_motion is not None and self.pose != "natural":
             raise OptionError("--pose and --head-motion both bring a head motion; give one of them.")
+        check_seed(self.seed)
         if not 1.0 <= self.seconds <= 120.0:
             raise OptionError(f"--seconds is {self.seconds:g}; use 1 to 120.")
 
@@ -230,7 +232,7 @@ def evaluate_voice(
     lender = None
     if poses is not None:
         lender = poses.drawn(portrait.motion.rotation_rad, (options.seed, zlib.crc32(item.name.encode())))
-        asked = tools.lend(portrait, _rows(asked, count), cache.motion(lender, None, lambda: tools.clip_motion(lender)))
+        asked = tools.lend(portrait, _rows(asked, count), cache.motion(lender, None, partial(tools.clip_motion, lender)))
     size = (first.shape[1], first.shape[0])
     side = len(portrait.image)
     box_counted = counted_pixels(portrait.crop_box, options.side_px, size, filled_box)

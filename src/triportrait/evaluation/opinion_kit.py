@@ -22,6 +22,7 @@ import numpy as np
 from triportrait.errors import MediaError, OptionError, OutputError
 from triportrait.evaluation.printed import OPINIONS
 from triportrait.files import atomic_folder, check_readable, make_folder
+from triportrait.motion.voice_controls import check_seed
 
 log = logging.getLogger(__name__)
 
@@ -125,9 +126,10 @@ def make_kit(folder: Path, out: Path, seed: int = 0) -> str:
         What to do with it, in Markdown.
 
     Raises:
-        OptionError, MediaError: see :func:`find_videos`.
+        OptionError, MediaError: see :func:`find_videos`; or the seed is negative.
         OutputError: ``out`` is in the way or cannot be written.
     """
+    check_seed(seed)
     videos = find_videos(folder)
     if out.resolve().is_relative_to(folder.resolve()):
         raise OutputError(f"'{out}' lies in the folder of videos; choose a folder outside '{folder}'.")
