@@ -275,3 +275,18 @@ def test_landmarks_of_a_motion_start_at_the_photos_own(astronaut_portrait, open_
     moved = landmarks_of_motion(astronaut_portrait, Motion(**rows), open_head).landmarks
     assert np.allclose(moved[0], astronaut_portrait.landmarks[:, :2], atol=1e-3)
     assert (moved[1, 4] - moved[0, 4])[0] > 10, "the nose turns towards image right"
+
+
+def test_a_made_video_without_a_face_has_no_figures_that_need_one(clips):
+    actors = Actors()
+
+    def track_video(frames):
+        found = actors.track(frames)
+        return found if len(set(found.landmarks[:, 0, 0])) > 1 else replace(found, found=np.zeros(len(found.found), bool))
+
+    wanted = AudioOptions(clips, ("still", "follow"), clips.parent / "audio.json", limit=1, plots=False)
+    report = run_audio(wanted, tools=replace(actors.acting(), track_video=track_video))
+    still, follow = (report["clips"]["a.mp4"]["avatars"][name] for name in ("still", "follow"))
+    assert still["status"] == "ok" and still["metrics"]["faces_found"] == 0 and follow["metrics"]["faces_found"] == 1
+    assert {key for key, value in still["metrics"].items() if value is not None} == {"faces_found"}
+    assert still["metrics"].keys() == follow["metrics"].keys() and still["reasons"]["jitter_px"] == "no picture of this video shows a face"

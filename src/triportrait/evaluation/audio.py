@@ -56,6 +56,14 @@ _AGAINST_REAL = (
 )  # fmt: skip
 
 
+#: Metrics that need the landmarks of a talking face, and nothing else.
+_OF_LANDMARKS = (
+    "lse_d", "lse_c", "sync_offset", "curve_sync", "curve_sync_confidence", "curve_sync_lag", "loudness_correlation", "loudness_lag",
+    "lip_sync_gap", "silent_lip_stability", "silent_opening", "silent_movement", "blinks_per_minute", "head_motion", "brow_dynamics",
+    "lip_dynamics", "jitter_px",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class AudioOptions(ProtocolOptions):
     """What ``triportrait evaluate audio`` asks for; of the made pictures every n-th is kept for the learned metrics (all are tracked).
@@ -324,21 +332,25 @@ def _watch(
     found = track(passing())
     scale = options.side_px / np.asarray(found.size, np.float32)
     landmarks = found.landmarks[..., :2] * scale
+    seen = np.asarray(found.found, bool)
     lip_rows = None
-    if networks.syncnet is not None:
+    if networks.syncnet is not None and seen.any():
         stream = learned.LipStream(networks.syncnet)
         for picture, points in zip(faces, landmarks, strict=True):
             stream.push(picture, points)
         lip_rows = stream.finish()
     fit = tools.base.fit
-    motion = fit(portrait, landmarks * (len(portrait.image) / options.side_px)) if fit is not None else None
-    return _Video(landmarks, np.asarray(found.found, bool), motion, pictures, lip_rows)
+    motion = fit(portrait, landmarks * (len(portrait.image) / options.side_px)) if fit is not None and seen.any() else None
+    return _Video(landmarks, seen, motion, pictures, lip_rows)
 
 
 def _alone(
     video: _Video, sound: _Sound, networks: MetricNetworks, tools: ActingTools, options: AudioOptions
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Metrics of a talking face on its own, and reasons for those that are NaN."""
+    if not video.found.any():
+        why = "no picture of this video shows a face"
+        return dict.fromkeys(_OF_LANDMARKS, math.nan) | {"faces_found": 0.0}, dict.fromkeys((*_OF_LANDMARKS, *_AGAINST_REAL), why)
     points, silent, level = video.landmarks, sound.silent, sound.level
     values: dict[str, float] = {}
     reasons: dict[str, str] = {}

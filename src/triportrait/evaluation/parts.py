@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait import drivers
+from triportrait.errors import NoFaceFound
 from triportrait.motion import options as motion_options
 from triportrait.types import Array, FaceTrack, HeadModel, Motion, MotionFrame, PreparedPortrait, Waveform
 
@@ -62,7 +63,7 @@ class ActingTools:
         clip_motion: video file -> Motion of whoever is in it, in that person's own shape.
         follow: (portrait, Motion of somebody) -> that motion on the portrait, in its pose frame.
         with_landmarks: (portrait, Motion) -> the same with ``landmarks`` in the portrait's crop, for the 2-D baselines.
-        track_video: pictures of one face in order -> FaceTrack.
+        track_video: pictures of one face in order -> FaceTrack; without any face, one in which nothing is found.
         read_voice: file -> its sound at 16 kHz.
         lend: (portrait, Motion of a voice, Motion of a clip) -> the voice's with the clip's head motion.
         speak: (avatar's name, portrait, file with a voice, Motion whose head pose is to be taken, seed) -> finished crops of an avatar
@@ -96,6 +97,24 @@ def track_each(tracker: FaceTracker, frames: Iterable[Array]) -> FaceTrack:
     return FaceTrack(np.stack(rows), np.array(found), size)
 
 
+def track_through(tracker: FaceTracker, frames: Iterable[Array]) -> FaceTrack:
+    """One face through a video; where none is found in any picture, zeros that count as not found."""
+    from triportrait.face.tracker import track_clip
+
+    count, size = 0, (1, 1)
+
+    def counted() -> Iterator[Array]:
+        nonlocal count, size
+        for frame in frames:
+            count, size = count + 1, (frame.shape[1], frame.shape[0])
+            yield frame
+
+    try:
+        return track_clip(tracker, counted(), EVALUATED_FPS)
+    except NoFaceFound:
+        return FaceTrack(np.zeros((count, 478, 3), np.float32), np.zeros(count, bool), size, EVALUATED_FPS)
+
+
 def baseline_renderer(name: str, portrait: PreparedPortrait, head_model: HeadModel) -> Renderer:
     """The finished crops of a baseline, whose head layer is already the whole picture."""
     from triportrait.evaluation.baselines import make_baseline
@@ -120,7 +139,6 @@ def default_acting_tools() -> ActingTools:
     """As :func:`default_tools`, with the pipeline's voice driver and retargeting."""
     from triportrait import pipeline
     from triportrait.evaluation.baselines import BASELINE_NAMES
-    from triportrait.face.tracker import track_clip
     from triportrait.media.audio import read_audio
     from triportrait.motion.retarget import with_clip_pose
     from triportrait.motion.timing import resample
@@ -153,7 +171,7 @@ def default_acting_tools() -> ActingTools:
 
     return ActingTools(
         default_tools(), talk, clip_motion, follow, lambda portrait, motion: landmarks_of_motion(portrait, motion, head),
-        lambda frames: track_clip(drivers.default_tracker(), frames, EVALUATED_FPS), read_audio, lend, speak, _curve_sync(),
+        partial(track_through, drivers.default_tracker()), read_audio, lend, speak, _curve_sync(),
     )  # fmt: skip
 
 
