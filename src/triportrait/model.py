@@ -118,12 +118,12 @@ def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Pat
 
 
 def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> FrameModel:
-    """Real3D-Portrait's networks; ``weights`` is a folder as 'triportrait weights import' fills it."""
+    """Real3D-Portrait's networks; ``weights`` is a folder as 'triportrait weights import' fills it, or that of a training run."""
     from triportrait.real3d.on_open_head import PaperOnOpenHead
-    from triportrait.real3d.pipeline import load_pipeline
+    from triportrait.real3d.pipeline import can_hear, load_pipeline
 
-    face = weights / "bfm" if weights is not None and (weights / "bfm").is_dir() else None
-    return PaperOnOpenHead(load_pipeline(weights, face, voice=False), head)
+    face, speech = (weights / name if weights is not None and (weights / name).is_dir() else None for name in ("bfm", "hubert"))
+    return PaperOnOpenHead(load_pipeline(weights, face, speech, voice=can_hear(weights, face, speech)), head)
 
 
 #: Avatars by name.

@@ -102,6 +102,19 @@ def find_files(weights: Path | None = None, bfm: Path | None = None, hubert: Pat
     return PaperFiles(torso, talk if voice else None, None if ours else face, speech if voice and not own_features else None)
 
 
+def can_hear(weights: Path | None = None, bfm: Path | None = None, hubert: Path | None = None) -> bool:
+    """Whether all that a voice needs is there; arguments as for :func:`find_files`."""
+    from triportrait.real3d.hubert import check_hubert
+
+    try:
+        found = find_files(weights, bfm, hubert)
+        if found.hubert is not None:
+            check_hubert(found.hubert)
+    except MissingPart:
+        return False
+    return True
+
+
 def described(path: Path) -> dict[str, Any]:
     """The configuration that a weight file of ours carries; empty where there is none. No weight is read."""
     from safetensors import SafetensorError, safe_open
