@@ -127,12 +127,13 @@ def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Pat
 
 
 def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> FrameModel:
-    """Real3D-Portrait's networks; ``weights`` is a folder as 'triportrait weights import' fills it."""
+    """Real3D-Portrait's networks; ``weights`` is a folder as 'triportrait weights import' fills it, or that of a training run."""
     from triportrait.real3d.on_open_head import PaperOnOpenHead
-    from triportrait.real3d.pipeline import load_pipeline
+    from triportrait.real3d.pipeline import can_hear, load_pipeline
 
-    bfm, flame = (place if weights is not None and (place := weights / name).is_dir() else None for name in ("bfm", "flame"))
-    return PaperOnOpenHead(load_pipeline(weights, bfm, flame=flame, voice=False), head)
+    places = (place if weights is not None and (place := weights / name).is_dir() else None for name in ("bfm", "flame", "hubert"))
+    bfm, flame, speech = places
+    return PaperOnOpenHead(load_pipeline(weights, bfm, speech, flame=flame, voice=can_hear(weights, bfm, speech, flame)), head)
 
 
 #: Avatars by name.

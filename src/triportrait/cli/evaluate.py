@@ -14,16 +14,17 @@ from triportrait.cli.terminal import say_lines
 
 @dataclass
 class Evaluate:
-    """Measure quality by a protocol: reenact (first frame performs its own clip), cross (another clip), audio (its sound), table N."""
+    """Measure quality by a protocol: reenact (first frame performs its own clip), cross (another clip), audio (its sound), table N of the
+    paper, opinions (people rate videos)."""
 
-    protocol: Positional[Literal["reenact", "cross", "audio", "table"]]
-    """Which protocol; table 1, 2 and 4 put our rows beside those printed in the Real3D-Portrait paper."""
-    clips: Path
-    """Folder of videos."""
-    out: Annotated[Path, arg(aliases=("-o",))]
-    """JSON report; a Markdown table and plots are written beside it."""
-    number: Positional[Literal["1", "2", "4"] | None] = None
+    protocol: Positional[Literal["reenact", "cross", "audio", "table", "opinions"]]
+    """Which protocol; tables 1, 2, 4, 7 put our rows beside those printed in the Real3D-Portrait paper; 3, 5, 6 show what it prints."""
+    number: Positional[Literal["1", "2", "3", "4", "5", "6", "7"] | None] = None
     """Which table, after 'table'."""
+    clips: Path | None = None
+    """Folder of videos."""
+    out: Annotated[Path | None, arg(aliases=("-o",))] = None
+    """JSON report; a Markdown table and plots are written beside it. opinions --videos: the folder to make."""
     avatar: str = "static,similarity,mesh2d,depth_warp,lifted,oneshot"
     """Names separated by commas."""
     every: int = 5
@@ -45,15 +46,22 @@ class Evaluate:
     pose: Literal["natural", "still", "clip"] = "natural"
     """audio: head motion made up, none, or the clip's own (then pictures are compared, too)."""
     seed: int = 0
-    """audio: of the driver."""
+    """audio: of the driver and of the clip that lends its head motion; opinions: of the order of the videos."""
+    head_motion: Path | None = None
+    """audio, table 2: folder of videos or motion files; one of the ten that begin with the portrait's pose lends its head motion."""
     variant: tuple[str, ...] = ()
     """table 4: ROW=AVATAR for a row of the ablation that there is a model for."""
+    videos: Path | None = None
+    """opinions: folder with a folder of clips per method; a page to rate them is made."""
+    answers: Annotated[tuple[Path, ...], arg(metavar="FILE.csv ...")] = ()
+    """opinions: what the raters sent back; means and 95 % intervals are shown."""
+    kit: Path | None = None
+    """opinions: the folder that --videos made, against which --answers are checked."""
 
     def run(self) -> int:
         from triportrait.evaluation.command import run_protocol
 
         with ProgressBar() as progress:
-            run_protocol(self, lambda p: progress(f"{p.clip} ({p.clip_index + 1}/{p.clips}) {p.stage}", p.done, p.total))
-        table = self.out.with_suffix(".md")
-        say_lines(table.read_text(encoding="utf-8") if table.exists() else str(self.out))
+            text = run_protocol(self, lambda p: progress(f"{p.clip} ({p.clip_index + 1}/{p.clips}) {p.stage}", p.done, p.total))
+        say_lines(text)
         return 0

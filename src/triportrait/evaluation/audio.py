@@ -1,20 +1,25 @@
 """Audio-driven talking: the first frame of a clip is the portrait, the clip's own sound drives it.
 
 The real video of the same sentence is at hand, so lips are judged against its lips and against the sound. Head motion
-is made up by the driver unless ``pose="clip"`` takes the clip's own; only then are pictures compared pixel by pixel.
+is made up by the driver, or lent by a clip of another folder (Real3D-Portrait, appendix D.1), or (``pose="clip"``) the clip's own; only
+then are pictures compared pixel by pixel. Every avatar gets the same motion; one that has an audio-to-motion network of its own
+(``real3d`` with its weights) takes only the head's pose from it.
 """
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from triportrait.drivers import pose_library
 from triportrait.errors import MediaError, NoFaceFound, NumericError, OptionError, TriPortraitError
 from triportrait.evaluation import dynamics, learned, metrics
 from triportrait.evaluation.cache import TrackCache
@@ -34,6 +39,9 @@ from triportrait.evaluation.report import (
     write_report,
 )
 from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell, networks_of, reason_of, run_items
+from triportrait.motion.head_motion import CANDIDATES, FirstPoses
+from triportrait.motion.voice_controls import check_seed
+from triportrait.real3d.clip_motion import first_pose_of_clip
 from triportrait.types import Array, FaceTrack, Motion, PreparedPortrait, Waveform
 
 if TYPE_CHECKING:
@@ -58,6 +66,28 @@ _AGAINST_REAL = (
 )
 
 
+#: Metrics that need the landmarks of a talking face, and nothing else.
+_OF_LANDMARKS = (
+    "lse_d",
+    "lse_c",
+    "sync_offset",
+    "curve_sync",
+    "curve_sync_confidence",
+    "curve_sync_lag",
+    "loudness_correlation",
+    "loudness_lag",
+    "lip_sync_gap",
+    "silent_lip_stability",
+    "silent_opening",
+    "silent_movement",
+    "blinks_per_minute",
+    "head_motion",
+    "brow_dynamics",
+    "lip_dynamics",
+    "jitter_px",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class AudioOptions(ProtocolOptions):
     """What ``triportrait evaluate audio`` asks for; of the made pictures every n-th is kept for the learned metrics (all are tracked).
@@ -65,17 +95,23 @@ class AudioOptions(ProtocolOptions):
     Args:
         seconds: at most so much of each clip, from its beginning.
         pose: ``"natural"`` (the driver makes head motion up), ``"still"``, or ``"clip"`` (the clip's own).
-        seed: of the driver.
+        seed: of the driver, and of the draw among the clips of ``head_motion``.
+        head_motion: folder of clips that lend their head motion (D.1): for each portrait one of the ten whose first frame shows the
+            head turned most like it.
     """
 
     seconds: float = 10.0
     pose: str = "natural"
     seed: int = 0
+    head_motion: Path | None = None
 
     def __post_init__(self) -> None:
         ProtocolOptions.__post_init__(self)
         if self.pose not in ("natural", "still", "clip"):
             raise OptionError(f"--pose is {self.pose!r}; use natural, still or clip.")
+        if self.head_motion is not None and self.pose != "natural":
+            raise OptionError("--pose and --head-motion both bring a head motion; give one of them.")
+        check_seed(self.seed)
         if not 1.0 <= self.seconds <= 120.0:
             raise OptionError(f"--seconds is {self.seconds:g}; use 1 to 120.")
 
@@ -109,14 +145,15 @@ def run_audio(
     Resumes and raises as :func:`triportrait.evaluation.reenact.run_reenact` does.
     """
     items, boxes, report = begin_with_clips(FORMAT, options)
+    poses = lenders(options, progress)
 
     def save() -> None:
         report["mean"] = mean_over_clips(report["clips"], options.avatars, AUDIO_METRICS)
         report["real_mean"] = _real_mean(report["clips"])
         pooled_fid(options.out, report)
         text = (
-            f"First frame of a clip → its own sound, head motion: {options.pose}; up to {options.seconds:g} s a clip at 25 frames "
-            f"per second, seed {options.seed}."
+            f"First frame of a clip → its own sound, head motion: {_head_motion(options)}; up to {options.seconds:g} s a clip at 25 frames "
+            f"per second, seed {options.seed}.{_own_voices(report)}"
         )
         tables = (
             ("Lips and sound", AUDIO_SYNC_COLUMNS),
@@ -128,9 +165,9 @@ def run_audio(
 
     def measure(item: Item, tell: Tell) -> dict[str, Any]:
         found = default_acting_tools() if tools is None else tools
-        return evaluate_voice(item, options, found, boxes.get(item.name), tell)
+        return evaluate_voice(item, options, found, boxes.get(item.name), tell, poses)
 
-    run_items(report, items, measure, partial(_measure_in_process, options, boxes), save, options.jobs, progress)
+    run_items(report, items, measure, partial(_measure_in_process, options, boxes, poses), save, options.jobs, progress)
     if options.plots:
         from triportrait.evaluation.plots import write_bars
 
@@ -144,8 +181,42 @@ def _tools_of_process() -> ActingTools:
     return default_acting_tools()
 
 
-def _measure_in_process(options: AudioOptions, boxes: dict[str, tuple[float, float, float, float]], item: Item) -> dict[str, Any]:
-    return evaluate_voice(item, options, _tools_of_process(), boxes.get(item.name), lambda stage, done, total: None)
+def _measure_in_process(
+    options: AudioOptions, boxes: dict[str, tuple[float, float, float, float]], poses: FirstPoses | None, item: Item
+) -> dict[str, Any]:
+    return evaluate_voice(item, options, _tools_of_process(), boxes.get(item.name), lambda stage, done, total: None, poses)
+
+
+def lenders(options: AudioOptions, progress: Callable[[Progress], None] | None = None) -> FirstPoses | None:
+    """The clips of ``options.head_motion`` with their first poses, from the cache's index where there is one; None without a folder.
+
+    Raises:
+        OptionError: no folder, nothing in it, or no clip in it that begins with a face.
+    """
+    if options.head_motion is None:
+        return None
+    if not options.head_motion.is_dir():
+        raise OptionError(f"--head-motion is '{options.head_motion}'; evaluate takes a folder of videos or motion files.")
+    clips = pose_library("--head-motion", str(options.head_motion))
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(Progress(options.head_motion.name if options.head_motion else "", 0, 1, stage, done, total))
+
+    return TrackCache(options.cache).first_poses(options.head_motion, clips, first_pose_of_clip, tell)
+
+
+def _head_motion(options: AudioOptions) -> str:
+    if options.head_motion is None:
+        return options.pose
+    return f"one of the {CANDIDATES} clips of `{options.head_motion}` whose first frame is nearest to the portrait's pose (D.1)"
+
+
+def _own_voices(report: dict[str, Any]) -> str:
+    """A sentence on the avatars that turned the voice into motion themselves; empty where none did."""
+    rows = [clip["avatars"] for clip in report["clips"].values() if clip["status"] == "ok"]
+    names = dict.fromkeys(name for row in rows for name, entry in row.items() if entry.get("own_voice"))
+    return f" {', '.join(names)} turned the voice into expressions by its own network; the others share ours." if names else ""
 
 
 def _real_mean(clips: dict[str, Any]) -> dict[str, Any]:
@@ -160,8 +231,11 @@ def evaluate_voice(
     tools: ActingTools,
     filled_box: tuple[float, float, float, float] | None,
     tell: Tell,
+    poses: FirstPoses | None = None,
 ) -> dict[str, Any]:
-    """The report's entry of one clip; an avatar that fails has its reason in its own entry.
+    """The report's entry of one clip, with the head motion of one of ``poses`` where there are any.
+
+    An avatar that fails has its reason in its own entry.
 
     Raises:
         TriPortraitError: nothing can be measured on this clip (no sound, no face, too short).
@@ -176,13 +250,17 @@ def evaluate_voice(
     portrait = tools.base.prepare_portrait(first)
     wave = tools.read_voice(path)
     tell("motion", 0, 0)
-    asked = tools.talk(portrait, path, "still" if options.pose == "still" else "natural", options.seed)
+    asked = tools.talk(portrait, path, "still" if options.pose == "still" or poses is not None else "natural", options.seed)
     count = min(most, len(asked))
     if options.pose == "clip":
         frames = islice(tools.base.read_frames(path)[1], most)
         own = cache.motion(path, portrait, lambda: tools.base.drive(portrait, frames, EVALUATED_FPS))
         count = min(count, len(own))
         asked = _rows(asked, count).with_rows(rotation_rad=own.rotation_rad[:count], translation=own.translation[:count])
+    lender = None
+    if poses is not None:
+        lender = poses.drawn(portrait.motion.rotation_rad, (options.seed, zlib.crc32(item.name.encode())))
+        asked = tools.lend(portrait, _rows(asked, count), cache.motion(lender, None, partial(tools.clip_motion, lender)))
     size = (first.shape[1], first.shape[0])
     side = len(portrait.image)
     box_counted = counted_pixels(portrait.crop_box, options.side_px, size, filled_box)
@@ -208,6 +286,7 @@ def evaluate_voice(
         "frames": count,
         "kept_pictures": len(real.pictures),
         "silent_share": float(silent.mean()),
+        "head_motion": lender.name if lender else options.pose,
         "real": {"status": "ok", **strict_metrics(own_values, own_reasons)},
         "avatars": {},
     }
@@ -215,11 +294,12 @@ def evaluate_voice(
     sheet: list[list[Array | None]] = [[real.pictures[i] for i in shown]]
     for name in options.avatars:
         try:
-            drawn = _drawn(name, portrait, asked, tools, partial(tell, name))
+            pictures = tools.speak(name, portrait, path, asked, options.seed)
+            drawn = _checked(name, pictures or _drawn(name, portrait, asked, tools), count, partial(tell, name))
             made = _watch(drawn, portrait, options, networks, tools, tools.track_video)
             values, reasons = _alone(made, sound, networks, tools, options)
             more, why = _against(item, name, made, real, values, own_values, portrait, box_counted, options, networks)
-            entry["avatars"][name] = {"status": "ok", **strict_metrics(values | more, reasons | why)}
+            entry["avatars"][name] = {"status": "ok", "own_voice": pictures is not None, **strict_metrics(values | more, reasons | why)}
             sheet.append([made.pictures[i] for i in shown])
         except Exception as error:  # the other avatars are still measured; the reason is reported
             entry["avatars"][name] = {"status": "failed", "reason": reason_of(error)}
@@ -239,13 +319,17 @@ def _rows(motion: Motion, count: int) -> Motion:
     return motion.with_rows(**{name: getattr(motion, name)[:count] for name in names}, landmarks=None)
 
 
-def _drawn(name: str, portrait: PreparedPortrait, asked: Motion, tools: ActingTools, tell: Callable[[int, int], None]) -> Iterator[Array]:
+def _drawn(name: str, portrait: PreparedPortrait, asked: Motion, tools: ActingTools) -> Iterator[Array]:
     render = tools.base.make_renderer(name, portrait)
-    for i, frame in enumerate(asked):
-        picture = render(frame)
+    for frame in asked:
+        yield render(frame)
+
+
+def _checked(name: str, pictures: Iterable[Array], count: int, tell: Callable[[int, int], None]) -> Iterator[Array]:
+    for i, picture in enumerate(pictures):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise NumericError(f"avatar {name} drew {picture.dtype} {picture.shape}, expected uint8 (s, s, 3)")
-        tell(i + 1, len(asked))
+        tell(i + 1, count)
         yield picture
 
 
@@ -272,21 +356,25 @@ def _watch(
     found = track(passing())
     scale = options.side_px / np.asarray(found.size, np.float32)
     landmarks = found.landmarks[..., :2] * scale
+    seen = np.asarray(found.found, bool)
     lip_rows = None
-    if networks.syncnet is not None:
+    if networks.syncnet is not None and seen.any():
         stream = learned.LipStream(networks.syncnet)
         for picture, points in zip(faces, landmarks, strict=True):
             stream.push(picture, points)
         lip_rows = stream.finish()
     fit = tools.base.fit
-    motion = fit(portrait, landmarks * (len(portrait.image) / options.side_px)) if fit is not None else None
-    return _Video(landmarks, np.asarray(found.found, bool), motion, pictures, lip_rows)
+    motion = fit(portrait, landmarks * (len(portrait.image) / options.side_px)) if fit is not None and seen.any() else None
+    return _Video(landmarks, seen, motion, pictures, lip_rows)
 
 
 def _alone(
     video: _Video, sound: _Sound, networks: MetricNetworks, tools: ActingTools, options: AudioOptions
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Metrics of a talking face on its own, and reasons for those that are NaN."""
+    if not video.found.any():
+        why = "no picture of this video shows a face"
+        return dict.fromkeys(_OF_LANDMARKS, math.nan) | {"faces_found": 0.0}, dict.fromkeys((*_OF_LANDMARKS, *_AGAINST_REAL), why)
     points, silent, level = video.landmarks, sound.silent, sound.level
     values: dict[str, float] = {}
     reasons: dict[str, str] = {}
@@ -379,7 +467,7 @@ def _against(
             values[key] = float(np.mean([measure(a, b, counted) for a, b in pairs]))
         more, why = perceptual_rows(networks, made.pictures, real.pictures, counted)
     else:
-        why_not = "head motion is made up: there is no picture to compare with (--pose clip takes the clip's own)"
+        why_not = "the head does not move as in the clip: there is no picture to compare with (--pose clip takes the clip's own)"
         more = dict.fromkeys((*pictures, "lpips_alex", "lpips_vgg"), math.nan)
         why = dict.fromkeys(more, why_not)
     return values | more, reasons | why

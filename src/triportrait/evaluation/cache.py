@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,13 +16,25 @@ from typing import Any
 
 import numpy as np
 
+from triportrait.motion.head_motion import FirstPoses
 from triportrait.types import Array, FaceTrack, Motion, PreparedPortrait
 
 log = logging.getLogger(__name__)
 
 _ROOT = Path(__file__).resolve().parents[1]
 #: What the tracked numbers depend on.
-_SOURCES = ("face", "geometry", "media", "motion/smoothing.py", "pipeline.py", "evaluation/parts.py", "types.py")
+_SOURCES = (
+    "face",
+    "geometry",
+    "media",
+    "motion/smoothing.py",
+    "motion/shots.py",
+    "drivers.py",
+    "pipeline.py",
+    "real3d/clip_motion.py",
+    "evaluation/parts.py",
+    "types.py",
+)
 _MOTION_ROWS = ("expression", "rotation_rad", "translation", "gaze_rad")
 
 
@@ -92,6 +104,15 @@ class TrackCache:
         for _ in frames:
             pass
         return FaceTrack(kept["landmarks"], kept["found"], (int(kept["size"][0]), int(kept["size"][1])), float(kept["fps"]))
+
+    def first_poses(
+        self, library: Path, clips: Sequence[Path], measure: Callable[[Path], Array | None], progress: Callable[[str, int, int], None]
+    ) -> FirstPoses:
+        """The first poses of the ``clips`` of a folder; each folder has an index of its own here."""
+        index = None
+        if self.folder is not None:
+            index = self.folder / f"first_poses_{hashlib.sha256(str(library.resolve()).encode()).hexdigest()[:16]}.json"
+        return FirstPoses.of(clips, measure, index, _code().hex(), progress)
 
 
 def _arrays(folder: Path, what: str, sources: tuple[Any, ...], compute: Callable[[], dict[str, Array]]) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""From the words of ``triportrait evaluate`` to a protocol's options."""
+"""From the words of ``triportrait evaluate`` to a protocol's options, and to the text that answers them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,32 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from triportrait.errors import OptionError
+from triportrait.evaluation.printed import is_measured, printed, printed_markdown, run_printed
 from triportrait.evaluation.reenact import find_clips
 from triportrait.evaluation.running import Progress
 from triportrait.files import refuse_inputs
 
-#: Options that only some protocols look at -> those protocols.
-_BELONGS = {
-    "number": ("table",),
-    "variant": ("table",),
-    "seconds": ("audio", "table"),
-    "pose": ("audio",),
-    "seed": ("audio",),
-    "plots": ("reenact", "cross", "audio"),
+_CLIPS = ("reenact", "cross", "audio", "table")
+#: Options that only some protocols look at -> those protocols, and the value that says nothing.
+_BELONGS: dict[str, tuple[tuple[str, ...], Any]] = {
+    "number": (("table",), None),
+    "variant": (("table",), ()),
+    "seconds": (("audio", "table"), 10.0),
+    "pose": (("audio",), "natural"),
+    "head_motion": (("audio", "table"), None),
+    "seed": (("audio", "table", "opinions"), 0),
+    "plots": (("reenact", "cross", "audio"), True),
+    "clips": (_CLIPS, None),
+    "every": (_CLIPS, 5),
+    "sheets": (_CLIPS, False),
+    "limit": (_CLIPS, None),
+    "metric_weights": (_CLIPS, None),
+    "jobs": (_CLIPS, 1),
+    "cache": (_CLIPS, None),
+    "videos": (("opinions",), None),
+    "answers": (("opinions",), ()),
+    "kit": (("opinions",), None),
 }
-_DEFAULTS: dict[str, Any] = {"number": None, "variant": (), "seconds": 10.0, "pose": "natural", "seed": 0, "plots": True}
 
 
 class Asked(Protocol):
@@ -29,9 +41,9 @@ class Asked(Protocol):
     @property
     def protocol(self) -> str: ...
     @property
-    def clips(self) -> Path: ...
+    def clips(self) -> Path | None: ...
     @property
-    def out(self) -> Path: ...
+    def out(self) -> Path | None: ...
     @property
     def number(self) -> str | None: ...
     @property
@@ -55,33 +67,59 @@ class Asked(Protocol):
     @property
     def pose(self) -> str: ...
     @property
+    def head_motion(self) -> Path | None: ...
+    @property
     def seed(self) -> int: ...
     @property
     def variant(self) -> tuple[str, ...]: ...
+    @property
+    def videos(self) -> Path | None: ...
+    @property
+    def answers(self) -> tuple[Path, ...]: ...
+    @property
+    def kit(self) -> Path | None: ...
 
 
-def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
-    """Run what was asked for and return its report.
+def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = None) -> str:
+    """Run what was asked for and return the text to be shown, which is also written beside the report.
 
     Raises:
         OptionError: options that do not go together; otherwise as the protocols.
         OutputError: the report would take the place of a clip or of weights.
     """
-    for name, protocols in _BELONGS.items():
-        if asked.protocol not in protocols and getattr(asked, name) != _DEFAULTS[name]:
-            word = f"'{asked.number}'" if name == "number" else f"--{name}"
-            raise OptionError(f"{word} does nothing with evaluate {asked.protocol}; it belongs to {' and '.join(protocols)}.")
-    plots = (asked.out.with_name(f"{asked.out.stem}_{kind}.png") for kind in ("bars", "rotation"))
+    is_printed = asked.protocol == "table" and asked.number in printed()["tables"] and not is_measured(str(asked.number))
+    for name, (protocols, silent) in _BELONGS.items():
+        is_read = asked.protocol in protocols and not (is_printed and name != "number")
+        if not is_read and getattr(asked, name) != silent:
+            word = f"'{asked.number}'" if name == "number" else f"--{name.replace('_', '-')}"
+            where = "reenact, cross, audio and the measured tables" if protocols == _CLIPS else " and ".join(protocols)
+            what = f"table {asked.number}" if is_printed else asked.protocol
+            raise OptionError(f"{word} does nothing with evaluate {what}; it belongs to {where}.")
+    if asked.protocol == "opinions":
+        return _opinions(asked)
+    if asked.protocol == "table" and asked.number is None:
+        raise OptionError("evaluate table needs a number; write 'evaluate table 1', or 2 to 7.")
+    if is_printed:
+        return printed_markdown(run_printed(str(asked.number), asked.out))
+    if asked.clips is None or asked.out is None:
+        missing = "--clips FOLDER, a folder of videos" if asked.clips is None else "-o REPORT.json, the report to write"
+        raise OptionError(f"evaluate {asked.protocol} needs {missing}.")
+    _run_on_clips(asked, asked.clips, asked.out, progress)
+    return asked.out.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def _run_on_clips(asked: Asked, clips: Path, out: Path, progress: Callable[[Progress], None] | None) -> None:
+    plots = (out.with_name(f"{out.stem}_{kind}.png") for kind in ("bars", "rotation"))
     # Of the folder of clips only the clips are read: an older report beside them may be replaced.
-    read = [*find_clips(asked.clips), asked.clips / "index.csv", asked.metric_weights]
-    sheets = asked.out.with_name(f"{asked.out.stem}_sheets").glob("*.png") if asked.sheets else ()
-    for target in (asked.out, asked.out.with_suffix(".md"), *plots, *sheets):
+    read = [*find_clips(clips), clips / "index.csv", asked.metric_weights]
+    sheets = out.with_name(f"{out.stem}_sheets").glob("*.png") if asked.sheets else ()
+    for target in (out, out.with_suffix(".md"), *plots, *sheets):
         refuse_inputs(target, read)
     avatars = tuple(name.strip() for name in asked.avatar.split(",") if name.strip())
     shared: dict[str, Any] = {
-        "clips": asked.clips,
+        "clips": clips,
         "avatars": avatars,
-        "out": asked.out,
+        "out": out,
         "every": asked.every,
         "sheets": asked.sheets,
         "limit": asked.limit,
@@ -89,27 +127,42 @@ def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = Non
         "jobs": asked.jobs,
         "cache": asked.cache,
     }
+    voice: dict[str, Any] = {"seconds": asked.seconds, "head_motion": asked.head_motion, "seed": asked.seed}
     if asked.protocol == "reenact":
         from triportrait.evaluation.reenact import ReenactOptions, run_reenact
 
-        return run_reenact(ReenactOptions(**shared, plots=asked.plots), progress=progress)
-    if asked.protocol == "cross":
+        run_reenact(ReenactOptions(**shared, plots=asked.plots), progress=progress)
+    elif asked.protocol == "cross":
         from triportrait.evaluation.cross import CrossOptions, run_cross
 
-        return run_cross(CrossOptions(**shared, plots=asked.plots), progress=progress)
-    if asked.protocol == "audio":
+        run_cross(CrossOptions(**shared, plots=asked.plots), progress=progress)
+    elif asked.protocol == "audio":
         from triportrait.evaluation.audio import AudioOptions, run_audio
 
-        options = AudioOptions(**shared, plots=asked.plots, seconds=asked.seconds, pose=asked.pose, seed=asked.seed)
-        return run_audio(options, progress=progress)
-    from triportrait.evaluation.tables import TableOptions, run_table
+        run_audio(AudioOptions(**shared, **voice, plots=asked.plots, pose=asked.pose), progress=progress)
+    else:
+        from triportrait.evaluation.tables import TableOptions, run_table
 
-    if asked.number is None:
-        raise OptionError("evaluate table needs a number; write 'evaluate table 1', 2 or 4.")
-    variants = {}
-    for text in asked.variant:
-        row, found, avatar = text.partition("=")
-        if not found or not avatar:
-            raise OptionError(f"--variant is {text!r}; write ROW=AVATAR, such as concatenation=oneshot.")
-        variants[row] = avatar
-    return run_table(TableOptions(**shared, number=asked.number, seconds=asked.seconds, variants=variants), progress=progress)
+        variants = {}
+        for text in asked.variant:
+            row, found, avatar = text.partition("=")
+            if not found or not avatar:
+                raise OptionError(f"--variant is {text!r}; write ROW=AVATAR, such as concatenation=oneshot.")
+            variants[row] = avatar
+        run_table(TableOptions(**shared, **voice, number=str(asked.number), variants=variants), progress=progress)
+
+
+def _opinions(asked: Asked) -> str:
+    if (asked.videos is None) == (not asked.answers):
+        raise OptionError("evaluate opinions takes --videos FOLDER to make a rating page, or --answers FILE.csv to sum up what came back.")
+    if asked.videos is not None:
+        from triportrait.evaluation.opinion_kit import make_kit
+
+        if asked.out is None or asked.kit is not None:
+            raise OptionError("evaluate opinions --videos needs -o KIT, the folder to make; --kit belongs to --answers.")
+        return make_kit(asked.videos, asked.out, asked.seed)
+    from triportrait.evaluation.opinion_answers import opinions_markdown, run_opinions
+
+    if asked.seed:
+        raise OptionError("--seed does nothing with evaluate opinions --answers; it belongs to --videos.")
+    return opinions_markdown(run_opinions(asked.answers, asked.kit, asked.out))

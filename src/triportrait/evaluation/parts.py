@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait import drivers
+from triportrait.errors import NoFaceFound
 from triportrait.motion import options as motion_options
 from triportrait.types import Array, FaceTrack, HeadModel, Motion, MotionFrame, PreparedPortrait, Waveform
 
 if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
+
+log = logging.getLogger(__name__)
 
 Renderer = Callable[[MotionFrame], Array]
 
@@ -59,8 +63,11 @@ class ActingTools:
         clip_motion: video file -> Motion of whoever is in it, in that person's own shape.
         follow: (portrait, Motion of somebody) -> that motion on the portrait, in its pose frame.
         with_landmarks: (portrait, Motion) -> the same with ``landmarks`` in the portrait's crop, for the 2-D baselines.
-        track_video: pictures of one face in order -> FaceTrack.
+        track_video: pictures of one face in order -> FaceTrack; without any face, one in which nothing is found.
         read_voice: file -> its sound at 16 kHz.
+        lend: (portrait, Motion of a voice, Motion of a clip) -> the voice's with the clip's head motion.
+        speak: (avatar's name, portrait, file with a voice, Motion whose head pose is to be taken, seed) -> finished crops of an avatar
+            that turns voices into motion itself; None for others.
         curve_sync: (motion of a made video, sound) -> (cosine, confidence, lag in frames), or None.
     """
 
@@ -71,6 +78,8 @@ class ActingTools:
     with_landmarks: Callable[[PreparedPortrait, Motion], Motion]
     track_video: Callable[[Iterable[Array]], FaceTrack]
     read_voice: Callable[[Path], Waveform]
+    lend: Callable[[PreparedPortrait, Motion, Motion], Motion]
+    speak: Callable[[str, PreparedPortrait, Path, Motion, int], Iterator[Array] | None]
     curve_sync: Callable[[Motion, Waveform], tuple[float, float, float]] | None = None
 
 
@@ -86,6 +95,24 @@ def track_each(tracker: FaceTracker, frames: Iterable[Array]) -> FaceTrack:
         last = rows[-1] if rows else np.zeros((478, 3), np.float32)
         rows.append(faces[0].landmarks if faces else last)
     return FaceTrack(np.stack(rows), np.array(found), size)
+
+
+def track_through(tracker: FaceTracker, frames: Iterable[Array]) -> FaceTrack:
+    """One face through a video; where none is found in any picture, zeros that count as not found."""
+    from triportrait.face.tracker import track_clip
+
+    count, size = 0, (1, 1)
+
+    def counted() -> Iterator[Array]:
+        nonlocal count, size
+        for frame in frames:
+            count, size = count + 1, (frame.shape[1], frame.shape[0])
+            yield frame
+
+    try:
+        return track_clip(tracker, counted(), EVALUATED_FPS)
+    except NoFaceFound:
+        return FaceTrack(np.zeros((count, 478, 3), np.float32), np.zeros(count, bool), size, EVALUATED_FPS)
 
 
 def baseline_renderer(name: str, portrait: PreparedPortrait, head_model: HeadModel) -> Renderer:
@@ -111,8 +138,11 @@ def landmarks_of_motion(portrait: PreparedPortrait, motion: Motion, head_model: 
 def default_acting_tools() -> ActingTools:
     """As :func:`default_tools`, with the pipeline's voice driver and retargeting."""
     from triportrait import pipeline
-    from triportrait.face.tracker import track_clip
+    from triportrait.evaluation.baselines import BASELINE_NAMES
     from triportrait.media.audio import read_audio
+    from triportrait.motion.retarget import with_clip_pose
+    from triportrait.motion.timing import resample
+    from triportrait.real3d.on_open_head import PaperOnOpenHead
 
     head = drivers.default_head()
 
@@ -123,14 +153,32 @@ def default_acting_tools() -> ActingTools:
     def follow(portrait: PreparedPortrait, motion: Motion) -> Motion:
         return pipeline.Portrait(portrait).perform(motion).motion()
 
+    def clip_motion(path: Path) -> Motion:
+        return resample(drivers.motion_of_file("--head-motion", str(path), None), EVALUATED_FPS)
+
+    def lend(portrait: PreparedPortrait, voice: Motion, clip: Motion) -> Motion:
+        pose = drivers.BorrowedPose([clip]).on(portrait.motion)
+        return with_clip_pose(voice, pose, eye_contact=motion_options.DriveOptions().eye_contact)
+
+    def speak(name: str, portrait: PreparedPortrait, voice: Path, asked: Motion, seed: int) -> Iterator[Array] | None:
+        model = None if name in BASELINE_NAMES else pipeline.make_model(name)
+        if not isinstance(model, PaperOnOpenHead):
+            return None
+        if not model.speaks:
+            log.warning("%s has no audio-to-motion network or no HuBERT at hand; its lips follow ours", name)
+            return None
+        return model.spoken(model.prepare(portrait), voice, asked, seed)
+
     return ActingTools(
         default_tools(),
         talk,
-        drivers.motion_of_video,
+        clip_motion,
         follow,
         lambda portrait, motion: landmarks_of_motion(portrait, motion, head),
-        lambda frames: track_clip(drivers.default_tracker(), frames, EVALUATED_FPS),
+        partial(track_through, drivers.default_tracker()),
         read_audio,
+        lend,
+        speak,
         _curve_sync(),
     )
 

@@ -1,18 +1,17 @@
-"""Tables 1, 2 and 4 of Real3D-Portrait: our rows beside the printed figures, with what cannot be compared said plainly."""
+"""Tables 1, 2, 4 and 7 of Real3D-Portrait: our rows beside the printed figures, with what cannot be compared said plainly."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from triportrait.errors import OptionError
 from triportrait.evaluation.audio import AudioOptions, run_audio
 from triportrait.evaluation.cross import CrossOptions, run_cross
 from triportrait.evaluation.parts import ActingTools
+from triportrait.evaluation.printed import is_measured, printed, printed_rows, table_head
 from triportrait.evaluation.reenact import ReenactOptions, run_reenact
 from triportrait.evaluation.report import BY_KEY, write_report
 from triportrait.evaluation.running import Progress, ProtocolOptions
@@ -21,6 +20,8 @@ FORMAT = "triportrait-table-1"
 
 NOT_COMPARABLE = (
     "Printed figures were measured on {data}; ours on the clips named below. Rows of different data do not rank methods.",
+    "LPIPS: the paper does not name its network; ours in that column is AlexNet's. AKD: the paper's is over the landmarks of another "
+    "tracker, ours over MediaPipe's 478 at 256 pixels.",
     "AED and APD: the paper's are distances of a learned face model's coefficients (its own estimator and scale), ours mean absolute "
     "differences of 44 expression curves and of three angles in radians, fitted to landmarks. Compare ours with ours only.",
     "FID depends on the number of pictures (ours: see fid_pictures in the JSON of the runs; below some thousands it is biased upwards).",
@@ -38,29 +39,28 @@ class TableOptions(ProtocolOptions):
     The reports of the runs lie beside ``out`` (``<out>_same.json``, ``<out>_cross.json``, ``<out>_audio.json``).
 
     Args:
-        number: 1, 2 or 4.
-        seconds: for table 2, see ``AudioOptions``.
+        number: 1, 2, 4 or 7.
+        seconds, head_motion, seed: for table 2, see ``AudioOptions``.
         variants: for table 4: row name -> avatar that stands for it (as ``--avatar`` takes it).
     """
 
     number: str = "1"
     seconds: float = 10.0
+    head_motion: Path | None = None
+    seed: int = 0
     variants: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ProtocolOptions.__post_init__(self)
-        if self.number not in printed()["tables"]:
-            raise OptionError(f"there is no table {self.number} here; use {', '.join(printed()['tables'])}.")
+        if self.number not in printed()["tables"] or not is_measured(self.number):
+            numbers = [number for number in printed()["tables"] if is_measured(number)]
+            raise OptionError(f"table {self.number} is none that clips are measured for; use {', '.join(numbers)}.")
         known = list(printed()["tables"]["4"]["rows"])
+        if self.head_motion is not None and self.number != "2":
+            raise OptionError(f"--head-motion does nothing with evaluate table {self.number}; it belongs to table 2.")
         for row in self.variants:
             if self.number != "4" or row not in known:
                 raise OptionError(f"--variant {row}=... is no row of table 4; its rows are {', '.join(known)}.")
-
-
-@lru_cache(maxsize=1)
-def printed() -> dict[str, Any]:
-    """The paper's figures as far as they are known here, with where they were read."""
-    return json.loads(resources.files("triportrait.evaluation").joinpath("printed_tables.json").read_text(encoding="utf-8"))
 
 
 def run_table(
@@ -82,7 +82,7 @@ def run_table(
         elif protocol == "cross":
             runs[protocol] = run_cross(CrossOptions(**shared), tools=tools, progress=progress)
         else:
-            runs[protocol] = run_audio(AudioOptions(**shared, seconds=options.seconds), tools=tools, progress=progress)
+            runs[protocol] = run_audio(AudioOptions(**shared, **_voice(options)), tools=tools, progress=progress)
     report = {
         "format": FORMAT,
         "table": options.number,
@@ -94,10 +94,14 @@ def run_table(
         "columns": table["columns"],
         "ours": _ours(options, table, runs),
         "printed": table["rows"],
-        "printed_methods": table.get("methods", ""),
+        "note": table.get("note", ""),
     }
     write_report(options.out, report, table_markdown(report))
     return report
+
+
+def _voice(options: TableOptions) -> dict[str, Any]:
+    return {"seconds": options.seconds, "head_motion": options.head_motion, "seed": options.seed}
 
 
 def _ours(options: TableOptions, table: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -128,39 +132,34 @@ def _reason(run: Mapping[str, Any], avatar: str, key: str) -> str:
 
 def table_markdown(report: Mapping[str, Any]) -> str:
     """A table's report as Markdown."""
-    groups: dict[str, Sequence[str]] = report["columns"]
-    titles = {"same": "same identity", "cross": "cross identity", "audio": "audio-driven"}
-    heads = [f"{BY_KEY[key].label} ({titles[protocol]})" for protocol, columns in groups.items() for key in columns]
+    table = printed()["tables"][report["table"]]
     lines = [
         f"# Table {report['table']}: {report['title']}",
         "",
-        f"Ours on the clips of `{report['clips']}` beside the figures printed in {report['paper']}.",
+        f"Ours on the clips of `{report['clips']}` above the figures printed in {report['paper']}.",
         "",
-        "| row | " + " | ".join(heads) + " |",
-        "|---|" + "---:|" * len(heads),
+        *table_head(report["columns"]),
     ]
     footnotes: dict[str, str] = {}
 
-    def cell(value: float | None, key: str, reason: str = "") -> str:
+    def cell(value: float | None, key: str, reason: str) -> str:
         if value is not None:
             return f"{value:.{BY_KEY[key].decimals}f}"
-        return f"–[{footnotes.setdefault(reason, str(len(footnotes) + 1))}]" if reason else "–"
+        return f"–[{footnotes.setdefault(reason, str(len(footnotes) + 1))}]"
 
     for row, entry in report["ours"].items():
         cells = [
             cell(entry[protocol]["metrics"][key], key, entry[protocol]["reasons"].get(key, ""))
-            for protocol, columns in groups.items()
+            for protocol, columns in report["columns"].items()
             for key in columns
         ]
         name = f"{row} (ours)" + (f", {entry['avatar']}" if entry["avatar"] not in (None, row) else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    for row, entry in report["printed"].items():
-        values = [(key, entry[protocol][key]) for protocol, columns in groups.items() for key in columns]
-        cells = ["?" if value is None else cell(value, key) for key, value in values]
-        lines.append(f"| *{row.removesuffix(' (printed)')} (printed, other data)* | " + " | ".join(cells) + " |")
-    lines += ["", "? A printed figure that could not be read here."]
+    lines += printed_rows(table, " (printed, other data)")
     lines += ["", *(f"[{number}] {reason}." for reason, number in footnotes.items())] if footnotes else []
+    if "meanings" in table:
+        names = table["printed_names"]
+        lines += ["", "## The rows", "", *(f"- **{row}** ({names[row]} in print): {text}." for row, text in table["meanings"].items())]
     lines += ["", "## What is not comparable", "", *(f"- {text}" for text in report["not_comparable"])]
-    lines += ["", "## The printed figures", "", report["provenance"]]
-    lines += ["", report["printed_methods"] + "."] if report["printed_methods"] else []
+    lines += ["", "## The printed figures", "", " ".join(text for text in (report["provenance"], report["note"]) if text)]
     return "\n".join(lines) + "\n"

@@ -281,8 +281,12 @@ class PaperVoiceDriver(_PaperDriver):
         """See :class:`triportrait.types.Driver`: one piece."""
         # A voice has no head motion of its own.
         pose = "natural" if self._options.pose == "driving" else self._options.pose
-        placed = self._pose(pose, len(self._expression), portrait.motion)
-        return [self._placed(portrait, self._expression, placed, self._options.blink != "none")]
+        return [self.with_pose(portrait, *self._pose(pose, len(self._expression), portrait.motion))]
+
+    def with_pose(self, portrait: PreparedPortrait, rotation_rad: Array, translation: Array) -> PaperMotion:
+        """The voice with a head motion [t, 3] each that is the portrait's already; where that is longer, the last expression is held."""
+        rows = np.minimum(np.arange(len(rotation_rad)), len(self._expression) - 1)
+        return self._placed(portrait, self._expression[rows], (rotation_rad, translation), self._options.blink != "none")
 
 
 class PaperVideoDriver(_PaperDriver):

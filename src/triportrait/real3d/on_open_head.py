@@ -3,7 +3,8 @@
 So the paper's model takes part in evaluations and can be driven by whatever drives the others. The portrait is prepared as the paper
 prepares its own, in the crop that is given. Motion is carried over by landmarks: those of a row, or those that the open head has with its
 coefficients, are fitted with the networks' head model. What the paper smooths over neighbouring rows is not smoothed here, where each
-row stands alone.
+row stands alone. A voice moves face and lids by the paper's own audio-to-motion where its weights are at
+hand (:meth:`PaperOnOpenHead.spoken`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.face.portrait import moved_landmarks
-from triportrait.types import Array, MotionFrame, PreparedPortrait, RenderedHead
+from triportrait.types import Array, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead
 
 if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
@@ -87,6 +88,35 @@ class PaperOnOpenHead:
         behind = None if scenes is None else (_resized(scene, side) for scene in scenes)
         for row, picture, _ in self._model.draw(state.paper, (self._row(state, frame) for frame in frames), behind):
             yield row, _resized(picture, state.size_px), None
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the weights hold the paper's audio-to-motion, and what it hears with is there."""
+        return self.pipeline.audio_to_motion is not None
+
+    def spoken(self, state: OpenHeadState, voice: PathLike, asked: Motion, seed: int = 0) -> Iterator[Array]:
+        """A voice drawn by the paper's whole audio-driven chain (section 3.4), with a head motion that is handed in.
+
+        Args:
+            state: from :meth:`prepare`.
+            voice: a recording, or a video with sound.
+            asked: rows of the open head at 25 Hz, of which the head's pose is taken; as many pictures come.
+            seed: of the flow-VAE and of the blinks.
+
+        Returns:
+            uint8 [s, s, 3] each, in the portrait's crop.
+
+        Raises:
+            MediaError, EmptyMedia: no readable sound.
+            MissingPart: it does not speak, see :attr:`speaks`.
+        """
+        from triportrait.real3d.driver import PaperOptions, PaperVoiceDriver
+
+        driver = PaperVoiceDriver(self.pipeline, voice, PaperOptions(seed=seed))
+        rows = [self._row(state, frame) for frame in asked]
+        pose = np.stack([row.rotation_rad for row in rows]), np.stack([row.translation for row in rows])
+        for _, picture, _ in self._model.draw(state.paper, driver.with_pose(state.paper.portrait, *pose)):
+            yield _resized(picture, state.size_px)
 
     def _row(self, state: OpenHeadState, frame: MotionFrame) -> MotionFrame:
         """The row in the networks' head model, for its pose in the same crop."""

@@ -109,6 +109,19 @@ def find_files(
     return PaperFiles(torso, talk if voice else None, face, speech if voice and not own_features else None, head_model)
 
 
+def can_hear(weights: Path | None = None, bfm: Path | None = None, hubert: Path | None = None, flame: Path | None = None) -> bool:
+    """Whether all that a voice needs is there; arguments as for :func:`find_files`."""
+    from triportrait.real3d.hubert import check_hubert
+
+    try:
+        found = find_files(weights, bfm, hubert, flame=flame)
+        if found.hubert is not None:
+            check_hubert(found.hubert)
+    except MissingPart:
+        return False
+    return True
+
+
 def described(path: Path) -> dict[str, Any]:
     """The configuration that a weight file of ours carries; empty where there is none. No weight is read."""
     from safetensors import SafetensorError, safe_open

@@ -213,9 +213,7 @@ def build_scene(
     eye_position = np.asarray(view.position, np.float64)
     gathered = _gathered(dressed, vertices, triangles, normals, eye_position, (directions, radiance), occluders)
     roots = curves.reshape(-1, 3)
-    fibre = surface.gather_light(
-        roots, np.zeros(roots.shape), directions, radiance, occluders, 0.03, True
-    )
+    fibre = surface.gather_light(roots, np.zeros(roots.shape), directions, radiance, occluders, 0.03, True)
     lit, _, lean = ((part.reshape(curves.shape)[strands.guide] * strands.share[..., None, None]).sum(1) for part in fibre)
     colour = shade.strand_radiance(points, strands.tone, lit, lean, eye_position, person.hair.colour)
     return Scene(
@@ -445,7 +443,7 @@ def develop(
     picture = picture * (1.0 - vignette * radius**2 * 2.0)[..., None]
     # Filmic: a short toe, a straight middle, a long shoulder (Hable's form with own constants).
     curve = picture * (1.35 * picture + 0.06) / (picture * (1.30 * picture + 0.62) + 0.065)
-    encoded: Array = np.where(curve <= 0.0031308, 12.92 * curve, 1.055 * np.maximum(curve, 1e-9) ** (1.0 / 2.4) - 0.055)
+    encoded = np.asarray(np.where(curve <= 0.0031308, 12.92 * curve, 1.055 * np.maximum(curve, 1e-9) ** (1.0 / 2.4) - 0.055))
     # Grain: sensor noise is finer in the light and a little correlated after demosaicing.
     noise = rng.normal(size=(height, width, 3)) * 0.6 + rng.normal(size=(height, width, 1))
     noise = cv2.GaussianBlur(noise, (0, 0), 0.6) * 1.6
