@@ -63,6 +63,25 @@ def test_the_same_input_gives_the_same_frames_and_motion_changes_them(portrait: 
     assert np.abs(first[0].astype(int) - first[-1]).max() > 0
 
 
+def test_the_debug_panel_shows_what_the_networks_see(portrait: PaperPortrait, word: Path, tmp_path: Path) -> None:
+    frame = next(portrait.talk(word).frames(debug=True))
+    assert list(frame.debug) == ["source", "pncc", "raw", "depth"]
+    assert all(panel.shape == (64, 64, 3) and panel.dtype == np.uint8 for panel in frame.debug.values())
+    np.testing.assert_array_equal(frame.debug["source"], portrait.prepared.image)
+    np.testing.assert_array_equal(frame.image, next(iter(portrait.talk(word))).image)
+    own = portrait.prepared.motion
+    opened, shut = (
+        portrait.model.motion_picture(
+            portrait.state, PaperFrame(own.expression, own.rotation_rad, own.translation, own.gaze_rad, lid_closing=k)
+        ).copy()
+        for k in (0.0, 1.0)
+    )
+    assert (opened != shut).any()
+    out = portrait.talk(word).save(tmp_path / "panel.mp4", debug_panel=True, marks=BARE)
+    with VideoReader(out) as reader:
+        assert next(reader.frames(None))[1].shape == (64, 320, 3)
+
+
 def test_frames_at_once_are_frames_one_by_one(portrait: PaperPortrait) -> None:
     own = portrait.prepared.motion
 

@@ -109,6 +109,8 @@ class Look:
     """Write the animated head-and-shoulders square; this is the default."""
     full_frame: bool = False
     """Put the animated head back into the full photograph."""
+    debug_panel: bool = False
+    """Write source | PNCC | raw render | depth | final side by side."""
     crf: int = 18
     """Video quality, lower is better (0 to 51)."""
 
@@ -127,8 +129,6 @@ class Drawing:
     """Seconds for fitting the oneshot avatar to the photo first."""
     background_fill: Literal["smooth", "knn"] = "smooth"
     """How the scene behind the person is painted in; knn is the published method."""
-    debug_panel: bool = False
-    """Write source | PNCC | raw render | depth | final side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +212,7 @@ class Animate:
         started = time.perf_counter()
         with ProgressBar() as progress:
             perform(progress).save(
-                self.out, full_frame=self.look.full_frame, debug_panel=self.drawing.debug_panel, background=background,
+                self.out, full_frame=self.look.full_frame, debug_panel=self.look.debug_panel, background=background,
                 marks=Marks(**vars(self.marks)), crf=self.look.crf, progress=progress,
             )  # fmt: skip
         say(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
@@ -223,7 +223,7 @@ class Animate:
     def _check_combinations(self) -> None:
         if self.look.crop and self.look.full_frame:
             raise OptionError("--crop and --full-frame exclude each other; give one of them")
-        if self.look.full_frame and (self.look.background or self.drawing.debug_panel):
+        if self.look.full_frame and (self.look.background or self.look.debug_panel):
             raise OptionError("--background and --debug-panel work on the crop; leave out --full-frame")
         check_size(self.drawing.size)
         check_refine(self.drawing.refine)
