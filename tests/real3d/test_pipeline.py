@@ -146,6 +146,37 @@ def test_a_voice_takes_the_pose_of_a_clip_or_none(portrait: PaperPortrait, word:
         portrait.talk(word, PaperOptions(pose="nowhere.mp4"))
 
 
+def test_blinks_are_drawn_or_made_by_the_network(portrait: PaperPortrait, voice: Path) -> None:
+    """Published weights get drawn blinks and a condition of zeros; the condition can be asked for, and is what weights of ours get."""
+    pipeline, often = portrait.pipeline, {"blink": "120", "pose": "still"}
+    none, drawn, made = (
+        portrait.talk(voice, PaperOptions(**(often | changed))).motion()
+        for changed in ({"blink": "none"}, {"blink_by": "auto"}, {"blink_by": "network"})
+    )
+    assert drawn.lid_closings.max() > 0.5 and not made.lid_closings.any() and not none.lid_closings.any()
+    np.testing.assert_array_equal(drawn.expression, none.expression)
+    assert np.abs(made.expression - none.expression).max() > 1e-4
+    assert not pipeline.makes_blinks(PaperOptions())
+    pipeline.trained_here = True
+    try:
+        assert pipeline.makes_blinks(PaperOptions()) and not pipeline.makes_blinks(PaperOptions(blink_by="picture"))
+    finally:
+        pipeline.trained_here = False
+
+
+def test_a_clips_pose_starts_at_the_photographs_or_is_its_own(portrait: PaperPortrait, clip: Path) -> None:
+    measured = portrait.pipeline.motion_of_video(clip)
+    own = portrait.drive(clip, PaperOptions(pose_start="clip")).motion()
+    np.testing.assert_allclose(own.rotation_rad, measured.rotation_rad, atol=1e-5)
+    assert np.abs(portrait.drive(clip).motion().rotation_rad - own.rotation_rad).max() > 1e-3
+
+
+def test_the_threshold_of_the_head_changes_the_picture(parts: dict[str, Path], portrait: PaperPortrait, astronaut: np.ndarray) -> None:
+    motion = portrait.prepared.motion
+    solid = load_pipeline(**parts, head_threshold=0.0).portrait(astronaut)
+    assert np.abs(solid.model.steps(solid.state, [motion]).astype(int) - portrait.model.steps(portrait.state, [motion])).max() > 0
+
+
 def test_blinks_close_the_eyes_of_the_motion_picture(pipeline: PaperPipeline) -> None:
     identity, expression = np.zeros(80, np.float32), np.zeros(64, np.float32)
     opened = pipeline.motion_picture(identity, expression).copy()
@@ -196,7 +227,7 @@ def test_a_face_model_without_the_landmark_index_is_refused(parts: dict[str, Pat
         load_pipeline(parts["weights"], alone, voice=False)
 
 
-@pytest.mark.parametrize("options", [{"temperature": -1.0}, {"mouth_amplitude": 9.0}, {"blink": "3"}, {"seed": -1}])
+@pytest.mark.parametrize("options", [{"temperature": -1.0}, {"mouth_amplitude": 9.0}, {"blink": "300"}, {"blink_by": "me"}, {"pose_start": "here"}, {"seed": -1}])
 def test_settings_out_of_range_are_refused(options: dict) -> None:
     with pytest.raises(OptionError):
         PaperOptions(**options)

@@ -157,6 +157,12 @@ class PaperParts:
     """MediaPipe's selfie_multiclass_256x256.tflite, as the published code has it. Default: our own mattes."""
     mouth_amplitude: float = 0.45
     """How far a voice opens the mouth, in decimetres."""
+    blink_by: Literal["auto", "picture", "network"] = "auto"
+    """Who makes a voice's blinks: the motion picture (as published) or audio to motion. auto: the network where it was trained here."""
+    pose_start: Literal["photo", "clip"] = "photo"
+    """A clip's head motion starts at the photo's pose, or is the clip's own."""
+    head_threshold: float | None = None
+    """Opacity above which the head hides the background entirely, 0 to 1; more where hair is translucent. Default: the weights', 0.9."""
     published_behaviour: bool = False
     """Do as the published code does where it is defective, for comparison."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -263,7 +269,10 @@ class Animate:
             raise OptionError(f"'{self.photo}' is an avatar file; --preset paper prepares portraits its own way, give it the photo")
         known = {option.name for option in fields(PaperOptions)}
         given = {name: value for name, value in self.movement.given().items() if name in known}
-        options = PaperOptions(**given, mouth_amplitude=self.paper.mouth_amplitude)
+        own = {name: value for name, value in vars(self.paper).items() if name in known}
+        options = PaperOptions(**given, **own)
+        if self.paper.head_threshold is not None and not 0.0 <= self.paper.head_threshold <= 1.0:
+            raise OptionError(f"--head-threshold is {self.paper.head_threshold:g}; use a number from 0 to 1")
         self._check_files(driver, background, options.files())
         options.check_files()
         return partial(self._perform_paper, driver, options)
@@ -322,7 +331,7 @@ class Animate:
         pipeline = load_pipeline(
             weights=parts.weights, bfm=parts.bfm, hubert=parts.hubert, voice=driver.audio is not None, device=parts.device,
             published_behaviour=parts.published_behaviour, seed=options.seed, precision=parts.precision, batch=parts.batch,
-            compiled=parts.compiled, segmenter=parts.segmenter,
+            compiled=parts.compiled, segmenter=parts.segmenter, head_threshold=parts.head_threshold,
         )  # fmt: skip
         progress("preparing the portrait", 0, 0)
         portrait = pipeline.portrait(self.photo, self.look.face)
