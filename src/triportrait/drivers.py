@@ -93,6 +93,7 @@ def motion_of_video(
     face: int | None = None,
     *,
     can_choose: bool = True,
+    most: int | None = None,
     tracker: FaceTracker | None = None,
     head: OpenHead | None = None,
 ) -> Motion:
@@ -107,6 +108,7 @@ def motion_of_video(
         progress: called after each frame.
         face: whom to follow, counted from the left in the first frame that shows faces; None takes the largest face.
         can_choose: whether ``--driver-face`` would set ``face``; a warning of several people then names it.
+        most: at most so many frames, from the clip's beginning.
         tracker, head: the parts to use; None takes the defaults.
 
     Raises:
@@ -123,7 +125,7 @@ def motion_of_video(
     name = f"'{os.fspath(path)}'"
     with VideoReader(path) as reader:
         total = max(1, round(reader.seconds * fps)) if reader.seconds else 0
-        frames = counted((frame for _, frame in reader.frames(fps)), progress, "tracking", total)
+        frames = counted((frame for _, frame in islice(reader.frames(fps), most)), progress, "tracking", total)
         followed = follow_face(tracker, frames, face, name, fps=fps, can_choose=can_choose, fitter=fitter)
         shots = [_shot_of(fitter, rows, fps) for _, rows in groupby(people_apart(followed, fitter), key=lambda row: row.shot)]
     tell_of_shots(name, [shot.seen for shot in shots], fps, chosen=face is not None)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
+from triportrait.geometry.rotations import angle_between, euler_from_matrix, matrix_from_euler
 from triportrait.motion.controls import Controls
 from triportrait.motion.emotion import yielding
 from triportrait.motion.lips import PARTING_CURVES, close_lips, gap_weights, lip_opening
@@ -242,9 +242,7 @@ def nearest_pose(clips: list[Motion], own: MotionFrame) -> tuple[int, int]:
     best = (math.inf, 0, 0)
     for index, clip in enumerate(clips):
         rows = max(1, len(clip) - round(clip.fps))
-        turns = matrix_from_euler(clip.rotation_rad[:rows].astype(np.float64))
-        trace = np.einsum("ij,tij->t", matrix_from_euler(np.asarray(own.rotation_rad, np.float64)), turns)
-        angle = np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0))
+        angle = angle_between(clip.rotation_rad[:rows], own.rotation_rad)
         row = int(np.argmin(angle))
         best = min(best, (float(angle[row]), index, row))
     return best[1], best[2]
