@@ -146,6 +146,28 @@ def test_a_voice_takes_the_pose_of_a_clip_or_none(portrait: PaperPortrait, word:
         portrait.talk(word, PaperOptions(pose="nowhere.mp4"))
 
 
+def test_a_voice_borrows_the_head_motion_of_a_clip_that_begins_near(portrait: PaperPortrait, word: Path, tmp_path: Path) -> None:
+    """Appendix D.1: of the ten nearest first poses the seed draws one."""
+    from triportrait.motion.files import save_motion
+    from triportrait.types import Motion
+
+    own = portrait.prepared.motion.rotation_rad
+    still = {name: np.zeros((30, size), np.float32) for name, size in (("expression", 44), ("translation", 3), ("gaze_rad", 2))}
+    turn = np.linspace(0.0, 0.2, 30)[:, None] * np.array([[0.0, 1.0, 0.0]])
+    for index in range(12):
+        offset, speed = (0.01 * index, 1.0 + 0.1 * index) if index < 10 else (1.0, -1.0)
+        rotation = (own + speed * turn + np.array([0.0, offset, 0.0])).astype(np.float32)
+        save_motion(Motion(rotation_rad=rotation, **still), tmp_path / f"{index}.npz")
+    turned = [
+        portrait.talk(word, PaperOptions(head_motion=tmp_path, seed=seed, blink="none")).motion().rotation_rad[:, 1]
+        for seed in (0, 0, 1, 2)
+    ]
+    np.testing.assert_array_equal(turned[0], turned[1])
+    assert all(np.diff(one).min() > 0 for one in turned) and len({float(one[-1]) for one in turned}) > 1
+    with pytest.raises(OptionError, match="give one of them"):
+        PaperOptions(head_motion=tmp_path, pose="still")
+
+
 def test_blinks_are_drawn_or_made_by_the_network(portrait: PaperPortrait, voice: Path) -> None:
     """Published weights get drawn blinks and a condition of zeros; the condition can be asked for, and is what weights of ours get."""
     pipeline, often = portrait.pipeline, {"blink": "120", "pose": "still"}
@@ -227,7 +249,12 @@ def test_a_face_model_without_the_landmark_index_is_refused(parts: dict[str, Pat
         load_pipeline(parts["weights"], alone, voice=False)
 
 
-@pytest.mark.parametrize("options", [{"temperature": -1.0}, {"mouth_amplitude": 9.0}, {"blink": "300"}, {"blink_by": "me"}, {"pose_start": "here"}, {"seed": -1}])
+REFUSED = [
+    {"temperature": -1.0}, {"mouth_amplitude": 9.0}, {"blink": "300"}, {"blink_by": "me"}, {"pose_start": "here"}, {"seed": -1}
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", REFUSED)
 def test_settings_out_of_range_are_refused(options: dict) -> None:
     with pytest.raises(OptionError):
         PaperOptions(**options)

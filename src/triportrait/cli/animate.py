@@ -194,7 +194,7 @@ class Animate:
     driven_by: Driver = field(default_factory=Driver)
     """What drives the portrait. Give one of them, or a voice and a motion file."""
     movement: Movement = field(default_factory=Movement)
-    """How the portrait moves. --preset paper takes pose, blink, temperature and seed of these."""
+    """How the portrait moves. --preset paper takes pose, head_motion, blink, temperature and seed of these."""
     look: Look = field(default_factory=Look)
     """What the video looks like."""
     drawing: Drawing = field(default_factory=Drawing)

@@ -51,7 +51,7 @@ class VoiceControls:
     expressiveness: float = NATURAL
     """Brows, nods and other signs of prosody, for voices."""
     head_motion: float | str | os.PathLike[str] = NATURAL
-    """Amount of natural head motion; or a video or motion file to take it from; or a folder of them, of which the nearest pose is taken."""
+    """Amount of natural head motion; or a video or motion file to take it from; or a folder: one that begins near the photo."""
     blink: str = "driving"
     """natural, none, driving (the clip's own; natural for a voice), or blinks per minute."""
     eye_contact: float = EYE_CONTACT

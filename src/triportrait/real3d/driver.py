@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 import torch
 
+from triportrait.drivers import check_pose_source, first_poses_of, read_motion
 from triportrait.errors import OptionError
+from triportrait.motion.files import READ_ENDINGS
 from triportrait.motion.options import POSES
 from triportrait.motion.retarget import pose_since
 from triportrait.motion.timing import to_and_fro
@@ -175,7 +178,9 @@ class PaperOptions:
     """What a user may turn.
 
     Args:
-        pose: ``still`` (the photograph's), ``natural``, ``driving`` (the clip's own; natural for a voice), or a video.
+        pose: ``still`` (the photograph's), ``natural``, ``driving`` (the clip's own; natural for a voice), or a video or motion file.
+        head_motion: amount of natural head motion; or what ``pose`` may name; or a folder of clips, of which the ten whose first frame is
+            nearest to the photograph's pose are found and one is drawn by the seed (appendix D.1).
         pose_start: a clip's pose starts at that of the ``photo`` (published: ``--map_to_init_pose True``), or is the ``clip``'s own as it
             was measured (``False``).
         mouth_amplitude: 0.9 quantile of the lips' opening that a voice should reach, in decimetres.
@@ -189,6 +194,7 @@ class PaperOptions:
     """
 
     pose: str = "driving"
+    head_motion: float | PathLike = 1.0
     pose_start: Literal["photo", "clip"] = "photo"
     mouth_amplitude: float = 0.45
     temperature: float = 0.2
@@ -200,6 +206,10 @@ class PaperOptions:
         if not 0.0 <= self.mouth_amplitude <= _WIDEST_MOUTH_DM:
             raise OptionError(f"--mouth-amplitude is {self.mouth_amplitude:g}; use a number from 0 to {_WIDEST_MOUTH_DM:g}")
         check_flag("temperature", self.temperature)
+        if isinstance(self.head_motion, int | float):
+            check_flag("head_motion", self.head_motion)
+        elif self.pose != "driving":
+            raise OptionError("--pose and --head-motion both bring a head motion; give one of them")
         if self.blink_by not in BLINK_MAKERS:
             raise OptionError(f"--blink-by is {self.blink_by!r}; use {', '.join(BLINK_MAKERS)}")
         if self.pose_start not in ("photo", "clip"):
@@ -212,22 +222,28 @@ class PaperOptions:
         rate = blink_rate(self.blink, BLINKS_PER_MINUTE)
         return driving if rate is None else rate
 
+    @property
+    def pose_source(self) -> str:
+        """``driving``, ``still``, ``natural``, or the file or folder that the head motion comes from."""
+        return self.pose if isinstance(self.head_motion, int | float) else os.fspath(self.head_motion)
+
+    @property
+    def pose_option(self) -> str:
+        """The option that names it."""
+        return "--pose" if self.pose == self.pose_source else "--head-motion"
+
     def files(self) -> tuple[PathLike, ...]:
-        """The video that these options name."""
-        return () if self.pose in POSES else (self.pose,)
+        """The file or folder that these options name."""
+        return () if self.pose_source in POSES else (self.pose_source,)
 
     def check_files(self) -> None:
-        """Look at that video, for what would end a performance minutes later.
+        """Look at that, for what would end a performance minutes later.
 
         Raises:
-            OptionError, MediaError: it is missing, or no readable video.
+            OptionError, MediaError, MotionFileError: it is missing, or cannot be read.
         """
-        from triportrait.media.video import VideoReader
-
         for path in self.files():
-            if not Path(path).exists():
-                raise OptionError(f"--pose is {path!r}; use driving, still, natural, or a video that exists")
-            VideoReader(path).close()
+            check_pose_source(self.pose_option, os.fspath(path))
 
 
 class Measuring(Protocol):
@@ -255,15 +271,36 @@ class _PaperDriver:
         self._measuring, self._options = measuring, options
         options.check_files()
         self.fps, self.inputs = FPS, options.files()
-        self._clip = measuring.motion_of_video(self.inputs[0], progress) if self.inputs else None
+        self._clip: Callable[[MotionFrame], Motion] | None = self._lent(progress) if self.inputs else None
+
+    def _lent(self, progress: Progress | None) -> Callable[[MotionFrame], Motion]:
+        """For a photo that shows a row: the motion of the clip that lends its head motion."""
+        option, source = self._options.pose_option, self._options.pose_source
+
+        def measured(path: PathLike) -> Motion:
+            if Path(path).suffix.lower() in READ_ENDINGS:
+                return read_motion(path)
+            return self._measuring.motion_of_video(path, progress)
+
+        if os.path.isdir(source):
+            poses = first_poses_of(option, source, progress)
+            return lambda own: measured(poses.drawn(own.rotation_rad, self._options.seed))
+        clip = measured(source)
+        return lambda own: clip
 
     def _pose(self, pose: str, frames: int, own: MotionFrame) -> tuple[Array, Array]:
         """Rotation and translation [frames, 3] of the head: those of a clip, none, or made-up ones."""
+        from triportrait.motion.controls import Controls
         from triportrait.motion.natural import idle_motion
 
         if pose == "still":
             return np.tile(own.rotation_rad, (frames, 1)), np.tile(own.translation, (frames, 1))
-        motion = idle_motion(frames, FPS, seed=self._options.seed) if self._clip is None else self._clip
+        amount = self._options.head_motion
+        if self._clip is not None:
+            motion = self._clip(own)
+        else:
+            controls = Controls(head_motion=float(amount)) if isinstance(amount, int | float) else None
+            motion = idle_motion(frames, FPS, controls=controls, seed=self._options.seed)
         order = to_and_fro(frames, len(motion))
         rotation, translation = self._from_start(motion, own)
         return rotation[order], translation[order]
@@ -319,7 +356,7 @@ class PaperVoiceDriver(_PaperDriver):
     def chunks(self, portrait: PreparedPortrait) -> Iterable[Motion]:
         """See :class:`triportrait.types.Driver`: one piece."""
         # A voice has no head motion of its own.
-        pose = "natural" if self._options.pose == "driving" else self._options.pose
+        pose = "natural" if self._options.pose_source == "driving" else self._options.pose_source
         placed = self._pose(pose, len(self._expression), portrait.motion)
         # Those that the network makes are in the expression already.
         drawn = 0.0 if self._measuring.makes_blinks(self._options) else self._options.blinks_per_minute(BLINKS_PER_MINUTE)
@@ -354,9 +391,9 @@ class PaperVideoDriver(_PaperDriver):
     def chunks(self, portrait: PreparedPortrait) -> Iterable[Motion]:
         """See :class:`triportrait.types.Driver`: one piece."""
         motion, options, own, published = self._motion, self._options, portrait.motion, self._measuring.published
-        if options.pose == "driving":
+        if options.pose_source == "driving":
             pose = self._from_start(motion, own)
         else:
-            pose = self._pose(options.pose, len(motion), own)
+            pose = self._pose(options.pose_source, len(motion), own)
         drawn = options.blinks_per_minute(BLINKS_PER_MINUTE if published else 0.0)
         return [self._placed(portrait, motion.expression, pose, drawn)]
