@@ -410,7 +410,7 @@ class PaperPipeline:
                     progress("listening", done // 640, samples // 640)
             yield features.finish()
 
-        if "mouth" not in self.audio_to_motion.config.amplitudes and options.mouth_amplitude != PaperOptions.mouth_amplitude:
+        if "mouth" not in self.audio_to_motion.config.amplitudes and options.mouth_amplitude != PaperOptions().mouth_amplitude:
             log.warning("--mouth-amplitude changes nothing: these weights of audio to motion were trained without it")
         blinks = None
         if self.makes_blinks(options):
