@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from triportrait.geometry.rotations import (
+    angle_between,
     euler_from_matrix,
     matrix_from_euler,
     matrix_from_vector,
@@ -130,3 +131,11 @@ def test_mean_of_opposite_turns_is_no_turn():
     turns = vectors(1.0)[-5:]
     both = np.concatenate([matrix_from_vector(turns), matrix_from_vector(-turns)])
     np.testing.assert_allclose(mean_rotation(both), np.eye(3), atol=1e-12)
+
+
+def test_angle_between_is_scipys_magnitude() -> None:
+    first, second = EULER[:100], EULER[100:]
+    oracle = (Rotation.from_euler("xyz", first).inv() * Rotation.from_euler("xyz", second)).magnitude()
+    np.testing.assert_allclose(angle_between(first, second), oracle, atol=1e-9)
+    assert angle_between(first[0], first[0] + [0.0, 0.0, 1e-9]) == pytest.approx(1e-9, rel=1e-3)
+    assert angle_between(first, second[0]).shape == (100,)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bfm_samples import synthetic_bfm
+from triportrait.drivers import first_pose_of_clip
 from triportrait.face.bfm import BfmHead
 from triportrait.face.open_head import OpenHead
 from triportrait.media.video import VideoReader, VideoWriter
@@ -52,3 +53,20 @@ def test_cuts_and_absences_do_not_throw_the_head(head: BfmHead, clip: Path, tmp_
     assert np.ptp(motion.translation[:, :2], axis=0).max() < 0.3
     said = " ".join(record.getMessage() for record in caplog.records)
     assert "cuts, or the face jumps, at 0.56 s" in said and "does not show the whole face in 11 of 37 frames" in said
+
+
+def test_the_first_pose_of_a_clip_is_that_of_its_first_frame(clip: Path, tmp_path: Path) -> None:
+    from triportrait.drivers import motion_of_video
+    from triportrait.motion.files import save_motion
+
+    whole = motion_of_video(clip)
+    assert len(whole) > 1
+    first = first_pose_of_clip(clip)
+    assert first is not None
+    np.testing.assert_allclose(first, whole.rotation_rad[0], atol=0.03)
+    np.testing.assert_array_equal(first, motion_of_video(clip, most=1).rotation_rad[0])
+    save_motion(whole, tmp_path / "motion.npz")
+    np.testing.assert_allclose(first_pose_of_clip(tmp_path / "motion.npz"), whole.rotation_rad[0], atol=1e-6)
+    with VideoWriter(tmp_path / "nobody.mp4", (64, 64), 25.0) as writer:
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+    assert first_pose_of_clip(tmp_path / "nobody.mp4") is None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.geometry.masks import hull_mask
-from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.geometry.rotations import angle_between
 from triportrait.types import Array
 
 #: Of MediaPipe's 478 points: the rings of the lips, three (upper, lower) pairs of the inner lips, and the corners.
@@ -220,10 +220,7 @@ def head_mask(landmarks: Array, side_px: int) -> Array:
 
 def rotation_angle_deg(first_rad: Array, second_rad: Array) -> float:
     """Angle in degrees of the rotation from head pose ``first_rad`` [3] (pitch, yaw, roll) to ``second_rad`` [3]."""
-    relative = matrix_from_euler(first_rad).T @ matrix_from_euler(second_rad)
-    # The sine from the antisymmetric part keeps small angles exact where arccos of the trace would not.
-    sine = 0.5 * np.linalg.norm([relative[2, 1] - relative[1, 2], relative[0, 2] - relative[2, 0], relative[1, 0] - relative[0, 1]])
-    return float(np.degrees(np.arctan2(sine, 0.5 * (np.trace(relative) - 1.0))))
+    return float(np.degrees(angle_between(first_rad, second_rad)))
 
 
 def mean_by_rotation(values: Sequence[float], angles_deg: Sequence[float]) -> dict[str, tuple[float, int]]:

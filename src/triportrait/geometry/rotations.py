@@ -28,6 +28,15 @@ def euler_from_matrix(matrix: Array) -> Array:
     return np.stack([pitch, yaw, roll], -1)
 
 
+def angle_between(first_rad: Array, second_rad: Array) -> Array:
+    """Angle in radians, 0..pi, of the rotation from head poses ``first_rad`` [..., 3] (pitch, yaw, roll) to ``second_rad`` [..., 3]."""
+    relative = np.swapaxes(matrix_from_euler(first_rad), -1, -2) @ matrix_from_euler(second_rad)
+    # The sine from the antisymmetric part keeps small angles exact where arccos of the trace would not.
+    axis = [relative[..., i, j] - relative[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))]
+    sine = 0.5 * np.linalg.norm(np.stack(axis, -1), axis=-1)
+    return np.arctan2(sine, 0.5 * (np.trace(relative, axis1=-2, axis2=-1) - 1.0))
+
+
 def matrix_from_vector(vector_rad: Array) -> Array:
     """Rodrigues' formula: rotation vectors [..., 3] in radians -> [..., 3, 3] float64."""
     vector_rad = np.asarray(vector_rad, np.float64)
