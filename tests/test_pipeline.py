@@ -436,17 +436,26 @@ def test_the_head_of_one_and_the_mouth_of_another(
         np.testing.assert_allclose(both.rotation_rad[start : start + 25], clip_pose.rotation_rad[rows], atol=1e-5)
 
 
-def test_the_head_comes_from_the_nearest_of_a_pose_library(
+def test_the_head_comes_from_one_of_the_nearest_clips_of_a_library(
     talking_portrait: Portrait, clip_motion: Motion, sentence: Path, tmp_path: Path
 ) -> None:
     own = talking_portrait.prepared.motion
     turn = np.linspace(-0.3, 0.3, 60)[:, None] * np.array([[0.2, 1.0, 0.1]])
     still = {name: np.zeros((60, size), np.float32) for name, size in (("expression", 44), ("translation", 3), ("gaze_rad", 2))}
-    for name, offset in (("far", 0.9), ("near", 0.1)):
-        rotation = (own.rotation_rad + turn + np.array([0.0, offset, 0.0])).astype(np.float32)
-        save_motion(Motion(rotation_rad=rotation, **still), tmp_path / f"{name}.npz")
-    motion = talking_portrait.talk(sentence, DriveOptions(head_motion=tmp_path, eye_contact=1.0, gaze_motion=0.0)).motion()
-    # It starts in the portrait's own pose and goes on as the near clip does from its row nearest to that.
+    # Ten that begin near to the photo's pose and turn to one side, three that begin far away and turn to the other.
+    for index in range(13):
+        offset, way = (0.02 * index, 1.0) if index < 10 else (0.9, -1.0)
+        rotation = (own.rotation_rad + way * (turn - turn[0]) + np.array([0.0, offset, 0.0])).astype(np.float32)
+        still["translation"][:, 0] = np.linspace(0.0, 0.01 * index, 60)
+        save_motion(Motion(rotation_rad=rotation, **still), tmp_path / f"{index}.npz")
+    options = [DriveOptions(head_motion=tmp_path, eye_contact=1.0, gaze_motion=0.0, seed=seed) for seed in range(6)]
+    motions = [talking_portrait.talk(sentence, one).motion() for one in (options[0], *options)]
+    motion = motions[0]
+    # Chance takes one, and the seed is all of chance; never one that begins far away.
+    np.testing.assert_array_equal(motions[1].translation, motion.translation)
+    assert len({float(one.translation[50, 0]) for one in motions}) > 2
+    assert all(np.diff(one.rotation_rad[:30, 1]).min() > 0 for one in motions)
+    # It starts in the portrait's own pose and goes on as the clip does.
     np.testing.assert_allclose(motion.rotation_rad[0], own.rotation_rad, atol=1e-4)
     assert np.diff(motion.rotation_rad[:30, 1]).min() > 0
     assert motion.rotation_rad[24, 1] - own.rotation_rad[1] == pytest.approx(24 * 0.6 / 59, rel=0.1)

@@ -9,17 +9,19 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
 from triportrait.concurrency import built_once
-from triportrait.errors import EmptyMedia, MediaError, OptionError
+from triportrait.errors import EmptyMedia, MediaError, NoFaceFound, OptionError
 from triportrait.motion.files import READ_ENDINGS
+from triportrait.motion.head_motion import FirstPoses, pose_library
 from triportrait.motion.options import POSES, DriveOptions, check_driver_face
-from triportrait.motion.timing import NOTHING, ROWS, join_motion
+from triportrait.motion.timing import NOTHING, join_motion
 from triportrait.motion.voice_controls import BLINKS_PER_MINUTE
 from triportrait.types import FPS, Array, Driver, Motion, MotionFrame, PathLike, PreparedPortrait, Waveform
 
@@ -40,7 +42,6 @@ _PERSON_ROWS = 10
 _FIT_ROWS = 256
 #: Idle motion is made in one piece.
 _LONGEST_IDLE_S = 3600.0
-_VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 
 
 @built_once(maxsize=1)
@@ -241,11 +242,14 @@ def check_option_files(options: DriveOptions) -> None:
             style_of(measured)
     if isinstance(options.controls, str | os.PathLike):
         load_controls(options.controls)
-    pose = options.pose_source
-    if pose not in POSES:
-        option = "--pose" if options.pose == pose else "--head-motion"
-        for path in pose_library(option, pose) if os.path.isdir(pose) else [pose]:
-            _check_motion_source(option, os.fspath(path))
+    if options.pose_source not in POSES:
+        check_pose_source("--pose" if options.pose == options.pose_source else "--head-motion", options.pose_source)
+
+
+def check_pose_source(option: str, pose: str) -> None:
+    """Look at the file that lends its head motion, or at every file of a folder; raises as :func:`check_option_files` does."""
+    for path in pose_library(option, pose) if os.path.isdir(pose) else [pose]:
+        _check_motion_source(option, os.fspath(path))
 
 
 def _check_motion_source(option: str, path: str) -> Motion | None:
@@ -264,20 +268,10 @@ def _check_motion_source(option: str, path: str) -> Motion | None:
     return None
 
 
-def pose_library(option: str, folder: str) -> list[Path]:
-    try:
-        library = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in (*READ_ENDINGS, *_VIDEO_ENDINGS))
-    except OSError as error:
-        raise OptionError(f"{option}: the folder {folder!r} cannot be read ({error.strerror}); change its rights") from None
-    if not library:
-        raise OptionError(f"{option}: the folder {folder!r} holds no video and no motion file; add some, or name one")
-    return library
-
-
 def motion_of_file(
     option: str,
     path: str,
-    progress: Progress | None,
+    progress: Progress | None = None,
     face: int | None = None,
     *,
     can_choose: bool = False,
@@ -303,17 +297,41 @@ def counted(frames: Iterable[Array], progress: Progress | None, what: str, total
 # -- head motion of another clip ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class BorrowedPose:
-    """The head motion of a file or folder that options name, measured once; :meth:`on` puts it on a portrait.
+def first_pose_of_clip(path: PathLike, *, tracker: FaceTracker | None = None, head: OpenHead | None = None) -> Array | None:
+    """How the head is turned in a clip's first frame, fitted with the open head whatever avatar is driven: [3] in radians.
 
     Args:
-        clips: at the rate of the motion whose pose they replace.
-        library: the clips' files, where the options name a folder; else none.
+        path: a video, of which one frame is read, or a motion file, of which the first row counts.
+        tracker, head: the parts to use; None takes the defaults.
+
+    Returns:
+        pitch, yaw, roll; None where the frame shows no face.
+
+    Raises:
+        MediaError, MotionFileError: it cannot be read.
+    """
+    if Path(path).suffix.lower() in READ_ENDINGS:
+        return read_motion(path).rotation_rad[0]
+    try:
+        return motion_of_video(path, FPS, can_choose=False, most=1, tracker=tracker, head=head).rotation_rad[0]
+    except NoFaceFound:
+        return None
+
+
+def first_poses_of(option: str, folder: str, progress: Progress | None = None, **parts: Any) -> FirstPoses:
+    """The first poses of the clips in a folder that an option names (appendix D.1); ``parts`` as for :func:`first_pose_of_clip`."""
+    return FirstPoses.kept(pose_library(option, folder), partial(first_pose_of_clip, **parts), Path(folder), progress)
+
+
+@dataclass(frozen=True, slots=True)
+class BorrowedPose:
+    """The head motion of a file or folder that options name; :meth:`on` puts it on a portrait.
+
+    Args:
+        clip: finds the motion for a photo that shows a row, at the rate of the motion whose pose it replaces.
     """
 
-    clips: list[Motion]
-    library: tuple[Path, ...] = ()
+    clip: Callable[[MotionFrame], Motion]
 
     @classmethod
     def of(
@@ -337,25 +355,19 @@ class BorrowedPose:
         if pose in POSES:
             return None
         option = "--pose" if options.pose == pose else "--head-motion"
+        measured = partial(motion_of_file, option, progress=progress, tracker=tracker, head=head)
         if not os.path.isdir(pose):
-            clip = motion_of_file(option, pose, progress, options.driver_face, can_choose=can_choose, tracker=tracker, head=head)
-            return cls([resample(clip, fps)])
-        library = tuple(pose_library(option, pose))
-        clips = [motion_of_file(option, str(path), progress, tracker=tracker, head=head) for path in library]
-        return cls([resample(clip, fps) for clip in clips], library)
+            clip = resample(measured(pose, face=options.driver_face, can_choose=can_choose), fps)
+            return cls(lambda own: clip)
+        poses = first_poses_of(option, pose, progress, tracker=tracker, head=head)
+        return cls(lambda own: resample(measured(os.fspath(poses.drawn(own.rotation_rad, options.seed))), fps))
 
     def on(self, own: MotionFrame) -> Motion:
-        """In the pose frame of a portrait whose photo shows ``own``. Of a library, the clip is taken that has the row nearest to that,
-        from that row on."""
-        from triportrait.motion.retarget import held_within_reach, nearest_pose, relative
+        """In the pose frame of a portrait whose photo shows ``own``. Of a folder, one of the ten clips whose first frame is nearest to that
+        is drawn by the seed (Real3D-Portrait, appendix D.1)."""
+        from triportrait.motion.retarget import held_within_reach, relative
 
-        clip = self.clips[0]
-        if self.library:
-            chosen, row = nearest_pose(self.clips, own)
-            log.info("head motion of %s from frame %d", self.library[chosen].name, row)
-            clip = self.clips[chosen]
-            clip = clip.with_rows(**{name: getattr(clip, name)[row:] for name in ROWS}, landmarks=None)
-        return held_within_reach(relative(clip, "first", own, lip_contact=False), own)
+        return held_within_reach(relative(self.clip(own), "first", own, lip_contact=False), own)
 
 
 # -- the drivers ----------------------------------------------------------------------------------------------------------

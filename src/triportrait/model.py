@@ -41,7 +41,7 @@ class PortraitModel:
 
     def __init__(self, avatar: Avatar, head: FullHead) -> None:
         self.avatar = avatar
-        self.head = self.panel_head = head
+        self.head = head
 
     def prepare(self, portrait: PreparedPortrait) -> ModelState:
         """Everything that is computed once per portrait."""
@@ -51,6 +51,13 @@ class PortraitModel:
         """The same portrait for a mouth that never moves: avatars that paint lips leave that."""
         covered = getattr(self.avatar, "with_covered_mouth", None)
         return replace(state, avatar=covered(state.avatar)) if covered else state
+
+    def motion_picture(self, state: ModelState, frame: MotionFrame) -> Array:
+        """See :meth:`triportrait.types.FrameModel.motion_picture`; of the crop's size."""
+        from triportrait.face.pncc import PnccRenderer
+
+        vertices = self.head.deform(self.head.shape(state.portrait.identity), frame.expression, frame.gaze_rad)
+        return PnccRenderer(self.head, len(state.portrait.image)).render(vertices)
 
     def step(self, state: ModelState, frame: MotionFrame, background: Array | None = None) -> tuple[Array, RenderedHead]:
         """One picture of the crop.

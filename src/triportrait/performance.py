@@ -12,11 +12,23 @@ import numpy as np
 from triportrait.background import Background
 from triportrait.composite.fusion import PasteBack
 from triportrait.drivers import Progress
-from triportrait.errors import EmptyMedia, MediaError, OptionError
+from triportrait.errors import EmptyMedia, MediaError
 from triportrait.files import refuse_inputs
+from triportrait.geometry.crops import resized
 from triportrait.motion.timing import NOTHING, join_motion
 from triportrait.provenance.marks import Finish, Marks
-from triportrait.types import Array, Driver, Frame, FrameModel, FullHead, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead
+from triportrait.types import (
+    CAMERA_DISTANCE_DM,
+    Array,
+    Driver,
+    Frame,
+    FrameModel,
+    Motion,
+    MotionFrame,
+    PathLike,
+    PreparedPortrait,
+    RenderedHead,
+)
 
 if TYPE_CHECKING:
     from triportrait.provenance.manifest import VideoSigner
@@ -79,33 +91,33 @@ class Performance:
             background: what stands behind the person; None keeps the photo's own.
 
         Raises:
-            OptionError: ``debug`` with an avatar that has nothing to show there.
             EmptyMedia: there is no frame.
         """
-        if debug and self.portrait.model.panel_head is None:
-            raise OptionError("--debug-panel shows the head before torso and background, which this avatar draws in one; leave it out")
-        return self._frames(debug, full_frame, background)
-
-    def _frames(self, debug: bool, full_frame: bool, background: Background | None) -> Iterator[Frame]:
         prepared = self.portrait.prepared
         paste = PasteBack(prepared) if full_frame else None
-        head = self.portrait.model.panel_head
-        panels = _DebugPanels(prepared, head) if debug and head is not None else None
         index = 0
         scenes = background.frames(prepared.image.shape[0], self.fps) if background is not None else None
-        for row, image, layer in self._pictures(scenes):
-            extra = panels(row, layer, image) if panels and layer else {}
-            yield Frame(paste(image) if paste else image, index / self.fps, extra)
+        for image, panels in self._pictures_with_panels(scenes) if debug else self._pictures(scenes):
+            yield Frame(paste(image) if paste else image, index / self.fps, panels)
             index += 1
         if not index:
             raise EmptyMedia(NOTHING)
 
-    def _pictures(self, scenes: Iterator[Array] | None) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
-        """Motion rows, their crops, and the head layers that panels show."""
-        model, state = self.portrait.model, self.portrait.state
-        if self.still_mouth:
-            state = model.with_still_mouth(state)
-        return model.draw(state, chain.from_iterable(self.chunks()), scenes)
+    def _state(self) -> Any:
+        state = self.portrait.state
+        return self.portrait.model.with_still_mouth(state) if self.still_mouth else state
+
+    def _pictures(self, scenes: Iterator[Array] | None) -> Iterator[tuple[Array, dict[str, Array]]]:
+        """Crops, several at once where that is faster; no panels."""
+        for _, image, _ in self.portrait.model.draw(self._state(), chain.from_iterable(self.chunks()), scenes):
+            yield image, {}
+
+    def _pictures_with_panels(self, scenes: Iterator[Array] | None) -> Iterator[tuple[Array, dict[str, Array]]]:
+        """Crops one by one, with source, PNCC, raw render and depth (Real3D-Portrait's Demo 4)."""
+        model, state, source = self.portrait.model, self._state(), self.portrait.prepared.image
+        for row in chain.from_iterable(self.chunks()):
+            image, layer = model.step(state, row, next(scenes) if scenes is not None else None)
+            yield image, _panels(source, model.motion_picture(state, row), layer, row)
 
     def save(
         self,
@@ -130,7 +142,7 @@ class Performance:
 
         Raises:
             OutputError: the target cannot be written, or is a file that was read.
-            OptionError: ``crf`` is out of range, or the avatar has no debug panel.
+            OptionError: ``crf`` is out of range.
         """
         from triportrait import __version__
         from triportrait.media.video import VideoWriter
@@ -176,24 +188,12 @@ class Performance:
         return VideoSigner(target, self.sources, target.name, f"TriPortrait {__version__}")
 
 
-class _DebugPanels:
-    """Source, PNCC, raw render and depth of one portrait's frames."""
-
-    def __init__(self, portrait: PreparedPortrait, head: FullHead) -> None:
-        from triportrait.face.pncc import PnccRenderer
-
-        self._portrait = portrait
-        self._size = portrait.image.shape[0]
-        self._head = head
-        self._shape = self._head.shape(portrait.identity)
-        self._pncc = PnccRenderer(self._head, self._size)
-
-    def __call__(self, row: MotionFrame, head: RenderedHead, final: Array) -> dict[str, Array]:
-        coloured = self._pncc.render(self._head.deform(self._shape, row.expression, row.gaze_rad))
-        pncc = ((coloured.transpose(1, 2, 0) + 1.0) * 127.5).astype(np.uint8)
-        raw = np.clip(head.rgb * 255.0 + 0.5, 0, 255).astype(np.uint8)
-        seen = np.isfinite(head.depth)
-        near = 10.0 - head.depth - row.translation[2]
-        level = np.where(seen, np.clip((near + 1.2) / 2.0, 0.05, 1.0), 0.0)
-        depth = np.repeat((level * 255).astype(np.uint8)[..., None], 3, axis=2)
-        return {"source": self._portrait.image, "pncc": pncc, "raw": raw, "depth": depth}
+def _panels(source: Array, pncc: Array, head: RenderedHead, row: MotionFrame) -> dict[str, Array]:
+    """Source, PNCC, raw render and depth of one frame, all of the source's size; nearer is brighter."""
+    coloured = ((pncc.transpose(1, 2, 0) + 1.0) * 127.5).astype(np.uint8)
+    raw = np.clip(head.rgb * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    near = CAMERA_DISTANCE_DM - head.depth - row.translation[2]
+    level = np.where(np.isfinite(head.depth), np.clip((near + 1.2) / 2.0, 0.05, 1.0), 0.0)
+    depth = np.repeat((level * 255).astype(np.uint8)[..., None], 3, axis=2)
+    shown = {"pncc": coloured, "raw": raw, "depth": depth}
+    return {"source": source} | {name: resized(picture, len(source)) for name, picture in shown.items()}

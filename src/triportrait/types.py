@@ -445,9 +445,8 @@ class FrameModel(Protocol):
     #: What draws the head. Its state is the ``avatar`` of the state below.
     avatar: Any
 
-    @property
-    def panel_head(self) -> FullHead | None:
-        """The head whose layers :meth:`draw` gives, for debug panels; None where it gives none."""
+    def motion_picture(self, state: Any, frame: MotionFrame) -> Array:
+        """The PNCC float32 [3, s, s] in -1..1 of a motion row's shape and expression, for debug panels."""
         ...
 
     def prepare(self, portrait: PreparedPortrait) -> Any:

@@ -23,8 +23,8 @@ FLAGS = (
     "--head-motion 0.5 --expressiveness 2 --eye-contact 0.5 --gaze-motion 2 --emotion sad --emotion-strength 0.5 --style s.mp4 "
     "--controls c.csv --reference first --face 2 --mouth free --driver-face 2 --crop --full-frame --debug-panel --quality draft --size 256 "
     "--avatar lifted --refine 3 --no-label --no-watermark --no-manifest --crf 20 --seed 7 --preset paper --weights w --bfm b "
-    "--flame f --hubert h --segmenter s.tflite --mouth-amplitude 0.3 --temperature 0.5 --published-behaviour --device cpu "
-    "--precision float32 --batch 2 --compiled"
+    "--flame f --hubert h --segmenter s.onnx --mouth-amplitude 0.3 --blink-by network --pose-start clip --head-threshold 0.5 "
+    "--temperature 0.5 --published-behaviour --device cpu --precision float32 --batch 2 --compiled"
 )
 
 
@@ -103,7 +103,8 @@ def test_settings_of_the_paper_ask_for_its_preset(flag: str, folder: Path, capfd
         ("--audio voice.wav --pose voice.wav", "'voice.wav' has no pictures"),
         ("--audio voice.wav --background cut.png", "'cut.png' is a damaged or cut-off picture"),
         ("--audio voice.wav --crf 60", "--crf is 60"),
-        ("--audio voice.wav --blink 12", "--blink is '12'"),
+        ("--audio voice.wav --blink often", "--blink is 'often'"),
+        ("--audio voice.wav --head-threshold 2", "--head-threshold is 2"),
     ],
 )
 def test_the_papers_files_are_looked_at_before_its_networks(line: str, words: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from paper_samples import made_up_parts
-from triportrait.errors import MissingPart, OptionError
+from triportrait.errors import MissingPart
 from triportrait.face.open_head import OpenHead
 from triportrait.model import build_model
 from triportrait.pipeline import Portrait
@@ -165,7 +165,8 @@ def test_a_voice_moves_a_portrait_that_the_paper_draws(weights: Path, astronaut:
     portrait = Portrait.from_image(astronaut, PortraitOptions(128), avatar=f"real3d:{weights}")
     frames = list(islice(portrait.talk(voice), 2))
     assert frames[0].image.shape == (128, 128, 3)
-    with pytest.raises(OptionError, match="--debug-panel"):
-        portrait.talk(voice).frames(debug=True)
+    panels = next(portrait.talk(voice).frames(debug=True)).debug
+    assert [panel.shape for panel in panels.values()] == [(128, 128, 3)] * 4
+    assert (panels["pncc"].max(2) > 8).mean() > 0.1
     with pytest.raises(MissingPart, match="real3d_torso"):
         Portrait(portrait.prepared, "real3d")

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from bfm_samples import synthetic_bfm
+from triportrait.drivers import first_pose_of_clip
 from triportrait.face.bfm import BfmHead
 from triportrait.face.open_head import OpenHead
 from triportrait.media.video import VideoReader, VideoWriter
 from triportrait.motion.smoothing import smooth_motion
 from triportrait.real3d.bfm_fitting import BfmFitSettings, BfmFitter
-from triportrait.real3d.clip_motion import first_pose_of_clip, own_motion_of_video
+from triportrait.real3d.clip_motion import own_motion_of_video
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.real3d import driver as paper_driver
 from triportrait.real3d.audio_to_motion import PaperAudioToMotion
-from triportrait.real3d.driver import blink_starts, expressions_of_voice, lid_closings, pose_on_portrait
+from triportrait.real3d.driver import blink_middles, blink_starts, expressions_of_voice, lid_closings, pose_on_portrait
 from triportrait.types import MotionFrame
 
 
@@ -57,6 +57,27 @@ def test_without_temperature_the_seed_does_not_matter(model: PaperAudioToMotion,
     assert np.abs(first - third).max() > 1e-3
 
 
+def test_a_blink_of_the_condition_changes_the_rows_around_it(model: PaperAudioToMotion, seed: int) -> None:
+    """Section 4.3: blinks are a condition. In pieces or at once, what is marked is what changes."""
+    features = np.random.default_rng(seed).normal(size=(800, 6)).astype(np.float32)
+    blinks = np.zeros(300, np.int64)
+    blinks[200] = 1
+    pitch = np.full(800, 100.0, np.float32)
+    open_, shut, pieces = (
+        np.concatenate(list(expressions_of_voice(model, [features], pitch, blinks=marks, chunk_rows=rows)))
+        for marks, rows in ((None, 500), (blinks, 500), (blinks, 64))
+    )
+    reached = np.flatnonzero(np.abs(open_ - shut).max(1) > 0)
+    assert 200 in reached and np.abs(reached - 200).max() < paper_driver.CONTEXT_ROWS
+    np.testing.assert_allclose(pieces, shut, atol=1e-5)
+
+
+def test_mouth_amplitude_is_a_condition(model: PaperAudioToMotion, seed: int) -> None:
+    features = np.random.default_rng(seed).normal(size=(16, 6)).astype(np.float32)
+    narrow, wide = (next(expressions_of_voice(model, [features], np.zeros(16), mouth_amplitude=dm)) for dm in (0.1, 1.0))
+    assert np.abs(narrow - wide).max() > 1e-4
+
+
 def test_no_sound_no_motion(model: PaperAudioToMotion) -> None:
     assert not list(expressions_of_voice(model, [], np.zeros(0)))
 
@@ -79,6 +100,9 @@ def test_a_pose_starts_at_the_photographs(published: bool, seed: int) -> None:
 def test_blinks_come_regularly_as_published_and_naturally_otherwise() -> None:
     starts, lengths = blink_starts(400, 0, published=True)
     assert starts.tolist() == [0, 125, 250, 375] and ((8 <= lengths) & (lengths <= 12)).all()
+    assert len(blink_starts(3000, 0, 60.0)[0]) > 4 * len(blink_starts(3000, 0)[0]) and not len(blink_starts(3000, 0, 0.0)[0])
+    marks = blink_middles(400, np.array([5, 100, 398]), np.array([8, 9, 8]))
+    assert np.flatnonzero(marks).tolist() == [9, 104]
     starts, lengths = blink_starts(4000, 0)
     assert starts[0] > 5 and len(np.unique(np.diff(starts))) > 5 and 80 < np.diff(starts).mean() < 170
     lids = lid_closings(400, [np.ones(4), np.ones(4)], np.array([10, 398]))

@@ -63,6 +63,25 @@ def test_the_same_input_gives_the_same_frames_and_motion_changes_them(portrait: 
     assert np.abs(first[0].astype(int) - first[-1]).max() > 0
 
 
+def test_the_debug_panel_shows_what_the_networks_see(portrait: PaperPortrait, word: Path, tmp_path: Path) -> None:
+    frame = next(portrait.talk(word).frames(debug=True))
+    assert list(frame.debug) == ["source", "pncc", "raw", "depth"]
+    assert all(panel.shape == (64, 64, 3) and panel.dtype == np.uint8 for panel in frame.debug.values())
+    np.testing.assert_array_equal(frame.debug["source"], portrait.prepared.image)
+    np.testing.assert_array_equal(frame.image, next(iter(portrait.talk(word))).image)
+    own = portrait.prepared.motion
+    opened, shut = (
+        portrait.model.motion_picture(
+            portrait.state, PaperFrame(own.expression, own.rotation_rad, own.translation, own.gaze_rad, lid_closing=k)
+        ).copy()
+        for k in (0.0, 1.0)
+    )
+    assert (opened != shut).any()
+    out = portrait.talk(word).save(tmp_path / "panel.mp4", debug_panel=True, marks=BARE)
+    with VideoReader(out) as reader:
+        assert next(reader.frames(None))[1].shape == (64, 320, 3)
+
+
 def test_frames_at_once_are_frames_one_by_one(portrait: PaperPortrait) -> None:
     own = portrait.prepared.motion
 
@@ -127,6 +146,59 @@ def test_a_voice_takes_the_pose_of_a_clip_or_none(portrait: PaperPortrait, word:
         portrait.talk(word, PaperOptions(pose="nowhere.mp4"))
 
 
+def test_a_voice_borrows_the_head_motion_of_a_clip_that_begins_near(portrait: PaperPortrait, word: Path, tmp_path: Path) -> None:
+    """Appendix D.1: of the ten nearest first poses the seed draws one."""
+    from triportrait.motion.files import save_motion
+    from triportrait.types import Motion
+
+    own = portrait.prepared.motion.rotation_rad
+    still = {name: np.zeros((30, size), np.float32) for name, size in (("expression", 44), ("translation", 3), ("gaze_rad", 2))}
+    turn = np.linspace(0.0, 0.2, 30)[:, None] * np.array([[0.0, 1.0, 0.0]])
+    for index in range(12):
+        offset, speed = (0.01 * index, 1.0 + 0.1 * index) if index < 10 else (1.0, -1.0)
+        rotation = (own + speed * turn + np.array([0.0, offset, 0.0])).astype(np.float32)
+        save_motion(Motion(rotation_rad=rotation, **still), tmp_path / f"{index}.npz")
+    turned = [
+        portrait.talk(word, PaperOptions(head_motion=tmp_path, seed=seed, blink="none")).motion().rotation_rad[:, 1]
+        for seed in (0, 0, 1, 2)
+    ]
+    np.testing.assert_array_equal(turned[0], turned[1])
+    assert all(np.diff(one).min() > 0 for one in turned) and len({float(one[-1]) for one in turned}) > 1
+    with pytest.raises(OptionError, match="give one of them"):
+        PaperOptions(head_motion=tmp_path, pose="still")
+
+
+def test_blinks_are_drawn_or_made_by_the_network(portrait: PaperPortrait, voice: Path) -> None:
+    """Published weights get drawn blinks and a condition of zeros; the condition can be asked for, and is what weights of ours get."""
+    pipeline, often = portrait.pipeline, {"blink": "120", "pose": "still"}
+    none, drawn, made = (
+        portrait.talk(voice, PaperOptions(**(often | changed))).motion()
+        for changed in ({"blink": "none"}, {"blink_by": "auto"}, {"blink_by": "network"})
+    )
+    assert drawn.lid_closings.max() > 0.5 and not made.lid_closings.any() and not none.lid_closings.any()
+    np.testing.assert_array_equal(drawn.expression, none.expression)
+    assert np.abs(made.expression - none.expression).max() > 1e-4
+    assert not pipeline.makes_blinks(PaperOptions())
+    pipeline.trained_here = True
+    try:
+        assert pipeline.makes_blinks(PaperOptions()) and not pipeline.makes_blinks(PaperOptions(blink_by="picture"))
+    finally:
+        pipeline.trained_here = False
+
+
+def test_a_clips_pose_starts_at_the_photographs_or_is_its_own(portrait: PaperPortrait, clip: Path) -> None:
+    measured = portrait.pipeline.motion_of_video(clip)
+    own = portrait.drive(clip, PaperOptions(pose_start="clip")).motion()
+    np.testing.assert_allclose(own.rotation_rad, measured.rotation_rad, atol=1e-5)
+    assert np.abs(portrait.drive(clip).motion().rotation_rad - own.rotation_rad).max() > 1e-3
+
+
+def test_the_threshold_of_the_head_changes_the_picture(parts: dict[str, Path], portrait: PaperPortrait, astronaut: np.ndarray) -> None:
+    motion = portrait.prepared.motion
+    solid = load_pipeline(**parts, head_threshold=0.0).portrait(astronaut)
+    assert np.abs(solid.model.steps(solid.state, [motion]).astype(int) - portrait.model.steps(portrait.state, [motion])).max() > 0
+
+
 def test_blinks_close_the_eyes_of_the_motion_picture(pipeline: PaperPipeline) -> None:
     identity, expression = np.zeros(80, np.float32), np.zeros(64, np.float32)
     opened = pipeline.motion_picture(identity, expression).copy()
@@ -177,7 +249,10 @@ def test_a_face_model_without_the_landmark_index_is_refused(parts: dict[str, Pat
         load_pipeline(parts["weights"], alone, voice=False)
 
 
-@pytest.mark.parametrize("options", [{"temperature": -1.0}, {"mouth_amplitude": 9.0}, {"blink": "3"}, {"seed": -1}])
+REFUSED = [{"temperature": -1.0}, {"mouth_amplitude": 9.0}, {"blink": "300"}, {"blink_by": "me"}, {"pose_start": "here"}, {"seed": -1}]
+
+
+@pytest.mark.parametrize("options", REFUSED)
 def test_settings_out_of_range_are_refused(options: dict) -> None:
     with pytest.raises(OptionError):
         PaperOptions(**options)

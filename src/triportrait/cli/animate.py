@@ -109,6 +109,8 @@ class Look:
     """Write the animated head-and-shoulders square; this is the default."""
     full_frame: bool = False
     """Put the animated head back into the full photograph."""
+    debug_panel: bool = False
+    """Write source | PNCC | raw render | depth | final side by side."""
     crf: int = 18
     """Video quality, lower is better (0 to 51)."""
 
@@ -127,8 +129,6 @@ class Drawing:
     """Seconds for fitting the oneshot avatar to the photo first."""
     background_fill: Literal["smooth", "knn"] = "smooth"
     """How the scene behind the person is painted in; knn is the published method."""
-    debug_panel: bool = False
-    """Write source | PNCC | raw render | depth | final side by side."""
     threads: int | None = None
     """Threads that decode and draw. Default: what TRIPORTRAIT_THREADS says, otherwise one for each core."""
 
@@ -161,6 +161,12 @@ class PaperParts:
     """The published six-class segmenter, converted to .onnx (see docs/guides/published_weights.md). Default: our own mattes."""
     mouth_amplitude: float = 0.45
     """How far a voice opens the mouth, in decimetres."""
+    blink_by: Literal["auto", "picture", "network"] = "auto"
+    """Who makes a voice's blinks: the motion picture (as published) or audio to motion. auto: the network where it was trained here."""
+    pose_start: Literal["photo", "clip"] = "photo"
+    """A clip's head motion starts at the photo's pose, or is the clip's own."""
+    head_threshold: float | None = None
+    """Opacity above which the head hides the background entirely, 0 to 1; more where hair is translucent. Default: the weights', 0.9."""
     published_behaviour: bool = False
     """Do as the published code does where it is defective, for comparison."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -192,7 +198,7 @@ class Animate:
     driven_by: Driver = field(default_factory=Driver)
     """What drives the portrait. Give one of them, or a voice and a motion file."""
     movement: Movement = field(default_factory=Movement)
-    """How the portrait moves. --preset paper takes pose, blink, temperature and seed of these."""
+    """How the portrait moves. --preset paper takes pose, head_motion, blink, temperature and seed of these."""
     look: Look = field(default_factory=Look)
     """What the video looks like."""
     drawing: Drawing = field(default_factory=Drawing)
@@ -224,7 +230,7 @@ class Animate:
             perform(progress).save(
                 self.out,
                 full_frame=self.look.full_frame,
-                debug_panel=self.drawing.debug_panel,
+                debug_panel=self.look.debug_panel,
                 background=background,
                 marks=Marks(**vars(self.marks)),
                 crf=self.look.crf,
@@ -238,7 +244,7 @@ class Animate:
     def _check_combinations(self) -> None:
         if self.look.crop and self.look.full_frame:
             raise OptionError("--crop and --full-frame exclude each other; give one of them")
-        if self.look.full_frame and (self.look.background or self.drawing.debug_panel):
+        if self.look.full_frame and (self.look.background or self.look.debug_panel):
             raise OptionError("--background and --debug-panel work on the crop; leave out --full-frame")
         check_size(self.drawing.size)
         check_refine(self.drawing.refine)
@@ -278,7 +284,10 @@ class Animate:
             raise OptionError(f"'{self.photo}' is an avatar file; --preset paper prepares portraits its own way, give it the photo")
         known = {option.name for option in fields(PaperOptions)}
         given = {name: value for name, value in self.movement.given().items() if name in known}
-        options = PaperOptions(**given, mouth_amplitude=self.paper.mouth_amplitude)
+        own = {name: value for name, value in vars(self.paper).items() if name in known}
+        options = PaperOptions(**given, **own)
+        if self.paper.head_threshold is not None and not 0.0 <= self.paper.head_threshold <= 1.0:
+            raise OptionError(f"--head-threshold is {self.paper.head_threshold:g}; use a number from 0 to 1")
         self._check_files(driver, background, options.files())
         options.check_files()
         return partial(self._perform_paper, driver, options)
@@ -347,6 +356,7 @@ class Animate:
             batch=parts.batch,
             compiled=parts.compiled,
             segmenter=parts.segmenter,
+            head_threshold=parts.head_threshold,
         )
         progress("preparing the portrait", 0, 0)
         portrait = pipeline.portrait(self.photo, self.look.face)

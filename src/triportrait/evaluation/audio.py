@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from triportrait.drivers import pose_library
+from triportrait.drivers import first_pose_of_clip
 from triportrait.errors import MediaError, NoFaceFound, NumericError, OptionError, TriPortraitError
 from triportrait.evaluation import dynamics, learned, metrics
 from triportrait.evaluation.cache import TrackCache
@@ -39,9 +39,8 @@ from triportrait.evaluation.report import (
     write_report,
 )
 from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell, networks_of, reason_of, run_items
-from triportrait.motion.head_motion import CANDIDATES, FirstPoses
+from triportrait.motion.head_motion import CANDIDATES, FirstPoses, pose_library
 from triportrait.motion.voice_controls import check_seed
-from triportrait.real3d.clip_motion import first_pose_of_clip
 from triportrait.types import Array, FaceTrack, Motion, PreparedPortrait, Waveform
 
 if TYPE_CHECKING:

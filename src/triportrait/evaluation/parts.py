@@ -157,7 +157,7 @@ def default_acting_tools() -> ActingTools:
         return resample(drivers.motion_of_file("--head-motion", str(path), None), EVALUATED_FPS)
 
     def lend(portrait: PreparedPortrait, voice: Motion, clip: Motion) -> Motion:
-        pose = drivers.BorrowedPose([clip]).on(portrait.motion)
+        pose = drivers.BorrowedPose(lambda row: clip).on(portrait.motion)
         return with_clip_pose(voice, pose, eye_contact=motion_options.DriveOptions().eye_contact)
 
     def speak(name: str, portrait: PreparedPortrait, voice: Path, asked: Motion, seed: int) -> Iterator[Array] | None:

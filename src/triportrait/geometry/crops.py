@@ -29,6 +29,15 @@ def cut(photo: Array, box: tuple[float, float, float], size: int) -> Array:
     return _resample(small, corner, (x_scale / scale, y_scale / scale), size, cv2.INTER_CUBIC)
 
 
+def resized(picture: Array, side_px: int) -> Array:
+    """uint8 [s, s, 3] at another side, averaged when it becomes smaller; itself when it has that side."""
+    import cv2
+
+    if len(picture) == side_px:
+        return picture
+    return cv2.resize(picture, (side_px, side_px), interpolation=cv2.INTER_AREA if len(picture) > side_px else cv2.INTER_LINEAR)
+
+
 def _resample(picture: Array, corner: tuple[float, float], step: tuple[float, float], size: int, interpolation: int) -> Array:
     """[size, size, 3] of a picture from ``corner`` (x, y) on, ``step`` of its pixels apart."""
     import cv2

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from triportrait.errors import OptionError
+from triportrait.errors import OptionError, OutputError
 from triportrait.geometry.rotations import angle_between
+from triportrait.motion.files import READ_ENDINGS
 from triportrait.types import Array
 
 log = logging.getLogger(__name__)
 
 #: D.1: "we query 10 videos ... that has nearest distance between its first frame's head pose and the source image".
 CANDIDATES = 10
+#: The way in which animation measures them: with the open head, smoothed over one frame.
+_MEASURE = "open head 1"
+_VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 FORMAT = "triportrait-first-poses-1"
 #: After so many newly measured clips the index is written, so that an interrupted run of a large folder loses little.
 _SAVE_EVERY = 50
@@ -92,6 +98,21 @@ class FirstPoses:
             )
         return cls(tuple(seen), np.array([kept[clip.name]["rotation_rad"] for clip in seen], np.float64))
 
+    @classmethod
+    def kept(
+        cls,
+        clips: Sequence[Path],
+        measure: Callable[[Path], Array | None],
+        folder: Path,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> FirstPoses:
+        """As :meth:`of`, with the index that belongs to the clips' folder; where that cannot be written, nothing is kept."""
+        try:
+            return cls.of(clips, measure, index_of(folder), _MEASURE, progress)
+        except OutputError as error:
+            log.info("the first poses of %s are not kept: %s", folder, error)
+            return cls.of(clips, measure, None, _MEASURE, progress)
+
     def nearest(self, rotation_rad: Array, count: int = CANDIDATES) -> list[Path]:
         """The ``count`` clips whose first pose is nearest to ``rotation_rad`` [3] by the angle between them, the nearest first."""
         order = np.argsort(angle_between(self.rotation_rad, rotation_rad), kind="stable")
@@ -106,6 +127,28 @@ class FirstPoses:
         """
         candidates = self.nearest(rotation_rad)
         return candidates[int(np.random.default_rng(seed).integers(len(candidates)))]
+
+
+def pose_library(option: str, folder: str) -> list[Path]:
+    """The videos and motion files in a folder that an option names, by name.
+
+    Raises:
+        OptionError: it cannot be read, or holds none.
+    """
+    try:
+        library = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in (*READ_ENDINGS, *_VIDEO_ENDINGS))
+    except OSError as error:
+        raise OptionError(f"{option}: the folder {folder!r} cannot be read ({error.strerror}); change its rights") from None
+    if not library:
+        raise OptionError(f"{option}: the folder {folder!r} holds no video and no motion file; add some, or name one")
+    return library
+
+
+def index_of(folder: Path) -> Path:
+    """Where the first poses of a folder's clips are kept: in ``$TRIPORTRAIT_HOME``, else in XDG's cache folder. It need not exist."""
+    home = os.environ.get("TRIPORTRAIT_HOME")
+    place = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "triportrait"
+    return place / "head_motion" / f"{sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.json"
 
 
 def _read_index(index: Path, key: str) -> dict[str, dict[str, Any]]:

@@ -28,7 +28,8 @@ class DriveOptions(VoiceControls):
         mouth_gain: how far the mouth moves.
         blink: ``"natural"``, ``"none"``, ``"driving"`` (the clip's own), or blinks per minute as a number.
         head_motion: amount of natural head motion; or a video or motion file whose head motion is taken; or a folder of such files
-            (a pose library), of which the one that comes nearest to the portrait's own pose is taken, as in Real3D-Portrait.
+            (a pose library), of which the ten whose first frame is nearest to the portrait's own pose are found and one is drawn by the
+            seed, as in Real3D-Portrait (appendix D.1).
         expressiveness: brows and other signs of prosody, for voices.
         reference: which row of a clip counts as the portrait's own expression and pose.
         seed: of everything random.

@@ -8,12 +8,11 @@ that looks aside.
 from __future__ import annotations
 
 import logging
-import math
 from typing import Literal
 
 import numpy as np
 
-from triportrait.geometry.rotations import angle_between, euler_from_matrix, matrix_from_euler
+from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
 from triportrait.motion.controls import Controls
 from triportrait.motion.emotion import yielding
 from triportrait.motion.lips import PARTING_CURVES, close_lips, gap_weights, lip_opening
@@ -234,20 +233,6 @@ def _keep_contact(expression: Array, motion: Motion) -> Array:
     touching = np.clip((3 * _TOUCHING - gap) / (2 * _TOUCHING), 0.0, 1.0)
     parted = np.clip((expression @ weights - gap) / 0.002, 0.0, 1.0)
     return close_lips(expression, motion.expression_names, touching * parted, jaw_share=0.0)
-
-
-def nearest_pose(clips: list[Motion], own: MotionFrame) -> tuple[int, int]:
-    """Which clip, and which of its rows, has the head turned most like ``own``; a clip's last second is left out.
-
-    Source: Real3D-Portrait, section 4 (the head poses of a voice come from the clip of a library whose pose is nearest).
-    """
-    best = (math.inf, 0, 0)
-    for index, clip in enumerate(clips):
-        rows = max(1, len(clip) - round(clip.fps))
-        angle = angle_between(clip.rotation_rad[:rows], own.rotation_rad)
-        row = int(np.argmin(angle))
-        best = min(best, (float(angle[row]), index, row))
-    return best[1], best[2]
 
 
 def with_clip_pose(motion: Motion, pose: Motion, start: int = 0, eye_contact: float = 0.0) -> Motion:

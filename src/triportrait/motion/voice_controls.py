@@ -51,7 +51,7 @@ class VoiceControls:
     expressiveness: float = NATURAL
     """Brows, nods and other signs of prosody, for voices."""
     head_motion: float | str | os.PathLike[str] = NATURAL
-    """Amount of natural head motion; or a video or motion file to take it from; or a folder of them, of which the nearest pose is taken."""
+    """Amount of natural head motion; or a video or motion file to take it from; or a folder: one that begins near the photo."""
     blink: str = "driving"
     """natural, none, driving (the clip's own; natural for a voice), or blinks per minute."""
     eye_contact: float = EYE_CONTACT
@@ -84,18 +84,30 @@ class VoiceControls:
 
     def blinks_per_minute(self) -> float | None:
         """Blinks to add per minute; None leaves the motion's own."""
-        if self.blink in ("driving", "none"):
-            return 0.0 if self.blink == "none" else None
-        if self.blink == "natural":
-            return BLINKS_PER_MINUTE
-        try:
-            rate = float(self.blink)
-        except ValueError:
-            rate = -1.0
-        highest = HIGHEST["blinks_per_minute"]
-        if not 0.0 <= rate <= highest:
-            raise OptionError(f"--blink is {self.blink!r}; use natural, none, driving or a number from 0 to {highest:g} per minute")
-        return rate
+        return blink_rate(self.blink, BLINKS_PER_MINUTE)
+
+
+def blink_rate(word: str, natural: float) -> float | None:
+    """Blinks per minute that a word of ``--blink`` stands for; None leaves the driver's own.
+
+    Args:
+        word: natural, none, driving, or a number.
+        natural: what natural stands for.
+
+    Raises:
+        OptionError: it is none of these.
+    """
+    words = {"driving": None, "none": 0.0, "natural": natural}
+    if word in words:
+        return words[word]
+    try:
+        rate = float(word)
+    except ValueError:
+        rate = -1.0
+    highest = HIGHEST["blinks_per_minute"]
+    if not 0.0 <= rate <= highest:
+        raise OptionError(f"--blink is {word!r}; use natural, none, driving or a number from 0 to {highest:g} per minute")
+    return rate
 
 
 def check_flag(name: str, value: float) -> None:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from triportrait.nn.winograd import Convolution
+
 
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions with batch norm around a shortcut: [b, c, h, w] -> [b, out, h / stride, w / stride].
@@ -19,9 +21,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, out: int, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, out, 3, stride, dilation, dilation, bias=False)
+        self.conv1 = Convolution(channels, out, 3, stride, dilation, dilation, bias=False)
         self.norm1 = nn.BatchNorm2d(out)
-        self.conv2 = nn.Conv2d(out, out, 3, 1, dilation, dilation, bias=False)
+        self.conv2 = Convolution(out, out, 3, 1, dilation, dilation, bias=False)
         self.norm2 = nn.BatchNorm2d(out)
         self.shortcut: nn.Sequential | None = None
         if stride > 1 or channels != out:
@@ -78,7 +80,7 @@ class DeepLab(nn.Module):
             for stage in range(4)
         )
         self.pyramid = AtrousPyramid(widths[-1], out)
-        self.out = nn.Conv2d(out, out, 3, padding=1, bias=False)
+        self.out = Convolution(out, out, 3, padding=1, bias=False)
 
     def forward(self, picture: Tensor) -> Tensor:
         x = self.pool(functional.relu(self.stem_norm(self.stem(picture)), inplace=True))

@@ -3,9 +3,13 @@ ordinary convolutions. The gain sqrt(2) after each activation is folded too (a l
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from triportrait.nn.winograd import Convolution, is_plain_inference, side_by_side
 
 #: Slope of the activation for negative values.
 SLOPE = 0.2
@@ -23,12 +27,27 @@ def smooth_after_doubling(x: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         [b, c, h - 1, w - 1].
     """
+    if is_plain_inference(x):
+        return _smooth_in_one_pass(x, bias)
     taps = torch.tensor(TAPS, dtype=x.dtype, device=x.device) * (2.0 / sum(TAPS))
     channels = x.shape[1]
     rows = taps.view(1, 1, 4, 1).expand(channels, 1, 4, 1)
     columns = taps.view(1, 1, 1, 4).expand(channels, 1, 1, 4)
     x = functional.conv2d(x, rows, padding=(1, 0), groups=channels)
     return functional.conv2d(x, columns, bias, padding=(0, 1), groups=channels)
+
+
+def _smooth_in_one_pass(x: Tensor, bias: Tensor | None) -> Tensor:
+    """:func:`smooth_after_doubling` without the pictures between its two axes, which are the largest of a frame."""
+    from triportrait.nn.picture_kernels import smooth_rows
+
+    batch, channels, height, width = x.shape
+    pictures = x.permute(0, 2, 3, 1).contiguous().numpy()
+    offset = (torch.zeros(channels) if bias is None else bias.detach()).numpy()
+    result = torch.empty(batch, height - 1, width - 1, channels)
+    for picture, smoothed in zip(pictures, result.numpy(), strict=True):
+        side_by_side(partial(smooth_rows, picture, offset, smoothed), height - 1)
+    return result.permute(0, 3, 1, 2)
 
 
 def halve_smoothly(x: Tensor) -> Tensor:
@@ -85,8 +104,8 @@ class SynthesisBlock(nn.Module):
     def __init__(self, channels: int, out: int, doubling: bool = True, colours: int = 3) -> None:
         super().__init__()
         self.doubling = doubling
-        self.conv0 = DoublingConvolution(channels, out) if doubling else nn.Conv2d(channels, out, 3, padding=1)
-        self.conv1 = nn.Conv2d(out, out, 3, padding=1)
+        self.conv0 = DoublingConvolution(channels, out) if doubling else Convolution(channels, out, 3, padding=1)
+        self.conv1 = Convolution(out, out, 3, padding=1)
         self.to_colours = nn.Conv2d(out, colours, 1)
 
     def forward(self, x: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-_CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
+from triportrait.nn.winograd import Convolution
+
+_CONVOLUTION = {2: Convolution, 3: nn.Conv3d}
 _NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 #: Variance of the Gaussian that a key point is drawn as.
 VARIANCE = 0.01
+#: Exponent at which a Gaussian ends: e^-60 is nothing beside 1, and smaller ones would become numbers that a CPU is very slow with.
+_LAST_EXPONENT = 60.0
 
 
 def identity_field(size: tuple[int, int, int], like: Tensor) -> Tensor:
@@ -23,8 +25,9 @@ def identity_field(size: tuple[int, int, int], like: Tensor) -> Tensor:
 
 def key_point_maps(source: Tensor, driving: Tensor, field: Tensor) -> Tensor:
     """Gaussians at the driving key points less those at the source ones: [b, k, 3] twice -> [b, k, d, h, w]."""
-    there, here = ((field - points[:, :, None, None, None]).square().sum(-1) for points in (driving, source))
-    return torch.exp(-0.5 * there / VARIANCE) - torch.exp(-0.5 * here / VARIANCE)
+    squares = ((field - points[:, :, None, None, None]).square().sum(-1) for points in (driving, source))
+    there, here = (torch.exp(-(0.5 / VARIANCE * square).clamp(max=_LAST_EXPONENT)) for square in squares)
+    return there - here
 
 
 def key_point_motions(source: Tensor, driving: Tensor, field: Tensor) -> Tensor:

@@ -122,6 +122,10 @@ class OneShotAvatar:
         pictures[:, -3:] = self._picture(state.identity, expression)
         return replace(state, pictures=pictures)
 
+    def motion_picture(self, state: OneShotState, frame: MotionFrame, lid_closing: float = 0.0) -> Array:
+        """The driving PNCC of a motion row, float32 [3, s, s]; the drawer may use it again."""
+        return self._draw(state.identity, frame.expression, lid_closing)
+
     @torch.inference_mode()
     def planes(self, state: OneShotState, frames: Sequence[MotionFrame], lid_closings: Sequence[float] | None = None) -> TriPlane:
         """The tri-planes of motion rows, one picture each."""

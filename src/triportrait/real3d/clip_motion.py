@@ -1,19 +1,15 @@
-"""What a clip lends: its motion in a user's head model, the Basel face as the published inference measures it (spec 3.2), and its first
-pose (D.1)."""
+"""The motion of the person in a driving clip in a user's head model; the Basel face as the published inference measures it (spec 3.2)."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from itertools import chain, groupby, islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from triportrait.drivers import Progress, counted, default_tracker, motion_of_video, read_motion
-from triportrait.errors import NoFaceFound
-from triportrait.motion.files import READ_ENDINGS
+from triportrait.drivers import Progress, counted, default_tracker
 from triportrait.motion.timing import join_motion
 from triportrait.types import FPS, Array, Motion, PathLike
 
@@ -55,29 +51,6 @@ def own_motion_of_video(head: UserHead, path: PathLike, progress: Progress | Non
         shots = [_shot_of(head, rows) for _, rows in groupby(followed, key=lambda row: row.shot)]
     tell_of_shots(name, [shot.seen for shot in shots], FPS)
     return join_shots(shots)
-
-
-def first_pose_of_clip(path: PathLike) -> Array | None:
-    """How the head is turned in a clip's first frame, for the choice of appendix D.1 (:class:`triportrait.motion.head_motion.FirstPoses`).
-
-    It is fitted with the open head whatever the networks' head model is, so that one index of a folder serves every avatar.
-
-    Args:
-        path: a video, of which one frame is read, or a motion file, of which the first row counts.
-
-    Returns:
-        pitch, yaw, roll [3] in radians; None where the frame shows no face.
-
-    Raises:
-        MediaError: not a readable video.
-        MotionFileError: not a motion file.
-    """
-    if Path(path).suffix.lower() in READ_ENDINGS:
-        return read_motion(path).rotation_rad[0]
-    try:
-        return motion_of_video(path, FPS, can_choose=False, most=1).rotation_rad[0]
-    except NoFaceFound:
-        return None
 
 
 def _shot_of(head: UserHead, rows: Iterator[FollowedFace]) -> Shot:

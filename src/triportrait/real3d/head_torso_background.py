@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from triportrait.nn.stylegan import ConstantStyle, StyledBlock
 from triportrait.nn.synthesis import SynthesisBlock
+from triportrait.nn.winograd import Convolution
 from triportrait.real3d.torso import TorsoNetwork, TorsoSource
 
 Fusion = Literal["blend", "convolve", "learned", "concatenate"]
@@ -97,21 +98,21 @@ class HtbSuperResolution(nn.Module):
             self.torso_encoder = nn.Conv2d(hidden, width, 1)
         if config.head_torso != "blend":
             # Folded, the torso's encoder is part of the next convolution; its bias is then a channel of its own.
-            self.head_torso_join = nn.Conv2d(width + (width if trained else hidden + 1), width, 3, padding=1)
-            self.head_torso_mix = nn.Conv2d(width, width, 3, padding=1)
+            self.head_torso_join = Convolution(width + (width if trained else hidden + 1), width, 3, padding=1)
+            self.head_torso_mix = Convolution(width, width, 3, padding=1)
             self.head_torso_block = _block(width, width, middle, trained, doubling=False)
         self.background_encoder = nn.Sequential(
-            nn.Conv2d(3, narrow, 3, padding=1),
+            Convolution(3, narrow, 3, padding=1),
             nn.LeakyReLU(_SLOPE, inplace=True),
-            nn.Conv2d(narrow, width, 3, padding=1),
+            Convolution(narrow, width, 3, padding=1),
             nn.LeakyReLU(_SLOPE, inplace=True),
-            nn.Conv2d(width, width, 3, padding=1),
+            Convolution(width, width, 3, padding=1),
         )
         if config.scene != "blend":
             self.person_join = nn.Conv2d(width, narrow, 1)
             self.background_join = nn.Conv2d(width, narrow, 1, bias=False)
             self.scene_mix = nn.Sequential(
-                nn.Conv2d(narrow, width, 3, padding=1), nn.LeakyReLU(_SLOPE, inplace=True), nn.Conv2d(width, width, 3, padding=1)
+                Convolution(narrow, width, 3, padding=1), nn.LeakyReLU(_SLOPE, inplace=True), Convolution(width, width, 3, padding=1)
             )
         self.double_scene = _block(width, config.out_channels, 2 * middle, trained)
         if config.head_torso == "concatenate":
@@ -188,15 +189,18 @@ class HtbSuperResolution(nn.Module):
             person = (torso.alpha + solid).clamp(0.0, 1.0)
             rest = 1.0 - person
             rgb = rgb * person + source.background * rest  # eq. 5
-            front, behind = x * person.to(x.dtype), source.background_features * rest.to(source.background_features.dtype)
-            x = front + behind if fusion.scene == "blend" else self._mix_scene(self.person_join(front) + behind)
+            # Nothing holds on to pictures of all channels: two of them are a tenth of a frame's memory.
+            x = x * person.to(x.dtype)
+            behind = source.background_features * rest.to(source.background_features.dtype)
+            x = x + behind if fusion.scene == "blend" else self._mix_scene(self.person_join(x) + behind)
         return self.double_scene(x, rgb)[1]
 
     def _join_torso(self, head: Tensor, hidden: Tensor, rest: Tensor) -> Tensor:
         """Head features dimmed by alpha, hidden features of the torso, 1 - alpha -> features of the person."""
         rest = rest.to(hidden.dtype)
         if self.torso_encoder is None:
-            torso = torch.cat([hidden * rest, rest], dim=1)
+            # The bias's channel is one more that holds ones. Channels are last, as those of the head are.
+            torso = functional.pad(hidden.contiguous(memory_format=torch.channels_last), (0, 0, 0, 0, 0, 1), value=1.0) * rest
         else:
             torso = self.torso_encoder(hidden) * rest
         if self.config.head_torso == "blend":

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from triportrait.nn.deeplab import DeepLab
 from triportrait.nn.tokens import PatchEmbedding, TokenBlock
+from triportrait.nn.winograd import Convolution
 from triportrait.real3d.planes import planes_from_channels
 
 #: Slope of the leaky ReLUs.
@@ -34,7 +35,7 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 def _convolution(channels: int, out: int) -> nn.Conv2d:
-    return nn.Conv2d(channels, out, 3, padding=1)
+    return Convolution(channels, out, 3, padding=1)
 
 
 class LowResolutionBranch(nn.Module):

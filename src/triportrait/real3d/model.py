@@ -80,8 +80,6 @@ class PaperModel:
         batch: rows that :meth:`draw` puts through the networks at once.
     """
 
-    panel_head = None
-
     def __init__(
         self,
         avatar: OneShotAvatar,
@@ -127,6 +125,11 @@ class PaperModel:
     def with_still_mouth(self, state: PaperState) -> PaperState:
         """The same: mouths are drawn by the networks alone, nothing is painted over them."""
         return state
+
+    def motion_picture(self, state: PaperState, frame: MotionFrame) -> Array:
+        """See :meth:`triportrait.types.FrameModel.motion_picture`: what the motion adapter sees, blinks included."""
+        closing = frame.lid_closing if isinstance(frame, PaperFrame) else 0.0
+        return self.avatar.motion_picture(state.avatar, frame, closing)
 
     def step(self, state: PaperState, frame: MotionFrame, background: Array | None = None) -> tuple[Array, RenderedHead]:
         """One picture of the crop; see :class:`triportrait.types.FrameModel`. A :class:`PaperFrame` brings its own camera and key points.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from triportrait.nn.tokens import PatchEmbedding, TokenBlock
+from triportrait.nn.winograd import Convolution
 from triportrait.real3d.planes import planes_from_channels
 
 #: Slope of the leaky ReLUs.
@@ -112,8 +113,8 @@ class MotionAdapter(nn.Module):
         self.squeeze = nn.Conv2d(3 * config.pictures, 3, 1)
         self.stages = nn.ModuleList(Stage(config, index) for index in range(len(config.widths)))
         self.fuse = StageFusion(config.widths, config.channels)
-        self.layers = nn.ModuleList(nn.Conv2d(config.channels, config.channels, 3, padding=1) for _ in range(config.layers))
-        self.out = nn.Conv2d(config.channels, 3 * config.plane_channels, 3, padding=1)
+        self.layers = nn.ModuleList(Convolution(config.channels, config.channels, 3, padding=1) for _ in range(config.layers))
+        self.out = Convolution(config.channels, 3 * config.plane_channels, 3, padding=1)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """PNCC pictures [b, 3 * pictures, h, w] in -1..1 (canonical, source, driving) -> [b, 3, plane_channels, h / 2, w / 2]."""

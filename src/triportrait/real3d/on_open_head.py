@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.face.portrait import moved_landmarks
+from triportrait.geometry.crops import resized
 from triportrait.types import Array, Motion, MotionFrame, PathLike, PreparedPortrait, RenderedHead
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ class PaperOnOpenHead:
         head: of the portraits.
     """
 
-    panel_head = None
-
     def __init__(self, pipeline: PaperPipeline, head: OpenHead) -> None:
         from triportrait.face.open_head import OpenHead
         from triportrait.real3d.head_models import fitter_of
@@ -74,20 +73,24 @@ class PaperOnOpenHead:
         """The same; see :meth:`PaperModel.with_still_mouth`."""
         return state
 
+    def motion_picture(self, state: OpenHeadState, frame: MotionFrame) -> Array:
+        """See :meth:`triportrait.types.FrameModel.motion_picture`: of the networks' head model, in their size."""
+        return self._model.motion_picture(state.paper, self._row(state, frame))
+
     def step(self, state: OpenHeadState, frame: MotionFrame, background: Array | None = None) -> tuple[Array, RenderedHead]:
         """One picture of the crop; see :meth:`triportrait.types.FrameModel.step`."""
-        scene = None if background is None else _resized(background, self.pipeline.preset.photo_px)
+        scene = None if background is None else resized(background, self.pipeline.preset.photo_px)
         picture, head = self._model.step(state.paper, self._row(state, frame), scene)
-        return _resized(picture, state.size_px), head
+        return resized(picture, state.size_px), head
 
     def draw(
         self, state: OpenHeadState, frames: Iterable[MotionFrame], scenes: Iterator[Array] | None = None
     ) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
         """As :meth:`PaperModel.draw`; the rows that come back are those of the networks' head model."""
         side = self.pipeline.preset.photo_px
-        behind = None if scenes is None else (_resized(scene, side) for scene in scenes)
+        behind = None if scenes is None else (resized(scene, side) for scene in scenes)
         for row, picture, _ in self._model.draw(state.paper, (self._row(state, frame) for frame in frames), behind):
-            yield row, _resized(picture, state.size_px), None
+            yield row, resized(picture, state.size_px), None
 
     @property
     def speaks(self) -> bool:
@@ -116,7 +119,7 @@ class PaperOnOpenHead:
         rows = [self._row(state, frame) for frame in asked]
         pose = np.stack([row.rotation_rad for row in rows]), np.stack([row.translation for row in rows])
         for _, picture, _ in self._model.draw(state.paper, driver.with_pose(state.paper.portrait, *pose)):
-            yield _resized(picture, state.size_px)
+            yield resized(picture, state.size_px)
 
     def _row(self, state: OpenHeadState, frame: MotionFrame) -> MotionFrame:
         """The row in the networks' head model, for its pose in the same crop."""
@@ -126,12 +129,3 @@ class PaperOnOpenHead:
         points = state.landmarks(frame) if frame.landmarks is None else frame.landmarks
         points = points * (self.pipeline.preset.photo_px / state.size_px)
         return self._fitter.fit_motion(points[None], state.paper.portrait.identity)[0]
-
-
-def _resized(picture: Array, side_px: int) -> Array:
-    """uint8 [s, s, 3] at another side, averaged when it becomes smaller."""
-    import cv2
-
-    if len(picture) == side_px:
-        return picture
-    return cv2.resize(picture, (side_px, side_px), interpolation=cv2.INTER_AREA if len(picture) > side_px else cv2.INTER_LINEAR)

@@ -136,8 +136,13 @@ def described(path: Path) -> dict[str, Any]:
         return {}
 
 
-def load_networks(files: PaperFiles) -> tuple[PaperNetworks, dict[str, torch.nn.Module]]:
+def load_networks(files: PaperFiles, head_threshold: float | None = None) -> tuple[PaperNetworks, dict[str, torch.nn.Module]]:
     """Networks with imported weights, ready to run.
+
+    Args:
+        files: where they lie.
+        head_threshold: alpha above which the head hides the background entirely (published: ``--head_torso_threshold``; more where hair is
+            translucent); None takes that of the weights.
 
     Raises:
         WeightsError: damaged files, or files of another kind.
@@ -155,6 +160,8 @@ def load_networks(files: PaperFiles) -> tuple[PaperNetworks, dict[str, torch.nn.
         preset = SIZES[str(stored.config.get("preset", "paper"))]()
     if "image_to_plane" in stored.config:
         preset = replace(preset, image_to_plane=replace(preset.image_to_plane, **stored.config["image_to_plane"]))
+    if head_threshold is not None:
+        preset = replace(preset, super_resolution=replace(preset.super_resolution, head_threshold=head_threshold))
     state = dict(stored.tensors)
     if files.audio_to_motion is not None:
         voice = load_weights(files.audio_to_motion, layout="real3d_a2m")
@@ -196,6 +203,7 @@ class PaperPipeline:
             person's mask by the fitted head and by skin colour.
         prepared_layers: the networks learned from clips of 'triportrait data prepare', and want torso and background as those have them;
             False takes the published way.
+        trained_here: audio to motion comes from 'triportrait train': by default it makes a voice's blinks, see :class:`PaperOptions`.
         compiled: the networks of a frame through ``torch.compile``, which takes minutes at the first frame and needs a C++ compiler.
     """
 
@@ -214,6 +222,7 @@ class PaperPipeline:
         compiled: bool = False,
         segmenter: Callable[[Array], Array] | None = None,
         prepared_layers: bool = False,
+        trained_here: bool = False,
     ) -> None:
         from triportrait.face.pncc import PnccRenderer, cull_of
         from triportrait.real3d.avatar import OneShotAvatar
@@ -223,7 +232,8 @@ class PaperPipeline:
         self.head, self.preset, self.published = head, preset, published_behaviour
         if batch < 0:
             raise OptionError(f"--batch is {batch}; use a positive whole number, or 0 for what suits the device")
-        self.hubert, self.segmenter, self._prepared_layers = hubert, segmenter, prepared_layers
+        self.hubert, self.segmenter = hubert, segmenter
+        self._prepared_layers, self.trained_here = prepared_layers, trained_here
         self.batch = batch or (8 if device.startswith("cuda") else 1)
         self.audio_to_motion = cast("PaperAudioToMotion | None", networks.get("audio_to_motion"))
         #: Networks of several classes.
@@ -367,6 +377,10 @@ class PaperPipeline:
             return open_motion_of_video(path, FPS, progress, can_choose=False)
         return own_motion_of_video(self.head, path, progress)
 
+    def makes_blinks(self, options: PaperOptions) -> bool:
+        """Whether audio to motion makes a voice's blinks, rather than that they are drawn into the motion picture."""
+        return options.blink_by == "network" or (options.blink_by == "auto" and self.trained_here and not self.published)
+
     def expressions_of_audio(self, path: PathLike, options: PaperOptions, progress: Progress | None = None) -> Array:
         """Expression rows [t, 64] of a voice at 25 Hz. The sound is read three times and never held.
 
@@ -375,7 +389,7 @@ class PaperPipeline:
             MissingPart: the pipeline was built without audio to motion or HuBERT.
         """
         from triportrait.media.audio import AudioReader
-        from triportrait.real3d.driver import expressions_of_voice
+        from triportrait.real3d.driver import BLINKS_PER_MINUTE, blink_middles, blink_starts, expressions_of_voice
         from triportrait.real3d.hubert import HubertFeatures, Level
         from triportrait.real3d.pitch import PitchTracker
 
@@ -410,6 +424,13 @@ class PaperPipeline:
                     progress("listening", done // 640, samples // 640)
             yield features.finish()
 
+        if "mouth" not in self.audio_to_motion.config.amplitudes and options.mouth_amplitude != PaperOptions().mouth_amplitude:
+            log.warning("--mouth-amplitude changes nothing: these weights of audio to motion were trained without it")
+        blinks = None
+        if self.makes_blinks(options):
+            frames = -(-samples // 640) + 1
+            plan = blink_starts(frames, options.seed, options.blinks_per_minute(BLINKS_PER_MINUTE), published=self.published)
+            blinks = blink_middles(frames, *plan)
         parts = list(
             expressions_of_voice(
                 self.audio_to_motion,
@@ -418,6 +439,7 @@ class PaperPipeline:
                 mouth_amplitude=options.mouth_amplitude,
                 temperature=options.temperature,
                 seed=options.seed,
+                blinks=blinks,
             )
         )
         if not parts:
@@ -539,6 +561,7 @@ def load_pipeline(
     compiled: bool = False,
     segmenter: Path | None = None,
     flame: Path | None = None,
+    head_threshold: float | None = None,
 ) -> PaperPipeline:
     """The paper's pipeline from the user's files; see :func:`find_files` for where they are looked for.
 
@@ -547,6 +570,7 @@ def load_pipeline(
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
         published_behaviour, seed, precision, batch, compiled: see :class:`PaperPipeline`.
         segmenter: MediaPipe's ``selfie_multiclass_256x256.tflite``, converted; see ``face.segmentation.ClassSegmenter``.
+        head_threshold: see :func:`load_networks`.
 
     Raises:
         MissingPart: a file, an optional package or the GPU is missing.
@@ -576,7 +600,8 @@ def load_pipeline(
         from triportrait.face.segmentation import ClassSegmenter
 
         classes = ClassSegmenter(segmenter)
-    preset, networks = load_networks(files)
+    preset, networks = load_networks(files, head_threshold)
+    trained_here = files.audio_to_motion is not None and "head_model" in described(files.audio_to_motion)
     return PaperPipeline(
         networks,
         preset,
@@ -590,4 +615,5 @@ def load_pipeline(
         compiled=compiled,
         segmenter=classes,
         prepared_layers="head_model" in described(files.torso),
+        trained_here=trained_here,
     )

@@ -435,7 +435,7 @@ def develop(
     import cv2
 
     height, width = radiance.shape[:2]
-    picture = radiance * exposure * np.array([1.0 + warmth, 1.0, 1.0 - warmth])
+    picture: Array = radiance * exposure * np.array([1.0 + warmth, 1.0, 1.0 - warmth])
     glow = cv2.GaussianBlur(np.minimum(picture, 6.0), (0, 0), 0.012 * width)
     picture = 0.965 * picture + 0.035 * glow
     y, x = np.mgrid[0:height, 0:width]
