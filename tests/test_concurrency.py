@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from triportrait.concurrency import Guard, built_once, termination_as_exit
+from triportrait.concurrency import Guard, at_most_threads, built_once, in_order, termination_as_exit, thread_count
+from triportrait.errors import OptionError
 
 ROOT = Path(__file__).resolve().parents[1]
 #: A child that hangs fails its test after so long.
@@ -289,3 +290,67 @@ def test_a_network_runs_in_a_forked_child():
     if child == 0:
         os._exit(0 if np.array_equal(graph(channels)[0], before) else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_threads_are_the_ones_given(monkeypatch):
+    monkeypatch.delenv("TRIPORTRAIT_THREADS", raising=False)
+    assert 1 <= thread_count() <= (os.cpu_count() or 1)
+    monkeypatch.setenv("TRIPORTRAIT_THREADS", "3")
+    assert thread_count() == 3
+    with at_most_threads(5):
+        assert thread_count() == 5
+    for wrong in ("0", "many", "-1", "1.5", "1000"):
+        monkeypatch.setenv("TRIPORTRAIT_THREADS", wrong)
+        with pytest.raises(OptionError, match="TRIPORTRAIT_THREADS"):
+            thread_count()
+    with pytest.raises(OptionError, match="--threads is 0"), at_most_threads(0):
+        pass
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_results_come_in_order_and_no_more_than_asked_for_run_ahead(threads):
+    running, most, taken = [], [], []
+    lock = threading.Lock()
+
+    def slow(item):
+        with lock:
+            running.append(item)
+            most.append(len(running))
+        threading.Event().wait(0.002 * (item % 3))
+        with lock:
+            running.remove(item)
+        return item * item
+
+    def items():
+        for item in range(20):
+            taken.append(item)
+            yield item
+
+    results = in_order(slow, items(), threads)
+    assert next(results) == 0 and len(taken) <= threads + 1
+    assert list(results) == [item * item for item in range(1, 20)] and max(most) <= threads
+
+
+def test_an_error_on_a_thread_is_the_callers_and_nobody_waits_for_the_rest():
+    done = []
+
+    def call(item):
+        if item == 3:
+            raise ValueError("three")
+        done.append(item)
+
+    with pytest.raises(ValueError, match="three"):
+        list(in_order(call, iter(range(1000)), 2))
+    assert len(done) < 10
+    results = in_order(done.append, iter(range(1000)), 2)
+    next(results)
+    results.close()
+    assert len(done) < 20
+
+
+def test_frames_are_the_same_on_any_number_of_threads(talking_portrait):
+    with at_most_threads(1):
+        alone = [frame.image for frame in talking_portrait.idle(0.4)]
+    with at_most_threads(3):
+        together = [frame.image for frame in talking_portrait.idle(0.4)]
+    np.testing.assert_array_equal(alone, together)

@@ -14,6 +14,7 @@ from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.oneshot.avatar import VolumeQuality
 from triportrait.composite.fusion import fuse
 from triportrait.composite.torso import TorsoState, prepare_torso, warp_torso
+from triportrait.concurrency import in_order, thread_count
 from triportrait.errors import MissingPart, OptionError
 from triportrait.types import Array, Avatar, FrameModel, FullHead, MotionFrame, PreparedPortrait, RenderedHead
 
@@ -73,9 +74,13 @@ class PortraitModel:
     def draw(
         self, state: ModelState, frames: Iterable[MotionFrame], scenes: Iterator[Array] | None = None
     ) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
-        """Rows one by one; see :meth:`triportrait.types.FrameModel.draw`."""
-        for frame in frames:
-            yield (frame, *self.step(state, frame, next(scenes) if scenes is not None else None))
+        """Rows in order, several at a time; see :meth:`triportrait.types.FrameModel.draw`."""
+
+        def drawn(row: tuple[MotionFrame, Array | None]) -> tuple[MotionFrame, Array, RenderedHead]:
+            return (row[0], *self.step(state, *row))
+
+        rows = ((frame, next(scenes) if scenes is not None else None) for frame in frames)
+        yield from in_order(drawn, rows, thread_count())
 
 
 # -- who can draw, by name ------------------------------------------------------------------------------------------------

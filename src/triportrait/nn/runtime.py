@@ -4,7 +4,7 @@ A file carries the metadata ``format`` and ``config`` of :mod:`triportrait.nn.mo
 :mod:`triportrait.nn.export`. A network that was just trained runs behind the same call (:class:`triportrait.nn.export.TorchGraph`).
 
 ``TRIPORTRAIT_FAST`` chooses what executes graphs of fixed shapes where OpenVINO is installed (``pip install 'triportrait[fast]'``):
-``bf16`` (the default then, where the CPU multiplies bfloat16; colours differ by less than 1/255), ``fp32`` (equal to 1e-5) or ``0``
+``bf16`` (the default then, where the CPU multiplies bfloat16; colours differ by less than 2/255), ``fp32`` (equal to 1e-5) or ``0``
 (ONNX Runtime).
 """
 
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 #: Environment variable, see the module.
 FAST = "TRIPORTRAIT_FAST"
+#: Of ONNX Runtime, which reads it when it is imported.
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
 class Graph(Protocol):
@@ -126,6 +128,8 @@ def load_graph(source: PathLike | Embedded, kind: str, *, fast: bool = False) ->
 
 
 def _open(source: PathLike | Embedded, kind: str) -> OnnxGraph:
+    # From 1.32 on (1.24 did not), importing it starts a thread that sends Microsoft what runs here, and keeps a number of this machine.
+    os.environ[_NO_TELEMETRY] = "1"
     import onnxruntime
 
     try:
