@@ -190,7 +190,7 @@ class MeshTracker:
             follower.begin(known.within(corner, scale))
             for _ in range(_LOOKS_AT_KNOWN):
                 found = follower.look(crop)
-        return None if found is None else found / np.float32(scale) + np.array((*corner, 0.0), np.float32)
+        return None if found is None else found / np.float32(scale) + np.append(corner, 0.0).astype(np.float32)
 
 
 def _picture(image: Array) -> Array:
