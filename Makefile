@@ -11,14 +11,11 @@ STAMP := $(VENV)/.setup-complete
 
 setup: $(STAMP)
 
-# torch comes first and alone, so that a CPU index or wheel given to pip decides its build. OpenCV's ordinary wheel (which
-# mediapipe asks for) needs the system's libGL; where that is missing, the same release without windows goes over it.
+# torch comes first and alone, so that a CPU index or wheel given to pip decides its build.
 $(STAMP): pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install torch==2.13.0
 	$(VENV)/bin/python -m pip install -e '.[dev]'
-	$(VENV)/bin/python -c 'import cv2' 2>/dev/null || $(VENV)/bin/python -m pip install --no-deps --force-reinstall opencv-contrib-python-headless==4.11.0.86
-	$(VENV)/bin/python -c 'import cv2'
 	touch $@
 
 demo: setup

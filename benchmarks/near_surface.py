@@ -33,7 +33,8 @@ def main() -> None:
     from triportrait.avatar.lifted.avatar import LiftedAvatar
     from triportrait.avatar.oneshot.guide import guide_mesh, render_guide
     from triportrait.avatar.oneshot.guide_plain import expression_offsets
-    from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM, ViewPlanes, load_image_to_plane
+    from triportrait.avatar.oneshot.image_to_plane import ViewPlanes, load_image_to_plane
+    from triportrait.avatar.oneshot.planes import DEPTH_RANGE_DM
     from triportrait.avatar.oneshot.volume import Slab, march_to_surface, pixel_places
     from triportrait.avatar.oneshot.volume_kernels import pack_field, render_near_surface
     from triportrait.synth.lifted_views import lifted_views

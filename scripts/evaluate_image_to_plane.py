@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM, CompactImageToPlane, load_image_to_plane
+from triportrait.avatar.oneshot.image_to_plane import CompactImageToPlane, load_image_to_plane
+from triportrait.avatar.oneshot.planes import DEPTH_RANGE_DM
 from triportrait.synth.lifted_views import HELD_OUT_TURNS_DEG, LiftedViews, lifted_views, padded_portrait, read_split
 from triportrait.training.oneshot.losses import draw
 from triportrait.training.oneshot.measure import evaluate

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from triportrait.face.tracker import MediaPipeTracker, track_clip
+from triportrait.face.mesh_tracker import MeshTracker
+from triportrait.face.tracker import track_clip
 from triportrait.media.video import VideoReader
 from triportrait.motion.lips import FACE_HEIGHT_CM, gap_weights
 from triportrait.training.voice.articulation import ARTICULATORS, VISEMES, visemes_of
@@ -205,7 +206,7 @@ def main() -> None:
         if path.stem.startswith("grid_s1"):
             continue
         with VideoReader(path) as reader:
-            track = track_clip(MediaPipeTracker(), (frame for _, frame in reader.frames(FPS)), FPS)
+            track = track_clip(MeshTracker(), (frame for _, frame in reader.frames(FPS)), FPS)
         opening = torch.from_numpy(lip_opening_of(track)[:ROWS] * FACE_HEIGHT_CM)
         spoken = [letters[letter] for letters, letter in zip(CODE, path.stem.split("_")[-1], strict=True)]
         words = [relative_sounds(word) for word in spoken]

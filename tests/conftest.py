@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from triportrait.face.mesh_tracker import MeshTracker
     from triportrait.face.open_head import OpenHead
-    from triportrait.face.tracker import MediaPipeTracker
     from triportrait.pipeline import Portrait as TalkingPortrait
     from triportrait.types import PreparedPortrait
 
@@ -70,7 +70,7 @@ def open_head() -> OpenHead:
 
 
 @pytest.fixture(scope="session")
-def face_tracker() -> MediaPipeTracker:
+def face_tracker() -> MeshTracker:
     """One tracker for all tests, the pipeline's own: its networks take a while to load."""
     from triportrait.drivers import default_tracker
 
@@ -78,7 +78,7 @@ def face_tracker() -> MediaPipeTracker:
 
 
 @pytest.fixture(scope="session")
-def astronaut_portrait(astronaut: np.ndarray, face_tracker: MediaPipeTracker, open_head: OpenHead) -> PreparedPortrait:
+def astronaut_portrait(astronaut: np.ndarray, face_tracker: MeshTracker, open_head: OpenHead) -> PreparedPortrait:
     """The astronaut, prepared once with the ordinary options."""
     from triportrait.face.portrait import prepare_portrait
 

@@ -652,7 +652,7 @@ def test_an_interrupted_job_leaves_nothing(sent: signal.Signals, code: int, here
 
 
 def test_a_fresh_process_says_nothing_but_the_result(here: Path, inputs: Path) -> None:
-    """MediaPipe's C++ writes past Python; paths and locale are as bad as they get; the home folder cannot be written."""
+    """Libraries may write past Python; paths and locale are as bad as they get; the home folder cannot be written."""
     folder = here / "mit Leerzeichen ü 视频"
     folder.mkdir()
     for name in ("photo.png", "clip.mp4"):
@@ -732,7 +732,7 @@ def test_detect_tells_generated_from_recorded(here: Path, capfd: pytest.CaptureF
 def test_doctor_finds_everything(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor"]) == 0
     shown, said = capfd.readouterr()
-    assert "face tracker: MediaPipeTracker" in shown and "MISSING" not in shown and said == ""
+    assert "face tracker: MeshTracker" in shown and "MISSING" not in shown and said == ""
 
 
 @pytest.mark.parametrize("arguments", [["animate"], ["animate", "a.png", "-o", "b.mp4", "--size", "big"], ["sing"]])

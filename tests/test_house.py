@@ -57,7 +57,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 #: Outside package -> the files (or folders, ending in /) that may import it.
 ONLY_IN: dict[str, tuple[str, ...]] = {
-    "mediapipe": ("face/tracker.py",),
+    "mediapipe": (),
+    "onnxruntime": ("nn/runtime.py",),
     "av": ("media/",),
     "soundfile": ("media/",),
     "imageio": (),
@@ -89,7 +90,7 @@ CALLS_ONLY_IN: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 #: What `import triportrait` may never pull in.
-HEAVY = {"mediapipe", "cv2", "av", "numba", "scipy", "PIL", "soundfile", "c2pa", "matplotlib", "tyro", "rich", "pydantic"}
+HEAVY = {"onnxruntime", "cv2", "av", "numba", "scipy", "PIL", "soundfile", "c2pa", "matplotlib", "tyro", "rich", "pydantic"}
 
 #: Modules that another process runs by name, and modules that only a test or a benchmark imports, with the reason.
 ENTRANCES = {

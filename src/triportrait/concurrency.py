@@ -1,4 +1,4 @@
-"""State that a process keeps: built once however many threads ask for it, and put right in a forked child."""
+"""Threads: how many, work in order on several of them, and state that a process keeps, built once and put right in a forked child."""
 
 from __future__ import annotations
 
@@ -7,40 +7,85 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, wraps
 from typing import Any, TypeVar
 
+from triportrait.errors import OptionError
+
 Built = TypeVar("Built", bound=Callable[..., Any])
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+#: Environment variable: how many threads a video may take; without it, as many as there are cores for this process.
+THREADS = "TRIPORTRAIT_THREADS"
+_MOST_THREADS = 256
 
 
 class _Process:
     """What the program that runs here has said of itself."""
 
-    #: Whether standard error belongs to us alone, as the command line's does; see :func:`own_standard_error`.
-    owns_standard_error = False
+    #: Threads that a video may take; see :func:`at_most_threads`.
+    threads: int | None = None
 
 
 @contextlib.contextmanager
-def own_standard_error() -> Iterator[None]:
-    """Told by a program of ours while it runs: nobody else's lines are lost when standard error is held shut for a moment."""
-    before, _Process.owns_standard_error = _Process.owns_standard_error, True
+def at_most_threads(count: int | None) -> Iterator[None]:
+    """Told by a program of ours while it runs: so many threads, or None for the environment's word.
+
+    Raises:
+        OptionError: not a number of threads.
+    """
+    if count is not None and not 1 <= count <= _MOST_THREADS:
+        raise OptionError(f"--threads is {count}; use a number from 1 to {_MOST_THREADS}, or leave it out")
+    before, _Process.threads = _Process.threads, count
     try:
         yield
     finally:
-        _Process.owns_standard_error = before
+        _Process.threads = before
 
 
-def standard_error_is_free() -> bool:
-    """Whether standard error may be held shut for a moment: it is ours, or no other thread is there to write to it."""
-    return _Process.owns_standard_error or threading.active_count() == 1
+def thread_count() -> int:
+    """Threads that making a video may take.
+
+    Raises:
+        OptionError: ``TRIPORTRAIT_THREADS`` is no number of threads.
+    """
+    if _Process.threads is not None:
+        return _Process.threads
+    wanted = os.environ.get(THREADS, "").strip()
+    if wanted:
+        if not wanted.isdecimal() or not 1 <= int(wanted) <= _MOST_THREADS:
+            raise OptionError(f"{THREADS} is {wanted!r}; use a number from 1 to {_MOST_THREADS}, or leave it out")
+        return int(wanted)
+    # Containers and schedulers give a process fewer cores than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-#: Held while standard error is shut, and by whoever starts a process, which would keep the shut one for good.
-#: Forks hold it by themselves.
-STANDARD_ERROR = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=STANDARD_ERROR.acquire, after_in_parent=STANDARD_ERROR.release, after_in_child=STANDARD_ERROR.release)
+def in_order(call: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """``map`` on several threads: the same results in the same order, at most ``threads`` of them ahead.
+
+    Args:
+        call: what may run at the same time as itself; its time should pass outside of Python's lock.
+        items: taken one by one, by the caller's thread.
+        threads: 1 works without any.
+    """
+    if threads == 1:
+        yield from map(call, items)
+        return
+    with ThreadPoolExecutor(threads, "in-order") as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(call, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # whoever stops looking does not wait for what nobody will see
+            for future in waiting:
+                future.cancel()
 
 
 @contextlib.contextmanager

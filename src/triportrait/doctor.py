@@ -7,7 +7,24 @@ import platform
 from importlib import metadata
 from importlib.util import find_spec
 
-_REQUIRED = ("torch", "numpy", "scipy", "av", "soundfile", "soxr", "pillow", "mediapipe", "numba", "safetensors", "tyro", "c2pa-python")
+_OPENCV = "opencv-python-headless"
+_REQUIRED = (
+    "torch",
+    "numpy",
+    "scipy",
+    "av",
+    "soundfile",
+    "soxr",
+    "pillow",
+    "onnxruntime",
+    _OPENCV,
+    "numba",
+    "safetensors",
+    "tyro",
+    "c2pa-python",
+)
+#: Other wheels of the same library serve as well; of several that are installed only one is there, whatever pip says.
+_OTHER_OPENCVS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
 _OPTIONAL = {"lightning": "train", "torchmetrics": "eval", "gradio": "app", "openvino": "fast", "dlib-bin": "identity"}
 
 
@@ -38,10 +55,13 @@ def report() -> tuple[list[str], bool]:
 
 
 def _version(name: str) -> tuple[str, bool]:
-    try:
-        return metadata.version(name), True
-    except metadata.PackageNotFoundError:
-        return "", False
+    for known in (name, *(_OTHER_OPENCVS if name == _OPENCV else ())):
+        try:
+            version = metadata.version(known)
+        except metadata.PackageNotFoundError:
+            continue
+        return version if known == name else f"({known} {version})", True
+    return "", False
 
 
 def _tracker() -> str:
@@ -58,6 +78,7 @@ def _head() -> str:
 
 
 def _voice() -> str:
-    from triportrait.motion.audio_network import load_model
+    from triportrait.motion.voice_graph import load_voice
 
-    return f"{sum(p.numel() for p in load_model().parameters()) / 1e6:.2f} M parameters"
+    voice = load_voice().config
+    return f"{len(voice['members'])} networks, {len(voice['curves'])} curves"

@@ -46,9 +46,9 @@ _VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 @built_once(maxsize=1)
 def default_tracker() -> FaceTracker:
     """The tracker that every default uses (one per process: its networks take a second to start)."""
-    from triportrait.face.tracker import MediaPipeTracker
+    from triportrait.face.mesh_tracker import MeshTracker
 
-    return MediaPipeTracker()
+    return MeshTracker()
 
 
 @built_once(maxsize=1)

@@ -110,9 +110,3 @@ class MissingPart(TriPortraitError):
     """An optional package or a user's own file is needed for this request."""
 
     code = "E_MISSING"
-
-
-class ForkedProcess(TriPortraitError):
-    """Something asked of a forked process that only the process it came from, or a fresh one, can do."""
-
-    code = "E_FORKED"

@@ -14,6 +14,7 @@ from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.oneshot.avatar import VolumeQuality
 from triportrait.composite.fusion import fuse
 from triportrait.composite.torso import TorsoState, prepare_torso, warp_torso
+from triportrait.concurrency import in_order, thread_count
 from triportrait.errors import MissingPart, OptionError
 from triportrait.types import Array, Avatar, FrameModel, FullHead, MotionFrame, PreparedPortrait, RenderedHead
 
@@ -73,9 +74,13 @@ class PortraitModel:
     def draw(
         self, state: ModelState, frames: Iterable[MotionFrame], scenes: Iterator[Array] | None = None
     ) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
-        """Rows one by one; see :meth:`triportrait.types.FrameModel.draw`."""
-        for frame in frames:
-            yield (frame, *self.step(state, frame, next(scenes) if scenes is not None else None))
+        """Rows in order, several at a time; see :meth:`triportrait.types.FrameModel.draw`."""
+
+        def drawn(row: tuple[MotionFrame, Array | None]) -> tuple[MotionFrame, Array, RenderedHead]:
+            return (row[0], *self.step(state, *row))
+
+        rows = ((frame, next(scenes) if scenes is not None else None) for frame in frames)
+        yield from in_order(drawn, rows, thread_count())
 
 
 # -- who can draw, by name ------------------------------------------------------------------------------------------------
@@ -106,15 +111,13 @@ def lifted(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path
 
 def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> PortraitModel:
     """The learned avatar on this machine's CPU; ``weights`` is a file of 'triportrait train', None the one that ships."""
-    from triportrait.avatar.mouth.painter import CHANNELS, HEIGHT_PX, WIDTH_PX, embedded_mouth_painter
+    from triportrait.avatar.mouth.painter import load_painter
     from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar, VolumeRenderer
-    from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
+    from triportrait.avatar.oneshot.planes import load_plane_encoder
     from triportrait.avatar.oneshot.volume_kernels import pack_field, render_near_surface
-    from triportrait.nn.fast import accelerated
 
     renderer = VolumeRenderer(pack_field, render_near_surface)
-    painter = accelerated(embedded_mouth_painter(), (1, CHANNELS, HEIGHT_PX, WIDTH_PX))
-    return PortraitModel(CompactOneShotAvatar(head, load_image_to_plane(weights), painter, renderer, volume), head)
+    return PortraitModel(CompactOneShotAvatar(head, load_plane_encoder(weights), load_painter(), renderer, volume), head)
 
 
 def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> FrameModel:

@@ -1,22 +1,12 @@
-"""Finding faces: where they are, whatever the picture's size and framing, and what users are told when there is none."""
+"""What is done with faces that were found: which one is taken, what users are told when none is, and clips as tracks."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from triportrait.errors import NoFaceFound, WeightsError
-from triportrait.face.tracker import (
-    MAX_YAW_DEGREES,
-    MIN_FACE_PX,
-    ClassSegmenter,
-    DetectedFace,
-    choose_face,
-    search_is_due,
-    track_clip,
-)
+from triportrait.errors import NoFaceFound
+from triportrait.face.tracker import MAX_YAW_DEGREES, MIN_FACE_PX, DetectedFace, choose_face, search_is_due, track_clip
 
 PLAIN = np.full((300, 400, 3), 120, np.uint8)
 
@@ -26,74 +16,6 @@ def astronaut_face(astronaut, face_tracker) -> DetectedFace:
     faces = face_tracker.detect(astronaut)
     assert len(faces) == 1
     return faces[0]
-
-
-def test_the_astronaut_is_found(astronaut_face):
-    assert astronaut_face.landmarks.shape == (478, 3) and astronaut_face.landmarks.dtype == np.float32
-    nose, right_eye, left_eye, chin = astronaut_face.landmarks[[4, 33, 263, 152], :2]
-    assert np.linalg.norm(nose - (222, 125)) < 12
-    assert right_eye[0] < nose[0] < left_eye[0] and right_eye[1] < nose[1] < chin[1]
-    assert 80 < astronaut_face.width_px < 110
-    assert abs(astronaut_face.yaw_degrees) < 15
-    # Irises lie inside their eyes.
-    for iris, inner, outer in ((468, 133, 33), (473, 362, 263)):
-        x = astronaut_face.landmarks[[iris, inner, outer], 0]
-        assert min(x[1:]) < x[0] < max(x[1:])
-
-
-def test_a_shifted_picture_shifts_the_landmarks(astronaut, face_tracker, astronaut_face):
-    moved = np.pad(astronaut, ((60, 0), (150, 90), (0, 0)), mode="edge")
-    found = face_tracker.detect(moved)[0].landmarks[:, :2] - (150, 60)
-    assert np.linalg.norm(found - astronaut_face.landmarks[:, :2], axis=1).mean() < 1.5
-
-
-def test_a_larger_picture_scales_the_landmarks(astronaut, face_tracker, astronaut_face):
-    import cv2
-
-    large = cv2.resize(astronaut, None, fx=2.0, fy=2.0, interpolation=cv2.INTER_CUBIC)
-    found = face_tracker.detect(large)[0].landmarks / 2
-    assert np.linalg.norm(found - astronaut_face.landmarks, axis=1).mean() < 1.5
-
-
-def test_the_same_picture_gives_the_same_landmarks(astronaut, face_tracker, astronaut_face):
-    face_tracker.detect(PLAIN)
-    np.testing.assert_array_equal(face_tracker.detect(astronaut)[0].landmarks, astronaut_face.landmarks)
-
-
-def test_two_people_the_larger_first(astronaut, face_tracker):
-    import cv2
-
-    head = astronaut[0:300, 70:370]
-    small = cv2.resize(head, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
-    both = np.full((300, 560, 3), 128, np.uint8)
-    both[:210, 20:230], both[:, 250:550] = small, head
-    faces = face_tracker.detect(both)
-    assert len(faces) == 2
-    assert faces[0].width_px > faces[1].width_px
-    assert choose_face(faces, None, "both") is faces[0]
-    assert choose_face(faces, 1, "both") is faces[1] and choose_face(faces, 2, "both") is faces[0]
-
-
-def test_nobody_is_nobody(face_tracker):
-    assert face_tracker.detect(PLAIN) == []
-
-
-def test_the_mask_covers_the_person(astronaut, face_tracker):
-    mask = face_tracker.person_mask(astronaut)
-    assert mask.shape == astronaut.shape[:2] and mask.dtype == np.float32
-    assert mask.min() >= 0.0 and mask.max() <= 1.0
-    assert mask[90:150, 200:245].mean() > 0.9  # the face
-    assert mask[:40, :60].mean() < 0.1 and mask[150:250, 5:40].mean() < 0.1  # curtain and flag's far edge
-
-
-def test_masks_and_clips_do_not_depend_on_what_was_seen_before(astronaut, face_tracker):
-    small = np.ascontiguousarray(astronaut[0:300, 70:370])
-    mask, rows = face_tracker.person_mask(astronaut), [row[0] for row in face_tracker.track([small] * 2)]
-    face_tracker.person_mask(PLAIN)
-    list(face_tracker.track([np.ascontiguousarray(small[:, ::-1])] * 2))
-    face_tracker.detect(small)
-    np.testing.assert_array_equal(face_tracker.person_mask(astronaut), mask)
-    np.testing.assert_array_equal([row[0] for row in face_tracker.track([small] * 2)], rows)
 
 
 def test_a_clip_keeps_one_row_for_every_frame(astronaut, face_tracker):
@@ -107,12 +29,6 @@ def test_a_clip_keeps_one_row_for_every_frame(astronaut, face_tracker):
     np.testing.assert_array_equal(track.landmarks[1], track.landmarks[2])
     np.testing.assert_array_equal(track.landmarks[4], track.landmarks[3])
     assert np.linalg.norm(track.landmarks[3, :, :2] - track.landmarks[2, :, :2], axis=1).mean() < 1.0
-
-
-def test_a_clip_agrees_with_a_photo(astronaut, face_tracker, astronaut_face):
-    track = track_clip(face_tracker, [astronaut[0:300, 70:370]] * 2, fps=25.0)
-    apart = np.linalg.norm(track.landmarks[1, :, :2] + (70, 0) - astronaut_face.landmarks[:, :2], axis=1)
-    assert apart.mean() < 0.04 * astronaut_face.width_px
 
 
 def test_a_clip_without_a_face_is_refused(face_tracker):
@@ -160,60 +76,6 @@ def test_just_large_and_frontal_enough_is_accepted():
     assert face.yaw_degrees == pytest.approx(MAX_YAW_DEGREES - 1, abs=0.1)
 
 
-def test_a_file_that_is_no_six_class_segmenter_is_refused(tmp_path: Path, astronaut: np.ndarray) -> None:
-    import mediapipe
-
-    with pytest.raises(WeightsError, match="cannot be read"):
-        ClassSegmenter(tmp_path / "none.tflite")
-    (tmp_path / "bad.tflite").write_bytes(b"hello")
-    with pytest.raises(WeightsError, match="no segmenter"):
-        ClassSegmenter(tmp_path / "bad.tflite")
-    # The wheel has one that tells persons from the rest.
-    other = Path(mediapipe.__file__).parent / "modules" / "selfie_segmentation" / "selfie_segmentation.tflite"
-    with pytest.raises(WeightsError, match="6 classes"):
-        ClassSegmenter(other)(astronaut)
-
-
-def on_canvas(picture: np.ndarray, places: list[tuple[int, int]], side: int, shape: tuple[int, int]) -> np.ndarray:
-    """Copies of a picture, ``side`` px wide, on grey ground; places are (left, top)."""
-    import cv2
-
-    canvas = np.full((*shape, 3), 118, np.uint8)
-    small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
-    for left, top in places:
-        canvas[top : top + side, left : left + side] = small
-    return canvas
-
-
-@pytest.fixture(scope="module")
-def head(astronaut) -> np.ndarray:
-    """Her head and shoulders, a square; the face is a third of it."""
-    return astronaut[:300, 70:370]
-
-
-def test_everybody_in_a_group_of_twenty_can_be_chosen(head, face_tracker):
-    places = [(60 + 290 * column, 40 + 290 * row) for row in range(2) for column in range(10)]
-    faces = face_tracker.detect(on_canvas(head, places, 270, (640, 3000)))
-    assert len(faces) == 20
-    noses = sorted((face.landmarks[4, :2] for face in faces), key=lambda nose: (nose[1] > 320, nose[0]))
-    for (left, top), nose in zip(places, noses, strict=True):
-        assert left < nose[0] < left + 270 and top < nose[1] < top + 270
-    assert len({id(choose_face(faces, number, "group")) for number in range(1, 21)}) == 20
-
-
-def test_a_small_face_in_a_large_photo_is_found_where_it_is(head, face_tracker):
-    picture = on_canvas(head, [(1810, 900)], 240, (3000, 2400))
-    (face,) = face_tracker.detect(picture)
-    (near,) = face_tracker.detect(np.ascontiguousarray(picture[800:1240, 1700:2140]))
-    assert MIN_FACE_PX < face.width_px < 110
-    assert np.linalg.norm(face.landmarks[:, :2] - (1700, 800) - near.landmarks[:, :2], axis=1).mean() < 1.0
-
-
-def test_large_pictures_of_nobody_show_nobody(face_tracker, seed):
-    noise = np.random.default_rng(seed).integers(0, 255, (75, 100, 3), np.uint8)
-    assert face_tracker.detect(noise.repeat(16, 0).repeat(16, 1)) == []
-
-
 @pytest.mark.parametrize(("quarter", "roll"), [(0, 0), (1, -90), (2, 180), (3, 90)])
 def test_roll_tells_how_a_face_stands(astronaut_face, quarter, roll):
     turned = astronaut_face.landmarks.copy()
@@ -221,32 +83,6 @@ def test_roll_tells_how_a_face_stands(astronaut_face, quarter, roll):
         turned = np.stack([turned[:, 1], 512 - turned[:, 0], turned[:, 2]], 1)
     difference = DetectedFace(turned).roll_degrees - astronaut_face.roll_degrees - roll
     assert abs((difference + 180) % 360 - 180) < 0.1 and abs(astronaut_face.roll_degrees) < 15
-
-
-def test_a_small_speaker_is_followed_as_in_a_crop_of_the_clip(head, face_tracker):
-    places = [(300 + 12 * step, 420 - 3 * step) for step in range(12)]
-    frames = [on_canvas(head, [place], 330, (1080, 1920)) for place in places]
-    rows = list(face_tracker.track(frames))
-    assert all(found for _, found in rows)
-    near = list(face_tracker.track([np.ascontiguousarray(frame[200:900, 150:850]) for frame in frames]))
-    for (wide, _), (narrow, _) in zip(rows, near, strict=True):
-        assert np.linalg.norm(wide[:, :2] - (150, 200) - narrow[:, :2], axis=1).mean() < 1.5
-
-
-def test_a_small_speaker_who_leaves_is_not_found_and_comes_back_elsewhere(head, face_tracker):
-    empty, there, elsewhere = (on_canvas(head, places, 330, (1080, 1920)) for places in ([], [(300, 420)], [(1300, 500)]))
-    rows = list(face_tracker.track([empty, there, there, empty, empty, elsewhere, elsewhere, elsewhere, elsewhere]))
-    found = [shown for _, shown in rows]
-    assert found[:5] == [False, True, True, False, False] and found[-1]
-    assert 1300 < rows[-1][0][4, 0] < 1630 and 300 < rows[3][0][4, 0] < 630
-
-
-def test_no_clip_is_turned_by_the_tracker(astronaut, face_tracker, astronaut_face, caplog):
-    """Whoever lies is found as he lies, or not at all: landmarks are always those of the frames that were given."""
-    lying = np.ascontiguousarray(np.rot90(astronaut))
-    rows = list(face_tracker.track([lying] * 2))
-    x, y = astronaut_face.landmarks[4, :2]
-    assert np.linalg.norm(rows[-1][0][4, :2] - (y, 512 - x)) < 12 and not caplog.records
 
 
 def test_searches_become_rarer_and_never_stop():

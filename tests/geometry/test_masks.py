@@ -52,6 +52,7 @@ def test_bilinear_look_up_repeats_the_border() -> None:
     rng = np.random.default_rng(0)
     picture = rng.uniform(size=(9, 7)).astype(np.float32)
     places = rng.uniform(-1, 10, (200, 2)).astype(np.float32)
-    expected = cv2.remap(picture, places[:, 0] - 0.5, places[:, 1] - 0.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    column = (places - 0.5)[:, None]
+    expected = cv2.remap(picture, column[..., 0], column[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
     # OpenCV rounds shares to a thirty-second.
     np.testing.assert_allclose([look(picture, x, y) for x, y in places], expected, atol=0.04)

@@ -26,5 +26,5 @@ def test_it_turns_the_astronaut_better_than_a_depth_warp(astronaut_portrait: Pre
 
 
 def test_the_file_is_small() -> None:
-    path = Path(avatar.__file__).parent / "data" / "image_to_plane_compact.safetensors"
+    path = Path(avatar.__file__).parent / "data" / "image_to_plane_compact.onnx"
     assert path.stat().st_size < 10e6

@@ -7,17 +7,20 @@ import pytest
 import torch
 
 from triportrait.errors import MediaError, WeightsError
-from triportrait.motion.audio import AudioDriver, AudioSettings, MouthStream, mouth_expression
+from triportrait.motion.audio import AudioDriver, AudioSettings, mouth_expression
 from triportrait.motion.audio_network import (
     AudioToMotion,
     AudioToMotionConfig,
     AudioToMotionEnsemble,
+    as_graph,
+    export_model,
     load_model,
     save_model,
 )
 from triportrait.motion.controls import Controls
 from triportrait.motion.lips import lip_opening
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, EnvelopeLogMel, LogMel
+from triportrait.motion.voice_graph import MouthStream, load_voice
 from triportrait.types import ARKIT_EXPRESSIONS, Motion, Waveform
 
 FIELDS = ("expression", "rotation_rad", "translation", "gaze_rad")
@@ -169,7 +172,7 @@ def test_an_ensemble_is_the_mean_of_its_members_and_streams(tmp_path) -> None:
         alone = [model(torch.from_numpy(part)[None]) for model, part in zip((first, second), rows, strict=True)]
     contact = sum(torch.sigmoid(part[2][0]) for part in alone).numpy() / 2
     for pieces in ([samples], np.array_split(samples, 23)):
-        stream = MouthStream(both)
+        stream = MouthStream(as_graph(both))
         parts = [stream.push(piece) for piece in pieces] + [stream.finish()]
         np.testing.assert_allclose(np.concatenate([part[2] for part in parts]), contact, atol=5e-3)
         curves = sum(part[0][0].clamp(0, 1) for part in alone).numpy() / 2
@@ -186,10 +189,49 @@ def test_the_lower_lip_reaches_the_teeth() -> None:
     assert lip_opening(touching, ARKIT_EXPRESSIONS) < 0.4 * lip_opening(free, ARKIT_EXPRESSIONS)
 
 
+@pytest.mark.parametrize("features", [0, 1, 3, 4, 5, 7, 8, 40, 41])
+def test_a_step_knows_where_the_voice_begins_and_ends(features: int) -> None:
+    """Step by step, row by row, the network sees the same zeros before the first and after the last row as in one piece."""
+    torch.manual_seed(2)
+    sizes = {"channels": 16, "front_channels": 8, "curves": ("jawOpen", "mouthClose"), "dilations": (1, 2, 4)}
+    model = AudioToMotion(AudioToMotionConfig(**sizes)).eval()
+    rows = np.random.default_rng(features).standard_normal((features, 82)).astype(np.float32)
+
+    class Ears:
+        def push(self, samples: np.ndarray) -> np.ndarray:
+            return rows[len(samples) : len(samples) + 1]
+
+        def finish(self) -> np.ndarray:
+            return rows[:0]
+
+    stream = MouthStream(as_graph(model))
+    stream._extractor = Ears()
+    parts = [stream.push(np.zeros(i)) for i in range(features)] + [stream.finish()]
+    curves, opening, contact = (np.concatenate(part) for part in zip(*parts, strict=True))
+    assert len(curves) == -(-features // 4)
+    if features:
+        with torch.inference_mode():
+            whole = model(torch.from_numpy(rows)[None])
+        np.testing.assert_allclose(curves, whole[0][0].clamp(0, 1), atol=1e-5)
+        np.testing.assert_allclose(opening, whole[1][0].clamp(min=0), atol=1e-5)
+        np.testing.assert_allclose(contact, torch.sigmoid(whole[2][0]), atol=1e-5)
+
+
+def test_an_exported_voice_is_the_trained_one(tmp_path) -> None:
+    torch.manual_seed(3)
+    model = AudioToMotion(AudioToMotionConfig(channels=16, front_channels=8, dilations=(1,), visemes=4, curves=("jawOpen",))).eval()
+    export_model(model, tmp_path / "m.onnx")
+    save_model(model, tmp_path / "m.safetensors")
+    for first, second in zip(model.state_dict().values(), load_model(tmp_path / "m.onnx").state_dict().values(), strict=True):
+        torch.testing.assert_close(first, second, atol=2e-3, rtol=1e-3)
+    motions = [AudioDriver(babble(2.0), model=load_voice(tmp_path / f"m.{ending}")).motion() for ending in ("onnx", "safetensors")]
+    np.testing.assert_allclose(motions[0].expression, motions[1].expression, atol=2e-3)
+
+
 def test_the_embedded_model_is_small() -> None:
     from importlib import resources
 
-    path = resources.files("triportrait.motion") / "data" / "audio_to_motion.safetensors"
+    path = resources.files("triportrait.motion") / "data" / "audio_to_motion.onnx"
     assert len(path.read_bytes()) < 8_000_000
     assert set(load_model().config.curves) < set(ARKIT_EXPRESSIONS)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from triportrait.errors import MediaError
+from triportrait.face.mesh_tracker import MeshTracker
 from triportrait.face.open_head import OpenHead
-from triportrait.face.tracker import MediaPipeTracker
 from triportrait.geometry.cameras import camera_from_pose
 from triportrait.synth import lifted_views as lv
 from triportrait.types import CAMERA_DISTANCE_DM, MotionFrame, PreparedPortrait, RenderedHead
@@ -90,7 +90,7 @@ def test_a_plane_that_turns_is_seen_but_what_it_hides_is_not() -> None:
     assert not lv.seen_by(replace(wall, depth=wall.depth - 1), frame, wall, frame).any()
 
 
-def test_a_tight_photo_is_padded_not_moved(astronaut: np.ndarray, face_tracker: MediaPipeTracker, open_head: OpenHead) -> None:
+def test_a_tight_photo_is_padded_not_moved(astronaut: np.ndarray, face_tracker: MeshTracker, open_head: OpenHead) -> None:
     tight = astronaut[40:260, 150:300]
     portrait = lv.padded_portrait(tight, face_tracker, open_head, 128)
     left, top, side = portrait.crop_box

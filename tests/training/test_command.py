@@ -15,16 +15,16 @@ from training.oneshot.test_mouth_painter import windows
 from training.oneshot.test_stage import ball_views
 from training.voice.test_stage import spoken
 from training_samples import painted_clip
-from triportrait.avatar.mouth.painter import load_mouth_painter
+from triportrait.avatar.mouth.painter import load_painter
 from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar
-from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
+from triportrait.avatar.oneshot.planes import load_plane_encoder
 from triportrait.cli import main
 from triportrait.errors import OptionError
 from triportrait.media.video import VideoReader
 from triportrait.model import build_model
 from triportrait.motion.audio import AudioDriver
-from triportrait.motion.audio_network import load_model
 from triportrait.motion.sync_expert import load_sync_expert, sync_score
+from triportrait.motion.voice_graph import load_voice
 from triportrait.synth.lifted_views import write_index, write_shard
 from triportrait.training.command import MODELS, recipe_of
 from triportrait.training.data.clips import write_clips
@@ -74,7 +74,7 @@ def test_what_the_default_avatar_is_made_of(data: Path, tmp_path: Path, astronau
     painter = train("mouth_painter", [data / "mouths.npz"], tmp_path / "painter", "--held-out", data / "mouths.npz")
     shipped = build_model("oneshot", open_head).avatar
     assert isinstance(shipped, CompactOneShotAvatar)
-    trained = CompactOneShotAvatar(shipped.head, load_image_to_plane(planes), load_mouth_painter(painter), shipped.renderer)
+    trained = CompactOneShotAvatar(shipped.head, load_plane_encoder(planes), load_painter(painter), shipped.renderer)
     heads = [avatar.render(avatar.prepare(astronaut_portrait), astronaut_portrait.motion) for avatar in (shipped, trained)]
     assert np.isfinite(heads[1].rgb).all() and np.abs(heads[0].rgb - heads[1].rgb).max() > 0.01
 
@@ -85,7 +85,7 @@ def test_voice_and_its_judge(data: Path, tmp_path: Path) -> None:
     further = train("voice", [data / "speech"], tmp_path / "further", "--start", tmp_path / "lips")
     assert further.exists()
     voice = Waveform(spoken(5).samples.astype(np.float32) / 32767, 16_000)
-    motion = AudioDriver(voice, model=load_model(lips)).motion()
+    motion = AudioDriver(voice, model=load_voice(lips)).motion()
     assert len(motion) > 31 and np.isfinite(motion.expression).all()
     score = sync_score(motion, voice, load_sync_expert(expert))
     assert -1 <= score.similarity <= 1

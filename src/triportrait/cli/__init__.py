@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Annotated, Any, Protocol, Union
 
 from triportrait.cli.terminal import answering_help, exit_code, mend_streams, say, show_log, tell
-from triportrait.concurrency import own_standard_error, termination_as_exit
+from triportrait.concurrency import termination_as_exit
 from triportrait.errors import TriPortraitError, escaped
 
 
@@ -56,9 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         say(__version__)
         return exit_code()
-    with own_standard_error():
-        code = _run(_parsed(arguments))
-    return code or exit_code()
+    return _run(_parsed(arguments)) or exit_code()
 
 
 def _parsed(arguments: list[str]) -> Command:

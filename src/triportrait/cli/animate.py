@@ -129,6 +129,8 @@ class Drawing:
     """How the scene behind the person is painted in; knn is the published method."""
     debug_panel: bool = False
     """Write source | PNCC | raw render | depth | final side by side."""
+    threads: int | None = None
+    """Threads that decode and draw. Default: what TRIPORTRAIT_THREADS says, otherwise one for each core."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +156,7 @@ class PaperParts:
     hubert: Path | None = None
     """Folder of HuBERT."""
     segmenter: Path | None = None
-    """MediaPipe's selfie_multiclass_256x256.tflite, as the published code has it. Default: our own mattes."""
+    """The published six-class segmenter, converted to .onnx (see docs/guides/published_weights.md). Default: our own mattes."""
     mouth_amplitude: float = 0.45
     """How far a voice opens the mouth, in decimetres."""
     published_behaviour: bool = False
@@ -199,6 +201,12 @@ class Animate:
     """For --preset paper only."""
 
     def run(self) -> int:
+        from triportrait.concurrency import at_most_threads
+
+        with at_most_threads(self.drawing.threads):
+            return self._run()
+
+    def _run(self) -> int:
         from triportrait.background import Background
         from triportrait.provenance.marks import Marks
 

@@ -28,11 +28,11 @@ _MOTION_ROWS = ("expression", "rotation_rad", "translation", "gaze_rad")
 
 @lru_cache(maxsize=1)
 def _code() -> bytes:
-    """A digest of the modules in :data:`_SOURCES`, their data, and the tracker's version."""
+    """A digest of the modules in :data:`_SOURCES`, their data, and the versions of what runs the tracker."""
     from importlib.metadata import PackageNotFoundError, version
 
     digest = hashlib.sha256()
-    for name in ("mediapipe", "av", "numpy"):
+    for name in ("onnxruntime", "opencv-python-headless", "av", "numpy"):
         try:
             digest.update(f"{name}{version(name)}".encode())
         except PackageNotFoundError:

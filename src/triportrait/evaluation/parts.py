@@ -158,13 +158,13 @@ def default_tools() -> ReenactTools:
     from triportrait import pipeline
     from triportrait.evaluation.baselines import BASELINE_NAMES
     from triportrait.face.fitting import LandmarkFitter
+    from triportrait.face.mesh_tracker import MeshTracker
     from triportrait.face.open_head import OpenHead
     from triportrait.face.portrait import person_of
-    from triportrait.face.tracker import MediaPipeTracker
     from triportrait.geometry.crops import cut
     from triportrait.media.video import VideoReader
 
-    tracker = MediaPipeTracker()
+    tracker = MeshTracker()
 
     def read_frames(path: Path) -> tuple[float, Iterator[Array]]:
         reader = VideoReader(path)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import triportrait
-from triportrait.concurrency import STANDARD_ERROR
 from triportrait.errors import OptionError, OutputError, TriPortraitError
 
 log = logging.getLogger(__name__)
@@ -202,11 +201,10 @@ def _in_processes(
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
-    # A fresh interpreter each: trackers and torch do not survive a fork.
+    # A fresh interpreter each: torch's threads do not survive a fork.
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_ignore_warnings)
     try:
-        with STANDARD_ERROR:  # the processes begin here
-            futures = {pool.submit(_work, measure, item): item for item in waiting}
+        futures = {pool.submit(_work, measure, item): item for item in waiting}
         for count, future in enumerate(as_completed(futures), 1):
             item = futures[future]
             keep(item, future.result())

@@ -20,6 +20,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from triportrait.concurrency import thread_count
 from triportrait.errors import EmptyMedia, MediaError, MissingPart, OptionError, OutputError, TooLarge
 from triportrait.files import AtomicFile
 from triportrait.media.audio import AudioReader
@@ -43,7 +44,7 @@ _CODECS = frozenset(
 )
 #: A still longer than this is taken for damaged time stamps.
 _MAX_STILL_S = 600.0
-_DECODER_THREADS = min(4, os.cpu_count() or 1)
+_MOST_DECODER_THREADS = 4
 _WRITE_ERRORS = (av.FFmpegError, OSError)
 #: Sample rates that AAC has.
 _AAC_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -165,7 +166,7 @@ class VideoReader:
         # The header is checked above; this stops a stream that grows midway.
         context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
         context.thread_type = "AUTO"
-        context.thread_count = _DECODER_THREADS
+        context.thread_count = min(_MOST_DECODER_THREADS, thread_count())
         return stream
 
     def _decoded(

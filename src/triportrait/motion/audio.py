@@ -10,74 +10,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from triportrait.errors import MediaError
 from triportrait.geometry.fields import smooth_step
-from triportrait.motion.audio_network import STRIDE, MouthNetwork, load_model
 from triportrait.motion.controls import ControlCurves, Controls
 from triportrait.motion.emotion import with_emotion
 from triportrait.motion.lips import close_lips, lip_to_teeth
 from triportrait.motion.natural import NaturalMotion
 from triportrait.motion.pauses import PauseFinder
-from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ, ProsodyTracker
+from triportrait.motion.speech_features import RATE_HZ, ProsodyTracker
 from triportrait.motion.style import SpeakingStyle
+from triportrait.motion.voice_graph import MouthStream, load_voice
+from triportrait.nn.runtime import Graph
 from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion, PreparedPortrait, Waveform
 
 #: The network's answer to what it is unsure of is an average, which is smaller than any speaker's movement. On voices it never heard it
 #: opens the mouth too little: 95th percentile 0.065 face heights, where real speakers have 0.08 to 0.17.
 VOICE_GAIN = 1.3
-
-
-class MouthStream:
-    """Sound blocks in, mouth rows out: the network with its pending features."""
-
-    def __init__(self, model: MouthNetwork) -> None:
-        self._model = model
-        self._features = EXTRACTORS[model.config.extractor]()
-        self._pending = np.zeros((0, model.config.features), np.float32)
-        #: Motion rows at the front of ``_pending`` that are context only.
-        self._context = 0
-
-    def push(self, samples: Array) -> tuple[Array, Array, Array]:
-        """Next samples [n] at 16 kHz -> curves [k, c], opening [k], contact probability [k] that are now final."""
-        self._pending = np.concatenate([self._pending, self._features.push(samples)])
-        return self._run((len(self._pending) - self._model.features_ahead - 1) // STRIDE + 1)
-
-    def finish(self) -> tuple[Array, Array, Array]:
-        """The rows that remain."""
-        self._pending = np.concatenate([self._pending, self._features.finish()])
-        total = -(-len(self._pending) // STRIDE)
-        result = self._run(total)
-        self._pending = self._pending[:0]
-        self._context = 0
-        return result
-
-    def _run(self, until: int) -> tuple[Array, Array, Array]:
-        """Compute pending rows ``context`` to ``until`` in pieces, then forget what no later row can reach."""
-        model = self._model
-        parts = []
-        # 30 s at a time bound the memory.
-        while self._context < until:
-            stop = min(until, self._context + 750)
-            with torch.inference_mode():
-                last = min(len(self._pending), stop * STRIDE + model.features_ahead)
-                curves, opening, contact = model(torch.from_numpy(self._pending[:last])[None])
-            rows = slice(self._context, stop)
-            parts.append(
-                (
-                    curves[0, rows].clamp(0.0, 1.0).numpy(),
-                    opening[0, rows].clamp(min=0.0).numpy(),
-                    torch.sigmoid(contact[0, rows]).numpy(),
-                )
-            )
-            drop = max(0, stop - model.rows_back)
-            self._pending = self._pending[drop * STRIDE :]
-            self._context = stop - drop
-            until -= drop
-        if not parts:
-            return np.zeros((0, len(model.config.curves)), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32)
-        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +87,11 @@ class AudioDriver:
         self,
         voice: Waveform | Iterable[Waveform],
         settings: AudioSettings | None = None,
-        model: MouthNetwork | None = None,
+        model: Graph | None = None,
     ) -> None:
         self._voice = voice
         self.settings = settings or AudioSettings()
-        self._model = model or load_model()
+        self._model = model or load_voice()
 
     def chunks(self) -> Iterator[Motion]:
         """Motion as the sound comes in; at most about 0.3 s behind it. Memory does not grow with length.
@@ -154,7 +103,7 @@ class AudioDriver:
         mouth, prosody = MouthStream(self._model), ProsodyTracker()
         pauses = PauseFinder()
         natural = NaturalMotion(settings.controls, seed=settings.seed, curves=settings.curves, style=settings.style)
-        names = self._model.config.curves
+        names = self._model.config["curves"]
         # Mouth rows whose natural motion is not determined yet.
         waiting, touching = np.zeros((0, len(names)), np.float32), np.zeros(0, np.float32)
         heard = 0

@@ -6,7 +6,7 @@ It sees 192.5 ms ahead at most (12.5 ms window, 60 ms of strided convolutions, 1
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,12 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from triportrait.nn.model_files import Embedded, load_network, save_network
-
-#: Feature rows per motion row.
-STRIDE = 4
-_KIND = "audio_to_motion.1"
-_EMBEDDED = Embedded("triportrait.motion", "audio_to_motion.safetensors")
+from triportrait.motion.voice_graph import EMBEDDED, INPUTS, KIND, OUTPUTS, STRIDE
+from triportrait.nn.export import TorchGraph, export_graph
+from triportrait.nn.model_files import load_network, save_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,11 @@ class _Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm(x.transpose(1, 2)).transpose(1, 2)
-        signal, gate = self.conv(functional.pad(y, self.padding)).chunk(2, dim=1)
+        return self.joined(x, functional.pad(y, self.padding))
+
+    def joined(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """``x`` [b, c, n] and what the gate lets through of its normalised rows ``y`` with their surroundings [b, c, n + 2 dilation]."""
+        signal, gate = self.conv(y).chunk(2, dim=1)
         return x + self.dropout(self.out(torch.tanh(signal) * torch.sigmoid(gate)))
 
 
@@ -162,18 +163,156 @@ class AudioToMotionEnsemble(nn.Module):
         )
 
 
-#: What the driver takes: one network, or several that speak with one voice.
+#: One network, or several that speak with one voice.
 MouthNetwork = AudioToMotion | AudioToMotionEnsemble
+
+
+class _Memory:
+    """The flat state of a stream, taken piece by piece in a fixed order while the next one is gathered."""
+
+    def __init__(self, state: torch.Tensor) -> None:
+        self._state, self._taken = state, 0
+        self._kept: list[torch.Tensor] = []
+
+    def before(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """``rows`` [b, c, n] after the ``count`` rows that came before them: [b, c, count + n]."""
+        batch, channels = rows.shape[:2]
+        size = batch * channels * count
+        earlier = self._state[self._taken : self._taken + size].view(batch, channels, count)
+        self._taken += size
+        joined = torch.cat([earlier, rows], -1)
+        self._kept.append(joined[..., -count:].reshape(-1))
+        return joined
+
+    def next(self) -> torch.Tensor:
+        """The state after these rows."""
+        return torch.cat(self._kept)
+
+
+class MouthStep(nn.Module):
+    """A network as a stream's step: it keeps what its convolutions need of earlier rows, so that a step costs what it adds.
+
+    Step by step it gives what :class:`AudioToMotion` gives for the whole: zeros stand before the first row and after the last one.
+
+    Args:
+        network: whose step it is.
+
+    Raises:
+        ValueError: members that do not look ahead equally far.
+    """
+
+    def __init__(self, network: MouthNetwork) -> None:
+        super().__init__()
+        self.network = network
+        if len({member.config.ahead for member in self._members()}) != 1:
+            raise ValueError("networks that speak with one voice must look ahead equally far")
+
+    def _members(self) -> list[AudioToMotion]:
+        return self.network.networks if isinstance(self.network, AudioToMotionEnsemble) else [self.network]
+
+    @property
+    def rows_late(self) -> int:
+        """Answer row k belongs to motion row ``index[k] - rows_late``."""
+        return 1 + self._members()[0].config.ahead
+
+    @property
+    def state_size(self) -> int:
+        """Numbers that a stream keeps."""
+        total = 0
+        for member in self._members():
+            config = member.config
+            blocks = 2 * (config.ahead + sum(config.dilations)) + config.ahead
+            total += 3 * (config.features + config.front_channels) + config.channels * blocks
+        return total
+
+    def forward(
+        self, features: torch.Tensor, index: torch.Tensor, end: torch.Tensor, state: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rows that have become final.
+
+        Args:
+            features: [4 n, f], feature rows ``4 index[0] - 1`` and on; zeros before row 0 and after the last one.
+            index: int64 [n], consecutive motion rows.
+            end: int64 [1], how many feature rows there are in all; more than any index while that is unknown.
+            state: [:attr:`state_size`], zeros at the start.
+
+        Returns:
+            curves [n, c] in 0..1, opening [n] in face heights, contact probability [n], all of rows ``index - rows_late``; the next state.
+        """
+        memory = _Memory(state)
+        curves, openings, contacts = [], [], []
+        first = 0
+        for member in self._members():
+            part = features[:, first : first + member.config.features]
+            first += member.config.features
+            y = member.head(self._trunk(member, part, index, end, memory))
+            curves.append(y[:, :-2].clamp(0.0, 1.0))
+            openings.append(y[:, -2])
+            contacts.append(torch.sigmoid(y[:, -1]))
+        count = len(curves)
+        return sum(curves) / count, (sum(openings) / count).clamp(min=0.0), sum(contacts) / count, memory.next()
+
+    def _trunk(
+        self, member: AudioToMotion, features: torch.Tensor, index: torch.Tensor, end: torch.Tensor, memory: _Memory
+    ) -> torch.Tensor:
+        """:meth:`AudioToMotion.trunk` of the new rows: [n, channels]."""
+
+        def inside(x: torch.Tensor, rows: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+            return x * ((rows >= 0) & (rows < total)).to(x.dtype)
+
+        halves, rows_in_all = (end + 1) // 2, (end + 3) // 4
+        x = functional.gelu(member.front(memory.before(features.T[None], 3)))
+        double = torch.stack([2 * index - 1, 2 * index], -1).flatten()
+        x = functional.gelu(member.middle(memory.before(inside(x, double, halves), 3)))
+        row = index - 1
+        for block in self._blocks(member):
+            back, ahead = 2 * block.conv.dilation[0], block.padding[1]
+            y = inside(block.norm(x.transpose(1, 2)).transpose(1, 2), row, rows_in_all)
+            x = block.joined(memory.before(x, ahead)[..., : index.shape[0]] if ahead else x, memory.before(y, back))
+            row = row - ahead
+        return member.norm(x[0].T)
+
+    @staticmethod
+    def _blocks(member: AudioToMotion) -> Iterator[_Block]:
+        return (block for block in member.blocks if isinstance(block, _Block))
 
 
 def save_model(model: MouthNetwork, path: Path, notes: dict[str, str] | None = None) -> None:
     """Weights in half precision and config as one file, whole or not at all (:mod:`triportrait.nn.model_files`)."""
+    save_network(path, model, kind=KIND, config=_config(model), metadata=notes)
+
+
+def export_model(model: MouthNetwork, path: Path, notes: dict[str, str] | None = None) -> None:
+    """The step of :class:`MouthStep` as an ONNX file (:func:`triportrait.nn.export.export_graph`)."""
+    step = MouthStep(model)
+    export_graph(
+        path, step, _shapes(step), OUTPUTS, kind=KIND, config=_step_config(step), integers=("index", "end"), length=5, metadata=notes
+    )
+
+
+def as_graph(model: MouthNetwork) -> TorchGraph:
+    """A network, e.g. one that was just trained, as the driver takes it."""
+    step = MouthStep(model)
+    return TorchGraph(step, _step_config(step), _shapes(step))
+
+
+def _shapes(step: MouthStep) -> dict[str, tuple[int | None, ...]]:
+    return dict(zip(INPUTS, ((-STRIDE, step.network.config.features), (None,), (1,), (step.state_size,)), strict=True))
+
+
+def _config(model: MouthNetwork) -> dict[str, Any]:
     members = model.networks if isinstance(model, AudioToMotionEnsemble) else [model]
-    save_network(path, model, kind=_KIND, config={"members": [asdict(member.config) for member in members]}, metadata=notes)
+    return {"members": [asdict(member.config) for member in members]}
+
+
+def _step_config(step: MouthStep) -> dict[str, Any]:
+    config = step.network.config
+    voice = {"curves": config.curves, "extractor": config.extractor, "features": config.features, "rows_late": step.rows_late}
+    return _config(step.network) | voice
 
 
 def load_model(path: Path | None = None) -> MouthNetwork:
-    """The embedded model, or one from a file of :func:`save_model`; frozen.
+    """The embedded model, or one from a file of :func:`save_model` or :func:`export_model`; frozen.
 
     Raises:
         WeightsError: the file is missing, foreign or damaged.
@@ -183,11 +322,11 @@ def load_model(path: Path | None = None) -> MouthNetwork:
 
 @lru_cache(maxsize=1)
 def _embedded() -> MouthNetwork:
-    return _load(_EMBEDDED)
+    return load_network(EMBEDDED, KIND, _build).requires_grad_(False)
 
 
-def _load(source: Path | Embedded) -> MouthNetwork:
-    return load_network(source, _KIND, _build, before=lambda metadata: {"members": json.loads(metadata["members"])}).requires_grad_(False)
+def _load(path: Path) -> MouthNetwork:
+    return load_network(path, KIND, _build, before=lambda metadata: {"members": json.loads(metadata["members"])}).requires_grad_(False)
 
 
 def _build(config: dict[str, Any]) -> MouthNetwork:

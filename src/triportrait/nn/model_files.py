@@ -19,6 +19,8 @@ from triportrait.errors import WeightsError, quoted
 from triportrait.files import atomic_file
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
     import torch
     from torch import nn
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     Network = TypeVar("Network", bound=nn.Module)
 
-_FORMAT = "triportrait."
+FORMAT = "triportrait."
 
 Config = dict[str, Any]
 #: Metadata of a file that names no format -> the configuration in it; a KeyError says that there is none.
@@ -67,7 +69,7 @@ def save_network(
     else:
         state = network.state_dict()
         tensors = {name: (value.half() if value.is_floating_point() else value).detach().contiguous() for name, value in state.items()}
-    data = save(tensors, {**(metadata or {}), "format": _FORMAT + kind, "config": json.dumps(dict(config))})
+    data = save(tensors, {**(metadata or {}), "format": FORMAT + kind, "config": json.dumps(dict(config))})
     with atomic_file(path) as part:
         part.write_bytes(data)
 
@@ -79,7 +81,7 @@ def load_network(
     *,
     before: BeforeFormats | None = None,
 ) -> Network:
-    """The network of a file from :func:`save_network`, with float32 weights, in evaluation mode.
+    """The network of a file from :func:`save_network` or ``export_graph``, with float32 weights, in evaluation mode.
 
     Args:
         source: the file, or one that ships with the package.
@@ -100,7 +102,7 @@ def load_network(
             network.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in tensors.items()})
     # A configuration from a file can stumble anywhere in a network's constructor.
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
-        raise _is_damaged(source, kind) from error
+        raise damaged(source, kind) from error
     return network.eval()
 
 
@@ -116,61 +118,84 @@ def load_arrays(source: PathLike | Embedded, kind: str, *, before: BeforeFormats
 def _read(source: PathLike | Embedded, kind: str, framework: str, before: BeforeFormats | None) -> tuple[dict[str, Any], Config]:
     from safetensors import SafetensorError, safe_open
 
-    place = resources.files(source.package) / "data" / source.name if isinstance(source, Embedded) else Path(source)
+    place = place_of(source)
     try:
-        with resources.as_file(place) as path, safe_open(path, framework=framework) as file:
-            metadata = file.metadata() or {}
+        if place.name.endswith(".onnx"):
+            from triportrait.nn.export import read_weights
+
+            metadata, tensors = read_weights(place.read_bytes())
             config = _config(source, kind, metadata, before)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        else:
+            with resources.as_file(place) as path, safe_open(path, framework=framework) as file:
+                metadata = file.metadata() or {}
+                config = _config(source, kind, metadata, before)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError:
-        raise WeightsError(f"the {_words(kind)} weights '{_shown(source)}' do not exist; {_remedy(source, 'check the path')}") from None
+        raise WeightsError(f"the {words_of(kind)} weights '{shown(source)}' do not exist; {_remedy(source, 'check the path')}") from None
     except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
-        raise _is_damaged(source, kind) from error
+        raise damaged(source, kind) from error
     if (wrong := not_finite(tensors)) is not None:
-        raise WeightsError(f"'{_shown(source)}' holds NaN or infinity in {quoted(wrong)}; {_remedy(source)}")
+        raise WeightsError(f"'{shown(source)}' holds NaN or infinity in {quoted(wrong)}; {_remedy(source)}")
     return tensors, config
 
 
+def place_of(source: PathLike | Embedded) -> Traversable:
+    """Where a file lies."""
+    return resources.files(source.package) / "data" / source.name if isinstance(source, Embedded) else Path(source)
+
+
 def _config(source: PathLike | Embedded, kind: str, metadata: Mapping[str, str], before: BeforeFormats | None) -> Config:
-    found = metadata.get("format", "")
-    if not found.startswith(_FORMAT):
-        if before is None:
-            raise WeightsError(f"'{_shown(source)}' is not a file of {_words(kind)} weights of this program; {_remedy(source)}")
+    if before is not None and not metadata.get("format", "").startswith(FORMAT):
         config = before(metadata)
-    elif found != _FORMAT + kind:
-        raise _is_another(source, kind, found.removeprefix(_FORMAT))
     else:
+        expect_kind(source, kind, metadata)
         config = json.loads(metadata["config"])
     if not isinstance(config, dict):
         raise TypeError("a configuration is a dictionary")
-    return _with_tuples(config)
+    return with_tuples(config)
 
 
-def _with_tuples(value: Any) -> Any:
-    """JSON knows lists only; configurations are frozen and hold tuples."""
+def expect_kind(source: PathLike | Embedded, kind: str, metadata: Mapping[str, str]) -> None:
+    """Refuse a file whose ``metadata`` name another kind, or none.
+
+    Raises:
+        WeightsError: it is not what ``kind`` says.
+    """
+    found = metadata.get("format", "")
+    if not found.startswith(FORMAT):
+        raise WeightsError(f"'{shown(source)}' is not a file of {words_of(kind)} weights of this program; {_remedy(source)}")
+    if found != FORMAT + kind:
+        raise _is_another(source, kind, found.removeprefix(FORMAT))
+
+
+def with_tuples(value: Any) -> Any:
+    """A configuration from JSON, with tuples for lists: JSON knows lists only; configurations are frozen and hold tuples."""
     if isinstance(value, dict):
-        return {name: _with_tuples(item) for name, item in value.items()}
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+        return {name: with_tuples(item) for name, item in value.items()}
+    return tuple(map(with_tuples, value)) if isinstance(value, list) else value
 
 
 def _is_another(source: PathLike | Embedded, kind: str, found: str) -> WeightsError:
     (name, _, version), (wanted, _, ours) = found.rpartition("."), kind.rpartition(".")
     if name != wanted:
-        return WeightsError(f"'{_shown(source)}' holds {quoted(found)} where {_words(kind)} weights are needed; give another file")
+        return WeightsError(f"'{shown(source)}' holds {quoted(found)} where {words_of(kind)} weights are needed; give another file")
     if version.isdecimal() and int(version) > int(ours):
-        return WeightsError(f"'{_shown(source)}' was written by a newer version of this program ({quoted(found)}); install that version")
-    return WeightsError(f"'{_shown(source)}' was written by an older version of this program ({quoted(found)}); train it again")
+        return WeightsError(f"'{shown(source)}' was written by a newer version of this program ({quoted(found)}); install that version")
+    return WeightsError(f"'{shown(source)}' was written by an older version of this program ({quoted(found)}); train it again")
 
 
-def _is_damaged(source: PathLike | Embedded, kind: str) -> WeightsError:
-    return WeightsError(f"'{_shown(source)}' cannot be read as {_words(kind)} weights, or is damaged; {_remedy(source)}")
+def damaged(source: PathLike | Embedded, kind: str) -> WeightsError:
+    """The error of a file that cannot be read as what it should hold."""
+    return WeightsError(f"'{shown(source)}' cannot be read as {words_of(kind)} weights, or is damaged; {_remedy(source)}")
 
 
-def _words(kind: str) -> str:
+def words_of(kind: str) -> str:
+    """A kind as people say it."""
     return kind.rpartition(".")[0].replace("_", "-")
 
 
-def _shown(source: PathLike | Embedded) -> str:
+def shown(source: PathLike | Embedded) -> str:
+    """A file's name for people."""
     return f"{source.package.replace('.', '/')}/data/{source.name}" if isinstance(source, Embedded) else str(source)
 
 

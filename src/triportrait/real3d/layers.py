@@ -62,7 +62,7 @@ def published_layers(
 def published_layers_of_classes(
     image: Array, classes: Array, *, inpaint_torso_layer: bool = True, inpaint_background: bool = True
 ) -> PublishedLayers:
-    """The same from a segmenter's classes uint8 [s, s] (see ``face.tracker.ClassSegmenter``), as the published code cuts them."""
+    """The same from a segmenter's classes uint8 [s, s] (see ``face.segmentation.ClassSegmenter``), as the published code cuts them."""
     head = np.isin(classes, HEAD_CLASSES)
     return _cut_layers(image, head, classes == 2, classes == 4, classes > 0, inpaint_torso_layer, inpaint_background)
 

@@ -182,8 +182,8 @@ class PaperPipeline:
         seed: of the random rays of the published behaviour; their order depends on the batch.
         precision: ``float32``, ``bfloat16`` or ``float16``; ``auto`` is bfloat16 on a GPU.
         batch: frames that go through the networks at once; 0 takes 8 on a GPU and 1 on a CPU.
-        segmenter: a picture uint8 [s, s, 3] to the six classes uint8 [s, s] of ``face.tracker.ClassSegmenter``; None splits the person's
-            mask by the fitted head and by skin colour.
+        segmenter: a picture uint8 [s, s, 3] to the six classes uint8 [s, s] of ``face.segmentation.ClassSegmenter``; None splits the
+            person's mask by the fitted head and by skin colour.
         compiled: the networks of a frame through ``torch.compile``, which takes minutes at the first frame and needs a C++ compiler.
     """
 
@@ -532,7 +532,7 @@ def load_pipeline(
         weights, bfm, hubert, voice: see :func:`find_files`.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
         published_behaviour, seed, precision, batch, compiled: see :class:`PaperPipeline`.
-        segmenter: MediaPipe's ``selfie_multiclass_256x256.tflite``.
+        segmenter: MediaPipe's ``selfie_multiclass_256x256.tflite``, converted; see ``face.segmentation.ClassSegmenter``.
 
     Raises:
         MissingPart: a file, an optional package or the GPU is missing.
@@ -560,7 +560,7 @@ def load_pipeline(
 
     classes = None
     if segmenter is not None:
-        from triportrait.face.tracker import ClassSegmenter
+        from triportrait.face.segmentation import ClassSegmenter
 
         classes = ClassSegmenter(segmenter)
     preset, networks = load_networks(files)

@@ -68,7 +68,7 @@ def _mouth_painter_recipes() -> Mapping[str, Callable[[], Recipe]]:
 
 
 def _mouth_painter(options: TrainOptions, recipe: Any, device: str) -> Stage:
-    from triportrait.avatar.mouth.painter import load_mouth_painter
+    from triportrait.avatar.mouth.painter_network import load_mouth_painter
     from triportrait.training.oneshot.mouth_painter import MouthPainterStage, read_windows
 
     if not options.held_out:

@@ -12,16 +12,20 @@ from triportrait.avatar.mouth.painter import (
     CHANNELS,
     HEIGHT_PX,
     WIDTH_PX,
-    MouthPainter,
-    MouthPainterConfig,
     PhotoMouth,
-    change_weight,
     cut_window,
-    embedded_mouth_painter,
     lip_masks,
-    load_mouth_painter,
+    load_painter,
     mouth_window,
     paint_mouth,
+)
+from triportrait.avatar.mouth.painter_network import (
+    MouthPainter,
+    MouthPainterConfig,
+    as_graph,
+    change_weight,
+    export_mouth_painter,
+    load_mouth_painter,
     save_mouth_painter,
 )
 from triportrait.avatar.photo_tone import PhotoTone
@@ -44,7 +48,7 @@ def painted(model, portrait):
     window = mouth_window(landmarks, portrait, portrait.motion)
     rgb = portrait.image.astype(np.float32) / 255
     surface = np.ones(rgb.shape[:2], np.uint8)
-    return rgb, paint_mouth(model, rgb, surface, landmarks, window, PhotoMouth.of(portrait), PhotoTone.of(portrait))
+    return rgb, paint_mouth(as_graph(model), rgb, surface, landmarks, window, PhotoMouth.of(portrait), PhotoTone.of(portrait))
 
 
 def test_the_window_follows_the_mouth(astronaut_portrait):
@@ -86,7 +90,9 @@ def test_a_mouth_outside_the_picture_is_left_alone(astronaut_portrait):
     rgb = portrait.image.astype(np.float32) / 255
     away = portrait.landmarks[:, :2] + 2000
     window = mouth_window(away, portrait, portrait.motion)
-    same = paint_mouth(loud_painter(), rgb, np.ones(rgb.shape[:2], np.uint8), away, window, PhotoMouth.of(portrait), PhotoTone.of(portrait))
+    same = paint_mouth(
+        as_graph(loud_painter()), rgb, np.ones(rgb.shape[:2], np.uint8), away, window, PhotoMouth.of(portrait), PhotoTone.of(portrait)
+    )
     np.testing.assert_array_equal(rgb, same)
 
 
@@ -128,6 +134,12 @@ def test_file_round_trip_and_refusals(tmp_path):
     assert again.config == SMALL and not list(tmp_path.glob("*.part"))
     x = torch.rand(1, CHANNELS, HEIGHT_PX, WIDTH_PX)
     torch.testing.assert_close(again(x), model(x), atol=2e-3, rtol=0)
+    # What the avatar takes is the same painter, trained or exported.
+    export_mouth_painter(model, tmp_path / "m.onnx")
+    channels = x[0].permute(1, 2, 0).numpy()
+    changes = [load_painter(tmp_path / f"m.{ending}")(channels)[0] for ending in ("safetensors", "onnx")]
+    np.testing.assert_allclose(changes[0], changes[1], atol=1e-5)
+    assert np.abs(changes[0] - (model(x) - x[:, :3])[0].permute(1, 2, 0).detach().numpy()).max() < 2e-3
     (tmp_path / "broken.safetensors").write_bytes((tmp_path / "m.safetensors").read_bytes()[:500])
     for name in ("broken", "absent"):
         with pytest.raises(WeightsError):
@@ -135,4 +147,4 @@ def test_file_round_trip_and_refusals(tmp_path):
 
 
 def test_the_embedded_painter_is_small():
-    assert sum(p.numel() for p in embedded_mouth_painter().parameters()) < 1_000_000
+    assert sum(p.numel() for p in load_mouth_painter().parameters()) < 1_000_000

@@ -14,7 +14,7 @@ import pytest
 from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar, CompactState
 from triportrait.avatar.oneshot.guide import render_guide
-from triportrait.avatar.oneshot.refine import fingerprint, refine, use_refined
+from triportrait.avatar.oneshot.refine import refine, use_refined
 from triportrait.errors import MissingPart, OptionError
 from triportrait.model import AVATARS, QUALITIES
 from triportrait.pipeline import Portrait
@@ -47,7 +47,7 @@ def volume(avatar: CompactOneShotAvatar, state: CompactState, yaw_degrees: float
     drawn = avatar.renderer.draw(
         state.field, guide.depth, (frame.rotation_rad, frame.translation), (own.rotation_rad, own.translation), 10, 0.35, guide.offset
     )
-    photo = state.planes.for_size(128).picture[0].permute(1, 2, 0).numpy()
+    photo = state.planes.picture_for(128).transpose(1, 2, 0)
     inside = (photo[..., 3] > 0.9) & np.isfinite(guide.depth)
     return drawn.rgb, float(-10 * np.log10(((drawn.rgb - photo[..., :3])[inside] ** 2).mean()))
 
@@ -84,7 +84,7 @@ def test_kept_planes_are_drawn_again_and_only_by_their_own_network(avatar, state
     kept = use_refined(avatar, state, result[1])
     np.testing.assert_array_equal(kept.field.front, result[0].field.front)
     np.testing.assert_array_equal(kept.field.down, result[0].field.down)
-    assert result[1].network == fingerprint(avatar.network)
+    assert result[1].network == avatar.encoder.fingerprint
     assert use_refined(avatar, state, replace(result[1], network="0" * 64)) is None
     assert use_refined(avatar, state, replace(result[1], across=result[1].across[:, ::2])) is None
 
@@ -128,7 +128,7 @@ def test_an_avatar_file_needs_no_tracker(talking_portrait: Portrait, tmp_path: P
     path = talking_portrait.save(tmp_path / "person.avatar")
     code = (
         "import sys; from triportrait import Portrait; portrait = Portrait.from_image(sys.argv[1], avatar='lifted')\n"
-        "next(portrait.idle(0.04).frames()); assert 'mediapipe' not in sys.modules"
+        "next(portrait.idle(0.04).frames()); assert 'triportrait.face.mesh_tracker' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, env=os.environ)
 

@@ -10,7 +10,8 @@ import torch
 
 from triportrait.avatar.oneshot import volume as ns
 from triportrait.avatar.oneshot import volume_kernels as kernels
-from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM, CompactConfig, CompactImageToPlane, ViewPlanes
+from triportrait.avatar.oneshot.image_to_plane import CompactConfig, CompactImageToPlane, ViewPlanes
+from triportrait.avatar.oneshot.planes import DEPTH_RANGE_DM
 from triportrait.training.oneshot.losses import draw
 
 SIZE = 40

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from triportrait.avatar.mouth.painter import CHANNELS, HEIGHT_PX, WIDTH_PX, load_mouth_painter
+from triportrait.avatar.mouth.painter import CHANNELS, HEIGHT_PX, WIDTH_PX
+from triportrait.avatar.mouth.painter_network import load_mouth_painter
 from triportrait.errors import EmptyMedia, MediaError
 from triportrait.training.data.mouths import write_windows
 from triportrait.training.loop import train_stage

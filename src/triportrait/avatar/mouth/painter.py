@@ -3,36 +3,31 @@
 A small U-net looks at a window round the drawn mouth, at the photo's own mouth, and at where lips and teeth ought to be. It changes
 colours of the lips and at their rim, so that skin keeps the photo's detail. Between the lips it has a smooth light to give and nothing to
 draw: what hides behind closed lips nobody knows, and colours learned for it would be the mean of all mouths.
+
+Its architecture stands in :mod:`triportrait.avatar.mouth.painter_network`, which needs torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.landmarks import INNER_LIPS, LOWER_LIP_RIM, OUTER_LIPS, OUTER_MOUTH_CORNERS, UPPER_LIP_RIM
 from triportrait.geometry.masks import soft_outline_mask
-from triportrait.nn.model_files import Embedded, load_network, save_network
+from triportrait.nn.model_files import Embedded
+from triportrait.nn.runtime import Graph, load_graph
 from triportrait.types import CAMERA_DISTANCE_DM, Array, MotionFrame, PreparedPortrait
 
 #: The window: pixels, and its width in decimetres at the head's depth.
 WIDTH_PX, HEIGHT_PX, WIDTH_DM = 144, 112, 0.95
 #: Channels of :func:`mouth_channels`: drawn colours, lips there, drawn inside and teeth; the photo's colours and lips.
 CHANNELS = 12
-#: Around the lips colours may change within this many window pixels.
-_RIM_PX = 7
-#: Light between the lips may change by this factor in either direction (its logarithm).
-_LIGHT_RANGE = 0.35
-_KIND = "mouth_painter.2"
-_EMBEDDED = Embedded("triportrait.avatar", "mouth_painter.safetensors")
+#: Of :mod:`triportrait.nn.model_files`.
+KIND = "mouth_painter.2"
+EMBEDDED = Embedded("triportrait.avatar", "mouth_painter.onnx")
 #: ``surface`` values that lie inside the mouth, and those of teeth (1 + kinds of :mod:`triportrait.avatar.lifted.shading_kernels`).
 _INSIDE, _TEETH = (2, 3), 3
 
@@ -103,76 +98,12 @@ def mouth_channels(rgb: Array, surface: Array, landmarks: Array, window: Array, 
     return np.concatenate([drawn[..., :3], lip_masks(landmarks, window), drawn[..., 3:], photo.channels], -1)
 
 
-def change_weight(channels: Tensor) -> Tensor:
-    """Where colours may change: [b, 1, h, w] from channels [b, 12, h, w] of :func:`mouth_channels`."""
-    size = 2 * _RIM_PX + 1
-    near = functional.max_pool2d(channels[:, 3:5].amax(1, keepdim=True), size, 1, _RIM_PX)
-    inside = functional.max_pool2d(channels[:, 5:6], 3, 1, 1)
-    return functional.avg_pool2d(near, size, 1, _RIM_PX) * (1.0 - functional.avg_pool2d(inside, 3, 1, 1))
-
-
-@dataclass(frozen=True, slots=True)
-class MouthPainterConfig:
-    """Sizes: ``channels`` at the window's size, a half, a quarter and an eighth of it."""
-
-    channels: tuple[int, int, int, int] = (16, 32, 64, 96)
-
-
-class _Pair(nn.Sequential):
-    """Two 3 x 3 convolutions with group norm and SiLU."""
-
-    def __init__(self, taken: int, given: int) -> None:
-        super().__init__(
-            nn.Conv2d(taken, given, 3, padding=1),
-            nn.GroupNorm(8, given),
-            nn.SiLU(),
-            nn.Conv2d(given, given, 3, padding=1),
-            nn.GroupNorm(8, given),
-            nn.SiLU(),
-        )
-
-
-class MouthPainter(nn.Module):
-    """Channels [b, 12, 112, 144] to colours [b, 3, 112, 144] in 0..1; begins as the drawn colours unchanged."""
-
-    def __init__(self, config: MouthPainterConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or MouthPainterConfig()
-        c = config.channels
-        self.down = nn.ModuleList(_Pair(taken, given) for taken, given in zip((CHANNELS, *c[:-1]), c, strict=True))
-        self.up = nn.ModuleList(_Pair(c[i] + c[i + 1], c[i]) for i in reversed(range(len(c) - 1)))
-        self.last = nn.Conv2d(c[0], 3, 3, padding=1)
-        self.light = nn.Conv2d(c[-1], 3, 1)
-        for layer in (self.last, self.light):
-            for parameter in layer.parameters():
-                nn.init.zeros_(parameter)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Colours; see the class."""
-        skips = []
-        y = 2 * x - 1
-        for level, block in enumerate(self.down):
-            y = block(functional.avg_pool2d(y, 2) if level else y)
-            skips.append(y)
-        y = skips.pop()
-        light = functional.interpolate(_LIGHT_RANGE * torch.tanh(self.light(y)), size=x.shape[-2:], mode="bilinear")
-        lit = x[:, :3] * torch.exp(x[:, 5:6] * light)
-        for block in self.up:
-            y = block(torch.cat([functional.interpolate(y, scale_factor=2, mode="bilinear"), skips.pop()], 1))
-        return (lit + change_weight(x) * self.last(y)).clamp(0, 1)
-
-
-def paint_mouth(
-    model: MouthPainter, rgb: Array, surface: Array, landmarks: Array, window: Array, photo: PhotoMouth, tone: PhotoTone
-) -> Array:
+def paint_mouth(painter: Graph, rgb: Array, surface: Array, landmarks: Array, window: Array, photo: PhotoMouth, tone: PhotoTone) -> Array:
     """The drawn head with its mouth repainted in the photo's ``tone``: float32 [s, s, 3]; see :func:`mouth_channels`."""
     import cv2
 
     channels = mouth_channels(rgb, surface, landmarks, window, photo)
-    with torch.inference_mode():
-        # Channels lie last already.
-        x = torch.from_numpy(channels).permute(2, 0, 1)[None]
-        change = (model(x) - x[:, :3])[0].permute(1, 2, 0).float().numpy()
+    (change,) = painter(channels)
     if tone.strength:
         change = tone.change(255.0 * channels[..., :3], 255.0 * change) / np.float32(255.0)
     # Only the part of the picture that the window covers is touched.
@@ -190,21 +121,15 @@ def paint_mouth(
     return painted
 
 
-def save_mouth_painter(model: MouthPainter, path: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Weights in half precision and config as one file, whole or not at all (:mod:`triportrait.nn.model_files`)."""
-    save_network(path, model, kind=_KIND, config=asdict(model.config), metadata=notes)
-
-
-def load_mouth_painter(path: Path | None = None) -> MouthPainter:
-    """The network of a file from :func:`save_mouth_painter`, in evaluation mode; None takes the embedded one.
+def load_painter(path: Path | None = None) -> Graph:
+    """The embedded painter, or a trained one's file: channels of :func:`mouth_channels` to changes of colour [112, 144, 3].
 
     Raises:
         WeightsError: missing, foreign or damaged.
+        MissingPart: a file that was not exported, and no torch to read it.
     """
-    return load_network(path or _EMBEDDED, _KIND, lambda config: MouthPainter(MouthPainterConfig(**config)))
+    if path is None or path.suffix == ".onnx":
+        return load_graph(path or EMBEDDED, KIND, fast=True)
+    from triportrait.avatar.mouth.painter_network import as_graph, load_mouth_painter
 
-
-@cache
-def embedded_mouth_painter() -> MouthPainter:
-    """The network that ships with the package; one for all callers."""
-    return load_mouth_painter()
+    return as_graph(load_mouth_painter(path))

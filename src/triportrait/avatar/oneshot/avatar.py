@@ -17,16 +17,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedLayer, LiftedState
 from triportrait.avatar.mouth.painter import PhotoMouth, mouth_window, paint_mouth
 from triportrait.avatar.oneshot.guide import GuideMesh, guide_mesh, render_guide
-from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM, CompactImageToPlane, ViewPlanes
+from triportrait.avatar.oneshot.planes import DEPTH_RANGE_DM, PhotoPlanes, PlaneEncoder
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import OVAL
 from triportrait.geometry.masks import outline_mask
+from triportrait.nn.runtime import Graph
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, PreparedPortrait, RenderedHead
 
 #: A surface so far (decimetres) behind what the photograph shows at the same place begins to count as unseen, and is so entirely.
@@ -77,7 +77,7 @@ class CompactState:
 
     lifted: LiftedState
     mesh: GuideMesh
-    planes: ViewPlanes
+    planes: PhotoPlanes
     field: Any
     prior: Array
     mouth: PhotoMouth | None
@@ -88,8 +88,8 @@ class CompactOneShotAvatar:
 
     Args:
         head: a head with eyes and a mouth, e.g. the open head.
-        network: encodes the photograph and decodes samples.
-        painter: repaints the mouth: a ``MouthPainter``, or the same on a faster runtime.
+        encoder: makes a photograph's planes.
+        painter: repaints the mouth, see :func:`triportrait.avatar.mouth.painter.load_painter`.
         renderer: draws the volume.
         quality: of the volume.
     """
@@ -99,38 +99,31 @@ class CompactOneShotAvatar:
     def __init__(
         self,
         head: FullHead,
-        network: CompactImageToPlane,
-        painter: torch.nn.Module,
+        encoder: PlaneEncoder,
+        painter: Graph,
         renderer: VolumeRenderer,
         quality: VolumeQuality | None = None,
     ) -> None:
         self.head = head
         self.lifted = LiftedAvatar(head)
-        self.network, self.renderer = network, renderer
-        self.painter = painter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.encoder, self.painter, self.renderer = encoder, painter, renderer
         self.quality = quality or VolumeQuality()
 
     def prepare(self, portrait: PreparedPortrait) -> CompactState:
         """Lift the photo and encode it."""
         state = self.lifted.prepare(portrait)
-        size = self.network.config.photo_px
+        size = self.encoder.photo_px
         photo = np.concatenate([state.photo[..., :3] * state.photo[..., 3:] / 255.0, state.photo[..., 3:]], -1)
         own = self.lifted.draw(state, portrait.motion)
         centre = CAMERA_DISTANCE_DM - float(portrait.motion.translation[2])
         prior, known = _mean_depth(own.depth, size // 2)
         relative = np.where(known > 0, (prior - centre) / DEPTH_RANGE_DM, 0.0)
         filled = push_pull(relative[..., None].astype(np.float32), known)[..., 0].clip(-1.0, 1.0)
-        with torch.inference_mode():
-            planes = self.network.encode(
-                torch.from_numpy(_area_mean(photo, size)).permute(2, 0, 1)[None].contiguous(),
-                torch.from_numpy(filled)[None, None],
-                torch.from_numpy(known)[None, None],
-                torch.from_numpy(portrait.motion.rotation_rad)[None],
-            )
+        planes = self.encoder(_area_mean(photo, size), filled, known, portrait.motion.rotation_rad)
         mesh, mouth = guide_mesh(state, self.head), PhotoMouth.of(portrait)
         return CompactState(state, mesh, planes, self._packed(planes), filled * DEPTH_RANGE_DM + centre, mouth)
 
-    def with_planes(self, state: CompactState, planes: ViewPlanes) -> CompactState:
+    def with_planes(self, state: CompactState, planes: PhotoPlanes) -> CompactState:
         """The same portrait with other planes, e.g. refined ones."""
         return replace(state, planes=planes, field=self._packed(planes))
 
@@ -138,12 +131,9 @@ class CompactOneShotAvatar:
         """The same portrait without the painter, who would paint lips on whatever covers the mouth."""
         return replace(state, mouth=None)
 
-    def _packed(self, planes: ViewPlanes) -> Any:
-        small = planes.for_size(self.quality.size_px)
-        decoder: Any = self.network.decoder
-        layers = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in decoder[::2]]
-        arrays = (part[0].numpy() for part in (small.front, small.across, small.down, small.picture))
-        return self.renderer.pack(*arrays, small.prior[0, 0].numpy(), layers, DEPTH_RANGE_DM)
+    def _packed(self, planes: PhotoPlanes) -> Any:
+        picture = planes.picture_for(self.quality.size_px)
+        return self.renderer.pack(planes.front, planes.across, planes.down, picture, planes.prior, planes.decoder, DEPTH_RANGE_DM)
 
     def render(self, state: CompactState, frame: MotionFrame) -> RenderedHead:
         """See :class:`triportrait.types.Avatar`."""

@@ -5,13 +5,14 @@ Real3D-Portrait predicts canonical planes (section 4.1); a small network that ma
 three planes, all in -1..1:
 
 * u to image right and v down: where the photograph's camera sees a point;
-* w away from the camera: camera depth relative to the head's origin, in units of ``DEPTH_RANGE_DM``.
+* w away from the camera: camera depth relative to the head's origin, in units of ``planes.DEPTH_RANGE_DM``.
 
 The depth of the fitted head goes in as a *prior* that the network may correct; the photograph's own colours are offered to every sample.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,12 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from triportrait.nn.model_files import Embedded, load_network, save_network
-
-#: Half the extent of the planes in depth, in decimetres round the head's origin.
-DEPTH_RANGE_DM = 1.6
-_KIND = "image_to_plane.1"
-_EMBEDDED = Embedded("triportrait.avatar", "image_to_plane_compact.safetensors")
+from triportrait.avatar.oneshot.planes import EMBEDDED, INPUTS, KIND, OUTPUTS
+from triportrait.nn.export import TorchGraph, export_graph
+from triportrait.nn.model_files import load_network, save_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,15 +245,65 @@ def sample(plane: Tensor, where: Tensor) -> Tensor:
     return values[:, :, 0].transpose(1, 2)
 
 
+class EncodingStep(nn.Module):
+    """What an avatar needs once per photograph: arrays as :class:`triportrait.avatar.oneshot.planes.PlaneEncoder` has them."""
+
+    def __init__(self, network: CompactImageToPlane) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, picture: Tensor, prior: Tensor, known: Tensor, rotation_rad: Tensor) -> tuple[Tensor, ...]:
+        """``OUTPUTS`` of ``INPUTS``."""
+        network = self.network
+        planes = network.encode(picture.permute(2, 0, 1)[None], prior[None, None], known[None, None], rotation_rad[None])
+        layers = [part for part in network.decoder if isinstance(part, nn.Linear)]
+        # An answer must be computed: weights as they are would be taken out of the graph.
+        weights = [tensor * 1.0 for layer in layers for tensor in (layer.weight, layer.bias)]
+        return planes.front[0], planes.across[0], planes.down[0], *weights
+
+
+def fingerprint(network: CompactImageToPlane) -> str:
+    """SHA-256 of a network's weights in half precision, as files hold them, hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().half().float().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def as_graph(model: CompactImageToPlane) -> TorchGraph:
+    """A network, e.g. one that was just trained, as :class:`triportrait.avatar.oneshot.planes.PlaneEncoder` takes it."""
+    return TorchGraph(EncodingStep(model), _graph_config(model), _shapes(model))
+
+
+def export_image_to_plane(model: CompactImageToPlane, path: Path, notes: Mapping[str, str] | None = None) -> None:
+    """The encoding as an ONNX file (:func:`triportrait.nn.export.export_graph`)."""
+    export_graph(path, EncodingStep(model), _shapes(model), OUTPUTS, kind=KIND, config=_graph_config(model), metadata=notes)
+
+
+def _shapes(model: CompactImageToPlane) -> dict[str, tuple[int | None, ...]]:
+    side = model.config.photo_px
+    return dict(zip(INPUTS, ((side, side, 4), (side // 2, side // 2), (side // 2, side // 2), (3,)), strict=True))
+
+
+def _graph_config(model: CompactImageToPlane) -> dict[str, object]:
+    return asdict(model.config) | {"fingerprint": fingerprint(model)}
+
+
 def save_image_to_plane(model: CompactImageToPlane, path: Path, notes: Mapping[str, str] | None = None) -> None:
     """Weights in half precision and config as one file, whole or not at all (:mod:`triportrait.nn.model_files`)."""
-    save_network(path, model, kind=_KIND, config=asdict(model.config), metadata=notes)
+    save_network(path, model, kind=KIND, config=asdict(model.config), metadata=notes)
 
 
 def load_image_to_plane(path: Path | None = None) -> CompactImageToPlane:
-    """The network of a file from :func:`save_image_to_plane`, in evaluation mode; None takes the embedded one.
+    """The network of a file that was saved or exported, in evaluation mode; None takes the embedded one.
 
     Raises:
         WeightsError: missing, foreign or damaged.
     """
-    return load_network(path or _EMBEDDED, _KIND, lambda config: CompactImageToPlane(CompactConfig(**config)))
+
+    def build(config: dict[str, object]) -> CompactImageToPlane:
+        sizes = {name: value for name, value in config.items() if name != "fingerprint"}
+        return CompactImageToPlane(CompactConfig(**sizes))  # type: ignore[arg-type]
+
+    return load_network(path or EMBEDDED, KIND, build)

@@ -7,7 +7,6 @@ and the planes themselves are held near their start.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from dataclasses import dataclass, replace
@@ -92,16 +91,19 @@ def refine(
     """
     import torch
 
+    from triportrait.avatar.oneshot.image_to_plane import ViewPlanes, load_image_to_plane
+
     avatar = _with_planes(avatar)
     if not 0.0 <= seconds <= LONGEST_S:
         raise OptionError(f"--refine is {seconds:g}; use a number of seconds from 0 to {LONGEST_S:.0f}")
     settings = settings or RefineSettings()
     ends = time.perf_counter() + seconds
     view = _own_view(state, settings)
-    network = avatar.network
-    # Copies: what was made in inference mode knows no gradients.
-    fixed = replace(state.planes, picture=state.planes.picture.clone(), prior=state.planes.prior.clone()).for_size(settings.size_px)
-    start = [plane.clone() for plane in (state.planes.front, state.planes.across, state.planes.down)]
+    network = load_image_to_plane(avatar.encoder.source)
+    own = state.planes
+    start = [torch.tensor(plane)[None] for plane in (own.front, own.across, own.down)]
+    picture = torch.from_numpy(own.picture_for(settings.size_px))[None]
+    fixed = ViewPlanes(*start, picture, torch.from_numpy(own.prior)[None, None])
     planes = [plane.clone().requires_grad_() for plane in start]
     optimiser = torch.optim.Adam(planes, settings.rate, betas=(0.9, 0.98))
     solid = (view.matte > _INSIDE) & (view.points[:, 0, :2].abs().amax(-1) < _FADES)
@@ -128,7 +130,7 @@ def refine(
             break
         for group in optimiser.param_groups:
             group["lr"] = settings.rate / math.sqrt(1 + step / 10)
-        stay = sum((plane - own).square().mean() for plane, own in zip(planes, start, strict=True))
+        stay = sum((plane - first).square().mean() for plane, first in zip(planes, start, strict=True))
         loss = (
             (rgb - view.rgb).abs().mean()
             + settings.alpha_weight * (alpha - view.matte).abs().mean()
@@ -139,9 +141,9 @@ def refine(
         loss.backward()
         optimiser.step()
         step += 1
-    front, across, down = kept
-    refined = RefinedPlanes(front[0].numpy(), across[0].numpy(), down[0].numpy(), fingerprint(network), best_step, before, best)
-    return avatar.with_planes(state, replace(state.planes, front=front, across=across, down=down)), refined
+    front, across, down = (plane[0].numpy() for plane in kept)
+    refined = RefinedPlanes(front, across, down, avatar.encoder.fingerprint, best_step, before, best)
+    return avatar.with_planes(state, own.with_planes(front, across, down)), refined
 
 
 def use_refined(avatar: Avatar, state: CompactState, refined: RefinedPlanes) -> CompactState | None:
@@ -150,26 +152,14 @@ def use_refined(avatar: Avatar, state: CompactState, refined: RefinedPlanes) -> 
     Raises:
         MissingPart: the avatar has no planes.
     """
-    import torch
-
     avatar = _with_planes(avatar)
-    if fingerprint(avatar.network) != refined.network:
+    if avatar.encoder.fingerprint != refined.network:
         return None
     old = (state.planes.front, state.planes.across, state.planes.down)
     arrays = (refined.front, refined.across, refined.down)
-    if any(plane.shape[1:] != array.shape for plane, array in zip(old, arrays, strict=True)):
+    if any(plane.shape != array.shape for plane, array in zip(old, arrays, strict=True)):
         return None
-    front, across, down = (torch.from_numpy(np.array(array))[None] for array in arrays)
-    return avatar.with_planes(state, replace(state.planes, front=front, across=across, down=down))
-
-
-def fingerprint(network: CompactImageToPlane) -> str:
-    """SHA-256 of a network's weights, hexadecimal."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().contiguous().numpy())
-    return digest.hexdigest()
+    return avatar.with_planes(state, state.planes.with_planes(*(np.array(array) for array in arrays)))
 
 
 def has_planes(avatar: Avatar) -> bool:
@@ -188,11 +178,11 @@ def _own_view(state: CompactState, settings: RefineSettings) -> _View:
     import torch
 
     from triportrait.avatar.oneshot.guide import render_guide
-    from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM
+    from triportrait.avatar.oneshot.planes import DEPTH_RANGE_DM
     from triportrait.avatar.oneshot.volume import Slab, carry_to_source, pixel_places, slab_depths
 
     size = settings.size_px
-    photo = torch.nn.functional.interpolate(state.planes.picture.clone(), size=(size, size), mode="area")[0].permute(1, 2, 0)
+    photo = torch.from_numpy(state.planes.picture_for(size)).permute(1, 2, 0)
     motion = state.lifted.portrait.motion
     guide = render_guide(state.mesh, motion, size)
     sent = torch.from_numpy(np.isfinite(guide.depth))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM, CompactImageToPlane, ViewPlanes
+from triportrait.avatar.oneshot.image_to_plane import CompactImageToPlane, ViewPlanes
+from triportrait.avatar.oneshot.planes import DEPTH_RANGE_DM
 from triportrait.avatar.oneshot.volume import Slab, carry_to_source, composite, march_to_surface, pixel_places, rotation_matrix, slab_depths
 from triportrait.training.oneshot.recipe import TEMPORAL_STRIDE, ImageToPlaneRecipe
 from triportrait.training.oneshot.views import Batch, Pose

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM, CompactImageToPlane
+from triportrait.avatar.oneshot.image_to_plane import CompactImageToPlane
+from triportrait.avatar.oneshot.planes import DEPTH_RANGE_DM
 from triportrait.avatar.oneshot.volume import carry_to_source, march_to_surface, pixel_places
 from triportrait.training.oneshot.losses import draw, temporal_loss
 from triportrait.training.oneshot.recipe import ImageToPlaneRecipe

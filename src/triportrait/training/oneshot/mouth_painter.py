@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from triportrait.avatar.mouth.painter import CHANNELS, MouthPainter, MouthPainterConfig, change_weight, save_mouth_painter
+from triportrait.avatar.mouth.painter import CHANNELS
+from triportrait.avatar.mouth.painter_network import MouthPainter, MouthPainterConfig, change_weight, save_mouth_painter
 from triportrait.errors import EmptyMedia, MediaError
 from triportrait.training.loop import Recipe, Values
 from triportrait.training.oneshot.views import row_generator, stacked

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from triportrait.avatar.oneshot.image_to_plane import DEPTH_RANGE_DM
+from triportrait.avatar.oneshot.planes import DEPTH_RANGE_DM
 from triportrait.avatar.oneshot.volume import fill_smoothly
 from triportrait.errors import EmptyMedia, OptionError
 from triportrait.synth import lifted_views

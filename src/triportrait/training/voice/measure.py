@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from triportrait.motion.audio import VOICE_GAIN, MouthStream, mouth_expression
-from triportrait.motion.audio_network import MouthNetwork
+from triportrait.motion.audio import VOICE_GAIN, mouth_expression
+from triportrait.motion.audio_network import MouthNetwork, as_graph
 from triportrait.motion.lips import lip_opening
 from triportrait.motion.speech_features import RATE_HZ, LogMel
+from triportrait.motion.voice_graph import MouthStream
 from triportrait.training.voice.articulation import VISEMES, visemes_of
 from triportrait.training.voice.augment import music_bed, noise
 from triportrait.training.voice.corpora import Tracked, load_synthesised, load_tracked
@@ -21,7 +22,7 @@ from triportrait.types import ARKIT_EXPRESSIONS, FPS, Array
 
 def predict(model: MouthNetwork, samples: Array) -> tuple[Array, Array]:
     """What the driver would show: expression [t, 44], and the lip opening it gives [t], for 16 kHz ``samples``."""
-    stream = MouthStream(model)
+    stream = MouthStream(as_graph(model))
     parts = [stream.push(samples), stream.finish()]
     curves, contact = (np.concatenate([part[i] for part in parts]) for i in (0, 2))
     expression = mouth_expression(curves, contact, model.config.curves, VOICE_GAIN)
@@ -138,14 +139,15 @@ def against_videos(model: MouthNetwork, folder: Path) -> dict:
     closed mouths, which no sound tells), that of plain loudness, and what wrong pairs of sound and picture reach (mean
     and 95th percentile at lag 0), so that chance can be told from lip-sync.
     """
-    from triportrait.face.tracker import MediaPipeTracker, track_clip
+    from triportrait.face.mesh_tracker import MeshTracker
+    from triportrait.face.tracker import track_clip
     from triportrait.media.audio import read_audio
     from triportrait.media.video import VideoReader
 
     clips, predictions, tracks = {}, {}, {}
     for path in sorted(folder.glob("*.mp4")):
         with VideoReader(path) as reader:
-            track = track_clip(MediaPipeTracker(), (frame for _, frame in reader.frames(FPS)), FPS)
+            track = track_clip(MeshTracker(), (frame for _, frame in reader.frames(FPS)), FPS)
         tracked = lip_opening_of(track)
         samples = read_audio(path, RATE_HZ).samples
         _, opening = predict(model, samples)
