@@ -4,7 +4,7 @@
 # Files are written as whoever owns the folder when it is run with --user "$(id -u):$(id -g)".
 FROM python:3.13-slim AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY pyproject.toml README.md LICENSE LICENSE-APACHE-2.0 NOTICE ./
 COPY requirements/core.txt requirements/core.txt
 COPY src src
 RUN python -m venv /opt/triportrait \

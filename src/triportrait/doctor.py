@@ -78,6 +78,7 @@ def _head() -> str:
 
 
 def _voice() -> str:
-    from triportrait.motion.audio_network import load_model
+    from triportrait.motion.voice_graph import load_voice
 
-    return f"{sum(p.numel() for p in load_model().parameters()) / 1e6:.2f} M parameters"
+    voice = load_voice().config
+    return f"{len(voice['members'])} networks, {len(voice['curves'])} curves"

@@ -161,3 +161,20 @@ def test_openvino_paints_the_same(monkeypatch: pytest.MonkeyPatch, setting: str,
         thread.join()
     for answer, exact in zip(answers, truth, strict=True):
         np.testing.assert_allclose(answer, exact, atol=most)
+
+
+def test_onnx_runtime_keeps_no_number_of_the_machine_and_starts_no_thread(tmp_path: Path) -> None:
+    """Its wheels from 1.32 on write a device's number and a store of events into the home folder, unless told not to."""
+    code = (
+        "import os\n"
+        "from triportrait.face.segmentation import PersonSegmenter\n"
+        "import numpy as np\n"
+        "PersonSegmenter()(np.zeros((64, 64, 3), np.uint8))\n"
+        "print(len(os.listdir('/proc/self/task')) if os.path.isdir('/proc/self/task') else 1)\n"
+    )
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1")
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), **one}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "1\n" and done.stderr == ""
+    assert list(tmp_path.rglob("*")) == []

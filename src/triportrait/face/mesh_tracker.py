@@ -17,7 +17,7 @@ from triportrait.types import Array
 #: The mesh network's own search sees a square crop of this many face widths; measured best on the portraits of the data bundle.
 _CROP_FACE_WIDTHS = 1.8
 _CROP_PX = 384
-#: Looks at a face in the crop that its own landmarks ask for.
+#: Looks at a face where it is known to be.
 _LOOKS_AT_KNOWN = 3
 #: A window in which faces are searched is seen at this side; both detectors take less.
 _WINDOW_PX = 256
@@ -36,7 +36,7 @@ _CLOSE_UP = 0.2
 _PICTURE_SCORES = (0.5, 0.6)
 _WINDOW_SCORE = 0.6
 _STILL_SCORE, _CLIP_SCORE = 0.3, 0.4
-#: From this score on, a face that the search in its crop does not find is looked at where the detector has it.
+#: From this score on, a face is known to be where a detector has it.
 _DIRECT_SCORE = 0.65
 #: A picture is dark if this percentage of it stays below this level; a darker one still is black.
 _BRIGHT_SHARE, _DARK_LEVEL, _BLACK_LEVEL = 99.0, 120.0, 6.0
@@ -158,10 +158,7 @@ class MeshTracker:
         ]
 
     def _face_in(self, image: Array, box: _Box) -> DetectedFace | None:
-        landmarks = self._mesh_in_crop(image, box.centre, box.side)
-        if landmarks is None and box.region is not None and box.score >= _DIRECT_SCORE:
-            # The crop's own search went astray: a beard or a tongue can confuse it.
-            landmarks = self._mesh_in_crop(image, box.centre, box.side, box.region)
+        landmarks = self._mesh_in_crop(image, box.centre, box.side, box.region if box.score >= _DIRECT_SCORE else None)
         if landmarks is None:
             return None
         # A second look at the crop that the first landmarks ask for removes the detector's framing error.
@@ -172,8 +169,11 @@ class MeshTracker:
         (height, width), (x, y) = image.shape[:2], landmarks[4, :2]
         return DetectedFace(landmarks, box.score) if 0 <= x < width and 0 <= y < height else None
 
-    def _mesh_in_crop(self, image: Array, centre: Array, face_side: float, known: Region | None = None) -> Array | None:
-        """Landmarks of the face in a crop round a place, which is searched, or looked at where the face is ``known`` to be."""
+    def _mesh_in_crop(self, image: Array, centre: Array, face_side: float, known: Region | None) -> Array | None:
+        """Landmarks of the face in a crop round a place, or None.
+
+        The crop is searched. That can go astray, a beard or a tongue confuses it; then the mesh looks where the face is ``known`` to be.
+        """
         import cv2
 
         side = face_side * _CROP_FACE_WIDTHS
@@ -185,10 +185,11 @@ class MeshTracker:
         crop = cv2.warpAffine(image, matrix, (_CROP_PX, _CROP_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         corner = centre - side / 2
         follower = self._follower(_STILL_SCORE)
-        if known is not None:
+        found = follower.look(crop)
+        if found is None and known is not None:
             follower.begin(known.within(corner, scale))
-        for _ in range(1 if known is None else _LOOKS_AT_KNOWN):
-            found = follower.look(crop)
+            for _ in range(_LOOKS_AT_KNOWN):
+                found = follower.look(crop)
         return None if found is None else found / np.float32(scale) + np.append(corner, 0.0).astype(np.float32)
 
 

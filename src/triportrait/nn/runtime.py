@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 #: Environment variable, see the module.
 FAST = "TRIPORTRAIT_FAST"
+#: Of ONNX Runtime, which reads it when it is imported.
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
 class Graph(Protocol):
@@ -126,6 +128,8 @@ def load_graph(source: PathLike | Embedded, kind: str, *, fast: bool = False) ->
 
 
 def _open(source: PathLike | Embedded, kind: str) -> OnnxGraph:
+    # From 1.32 on (1.24 did not), importing it starts a thread that sends Microsoft what runs here, and keeps a number of this machine.
+    os.environ[_NO_TELEMETRY] = "1"
     import onnxruntime
 
     try:

@@ -435,7 +435,7 @@ def develop(
     import cv2
 
     height, width = radiance.shape[:2]
-    picture: Array = radiance * exposure * np.array([1.0 + warmth, 1.0, 1.0 - warmth])
+    picture = radiance * exposure * np.array([1.0 + warmth, 1.0, 1.0 - warmth])
     glow = cv2.GaussianBlur(np.minimum(picture, 6.0), (0, 0), 0.012 * width)
     picture = 0.965 * picture + 0.035 * glow
     y, x = np.mgrid[0:height, 0:width]
@@ -443,9 +443,9 @@ def develop(
     picture = picture * (1.0 - vignette * radius**2 * 2.0)[..., None]
     # Filmic: a short toe, a straight middle, a long shoulder (Hable's form with own constants).
     curve = picture * (1.35 * picture + 0.06) / (picture * (1.30 * picture + 0.62) + 0.065)
-    encoded = np.asarray(np.where(curve <= 0.0031308, 12.92 * curve, 1.055 * np.maximum(curve, 1e-9) ** (1.0 / 2.4) - 0.055))
+    encoded = np.where(curve <= 0.0031308, 12.92 * curve, 1.055 * np.maximum(curve, 1e-9) ** (1.0 / 2.4) - 0.055)
     # Grain: sensor noise is finer in the light and a little correlated after demosaicing.
     noise = rng.normal(size=(height, width, 3)) * 0.6 + rng.normal(size=(height, width, 1))
-    noise = cv2.GaussianBlur(noise, (0, 0), 0.6) * 1.6
-    encoded = encoded + grain * noise * (1.2 - 0.7 * np.clip(encoded, 0.0, 1.0))
-    return (np.clip(encoded, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    coarse = cv2.GaussianBlur(noise, (0, 0), 0.6) * 1.6
+    grained = encoded + grain * coarse * (1.2 - 0.7 * np.clip(encoded, 0.0, 1.0))
+    return (np.clip(grained, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
