@@ -256,7 +256,6 @@ REFUSED = [
     ("motion voice.wav -o $OUT/m", "m' has no ending of a motion file", "name it .npz"),
     ("detect missing.mp4", "no file 'missing.mp4'", "check the path"),
     ("detect text.jpg", "'text.jpg' is not audio or video", "convert it"),
-    ("maker set ''", "the maker's name is empty", "give a name"),
 ]  # fmt: skip
 
 

@@ -41,9 +41,11 @@ class ProvenanceReport:
 
     @property
     def number_fits_statement(self) -> bool | None:
-        """Whether the watermark's number is that of the maker whom the unbroken statement names; None where one of them is missing."""
-        if self.maker_number is None or self.manifest.state not in _UNBROKEN or not self.manifest.is_generated:
+        """Whether the watermark's number is that of the maker whom the unbroken statement names; None where that cannot be told."""
+        if self.watermark.is_former or self.manifest.state not in _UNBROKEN or not self.manifest.is_generated:
             return None
+        if self.maker_number is None:
+            return self.watermark.bears_expected if self.asked_maker is None else None
         return self.maker_number == maker_number(self.manifest.maker)
 
     def __str__(self) -> str:

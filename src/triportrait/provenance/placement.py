@@ -23,7 +23,8 @@ _SEARCH_PX = 192
 _SIZES_PER_OCTAVE = 89
 #: The smallest part of a marked frame, the smallest band and the smallest inset in a larger picture, as shares of a side.
 _SMALLEST_PART, _SMALLEST_BAND, _SMALLEST_INSET = 0.5, 0.35, 0.5
-_BEST_KEPT = 3
+#: How many of the best places are judged as the detector does, and how many of those are then moved to fit better.
+_JUDGED, _REFINED = 40, 3
 #: Looks of one search, for the false-positive rate: sizes, places, mirroring, and the few that are judged once more.
 LOOKS = 1e8
 
@@ -78,10 +79,15 @@ def find_placement(fine: Array, aspect: float) -> tuple[float, Placement, bool]:
     Returns:
         Score, place and mirroring; the place is that in the mirrored picture.
     """
+    pictures = fine, mirror(fine)
     every = [found for size in _sizes(aspect) for found in _best_places(fine, *size)]
-    best = sorted(every, key=lambda found: found[0], reverse=True)[:_BEST_KEPT]
-    judged = ((*_refined(mirror(fine) if flips else fine, _enlarged(place)), flips) for _, place, flips in best)
-    return max(judged, key=lambda found: found[0])
+    likely = sorted(every, key=lambda found: found[0], reverse=True)[:_JUDGED]
+    # Where a picture is rich and where it is flat differs within a large one, which makes its best places look better than they are.
+    places = ((_enlarged(place), flips) for _, place, flips in likely)
+    judged = [(mark_score(place.cut(pictures[flips])), place, flips) for place, flips in places]
+    best = sorted(judged, key=lambda found: found[0], reverse=True)[:_REFINED]
+    refined = ((*_refined(pictures[flips], place), flips) for _, place, flips in best)
+    return max(refined, key=lambda found: found[0])
 
 
 def mirror(picture: Array) -> Array:
