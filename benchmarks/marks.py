@@ -143,12 +143,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each video (default 4)")
     parser.add_argument("--unmarked", type=int, default=200, help="pictures and clips without a mark (default 200; some 3 CPU-s each)")
+    parser.add_argument("--survival", action=argparse.BooleanOptionalAction, default=True, help="the table; without it false findings only")
     parser.add_argument("--seed", type=int, default=9, help="which portraits are drawn (default 9)")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     rendered = []
     for name, frames in materials(arguments.seconds, arguments.seed):
-        print_survival(name, frames)
+        if arguments.survival:
+            print_survival(name, frames)
         rendered.append((f"{name}, rendered", frames))
     if arguments.unmarked:
         print_false_positives(rendered, arguments.unmarked, arguments.seed)

@@ -23,10 +23,12 @@ _SEARCH_PX = 192
 _SIZES_PER_OCTAVE = 89
 #: The smallest part of a marked frame, the smallest band and the smallest inset in a larger picture, as shares of a side.
 _SMALLEST_PART, _SMALLEST_BAND, _SMALLEST_INSET = 0.5, 0.35, 0.5
+#: An inset in a still longer picture is not looked for, as the search would take long.
+_LONGEST_ASPECT = 4.0
 #: How many of the best places are judged as the detector does, and how many of those are then moved to fit better.
 _JUDGED, _REFINED = 40, 3
 #: Looks of one search, for the false-positive rate: sizes, places, mirroring, and the few that are judged once more.
-LOOKS = 1e8
+LOOKS = 5e7
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def _sizes(aspect: float) -> Iterator[tuple[int, int]]:
     side = _SEARCH_PX
     seen: set[tuple[int, int]] = {(side, side)}
     steps = [2.0 ** (-step / _SIZES_PER_OCTAVE) for step in range(2 * _SIZES_PER_OCTAVE)]
+    aspect = min(max(aspect, 1 / _LONGEST_ASPECT), _LONGEST_ASPECT)
     shorter = min(1.0, aspect)
     for share in steps:
         part, band = round(side * share), round(side / share)
