@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from marked_clips import Frames
 
+from marked_clips import Frames
 from triportrait.provenance.placement import LOOKS, WHOLE, Placement, find_placement, mirror
 from triportrait.provenance.votes import DETAIL_PX, canonical, detail, mark_score
 
