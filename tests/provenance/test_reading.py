@@ -122,8 +122,8 @@ def test_a_payload_too_faint_to_read_can_be_asked_for(marked: Frames, payload: i
     assert detect_watermark(marked[:1], expected=payload ^ 1, search=False).bears_expected is False
 
 
-def test_files_of_version_0_1_are_still_read() -> None:
-    """The stored picture bears the constant that every video of that version did; it names no maker."""
+def test_the_former_mark_is_still_read() -> None:
+    """The stored picture bears the constant that every video did once; it names no maker."""
     from PIL import Image
 
     picture = np.asarray(Image.open(Path(__file__).parents[1] / "data/former_mark.jpg"))

@@ -63,7 +63,7 @@ class ProvenanceReport:
         if seen.payload is None:
             says = "maker's number unreadable"
         elif seen.is_former:
-            says = f"payload {seen.payload} of version 0.1, which names no maker"
+            says = f"payload {seen.payload} of the former mark, which names no maker"
         else:
             says = "no maker named" if seen.payload == NO_MAKER else f"maker's number {shown_number(seen.payload)}"
         return f"TriPortrait, {says} (score {seen.score:.1f} after {seen.frames} frames{self._changes()})"

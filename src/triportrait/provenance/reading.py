@@ -41,7 +41,7 @@ class Detection:
             one unmarked picture gives a standard normal number, many the largest of as many.
         payload: what the mark says, or None where no mark was found or its payload cannot be told for certain.
         payload_score: standard deviations above chance of the best payload.
-        is_former: the payload is the 16 bits of TriPortrait 0.1, which name no maker.
+        is_former: the payload is the 16 bits of the former mark, which name no maker.
         expected: the payload that was asked for, or None.
         expected_score: its standard deviations above chance.
         frames: frames looked at.

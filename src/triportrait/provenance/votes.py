@@ -105,7 +105,7 @@ def read_payload(picture: Array) -> tuple[int, float]:
 
 
 def read_former_payload(picture: Array) -> tuple[int, float]:
-    """The most likely word of TriPortrait 0.1 (16 bits) in a canonical picture and its agreement in standard deviations."""
+    """The most likely word of the former mark (16 bits) in a canonical picture and its agreement in standard deviations."""
     key = waves()
     vote, weight = votes(picture)
     bears = ~key.is_mark

@@ -8,7 +8,7 @@ The payload's 32 bits are two words of 16, x and y. A third word is x XOR y, so 
 Each word is spread over a third of the payload's waves by a random linear code: the wave with row r is flipped when
 word & r has an odd number of ones. All 65,536 words are tried at once with a Walsh-Hadamard transform.
 
-Videos of TriPortrait 0.1 bear the same fixed mark and one word of 16 bits, which is still read.
+The former mark has the same fixed part and one word of 16 bits, always 0x3D50 in videos; it is still read.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Waves:
         is_mark: whether the wave spells the fixed mark; the others bear payload.
         word: which of the three words a payload wave bears, 0..2.
         row: its row in that word's code, 1..65535.
-        former_row: its row in the code of TriPortrait 0.1.
+        former_row: its row in the code of the former mark.
     """
 
     across: Array
