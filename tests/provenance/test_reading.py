@@ -132,12 +132,12 @@ def test_the_former_mark_is_still_read() -> None:
 
 
 def test_unmarked_scores_are_standard_normal_and_none_is_found(astronaut: np.ndarray) -> None:
-    """150 unlike pictures in 8 orientations: cuts of a photograph, turned, and noise of several colours."""
+    """100 unlike pictures in 8 orientations: cuts of a photograph, turned, and noise of several colours."""
     from scipy.stats import norm
 
     rng = np.random.default_rng(0)
     scores = []
-    for index in range(150):
+    for index in range(100):
         if index % 4:
             side = int(rng.integers(64, 400))
             top, left = rng.integers(0, 512 - side, 2)
@@ -150,7 +150,7 @@ def test_unmarked_scores_are_standard_normal_and_none_is_found(astronaut: np.nda
         scores.append(seen.score)
     # The best of eight standard normal numbers.
     levels = norm.cdf(scores) ** 8
-    assert abs(np.mean(levels) - 0.5) < 4 / np.sqrt(12 * 150)
+    assert abs(np.mean(levels) - 0.5) < 4 / np.sqrt(12 * 100)
     assert max(scores) < DETECTION_SCORE - 1.5
 
 

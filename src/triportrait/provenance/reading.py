@@ -141,7 +141,8 @@ class _Runs:
         """
         pictures = [self._upright(run, quarter_turns, mirrored, placement) for run in self._runs]
         scores = [mark_score(picture) for picture in pictures]
-        score = max(*scores, mark_score(np.sum(pictures, axis=0)))
+        together = [mark_score(np.sum(pictures, axis=0))] if len(pictures) > 1 else []
+        score = max(scores + together)
         weighted = np.tensordot(np.maximum(scores, 0).astype(np.float32), pictures, axes=1)
         seen = Detection(
             score, None, 0.0, self.frames, mirrored=mirrored, quarter_turns=quarter_turns, placement=placement, threshold=threshold
