@@ -129,6 +129,8 @@ def print_false_positives(rendered: list[tuple[str, Frames]], count: int, seed: 
     for name, frames in itertools.islice(itertools.chain(rendered, unmarked(count, seed)), count):
         detection = detect_watermark(frames[:FRAME_LIMIT])
         seen.append((detection.score / detection.threshold, detection.found, name))
+        if len(seen) % 20 == 0:
+            print(f"{len(seen)} of {count} looked at", file=sys.stderr, flush=True)
     share, _, nearest = max(seen)
     print(
         f"\nunmarked: {sum(found for _, found, _ in seen)} of {len(seen)} found; {nearest} came nearest, at {share:.0%} of the threshold",
