@@ -58,12 +58,13 @@ def digest(*parts: Any) -> str:
 def demo() -> Entries:
     """The frames of ``make demo``, as they go to the encoder."""
     from triportrait.pipeline import Portrait
+    from triportrait.provenance.maker import NO_MAKER
     from triportrait.provenance.marks import Finish, Marks
 
     performance = Portrait.from_image(EXAMPLES / "portrait.png").talk(EXAMPLES / "speech.wav")
     finish = None
     for index, frame in enumerate(islice(performance.frames(), _DEMO_FRAMES)):
-        finish = finish or Finish(Marks(), (frame.image.shape[1], frame.image.shape[0]))
+        finish = finish or Finish(Marks(), (frame.image.shape[1], frame.image.shape[0]), NO_MAKER)
         yield f"demo/{index:02d}", digest(finish(frame.image))
 
 

@@ -247,6 +247,8 @@ REFUSED = [
     (ANIMATE + " --background #12345", "--background is '#12345', neither a colour nor a file", "#rrggbb"),
     (ANIMATE + " --background voice.wav", "voice.wav: a background is a colour", "a picture or a video"),
     (ANIMATE + " --background text.jpg", "'text.jpg' is not", "convert it"),
+    (ANIMATE + " --consent yes --no-manifest", "--consent stands in the signed statement", "leave out --no-manifest"),
+    (ANIMATE + " --maker Ada --no-watermark --no-manifest", "--maker stands in the watermark", "leave one of them on"),
     # The other commands.
     ("extract nobody.mp4 -o $OUT/m.npz", "'nobody.mp4': no frame of the clip shows a face", "use a clip of one person"),
     ("extract missing.mp4 -o $OUT/m.npz", "no file 'missing.mp4'", "check the path"),
@@ -727,7 +729,7 @@ def test_detect_tells_generated_from_recorded(here: Path, capfd: pytest.CaptureF
     assert run(ANIMATE, here) == 0
     capfd.readouterr()
     assert run("detect $OUT/o.mp4", here) == 0
-    assert capfd.readouterr().out.startswith("AI-generated\n  watermark: TriPortrait, payload")
+    assert capfd.readouterr().out.startswith("AI-generated\n  watermark: TriPortrait, no maker named")
     assert run("detect clip.mp4", here) == 0
     assert capfd.readouterr().out.startswith("No mark found")
 

@@ -25,6 +25,7 @@ from triportrait.motion.lips import lip_opening
 from triportrait.motion.options import DriveOptions
 from triportrait.pipeline import Portrait, prepare
 from triportrait.provenance.detect import detect
+from triportrait.provenance.maker import NO_MAKER, maker_number
 from triportrait.provenance.marks import Marks
 from triportrait.types import Motion, MotionFrame
 
@@ -104,10 +105,25 @@ def test_a_photo_talks(talking_portrait: Portrait, sentence: Path, talking: Path
 def test_the_file_says_what_it_is(talking: Path, sentence: Path) -> None:
     report = detect(read(talking), talking)
     assert report.is_marked
-    assert report.watermark.found and report.watermark.payload == 0x3D50
+    assert report.watermark.found and report.maker_number == NO_MAKER
     assert report.manifest.state in ("trusted", "valid") and report.manifest.is_generated
     assert set(report.manifest.ingredients) == {"voice"}
-    assert report.manifest.watermark_payload == 0x3D50
+    assert report.manifest.watermark_payload == NO_MAKER
+
+
+def test_the_file_says_who_made_it_and_that_the_person_agreed(talking_portrait: Portrait, voice: Path, tmp_path: Path) -> None:
+    marks = Marks(maker="Ada Example", consent="She wrote so.")
+    out = talking_portrait.talk(voice).save(tmp_path / "out.mp4", marks=marks)
+    report = detect(read(out), out)
+    assert report.maker_number == maker_number("Ada Example") and report.number_fits_statement
+    assert (report.manifest.maker, report.manifest.consent) == ("Ada Example", "She wrote so.")
+
+
+def test_a_maker_that_cannot_be_stated_is_refused_first(talking_portrait: Portrait, voice: Path, tmp_path: Path) -> None:
+    for marks in (Marks(maker="a\nb"), Marks(consent="yes", manifest=False)):
+        with pytest.raises(OptionError):
+            talking_portrait.talk(voice).save(tmp_path / "out.mp4", marks=marks)
+    assert not list(tmp_path.iterdir())
 
 
 def test_marks_can_be_left_out(clip: Path) -> None:
@@ -579,9 +595,9 @@ def test_marks_change_little(talking_portrait: Portrait, voice: Path, talking: P
     from triportrait.provenance.marks import Finish
 
     frame = next(iter(talking_portrait.talk(voice))).image
-    marked = Finish(Marks(label=False, manifest=False), (256, 256))(frame)
+    marked = Finish(Marks(label=False, manifest=False), (256, 256), 0)(frame)
     assert psnr(frame, marked) > 40
-    labelled = Finish(Marks(watermark=False, manifest=False), (256, 256))(frame)
+    labelled = Finish(Marks(watermark=False, manifest=False), (256, 256), 0)(frame)
     changed = np.argwhere(np.abs(labelled.astype(int) - frame).max(axis=2) > 0)
     assert len(changed) and changed.min() > 128  # bottom right
 

@@ -16,6 +16,7 @@ from triportrait.errors import EmptyMedia, MediaError
 from triportrait.files import refuse_inputs
 from triportrait.geometry.crops import resized
 from triportrait.motion.timing import NOTHING, join_motion
+from triportrait.provenance.maker import Account
 from triportrait.provenance.marks import Finish, Marks
 from triportrait.types import (
     CAMERA_DISTANCE_DM,
@@ -136,19 +137,20 @@ class Performance:
             path: target, ending in .mp4.
             full_frame, background: see :meth:`frames`.
             debug_panel: source | PNCC | raw render | depth | final side by side.
-            marks: label, watermark and manifest; all on by default.
+            marks: label, watermark and manifest, all on by default, and who answers for the video.
             crf: x264 quality, lower is better.
             progress: called after each frame.
 
         Raises:
             OutputError: the target cannot be written, or is a file that was read.
-            OptionError: ``crf`` is out of range.
+            OptionError: ``crf`` is out of range, or the marks' maker or consent cannot be stated.
         """
         from triportrait import __version__
         from triportrait.media.video import VideoWriter
 
         refuse_inputs(path, [*self.sources.values(), *self.inputs, self.sound, background.file if background is not None else None])
         marks = marks or Marks()
+        account = marks.account()
         prepared = self.portrait.prepared
         height, width = prepared.photo.shape[:2] if full_frame else prepared.image.shape[:2]
         size = (width * 5, height) if debug_panel else (width, height)
@@ -157,9 +159,9 @@ class Performance:
                 f"the photo is {width} x {height} px; --full-frame writes up to {_FULL_FRAME_LIMIT_PX} px a side, use a smaller copy"
             )
         frames = self.frames(debug_panel, full_frame, background)
-        finish = Finish(marks, size)
+        finish = Finish(marks, size, account.number)
         target = Path(path)
-        signer = self._signer(target) if marks.manifest else None
+        signer = self._signer(target, account) if marks.manifest else None
         writer = VideoWriter(
             target,
             size,
@@ -180,12 +182,12 @@ class Performance:
             signer.note_beside()
         return target
 
-    def _signer(self, target: Path) -> VideoSigner:
+    def _signer(self, target: Path, account: Account) -> VideoSigner:
         """What can keep a video from being signed is tried before there is one."""
         from triportrait import __version__
         from triportrait.provenance.manifest import VideoSigner
 
-        return VideoSigner(target, self.sources, target.name, f"TriPortrait {__version__}")
+        return VideoSigner(target, self.sources, target.name, f"TriPortrait {__version__}", account=account)
 
 
 def _panels(source: Array, pncc: Array, head: RenderedHead, row: MotionFrame) -> dict[str, Array]:

@@ -7,12 +7,8 @@ import errno
 import io
 import json
 import os
-import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,15 +19,9 @@ import pytest
 from triportrait.errors import MediaError, MissingPart, OutputError
 from triportrait.files import AtomicFile
 from triportrait.provenance import manifest
-from triportrait.provenance.manifest import (
-    SIDECAR_SUFFIX,
-    VideoSigner,
-    file_sha256,
-    read_manifest,
-    sign_video,
-    signing_identity,
-    user_folder,
-)
+from triportrait.provenance.maker import Account
+from triportrait.provenance.manifest import SIDECAR_SUFFIX, VideoSigner, file_sha256, read_manifest, sign_video
+from triportrait.provenance.signing import signing_identity
 
 WHEN = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 HASH = "ab" * 32
@@ -77,10 +67,29 @@ def test_signed_is_trusted_here_and_valid_elsewhere(video: Path, tmp_path: Path,
     here = read_manifest(video)
     assert here.state == "trusted" and here.is_generated and here.problems == ()
     assert (here.title, here.software, here.watermark_payload) == ("Hello", "TriPortrait 0.1.0", 7)
+    assert (here.maker, here.consent) == ("", "")
     assert (here.ingredients, here.when) == ({"portrait": HASH}, "2026-11-20T12:00:00Z")
     elsewhere = read_manifest(video, key_folder=tmp_path / "another computer")
     assert elsewhere.state == "valid" and elsewhere.problems == ()
     assert sorted(path.name for path in tmp_path.iterdir()) == [home.name, video.name]
+
+
+def test_maker_consent_and_soft_binding_are_signed(video: Path) -> None:
+    """Any reader of C2PA sees them; one changed letter of the name breaks the statement."""
+    import c2pa
+
+    sign(video, account=Account("Ada Example", "She wrote so."), watermark_payload=0xABCDEF12)
+    info = read_manifest(video)
+    assert (info.state, info.maker, info.consent) == ("trusted", "Ada Example", "She wrote so.")
+    with video.open("rb") as file, c2pa.Reader("video/mp4", file) as reader:
+        report = json.loads(reader.json())
+    assertions = {entry["label"]: entry["data"] for entry in report["manifests"][report["active_manifest"]]["assertions"]}
+    binding = assertions["c2pa.soft-binding"]
+    assert binding["alg"] == manifest.SOFT_BINDING_ALGORITHM and binding["blocks"] == [{"scope": {}, "value": "abcdef12"}]
+    assert "c2pa.watermarked.bound" in [action["action"] for action in assertions["c2pa.actions.v2"]["actions"]]
+    assert assertions[manifest.STATEMENT_LABEL]["maker_number"] == "53E1-79F0"
+    video.write_bytes(video.read_bytes().replace(b"Ada Example", b"Eve Example"))
+    assert read_manifest(video).state == "invalid"
 
 
 def test_signed_video_still_decodes(video: Path) -> None:
@@ -121,62 +130,11 @@ def test_unsigned_files_have_none(video: Path, tmp_path: Path) -> None:
         read_manifest(tmp_path / "missing.mp4")
 
 
-def test_keys_are_private_and_stay(video: Path, home: Path) -> None:
-    sign(video)
-    key = home / "signing" / "key.pem"
-    before = key.read_bytes()
-    assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
-    assert b"PRIVATE" not in (home / "signing" / "chain.pem").read_bytes()
-    assert signing_identity().key == before
-    assert "PRIVATE" not in repr(signing_identity())
-
-
-def test_processes_that_start_together_share_one_key(home: Path) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        identities = list(pool.map(lambda _: signing_identity(), range(16)))
-    assert len({identity.key for identity in identities if identity}) == 1
-    assert [path.name for path in home.iterdir()] == ["signing"]
-
-
-@pytest.mark.parametrize("stored", [False, True])
-def test_a_key_that_a_killed_run_left_goes(stored: bool, home: Path) -> None:
-    """A run of this version is known to be over; one of a former version counts as over after a day."""
-    if stored:
-        signing_identity()
-    kill = "import os; os.fsync = lambda _: os.kill(os.getpid(), 9); from triportrait.provenance import manifest as m; "
-    kill += f"from pathlib import Path; m._store_identity(m.SigningIdentity(b'key', b'', b''), Path({str(home / 'signing')!r}))"
-    assert subprocess.run([sys.executable, "-c", kill]).returncode == -signal.SIGKILL
-    for name in (".signing.abcd_123", ".signing.efgh4567", ".signing.backups"):
-        (home / name).mkdir(parents=True)
-        (home / name / "key.pem").write_text("key")
-    os.utime(home / ".signing.abcd_123", (0, 0))
-    (left,) = home.glob(".triportrait-part-*")
-    assert (left / "key.pem").read_text() == "key"
-    signing_identity()
-    assert sorted(path.name for path in home.iterdir()) == [".signing.backups", ".signing.efgh4567", "signing"]
-
-
-def test_user_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("TRIPORTRAIT_HOME")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert user_folder() == tmp_path / "triportrait"
-    monkeypatch.delenv("XDG_CONFIG_HOME")
-    assert user_folder() == Path.home() / ".config" / "triportrait"
-
-
 def test_home_that_cannot_be_written_still_signs(video: Path, home: Path, caplog: pytest.LogCaptureFixture) -> None:
     home.write_text("a file where the folder should be")
     sign(video)
     assert "TRIPORTRAIT_HOME" in caplog.text
     assert read_manifest(video, key_folder=home / "signing").state == "valid"
-
-
-def test_incomplete_keys_are_an_error(home: Path) -> None:
-    signing_identity()
-    (home / "signing" / "chain.pem").unlink()
-    with pytest.raises(OutputError, match="chain.pem"):
-        signing_identity()
 
 
 def test_ingredient_files_are_hashed_and_their_manifests_kept(video: Path, tmp_path: Path) -> None:
@@ -216,10 +174,11 @@ def test_mode_of_the_file_is_kept(video: Path) -> None:
 def test_other_containers_get_a_note_beside_them(tmp_path: Path) -> None:
     path = tmp_path / "clip.webm"
     path.write_bytes(b"frames")
-    note = sign(path, watermark_payload=7)
+    note = sign(path, watermark_payload=7, account=Account("Ada Example", "She wrote so."))
     assert note == tmp_path / f"clip.webm{SIDECAR_SUFFIX}"
     info = read_manifest(path)
     assert info.state == "unsigned" and info.is_generated
+    assert (info.maker, info.consent, info.watermark_payload) == ("Ada Example", "She wrote so.", 7)
     assert (info.title, info.software, info.ingredients) == ("Hello", "TriPortrait 0.1.0", {"portrait": HASH})
     path.write_bytes(b"Frames")
     assert read_manifest(path).state == "invalid"

@@ -34,6 +34,7 @@ COMMANDS = {
     "data": ("triportrait.cli.data", "Data"),
     "train": ("triportrait.cli.train", "Train"),
     "detect": ("triportrait.cli.detect", "Detect"),
+    "maker": ("triportrait.cli.maker", "Maker"),
     "weights": ("triportrait.cli.weights", "Weights"),
     "doctor": ("triportrait.cli.doctor", "Doctor"),
 }

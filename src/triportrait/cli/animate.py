@@ -143,6 +143,10 @@ class MarkFlags:
     """Invisible watermark in the pixels."""
     manifest: bool = True
     """Signed statement (C2PA) in the file."""
+    maker: str | None = None
+    """Who makes the video: a name or an id. Default: the one of 'triportrait maker set', if any."""
+    consent: str = ""
+    """How the person shown agreed, for the signed statement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +226,8 @@ class Animate:
         driver.check()
         self._check_combinations()
         self._check_preset(driver)
+        marks = Marks(**vars(self.marks))
+        marks.account()
         # What cannot be read or written is found before any work is done.
         background = Background(self.look.background) if self.look.background else None
         perform = self._prepared_paper(driver, background) if self.preset == "paper" else self._prepared(driver, background)
@@ -232,7 +238,7 @@ class Animate:
                 full_frame=self.look.full_frame,
                 debug_panel=self.look.debug_panel,
                 background=background,
-                marks=Marks(**vars(self.marks)),
+                marks=marks,
                 crf=self.look.crf,
                 progress=progress,
             )

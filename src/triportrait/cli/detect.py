@@ -1,4 +1,4 @@
-"""``triportrait detect``: was this video generated?"""
+"""``triportrait detect``: was this generated, and by whom?"""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from triportrait.cli.terminal import say_lines
 
 @dataclass
 class Detect:
-    """Tell whether a video was generated: watermark in the pixels, signed statement in the file."""
+    """Tell whether a video or picture was generated: watermark in the pixels, signed statement in the file."""
 
     file: Positional[Path]
-    """Video to look at."""
+    """Video, GIF or picture to look at."""
+    maker: str | None = None
+    """A name or an id: say whether the watermark bears its number."""
 
     def run(self) -> int:
-        from triportrait.media.video import VideoReader
+        from triportrait.files import check_readable
+        from triportrait.media.sampling import sampled_frames
         from triportrait.provenance.detect import detect
+        from triportrait.provenance.maker import Account
+        from triportrait.provenance.reading import FRAME_LIMIT
 
-        with VideoReader(self.file) as reader:
-            say_lines(detect((frame for _, frame in reader.frames(None)), self.file))
+        maker = None if self.maker is None else Account(self.maker.strip()).maker
+        check_readable(self.file)
+        say_lines(detect(sampled_frames(self.file, FRAME_LIMIT), self.file, maker=maker))
         return 0

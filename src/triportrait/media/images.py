@@ -83,6 +83,24 @@ def read_image(path: str | os.PathLike[str]) -> Array:
     return array
 
 
+def picture_frames(path: str | os.PathLike[str], limit: int) -> Iterator[Array]:
+    """The frames of an animation (GIF, WebP, PNG), at most ``limit`` of them, evenly spread, or the one of a picture: uint8 RGB [h, w, 3].
+
+    Transparent places show grey. An animation's memory does not grow with its length.
+
+    Raises:
+        MediaError: as :func:`read_image`.
+    """
+    with _opened(path) as image:
+        count = getattr(image, "n_frames", 1)
+        moves = getattr(image, "is_animated", False)
+        for index in range(0, count if moves else 0, -(-count // limit)):
+            image.seek(index)
+            yield composite_over(np.asarray(image.convert("RGBA")))
+    if not moves:
+        yield composite_over(read_image(path))
+
+
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """A picture whose header was read and whose size is within the limits; whatever its decoder raises becomes one sentence."""

@@ -32,6 +32,7 @@ from triportrait.media.containers import (
     stream_seconds,
     video_stream,
 )
+from triportrait.media.ticks import constant_rate, from_start, native_ticks
 from triportrait.types import Array, Waveform
 
 logger = logging.getLogger(__name__)
@@ -43,8 +44,10 @@ _CODECS = frozenset(
     "h264 hevc av1 libdav1d libaom-av1 vp8 vp9 libvpx libvpx-vp9 mpeg4 mpeg1video mpeg2video mjpeg prores dnxhd ffv1 "
     "theora h263 rawvideo".split()
 )
-#: A still longer than this is taken for damaged time stamps.
-_MAX_STILL_S = 600.0
+#: Up to here, half a minute in full HD, samples of a video are found by decoding all of it.
+_MOST_DECODED_PIXELS = 2_000_000_000
+#: Frames that are decoded at most on the way to a sample; x264 sets a key frame after 250.
+_LONGEST_LEAD_FRAMES = 260
 _MOST_DECODER_THREADS = 4
 _WRITE_ERRORS = (av.FFmpegError, OSError)
 #: Sample rates that AAC has.
@@ -126,8 +129,8 @@ class VideoReader:
         with open_container(self.path) as container:
             decoded = self._decoded(container, self._checked_stream(container), start_s)
             if start_s > 0:
-                decoded = _from(decoded, 0.5 / (fps or self.fps))
-            ticks = _native_ticks(decoded) if fps is None else _constant_rate(decoded, fps, 1.0 / self.fps, self.path)
+                decoded = from_start(decoded, 0.5 / (fps or self.fps))
+            ticks = native_ticks(decoded) if fps is None else constant_rate(decoded, fps, 1.0 / self.fps, self.path)
             reformatter = VideoReformatter()
             index = 0
             for frame, repeats in ticks:
@@ -140,6 +143,46 @@ class VideoReader:
                         return
             if index == 0:
                 raise EmptyMedia(f"'{self.path}' is a video without a single frame; give another one.")
+
+    def sampled(self, limit: int, run_frames: int = 10) -> Iterator[Array]:
+        """At most ``limit`` source frames from the whole file, in runs of neighbours: uint8 RGB [h, w, 3].
+
+        A short video is given whole. Of a longer one runs are taken at even distances; where decoding all of it would take
+        long, each run begins at the key frame before its place. Time and memory have bounds whatever the file's length.
+
+        Raises:
+            MediaError: the file is damaged so that no frame decodes.
+        """
+        count = self.frame_count
+        places = max(1, limit // run_frames)
+        is_costly = count * self.size[0] * self.size[1] > _MOST_DECODED_PIXELS
+        reformatter = VideoReformatter()
+        with open_container(self.path) as container:
+            stream = self._checked_stream(container)
+            if is_costly:
+                chosen = self._runs(container, stream, places, run_frames)
+            else:
+                every = self._decoded(container, stream)
+                starts = {round(place * count / places) + step for place in range(places) for step in range(run_frames)}
+                chosen = (frame for index, (frame, _, _) in enumerate(every) if count <= limit or index in starts)
+            for frame in itertools.islice(chosen, limit):
+                yield self._to_rgb(frame, reformatter, None)
+
+    def _runs(
+        self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, places: int, run_frames: int
+    ) -> Iterator[av.VideoFrame]:
+        """Runs of frames at even distances, none of them twice, each from the key frame before its place."""
+        last_s = -math.inf
+        for place in range(places):
+            start_s = place * self.seconds / places
+            taken = 0
+            for frame, time_s, _ in itertools.islice(self._decoded(container, stream, start_s), _LONGEST_LEAD_FRAMES):
+                if start_s + time_s > last_s:
+                    last_s = start_s + time_s
+                    taken += 1
+                    yield frame
+                    if taken == run_frames:
+                        break
 
     def __iter__(self) -> Iterator[tuple[int, Array]]:
         return self.frames()
@@ -247,50 +290,6 @@ def _colour_matrix(frame: av.VideoFrame) -> int | None:
     """BT.709 for untagged HD, as players do (FFmpeg takes BT.601 for all that is untagged); None keeps the tag."""
     untagged = frame.colorspace not in tuple(Colorspace)
     return Colorspace.ITU709 if untagged and frame.height >= 720 else None
-
-
-def _from(frames: Iterable[tuple[av.VideoFrame, float, float]], tolerance_s: float) -> Iterator[tuple[av.VideoFrame, float, float]]:
-    """Frames from time 0 on; where none lies at it, the one before stands in."""
-    before: tuple[av.VideoFrame, float, float] | None = None
-    started = False
-    for frame, time_s, duration_s in frames:
-        if not started:
-            if time_s < -tolerance_s:
-                before = frame, 0.0, duration_s
-                continue
-            started = True
-            if before is not None and time_s > tolerance_s:
-                yield before
-        yield frame, time_s, duration_s
-
-
-def _native_ticks(frames: Iterable[tuple[av.VideoFrame, float, float]]) -> Iterator[tuple[av.VideoFrame, int]]:
-    return ((frame, 1) for frame, _, _ in frames)
-
-
-def _constant_rate(
-    frames: Iterable[tuple[av.VideoFrame, float, float]], fps: float, frame_seconds: float, path: str
-) -> Iterator[tuple[av.VideoFrame, int]]:
-    """(frame, how many ticks it fills) for frames with their times; see :meth:`VideoReader.frames`."""
-    pending: av.VideoFrame | None = None
-    pending_tick = 0
-    pending_distance = pending_time = pending_duration = 0.0
-    for frame, time_s, duration_s in frames:
-        if time_s - pending_time > _MAX_STILL_S:
-            raise MediaError(f"'{path}' has damaged time stamps in its pictures; export it again.")
-        tick = math.floor(time_s * fps + 0.5)
-        distance = abs(time_s * fps - tick)
-        if pending is not None:
-            if tick == pending_tick and pending_distance <= distance:
-                pending_time, pending_duration = time_s, duration_s
-                continue
-            if tick > pending_tick:
-                yield pending, tick - pending_tick
-        pending, pending_tick, pending_distance = frame, tick, distance
-        pending_time, pending_duration = time_s, duration_s
-    if pending is not None:
-        end_s = pending_time + min(pending_duration or frame_seconds, _MAX_STILL_S)
-        yield pending, max(1, math.floor(end_s * fps + 0.5) - pending_tick)
 
 
 def check_crf(crf: int) -> None:

@@ -1,15 +1,10 @@
 """Content Credentials: a signed C2PA manifest in the finished file, and reading it back.
 
-The manifest says that a model made the video (``c2pa.created``, ``trainedAlgorithmicMedia``), with which software, and
-the SHA-256 of what went in. It is signed with a key that belongs to this installation: made at first use, kept in
-``<user folder>/signing`` as
-
-* ``key.pem``: the signing key (ES256), readable by its owner only,
-* ``chain.pem``: the signing certificate, followed by those that vouch for it,
-* ``root.pem``: the certificates this installation trusts when reading.
-
-Who has a certificate of their own replaces those three files. A file signed here reads as *trusted* here and as
-*valid* elsewhere. There is no time stamp, because a time-stamping authority cannot be asked without a network.
+The manifest says that a model made the video (``c2pa.created``, ``trainedAlgorithmicMedia``), with which software, the
+SHA-256 of what went in, who made it and how the person shown agreed, where the maker says so. It names the watermark as
+its soft binding: who finds the mark in a copy without manifest can look for the statement with the same value. It is
+signed with this installation's key (:mod:`.signing`): a file signed here reads as *trusted* here and as *valid*
+elsewhere. There is no time stamp, because a time-stamping authority cannot be asked without a network.
 
 Containers that C2PA does not know (WebM, Matroska), and installations without c2pa-python, get the same statement as
 ``<file>.provenance.json`` beside the file, with the file's SHA-256 but without a signature; it reads as *unsigned*.
@@ -22,19 +17,17 @@ import hashlib
 import io
 import json
 import logging
-import os
-import re
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from triportrait.errors import MediaError, MissingPart, OutputError
-from triportrait.files import atomic_file, atomic_folder, remove_rests
+from triportrait.files import atomic_file
+from triportrait.provenance.maker import NOBODY, Account, shown_number
+from triportrait.provenance.signing import SigningIdentity, signing_folder, signing_identity
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +37,8 @@ GENERATED_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgo
 #: Our own assertion, with what the standard ones have no room for.
 STATEMENT_LABEL = "org.triportrait.generation"
 SIDECAR_SUFFIX = ".provenance.json"
+#: Name of :mod:`.watermark` in ``c2pa.soft-binding``; it is not in the list of algorithms that C2PA keeps.
+SOFT_BINDING_ALGORITHM = "org.triportrait.watermark.2"
 
 #: Containers that c2pa-python writes manifests into and that we may produce.
 _MEDIA_TYPES = {
@@ -58,8 +53,6 @@ _MEDIA_TYPES = {
     ".wav": "audio/wav",
 }
 _ONE_PIXEL_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
-_CERTIFICATE_LIFE = timedelta(days=3650)
-_DRAFT_AGE_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +69,8 @@ class ManifestInfo:
         ingredients: name -> SHA-256 of what went in, hexadecimal.
         signer: the organisation named in the certificate.
         watermark_payload: payload of the invisible watermark, or None when not stated.
+        maker: name or id of who made the file, as stated.
+        consent: how the person shown agreed, as the maker states it.
         when: ISO 8601 time of creation, as claimed.
         problems: codes of the failed checks, such as ``assertion.bmffHash.mismatch``.
     """
@@ -87,24 +82,10 @@ class ManifestInfo:
     ingredients: dict[str, str] = field(default_factory=dict)
     signer: str = ""
     watermark_payload: int | None = None
+    maker: str = ""
+    consent: str = ""
     when: str = ""
     problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SigningIdentity:
-    """PEM texts: the private key, its certificate chain (leaf first) and the trusted root."""
-
-    key: bytes = field(repr=False)
-    chain: bytes
-    root: bytes
-
-
-def user_folder() -> Path:
-    """Where this user's keys live: ``$TRIPORTRAIT_HOME``, else ``triportrait`` in XDG's config folder."""
-    if home := os.environ.get("TRIPORTRAIT_HOME"):
-        return Path(home)
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "triportrait"
 
 
 def file_sha256(path: Path) -> str:
@@ -123,6 +104,7 @@ def sign_video(
     software: str = "TriPortrait",
     key_folder: Path | str | None = None,
     *,
+    account: Account = NOBODY,
     watermark_payload: int | None = None,
     when: datetime | None = None,
     draft: Path | None = None,
@@ -136,6 +118,7 @@ def sign_video(
         title: shown by manifest viewers.
         software: name and version, separated by the last blank.
         key_folder: where key and certificates are; None for ``user_folder() / "signing"``.
+        account: who answers for the file, to be stated.
         watermark_payload: payload of the invisible watermark, to be stated.
         when: time of creation; None for now.
         draft: the finished bytes that will be called ``path`` later, for outputs that appear signed or not at all.
@@ -160,6 +143,7 @@ def sign_video(
         "digital_source_type": GENERATED_BY_MODEL,
         "ingredients": hashes,
         "when": when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        **_account_entries(account),
     }
     if watermark_payload is not None:
         statement["watermark_payload"] = watermark_payload
@@ -181,14 +165,21 @@ class VideoSigner:
     Args:
         path: what the video will be called.
         ingredients: name -> file that goes in; hashed at once.
-        title, software, key_folder: see :func:`sign_video`.
+        title, software, key_folder, account: see :func:`sign_video`.
 
     Raises:
         MediaError: an ingredient cannot be read.
     """
 
     def __init__(
-        self, path: Path, ingredients: Mapping[str, Path], title: str, software: str, key_folder: Path | str | None = None
+        self,
+        path: Path,
+        ingredients: Mapping[str, Path],
+        title: str,
+        software: str,
+        key_folder: Path | str | None = None,
+        *,
+        account: Account = NOBODY,
     ) -> None:
         self._path, self._files = path, dict(ingredients)
         self._statement: dict[str, Any] = {
@@ -197,6 +188,7 @@ class VideoSigner:
             "software": software,
             "digital_source_type": GENERATED_BY_MODEL,
             "ingredients": {name: file_sha256(file) for name, file in self._files.items()},
+            **_account_entries(account),
         }
         self._identity: SigningIdentity | None = None
         self._is_embedded = False
@@ -232,6 +224,20 @@ class VideoSigner:
             logger.warning("%s is not signed and carries no statement of its origin: %s", self._path.name, self._late or error)
 
 
+def _account_entries(account: Account) -> dict[str, str]:
+    """What a statement says about the people; nothing of what was not given."""
+    entries = {"maker": account.maker, "maker_number": shown_number(account.number) if account.maker else "", "consent": account.consent}
+    return {name: text for name, text in entries.items() if text}
+
+
+def _soft_bindings(statement: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The watermark as C2PA names it: over the whole content, with the payload as its value."""
+    if (payload := statement.get("watermark_payload")) is None:
+        return []
+    blocks = [{"scope": {}, "value": f"{payload:08x}"}]
+    return [{"label": "c2pa.soft-binding", "data": {"alg": SOFT_BINDING_ALGORITHM, "blocks": blocks}}]
+
+
 def _tried_identity(path: Path, key_folder: Path | str | None) -> SigningIdentity:
     """This installation's key, after it has signed a picture of one pixel.
 
@@ -249,9 +255,9 @@ def _tried_identity(path: Path, key_folder: Path | str | None) -> SigningIdentit
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
             raise OutputError(
                 f"the clock says {now:%Y-%m-%d}, and the certificate holds from {certificate.not_valid_before_utc:%Y-%m-%d} to "
-                f"{certificate.not_valid_after_utc:%Y-%m-%d}; set the clock, or delete {_folder(key_folder)} to have a new one made."
+                f"{certificate.not_valid_after_utc:%Y-%m-%d}; set the clock, or delete {signing_folder(key_folder)} to have a new one made."
             )
-    statement = {"title": "trial", "software": "TriPortrait", "ingredients": {}, "when": "2000-01-01T00:00:00Z"}
+    statement = {"title": "trial", "software": "TriPortrait", "ingredients": {}, "when": "2000-01-01T00:00:00Z", "watermark_payload": 0}
     manifest, _ = _manifest_of(statement, "image/png", {})
     _sign_stream(manifest, [], identity, "image/png", io.BytesIO(base64.b64decode(_ONE_PIXEL_PNG)), io.BytesIO())
     return identity
@@ -276,7 +282,7 @@ def read_manifest(path: Path | str, key_folder: Path | str | None = None) -> Man
         return _read_sidecar(path)
     import c2pa
 
-    root_file = _folder(key_folder) / "root.pem"
+    root_file = signing_folder(key_folder) / "root.pem"
     roots = root_file.read_text() if root_file.is_file() else ""
     try:
         with _context(roots) as context, path.open("rb") as file:
@@ -291,40 +297,6 @@ def read_manifest(path: Path | str, key_folder: Path | str | None = None) -> Man
         return _read_sidecar(path)
 
 
-def signing_identity(key_folder: Path | str | None = None) -> SigningIdentity:
-    """This installation's key and certificates, made on first use.
-
-    Where the folder cannot be written, a key for this one occasion is made: its signatures are valid, not trusted.
-
-    Raises:
-        OutputError: only some of the three files are there.
-    """
-    folder = _folder(key_folder)
-    remove_rests(folder.parent)
-    _remove_former_drafts(folder)
-    if not (folder / "key.pem").exists():
-        identity = _make_identity()
-        try:
-            _store_identity(identity, folder)
-        except OSError as error:
-            logger.warning(
-                "%s cannot be written (%s): signing with a key for this occasion. Set TRIPORTRAIT_HOME to a folder "
-                "that can be written to keep one.",
-                folder,
-                error.strerror,
-            )
-            return identity
-    try:
-        # Read back: another process may have been first, and its key is then everybody's.
-        return SigningIdentity(*((folder / name).read_bytes() for name in ("key.pem", "chain.pem", "root.pem")))
-    except OSError as error:
-        raise OutputError(f"{error.filename} cannot be read; restore it, or delete {folder} to have a new key made.") from error
-
-
-def _folder(key_folder: Path | str | None) -> Path:
-    return user_folder() / "signing" if key_folder is None else Path(key_folder)
-
-
 def _has_c2pa() -> bool:
     try:
         import c2pa  # noqa: F401
@@ -332,78 +304,6 @@ def _has_c2pa() -> bool:
     except Exception:  # the wheel's native library does not load on this system
         return False
     return True
-
-
-def _make_identity() -> SigningIdentity:
-    """A root certificate whose key is forgotten at once, and a leaf under it as C2PA's certificate profile asks."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    now = datetime.now(UTC)
-    root_key = ec.generate_private_key(ec.SECP256R1())
-    leaf_key = ec.generate_private_key(ec.SECP256R1())
-
-    def name(common_name: str) -> x509.Name:
-        organisation = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "TriPortrait user (self-made certificate)")
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name), organisation])
-
-    def usage(**granted: bool) -> x509.KeyUsage:
-        every = (
-            "digital_signature content_commitment key_encipherment data_encipherment key_agreement key_cert_sign "
-            "crl_sign encipher_only decipher_only"
-        )
-        return x509.KeyUsage(**{use: granted.get(use, False) for use in every.split()})
-
-    def certificate(subject: str, key: ec.EllipticCurvePrivateKey, is_root: bool, key_usage: x509.KeyUsage) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name(subject))
-            .issuer_name(name("TriPortrait local root"))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + _CERTIFICATE_LIFE)
-            .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
-            .add_extension(key_usage, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
-        )
-
-    root = certificate("TriPortrait local root", root_key, True, usage(key_cert_sign=True, crl_sign=True))
-    leaf = certificate("TriPortrait local signer", leaf_key, False, usage(digital_signature=True)).add_extension(
-        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False
-    )
-    pem = serialization.Encoding.PEM
-    root_pem = root.sign(root_key, hashes.SHA256()).public_bytes(pem)
-    return SigningIdentity(
-        key=leaf_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-        chain=leaf.sign(root_key, hashes.SHA256()).public_bytes(pem) + root_pem,
-        root=root_pem,
-    )
-
-
-def _store_identity(identity: SigningIdentity, folder: Path) -> None:
-    """Write all three files or none: a folder is filled beside the target and takes its name when complete."""
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        with atomic_folder(folder) as draft:
-            for name, text in (("key.pem", identity.key), ("chain.pem", identity.chain), ("root.pem", identity.root)):
-                with open(os.open(draft / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                    file.write(text)
-    except OSError:
-        if not (folder / "key.pem").exists():
-            raise
-
-
-def _remove_former_drafts(folder: Path) -> None:
-    """Folders that a former version filled beside ``folder`` and left, with a key in them, when it was killed."""
-    for draft in folder.parent.glob(f".{folder.name}.*"):
-        with suppress(OSError):
-            is_ours = re.fullmatch(r"[a-z0-9_]{8}", draft.name.removeprefix(f".{folder.name}.")) is not None
-            if is_ours and draft.is_dir() and not draft.is_symlink() and time.time() - draft.stat().st_mtime > _DRAFT_AGE_S:
-                shutil.rmtree(draft, ignore_errors=True)
 
 
 def _context(roots: str) -> Any:
@@ -446,6 +346,8 @@ def _manifest_of(
     program, _, version = statement["software"].rpartition(" ")
     generator = {"name": program, "version": version} if program else {"name": version}
     created = {"action": "c2pa.created", "digitalSourceType": GENERATED_BY_MODEL, "when": statement["when"]}
+    bindings = _soft_bindings(statement)
+    marked = [{"action": "c2pa.watermarked.bound", "when": statement["when"]} for _ in bindings]
     described = {name: _ingredient(name, digest) for name, digest in statement["ingredients"].items()}
     readable = {name: file for name, file in files.items() if file.suffix.lower() in _MEDIA_TYPES}
     manifest = {
@@ -454,7 +356,8 @@ def _manifest_of(
         "format": media_type,
         "ingredients": [{"format": "application/octet-stream", **entry} for name, entry in described.items() if name not in readable],
         "assertions": [
-            {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
+            {"label": "c2pa.actions.v2", "data": {"actions": [created, *marked]}},
+            *bindings,
             {"label": STATEMENT_LABEL, "data": statement},
         ],
     }
@@ -512,6 +415,8 @@ def _from_report(report: dict[str, Any], validation_state: str) -> ManifestInfo:
         ingredients=statement.get("ingredients", {}),
         signer=manifest.get("signature_info", {}).get("issuer", ""),
         watermark_payload=statement.get("watermark_payload"),
+        maker=statement.get("maker", ""),
+        consent=statement.get("consent", ""),
         when=statement.get("when", ""),
         # An unknown signer is what "valid" means; it is not a problem of the file.
         problems=tuple(f["code"] for f in failures if f["code"] != "signingCredential.untrusted"),
@@ -558,6 +463,8 @@ def _read_sidecar(path: Path) -> ManifestInfo:
             is_generated=statement["digital_source_type"] == GENERATED_BY_MODEL,
             ingredients={str(name): str(digest) for name, digest in statement["ingredients"].items()},
             watermark_payload=statement.get("watermark_payload"),
+            maker=str(statement.get("maker", "")),
+            consent=str(statement.get("consent", "")),
             when=str(statement["when"]),
             problems=() if fits else ("file_sha256.mismatch",),
         )
