@@ -123,10 +123,11 @@ def _image_to_plane_recipes() -> Mapping[str, Callable[[], Recipe]]:
 
 
 def _image_to_plane(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.real3d.eg3d_prior import load_generator
     from triportrait.synth.lifted_views import splits_of
     from triportrait.training.data.clips import split_clips
     from triportrait.training.oneshot.views import read_views
-    from triportrait.training.real3d.image_to_plane import ImageToPlaneStage, load_teacher
+    from triportrait.training.real3d.image_to_plane import ImageToPlaneStage
 
     packed = [path for path in options.data if is_packed_views(path)]
     paths = [path for path in options.data if path not in packed]
@@ -134,7 +135,7 @@ def _image_to_plane(options: TrainOptions, recipe: Any, device: str) -> Stage:
     sources: list[ClipSet | ViewSet] = [*([clips] if clips else []), *(read_views(path, "train") for path in packed)]
     views = (read_views(path, "val") for path in packed if "val" in splits_of(path))
     judges: list[ClipSet | ViewSet] = [*([held_out] if held_out else []), *views]
-    teacher = load_teacher(options.teacher) if options.teacher else None
+    teacher = load_generator(options.teacher) if options.teacher else None
     return ImageToPlaneStage(recipe, sources, judges, options.start, teacher=teacher)
 
 
