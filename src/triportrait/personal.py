@@ -198,9 +198,7 @@ def _recogniser(folder: Path, classes: int, device: str) -> Callable[[Level], So
     def features(level: Level) -> SoundClasses:
         extractor = SoundClasses(load_recogniser(folder).to(device), level)
         if extractor.size != classes:
-            raise WeightsError(
-                f"'{folder}' tells {extractor.size} sounds apart where the person's networks know {classes}; use the other one."
-            )
+            raise WeightsError(f"'{folder}' tells {extractor.size} sounds apart where the person's networks know {classes}; name another.")
         return extractor
 
     return features

@@ -68,7 +68,7 @@ class PreparedPerson:
 
             if not probe(self.driving).has_audio:
                 raise OptionError(
-                    f"'{self.driving}' has no sound, which moves the lips of --preset talk3d; give a clip with sound or a voice"
+                    f"'{self.driving}' has no sound, which moves the lips of --preset talk3d; give one with sound, or a voice"
                 )
         find_files(self.weights, self.parts.wav2vec2)
         self.options().check_files()

@@ -84,8 +84,8 @@ class VolumeRenderer(nn.Module):
             coarse: samples per ray of the first pass.
             fine: samples per ray of the second.
             box_side: side of the volume.
-            bounds: distances from the camera between which all rays are sampled, in EG3D world units (EG3D and Talk3D; spec C.4); None takes
-                where a ray enters and leaves the volume (Real3D-Portrait).
+            bounds: distances from the camera between which all rays are sampled, in EG3D world units (EG3D and Talk3D; spec C.4); None
+                takes where a ray enters and leaves the volume (Real3D-Portrait).
             published_misses: rays that miss the volume are sampled as the published code does (spec 2.3) instead of being empty.
             colour_threshold: samples that would show by less than this are not coloured; 0 colours all, as published.
             rays_at_once: of inference on a CPU, so that a part's samples stay in the caches; elsewhere all rays go at once.

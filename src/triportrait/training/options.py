@@ -13,7 +13,7 @@ Progress = Callable[[str, int, int], None]
 #: What ``triportrait train`` can train.
 Model = Literal[
     "oneshot", "mouth_painter", "voice", "sync_expert", "real3d.image_to_plane", "real3d.motion_adapter", "real3d.torso",
-    "real3d.audio_to_motion",
+    "real3d.audio_to_motion", "talk3d",
 ]  # fmt: skip
 
 

@@ -123,7 +123,7 @@ CATALOGUE: tuple[Entry, ...] = (
             PublishedFile("inversion_0-0_angles.pt"),
             PublishedFile("May_demo.pt"),
         ),
-        "https://github.com/cvlab-kaist/Talk3D (README); for other people its code writes them, the last as <epoch>_<iteration>.pt or *_tune.pt",
+        "https://github.com/cvlab-kaist/Talk3D (README); for others its code writes them, the last as <epoch>_<iter>.pt or *_tune.pt",
         "CC BY-NC 4.0 and, for the generator, NVIDIA Source Code License for EG3D: not commercial",
         ("talk3d", "talk3d_generator", "talk3d_person", "talk3d_cameras", "talk3d_rotation", "talk3d_landmarks"),
         "--preset talk3d",

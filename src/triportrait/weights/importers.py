@@ -110,7 +110,7 @@ def importable(path: str | os.PathLike[str]) -> list[Path]:
         raise WeightsError(f"The folder '{root}' cannot be searched ({error.strerror}); name the file itself.") from error
     if not found:
         raise WeightsError(
-            f"The folder '{root}' holds no model_ckpt_steps_*.ckpt, *.pkl, files of Talk3D, {MODEL_FILE}, HuBERT or wav2vec2; name the file itself."
+            f"The folder '{root}' holds no model_ckpt_steps_*.ckpt, *.pkl, Talk3D, {MODEL_FILE}, HuBERT or wav2vec2; name the file itself."
         )
     return found
 
