@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -27,6 +27,7 @@ from triportrait.weights.store import StoredWeights, load_weights
 
 if TYPE_CHECKING:
     from triportrait.nn.speech_networks import Level
+    from triportrait.talk3d.tokens import PersonalTokens
 
 #: Layouts a generator may have: the person's own, or one that nobody tuned.
 GENERATORS = ("talk3d_generator", "eg3d")
@@ -79,8 +80,10 @@ def find_files(weights: Path | None = None, wav2vec2: Path | None = None) -> Per
             f"The preset talk3d lacks {'; '.join(missing)}: 'triportrait weights import FOLDER -o DIR' makes the files of Talk3D's authors "
             "usable, 'triportrait personalize CLIP --prior EG3D -o DIR' makes a person of a clip, --weights and --wav2vec2 name the places."
         )
-    tracks = [path if path.is_file() else None for path in (rotation, landmarks)]
-    return PersonalFiles(networks, generator, person, cameras, *tracks, recogniser if hears_classes else None)
+    return PersonalFiles(
+        networks, generator, person, cameras, rotation if rotation.is_file() else None, landmarks if landmarks.is_file() else None,
+        recogniser if hears_classes else None,
+    )  # fmt: skip
 
 
 def speech_of(networks: Path) -> str:
@@ -154,7 +157,7 @@ def load_person(weights: Path | None = None, wav2vec2: Path | None = None, *, de
     person = _person(files, prior, device)
     if tuple(person.planes.planes.shape[2:]) != (sizes.delta_plane.plane_channels, *(2 * [sizes.delta_plane.plane_side])):
         raise WeightsError(f"'{files.networks}' and '{files.generator}' have planes of different sizes; use the files of one person.")
-    avatar = PersonalAvatar(networks["tokens"], networks["delta_plane"], renderer, person)
+    avatar = PersonalAvatar(cast("PersonalTokens", networks["tokens"]), networks["delta_plane"], renderer, person)
     model = PersonalModel(avatar, prior.super_resolve, batch=batch or (8 if device == "cuda" else 1))
     # The planes are there: what made them is not needed any more.
     del prior.synthesis.blocks, prior.mapping

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from triportrait.errors import NumericError
 from triportrait.geometry.cameras import EG3D_SCALE
 from triportrait.talk3d.person import Person
+from triportrait.talk3d.tokens import PersonalTokens
 from triportrait.types import ARKIT_EXPRESSIONS, Array, Camera, Motion, MotionFrame, PreparedPortrait, RenderedHead, TriPlane
 
 #: Below this alpha a pixel has no depth.
@@ -97,7 +98,7 @@ class PersonalAvatar:
     name = "talk3d"
 
     def __init__(
-        self, tokens: nn.Module, delta_plane: nn.Module, renderer: Callable[[TriPlane, Tensor], SeenVolume], person: Person
+        self, tokens: PersonalTokens, delta_plane: nn.Module, renderer: Callable[[TriPlane, Tensor], SeenVolume], person: Person
     ) -> None:
         self._tokens, self._delta_plane = tokens, delta_plane
         self.renderer, self.person = renderer, person

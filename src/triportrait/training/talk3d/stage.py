@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -258,9 +259,10 @@ class PersonalStage:
         device = next(networks["tokens"].parameters()).device
         scores, still, rows = [], [], []
         mains = {name: networks[name] for name in ("tokens", "delta_plane")}
-        own, prior = self.networks["super_resolution"], self._generator.prior
+        prior = self._generator.prior
+        own = prior.super_resolution
         # What is judged is what is saved.
-        prior.super_resolution = networks["super_resolution"]
+        prior.super_resolution = cast(nn.ModuleList, networks["super_resolution"])
         for index in frames.spread(self.recipe.validation_rows):
             batch = {name: value.to(device) for name, value in stacked(frames, [index], self._generator.picture_px).items()}
             raw, picture = self._drawn(mains, batch)
