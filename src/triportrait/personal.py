@@ -14,7 +14,7 @@ from triportrait.errors import MissingPart, WeightsError
 from triportrait.nn.settings import rebuilt
 from triportrait.performance import Performance
 from triportrait.real3d.eg3d_prior import Prior, load_generator
-from triportrait.real3d.pipeline import HalvedLogMel
+from triportrait.real3d.pipeline import HalvedLogMel, described
 from triportrait.real3d.volume import VolumeRenderer
 from triportrait.talk3d import networks as talk3d
 from triportrait.talk3d.driver import PersonalDriver, PersonalOptions
@@ -88,8 +88,6 @@ def find_files(weights: Path | None = None, wav2vec2: Path | None = None) -> Per
 
 def speech_of(networks: Path) -> str:
     """Which speech features weights were trained on; published ones on wav2vec2's classes."""
-    from triportrait.real3d.pipeline import described
-
     return str(described(networks).get("speech", WAV2VEC2))
 
 
@@ -152,7 +150,7 @@ def load_person(weights: Path | None = None, wav2vec2: Path | None = None, *, de
         _take(network, stored, name, files.networks, must=name in networks)
     for network in (*networks.values(), prior, decoder):
         network.to(device).eval().requires_grad_(False)
-    settings: dict[str, Any] = load_weights(files.generator).config.get("volume", {})
+    settings = described(files.generator).get("volume", {})
     renderer = VolumeRenderer(decoder, rebuilt(VolumeRenderer.Config(bounds=BOUNDS), settings))
     person = _person(files, prior, device)
     if tuple(person.planes.planes.shape[2:]) != (sizes.delta_plane.plane_channels, *(2 * [sizes.delta_plane.plane_side])):

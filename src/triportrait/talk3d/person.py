@@ -31,6 +31,7 @@ class Person:
         cameras: of the video's frames, one at least.
         rotation_deg: [t, 3] pitch, yaw, roll of the head.
         points: [t, 3, 2] nose tip and outer corners of the eyes, in -1..1 of the picture.
+        rest: the mean camera.
     """
 
     planes: TriPlane
@@ -38,14 +39,7 @@ class Person:
     cameras: tuple[Camera, ...]
     rotation_deg: Array
     points: Array
-
-    @property
-    def rest(self) -> Camera:
-        """The mean camera."""
-        matrices = np.stack([camera.camera_to_world for camera in self.cameras])
-        camera_to_world = np.eye(4)
-        camera_to_world[:3, :3], camera_to_world[:3, 3] = mean_rotation(matrices[:, :3, :3]), matrices[:, :3, 3].mean(0)
-        return Camera(camera_to_world, self.cameras[0].focal)
+    rest: Camera
 
     def smoothed(self, window: int) -> tuple[Camera, ...]:
         """The cameras averaged over a centred window of frames; 1 leaves them."""
@@ -110,4 +104,8 @@ def make_person(
         rotation_deg = np.stack([turn_of(camera) for camera in cameras])
     if points is None:
         points = np.stack([face_points(camera) for camera in cameras])
-    return Person(planes, styles, cameras, np.asarray(rotation_deg, np.float32), np.asarray(points, np.float32))
+    matrices = np.stack([camera.camera_to_world for camera in cameras])
+    mean = np.eye(4)
+    mean[:3, :3], mean[:3, 3] = mean_rotation(matrices[:, :3, :3]), matrices[:, :3, 3].mean(0)
+    rest = Camera(mean, cameras[0].focal)
+    return Person(planes, styles, cameras, np.asarray(rotation_deg, np.float32), np.asarray(points, np.float32), rest)

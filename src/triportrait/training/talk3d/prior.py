@@ -14,6 +14,7 @@ from triportrait.nn.settings import rebuilt
 from triportrait.personal import GENERATORS
 from triportrait.real3d.decoder import Decoder
 from triportrait.real3d.eg3d_prior import Prior, load_generator
+from triportrait.real3d.pipeline import described
 from triportrait.real3d.volume import VolumeRender, VolumeRenderer
 from triportrait.training.real3d.perceptual import PerceptualLoss
 from triportrait.types import TriPlane
@@ -41,8 +42,7 @@ class Generator:
             WeightsError: missing, damaged, or no generator.
         """
         prior, decoder = load_generator(path, GENERATORS)
-        settings: dict[str, Any] = load_weights(path).config.get("volume", {})
-        return cls(prior, decoder, rebuilt(VolumeRenderer.Config(), settings))
+        return cls(prior, decoder, rebuilt(VolumeRenderer.Config(), described(path).get("volume", {})))
 
     @property
     def picture_px(self) -> int:
