@@ -23,8 +23,8 @@ FLAGS = (
     "--head-motion 0.5 --expressiveness 2 --eye-contact 0.5 --gaze-motion 2 --emotion sad --emotion-strength 0.5 --style s.mp4 "
     "--controls c.csv --reference first --face 2 --mouth free --driver-face 2 --crop --full-frame --debug-panel --quality draft --size 256 "
     "--avatar lifted --refine 3 --no-label --no-watermark --no-manifest --crf 20 --seed 7 --preset paper --weights w --bfm b "
-    "--hubert h --segmenter s.tflite --mouth-amplitude 0.3 --temperature 0.5 --wav2vec2 sounds --camera-window 5 --published-behaviour --device cpu --precision float32 "
-    "--batch 2 --compiled"
+    "--hubert h --segmenter s.tflite --mouth-amplitude 0.3 --temperature 0.5 --published-behaviour --device cpu --precision float32 "
+    "--batch 2 --compiled --wav2vec2 sounds --camera-window 5"
 )
 
 
