@@ -24,7 +24,7 @@ FLAGS = (
     "--controls c.csv --reference first --face 2 --mouth free --driver-face 2 --crop --full-frame --debug-panel --quality draft --size 256 "
     "--avatar lifted --refine 3 --no-label --no-watermark --no-manifest --crf 20 --seed 7 --preset paper --weights w --bfm b "
     "--hubert h --segmenter s.tflite --mouth-amplitude 0.3 --temperature 0.5 --published-behaviour --device cpu --precision float32 "
-    "--batch 2 --compiled"
+    "--batch 2 --compiled --wav2vec2 sounds --camera-window 5"
 )
 
 
