@@ -11,7 +11,7 @@ import torch
 
 from triportrait.errors import MissingPart, WeightsError
 from triportrait.motion.speech_features import SpeechFeatures
-from triportrait.real3d import hubert
+from triportrait.nn import speech_networks
 from triportrait.real3d.hubert import HubertFeatures, Level, load_hubert
 
 transformers = pytest.importorskip("transformers")
@@ -59,7 +59,7 @@ def test_rows_are_those_of_the_whole_normalised_sound(folder: Path, sound: np.nd
 
 
 def test_long_sound_is_cut_into_chunks_whose_rows_line_up(folder: Path, sound: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hubert, "CHUNK_ROWS", 20)
+    monkeypatch.setattr(speech_networks, "CHUNK_ROWS", 20)
     model, level = load_hubert(folder), Level.of([sound[:7000], sound[7000:]])
     features = HubertFeatures(model, level)
     rows = np.concatenate([*(features.push(sound[i : i + 3000]) for i in range(0, len(sound), 3000)), features.finish()])

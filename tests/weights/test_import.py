@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from triportrait.face.bfm import BfmHead
 from triportrait.face.open_head import OpenHead
 from triportrait.weights import importers
 from triportrait.weights.bfm import INDEX_FILE, verify_bfm
+from triportrait.weights.eg3d import super_resolution_names
 from triportrait.weights.home import find_weights, weights_home
 from triportrait.weights.importers import import_checkpoint, importable
 from triportrait.weights.reading import load_safetensors, read_checkpoint, sha256_of
 from triportrait.weights.store import Provenance, digest_of, load_weights, save_weights
 from triportrait.weights.tables import LAYOUTS, check, key_table, recognise
 from triportrait.weights.talk3d import talk3d_parts, trained_talk3d_state
-from weights_samples import Canary, filled, in_process, network_pickle, published, published_talk3d  # noqa: F401
+from weights_samples import Canary, filled, in_process, network_pickle, persistent_network, published, published_talk3d  # noqa: F401
 
 #: The greatest of Real3D-Portrait, and one of each other kind of file, are read by the limited process, whose start costs seconds.
 BY_A_CHILD = ("real3d_head", "real3d_torso", "eg3d", "talk3d")
@@ -45,10 +47,15 @@ def test_key_tables_are_the_key_lists() -> None:
         assert table.integers == {key for key, entry in listed["keys"].items() if entry["dtype"] == "int64"}
     listed = key_list("talk3d.json")
     shapes = {f"{network}.{key}": tuple(shape) for network, keys in listed.items() for key, shape in keys.items()}
-    assert key_table("talk3d").shapes == shapes | {"null_vector": (1, 1, 64)}
+    table = key_table("talk3d")
+    assert {key: shape for key, shape in table.shapes.items() if key not in table.optional} == shapes | {"null_vector": (1, 1, 64)}
     listed = key_list("eg3d.json")
     for name, network in (("eg3d", "G"), ("eg3d_discriminator", "D")):
         assert key_table(name).shapes == {key: tuple(shape) for key, shape in listed[network].items()}
+    # What a tuned checkpoint has besides is EG3D's super-resolution.
+    assert {key: table.shapes[key] for key in table.optional} == {
+        key: shape for key, shape in key_table("eg3d").shapes.items() if key.startswith("superresolution.")
+    }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -111,9 +118,14 @@ def test_a_file_of_every_layout_is_imported(layout: str, tmp_path: Path, home: P
     assert report.published_numbers == trained
 
 
+def untuned() -> dict[str, torch.Tensor]:
+    """A Talk3D checkpoint of the main stage, without a super-resolution of its own."""
+    return {key: tensor for key, tensor in filled("talk3d").items() if key not in key_table("talk3d").optional}
+
+
 def test_talk3d_loses_no_bit() -> None:
     """What lies behind each other in our tensors is what was published."""
-    state = filled("talk3d")
+    state = untuned()
     ours = trained_talk3d_state(state)
     again = {}
     for name, keys in talk3d_parts().items():
@@ -130,7 +142,8 @@ def test_talk3d_loses_no_bit() -> None:
 
 @pytest.mark.parametrize(("change", "message"), [("more", "'nose' is unknown"), ("fewer", "'null_vector' is missing")])
 def test_talk3d_converts_strictly(change: str, message: str) -> None:
-    state = {key: torch.empty(shape, device="meta") for key, shape in key_table("talk3d").shapes.items()}
+    table = key_table("talk3d")
+    state = {key: torch.empty(shape, device="meta") for key, shape in table.shapes.items() if key not in table.optional}
     state = state | {"nose": state["null_vector"]} if change == "more" else {key: state[key] for key in state if key != "null_vector"}
     with pytest.raises(WeightsError, match=message):
         trained_talk3d_state(state)
@@ -138,13 +151,79 @@ def test_talk3d_converts_strictly(change: str, message: str) -> None:
 
 @pytest.mark.usefixtures("in_process")
 def test_other_objects_in_a_talk3d_checkpoint_are_not_made(tmp_path: Path, home: Path) -> None:
-    """The optimiser is inert, what hides in its place is refused, and a super-resolution beside it is left out."""
-    state = filled("talk3d")
+    """The optimiser is inert, and what hides in its place is refused."""
+    state = untuned()
     with pytest.raises(WeightsError, match="nothing in it was executed"):
         import_checkpoint(published_talk3d(tmp_path / "x.pt", state, optimizer=Canary(tmp_path / "canary")))
     assert not home.exists() and not (tmp_path / "canary").exists()
-    report = import_checkpoint(published_talk3d(tmp_path / "x.pt", state, superresolution={"a": torch.ones(1)}))
-    assert report.left_out == ("superresolution",)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_tuned_super_resolution_is_kept_and_gfpgans_is_named(tmp_path: Path) -> None:
+    state = filled("talk3d")
+    report = import_checkpoint(published_talk3d(tmp_path / "tuned.pt", state))
+    stored = load_weights(report.target, layout="talk3d").tensors
+    assert report.left_out == ()
+    for published_key, ours in super_resolution_names("super_resolution").items():
+        assert torch.equal(stored[ours], state[published_key])
+    foreign = {"conv_body_first.weight": torch.ones(1)}
+    report = import_checkpoint(published_talk3d(tmp_path / "gfpgan.pt", untuned(), superresolution=foreign))
+    assert report.left_out == ("superresolution",) and "superresolution" in str(report)
+    assert not any(key.startswith("super_resolution") for key in load_weights(report.target).tensors)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_persons_arrays_are_told_apart_by_their_shape(tmp_path: Path, home: Path) -> None:
+    landmarks = torch.rand(4, 6, 2)
+    arrays = {
+        "inversion_w_person.pt": (torch.randn(1, 512, requires_grad=True), "talk3d_person", "style"),
+        "inversion_0-0_angles.pt": (torch.randn(4, 2), "talk3d_cameras", "angles_rad"),
+        "angles.pt": (torch.randn(4, 3, dtype=torch.float64), "talk3d_rotation", "rotation_deg"),
+        "landmarks.pt": (landmarks, "talk3d_landmarks", "landmarks"),
+    }
+    for name, (array, _, _) in arrays.items():
+        torch.save(array, tmp_path / name)
+    for name in ("28_79000.pt", "29_80000.pt", "29_80000_tune.pt", "ID_triplane.pt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [path.name for path in importable(tmp_path)] == sorted([*arrays, "29_80000_tune.pt"])
+    for name, (array, layout, key) in arrays.items():
+        report = import_checkpoint(tmp_path / name)
+        assert report.target == home / f"{layout}.safetensors"
+        tensor = load_weights(report.target, layout=layout, verify=True).tensors[key]
+        # Of six landmarks, nose and outer corners of the eyes are shown to the networks.
+        expected = {"style": array.detach()[0], "landmarks": landmarks[:, [0, 2, 3]]} if key in ("style", "landmarks") else {key: array}
+        assert torch.equal(tensor, expected[key].float())
+    for name, array, message in (
+        ("shape", torch.zeros(2, 512), "is none of Talk3D's"),
+        ("nan", torch.full((1, 512), torch.nan), "NaN"),
+        ("sparse", torch.eye(3).to_sparse(), "no ordinary tensor"),
+    ):
+        torch.save(array, tmp_path / f"{name}.pt")
+        with pytest.raises(WeightsError, match=message):
+            import_checkpoint(tmp_path / f"{name}.pt")
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(
+    ("name", "is_bare", "layout", "planes"),
+    [
+        ("G_tune.pkl", True, "talk3d_generator", "eg3d_fixed"),
+        ("ffhq-fixed-triplane512-128.pkl", False, "eg3d", "eg3d_fixed"),
+        ("ffhqrebalanced512-128.pkl", False, "eg3d", None),
+    ],
+)
+def test_generators_know_which_axes_their_planes_span(
+    name: str, is_bare: bool, layout: str, planes: str | None, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(importers.CONVERTERS, "eg3d", lambda published: ({"w": published["backbone.mapping.w_avg"]}, {}))
+    state, table = filled("eg3d"), key_table("eg3d")
+    if is_bare:
+        (tmp_path / name).write_bytes(pickle.dumps(persistent_network(state, table.buffers)))
+    else:
+        network_pickle(tmp_path / name, state, table.buffers)
+    report = import_checkpoint(tmp_path / name)
+    assert report.target == home / f"{layout}.safetensors"
+    assert load_weights(report.target, layout=layout).config.get("prior") == (planes and {"layout": planes})
 
 
 @pytest.fixture
@@ -387,6 +466,18 @@ def test_hubert_must_be_what_its_configuration_says(tmp_path: Path, home: Path, 
     with pytest.raises(WeightsError, match=message):
         import_checkpoint(hubert(tmp_path / "large", **changes))
     assert not home.exists()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_wav2vec2_needs_its_classes(tmp_path: Path, home: Path) -> None:
+    folder = hubert(tmp_path / "large", model_type="wav2vec2")
+    state = {key.replace("hubert.", "wav2vec2."): tensor for key, tensor in torch.load(folder / "pytorch_model.bin").items()}
+    torch.save(state, folder / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match="lm_head"):
+        import_checkpoint(folder)
+    torch.save(state | {"lm_head.bias": torch.zeros(32)}, folder / "pytorch_model.bin")
+    assert importable(tmp_path) == [folder]
+    assert import_checkpoint(folder).target == home / "wav2vec2"
 
 
 def _ruin(file: Path, kind: str, canary: Path) -> None:

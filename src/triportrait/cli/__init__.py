@@ -28,6 +28,7 @@ class Command(Protocol):
 COMMANDS = {
     "animate": ("triportrait.cli.animate", "Animate"),
     "portrait": ("triportrait.cli.portrait", "PortraitCommand"),
+    "personalize": ("triportrait.cli.personalize", "Personalize"),
     "extract": ("triportrait.cli.extract", "Extract"),
     "motion": ("triportrait.cli.motion", "MotionCommand"),
     "evaluate": ("triportrait.cli.evaluate", "Evaluate"),

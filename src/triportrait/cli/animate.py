@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from triportrait.cli.checks import check_refine, check_size, portrait_options
+from triportrait.cli.person import PersonParts, PreparedPerson
 from triportrait.cli.progress import ProgressBar
 from triportrait.cli.terminal import say
 from triportrait.cli.voice import VoiceFlags
@@ -192,17 +193,19 @@ class Animate:
     """One photo plus a voice, a driving video or a motion file becomes a talking portrait video."""
 
     photo: Positional[Path]
-    """Portrait photo (JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF or HEIC), or an avatar file of 'triportrait portrait save'."""
+    """Portrait photo (JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF or HEIC), or an avatar file of 'triportrait portrait save'. With --preset
+    talk3d, whose weights are one person, there is no photo: the voice or clip stands here."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """Video to write, ending in .mp4."""
     driver: Positional[Path | None] = None
     """What drives it: a voice, a video of a person, or a motion file; short for --audio, --driving or --motion."""
-    preset: Literal["default", "paper"] = "default"
-    """paper: Real3D-Portrait's networks with the published weights, which you bring (see 'triportrait weights list')."""
+    preset: Literal["default", "paper", "talk3d"] = "default"
+    """paper: Real3D-Portrait's networks with the published weights, which you bring (see 'triportrait weights list'); talk3d: Talk3D's
+    networks of one person, yours or of 'triportrait personalize'."""
     driven_by: Driver = field(default_factory=Driver)
     """What drives the portrait. Give one of them, or a voice and a motion file."""
     movement: Movement = field(default_factory=Movement)
-    """How the portrait moves. --preset paper takes pose, head_motion, blink, temperature and seed of these."""
+    """How the portrait moves. --preset paper takes pose, head_motion, blink, temperature and seed of these, talk3d pose, blink and seed."""
     look: Look = field(default_factory=Look)
     """What the video looks like."""
     drawing: Drawing = field(default_factory=Drawing)
@@ -210,7 +213,9 @@ class Animate:
     marks: MarkFlags = field(default_factory=MarkFlags)
     """How the video says that it is generated."""
     paper: PaperParts = field(default_factory=PaperParts)
-    """For --preset paper only."""
+    """For --preset paper only; weights, device and batch for talk3d, too."""
+    person: PersonParts = field(default_factory=PersonParts)
+    """For --preset talk3d only."""
 
     def run(self) -> int:
         from triportrait.concurrency import at_most_threads
@@ -222,7 +227,7 @@ class Animate:
         from triportrait.background import Background
         from triportrait.provenance.marks import Marks
 
-        driver = self.driven_by if self.driver is None else self.driven_by.with_file(self.driver)
+        driver = self._driver()
         driver.check()
         self._check_combinations()
         self._check_preset(driver)
@@ -230,7 +235,8 @@ class Animate:
         marks.account()
         # What cannot be read or written is found before any work is done.
         background = Background(self.look.background) if self.look.background else None
-        perform = self._prepared_paper(driver, background) if self.preset == "paper" else self._prepared(driver, background)
+        prepared = {"paper": self._prepared_paper, "talk3d": self._prepared_person}.get(self.preset, self._prepared)
+        perform = prepared(driver, background)
         started = time.perf_counter()
         with ProgressBar() as progress:
             perform(progress).save(
@@ -247,6 +253,14 @@ class Animate:
 
     # -- before the work ---------------------------------------------------------------------------------------------------
 
+    def _driver(self) -> Driver:
+        """What drives: the second file, or the only one where the weights are the person."""
+        if self.preset != "talk3d":
+            return self.driven_by if self.driver is None else self.driven_by.with_file(self.driver)
+        if self.driver is not None:
+            raise OptionError(f"with --preset talk3d the weights are the person; leave out '{self.photo}' and give the voice or clip alone")
+        return self.driven_by.with_file(self.photo)
+
     def _check_combinations(self) -> None:
         if self.look.crop and self.look.full_frame:
             raise OptionError("--crop and --full-frame exclude each other; give one of them")
@@ -257,15 +271,21 @@ class Animate:
 
     def _check_preset(self, driver: Driver) -> None:
         """Refuse settings that the chosen preset would silently leave out."""
+        motion = [] if driver.motion is None else ["motion"]
+        rule = f"does nothing with --preset {self.preset}; leave it out"
         if self.preset == "paper":
             from triportrait.real3d.pipeline import PaperOptions
 
-            motion = [] if driver.motion is None else ["motion"]
             known = {option.name for option in fields(PaperOptions)}
-            foreign = [*motion, *changed(self.drawing), *changed(self.movement, besides=known)]
-            rule = "does nothing with --preset paper; leave it out"
+            foreign = [*motion, *changed(self.drawing), *changed(self.movement, besides=known), *changed(self.person)]
+        elif self.preset == "talk3d":
+            moving = changed(self.movement, besides={"pose", "blink", "seed"})
+            look = changed(self.look, besides={"crop", "crf"})
+            foreign = [*motion, *changed(self.drawing), *moving, *look, *changed(self.paper, besides={"weights", "device", "batch"})]
         else:
             foreign, rule = changed(self.paper), "belongs to --preset paper; add that"
+            if not foreign:
+                foreign, rule = changed(self.person), "belongs to --preset talk3d; add that"
         if foreign:
             raise OptionError(f"--{foreign[0].replace('_', '-')} {rule}")
 
@@ -297,6 +317,14 @@ class Animate:
         self._check_files(driver, background, options.files())
         options.check_files()
         return partial(self._perform_paper, driver, options)
+
+    def _prepared_person(self, driver: Driver, background: Background | None) -> Callable[[Progress], Performance]:
+        """The work of Talk3D's preset, in the same way."""
+        given = {name: value for name, value in self.movement.given().items() if name in ("pose", "blink", "seed")}
+        person = PreparedPerson(driver.audio, driver.driving, self.person, self.paper.weights, self.paper.device, self.paper.batch, given)
+        self._check_files(driver, background, person.files())
+        person.check()
+        return person
 
     def _check_files(self, driver: Driver, background: Background | None, named: Sequence[PathLike]) -> None:
         """Look at what goes in, and at the one file that comes out, which is none of that; ``named`` are the files of the options."""

@@ -7,13 +7,18 @@ Legend: b batch, c channels, l styled layers, s numbers of a style.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from triportrait.errors import WeightsError
+from triportrait.nn.settings import rebuilt
 from triportrait.nn.stylegan import MappingNetwork, StyledBlock
+from triportrait.real3d.decoder import Decoder
 from triportrait.types import TriPlane
 
 
@@ -118,3 +123,29 @@ class Prior(nn.Module):
         for block, count in zip(self.super_resolution, self._styles_taken, strict=True):
             x, picture = block(x, picture, styles[:, -1:].expand(-1, count, -1))
         return picture
+
+
+def load_generator(path: Path, layouts: Sequence[str] = ("eg3d",)) -> tuple[Prior, Decoder]:
+    """Generator and decoder of an imported file.
+
+    Args:
+        path: of the file.
+        layouts: that it may have.
+
+    Raises:
+        WeightsError: missing, damaged, or of another layout.
+    """
+    from triportrait.weights.store import load_weights
+
+    stored = load_weights(path)
+    if stored.layout not in layouts:
+        raise WeightsError(f"'{path}' holds {stored.layout} weights where a generator ({' or '.join(layouts)}) is needed; name that file.")
+    prior = Prior(rebuilt(Prior.Config(), stored.config.get("prior", {})))
+    decoder = Decoder(rebuilt(Decoder.Config(), stored.config.get("decoder", {})))
+    for name, network in (("prior", prior), ("decoder", decoder)):
+        state = {key.removeprefix(f"{name}."): value for key, value in stored.tensors.items() if key.startswith(f"{name}.")}
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise WeightsError(f"'{path}' does not fit its own sizes ({str(error).splitlines()[0]}); import it again.") from None
+    return prior, decoder

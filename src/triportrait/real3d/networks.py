@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
-from triportrait.errors import WeightsError
+from triportrait.nn.settings import rebuilt
 from triportrait.real3d.audio_to_motion import PaperAudioToMotion
 from triportrait.real3d.decoder import Decoder
 from triportrait.real3d.head_torso_background import HtbSuperResolution
@@ -96,20 +96,7 @@ def from_settings(settings: Mapping[str, Any]) -> PaperNetworks:
     Raises:
         WeightsError: they belong to another version of this program.
     """
-
-    def rebuilt(default: Any, values: Mapping[str, Any]) -> Any:
-        changes = {}
-        for name, value in values.items():
-            if name in _FORMER:
-                continue
-            old = getattr(default, name)
-            changes[name] = rebuilt(old, value) if is_dataclass(old) else tuple(value) if isinstance(value, list) else value
-        return replace(default, **changes)
-
-    try:
-        return rebuilt(PaperNetworks(), settings)
-    except (AttributeError, TypeError) as error:
-        raise WeightsError(f"the weights were trained with another version of triportrait ({error}); save them again with that") from None
+    return rebuilt(PaperNetworks(), settings, former=_FORMER)
 
 
 #: Part -> (what the paper calls it, its figure in Table 6 in millions).

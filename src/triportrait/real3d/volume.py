@@ -84,6 +84,8 @@ class VolumeRenderer(nn.Module):
             coarse: samples per ray of the first pass.
             fine: samples per ray of the second.
             box_side: side of the volume.
+            bounds: distances from the camera between which all rays are sampled, in EG3D world units (EG3D and Talk3D; spec C.4); None
+                takes where a ray enters and leaves the volume (Real3D-Portrait).
             published_misses: rays that miss the volume are sampled as the published code does (spec 2.3) instead of being empty.
             colour_threshold: samples that would show by less than this are not coloured; 0 colours all, as published.
             rays_at_once: of inference on a CPU, so that a part's samples stay in the caches; elsewhere all rays go at once.
@@ -93,6 +95,7 @@ class VolumeRenderer(nn.Module):
         coarse: int = 48
         fine: int = 48
         box_side: float = 1.0
+        bounds: tuple[float, float] | None = None
         published_misses: bool = False
         colour_threshold: float = 0.0
         rays_at_once: int = 1024
@@ -148,7 +151,10 @@ class VolumeRenderer(nn.Module):
         origins, directions = camera_rays(cameras, config.size_px)
         half = 0.5 * config.box_side
         near, far, hit = box_crossings(origins, directions, -half, half)
-        if config.published_misses:
+        if config.bounds is not None:
+            near, far = (torch.full_like(near, bound) for bound in config.bounds)
+            hit = torch.ones_like(hit)
+        elif config.published_misses:
             near, far = published_bounds(near, far, hit)
             hit = torch.ones_like(hit)
         positions = positions or middle_positions(config.fine, near)

@@ -143,10 +143,11 @@ def _image_to_plane_recipes() -> Mapping[str, Callable[[], Recipe]]:
 
 
 def _image_to_plane(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.real3d.eg3d_prior import load_generator
     from triportrait.synth.lifted_views import splits_of
     from triportrait.training.data.clips import split_clips
     from triportrait.training.oneshot.views import read_views
-    from triportrait.training.real3d.image_to_plane import ImageToPlaneStage, load_teacher
+    from triportrait.training.real3d.image_to_plane import ImageToPlaneStage
 
     packed = [path for path in options.data if is_packed_views(path)]
     paths = [path for path in options.data if path not in packed]
@@ -154,7 +155,7 @@ def _image_to_plane(options: TrainOptions, recipe: Any, device: str) -> Stage:
     sources: list[ClipSet | ViewSet] = [*([clips] if clips else []), *(read_views(path, "train") for path in packed)]
     views = (read_views(path, "val") for path in packed if "val" in splits_of(path))
     judges: list[ClipSet | ViewSet] = [*([held_out] if held_out else []), *views]
-    teacher = load_teacher(options.teacher) if options.teacher else None
+    teacher = load_generator(options.teacher) if options.teacher else None
     return ImageToPlaneStage(recipe, sources, judges, options.start, teacher=teacher, discriminator=options.discriminator)
 
 
@@ -201,6 +202,30 @@ def _audio_to_motion(options: TrainOptions, recipe: Any, device: str) -> Stage:
     return AudioToMotionStage(recipe, VoiceClips(clips), VoiceClips(held_out) if held_out else None, options.start)
 
 
+# -- Talk3D -----------------------------------------------------------------------------------------------------------------
+
+
+def _talk3d_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.talk3d.stage import RECIPES
+
+    return RECIPES
+
+
+def _talk3d(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.training.talk3d.examples import PersonalFrames
+    from triportrait.training.talk3d.stage import PersonalStage, fitted
+
+    clips, held_out = _clips(options)
+    if options.start is None:
+        raise OptionError("talk3d needs the person's tuned generator; give --start with the folder 'tuning' of 'triportrait personalize'")
+    frames, window = PersonalFrames(clips, recipe.networks.tokens.window), recipe.networks.tokens.window
+    judges = PersonalFrames(held_out, window) if held_out is not None else None
+    return PersonalStage(fitted(recipe, frames), options.start, frames, judges)
+
+
+# -- from options to data ---------------------------------------------------------------------------------------------------
+
+
 def _clips(options: TrainOptions) -> tuple[ClipSet, ClipSet | None]:
     """Clips to learn from and held-out ones."""
     from triportrait.training.data.clips import split_clips
@@ -214,6 +239,7 @@ def _clips(options: TrainOptions) -> tuple[ClipSet, ClipSet | None]:
 _CLIPS = "make clips with 'triportrait data prepare VIDEOS -o SHARDS'"
 _VIEWS = "make views with 'triportrait data views -o VIEWS'"
 _SPEECH = "make speech with 'triportrait data speech -o SPEECH'"
+_PERSON = "make clips of one person with 'triportrait personalize VIDEO --prior EG3D -o DIR'; they lie in DIR/clips"
 _MOUTHS = "make windows with 'triportrait data mouths -o FILE.npz'"
 _LOWER_FACES = "make lower faces with 'triportrait data coverings -o FILE.npz'"
 
@@ -228,6 +254,7 @@ MODELS: dict[str, Trainable] = {
     "real3d.motion_adapter": Trainable(_motion_adapter_recipes, _motion_adapter, "small", _CLIPS),
     "real3d.torso": Trainable(_torso_recipes, _torso, "small", _CLIPS),
     "real3d.audio_to_motion": Trainable(_audio_to_motion_recipes, _audio_to_motion, "small", _CLIPS),
+    "talk3d": Trainable(_talk3d_recipes, _talk3d, "paper", _PERSON),
 }
 
 
@@ -314,6 +341,8 @@ def is_packed_views(folder: Path) -> bool:
 
 def start_file(start: Path) -> Path:
     """The weights of a folder of an earlier run, or the file itself."""
+    if (start / "talk3d_generator.safetensors").exists():
+        return start / "talk3d_generator.safetensors"
     return start / "model.safetensors" if start.is_dir() else start
 
 

@@ -21,6 +21,7 @@ Model = Literal[
     "real3d.motion_adapter",
     "real3d.torso",
     "real3d.audio_to_motion",
+    "talk3d",
 ]
 
 

@@ -116,11 +116,29 @@ CATALOGUE: tuple[Entry, ...] = (
     ),
     Entry(
         "talk3d",
-        "Talk3D, one person: how that person's tri-plane changes with voice, lids and head",
-        (PublishedFile("May_demo.pt"),),
-        "https://github.com/cvlab-kaist/Talk3D (README)",
-        "CC BY-NC 4.0: not commercial",
-        ("talk3d",),
+        "Talk3D, one person: the tuned generator, that person's style and cameras, and how the tri-plane changes with voice, lids and head",
+        (
+            PublishedFile("G_tune.pkl"),
+            PublishedFile("inversion_w_person.pt"),
+            PublishedFile("inversion_0-0_angles.pt"),
+            PublishedFile("May_demo.pt"),
+        ),
+        "https://github.com/cvlab-kaist/Talk3D (README); for others its code writes them, the last as <epoch>_<iter>.pt or *_tune.pt",
+        "CC BY-NC 4.0 and, for the generator, NVIDIA Source Code License for EG3D: not commercial",
+        ("talk3d", "talk3d_generator", "talk3d_person", "talk3d_cameras", "talk3d_rotation", "talk3d_landmarks"),
+        "--preset talk3d",
+    ),
+    Entry(
+        "wav2vec2",
+        "wav2vec2 large, fine-tuned on Esperanto (44 classes): the speech features of Talk3D's published weights",
+        tuple(
+            PublishedFile(name, f"https://huggingface.co/cpierse/wav2vec2-large-xlsr-53-esperanto/resolve/main/{name}")
+            for name in ("config.json", "preprocessor_config.json", "pytorch_model.bin")
+        ),
+        "https://huggingface.co/cpierse/wav2vec2-large-xlsr-53-esperanto",
+        "Apache-2.0",
+        (),
+        "--preset talk3d with imported weights",
     ),
 )
 

@@ -19,7 +19,7 @@ _PICTURE_SIDES = (512, 256, 128, 64, 32, 16, 8)
 
 
 def eg3d_state(published: Mapping[str, torch.Tensor]) -> State:
-    """The generator: our names prefixed ``prior.`` (``avatar.prior.Prior``) and ``decoder.`` (``render.decoder.Decoder``).
+    """The generator: our names prefixed ``prior.`` (``real3d.eg3d_prior.Prior``) and ``decoder.`` (``real3d.decoder.Decoder``).
 
     Raises:
         WeightsError: a key is missing or unknown.
@@ -32,7 +32,7 @@ def eg3d_state(published: Mapping[str, torch.Tensor]) -> State:
 
 
 def prior_state(published: Mapping[str, torch.Tensor]) -> State:
-    """State of ``avatar.prior.Prior`` from a generator without its decoder.
+    """State of ``real3d.eg3d_prior.Prior`` from a generator without its decoder.
 
     Raises:
         WeightsError: a key is missing or unknown.
@@ -40,14 +40,21 @@ def prior_state(published: Mapping[str, torch.Tensor]) -> State:
     names = {"backbone.mapping.w_avg": "mean_style"} | _mapping("backbone.mapping", "mapping", 2)
     for index, side in enumerate(_PLANE_SIDES):
         names |= styled_block_names(f"backbone.synthesis.b{side}", f"synthesis.blocks.{index}", first=index == 0)
-    for index in range(2):
-        names |= styled_block_names(f"superresolution.block{index}", f"super_resolution.{index}")
+    names |= super_resolution_names("super_resolution")
     # The noise of the super-resolution is published, though off; it stays so that the generator can be trained further.
-    return rename_strictly(_read(published), names, "EG3D generator")
+    return rename_strictly(read_keys(published), names, "EG3D generator")
+
+
+def super_resolution_names(ours: str) -> dict[str, str]:
+    """Published key -> name of the two blocks in a ``ModuleList`` called ``ours``."""
+    names: dict[str, str] = {}
+    for index in range(2):
+        names |= styled_block_names(f"superresolution.block{index}", f"{ours}.{index}")
+    return names
 
 
 def discriminator_state(published: Mapping[str, torch.Tensor]) -> State:
-    """State of ``training.discriminator.DualDiscriminator``.
+    """State of ``training.real3d.discriminator.DualDiscriminator``.
 
     Raises:
         WeightsError: a key is missing or unknown.
@@ -58,10 +65,11 @@ def discriminator_state(published: Mapping[str, torch.Tensor]) -> State:
             names |= _layer(f"b{side}.{layer}", f"blocks.{index}.{layer}")
         names[f"b{side}.skip.weight"] = f"blocks.{index}.shortcut.weight"
     names |= _layer("b4.conv", "last") | _layer("b4.fc", "flat") | _layer("b4.out", "out")
-    return rename_strictly(_read(published), names, "EG3D discriminator")
+    return rename_strictly(read_keys(published), names, "EG3D discriminator")
 
 
-def _read(published: Mapping[str, torch.Tensor]) -> State:
+def read_keys(published: Mapping[str, torch.Tensor]) -> State:
+    """A state dict without the filters that are our code and the statistics of a training set."""
     return without(published, lambda key: _UNREAD.fullmatch(key) is not None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from triportrait.files import refuse_inputs
 from triportrait.weights.bfm import MODEL_FILE, import_bfm, looks_like_bfm
 from triportrait.weights.catalogue import licence_of_layout
 from triportrait.weights.home import weights_home
-from triportrait.weights.hubert import import_hubert, looks_like_hubert
+from triportrait.weights.names import BARE, SINGLE
 from triportrait.weights.reading import Checkpoint, newest_checkpoint, read_checkpoint, refuse_not_finite, sha256_of
+from triportrait.weights.speech_folders import import_speech_folder, speech_folder
 from triportrait.weights.store import ENTRY, Provenance, load_weights, save_weights
 from triportrait.weights.tables import check, recognise
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Rises whenever a converter gives other numbers or names for the same file.
 IMPORTER_VERSION = "1"
+#: Talk3D's arrays of a person: style, cameras, turns of the head, landmarks (spec A.2), and the names of its checkpoints (spec A.8).
+TALK3D_ARRAYS = ("inversion_w_person.pt", "inversion_0-0_angles.pt", "angles.pt", "landmarks.pt")
+_TALK3D_CHECKPOINT = re.compile(r"\d+_(\d+)(_tune)?\.pt")
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,8 @@ def import_checkpoint(
     """Import one published file.
 
     Args:
-        path: a checkpoint, a folder with checkpoints of one training, the face model or its folder, HuBERT's folder, or a
-            file of ours (checked and copied).
+        path: a checkpoint, a folder with checkpoints of one training, one of Talk3D's arrays of a person, the face model or its
+            folder, the folder of HuBERT or wav2vec2, or a file of ours (checked and copied).
         out_folder: where to; by default where :func:`triportrait.weights.home.find_weights` looks.
         network: which network of the file, where it holds several.
 
@@ -80,14 +85,14 @@ def import_checkpoint(
         target, vertices = import_bfm(source, folder / "bfm")
         numbers = vertices * 3 * 145
         return ImportReport("bfm", source, target, sha256_of(target), numbers, numbers, (), licence_of_layout("bfm"))
-    if source.is_dir() and looks_like_hubert(source):
-        licence = licence_of_layout("hubert")
-        file, sha256, numbers = import_hubert(source, folder / "hubert", IMPORTER_VERSION, licence)
-        return ImportReport("hubert", file, folder / "hubert", sha256, numbers, numbers, (), licence)
+    if source.is_dir() and (kind := speech_folder(source)) is not None:
+        licence, target = licence_of_layout(kind.name), folder / kind.name
+        file, sha256, numbers = import_speech_folder(kind, source, target, IMPORTER_VERSION, licence)
+        return ImportReport(kind.name, file, target, sha256, numbers, numbers, (), licence)
     checkpoint = read_checkpoint(source, network)
     if ENTRY in checkpoint.info.metadata:
         return _copy_of_ours(checkpoint, folder)
-    return _convert(checkpoint, folder)
+    return _convert_track(checkpoint, folder) if set(checkpoint.tensors) == {SINGLE} else _convert(checkpoint, folder)
 
 
 def importable(path: str | os.PathLike[str]) -> list[Path]:
@@ -104,21 +109,43 @@ def importable(path: str | os.PathLike[str]) -> list[Path]:
     except OSError as error:
         raise WeightsError(f"The folder '{root}' cannot be searched ({error.strerror}); name the file itself.") from error
     if not found:
-        raise WeightsError(f"The folder '{root}' holds no model_ckpt_steps_*.ckpt, *.pkl, {MODEL_FILE} or HuBERT; name the file itself.")
+        raise WeightsError(
+            f"The folder '{root}' holds no model_ckpt_steps_*.ckpt, *.pkl, Talk3D, {MODEL_FILE}, HuBERT or wav2vec2; name the file itself."
+        )
     return found
 
 
 def _importable(folder: Path, depth: int) -> set[Path]:
     if any(folder.glob("model_ckpt_steps_*.ckpt")):
         return {folder}
-    if looks_like_hubert(folder):
+    if speech_folder(folder) is not None:
         return {folder}
-    found = set(folder.glob("*.pkl")) | ({folder} if looks_like_bfm(folder) else set())
+    found = set(folder.glob("*.pkl")) | _of_talk3d(folder) | ({folder} if looks_like_bfm(folder) else set())
     if depth:
         for below in folder.iterdir():
             if below.is_dir() and not below.is_symlink():
                 found |= _importable(below, depth - 1)
     return found
+
+
+def _of_talk3d(folder: Path) -> set[Path]:
+    """Talk3D's arrays of a person, and the checkpoint of the latest iteration, the tuned one of two (spec A.2, A.8)."""
+    found = {path for name in TALK3D_ARRAYS if (path := folder / name).is_file()}
+    steps = {(int(match[1]), bool(match[2])): path for path in folder.glob("*.pt") if (match := _TALK3D_CHECKPOINT.fullmatch(path.name))}
+    return found | ({steps[max(steps)]} if steps else set())
+
+
+def _convert_track(checkpoint: Checkpoint, folder: Path) -> ImportReport:
+    from triportrait.weights.talk3d import talk3d_track
+
+    published, info = checkpoint.tensors[SINGLE], checkpoint.info
+    track = talk3d_track(published)
+    if track is None:
+        raise WeightsError(
+            f"'{info.path}' holds one array of shape {list(published.shape)}, which is none of Talk3D's ({', '.join(TALK3D_ARRAYS)}); "
+            "use the files its authors' code wrote."
+        )
+    return _save(checkpoint, folder, *track, {}, published.numel())
 
 
 def _convert(checkpoint: Checkpoint, folder: Path) -> ImportReport:
@@ -127,14 +154,25 @@ def _convert(checkpoint: Checkpoint, folder: Path) -> ImportReport:
     check(published, table, info.path)
     state, parts = CONVERTERS[table.layout](published)
     refuse_not_finite(state, info.path)
-    config = {"published": dict(table.config), **parts}
-    licence = licence_of_layout(table.layout)
-    target = folder / f"{table.layout}.safetensors"
+    layout, config = table.layout, {"published": dict(table.config), **parts}
+    if layout == "eg3d" and (info.network == BARE or "fixed" in info.path.name):
+        # No file says which axes its planes span: released corrections have it in their name, and Talk3D tunes one of these (spec C.2).
+        config["prior"] = {"layout": "eg3d_fixed"}
+    if layout == "eg3d" and info.network == BARE:
+        layout = "talk3d_generator"
+    trained = sum(tensor.numel() for key, tensor in published.items() if key not in table.buffers)
+    return _save(checkpoint, folder, layout, state, config, trained)
+
+
+def _save(
+    checkpoint: Checkpoint, folder: Path, layout: str, state: Mapping[str, torch.Tensor], config: Mapping[str, Any], published_numbers: int
+) -> ImportReport:
+    info, licence = checkpoint.info, licence_of_layout(layout)
+    target = folder / f"{layout}.safetensors"
     provenance = Provenance(info.path.name, info.sha256, info.network, IMPORTER_VERSION, licence)
     refuse_inputs(target, [info.path])
-    save_weights(target, state, layout=table.layout, config=config, provenance=provenance)
-    trained = sum(tensor.numel() for key, tensor in published.items() if key not in table.buffers)
-    return ImportReport(table.layout, info.path, target, info.sha256, trained, _numbers(state), info.others, licence)
+    save_weights(target, state, layout=layout, config=config, provenance=provenance)
+    return ImportReport(layout, info.path, target, info.sha256, published_numbers, _numbers(state), info.others, licence)
 
 
 def _head(published: Mapping[str, torch.Tensor]) -> tuple[State, dict[str, Any]]:

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 #: Networks a training checkpoint may hold side by side; the first that is present is taken unless another is asked for.
 NETWORKS = ("model", "G_ema", "G")
 
+#: What a pickle of one network alone is called here, and the key of a file that holds one array alone.
+BARE, SINGLE = "bare", "array"
+
 _COMPILED = re.compile(r"(^|\.)_orig_mod\.")
 
 

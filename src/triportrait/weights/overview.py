@@ -9,7 +9,7 @@ from triportrait.errors import WeightsError
 from triportrait.weights.bfm import PROVENANCE_FILE, verify_bfm
 from triportrait.weights.catalogue import CATALOGUE, Entry
 from triportrait.weights.home import weights_home
-from triportrait.weights.hubert import WEIGHTS_FILE
+from triportrait.weights.speech_folders import SPEECH_FOLDERS, WEIGHTS_FILE
 
 
 def listing() -> str:
@@ -46,7 +46,7 @@ def verify(paths: list[Path]) -> tuple[list[str], bool]:
 
     home = weights_home()
     if not paths:
-        paths = sorted([*home.glob("*.safetensors"), *home.glob(f"hubert/{WEIGHTS_FILE}")])
+        paths = sorted([*home.glob("*.safetensors"), *(path for name in SPEECH_FOLDERS for path in home.glob(f"{name}/{WEIGHTS_FILE}"))])
         paths += [home / "bfm"] if (home / "bfm" / PROVENANCE_FILE).exists() else []
     lines, sound = [], True
     for path in paths:
@@ -67,7 +67,7 @@ def verify(paths: list[Path]) -> tuple[list[str], bool]:
 def _state(one: Entry, home: Path) -> str:
     if one.name == "bfm":
         return "imported" if (home / "bfm" / PROVENANCE_FILE).exists() else "not here"
-    if one.name == "hubert" and (home / "hubert" / WEIGHTS_FILE).exists():
+    if one.name in SPEECH_FOLDERS and (home / one.name / WEIGHTS_FILE).exists():
         return "imported"
     if any((home / f"{layout}.safetensors").exists() for layout in one.layouts):
         return "imported"

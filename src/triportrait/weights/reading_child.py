@@ -28,7 +28,7 @@ from triportrait.weights.inert_pickle import (
     read_inert,
     tensors_of_module,
 )
-from triportrait.weights.names import NETWORKS, NameClash, split_networks
+from triportrait.weights.names import BARE, NETWORKS, SINGLE, NameClash, split_networks
 
 if TYPE_CHECKING:
     import torch
@@ -62,9 +62,10 @@ _FORBIDDEN = (
 )
 
 
-#: Networks of a Talk3D checkpoint (spec A.8), which stand beside one another, and what it carries besides: the trained super-resolution.
+#: Networks of a Talk3D checkpoint (spec A.8), which stand beside one another.
 _TALK3D = ("deltaplane_predictor", "blink_encoder", "camera_encoder", "audio_net", "audio_att_net", "null_vector")
-_TALK3D_OTHERS = ("superresolution",)
+#: What a tuned one carries besides. EG3D's own has two blocks; any other (GFPGAN's) is named and left out.
+_SUPER_RESOLUTION, _EG3D_BLOCKS = "superresolution", ("block0.", "block1.")
 #: Objects of a Talk3D checkpoint that nobody reads; their names are given to an inert class.
 _UNREAD_OBJECTS = ("torch.optim.adam.Adam", "torch.optim.lr_scheduler.StepLR")
 
@@ -163,6 +164,8 @@ def _read_torch(source: Path, limit_bytes: int) -> tuple[dict[str, Any], dict[st
         raise
     except Exception as error:  # damaged files let almost any exception out
         raise _Refused(_reason(error)) from error
+    if isinstance(top, torch.Tensor):  # Talk3D keeps a person's style, cameras and tracks so
+        return _hand_over({"model": {SINGLE: top}}, {"step": None, "settings": {}}, limit_bytes)
     if not isinstance(top, Mapping):
         raise _Refused(f"holds a {type(top).__name__} instead of a dictionary of tensors")
     if _TALK3D[0] in top:
@@ -186,9 +189,13 @@ def _hand_over_talk3d(top: Mapping[Any, Any], limit_bytes: int) -> tuple[dict[st
     for name in _TALK3D:
         part = top.get(name, {})
         tensors |= {f"{name}.{key}": value for key, value in part.items()} if isinstance(part, Mapping) else {name: part}
+    tuned = top.get(_SUPER_RESOLUTION, {})
+    is_known = isinstance(tuned, Mapping) and all(str(key).startswith(_EG3D_BLOCKS) for key in tuned)
+    if is_known:
+        tensors |= {f"{_SUPER_RESOLUTION}.{key}": value for key, value in tuned.items()}
     step = top.get("iter")
     answer, handed = _hand_over({"model": tensors}, {"step": step if isinstance(step, int) else None, "settings": {}}, limit_bytes)
-    answer["networks"] |= {name: [] for name in _TALK3D_OTHERS if name in top}
+    answer["networks"] |= {} if is_known else {_SUPER_RESOLUTION: []}
     return answer, handed
 
 
@@ -208,7 +215,7 @@ def _read_network_pickle(source: Path, limit_bytes: int) -> tuple[dict[str, Any]
         top, mentioned = read_inert(source)
         networks = {str(name): node for name, node in mapping_of(top).items() if module_state(node)}
         if module_state(top):  # Talk3D's tuned generators are bare
-            networks = {"G": top}
+            networks = {BARE: top}
         if not networks:
             code = ", ".join(mentioned[:3]) or "nothing"
             raise _Refused(f"is a pickle without a network in it (it mentions {code}); nothing in it was executed")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import torch
 
+from triportrait.weights.eg3d import read_keys, super_resolution_names
 from triportrait.weights.folding import State, fold_batch_norms, rename_strictly, without
 
 #: The person's own numbers that belong to no network.
@@ -19,23 +20,28 @@ _PLANES = ("xy", "yz", "zx")
 _AFFINE = ("weight", "bias")
 _BATCH_NORM = (*_AFFINE, "running_mean", "running_var")
 _SOURCE = "Talk3D"
+_TUNED = "superresolution."
+#: Landmarks that the networks are shown, of the six that are tracked: nose tip, outer corner of the left and of the right eye.
+_SHOWN = (0, 2, 3)
 
 
 def talk3d_state(published: Mapping[str, torch.Tensor]) -> State:
-    """State of ``avatar.personal_delta_plane.PersonalDeltaPlane`` under ``delta_plane.``, folded, and of
-    ``avatar.personal_tokens.PersonalTokens`` under ``tokens.``.
+    """State of ``talk3d.delta_plane.PersonalDeltaPlane`` under ``delta_plane.``, folded, of ``talk3d.tokens.PersonalTokens`` under
+    ``tokens.``, and of ``real3d.eg3d_prior.Prior.super_resolution`` under ``super_resolution.`` where the file has a tuned one.
 
     Args:
-        published: the five networks, each under its name, and :data:`REST`.
+        published: the five networks, each under its name, :data:`REST`, and maybe the tuned super-resolution.
 
     Raises:
         WeightsError: a key is missing or unknown.
     """
-    return fold_batch_norms(trained_talk3d_state(published), "conv", "norm")
+    tuned = {key: tensor for key, tensor in published.items() if key.startswith(_TUNED)}
+    state = fold_batch_norms(trained_talk3d_state(without(published, lambda key: key in tuned)), "conv", "norm")
+    return state | (rename_strictly(read_keys(tuned), super_resolution_names("super_resolution"), _SOURCE) if tuned else {})
 
 
 def trained_talk3d_state(published: Mapping[str, torch.Tensor]) -> State:
-    """The same with the batch norms as they are."""
+    """The same with the batch norms as they are, without a super-resolution."""
     parts = talk3d_parts()
     # Filters that are our code, and counters that nothing reads.
     read = without(published, lambda key: key.endswith(("resample_filter", "num_batches_tracked")))
@@ -45,6 +51,25 @@ def trained_talk3d_state(published: Mapping[str, torch.Tensor]) -> State:
     place, rest = "delta_plane.transformer.position", "tokens.rest"
     position = state[place].unflatten(2, (len(_PLANES), -1))[0].transpose(0, 1).contiguous()  # [3, n, c]
     return state | {place: position, rest: state[rest].flatten()}
+
+
+def talk3d_track(published: torch.Tensor) -> tuple[str, State] | None:
+    """What one array of a person is, by its shape (spec A.2): the layout and its tensors, or None for anything else.
+
+    Args:
+        published: [1, 512] the style w, [n, 2] cameras as yaw and pitch in radians, [n, 3] turns of the head in degrees, or [n, 6, 2]
+            landmarks in -1..1.
+    """
+    shape, numbers = tuple(published.shape), published.float()
+    if shape == (1, 512):
+        return "talk3d_person", {"style": numbers[0]}
+    if len(shape) == 2 and shape[0] and shape[1] == 2:
+        return "talk3d_cameras", {"angles_rad": numbers}
+    if len(shape) == 2 and shape[0] and shape[1] == 3:
+        return "talk3d_rotation", {"rotation_deg": numbers}
+    if len(shape) == 3 and shape[0] and shape[1:] == (6, 2):
+        return "talk3d_landmarks", {"landmarks": numbers[:, list(_SHOWN)].contiguous()}
+    return None
 
 
 def talk3d_parts() -> dict[str, tuple[str, ...]]:

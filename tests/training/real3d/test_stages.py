@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ import training.test_loop as loop
 from training_samples import FEATURES, painted_clip
 from triportrait.errors import EmptyMedia, MediaError, OptionError, TriPortraitError, WeightsError
 from triportrait.real3d.decoder import Decoder
-from triportrait.real3d.eg3d_prior import Prior
+from triportrait.real3d.eg3d_prior import Prior, load_generator
 from triportrait.real3d.networks import from_settings, tiny
 from triportrait.real3d.pipeline import HalvedLogMel, PaperFiles, load_networks, load_pipeline
 from triportrait.synth.lifted_views import LiftedViews
@@ -33,6 +33,7 @@ from triportrait.training.oneshot.views import ViewSet
 from triportrait.training.options import TrainOptions
 from triportrait.training.real3d import audio_to_motion, heads, image_to_plane, motion_adapter, perceptual, torso
 from triportrait.training.real3d.examples import PairOptions, clip_row, numpy_generator
+from triportrait.weights.store import Provenance, save_weights
 
 COSTS = ("cpu_s", "seconds", "memory_gb")
 STAGES = ("image_to_plane", "motion_adapter", "torso", "audio_to_motion")
@@ -207,7 +208,7 @@ def test_packed_views_and_eg3d_are_teachers_too(shards: Path, tmp_path: Path) ->
     views = ViewSet.of(rows)
     stage = image_to_plane.ImageToPlaneStage(recipe, [views], [views])
     train_stage(stage, tmp_path / "views", tensorboard=False)
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(OptionError, match="other sizes"):
         image_to_plane.ImageToPlaneStage(recipe, [], [], teacher=(prior, Decoder(sizes.decoder)))
     prior = Prior(Prior.Config(8, 512, 25, 2, 32, 8, base_channels=64, most_channels=8, render_side=16, super_channels=(8, 8)))
     stage = image_to_plane.ImageToPlaneStage(recipe, [views], [], shares=[1.0, 3.0], teacher=(prior, Decoder(sizes.decoder)))
@@ -247,6 +248,27 @@ def test_pixels_cost_their_square_or_their_amount(shards: Path) -> None:
         assert [float(terms[name]) for name in ("picture", "raw", "lips")] == pytest.approx([cost] * 3, rel=1e-4)
     with pytest.raises(OptionError, match="use absolute or squared"):
         make("image_to_plane", shards, None, pixel_error="none")
+
+
+def test_an_imported_eg3d_teaches_from_the_command_line(shards: Path, tmp_path: Path) -> None:
+    """The file says its sizes and which axes its planes span; decoder and super-resolution begin as the teacher's."""
+    prior = Prior(
+        Prior.Config(8, 512, 25, 2, 32, 8, "eg3d_fixed", base_channels=64, most_channels=8, render_side=16, super_channels=(8, 8))
+    )
+    networks = {"prior": prior, "decoder": Decoder(tiny().decoder)}
+    state = {f"{name}.{key}": value for name, network in networks.items() for key, value in network.state_dict().items()}
+    config = {name: asdict(network.config) for name, network in networks.items()}
+    provenance = Provenance("ffhq-fixed-triplane512-128.pkl", "0" * 64, "G_ema", "1", "none")
+    save_weights(tmp_path / "eg3d.safetensors", state, layout="eg3d", config=config, provenance=provenance)
+    usual = {"model": "real3d.image_to_plane", "preset": "tiny", "data": (shards,), "device": "cpu", "steps": 4}
+    teacher = tmp_path / "eg3d.safetensors"
+    assert load_generator(teacher)[0].config.layout == "eg3d_fixed"
+    assert run_training(TrainOptions(**usual, out=tmp_path / "run", teacher=teacher)).finished
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    with pytest.raises(WeightsError, match="holds triportrait_stage weights where a generator"):
+        run_training(TrainOptions(**usual, out=tmp_path / "other", teacher=tmp_path / "run" / "model.safetensors"))
+    with pytest.raises(OptionError, match="other sizes than this preset's"):
+        run_training(TrainOptions(**(usual | {"preset": "small"}), out=tmp_path / "other", teacher=teacher))
 
 
 def test_even_motion_costs_nothing_and_a_jerk_does() -> None:

@@ -8,9 +8,9 @@ length and on the crop's size, hardly on the video's.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,8 +142,17 @@ def pieces_of(source: VideoSource, settings: PrepareSettings) -> list[VideoSourc
     return [source.piece(number, number * length, length if number < count - 1 else seconds - number * length) for number in range(count)]
 
 
-def prepare_clip(source: VideoSource, settings: PrepareSettings) -> tuple[TrainingClip, ClipFacts]:
+#: Samples [n] at 16 kHz to feature rows and how many there are per second.
+SpeechRows = Callable[[Array], tuple[Array, float]]
+
+
+def prepare_clip(source: VideoSource, settings: PrepareSettings, speech: SpeechRows | None = None) -> tuple[TrainingClip, ClipFacts]:
     """Make the clip.
+
+    Args:
+        source: the video, or the piece of it.
+        settings: of all clips.
+        speech: makes the rows of ``speech``; None takes what the settings say.
 
     Raises:
         MediaError: the file is damaged, or not a video.
@@ -172,7 +181,7 @@ def prepare_clip(source: VideoSource, settings: PrepareSettings) -> tuple[Traini
         layers, change = _layers(pictures, in_crop, motion, fitter, person)
         size = reader.size
     frames = len(layers["frames"])
-    sound, note = _sound(source, frames, settings)
+    sound, note = _sound(source, frames, settings, speech or partial(_speech, settings=settings))
     if stretch is not None:
         note = "; ".join(filter(None, [f"between cuts: frames {stretch.start} to {stretch.stop - 1} of the video or piece", note]))
     if frames < _WHOLE * seconds * FPS:
@@ -429,7 +438,7 @@ class _Scene:
 # -- sound ------------------------------------------------------------------------------------------------------------------
 
 
-def _sound(source: VideoSource, frames: int, settings: PrepareSettings) -> tuple[dict[str, Any], str]:
+def _sound(source: VideoSource, frames: int, settings: PrepareSettings, speech_of: SpeechRows) -> tuple[dict[str, Any], str]:
     """Speech features and pitch of the clip's ``frames``, and what is to be said about them.
 
     Raises:
@@ -443,7 +452,7 @@ def _sound(source: VideoSource, frames: int, settings: PrepareSettings) -> tuple
         if settings.need_sound:
             raise UnusableClip("E_NO_SOUND", f"no usable sound ({error})") from None
         return {}, f"no usable sound: {error}"
-    speech, rate_hz = _speech(samples, settings)
+    speech, rate_hz = speech_of(samples)
     per_frame = round(rate_hz / FPS)
     pitch = PitchTracker()
     pitch.push(samples)

@@ -155,9 +155,9 @@ class ImageToPlaneStage(HeadStage):
             return
         # As published: decoder and super-resolution begin as EG3D's.
         prior, decoder = self._teacher
-        networks["decoder"].load_state_dict(decoder.state_dict())
+        _begin_as(networks["decoder"], decoder)
         for ours, theirs in zip(cast(SuperResolution, networks["super_resolution"]).blocks, prior.super_resolution, strict=True):
-            ours.get_submodule("block").load_state_dict(theirs.state_dict())
+            _begin_as(ours.get_submodule("block"), theirs)
 
     @torch.no_grad()
     def _with_pictures(self, batch: Row) -> Row:
@@ -199,16 +199,14 @@ class ImageToPlaneStage(HeadStage):
         return terms
 
 
-def load_teacher(path: Path) -> tuple[Prior, Decoder]:
-    """EG3D of an imported file, frozen.
+def _begin_as(ours: nn.Module, theirs: nn.Module) -> None:
+    """Copy the weights of the teacher.
 
     Raises:
-        WeightsError: not imported EG3D weights.
+        OptionError: the teacher's network has another size.
     """
-    from triportrait.weights.store import load_weights
-
-    stored = load_weights(path, layout="eg3d")
-    prior, decoder = Prior(Prior.Config(**stored.config.get("prior", {}))), Decoder(Decoder.Config())
-    for name, network in (("prior", prior), ("decoder", decoder)):
-        network.load_state_dict({k.removeprefix(f"{name}."): v for k, v in stored.tensors.items() if k.startswith(f"{name}.")})
-    return prior, decoder
+    try:
+        ours.load_state_dict(theirs.state_dict())
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()[-18:])
+        raise OptionError(f"the teacher's networks have other sizes than this preset's ({reason}); take the preset paper") from None
