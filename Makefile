@@ -1,24 +1,31 @@
-# make setup   a virtual environment in .venv with everything that demo and test need
-# make demo    demo.mp4: the example portrait speaks the example sentence
+# make demo    demo.mp4: the example portrait speaks the example sentence; installs what making videos needs, and no more
+# make test    the whole test suite; installs the rest
 # make lint    style, layout and types
-# make test    the whole test suite
+# make setup   the environment of test and lint, in .venv
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+PIP := $(VENV)/bin/python -m pip
+CORE := $(VENV)/.core-complete
 STAMP := $(VENV)/.setup-complete
 
 .PHONY: setup demo lint test
 
-setup: $(STAMP)
-
-# torch comes first and alone, so that a CPU index or wheel given to pip decides its build.
-$(STAMP): pyproject.toml
+$(CORE): pyproject.toml requirements/core.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install torch==2.13.0
-	$(VENV)/bin/python -m pip install -e '.[dev]'
+	$(PIP) install --require-hashes -r requirements/core.txt
+	$(PIP) install --no-deps -e .
 	touch $@
 
-demo: setup
+# torch comes first and alone, so that a CPU index or wheel given to pip decides its build.
+$(STAMP): $(CORE) requirements/dev.txt
+	$(PIP) install torch==2.13.0
+	$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
+	touch $@
+
+setup: $(STAMP)
+
+demo: $(CORE)
 	$(VENV)/bin/triportrait animate examples/portrait.png --audio examples/speech.wav -o demo.mp4
 
 lint: setup
@@ -26,6 +33,6 @@ lint: setup
 	$(VENV)/bin/ruff format --check src tests scripts benchmarks
 	$(VENV)/bin/mypy
 
-# A process for each core, so one thread in each; a process that has nothing left takes over half of what another has before it.
+# One thread each: two processes on two cores.
 test: setup
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
