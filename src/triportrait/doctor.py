@@ -9,7 +9,6 @@ from importlib.util import find_spec
 
 _OPENCV = "opencv-python-headless"
 _REQUIRED = (
-    "torch",
     "numpy",
     "scipy",
     "av",
@@ -25,7 +24,7 @@ _REQUIRED = (
 )
 #: Other wheels of the same library serve as well; of several that are installed only one is there, whatever pip says.
 _OTHER_OPENCVS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
-_OPTIONAL = {"lightning": "train", "torchmetrics": "eval", "gradio": "app", "openvino": "fast", "dlib-bin": "identity"}
+_OPTIONAL = {"torch": "paper", "lightning": "train", "torchmetrics": "eval", "gradio": "app", "openvino": "fast", "dlib-bin": "identity"}
 
 
 def report() -> tuple[list[str], bool]:

@@ -136,7 +136,8 @@ def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Pat
 def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> FrameModel:
     """Real3D-Portrait's networks; ``weights`` is a folder as 'triportrait weights import' fills it, or that of a training run."""
     from triportrait.real3d.on_open_head import PaperOnOpenHead
-    from triportrait.real3d.pipeline import can_hear, load_pipeline
+    from triportrait.real3d.parts import can_hear
+    from triportrait.real3d.pipeline import load_pipeline
 
     places = (place if weights is not None and (place := weights / name).is_dir() else None for name in ("bfm", "flame", "hubert"))
     bfm, flame, speech = places

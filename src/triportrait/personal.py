@@ -14,7 +14,8 @@ from triportrait.errors import MissingPart, WeightsError
 from triportrait.nn.settings import rebuilt
 from triportrait.performance import Performance
 from triportrait.real3d.eg3d_prior import Prior, load_generator
-from triportrait.real3d.pipeline import HalvedLogMel, described
+from triportrait.real3d.parts import described
+from triportrait.real3d.pipeline import HalvedLogMel
 from triportrait.real3d.volume import VolumeRenderer
 from triportrait.talk3d import networks as talk3d
 from triportrait.talk3d.driver import PersonalDriver, PersonalOptions

@@ -25,7 +25,7 @@ FLAGS = (
     "--avatar lifted --refine 3 --no-label --no-watermark --no-manifest --maker Ada --consent yes --crf 20 --seed 7 --preset paper "
     "--weights w --bfm b --flame f --hubert h --segmenter s.onnx --mouth-amplitude 0.3 --blink-by network --pose-start clip "
     "--head-threshold 0.5 --temperature 0.5 --published-behaviour --device cpu --precision float32 --batch 2 --compiled "
-    "--wav2vec2 sounds --camera-window 5"
+    "--wav2vec2 sounds --camera-window 5 --threads 3"
 )
 
 

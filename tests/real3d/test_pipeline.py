@@ -14,7 +14,8 @@ from triportrait.face.open_head import OpenHead
 from triportrait.media.video import VideoReader
 from triportrait.provenance.marks import Marks
 from triportrait.real3d.model import PaperFrame
-from triportrait.real3d.pipeline import PaperOptions, PaperPipeline, PaperPortrait, find_files, load_pipeline, published_crop
+from triportrait.real3d.parts import find_files
+from triportrait.real3d.pipeline import PaperOptions, PaperPipeline, PaperPortrait, load_pipeline, published_crop
 
 pytest.importorskip("transformers")
 BARE = Marks(False, False, False)

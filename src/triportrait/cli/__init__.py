@@ -14,7 +14,22 @@ from typing import Annotated, Any, Protocol, Union
 
 from triportrait.cli.terminal import answering_help, exit_code, mend_streams, say, show_log, tell
 from triportrait.concurrency import termination_as_exit
-from triportrait.errors import TriPortraitError, escaped
+from triportrait.errors import MissingPart, TriPortraitError, escaped
+
+#: Package that a part of the program needs -> the extra that brings it.
+EXTRAS = {
+    "transformers": "paper",
+    "lightning": "train",
+    "tensorboard": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "matplotlib": "eval",
+    "torchmetrics": "eval",
+    "webdataset": "data",
+    "ray": "data",
+}
+#: Commands whose torch comes with training; the others' comes with the published networks.
+_TRAINING = ("Train", "Data", "Personalize")
 
 
 class Command(Protocol):
@@ -101,6 +116,16 @@ def _run(command: Command) -> int:
     except KeyboardInterrupt:
         tell("triportrait: interrupted; nothing half-written is left")
         return 130
+    except ModuleNotFoundError as error:
+        if os.environ.get("TRIPORTRAIT_DEBUG"):
+            raise
+        package = (error.name or "").partition(".")[0]
+        extra = EXTRAS.get(package)
+        if package == "torch":
+            extra = "train" if type(command).__name__ in _TRAINING else "eval" if type(command).__name__ == "Evaluate" else "paper"
+        remedy = f"pip install 'triportrait[{extra}]'" if extra else f"pip install {package}"
+        tell(f"triportrait: this needs the package {package}, which is not installed; {remedy}")
+        return MissingPart.exit_code
     except Exception as error:  # the last door before a user: a bug of ours is one sentence too
         if os.environ.get("TRIPORTRAIT_DEBUG"):
             raise

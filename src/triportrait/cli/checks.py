@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from triportrait.errors import MotionFileError, OptionError
+from triportrait.errors import MissingPart, MotionFileError, OptionError
 
 if TYPE_CHECKING:
     from triportrait.face.portrait import PortraitOptions
@@ -20,9 +21,11 @@ def check_size(size: int | None) -> None:
 
 
 def check_refine(seconds: float) -> None:
-    """OptionError before the minutes that a portrait may take; ``refine.LONGEST_S`` again, which would bring in torch."""
+    """OptionError or MissingPart before the minutes that a portrait may take; ``refine.LONGEST_S`` again, which would bring in torch."""
     if not 0.0 <= seconds <= 600.0:
         raise OptionError(f"--refine is {seconds:g}; use a number of seconds from 0 to 600")
+    if seconds and not (find_spec("torch") and find_spec("onnx")):
+        raise MissingPart("--refine learns, which needs torch and onnx; pip install 'triportrait[train]', or leave it out")
 
 
 def check_output(out: Path, inputs: Sequence[PathLike | None]) -> None:

@@ -13,11 +13,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import triportrait
-from triportrait.errors import OptionError, OutputError, TriPortraitError
+from triportrait.errors import MissingPart, OptionError, OutputError, TriPortraitError
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +229,13 @@ def _work(measure: Callable[[Item], Entry], item: Item) -> Entry:
 
 @lru_cache(maxsize=1)
 def networks_of(folder: Path | None) -> Any:
-    """The learned metrics' networks of a folder, once per process."""
+    """The learned metrics' networks of a folder, once per process.
+
+    Raises:
+        MissingPart: torch, which metrics are computed with, is not installed.
+    """
+    if find_spec("torch") is None:
+        raise MissingPart("metrics are computed with torch, which is not installed; pip install 'triportrait[eval]'")
     from triportrait.evaluation.metric_weights import MetricNetworks
 
     return MetricNetworks(folder)

@@ -24,7 +24,8 @@ from triportrait.errors import EmptyMedia, MediaError, OptionError, TriPortraitE
 from triportrait.real3d.decoder import Decoder
 from triportrait.real3d.eg3d_prior import Prior, load_generator
 from triportrait.real3d.networks import from_settings, tiny
-from triportrait.real3d.pipeline import HalvedLogMel, PaperFiles, load_networks, load_pipeline
+from triportrait.real3d.parts import PaperFiles, load_networks
+from triportrait.real3d.pipeline import HalvedLogMel, load_pipeline
 from triportrait.synth.lifted_views import LiftedViews
 from triportrait.training.command import recipe_of, run_training
 from triportrait.training.data.clips import ClipSet, split_clips, write_clips

@@ -460,7 +460,7 @@ def refuse_other_head(start: Path | None, head_model: str) -> None:
     Raises:
         OptionError: the networks were trained on another one.
     """
-    from triportrait.real3d.pipeline import described
+    from triportrait.real3d.parts import described
 
     if start is None:
         return

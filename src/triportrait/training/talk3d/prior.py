@@ -14,7 +14,7 @@ from triportrait.nn.settings import rebuilt
 from triportrait.personal import GENERATORS
 from triportrait.real3d.decoder import Decoder
 from triportrait.real3d.eg3d_prior import Prior, load_generator
-from triportrait.real3d.pipeline import described
+from triportrait.real3d.parts import described
 from triportrait.real3d.volume import VolumeRender, VolumeRenderer
 from triportrait.training.real3d.perceptual import PerceptualLoss
 from triportrait.types import TriPlane
