@@ -1,4 +1,4 @@
-"""What the extra ``fast`` gains: the mouth's painter and a whole head layer on torch and on OpenVINO, in turns in one run, one thread.
+"""What the extra ``fast`` gains: the mouth painter and a whole head layer on ONNX Runtime and OpenVINO, in turns in one run, one thread.
 
 pip install 'triportrait[fast]'; OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/fast.py [PHOTO] [--rounds 40]
 """
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from triportrait import pipeline
-from triportrait.avatar.mouth.painter import CHANNELS, HEIGHT_PX, WIDTH_PX, embedded_mouth_painter
-from triportrait.nn import fast
+from triportrait.avatar.mouth.painter import CHANNELS, HEIGHT_PX, WIDTH_PX, load_painter
+from triportrait.nn import runtime
+from triportrait.nn.runtime import Graph
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -46,33 +46,21 @@ def main() -> None:
     parser.add_argument("photo", type=Path, nargs="?", default=EXAMPLES / "portrait.png")
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    painter = embedded_mouth_painter().to(memory_format=torch.channels_last)
-    networks: dict[str, torch.nn.Module] = {"torch": painter}
-    for setting in ("fp32", "bf16"):
-        os.environ[fast.SETTING] = setting
+    networks: dict[str, Graph] = {}
+    for name, setting in (("ONNX Runtime", "0"), ("OpenVINO fp32", "fp32"), ("OpenVINO bf16", "bf16")):
+        os.environ[runtime.FAST] = setting
         begin = time.perf_counter()
-        networks[f"OpenVINO {setting}"] = fast.accelerated(painter, (1, CHANNELS, HEIGHT_PX, WIDTH_PX))
-        print(f"OpenVINO {setting}: ready after {time.perf_counter() - begin:.1f} s")
-    x = torch.rand(1, HEIGHT_PX, WIDTH_PX, CHANNELS).permute(0, 3, 1, 2)
-
-    def plain(network: torch.nn.Module, half: bool = False) -> Callable[[int], object]:
-        def run(i: int) -> object:
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-                return network(x)
-
-        return run
-
-    runs = {name: plain(network) for name, network in networks.items()}
-    runs["torch, bf16 autocast"] = plain(painter, True)
-    show("painter", medians(runs, options.rounds))
+        networks[name] = load_painter()
+        print(f"{name}: ready after {time.perf_counter() - begin:.1f} s")
+    channels = np.random.default_rng(0).random((HEIGHT_PX, WIDTH_PX, CHANNELS), np.float32)
+    show("painter", medians({name: lambda i, network=network: network(channels) for name, network in networks.items()}, options.rounds))
 
     portrait = pipeline.Portrait(pipeline.prepare(options.photo), "oneshot")
     take = portrait.idle(options.rounds / 25)
     next(iter(take))
     motion, avatar, state = take.motion(), portrait.model.avatar, portrait.state.avatar
 
-    def head(network: torch.nn.Module) -> Callable[[int], object]:
+    def head(network: Graph) -> Callable[[int], object]:
         def run(i: int) -> object:
             avatar.painter = network
             return avatar.render(state, motion[i])

@@ -128,7 +128,8 @@ def tiny_frame(device: torch.device) -> Callable[[], object]:
 
 def training_step(device: torch.device, name: str, tiny: bool) -> Row:
     """One step of a stage of Real3D-Portrait on made-up clips."""
-    from training import noisy_clip
+    from training_steps import noisy_clip
+
     from triportrait.training import command
     from triportrait.training.data.clips import split_clips, write_clips
     from triportrait.training.real3d import audio_to_motion, image_to_plane, motion_adapter, torso

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: The last releases that have wheels for all systems.
 HELD = "c2pa-python<=0.38.0\n"
 #: What comes with torch on a machine with a GPU.
-WITH_TORCH = re.compile(r"(torch|triton|nvidia-|cuda-)")
+WITH_TORCH = re.compile(r"(torch$|triton|nvidia-|cuda-)")
 
 
 def locked(extras: list[str]) -> dict[str, str]:

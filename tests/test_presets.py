@@ -49,7 +49,8 @@ def test_imported_files_fit_the_personal_preset_exactly() -> None:
     for part, network in networks.items():
         own = {key.removeprefix(f"{part}."): state.pop(key) for key in list(state) if key.startswith(f"{part}.")}
         network.load_state_dict(own, assign=True)
-    assert not state
+    # What is left is the tuned generator's, which EG3D's part of the program draws with.
+    assert state and all(key.startswith("super_resolution.") for key in state)
 
 
 def test_imported_files_fit_the_paper_preset_exactly() -> None:

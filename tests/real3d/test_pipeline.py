@@ -240,7 +240,7 @@ def test_what_is_missing_is_said_in_one_sentence(parts: dict[str, Path], tmp_pat
     with pytest.raises(MissingPart, match="lacks HuBERT"):
         find_files(parts["weights"], parts["bfm"], tmp_path)
     assert find_files(parts["weights"], parts["bfm"], voice=False).hubert is None
-    assert find_files(parts["weights"], parts["bfm"].parent, voice=False).bfm == parts["bfm"]
+    assert find_files(parts["weights"], parts["bfm"].parent, voice=False).head == parts["bfm"]
 
 
 def test_a_face_model_without_the_landmark_index_is_refused(parts: dict[str, Path], tmp_path: Path) -> None:

@@ -42,8 +42,9 @@ def _sample(image: Array, source_px: Array) -> Array:
     """The pixels of uint8 [s, s, 3] at float32 [s, s, 2] positions (centres at +0.5), the border repeated outwards."""
     import cv2
 
-    # OpenCV counts pixel centres from 0; its second map is empty because the first one holds x and y.
-    return cv2.remap(image, source_px - np.float32(0.5), np.empty(0, np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    # OpenCV counts pixel centres from 0.
+    x, y = (np.ascontiguousarray(source_px[..., i] - np.float32(0.5)) for i in (0, 1))
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _pixel_centres(side: int) -> Array:

@@ -149,7 +149,7 @@ def test_resume_is_exact(tuned: Path, frames: PersonalFrames, clips: Path, tmp_p
 
 
 def test_the_command_trains_and_says_what_it_needs(tuned: Path, clips: Path, tmp_path: Path) -> None:
-    usual = {"model": "talk3d", "preset": "tiny", "data": (clips,), "out": tmp_path / "run", "device": "cpu", "steps": 2, "plain": True}
+    usual = {"model": "talk3d", "preset": "tiny", "data": (clips,), "out": tmp_path / "run", "device": "cpu", "steps": 2}
     with pytest.raises(OptionError, match="--start with the folder 'tuning'"):
         run_training(TrainOptions(**usual))
     assert run_training(TrainOptions(**usual, start=tuned)).finished

@@ -1,4 +1,4 @@
-"""Costs of training: ``python benchmarks/training.py [--preset small] [--counted]``.
+"""Costs of training: ``python benchmarks/training_steps.py [--preset small] [--counted]``.
 
 Runs two steps of every stage on clips of random pictures, each stage in a process of its own, and prints seconds, memory and counted work
 (matrix products and convolutions, forward and backward, two per multiply-add). ``--counted`` computes nothing: it counts work and saved
