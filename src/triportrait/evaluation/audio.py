@@ -28,6 +28,7 @@ from triportrait.evaluation.learned_rows import keep_features, likeness, percept
 from triportrait.evaluation.parts import EVALUATED_FPS, ActingTools, default_acting_tools
 from triportrait.evaluation.reenact import SHEET_COLUMNS, begin_with_clips, counted_pixels, evenly, motion_distances, shrink
 from triportrait.evaluation.report import (
+    AUDIO_LIFE,
     AUDIO_LIFE_COLUMNS,
     AUDIO_METRICS,
     AUDIO_PICTURE_COLUMNS,
@@ -75,15 +76,7 @@ _OF_LANDMARKS = (
     "curve_sync_lag",
     "loudness_correlation",
     "loudness_lag",
-    "lip_sync_gap",
-    "silent_lip_stability",
-    "silent_opening",
-    "silent_movement",
-    "blinks_per_minute",
-    "head_motion",
-    "brow_dynamics",
-    "lip_dynamics",
-    "jitter_px",
+    *AUDIO_LIFE,
 )
 
 

@@ -159,7 +159,8 @@ AUDIO_SYNC_COLUMNS = (
     "lmd_px",
     "lmd_upright",
 )
-AUDIO_LIFE_COLUMNS = (
+#: How a talking face moves, of its landmarks alone.
+AUDIO_LIFE = (
     "lip_sync_gap",
     "silent_lip_stability",
     "silent_opening",
@@ -169,8 +170,8 @@ AUDIO_LIFE_COLUMNS = (
     "brow_dynamics",
     "lip_dynamics",
     "jitter_px",
-    "jitter_ratio",
 )
+AUDIO_LIFE_COLUMNS = (*AUDIO_LIFE, "jitter_ratio")
 AUDIO_SCORE_COLUMNS = ("lip_sync_score", "silent_lip_score", "head_motion_score", "brow_score", "lip_dynamics_score")
 AUDIO_PICTURE_COLUMNS = ("csim", "face_distance", "fid", "aed", "l1", "psnr_db", "ssim", "lpips_alex", "lpips_vgg", "faces_found")
 BY_KEY = {metric.key: metric for metric in (*AUDIO_METRICS, *CROSS_METRICS, *METRICS)}

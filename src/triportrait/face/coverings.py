@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from triportrait.concurrency import built_once
 from triportrait.geometry.landmarks import (
     CHIN,
     EYE_LEFT_CORNERS,
@@ -24,7 +23,7 @@ from triportrait.geometry.landmarks import (
     UPPER_LIP_INSIDE,
 )
 from triportrait.nn.model_files import Embedded
-from triportrait.nn.runtime import Graph, load_graph
+from triportrait.nn.runtime import Graph, load_graph, shipped_graph
 from triportrait.types import Array, PreparedPortrait
 
 #: The lower face that the network sees: pixels, and its width in distances between the outer corners of the eyes.
@@ -73,12 +72,7 @@ def load_judge(path: Path | None = None) -> Graph:
     Raises:
         WeightsError: the file is missing, foreign or damaged.
     """
-    return _embedded() if path is None else load_graph(path, KIND)
-
-
-@built_once(maxsize=1)
-def _embedded() -> Graph:
-    return load_graph(EMBEDDED, KIND)
+    return shipped_graph(EMBEDDED, KIND) if path is None else load_graph(path, KIND)
 
 
 def mouth_is_covered(portrait: PreparedPortrait) -> bool:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from triportrait.concurrency import built_once
 from triportrait.motion.speech_features import EXTRACTORS
 from triportrait.nn.model_files import Embedded
-from triportrait.nn.runtime import Graph, load_graph
+from triportrait.nn.runtime import Graph, load_graph, shipped_graph
 from triportrait.types import Array
 
 #: Feature rows per motion row.
@@ -35,12 +34,7 @@ def load_voice(path: Path | None = None) -> Graph:
     Raises:
         WeightsError: the file is missing, foreign or damaged.
     """
-    return _embedded() if path is None else load_graph(path, KIND)
-
-
-@built_once(maxsize=1)
-def _embedded() -> Graph:
-    return load_graph(EMBEDDED, KIND)
+    return shipped_graph(EMBEDDED, KIND) if path is None else load_graph(path, KIND)
 
 
 class MouthStream:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from triportrait.concurrency import Guard
+from triportrait.concurrency import Guard, built_once
 from triportrait.errors import WeightsError
 from triportrait.nn.model_files import Config, Embedded, damaged, expect_kind, place_of, shown, with_tuples, words_of
 from triportrait.types import Array
@@ -125,6 +125,16 @@ def load_graph(source: PathLike | Embedded, kind: str, *, fast: bool = False) ->
         lines = str(error).strip().splitlines() or [type(error).__name__]
         log.warning("OpenVINO cannot run %s (%s); ONNX Runtime does it instead, %s=0 avoids the attempt", words_of(kind), lines[0], FAST)
         return plain
+
+
+@built_once(maxsize=8)
+def shipped_graph(embedded: Embedded, kind: str) -> Graph:
+    """A network that ships with the package, one for all callers; arguments as for :func:`load_graph`.
+
+    Raises:
+        WeightsError: its file is missing or damaged.
+    """
+    return load_graph(embedded, kind)
 
 
 def _open(source: PathLike | Embedded, kind: str) -> OnnxGraph:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from triportrait.geometry.cameras import EG3D_SCALE, camera_from_pose
+from triportrait.nn.seen_volume import SeenVolume
 from triportrait.types import Array, Camera, MotionFrame, PreparedPortrait, RenderedHead, TriPlane
 
 #: Below this alpha a pixel has no depth.
@@ -24,17 +25,6 @@ _NOTHING = 0.02
 
 #: What the networks compute in under autocast; ``auto`` is bfloat16 on a GPU and float32 elsewhere.
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-
-
-class SeenVolume(Protocol):
-    """What a renderer gives for b cameras: see ``render.volume.VolumeRender``."""
-
-    @property
-    def features(self) -> Tensor: ...
-    @property
-    def depth(self) -> Tensor: ...
-    @property
-    def alpha(self) -> Tensor: ...
 
 
 class MotionPictures(Protocol):

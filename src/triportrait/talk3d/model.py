@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from triportrait.errors import NumericError, OptionError
 from triportrait.geometry.cameras import EG3D_SCALE
+from triportrait.nn.seen_volume import SeenVolume
 from triportrait.talk3d.person import Person
 from triportrait.talk3d.tokens import PersonalTokens
 from triportrait.types import ARKIT_EXPRESSIONS, Array, Camera, Motion, MotionFrame, PreparedPortrait, RenderedHead, TriPlane
@@ -25,17 +25,6 @@ _NOTHING = 0.02
 #: AU45 of OpenFace of lids that are shut.
 SHUT = 2.0
 _BLINKS = [ARKIT_EXPRESSIONS.index(f"eyeBlink{side}") for side in ("Left", "Right")]
-
-
-class SeenVolume(Protocol):
-    """What a renderer gives for b cameras: features [b, c, s, s], depth and alpha [b, 1, s, s]."""
-
-    @property
-    def features(self) -> Tensor: ...
-    @property
-    def depth(self) -> Tensor: ...
-    @property
-    def alpha(self) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)

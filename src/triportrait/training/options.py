@@ -76,6 +76,32 @@ class TrainOptions:
     """Processes that make data ahead. Default: 8 with a GPU, else 0."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonalizeOptions:
+    """``triportrait personalize``: a run; what lies in its folder of an earlier run is gone on with."""
+
+    clip: Path
+    """Video of one person who speaks, with sound; minutes are better than seconds."""
+    out: Path
+    """Folder of the person."""
+    prior: Path | None = None
+    """Imported EG3D weights, into which the person is inverted (see 'triportrait weights list')."""
+    preset: Literal["paper", "tiny"] = "paper"
+    """paper: Talk3D's sizes, for a GPU; tiny: a try with a tiny generator."""
+    steps: int | None = None
+    """Length of the last stage. Default: the preset's."""
+    inversion_steps: int | None = None
+    """Length of the inversion. Default: 600."""
+    tuning_steps: int | None = None
+    """Length of the generator's tuning. Default: 400."""
+    wav2vec2: Path | None = None
+    """Folder of wav2vec2, whose classes of sounds then drive, as published. Default: our own log-mel features."""
+    seed: int = 0
+    """Of everything random."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+
+
 @dataclass(frozen=True, slots=True)
 class ViewsOptions:
     """``triportrait data views``: lifted portraits, procedural heads, or both."""

@@ -13,7 +13,8 @@ from person_samples import made_up_prior
 from triportrait import cli
 from triportrait.errors import MediaError, MissingPart, OptionError
 from triportrait.media.video import VideoReader, VideoWriter
-from triportrait.training.talk3d.personalize import PersonalizeOptions, personalize
+from triportrait.training.options import PersonalizeOptions
+from triportrait.training.talk3d.personalize import personalize
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from triportrait.concurrency import built_once
 from triportrait.errors import WeightsError
 from triportrait.nn.model_files import Embedded
-from triportrait.nn.runtime import Graph, load_graph
+from triportrait.nn.runtime import Graph, load_graph, shipped_graph
 from triportrait.types import Array
 
 #: Half the extent of the planes in depth, in decimetres round the head's origin.
@@ -97,9 +96,4 @@ def load_plane_encoder(path: Path | None = None) -> PlaneEncoder:
     Raises:
         WeightsError: missing, foreign or damaged.
     """
-    return _embedded() if path is None else PlaneEncoder(load_graph(path, KIND), path)
-
-
-@built_once(maxsize=1)
-def _embedded() -> PlaneEncoder:
-    return PlaneEncoder(load_graph(EMBEDDED, KIND))
+    return PlaneEncoder(shipped_graph(EMBEDDED, KIND) if path is None else load_graph(path, KIND), path)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from triportrait.errors import EmptyMedia, MediaError, MissingPart, NoFaceFound, OptionError
 from triportrait.files import check_readable, make_folder, refuse_inputs
-from triportrait.training.options import Progress
+from triportrait.training.options import PersonalizeOptions, Progress
 
 if TYPE_CHECKING:
     from triportrait.training.data.clip import SpeechRows
@@ -22,34 +22,6 @@ log = logging.getLogger(__name__)
 _HELD_OUT_SHARE = 11
 #: Sizes: side of the clips' pictures.
 _SIZES_PX = {"tiny": 64, "paper": 512}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PersonalizeOptions:
-    """A run.
-
-    Args:
-        clip: a video of one person with sound.
-        prior: imported EG3D weights.
-        out: folder of the person; what lies there of an earlier run is gone on with.
-        preset: ``paper``, or ``tiny`` for a try with a tiny generator.
-        steps: of the stage talk3d; None takes the preset's.
-        inversion_steps, tuning_steps: of the two stages before it.
-        wav2vec2: folder of the recogniser whose classes drive, as published; None takes our own log-mel features.
-        seed: of everything random.
-        device: ``auto``, ``cpu`` or ``cuda``.
-    """
-
-    clip: Path
-    prior: Path
-    out: Path
-    preset: str = "paper"
-    steps: int | None = None
-    inversion_steps: int | None = None
-    tuning_steps: int | None = None
-    wav2vec2: Path | None = None
-    seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 def personalize(options: PersonalizeOptions, progress: Progress | None = None) -> RunResult:
@@ -71,8 +43,8 @@ def personalize(options: PersonalizeOptions, progress: Progress | None = None) -
     from triportrait.training.talk3d.inversion import InversionStage, TuningStage
     from triportrait.training.talk3d.prior import Generator, style_of
 
-    _check(options)
-    generator = Generator.load(options.prior)
+    prior = _checked_prior(options)
+    generator = Generator.load(prior)
     fabric = make_fabric(options.device)
     fabric.launch()
     clips = options.out / "clips"
@@ -89,7 +61,7 @@ def personalize(options: PersonalizeOptions, progress: Progress | None = None) -
     result = run(InversionStage(inverting, generator, frames), options.out / "inversion")
     if result.finished:
         # Anew: a stage freezes what it does not train.
-        generator, style = Generator.load(options.prior), style_of(options.out / "inversion")
+        generator, style = Generator.load(prior), style_of(options.out / "inversion")
         result = run(TuningStage(tuning, generator, frames, style), options.out / "tuning")
     if result.finished:
         values = TrainOptions(
@@ -120,11 +92,14 @@ def recipes(options: PersonalizeOptions) -> tuple[InversionRecipe, TuningRecipe,
     return inverting, tuning, recipe_of(values)
 
 
-def _check(options: PersonalizeOptions) -> None:
-    """What would end the run hours later."""
+def _checked_prior(options: PersonalizeOptions) -> Path:
+    """The generator's file, once nothing is seen that would end the run hours later."""
     from triportrait.media.probe import probe
     from triportrait.talk3d.speech import check_recogniser
 
+    prior = options.prior
+    if prior is None:
+        raise OptionError("--prior is missing, and without EG3D no person can be made yet; give imported EG3D weights")
     check_readable(options.clip)
     if options.preset not in _SIZES_PX:
         raise OptionError(f"--preset is {options.preset!r}; use {' or '.join(_SIZES_PX)}")
@@ -133,15 +108,16 @@ def _check(options: PersonalizeOptions) -> None:
         raise MediaError(f"'{options.clip}' is no video; give one of the person, with sound")
     if not found.has_audio:
         raise MediaError(f"'{options.clip}' has no sound, from which the person's lips are learned; give a video with sound")
-    if not options.prior.is_file():
+    if not prior.is_file():
         raise MissingPart(
-            f"There is no generator at '{options.prior}'; 'triportrait weights fetch eg3d' gets EG3D and 'triportrait weights import FILE' "
+            f"There is no generator at '{prior}'; 'triportrait weights fetch eg3d' gets EG3D and 'triportrait weights import FILE' "
             "makes it usable."
         )
     if options.wav2vec2 is not None:
         check_recogniser(options.wav2vec2)
     recipes(options)
-    refuse_inputs(options.out, [options.clip, options.prior])
+    refuse_inputs(options.out, [options.clip, prior])
+    return prior
 
 
 def make_clips(options: PersonalizeOptions, folder: Path, progress: Progress | None = None) -> int:
