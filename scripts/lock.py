@@ -1,4 +1,6 @@
-"""Write requirements/core.txt and requirements/dev.txt: what ``make`` installs, with hashes. Run it when pyproject.toml changes; it needs ``uv``.
+"""Write requirements/core.txt and requirements/dev.txt: what ``make`` installs, with hashes. Run it when pyproject.toml changes.
+
+It needs ``uv``:
 
     pip install uv
     python scripts/lock.py

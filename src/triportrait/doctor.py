@@ -19,12 +19,16 @@ _REQUIRED = (
     _OPENCV,
     "numba",
     "safetensors",
+    "pydantic",
     "tyro",
+    "rich",
+    "threadpoolctl",
     "c2pa-python",
+    "cryptography",
 )
 #: Other wheels of the same library serve as well; of several that are installed only one is there, whatever pip says.
 _OTHER_OPENCVS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
-_OPTIONAL = {"torch": "paper", "lightning": "train", "torchmetrics": "eval", "gradio": "app", "openvino": "fast", "dlib-bin": "identity"}
+_OPTIONAL = {"torch": "paper", "lightning": "train", "torchmetrics": "eval", "openvino": "fast", "dlib-bin": "identity"}
 
 
 def report() -> tuple[list[str], bool]:

@@ -190,3 +190,8 @@ def test_what_is_no_picture_is_refused(picture, face_tracker):
     for ask in (face_tracker.detect, face_tracker.score, face_tracker.person_mask, lambda picture: list(face_tracker.track([picture]))):
         with pytest.raises(ValueError, match="a picture is uint8"):
             ask(picture)
+
+
+@pytest.mark.parametrize("shape", [(2, 4000, 3), (5000, 1, 3), (1, 1, 3)])
+def test_the_thinnest_pictures_show_nobody(face_tracker, shape) -> None:  # noqa: ANN001
+    assert face_tracker.detect(np.full(shape, 128, np.uint8)) == []

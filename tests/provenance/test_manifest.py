@@ -301,3 +301,15 @@ def without(missing: str, importer: Callable[..., Any]) -> Callable[..., Any]:
         return importer(name, *rest, **more)
 
     return importing
+
+
+def test_a_statement_of_odd_kinds_is_read_without_a_fault() -> None:
+    """Whoever signs writes what they like: a number for a name, a list for a statement."""
+    from triportrait.provenance.maker import maker_number
+    from triportrait.provenance.manifest import STATEMENT_LABEL, _from_report
+
+    for statement in ({"maker": 5, "ingredients": [1], "consent": None}, "text", [1, 2], None):
+        assertions = [{"label": STATEMENT_LABEL, "data": statement}, {"label": "c2pa.actions.v2", "data": statement}]
+        info = _from_report({"active_manifest": "a", "manifests": {"a": {"assertions": assertions}}}, "Valid")
+        assert info.state == "valid" and isinstance(info.maker, str) and info.ingredients == {}
+    assert maker_number("\ud800") > 0

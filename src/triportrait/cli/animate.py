@@ -299,7 +299,7 @@ class Animate:
             check_driver_face(options)
         self._check_files(driver, background, options.files())
         check_option_files(options)
-        return partial(self._perform, driver, options)
+        return partial(self._perform_here, driver, options)
 
     def _prepared_paper(self, driver: Driver, background: Background | None) -> Callable[[Progress], Performance]:
         """The work of the paper's preset, in the same way."""
@@ -344,13 +344,6 @@ class Animate:
             VideoReader(driver.driving).close()
 
     # -- the work ----------------------------------------------------------------------------------------------------------
-
-    def _perform(self, driver: Driver, options: DriveOptions | PaperOptions, progress: Progress) -> Performance:
-        from triportrait.motion.options import DriveOptions
-
-        if isinstance(options, DriveOptions):
-            return self._perform_here(driver, options, progress)
-        return self._perform_paper(driver, options, progress)
 
     def _perform_here(self, driver: Driver, options: DriveOptions, progress: Progress) -> Performance:
         from triportrait.drivers import read_motion

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from triportrait.face.detection import Detection, FaceDetector, Region, seen_in
+from triportrait.geometry.landmarks import EYE_LEFT_CORNERS, EYE_RIGHT_CORNERS
 from triportrait.nn.model_files import Embedded
 from triportrait.nn.runtime import load_graph
 from triportrait.types import Array
@@ -16,7 +17,7 @@ from triportrait.types import Array
 #: The network sees so many sides of a face's box, in so many pixels.
 _BOX_SIDES, _SIDE_PX = 1.5, 192
 #: Outer corners of the eyes, between which the square stands upright.
-_EYES = (33, 263)
+_EYES = (EYE_RIGHT_CORNERS[0], EYE_LEFT_CORNERS[0])
 #: Looks at a face that the detector found (measured: after one, landmarks are up to 20 px off at the forehead).
 _SETTLE = 3
 #: A face that was lost is sought in a square of so many face sizes round its last place, where even a small one is clear.

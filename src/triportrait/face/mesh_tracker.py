@@ -12,6 +12,7 @@ from triportrait.face.detection import Region, far_detector, near_detector
 from triportrait.face.mesh import FaceMesh, MeshFollower, region_of_detection, region_of_landmarks
 from triportrait.face.segmentation import PersonSegmenter
 from triportrait.face.tracker import MIN_FACE_PX, DetectedFace, search_is_due
+from triportrait.geometry.landmarks import NOSE_TIP
 from triportrait.types import Array
 
 #: The mesh network's own search sees a square crop of this many face widths; measured best on the portraits of the data bundle.
@@ -79,7 +80,7 @@ class MeshTracker:
             if any(face.width_px > _CLOSE_UP * side for face in faces) and (number or side <= _SMALL_PICTURE_PX):
                 break
             for box in self._boxes_in_windows(image, window_px):
-                if any(np.linalg.norm(face.landmarks[4, :2] - box.centre) < 0.5 * face.width_px for face in faces + tiny):
+                if any(np.linalg.norm(face.landmarks[NOSE_TIP, :2] - box.centre) < 0.5 * face.width_px for face in faces + tiny):
                     continue
                 face = self._face_in(image, box)
                 if face and box.holds(face) and _is_new(face, faces + tiny):
@@ -135,7 +136,7 @@ class MeshTracker:
         import cv2
 
         scale = _WINDOW_PX / window_px
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(image, _scaled(image, scale), interpolation=cv2.INTER_AREA)
         boxes: list[_Box] = []
         for top in _window_starts(small.shape[0]):
             for left in _window_starts(small.shape[1]):
@@ -166,7 +167,7 @@ class MeshTracker:
         landmarks = self._mesh_in_crop(image, 0.5 * (low + high), float((high - low).max()), region_of_landmarks(landmarks))
         if landmarks is None:
             return None
-        (height, width), (x, y) = image.shape[:2], landmarks[4, :2]
+        (height, width), (x, y) = image.shape[:2], landmarks[NOSE_TIP, :2]
         return DetectedFace(landmarks, box.score) if 0 <= x < width and 0 <= y < height else None
 
     def _mesh_in_crop(self, image: Array, centre: Array, face_side: float, known: Region | None) -> Array | None:
@@ -180,7 +181,7 @@ class MeshTracker:
         scale = _CROP_PX / side
         matrix = np.array([[scale, 0, _CROP_PX / 2 - centre[0] * scale], [0, scale, _CROP_PX / 2 - centre[1] * scale]])
         if scale < 0.6:  # warpAffine does not average: shrink first
-            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            image = cv2.resize(image, _scaled(image, scale), interpolation=cv2.INTER_AREA)
             matrix[:, :2] = np.eye(2)
         crop = cv2.warpAffine(image, matrix, (_CROP_PX, _CROP_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         corner = centre - side / 2
@@ -191,6 +192,12 @@ class MeshTracker:
             for _ in range(_LOOKS_AT_KNOWN):
                 found = follower.look(crop)
         return None if found is None else found / np.float32(scale) + np.append(corner, 0.0).astype(np.float32)
+
+
+def _scaled(image: Array, scale: float) -> tuple[int, int]:
+    """Width and height of a picture at another scale, at least one pixel."""
+    height, width = image.shape[:2]
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _picture(image: Array) -> Array:
@@ -245,8 +252,8 @@ def _distinct(boxes: list[_Box]) -> list[_Box]:
 
 
 def _is_new(face: DetectedFace, faces: list[DetectedFace]) -> bool:
-    nose = face.landmarks[4, :2]
-    return not any(np.linalg.norm(other.landmarks[4, :2] - nose) < 0.4 * other.width_px for other in faces)
+    nose = face.landmarks[NOSE_TIP, :2]
+    return not any(np.linalg.norm(other.landmarks[NOSE_TIP, :2] - nose) < 0.4 * other.width_px for other in faces)
 
 
 def _window_sides(side_px: int) -> list[float]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from triportrait.errors import OptionError, OutputError
+from triportrait.errors import MediaError, OptionError, OutputError
 from triportrait.geometry.rotations import angle_between
 from triportrait.motion.files import READ_ENDINGS
 from triportrait.types import Array
@@ -75,16 +75,20 @@ class FirstPoses:
         kept: dict[str, dict[str, Any]] = {}
         measured = 0
         for done, clip in enumerate(clips, 1):
-            status = clip.stat()
+            try:
+                status = clip.stat()
+            except OSError as error:
+                raise MediaError(f"'{clip}' cannot be read ({error.strerror}); take it out of the folder") from None
             entry = known.get(clip.name)
             if entry is None or (entry["bytes"], entry["modified_ns"]) != (status.st_size, status.st_mtime_ns):
                 pose = measure(clip)
                 rotation = None if pose is None else [float(angle) for angle in pose]
                 entry = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, "rotation_rad": rotation}
                 measured += 1
+                kept[clip.name] = entry
+                if index is not None and measured % _SAVE_EVERY == 0:
+                    _write_index(index, key, {**known, **kept})
             kept[clip.name] = entry
-            if index is not None and measured and measured % _SAVE_EVERY == 0:
-                _write_index(index, key, {**known, **kept})
             if progress is not None:
                 progress("poses", done, len(clips))
         if index is not None and (measured or kept.keys() != known.keys()):

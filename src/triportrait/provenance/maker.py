@@ -62,7 +62,7 @@ def maker_number(maker: str) -> int:
     plain = " ".join(unicodedata.normalize("NFKC", maker).casefold().split())
     if not plain:
         return NO_MAKER
-    digest = hashlib.sha256(f"TriPortrait maker {plain}".encode()).digest()
+    digest = hashlib.sha256(f"TriPortrait maker {plain}".encode("utf-8", "replace")).digest()
     return int.from_bytes(digest[:4], "big") or 1
 
 

@@ -283,7 +283,10 @@ def read_manifest(path: Path | str, key_folder: Path | str | None = None) -> Man
     import c2pa
 
     root_file = signing_folder(key_folder) / "root.pem"
-    roots = root_file.read_text() if root_file.is_file() else ""
+    try:
+        roots = root_file.read_text()
+    except (OSError, ValueError):  # nobody has signed here, or nobody may look
+        roots = ""
     try:
         with _context(roots) as context, path.open("rb") as file:
             with c2pa.Reader(media_type, file, context=context) as reader:
@@ -401,9 +404,11 @@ def _carry_manifest(builder: Any, described: dict[str, str], file: Path) -> None
 def _from_report(report: dict[str, Any], validation_state: str) -> ManifestInfo:
     manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
     assertions = {entry["label"]: entry.get("data", {}) for entry in manifest.get("assertions", [])}
-    actions: dict[str, Any] = next((data for label, data in assertions.items() if label.startswith("c2pa.actions")), {})
-    sources = {action.get("digitalSourceType", "") for action in actions.get("actions", [])}
-    statement = assertions.get(STATEMENT_LABEL, {})
+    actions = _dictionary(next((data for label, data in assertions.items() if label.startswith("c2pa.actions")), {}))
+    sources = {str(_dictionary(action).get("digitalSourceType", "")) for action in actions.get("actions") or []}
+    # Whoever signs writes what they like.
+    statement = _dictionary(assertions.get(STATEMENT_LABEL, {}))
+    ingredients = _dictionary(statement.get("ingredients"))
     generator = (manifest.get("claim_generator_info") or [{}])[0]
     failures = report.get("validation_results", {}).get("activeManifest", {}).get("failure", [])
     states: dict[str, State] = {"Trusted": "trusted", "Valid": "valid"}
@@ -412,15 +417,19 @@ def _from_report(report: dict[str, Any], validation_state: str) -> ManifestInfo:
         title=manifest.get("title", ""),
         software=" ".join(filter(None, (generator.get("name", ""), generator.get("version", "")))),
         is_generated=any(source.endswith("trainedAlgorithmicMedia") for source in sources),
-        ingredients=statement.get("ingredients", {}),
+        ingredients={str(name): str(digest) for name, digest in ingredients.items()},
         signer=manifest.get("signature_info", {}).get("issuer", ""),
         watermark_payload=statement.get("watermark_payload"),
-        maker=statement.get("maker", ""),
-        consent=statement.get("consent", ""),
-        when=statement.get("when", ""),
+        maker=str(statement.get("maker", "")),
+        consent=str(statement.get("consent", "")),
+        when=str(statement.get("when", "")),
         # An unknown signer is what "valid" means; it is not a problem of the file.
         problems=tuple(f["code"] for f in failures if f["code"] != "signingCredential.untrusted"),
     )
+
+
+def _dictionary(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _mentions_c2pa(path: Path) -> bool:
@@ -468,7 +477,7 @@ def _read_sidecar(path: Path) -> ManifestInfo:
             when=str(statement["when"]),
             problems=() if fits else ("file_sha256.mismatch",),
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError):
         return ManifestInfo("invalid", problems=("sidecar.malformed",))
 
 

@@ -143,6 +143,11 @@ def load_networks(files: PaperFiles, head_threshold: float | None = None) -> tup
     for name, network in networks.items():
         prefix = f"{name}."
         part = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-        network.load_state_dict(part, assign=True)
+        try:
+            network.load_state_dict(part, assign=True)
+        except RuntimeError as error:
+            raise WeightsError(
+                f"'{files.torso}' does not hold the weights of {name} in the sizes that it names; import them again"
+            ) from error
         network.eval().requires_grad_(False)
     return preset, networks
