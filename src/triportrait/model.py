@@ -28,7 +28,7 @@ class ModelState:
 
     portrait: PreparedPortrait
     avatar: Any
-    torso: TorsoState
+    torso: TorsoState | None
 
 
 class PortraitModel:
@@ -45,7 +45,8 @@ class PortraitModel:
 
     def prepare(self, portrait: PreparedPortrait) -> ModelState:
         """Everything that is computed once per portrait."""
-        return ModelState(portrait, self.avatar.prepare(portrait), prepare_torso(portrait, self.head))
+        torso = None if self.avatar.whole_person else prepare_torso(portrait, self.head)
+        return ModelState(portrait, self.avatar.prepare(portrait), torso)
 
     def with_still_mouth(self, state: ModelState) -> ModelState:
         """The same portrait for a mouth that never moves: avatars that paint lips leave that."""
@@ -75,7 +76,7 @@ class PortraitModel:
         """
         frame.expect_finite()
         head = self.avatar.render(state.avatar, frame)
-        torso = warp_torso(state.torso, frame)
+        torso = None if state.torso is None else warp_torso(state.torso, frame)
         return fuse(head, torso, state.portrait.background if background is None else background), head
 
     def draw(
@@ -113,7 +114,7 @@ def lifted(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path
     """The photo on the fitted head; there is nothing learned in it."""
     if weights is not None:
         raise OptionError(f"the avatar lifted has no weights; leave out ':{weights}'")
-    return PortraitModel(LiftedAvatar(head), head)
+    return PortraitModel(LiftedAvatar(head, whole_person=True), head)
 
 
 def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> PortraitModel:

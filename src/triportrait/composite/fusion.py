@@ -15,27 +15,34 @@ from triportrait.types import Array, PreparedPortrait, RenderedHead
 @njit(nogil=True, cache=True, error_model="numpy")
 def _fuse(head_rgb, head_alpha, torso, background, out):
     height, width = head_alpha.shape
+    has_torso = torso.shape[0] == height
     for row in range(height):
         for column in range(width):
             rest = 1.0 - head_alpha[row, column]
-            torso_rest = rest * (1.0 - torso[row, column, 3] / 255.0)
+            torso_rest = rest
+            if has_torso:
+                torso_rest = rest * (1.0 - torso[row, column, 3] / 255.0)
             for c in range(3):
-                value = 255.0 * head_rgb[row, column, c] + rest * torso[row, column, c] + torso_rest * background[row, column, c]
+                value = 255.0 * head_rgb[row, column, c] + torso_rest * background[row, column, c]
+                if has_torso:
+                    value += rest * torso[row, column, c]
                 out[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
 
 
-def fuse(head: RenderedHead, torso: Array, background: Array) -> Array:
+def fuse(head: RenderedHead, torso: Array | None, background: Array) -> Array:
     """One picture from three layers.
 
     Args:
         head: premultiplied head layer.
-        torso: uint8 [s, s, 4], premultiplied.
+        torso: uint8 [s, s, 4], premultiplied; None where the head layer shows the whole person.
         background: uint8 [s, s, 3].
 
     Returns:
         uint8 [s, s, 3].
     """
     out = np.empty_like(background)
+    if torso is None:
+        torso = np.zeros((1, 1, 4), np.uint8)
     _fuse(head.rgb, head.alpha, torso, background, out)
     return out
 

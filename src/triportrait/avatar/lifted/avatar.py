@@ -22,6 +22,7 @@ from triportrait.avatar.lifted import shading_kernels as kernels
 from triportrait.avatar.lifted.eyes import closed_eyes_photo, eye_coordinates, eyeball_texture
 from triportrait.avatar.lifted.mantle import Mantle, build_mantle, cosines, stretched
 from triportrait.avatar.lifted.moved_head import MovedHead
+from triportrait.avatar.lifted.outline import rise_of_face
 from triportrait.avatar.lifted.relight import Light, fit_light
 from triportrait.avatar.lifted.surface import Surface, fit_surface, hidden_vertices, spread_colours
 from triportrait.avatar.lifted.unseen_colours import sampled
@@ -43,6 +44,8 @@ _NECK_LIMIT = 0.2
 _BACK_BIAS_DM = 0.03
 #: Cheek whose normal has a smaller cosine with the photo's view is left to the mantle.
 _HIDDEN_COSINE = 0.1
+#: So much more does the jaw's rim yield, where the sheet goes on as neck.
+_JAW_BIAS_DM = 0.6
 #: A guessed rim of the mantle yields to the skin of the mesh by this much.
 _YIELD_DM = 0.3
 #: Lids belong to the closed-eyes texture within this distance of the eye's rim (decimetres).
@@ -130,7 +133,7 @@ class LiftedLayer:
         rgb: float32 [s, s, 3] premultiplied, 0..1; alpha, depth: float32 [s, s]; as in :class:`triportrait.types.RenderedHead`.
         surface: uint8 [s, s]: 0 nothing, else 1 + a kind of :mod:`shading_kernels`.
         landmarks: float32 [478, 2] pixels of the head's landmarks.
-        moved: the head that was drawn.
+        moved: the head that was drawn; nodes: float32 [m, 3], the mantle's in the frame's head space.
     """
 
     rgb: Array
@@ -139,6 +142,7 @@ class LiftedLayer:
     surface: Array
     landmarks: Array
     moved: MovedHead
+    nodes: Array
 
 
 class LiftedAvatar:
@@ -146,8 +150,9 @@ class LiftedAvatar:
 
     name = "lifted"
 
-    def __init__(self, head: FullHead) -> None:
+    def __init__(self, head: FullHead, *, whole_person: bool = False) -> None:
         self.head = head
+        self.whole_person = whole_person
 
     def prepare(self, portrait: PreparedPortrait) -> LiftedState:
         """Textures, surfaces and colours of one portrait."""
@@ -159,7 +164,8 @@ class LiftedAvatar:
         lid = _lid_membership(head, surface.source)
         triangles, kind = _mesh_triangles(head, surface, cheeks, lid.max(1) > 0, portrait.head_alpha)
         drawn = rasterise(surface.pixels, surface.depth, triangles, size, size)
-        mantle = build_mantle(portrait, head, surface, pure, drawn.triangle >= 0)
+        matte = np.maximum(portrait.person_alpha, portrait.head_alpha) if self.whole_person else portrait.head_alpha
+        mantle = build_mantle(portrait, head, surface, pure, matte, drawn.triangle >= 0)
         colours = spread_colours(surface, portrait, head)
         seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
         face = colours[seen, :3] if seen.any() else np.full((1, 3), 160.0)
@@ -176,7 +182,7 @@ class LiftedAvatar:
         for side in (0, 1):
             source_pixels[head.eye_vertices[side]] = eye_coordinates(head, side)
         colours[:, :3] += cheeks.side[:, None] * (sampled(mantle.low, surface.pixels) - colours[:, :3])
-        photo = np.dstack([pure, portrait.head_alpha])
+        photo = np.dstack([pure, matte])
         return LiftedState(
             portrait=portrait,
             shape=surface.shape,
@@ -197,7 +203,7 @@ class LiftedAvatar:
             light=fit_light(portrait, head, surface),
             tone=tone,
             cheeks=cheeks,
-            bias=_depth_bias(head, surface, portrait.landmarks, size),
+            bias=_depth_bias(head, surface, portrait, self.whole_person),
         )
 
     def render(self, state: LiftedState, frame: MotionFrame) -> RenderedHead:
@@ -212,7 +218,8 @@ class LiftedAvatar:
         moved = MovedHead.of(self.head, state.shape, frame)
         posed = pose_points(moved.vertices, frame.rotation_rad, frame.translation)
         mesh = self._draw_mesh(state, posed)
-        mantle, far, guessed = self._draw_mantle(state, moved, frame)
+        nodes = state.mantle.follow(moved.vertices - state.source, frame)
+        mantle, far, guessed = self._draw_mantle(state, nodes, frame)
         landmark_pixels, _ = self._project(moved.landmarks, frame, portrait)
         kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, size))
         opening = kernels.opening(mesh.triangle, mesh.depth, state.kind, _lips(landmark_pixels, size))
@@ -239,7 +246,7 @@ class LiftedAvatar:
         kernels.shade(mesh, mantle, far, skin, sheet, photo, self._between_lips(state, moved, frame, opening), shaded)
         soft_rgb, soft_alpha = np.empty_like(shaded.rgb), np.empty_like(shaded.alpha)
         kernels.soften_edges(shaded.rgb, shaded.alpha, shaded.surface, soft_rgb, soft_alpha)
-        return LiftedLayer(state.tone.settled(soft_rgb, soft_alpha), soft_alpha, shaded.depth, shaded.surface, landmark_pixels, moved)
+        return LiftedLayer(state.tone.settled(soft_rgb, soft_alpha), soft_alpha, shaded.depth, shaded.surface, landmark_pixels, moved, nodes)
 
     def _draw_mesh(self, state: LiftedState, posed: Array) -> kernels.Drawn:
         """The fragments of the head's own triangles, vertices [v, 3] posed."""
@@ -253,10 +260,9 @@ class LiftedAvatar:
         draw_fragments(places, away + state.bias, state.triangles, mesh.triangle, mesh.barycentric, mesh.depth, 0.0, True)
         return mesh
 
-    def _draw_mantle(self, state: LiftedState, moved: MovedHead, frame: MotionFrame) -> tuple[kernels.Drawn, kernels.Drawn, Array]:
-        """The fragments of the mantle's front and far side, and how far each node shows its guess."""
+    def _draw_mantle(self, state: LiftedState, nodes: Array, frame: MotionFrame) -> tuple[kernels.Drawn, kernels.Drawn, Array]:
+        """The fragments of the mantle's front and far side, whose nodes are at [m, 3], and how far each node shows its guess."""
         sheet = state.mantle
-        nodes = sheet.follow(moved.vertices - state.source)
         mantle, far = (kernels.Drawn.empty(state.portrait.image.shape[0]) for _ in range(2))
         places, away = self._project(nodes, frame, state.portrait)
         guessed = sheet.guessed(frame)
@@ -312,17 +318,19 @@ def _eye_boxes(landmarks: Array, size: int) -> Array:
     return np.array(boxes, np.int32)
 
 
-def _depth_bias(head: FullHead, surface: Surface, landmarks: Array, size: int) -> Array:
+def _depth_bias(head: FullHead, surface: Surface, portrait: PreparedPortrait, whole_person: bool) -> Array:
     """[v] float32 decimetres by which a vertex stands back.
 
-    The face's rim yields to the mantle (hair hangs over temples and cheeks); eyeballs and the mouth's inside never come through the skin.
+    The face's rim yields to the mantle (hair hangs over temples and cheeks, and the jaw goes on as neck); eyeballs and the mouth's inside never come through the skin.
     """
     from scipy.ndimage import distance_transform_edt
 
-    inside = distance_transform_edt(face_hull(landmarks, size))
+    size = len(portrait.image)
+    inside = distance_transform_edt(face_hull(portrait.landmarks, size))
     x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
     rim = np.clip(1.0 - inside[y, x] / (12.0 * size / 512), 0.0, 1.0)
-    bias = np.where(head.part == HeadPart.SKIN, 0.12 * rim, 0.15)
+    jaw = 1.0 - rise_of_face(portrait)[y, x] if whole_person else 0.0
+    bias = np.where(head.part == HeadPart.SKIN, (0.12 + _JAW_BIAS_DM * jaw) * rim, 0.15)
     bias[head.part >= HeadPart.EYE_LEFT] = 0.08
     return bias.astype(np.float32)
 

@@ -1,19 +1,24 @@
-"""The mantle: hair, ears and everything else of a head that the face mesh is not, as one closed, smooth body over the photo.
+"""The mantle: everything of a person that the face mesh is not, hair, ears, neck and shoulders, as one smooth body over the photo.
 
-Its front is a grid over the photo, cut along the head's solid outline; its far side is the front mirrored at the outline, and both share
-the points of that outline: a turn uncovers a round head without a gap. Softer hair beyond the outline lies in the outline's plane.
+Its front is a grid over the photo, cut along the person's solid outline; its far side is the front mirrored at the head's outline, and both
+share the points of that outline: a turn uncovers a round head without a gap. Softer hair beyond the outline lies in the outline's plane.
+From the jaw down the sheet takes ever less of the head's motion (:mod:`neck`): nothing is cut there, so nothing tears.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from triportrait.avatar.lifted.neck import body_row, motion_share
 from triportrait.avatar.lifted.outline import beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
 from triportrait.avatar.lifted.surface import Surface
 from triportrait.avatar.lifted.unseen_colours import guess_places, like_the_face, sampled, without_features
+from triportrait.geometry.cameras import pose_points
+from triportrait.geometry.body import followed
 from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, RIM_INNER_CORNER, RIM_OUTER_CORNER
@@ -35,6 +40,8 @@ _STRETCH, _PULL = 1.25, 0.7
 _GLANCE = 0.1
 #: The far side rises over these heights of the face (0 mouth, 1 brows).
 _FAR_RISE = 0.08, 0.5
+#: A part of the sheet with a larger share of the head's motion counts as head.
+_OF_HEAD = 0.9
 #: Keeps islands of the sheet without any known height solvable.
 _REGULARISATION = 1e-9
 #: The sheet keeps a rim of so many pixels of a 512 px crop over the mesh, and half as many over lids.
@@ -56,6 +63,8 @@ class Mantle:
         yielding: [m] float32, 1 where skin of the mesh is the better guess.
         triangles: [k, 3] int32 of the front, and ``far_triangles`` of the far side.
         corner: [m, 3] int32 mesh vertices each node follows and ``weight`` [m, 3] float32 (barycentric times a fade with distance).
+        share: [m] float32, 1 where a node moves with the head, 0 where it stays with the body.
+        home: [m, 3] float32, where the photo's pose has the nodes (camera axes, decimetres), and ``source``, that pose.
         low: [s, s, 3] float32, the photo's colours without its features, and ``detail`` [s, s, 3], its texture of mean 0.
     """
 
@@ -70,19 +79,28 @@ class Mantle:
     far_triangles: Array
     corner: Array
     weight: Array
+    share: Array
+    home: Array
+    source: MotionFrame
     low: Array
     detail: Array
 
-    def follow(self, displacement: Array) -> Array:
-        """Node positions [m, 3] for mesh vertices moved by ``displacement`` [v, 3] from the photo's expression."""
-        return self.rest + np.einsum("mk,mkc->mc", self.weight, displacement[self.corner])
+    def follow(self, displacement: Array, frame: MotionFrame) -> Array:
+        """Node positions in the head space of ``frame``, for mesh vertices moved by ``displacement`` [v, 3] from the photo's expression."""
+        moved = self.rest + np.einsum("mk,mkc->mc", self.weight, displacement[self.corner])
+        body = self.home + followed(frame.translation - self.source.translation).astype(np.float32) - np.asarray(frame.translation, np.float32)
+        return moved + (1.0 - self.share)[:, None] * (body @ matrix_from_euler(frame.rotation_rad).astype(np.float32) - moved)
 
     def guessed(self, frame: MotionFrame) -> Array:
         """How far each node shows its guess instead of the photo from the view of ``frame``: float32 [m].
 
         What the photo saw edge-on covers many pixels once it is turned to the viewer; its few pixels would be streaks.
         """
-        return np.maximum(stretched(self.facing, cosines(self.rest, self.normal, frame)), self.far)
+        return np.maximum(self.share * stretched(self.facing, cosines(self.rest, self.normal, frame)), self.far)
+
+    def of_head(self, triangles: Array) -> Array:
+        """Those of ``triangles`` [k, 3] that move with the head, at least nearly."""
+        return np.ascontiguousarray(triangles[self.share[triangles].max(1) > _OF_HEAD])
 
     def carry(self, values: Array) -> Array:
         """A number per mesh vertex [v], which fades away from the mesh, at the nodes: float32 [m]."""
@@ -131,7 +149,8 @@ class _Nodes:
         plane: camera depth of the outline's plane there, and squared: the square of the height over it (decimetres).
         growth: of that square per pixel from the outline inwards.
         rise: 0 at the mouth's height, 1 at the brows'.
-        inside_px: pixels to the head's outline, person_px: to the person's, positive inside.
+        inside_px: pixels to the drawn outline, person_px: to the person's, positive inside.
+        share: of the head's motion.
     """
 
     x: Array
@@ -142,6 +161,7 @@ class _Nodes:
     squared: Array
     inside_px: Array
     person_px: Array
+    share: Array
 
     def with_ends(self, ends: Array, share: Array) -> _Nodes:
         """The grid as a list, and after it the nodes ``share`` [e] of the way between the two ``ends`` [e, 2]."""
@@ -166,7 +186,7 @@ class _Sheets:
     count: int
 
 
-def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, colours: Array, mesh: Array) -> Mantle:
+def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, colours: Array, matte: Array, mesh: Array) -> Mantle:
     """Depth by inflation: squared height over the outline's plane solves Laplace's equation between skull and outline.
 
     The square root rounds the sheet off towards the outline like a sphere, so that a turned head keeps a plausible contour.
@@ -174,15 +194,16 @@ def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, c
     Args:
         portrait, head, surface: whose.
         colours: float32 [s, s, 3] 0..255, the photo without the scene shining through.
+        matte: float32 [s, s], of what the sheet shows: the person, or the head alone.
         mesh: bool [s, s], where the photo shows skin that is drawn by itself.
     """
     size, motion = portrait.image.shape[0], portrait.motion
     unit = size / 512
     step, margin = _STEP_PX * unit, round(_MARGIN_PX * unit)
     seen = _SeenSkin.of(head, surface)
-    alpha = beyond_the_crop(portrait.head_alpha, margin)
+    alpha = beyond_the_crop(matte, margin, body_row(portrait.landmarks))
     signed = signed_distance(alpha, unit)
-    nodes = _inflated(portrait, head, surface, seen, signed)
+    nodes = _inflated(portrait, head, surface, seen, signed, matte)
     nodes, sheets = _cut_at_outline(nodes, _shows_sheet(portrait, nodes, alpha, mesh))
     total, count = len(nodes.x), sheets.count
 
@@ -199,6 +220,7 @@ def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, c
         x, y = (nodes.x - size / 2) * depth / focal_px, (size / 2 - nodes.y) * depth / focal_px
         return (np.stack([x, y, CAMERA_DISTANCE_DM - depth], -1) - motion.translation) @ matrix
 
+    posed = partial(pose_points, rotation_rad=motion.rotation_rad, translation=motion.translation)
     near, far = in_head_space(nodes.plane - height), in_head_space(nodes.plane + far_height)
     view = np.array([0.0, 0.0, CAMERA_DISTANCE_DM]) - motion.translation
     view = view @ matrix - near
@@ -211,7 +233,7 @@ def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, c
     row, column = (np.clip(v, 0, size - 1).astype(int) for v in (nodes.y, nodes.x))
     corner, weight = seen.follow(row, column)
     skin = like_the_face(portrait)
-    shown, _ = mirrored(nodes.x, nodes.y, portrait.head_alpha)
+    shown, _ = mirrored(nodes.x, nodes.y, matte)
     low, detail = without_features(portrait, colours, skin, signed[margin : margin + size, margin : margin + size])
     scale = focal_px / nodes.plane
     near_place, far_place, rim_place = guess_places(
@@ -238,12 +260,15 @@ def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, c
         far_triangles=np.ascontiguousarray(renamed[len(drawn[0]) :]),
         corner=twice(corner, kind=np.int32),
         weight=twice(weight, np.zeros_like(weight)),
+        share=twice(nodes.share),
+        home=twice(posed(near), posed(far)),
+        source=motion,
         low=low,
         detail=detail,
     )
 
 
-def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen: _SeenSkin, signed: Array) -> _Nodes:
+def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen: _SeenSkin, signed: Array, matte: Array) -> _Nodes:
     """A grid over the crop and a margin, its heights between skull and outline; ``signed``: pixels to it, with the margin."""
     size = portrait.image.shape[0]
     unit = size / 512
@@ -254,7 +279,8 @@ def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen
     rise_map = rise_of_face(portrait)
     plane, rise = outline_depth(portrait, head, rise_map)[row, column], rise_map[row, column]
     # Rounded off towards the scene alone: where the torso goes on, the outline is a mere cut.
-    person = signed_distance(beyond_the_crop(np.maximum(portrait.person_alpha, portrait.head_alpha), margin), unit)
+    whole = np.maximum(portrait.person_alpha, portrait.head_alpha)
+    person = signed_distance(beyond_the_crop(whole, margin, body_row(portrait.landmarks)), unit)
     down, across = _in_margin(y, x, margin, len(signed))
     inside_px = signed[down, across].astype(np.float64)
     # Slivers would be of no use.
@@ -269,7 +295,10 @@ def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen
     target = np.where(known, np.maximum(height, 0.05) ** 2, 0.0)
     squared = np.maximum(harmonic_fill(target, known | (person_px <= 0), _REGULARISATION), 0.0)
     squared, growth = _round_rim(squared, person_px, step)
-    return _Nodes(x, y, plane, rise, growth, squared, inside_px, person_px)
+    share = np.ones(x.shape)
+    if matte is not portrait.head_alpha:
+        share = motion_share(x, y, portrait.landmarks, (covered & (seen.neck < 0.02))[row, column] & in_crop)
+    return _Nodes(x, y, plane, rise, growth, squared, inside_px, person_px, share)
 
 
 def _shows_sheet(portrait: PreparedPortrait, nodes: _Nodes, alpha: Array, mesh: Array) -> Array:

@@ -82,8 +82,8 @@ def mirrored(x: Array, y: Array, alpha: Array) -> tuple[Array, Array]:
     return shown, ~above | ((np.abs(x - centre) < beyond) & (half**2 > growth * np.abs(y)))
 
 
-def beyond_the_crop(alpha: Array, margin: int) -> Array:
-    """The head's matte continued by ``margin`` pixels on all sides: float32."""
+def beyond_the_crop(alpha: Array, margin: int, body_row: float = np.inf) -> Array:
+    """A matte continued by ``margin`` pixels on all sides: float32. From ``body_row`` on a body goes on as wide as it is."""
     line = np.arange(-margin, len(alpha) + margin) + 0.5
     x, y = np.meshgrid(line, line)
     shown, there = mirrored(x, y, alpha)
@@ -93,8 +93,9 @@ def beyond_the_crop(alpha: Array, margin: int) -> Array:
     # Only what the border cuts goes on beyond it, and closes like a bow: mirrored as it is, half an ear would become a whole one.
     for border, beyond in ((0, slice(margin - 1, None, -1)), (-1, slice(margin + size, None))):
         reach = np.pad(_bows(alpha[:, border] > 0.5, margin), margin, mode="edge")
+        reach[line > body_row] = margin
         wide[:, beyond] *= np.arange(margin)[None, :] < reach[:, None]
-    reach = np.pad(_bows(alpha[-1] > 0.5, margin), margin, mode="edge")
+    reach = np.pad(_bows(alpha[-1] > 0.5, margin), margin, mode="edge") if body_row > size else np.full(len(wide), margin)
     wide[margin + size :] *= np.arange(margin)[:, None] < reach[None, :]
     return wide
 

@@ -95,6 +95,7 @@ class CompactOneShotAvatar:
     """
 
     name = "oneshot"
+    whole_person = True
 
     def __init__(
         self,
@@ -105,7 +106,7 @@ class CompactOneShotAvatar:
         quality: VolumeQuality | None = None,
     ) -> None:
         self.head = head
-        self.lifted = LiftedAvatar(head)
+        self.lifted = LiftedAvatar(head, whole_person=True)
         self.encoder, self.painter, self.renderer = encoder, painter, renderer
         self.quality = quality or VolumeQuality()
 
@@ -113,10 +114,11 @@ class CompactOneShotAvatar:
         """Lift the photo and encode it."""
         state = self.lifted.prepare(portrait)
         size = self.encoder.photo_px
-        photo = np.concatenate([state.photo[..., :3] * state.photo[..., 3:] / 255.0, state.photo[..., 3:]], -1)
+        matte = portrait.head_alpha[..., None]
+        photo = np.concatenate([state.photo[..., :3] * matte / 255.0, matte], -1)
         own = self.lifted.draw(state, portrait.motion)
         centre = CAMERA_DISTANCE_DM - float(portrait.motion.translation[2])
-        prior, known = _mean_depth(own.depth, size // 2)
+        prior, known = _mean_depth(np.where(portrait.head_alpha > 0.5, own.depth, np.inf), size // 2)
         relative = np.where(known > 0, (prior - centre) / DEPTH_RANGE_DM, 0.0)
         filled = push_pull(relative[..., None].astype(np.float32), known)[..., 0].clip(-1.0, 1.0)
         planes = self.encoder(_area_mean(photo, size), filled, known, portrait.motion.rotation_rad)
@@ -152,7 +154,7 @@ class CompactOneShotAvatar:
     def _volume(self, state: CompactState, frame: MotionFrame, drawn: LiftedLayer) -> tuple[DrawnVolume, Array]:
         """The volume's picture, and how far each of its pixels shows what the photograph hardly does: float32 [v, v]."""
         quality, photo, portrait_px = self.quality, state.lifted.portrait.motion, len(state.lifted.portrait.image)
-        guide = render_guide(state.mesh, frame, quality.size_px, moved=drawn.moved)
+        guide = render_guide(state.mesh, frame, quality.size_px, moved=drawn.moved, nodes=drawn.nodes)
         volume = self.renderer.draw(
             state.field,
             guide.depth,

@@ -26,22 +26,18 @@ _MARGIN = 0.025
 
 @dataclass(frozen=True, slots=True)
 class GuideMesh:
-    """The parts of a lifted portrait that are drawn, without vertices that no triangle names; made by :func:`guide_mesh`.
+    """The parts of a lifted portrait's head that are drawn; made by :func:`guide_mesh`.
 
     Args:
         head, state: where it comes from.
         skin: [f, 3] int32, triangles of ``state.source``; ``inside``: of the mouth and the eyes, where no offset is known.
-        rest: [m, 3] float32, nodes of the mantle; ``corner`` [m, 3] int32 and ``weight`` [m, 3] float32, what they follow.
-        front: [k, 3] int32, triangles of the mantle; ``far``: of its mirror image behind the head.
+        front: [k, 3] int32, triangles of the mantle that move with the head; ``far``: of its mirror image behind.
     """
 
     head: FullHead
     state: LiftedState
     skin: Array
     inside: Array
-    rest: Array
-    corner: Array
-    weight: Array
     front: Array
     far: Array
 
@@ -68,42 +64,32 @@ def guide_mesh(state: LiftedState, head: FullHead) -> GuideMesh:
         state: of the lifted avatar; its mesh and mantle are the surface.
         head: the head model of ``state``.
     """
-    mantle = state.mantle
-    used, renamed = np.unique(np.concatenate([mantle.triangles, mantle.far_triangles]), return_inverse=True)
-    sheets = renamed.reshape(-1, 3).astype(np.int32)
     is_skin = state.kind == kernels.SKIN
     skin, inside = (np.ascontiguousarray(state.triangles[which], np.int32) for which in (is_skin, ~is_skin))
-    cut = len(mantle.triangles)
-    rest, corner, weight = (np.ascontiguousarray(part[used]) for part in (mantle.rest, mantle.corner, mantle.weight))
-    return GuideMesh(
-        head=head,
-        state=state,
-        skin=skin,
-        inside=inside,
-        rest=rest,
-        corner=corner,
-        weight=weight,
-        front=sheets[:cut].copy(),
-        far=sheets[cut:].copy(),
-    )
+    mantle = state.mantle
+    return GuideMesh(head, state, skin, inside, mantle.of_head(mantle.triangles), mantle.of_head(mantle.far_triangles))
 
 
-def render_guide(mesh: GuideMesh, frame: MotionFrame, size_px: int, *, moved: MovedHead | None = None) -> RenderGuide:
+def render_guide(
+    mesh: GuideMesh, frame: MotionFrame, size_px: int, *, moved: MovedHead | None = None, nodes: Array | None = None
+) -> RenderGuide:
     """Draw the maps of one frame.
 
     Args:
         mesh: from :func:`guide_mesh`.
         frame: expression and pose.
         size_px: side of the maps.
-        moved: the head under ``frame``, where it is known already.
+        moved: the head under ``frame``, and nodes: the mantle's [m, 3] in its head space, where they are known already.
     """
     state = mesh.state
     moved = moved or MovedHead.of(mesh.head, state.shape, frame)
     matrix, move = matrix_from_euler(np.asarray(frame.rotation_rad, np.float64)), np.asarray(frame.translation, np.float64)
     maps = np.zeros((size_px, size_px, 4), np.float32)
     depth, far = np.full((2, size_px, size_px), np.inf, np.float32)
+    if nodes is None:
+        nodes = state.mantle.follow(moved.vertices - state.source, frame)
     skin = _Skin(moved.vertices, state.source, state.bias, mesh.skin, mesh.inside)
-    sheet = _Sheet(mesh.rest, mesh.corner, mesh.weight, mesh.front, mesh.far)
+    sheet = _Sheet(nodes, state.mantle.rest, mesh.front, mesh.far)
     _draw(skin, sheet, _View(matrix, move, float(state.portrait.focal)), maps, depth, far)
     known, sent = np.empty((2, size_px, size_px), np.bool_)
     weight = np.empty((size_px, size_px), np.float32)
@@ -134,11 +120,10 @@ class _Skin(NamedTuple):
 
 
 class _Sheet(NamedTuple):
-    """The mantle, as in :class:`GuideMesh`."""
+    """The mantle's nodes [m, 3] under the frame and in the photo, and triangles as in :class:`GuideMesh`."""
 
+    nodes: Array
     rest: Array
-    corner: Array
-    weight: Array
     front: Array
     far: Array
 
@@ -166,10 +151,10 @@ def _project(point, matrix, move, focal, size, pixels, depth, row):
 def _draw(skin, sheet, view, maps, depth, far):
     """Skin and mantle with their offsets into ``maps`` (1 to 3) and ``depth``; what merely covers pixels into ``far``."""
     deformed, source, bias = skin.deformed, skin.source, skin.bias
-    rest, corner, weight = sheet.rest, sheet.corner, sheet.weight
+    place, rest = sheet.nodes, sheet.rest
     matrix, move, focal = view.matrix, view.move, view.focal
     size = depth.shape[0]
-    count, nodes = len(deformed), len(rest)
+    count, nodes = len(deformed), len(place)
     pixels, away, moved = np.empty((count, 2), np.float32), np.empty(count, np.float32), np.zeros((count, 4), np.float32)
     for i in range(count):
         _project(deformed[i], matrix, move, focal, size, pixels, away, i)
@@ -179,15 +164,10 @@ def _draw(skin, sheet, view, maps, depth, far):
     draw_attributes(pixels, away, skin.triangles, moved, maps, depth)
     draw_attributes(pixels, away, skin.inside, moved[:, :0], maps[:, :, :0], far)
     pixels, away, follow = np.empty((nodes, 2), np.float32), np.empty(nodes, np.float32), np.zeros((nodes, 4), np.float32)
-    point = np.empty(3, np.float32)
     for i in range(nodes):
         for c in range(3):
-            total = np.float32(0)
-            for k in range(3):
-                total += weight[i, k] * moved[corner[i, k], 1 + c]
-            follow[i, 1 + c] = total
-            point[c] = rest[i, c] - total
-        _project(point, matrix, move, focal, size, pixels, away, i)
+            follow[i, 1 + c] = rest[i, c] - place[i, c]
+        _project(place[i], matrix, move, focal, size, pixels, away, i)
     draw_attributes(pixels, away, sheet.front, follow, maps, depth)
     draw_attributes(pixels, away, sheet.far, follow[:, :0], maps[:, :, :0], far)
 

@@ -29,13 +29,13 @@ def expression_offsets(state: LiftedState, head: FullHead, frame: MotionFrame, s
         point of the frame's unposed head to come to the photograph's; 0 where nothing is.
     """
     deformed = head.deform(state.shape, frame.expression, frame.gaze_rad)
-    nodes = state.mantle.follow(deformed - state.source)
+    nodes = state.mantle.follow(deformed - state.source, frame)
     offset = np.zeros((size_px, size_px, 3), np.float32)
     depth = np.full((size_px, size_px), np.inf, np.float32)
     skin = np.ascontiguousarray(state.triangles[state.kind == kernels.SKIN])
     sheets = (
         (deformed, state.source, skin, state.bias),
-        (nodes, state.mantle.rest, state.mantle.triangles, np.float32(0)),
+        (nodes, state.mantle.rest, state.mantle.of_head(state.mantle.triangles), np.float32(0)),
     )
     for now, then, triangles, bias in sheets:
         pixels, away = project(pose_points(now, frame.rotation_rad, frame.translation), size_px, state.portrait.focal)
