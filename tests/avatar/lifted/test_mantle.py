@@ -24,7 +24,18 @@ def surface(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> Surfac
 
 @pytest.fixture(scope="module")
 def mantle(astronaut_portrait: PreparedPortrait, open_head: OpenHead, surface: Surface) -> Mantle:
-    return build_mantle(astronaut_portrait, open_head, surface, astronaut_portrait.image.astype(np.float32), np.ones((512, 512), bool))
+    """Of the head alone."""
+    return built(astronaut_portrait, open_head, surface, astronaut_portrait.head_alpha)
+
+
+@pytest.fixture(scope="module")
+def person(astronaut_portrait: PreparedPortrait, open_head: OpenHead, surface: Surface) -> Mantle:
+    """Of head, neck and shoulders."""
+    return built(astronaut_portrait, open_head, surface, astronaut_portrait.person_alpha)
+
+
+def built(portrait: PreparedPortrait, head: OpenHead, surface: Surface, matte: np.ndarray) -> Mantle:
+    return build_mantle(portrait, head, surface, portrait.image.astype(np.float32), matte, np.ones((512, 512), bool))
 
 
 def nodes_of(triangles: np.ndarray) -> np.ndarray:
@@ -115,15 +126,42 @@ def test_depths_are_a_heads(mantle, astronaut_portrait):
     assert np.abs(depth[near] - head).max() < 2.0
 
 
-def test_a_resting_face_leaves_the_sheet_at_rest(mantle, open_head):
-    still = mantle.follow(np.zeros_like(open_head.mean))
-    np.testing.assert_array_equal(still, mantle.rest)
+def test_a_resting_face_leaves_the_sheet_at_rest(mantle, person, open_head, astronaut_portrait):
+    for sheet in (mantle, person):
+        still = sheet.follow(np.zeros_like(open_head.mean), astronaut_portrait.motion)
+        np.testing.assert_allclose(still, sheet.rest, atol=2e-5)
 
 
-def test_the_sheet_follows_what_it_lies_beside(mantle, open_head):
+def test_a_turn_leaves_the_shoulders_in_place_and_no_neighbours_part(person, open_head, astronaut_portrait):
+    """Between the head, which turns, and the body, which stays, every edge of the sheet keeps its length nearly."""
+    motion = astronaut_portrait.motion
+    turned = replace(motion, rotation_rad=motion.rotation_rad + np.float32([0, 0.35, 0]))
+    nodes = person.follow(np.zeros_like(open_head.mean), turned)
+    posed_now = pose_points(nodes, turned.rotation_rad, turned.translation)
+    np.testing.assert_allclose(posed_now[person.share == 0], person.home[person.share == 0], atol=1e-4)
+    head = person.share == 1
+    np.testing.assert_allclose(posed_now[head], pose_points(person.rest, turned.rotation_rad, turned.translation)[head], atol=1e-4)
+    assert 0.1 < head.mean() < 0.9 and (person.share == 0).mean() > 0.1
+    edges = np.concatenate([person.triangles[:, pair] for pair in ([0, 1], [1, 2])])
+    bent = edges[(person.share[edges] > 0).all(1) & (person.share[edges] < 1).all(1)]
+    then, now = (np.linalg.norm(points[bent[:, 0]] - points[bent[:, 1]], axis=1) for points in (person.home, posed_now))
+    assert len(bent) > 300 and np.quantile(now / then, 0.99) < 1.6
+
+
+def test_the_body_goes_with_a_head_that_walks_away(person, open_head, astronaut_portrait):
+    motion = astronaut_portrait.motion
+    body = person.share == 0
+    for way, least in ((0.05, 0.3), (3.0, 0.85)):
+        walked = replace(motion, translation=motion.translation + np.float32([way, 0, 0]))
+        nodes = person.follow(np.zeros_like(open_head.mean), walked)
+        gone = (pose_points(nodes, walked.rotation_rad, walked.translation) - person.home)[body, 0]
+        assert least * way < gone.min() and gone.max() < way
+
+
+def test_the_sheet_follows_what_it_lies_beside(mantle, open_head, astronaut_portrait):
     assert mantle.weight.min() >= -1e-5 and mantle.weight.sum(1).max() <= 1 + 1e-4
     shift = np.float32((0.1, -0.2, 0.05))
-    moved = mantle.follow(np.broadcast_to(shift, open_head.mean.shape)) - mantle.rest
+    moved = mantle.follow(np.broadcast_to(shift, open_head.mean.shape), astronaut_portrait.motion) - mantle.rest
     np.testing.assert_allclose(moved, mantle.weight.sum(1, keepdims=True) * shift, atol=1e-5)
     assert np.linalg.norm(moved, axis=1).max() > 0.2  # beside the face it goes along
     assert not moved[mantle.far == 1].any()  # the far side stays
@@ -166,5 +204,7 @@ def test_beyond_the_crop_only_what_the_border_cuts_goes_on():
     beyond = wide[16:-16, -16:]
     assert beyond[20:40].any() and not beyond[:20].any() and not beyond[40:].any() and not wide[:, :16].any()
     assert (np.diff(beyond[30]) <= 0).all() and beyond[30].sum() > beyond[22].sum()
+    body = beyond_the_crop(alpha, 16, body_row=19)[16:-16, -16:]
+    assert body[20:40].all() and not body[:20].any()
     bows = _bows(np.array([True] * 4 + [False] * 4 + [True] * 8 + [False] * 4), 3.0)
     assert bows[0] >= bows[3] > 0 and not bows[4:8].any() and bows[8:16].max() <= 3.0
