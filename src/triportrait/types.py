@@ -425,6 +425,8 @@ class Avatar(Protocol):
     """A way to draw a portrait's head in motion. What depends on the portrait alone is computed in ``prepare``."""
 
     name: str
+    #: Whether the layer shows neck and shoulders, too; if not, a torso layer stands behind it.
+    whole_person: bool
 
     def prepare(self, portrait: PreparedPortrait) -> Any:
         """The state that the caller holds and hands back to :meth:`render`."""

@@ -57,6 +57,7 @@ class StaticAvatar:
     """The photo, whatever happens."""
 
     name = "static"
+    whole_person = True
 
     def prepare(self, portrait: PreparedPortrait) -> RenderedHead:
         """The one picture it shows."""
@@ -96,6 +97,7 @@ class SimilarityAvatar:
     """The photo shifted, turned and scaled so that its landmarks meet the driver's as well as that can."""
 
     name = "similarity"
+    whole_person = True
 
     def prepare(self, portrait: PreparedPortrait) -> PreparedPortrait:
         """The portrait itself."""
@@ -142,6 +144,7 @@ class Mesh2dAvatar:
     """
 
     name = "mesh2d"
+    whole_person = True
 
     def __init__(self, node_spacing: float = 1 / 32) -> None:
         self.node_spacing = node_spacing
@@ -245,6 +248,7 @@ class DepthWarpAvatar:
     """
 
     name = "depth_warp"
+    whole_person = True
 
     def __init__(self, head_model: HeadModel, nodes_per_side: int = 128, margin: float = 0.15, fade: float = 0.08) -> None:
         self.head_model = head_model

@@ -246,7 +246,9 @@ class LiftedAvatar:
         kernels.shade(mesh, mantle, far, skin, sheet, photo, self._between_lips(state, moved, frame, opening), shaded)
         soft_rgb, soft_alpha = np.empty_like(shaded.rgb), np.empty_like(shaded.alpha)
         kernels.soften_edges(shaded.rgb, shaded.alpha, shaded.surface, soft_rgb, soft_alpha)
-        return LiftedLayer(state.tone.settled(soft_rgb, soft_alpha), soft_alpha, shaded.depth, shaded.surface, landmark_pixels, moved, nodes)
+        return LiftedLayer(
+            state.tone.settled(soft_rgb, soft_alpha), soft_alpha, shaded.depth, shaded.surface, landmark_pixels, moved, nodes
+        )
 
     def _draw_mesh(self, state: LiftedState, posed: Array) -> kernels.Drawn:
         """The fragments of the head's own triangles, vertices [v, 3] posed."""
@@ -321,7 +323,8 @@ def _eye_boxes(landmarks: Array, size: int) -> Array:
 def _depth_bias(head: FullHead, surface: Surface, portrait: PreparedPortrait, whole_person: bool) -> Array:
     """[v] float32 decimetres by which a vertex stands back.
 
-    The face's rim yields to the mantle (hair hangs over temples and cheeks, and the jaw goes on as neck); eyeballs and the mouth's inside never come through the skin.
+    The face's rim yields to the mantle (hair hangs over temples and cheeks, and the jaw goes on as neck); eyeballs and the mouth's inside
+    never come through the skin.
     """
     from scipy.ndimage import distance_transform_edt
 

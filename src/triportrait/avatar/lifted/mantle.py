@@ -17,8 +17,8 @@ from triportrait.avatar.lifted.neck import body_row, motion_share
 from triportrait.avatar.lifted.outline import beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
 from triportrait.avatar.lifted.surface import Surface
 from triportrait.avatar.lifted.unseen_colours import guess_places, like_the_face, sampled, without_features
-from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.body import followed
+from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, RIM_INNER_CORNER, RIM_OUTER_CORNER
@@ -30,6 +30,8 @@ from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, 
 #: Grid spacing, and how far the sheet reaches beyond the crop, in pixels of a 512 px crop.
 _STEP_PX = 4
 _MARGIN_PX = 48
+#: Its last cells reach so much farther: a body that walks far has no end below.
+_BEYOND_PX = 256
 #: Hair lies this far in front of the skull that the model knows (decimetres).
 _HAIR_DM = 0.07
 #: The far side's depth behind the outline's plane relative to the near side's before it.
@@ -88,7 +90,9 @@ class Mantle:
     def follow(self, displacement: Array, frame: MotionFrame) -> Array:
         """Node positions in the head space of ``frame``, for mesh vertices moved by ``displacement`` [v, 3] from the photo's expression."""
         moved = self.rest + np.einsum("mk,mkc->mc", self.weight, displacement[self.corner])
-        body = self.home + followed(frame.translation - self.source.translation).astype(np.float32) - np.asarray(frame.translation, np.float32)
+        body = (
+            self.home + followed(frame.translation - self.source.translation).astype(np.float32) - np.asarray(frame.translation, np.float32)
+        )
         return moved + (1.0 - self.share)[:, None] * (body @ matrix_from_euler(frame.rotation_rad).astype(np.float32) - moved)
 
     def guessed(self, frame: MotionFrame) -> Array:
@@ -274,6 +278,7 @@ def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen
     unit = size / 512
     step, margin = _STEP_PX * unit, round(_MARGIN_PX * unit)
     line = np.arange(-margin, size + margin + 1e-3, step)
+    line[[0, -1]] += (-_BEYOND_PX * unit, _BEYOND_PX * unit)
     x, y = np.meshgrid(line, line)
     column, row = (np.clip(v, 0, size - 1).astype(int) for v in (x, y))
     rise_map = rise_of_face(portrait)
