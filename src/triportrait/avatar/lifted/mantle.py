@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from triportrait.avatar.lifted.hair import Scalp
 from triportrait.avatar.lifted.neck import body_row, motion_share
 from triportrait.avatar.lifted.outline import beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
 from triportrait.avatar.lifted.surface import Surface
@@ -32,8 +33,6 @@ _STEP_PX = 4
 _MARGIN_PX = 48
 #: Its last cells reach so much farther: a body that walks far has no end below.
 _BEYOND_PX = 256
-#: Hair lies this far in front of the skull that the model knows (decimetres).
-_HAIR_DM = 0.07
 #: The far side's depth behind the outline's plane relative to the near side's before it.
 _FAR_DEPTH = 0.7
 #: From this stretch on (relative to the photo) the rim shows what the photo shows beside it, so much per unit of stretch.
@@ -282,7 +281,8 @@ def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen
     x, y = np.meshgrid(line, line)
     column, row = (np.clip(v, 0, size - 1).astype(int) for v in (x, y))
     rise_map = rise_of_face(portrait)
-    plane, rise = outline_depth(portrait, head, rise_map)[row, column], rise_map[row, column]
+    scalp = Scalp.of(portrait, head, surface)
+    plane, rise = outline_depth(portrait, head, scalp.vertices, rise_map)[row, column], rise_map[row, column]
     # Rounded off towards the scene alone: where the torso goes on, the outline is a mere cut.
     whole = np.maximum(portrait.person_alpha, portrait.head_alpha)
     person = signed_distance(beyond_the_crop(whole, margin, body_row(portrait.landmarks)), unit)
@@ -292,17 +292,16 @@ def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen
     inside_px = np.where(np.abs(inside_px) < 0.12 * step, np.where(inside_px > 0, 0.12, -0.12) * step, inside_px)
     person_px = person[down, across].astype(np.float64)
 
-    covered = seen.covered
-    hair = _HAIR_DM * (1 - seen.face[row, column])
-    height = np.where(covered[row, column], plane - surface.fragments.depth[row, column] + hair, 0.0)
+    covered = scalp.covered
+    height = np.where(covered[row, column], plane - scalp.depth[row, column], 0.0)
     in_crop = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-    known = (covered & (_facing(surface, covered) > 0.3) & (seen.neck < 0.02))[row, column] & in_crop & (person_px > 0)
+    known = (covered & (scalp.facing > 0.3))[row, column] & in_crop & (person_px > 0)
     target = np.where(known, np.maximum(height, 0.05) ** 2, 0.0)
     squared = np.maximum(harmonic_fill(target, known | (person_px <= 0), _REGULARISATION), 0.0)
     squared, growth = _round_rim(squared, person_px, step)
     share = np.ones(x.shape)
     if matte is not portrait.head_alpha:
-        share = motion_share(x, y, portrait.landmarks, (covered & (seen.neck < 0.02))[row, column] & in_crop)
+        share = motion_share(x, y, portrait.landmarks, (seen.covered & (seen.neck < 0.02))[row, column] & in_crop)
     return _Nodes(x, y, plane, rise, growth, squared, inside_px, person_px, share)
 
 
@@ -422,16 +421,3 @@ def _cut(triangles: Array, value: Array) -> tuple[Array, Array, Array, Array, Ar
         ends,
         first_end / (first_end - second_end),
     )
-
-
-def _facing(surface: Surface, covered: Array) -> Array:
-    """Cosine between the seen skin and the view, from the depth buffer's triangles: [s, s]."""
-    scale = surface.depth[:, None] / (surface.depth.mean() or 1.0)
-    unprojected = np.concatenate([surface.pixels * scale, surface.depth[:, None]], 1).astype(np.float64)
-    # In pixel units the depth axis must be stretched by the focal length; the mean depth serves for all.
-    spread = np.ptp(surface.pixels[:, 0]) / max(np.ptp(surface.source[:, 0]), 1e-6)
-    unprojected[:, 2] *= spread
-    corner = unprojected[surface.skin]
-    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    cosine = np.abs(normal[:, 2]) / np.maximum(np.linalg.norm(normal, axis=1), 1e-12)
-    return cosine[np.maximum(surface.fragments.triangle, 0)] * covered

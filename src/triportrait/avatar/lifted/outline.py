@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.cameras import project
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import BETWEEN_BROWS, UPPER_LIP_INSIDE
@@ -30,8 +30,12 @@ def rise_of_face(portrait: PreparedPortrait) -> Array:
     return smooth_step(np.clip((x - mouth[0]) * up[0] + (y - mouth[1]) * up[1], 0.0, 1.0))
 
 
-def outline_depth(portrait: PreparedPortrait, head: FullHead, rise: Array) -> Array:
-    """Camera depth of the head's outline near each pixel, float64 [s, s]: the fitted head's own, far from it a usual skull's."""
+def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise: Array) -> Array:
+    """Camera depth of the head's outline near each pixel, float64 [s, s]: the fitted head's own, far from it a usual skull's.
+
+    Args:
+        posed: [v, 3], the head's vertices with hair on them, in camera axes; rise: from :func:`rise_of_face`.
+    """
     import cv2
 
     size, motion = len(rise), portrait.motion
@@ -39,9 +43,8 @@ def outline_depth(portrait: PreparedPortrait, head: FullHead, rise: Array) -> Ar
     jaw, crown = (CAMERA_DISTANCE_DM - float((matrix @ (0, 0.3, z) + motion.translation)[2]) for z in (_JAW_Z_DM, _CROWN_Z_DM))
     usual = jaw + (crown - jaw) * rise
     # Of a head in half profile the one side's outline is its cheek, the other's the back of its skull.
-    vertices = head.deform(head.shape(portrait.identity) + portrait.vertex_offset, motion.expression, motion.gaze_rad)
     skin = head.triangles[(head.part[head.triangles] == HeadPart.SKIN).all(1) & (head.neck[head.triangles] < 0.02).all(1)]
-    pixels, depth = project(pose_points(vertices, motion.rotation_rad, motion.translation), size, portrait.focal)
+    pixels, depth = project(posed, size, portrait.focal)
     drawn = rasterise(pixels.astype(np.float32), depth.astype(np.float32), np.ascontiguousarray(skin), size, size, cull="back")
     covered = (drawn.triangle >= 0).astype(np.uint8)
     filled = cv2.morphologyEx(np.pad(covered, 1), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[1:-1, 1:-1]
