@@ -182,6 +182,9 @@ def test_flicker_counts_only_still_pixels():
     made[1::2] += 10
     result = metrics.flicker(made, real)
     assert result.real == 0 and result.made == pytest.approx(10 / 255, abs=1e-6)
+    made[3] += 20
+    popped = metrics.flicker(made, real)
+    assert popped.real_most == 0 and popped.made_most == pytest.approx(30 / 255, abs=1e-6) and popped.made < popped.made_most
     assert 0.6 < result.still_share < 0.76
     assert np.isnan(metrics.flicker(made[:1], real[:1]).made)
 

@@ -14,15 +14,17 @@ from triportrait.cli.terminal import say_lines
 
 @dataclass
 class Evaluate:
-    """Measure quality by a protocol: reenact (first frame performs its own clip), cross (another clip), audio (its sound), table N of the
-    paper, opinions (people rate videos)."""
+    """Measure quality by a protocol: reenact (first frame performs its own clip), cross (another clip), audio (its sound), seams (of
+    turned photographs), table N of the paper, opinions (people rate videos)."""
 
-    protocol: Positional[Literal["reenact", "cross", "audio", "table", "opinions"]]
+    protocol: Positional[Literal["reenact", "cross", "audio", "seams", "table", "opinions"]]
     """Which protocol; tables 1, 2, 4, 7 put our rows beside those printed in the Real3D-Portrait paper; 3, 5, 6 show what it prints."""
     number: Positional[Literal["1", "2", "3", "4", "5", "6", "7"] | None] = None
     """Which table, after 'table'."""
     clips: Path | None = None
     """Folder of videos."""
+    portraits: Path | None = None
+    """seams: folder of photographs; those of its split val are turned."""
     out: Annotated[Path | None, arg(aliases=("-o",))] = None
     """JSON report; a Markdown table and plots are written beside it. opinions --videos: the folder to make."""
     avatar: str = "static,similarity,mesh2d,depth_warp,lifted,oneshot"
@@ -30,13 +32,13 @@ class Evaluate:
     every: int = 5
     """Every n-th frame is measured."""
     sheets: bool = False
-    """Also write a contact sheet per clip."""
+    """Also write a contact sheet per clip or photograph."""
     limit: int | None = None
-    """At most so many clips."""
+    """At most so many clips, or photographs, which --seed draws."""
     metric_weights: Path | None = None
     """Folder with the weights of LPIPS, FID, CSIM and Sync (docs/guides/evaluation.md); without it they are null."""
     jobs: int = 1
-    """Clips at a time, each in a process of its own (about 1 GB each)."""
+    """Clips or photographs at a time, each in a process of its own (about 1 GB each)."""
     cache: Path | None = None
     """Folder in which what was tracked on the clips is kept for later runs."""
     plots: bool = True
@@ -46,7 +48,8 @@ class Evaluate:
     pose: Literal["natural", "still", "clip"] = "natural"
     """audio: head motion made up, none, or the clip's own (then pictures are compared, too)."""
     seed: int = 0
-    """audio: of the driver and of the clip that lends its head motion; opinions: of the order of the videos."""
+    """audio: of the driver and of the clip that lends its head motion; seams: of the draw; opinions: of the order of the
+    videos."""
     head_motion: Path | None = None
     """audio, table 2: folder of videos or motion files; one of the ten that begin with the portrait's pose lends its head motion."""
     variant: tuple[str, ...] = ()

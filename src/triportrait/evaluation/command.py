@@ -13,6 +13,7 @@ from triportrait.evaluation.running import Progress
 from triportrait.files import refuse_inputs
 
 _CLIPS = ("reenact", "cross", "audio", "table")
+_MEASURED = (*_CLIPS, "seams")
 #: Options that only some protocols look at -> those protocols, and the value that says nothing.
 _BELONGS: dict[str, tuple[tuple[str, ...], Any]] = {
     "number": (("table",), None),
@@ -20,15 +21,16 @@ _BELONGS: dict[str, tuple[tuple[str, ...], Any]] = {
     "seconds": (("audio", "table"), 10.0),
     "pose": (("audio",), "natural"),
     "head_motion": (("audio", "table"), None),
-    "seed": (("audio", "table", "opinions"), 0),
+    "seed": (("audio", "table", "seams", "opinions"), 0),
     "plots": (("reenact", "cross", "audio"), True),
     "clips": (_CLIPS, None),
     "every": (_CLIPS, 5),
-    "sheets": (_CLIPS, False),
-    "limit": (_CLIPS, None),
+    "sheets": (_MEASURED, False),
+    "limit": (_MEASURED, None),
     "metric_weights": (_CLIPS, None),
-    "jobs": (_CLIPS, 1),
+    "jobs": (_MEASURED, 1),
     "cache": (_CLIPS, None),
+    "portraits": (("seams",), None),
     "videos": (("opinions",), None),
     "answers": (("opinions",), ()),
     "kit": (("opinions",), None),
@@ -42,6 +44,8 @@ class Asked(Protocol):
     def protocol(self) -> str: ...
     @property
     def clips(self) -> Path | None: ...
+    @property
+    def portraits(self) -> Path | None: ...
     @property
     def out(self) -> Path | None: ...
     @property
@@ -92,7 +96,9 @@ def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = Non
         is_read = asked.protocol in protocols and not (is_printed and name != "number")
         if not is_read and getattr(asked, name) != silent:
             word = f"'{asked.number}'" if name == "number" else f"--{name.replace('_', '-')}"
-            where = "reenact, cross, audio and the measured tables" if protocols == _CLIPS else " and ".join(protocols)
+            where = " and ".join(protocols)
+            if protocols in (_CLIPS, _MEASURED):
+                where = f"reenact, cross, audio{', seams' if protocols == _MEASURED else ''} and the measured tables"
             what = f"table {asked.number}" if is_printed else asked.protocol
             raise OptionError(f"{word} does nothing with evaluate {what}; it belongs to {where}.")
     if asked.protocol == "opinions":
@@ -101,6 +107,8 @@ def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = Non
         raise OptionError("evaluate table needs a number; write 'evaluate table 1', or 2 to 7.")
     if is_printed:
         return printed_markdown(run_printed(str(asked.number), asked.out))
+    if asked.protocol == "seams":
+        return _seams(asked, progress)
     if asked.clips is None or asked.out is None:
         missing = "--clips FOLDER, a folder of videos" if asked.clips is None else "-o REPORT.json, the report to write"
         raise OptionError(f"evaluate {asked.protocol} needs {missing}.")
@@ -115,10 +123,9 @@ def _run_on_clips(asked: Asked, clips: Path, out: Path, progress: Callable[[Prog
     sheets = out.with_name(f"{out.stem}_sheets").glob("*.png") if asked.sheets else ()
     for target in (out, out.with_suffix(".md"), *plots, *sheets):
         refuse_inputs(target, read)
-    avatars = tuple(name.strip() for name in asked.avatar.split(",") if name.strip())
     shared: dict[str, Any] = {
         "clips": clips,
-        "avatars": avatars,
+        "avatars": _avatars(asked),
         "out": out,
         "every": asked.every,
         "sheets": asked.sheets,
@@ -150,6 +157,24 @@ def _run_on_clips(asked: Asked, clips: Path, out: Path, progress: Callable[[Prog
                 raise OptionError(f"--variant is {text!r}; write ROW=AVATAR, such as concatenation=oneshot.")
             variants[row] = avatar
         run_table(TableOptions(**shared, **voice, number=str(asked.number), variants=variants), progress=progress)
+
+
+def _avatars(asked: Asked) -> tuple[str, ...]:
+    return tuple(name.strip() for name in asked.avatar.split(",") if name.strip())
+
+
+def _seams(asked: Asked, progress: Callable[[Progress], None] | None) -> str:
+    from triportrait.evaluation.seams import SeamOptions, drawn_portraits, run_seams
+
+    if asked.portraits is None or asked.out is None:
+        missing = "--portraits FOLDER, a folder of photographs" if asked.portraits is None else "-o REPORT.json, the report to write"
+        raise OptionError(f"evaluate seams needs {missing}.")
+    options = SeamOptions(asked.portraits, _avatars(asked), asked.out, asked.limit, asked.seed, asked.sheets, asked.jobs)
+    read = [path for item in drawn_portraits(asked.portraits, asked.limit, asked.seed) for path in item.files]
+    for target in (asked.out, asked.out.with_suffix(".md")):
+        refuse_inputs(target, [*read, asked.portraits / "index.csv"])
+    run_seams(options, progress=progress)
+    return asked.out.with_suffix(".md").read_text(encoding="utf-8")
 
 
 def _opinions(asked: Asked) -> str:

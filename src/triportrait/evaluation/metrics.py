@@ -249,11 +249,14 @@ class Flicker:
         made: mean absolute change from frame to frame in 0..1 of the made video over the still pixels.
         real: the same of the real video (its noise).
         still_share: share of the pixels that count as still, 0..1.
+        made_most, real_most: the largest of these changes from one frame to the next.
     """
 
     made: float
     real: float
     still_share: float
+    made_most: float
+    real_most: float
 
 
 def flicker(made: Array, real: Array, mask: Array | None = None, still_below: float = 6.0 / 255.0) -> Flicker:
@@ -269,13 +272,14 @@ def flicker(made: Array, real: Array, mask: Array | None = None, still_below: fl
     still = np.ones(real.shape[1:3], bool) if mask is None else mask.copy()
     pixels = int(still.sum())
     if len(real) < 2 or not pixels:
-        return Flicker(float("nan"), float("nan"), float("nan"))
+        return Flicker(*[float("nan")] * 5)
     for before, after in zip(real[:-1], real[1:], strict=True):
         still &= cv2.blur(np.abs(unit(after) - unit(before)).mean(axis=-1), (5, 5)) < still_below
     changes = np.array(
         [[_masked_mean(np.abs(unit(video[i + 1]) - unit(video[i])), still) for i in range(len(video) - 1)] for video in (made, real)]
     )
-    return Flicker(float(changes[0].mean()), float(changes[1].mean()), float(still.sum()) / pixels)
+    (made_mean, real_mean), (made_most, real_most) = changes.mean(axis=1), changes.max(axis=1)
+    return Flicker(float(made_mean), float(real_mean), float(still.sum()) / pixels, float(made_most), float(real_most))
 
 
 def blinks(aspect: Array, fps: float) -> list[tuple[int, int]]:

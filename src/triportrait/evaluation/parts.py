@@ -42,6 +42,7 @@ class ReenactTools:
         crop: (picture, crop box, side) -> the square crop, as ``prepare_portrait`` cut it.
         fit: (portrait, landmarks [t, 478, 2] in its crop's pixels) -> Motion of the portrait's person, for AED and APD;
             None leaves them out.
+        person_mask: picture -> how surely each pixel belongs to a person, [h, w] in 0..1; None leaves the error by region out.
     """
 
     read_frames: Callable[[Path], tuple[float, Iterator[Array]]]
@@ -51,6 +52,7 @@ class ReenactTools:
     track: Callable[[Iterable[Array]], FaceTrack]
     crop: Callable[[Array, tuple[float, float, float], int], Array]
     fit: Callable[[PreparedPortrait, Array], Motion] | None = None
+    person_mask: Callable[[Array], Array] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,4 +231,4 @@ def default_tools() -> ReenactTools:
         return fitter.fit_motion(landmarks, person_of(portrait, head), EVALUATED_FPS)
 
     track = partial(track_each, tracker)
-    return ReenactTools(read_frames, pipeline.prepare, drivers.motion_of_frames, make_renderer, track, cut, fit)
+    return ReenactTools(read_frames, pipeline.prepare, drivers.motion_of_frames, make_renderer, track, cut, fit, tracker.person_mask)

@@ -25,6 +25,7 @@ from triportrait.evaluation.cache import TrackCache
 from triportrait.evaluation.contact_sheet import contact_sheet, write_sheet
 from triportrait.evaluation.learned_rows import keep_features, likeness, likeness_by_frame, perceptual_rows, pooled_fid
 from triportrait.evaluation.parts import ReenactTools, default_tools
+from triportrait.evaluation.regions import FrameRegions, region_figures
 from triportrait.evaluation.report import MAIN_COLUMNS, mean_over_clips, reenact_markdown, strict_metrics, write_report
 from triportrait.evaluation.running import Item, Progress, ProtocolOptions, networks_of, reason_of, run_items, start_report
 from triportrait.types import Array, FaceTrack, Motion, PreparedPortrait
@@ -83,6 +84,8 @@ class _Target:
     counted: Array
     head_masks: list[Array]
     mouth_masks: list[Array]
+    #: None where no face was found, or nobody tells a person from the scene.
+    regions: list[FrameRegions | None]
     #: Expression and pose of the real frames as they were fitted one by one; None without a fitter.
     motion: Motion | None
 
@@ -306,6 +309,7 @@ def _read_target(
     side = len(portrait.image)
     wanted, in_window = set(chosen), set(window)
     pictures: list[Array] = []
+    persons: list[Array] = []
     window_crops: list[Array] = []
     size = (0, 0)
 
@@ -323,6 +327,8 @@ def _read_target(
                 window_crops.append(crop)
             if i in wanted:
                 pictures.append(shrink(crop, options.side_px))
+                if tools.person_mask is not None:
+                    persons.append(shrink(tools.person_mask(crop), options.side_px))
                 yield crop
 
     which = f"{chosen}"
@@ -343,7 +349,11 @@ def _read_target(
         ]
         for measure in (metrics.head_mask, metrics.mouth_mask)
     )
-    return _Target(real, counted, head_masks, mouth_masks, _fitted(tools, portrait, landmarks, options.side_px))
+    regions: list[FrameRegions | None] = [None] * len(landmarks)
+    for i, person in enumerate(persons):
+        if found[i]:
+            regions[i] = FrameRegions.of(landmarks[i], person, counted)
+    return _Target(real, counted, head_masks, mouth_masks, regions, _fitted(tools, portrait, landmarks, options.side_px))
 
 
 def _fitted(tools: ReenactTools, portrait: PreparedPortrait, landmarks: Array, side_px: int) -> Motion | None:
@@ -453,6 +463,10 @@ def _measure(made: _Seen, target: _Target, angles: Sequence[float]) -> tuple[dic
         values[f"head_psnr_{name}_db"], counts[name] = value, count
         reasons[f"head_psnr_{name}_db"] = f"no frame turned {name.replace('_', ' to ')} degrees from the source"
 
+    by_region = region_figures(made.pictures, real.pictures, target.regions)
+    values |= by_region
+    reasons |= dict.fromkeys(by_region, "no real frame in which a face was found and this part of the person shows")
+
     steady = len(made.window_pictures) >= 3 and bool(made.window_found.all() and real.window_found.all())
     shaking = metrics.jitter(made.window_landmarks) if steady else math.nan
     values["jitter_px"] = shaking
@@ -460,8 +474,9 @@ def _measure(made: _Seen, target: _Target, angles: Sequence[float]) -> tuple[dic
     reasons["jitter_px"] = reasons["jitter_ratio"] = "no run of three consecutive frames with a face in both videos"
     rest = _flicker(made.window_pictures, real.window_pictures, counted)
     values["flicker"], values["flicker_ratio"] = rest.made, _ratio(rest.made, rest.real)
+    values["pop_ratio"] = _ratio(rest.made_most, rest.real_most)
     reasons["flicker"] = "no pixel of the real video stands still"
-    reasons["flicker_ratio"] = "no pixel of the real video stands still, or all of them do so perfectly"
+    reasons["flicker_ratio"] = reasons["pop_ratio"] = "no pixel of the real video stands still, or all of them do so perfectly"
     return values, reasons, counts
 
 
@@ -485,7 +500,7 @@ def _describe_real(target: _Target, likeness: tuple[dict[str, float], dict[str, 
 
 def _flicker(made: list[Array], real: list[Array], counted: Array) -> metrics.Flicker:
     if not made:
-        return metrics.Flicker(math.nan, math.nan, math.nan)
+        return metrics.Flicker(*[math.nan] * 5)
     return metrics.flicker(np.array(made), np.array(real), counted)
 
 

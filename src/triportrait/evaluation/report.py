@@ -48,6 +48,19 @@ METRICS: tuple[Metric, ...] = (
     Metric("jitter_ratio", "jitter ratio", 2, "one", "Jitter over the real video's own."),
     Metric("flicker", "flicker", 4, "lower", "Mean change from frame to frame where the real video is still, 0..1."),
     Metric("flicker_ratio", "flicker ratio", 2, "one", "Flicker over the real video's own."),
+    Metric("pop_ratio", "pop", 2, "one", "The largest such change from one frame to the next over the real video's largest."),
+    Metric("l1_face", "face L1", 4, "lower", "L1 over the real face's hull without mouth and eyes."),
+    Metric("l1_eyes", "eyes L1", 4, "lower", "L1 over both eyes: the hulls of their rims, grown by 3 px."),
+    Metric("l1_hair_ears_neck", "hair, ears, neck L1", 4, "lower", "L1 over the person above the chin, without face and outline."),
+    Metric("l1_outline", "outline L1", 4, "lower", "L1 within 2 px of the real person's outline."),
+    Metric("l1_background", "background L1", 4, "lower", "L1 beyond the outline."),
+    Metric("l1_torso", "torso L1", 4, "lower", "L1 over the person below the chin, without face and outline."),
+    Metric("hair_sharpness", "hair sharpness", 2, "one", "Gradients within 6 px of the outline of hair and ears, over the real frame's."),
+    Metric("hair_top_x_px", "top x px", 2, "lower", "Root mean square shift of the hair above the forehead, sideways."),
+    Metric("hair_top_y_px", "top y px", 2, "lower", "The same, up and down."),
+    Metric("hair_side_x_px", "sides x px", 2, "lower", "Root mean square shift of the hair beside the face, sideways."),
+    Metric("hair_side_y_px", "sides y px", 2, "lower", "The same, up and down."),
+    Metric("hair_matched", "hair found", 2, "higher", "Share of these three areas in which flow found the real hair again."),
     *(
         Metric(
             f"head_psnr_{low}_{high}_db",
@@ -129,6 +142,34 @@ AUDIO_METRICS: tuple[Metric, ...] = (
     Metric("lpips_vgg", "LPIPS vgg", 3, "lower", "The same on VGG16."),
 )
 
+_ZONES = {
+    "hair": ("hair", "the outline above the forehead"),
+    "sides": ("sides", "the outline of hair and ears beside the face"),
+    "jaw": ("jaw", "the jaw's line from ear to ear"),
+    "neck": ("neck", "the neck below the jaw"),
+    "yaw_20": ("yaw ±20°", "all zones, turned by 20 degrees to either side"),
+    "yaw_12": ("yaw ±12°", "all zones, turned by 12 degrees to either side"),
+    "pitch_12": ("pitch ±12°", "all zones, turned by 12 degrees up and down"),
+    "all": ("all", "all zones and turns"),
+}
+_BREAKS = "Pixels whose unsteady gradient lies above 99 % of the photo's own in the same zone"
+_SMEARS = "Pixels whose unsteady gradient lies below 90 % of the photo's own in the same zone"
+SEAM_METRICS: tuple[Metric, ...] = (
+    *(Metric(f"breaks_{key}", label, 2, "lower", f"{_BREAKS}: {where}.") for key, (label, where) in _ZONES.items()),
+    *(Metric(f"smears_{key}", label, 2, "lower", f"{_SMEARS}: {where}.") for key, (label, where) in _ZONES.items()),
+    Metric("cycle_l1", "L1", 4, "lower", "L1 of what came back to the photo, 0..1, over the whole crop."),
+    Metric("cycle_face", "face", 4, "lower", "The same over the photo's face without mouth and eyes."),
+    Metric("cycle_eyes", "eyes", 4, "lower", "The same over the eyes."),
+    Metric("cycle_hair_ears_neck", "hair, ears, neck", 4, "lower", "The same over the person above the chin, without face and outline."),
+    Metric("cycle_outline", "outline", 4, "lower", "The same within 4 px of the person's outline."),
+    Metric("cycle_background", "background", 4, "lower", "The same beyond the outline."),
+    Metric("cycle_torso", "torso", 4, "lower", "The same over the person below the chin."),
+    Metric("faces_found", "faces", 3, "higher", "Share of the turned pictures in which the tracker found a face."),
+)
+SEAM_BREAK_COLUMNS = tuple(f"breaks_{key}" for key in _ZONES)
+SEAM_SMEAR_COLUMNS = tuple(f"smears_{key}" for key in _ZONES)
+SEAM_CYCLE_COLUMNS = tuple(metric.key for metric in SEAM_METRICS if metric.key.startswith("cycle_")) + ("faces_found",)
+
 MAIN_COLUMNS = (
     "l1",
     "psnr_db",
@@ -143,6 +184,8 @@ MAIN_COLUMNS = (
     "flicker_ratio",
 )
 ROTATION_COLUMNS = tuple(f"head_psnr_{low}_{high}_db" for low, high in ROTATION_RANGES_DEG)
+REGION_COLUMNS = ("l1_face", "l1_eyes", "l1_hair_ears_neck", "l1_outline", "l1_background", "l1_torso", "pop_ratio")
+HAIR_COLUMNS = ("hair_sharpness", "hair_top_x_px", "hair_top_y_px", "hair_side_x_px", "hair_side_y_px", "hair_matched")
 LEARNED_COLUMNS = ("csim", "face_distance", "face_distance_real", "fid", "lpips_alex", "lpips_vgg", "aed", "apd_rad")
 CROSS_COLUMNS = tuple(metric.key for metric in CROSS_METRICS)
 AUDIO_SYNC_COLUMNS = (
@@ -174,7 +217,7 @@ AUDIO_LIFE = (
 AUDIO_LIFE_COLUMNS = (*AUDIO_LIFE, "jitter_ratio")
 AUDIO_SCORE_COLUMNS = ("lip_sync_score", "silent_lip_score", "head_motion_score", "brow_score", "lip_dynamics_score")
 AUDIO_PICTURE_COLUMNS = ("csim", "face_distance", "fid", "aed", "l1", "psnr_db", "ssim", "lpips_alex", "lpips_vgg", "faces_found")
-BY_KEY = {metric.key: metric for metric in (*AUDIO_METRICS, *CROSS_METRICS, *METRICS)}
+BY_KEY = {metric.key: metric for metric in (*SEAM_METRICS, *AUDIO_METRICS, *CROSS_METRICS, *METRICS)}
 BETTER_ARROWS = {"lower": " ↓", "higher": " ↑", "one": " →1", "zero": " →0", "real": " →real"}
 
 
@@ -273,6 +316,9 @@ def reenact_markdown(report: Mapping[str, Any]) -> str:
         counts = ", ".join(f"{bin_name.replace('_', '-')}°: {count}" for bin_name, count in frames.items())
         lines += ["", f"Head region by rotation from the source (frames {counts}):", ""]
         lines += comparison_table({k: v["metrics"] for k, v in mean.items()}, ROTATION_COLUMNS)
+        for text, columns in (("Error by region of the real frame", REGION_COLUMNS), ("Hair against the real frame's", HAIR_COLUMNS)):
+            lines += ["", f"{text}:", "", *comparison_table({k: v["metrics"] for k, v in mean.items()}, columns)]
+            lines += missing_lines(mean, columns)
         lines += ["", "Likeness, expression and pose, perceptual distances:", ""]
         lines += comparison_table({k: v["metrics"] for k, v in mean.items()}, LEARNED_COLUMNS)
         lines += missing_lines(mean, LEARNED_COLUMNS)
@@ -290,6 +336,7 @@ def reenact_markdown(report: Mapping[str, Any]) -> str:
         ]
         if measured:
             lines += ["", *comparison_table(measured, MAIN_COLUMNS), "", *comparison_table(measured, ROTATION_COLUMNS)]
+            lines += ["", *comparison_table(measured, REGION_COLUMNS), "", *comparison_table(measured, HAIR_COLUMNS)]
     lines += failure_lines(clips)
     lines += ["", "## Metrics", "", *(f"- **{metric.label}**: {metric.meaning}" for metric in METRICS)]
     return "\n".join(lines) + "\n"

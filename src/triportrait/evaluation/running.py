@@ -170,7 +170,7 @@ def run_items(
     save()
     if all(entry["status"] != "ok" for entry in done.values()):
         first = next(iter(done.items()))
-        raise TriPortraitError(f"no clip of {report['options']['clips']} could be measured; {first[0]}: {first[1]['reason']}")
+        raise TriPortraitError(f"nothing could be measured; {first[0]}: {first[1]['reason']}")
 
 
 def guarded(name: str, measure: Callable[[], Entry]) -> Entry:

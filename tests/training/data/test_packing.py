@@ -14,11 +14,11 @@ from training.oneshot.test_stage import ball_views
 from triportrait.cli import main
 from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError
 from triportrait.face.cover_network import load_cover_network
+from triportrait.media.portrait_folders import portraits_of
 from triportrait.synth.lifted_views import read_split, shards_of
 from triportrait.training.coverings import read_lower_faces
 from triportrait.training.data import coverings, mouths, pairs, synthetic, views
 from triportrait.training.data.clips import ClipSet
-from triportrait.training.data.portraits import portraits_of
 from triportrait.training.oneshot.mouth_painter import read_windows
 from triportrait.training.oneshot.views import read_views
 from triportrait.training.options import CoveringsOptions, MouthsOptions, PairsOptions, PeopleOptions, ViewsOptions

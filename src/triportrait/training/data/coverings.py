@@ -20,8 +20,8 @@ from triportrait.face.tracker import choose_face
 from triportrait.files import atomic_file, refuse_inputs
 from triportrait.geometry.crops import cut
 from triportrait.media.images import read_image
+from triportrait.media.portrait_folders import portraits_of
 from triportrait.synth.coverings import covered, random_covering
-from triportrait.training.data.portraits import portraits_of
 from triportrait.training.data.views import Packed
 from triportrait.training.options import CoveringsOptions, Progress
 from triportrait.types import Array

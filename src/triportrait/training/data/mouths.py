@@ -22,9 +22,9 @@ from triportrait.files import atomic_file, refuse_inputs
 from triportrait.geometry.crops import cut
 from triportrait.geometry.landmarks import LOWER_LIP_INSIDE, UPPER_LIP_INSIDE
 from triportrait.media.images import read_image
+from triportrait.media.portrait_folders import portraits_of
 from triportrait.media.video import VideoReader
 from triportrait.training.data.pairs import clips_of_folder
-from triportrait.training.data.portraits import portraits_of
 from triportrait.training.data.views import Packed
 from triportrait.training.options import MouthsOptions, Progress
 from triportrait.types import Array, MotionFrame, PreparedPortrait

@@ -18,6 +18,7 @@ from triportrait.files import make_folder, refuse_inputs
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.landmarks import LOWER_LIP_RIM
+from triportrait.media.portrait_folders import portraits_of
 from triportrait.synth import deferred
 from triportrait.synth.head_factory import HeadFactory
 from triportrait.synth.people import random_expression, random_person
@@ -25,7 +26,6 @@ from triportrait.synth.procedural_head import HeadPose, ProceduralHead
 from triportrait.synth.procedural_views import motion_frame, random_pose
 from triportrait.synth.real_pairs import PairFrames
 from triportrait.training.data.clips import TrainingClip, write_clips
-from triportrait.training.data.portraits import portraits_of
 from triportrait.training.data.views import Packed, procedural_factory
 from triportrait.training.options import PeopleOptions, Progress
 from triportrait.types import ARKIT_EXPRESSIONS, FOCAL_IN_WIDTHS, FPS, Array, MotionFrame, PreparedPortrait

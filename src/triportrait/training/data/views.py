@@ -14,6 +14,7 @@ from triportrait.drivers import default_head, default_tracker
 from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError, TriPortraitError
 from triportrait.files import make_folder, refuse_inputs
 from triportrait.media.images import read_image
+from triportrait.media.portrait_folders import portraits_of
 from triportrait.synth.head_factory import HeadFactory
 from triportrait.synth.lifted_views import (
     HELD_OUT_TURNS_DEG,
@@ -26,7 +27,6 @@ from triportrait.synth.lifted_views import (
     write_shard,
 )
 from triportrait.synth.procedural_views import random_row
-from triportrait.training.data.portraits import portraits_of
 from triportrait.training.options import Progress, ViewsOptions
 
 log = logging.getLogger(__name__)
