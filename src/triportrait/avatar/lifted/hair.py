@@ -14,8 +14,10 @@ from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, PreparedPortr
 
 #: The middle of a skull in head space (decimetres); directions are counted round it.
 _MIDDLE_DM = (0.0, 0.45, -0.55)
-#: Hair is never thinner, nor taken for thicker (decimetres).
+#: What stands off any skull beside the face, and what hair is taken for at most (decimetres).
 _THINNEST_DM, _THICKEST_DM = 0.02, 0.7
+#: Hair rises over so many pixels of a 512 px crop behind its line.
+_HAIRLINE_PX = 6.0
 #: Directions, and over how many degrees thickness is evened out.
 _DIRECTIONS, _EVEN_DEG = 120, 12.0
 #: Below this angle under the horizontal there is no scalp.
@@ -38,11 +40,15 @@ class Scalp:
     vertices: Array
 
     @staticmethod
-    def of(portrait: PreparedPortrait, head: FullHead, surface: Surface) -> Scalp:
-        """The skull swollen by the thickness of its hair in each direction."""
+    def of(portrait: PreparedPortrait, head: FullHead, surface: Surface, bare: Array) -> Scalp:
+        """The skull swollen by the thickness of its hair in each direction, but not where it is ``bare``, bool [s, s]."""
+        import cv2
+
         size, motion = len(portrait.image), portrait.motion
         skin = surface.skin[(head.neck[surface.skin] < 0.02).all(1)]
-        thickness = _thickness(portrait, head, surface, skin)
+        x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
+        covered = 1.0 - cv2.GaussianBlur(bare.astype(np.float32), (0, 0), _HAIRLINE_PX * size / 512)[y, x]
+        thickness = _THINNEST_DM * (1.0 - surface.face) + covered * _thickness(portrait, head, surface, skin)
         swollen = surface.source + vertex_normals(surface.source, surface.skin) * thickness[:, None]
         posed = pose_points(swollen, motion.rotation_rad, motion.translation).astype(np.float32)
         pixels, depth = project(posed, size, portrait.focal)
@@ -61,7 +67,7 @@ def _thickness(portrait: PreparedPortrait, head: FullHead, surface: Surface, ski
     skull = rasterise(surface.pixels, surface.depth, skin, size, size).triangle >= 0
     reached = [_reach(mask, middle[0]) for mask in (portrait.head_alpha > 0.5, skull)]
     (photo, cut), (bald, _) = reached
-    beyond = np.clip((photo - bald) * dm_per_px, _THINNEST_DM, _THICKEST_DM)
+    beyond = np.clip((photo - bald) * dm_per_px, 0.0, _THICKEST_DM)
     # Where the crop's border cuts the hair, its neighbours say how thick it is, but at least what is seen.
     known = 1.0 - cut
     even = _evened(beyond * known) / np.maximum(_evened(known), 1e-3)
@@ -73,7 +79,7 @@ def _thickness(portrait: PreparedPortrait, head: FullHead, surface: Surface, ski
     lift = np.degrees(np.arcsin(np.sin(angle - roll)))
     first, last = _SCALP_ENDS_DEG
     scalp = np.clip((lift - last) / (first - last), 0.0, 1.0)
-    return (_THINNEST_DM + scalp * (here - _THINNEST_DM)) * (1.0 - surface.face)
+    return scalp * here * (1.0 - surface.face)
 
 
 def _reach(mask: Array, middle: Array) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ from triportrait.avatar.lifted.hair import Scalp
 from triportrait.avatar.lifted.neck import body_row, motion_share
 from triportrait.avatar.lifted.outline import beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
 from triportrait.avatar.lifted.surface import Surface
-from triportrait.avatar.lifted.unseen_colours import guess_places, like_the_face, sampled, without_features
+from triportrait.avatar.lifted.unseen_colours import bare_scalp, guess_places, like_the_face, sampled, without_features
 from triportrait.geometry.body import followed
 from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
@@ -281,8 +281,9 @@ def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen
     x, y = np.meshgrid(line, line)
     column, row = (np.clip(v, 0, size - 1).astype(int) for v in (x, y))
     rise_map = rise_of_face(portrait)
-    scalp = Scalp.of(portrait, head, surface)
-    plane, rise = outline_depth(portrait, head, scalp.vertices, rise_map)[row, column], rise_map[row, column]
+    skin = like_the_face(portrait)
+    scalp = Scalp.of(portrait, head, surface, bare_scalp(portrait, skin))
+    plane, rise = outline_depth(portrait, head, scalp.vertices, rise_map, skin)[row, column], rise_map[row, column]
     # Rounded off towards the scene alone: where the torso goes on, the outline is a mere cut.
     whole = np.maximum(portrait.person_alpha, portrait.head_alpha)
     person = signed_distance(beyond_the_crop(whole, margin, body_row(portrait.landmarks)), unit)

@@ -7,7 +7,8 @@ import numpy as np
 from triportrait.geometry.cameras import project
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.landmarks import BETWEEN_BROWS, UPPER_LIP_INSIDE
+from triportrait.geometry.landmarks import BETWEEN_BROWS, NOSE_TIP, UPPER_LIP_INSIDE
+from triportrait.geometry.masks import face_hull
 from triportrait.geometry.rasteriser import rasterise
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, PreparedPortrait
@@ -17,6 +18,8 @@ from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, Pre
 _CROWN_Z_DM, _JAW_Z_DM = -0.85, -0.6
 #: What that counts for beside the fitted outline.
 _USUAL_WEIGHT = 2e-4
+#: The model's ears: least distance from the middle, and heights.
+_EARS_DM = (0.8, -0.15), (np.inf, 0.35)
 #: The solid outline: the matte smoothed by so many pixels of a 512 px crop, at this level.
 _OUTLINE_PX, _OUTLINE_LEVEL = 2.5, 0.8
 
@@ -30,11 +33,12 @@ def rise_of_face(portrait: PreparedPortrait) -> Array:
     return smooth_step(np.clip((x - mouth[0]) * up[0] + (y - mouth[1]) * up[1], 0.0, 1.0))
 
 
-def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise: Array) -> Array:
+def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise: Array, skin: Array) -> Array:
     """Camera depth of the head's outline near each pixel, float64 [s, s]: the fitted head's own, far from it a usual skull's.
 
     Args:
-        posed: [v, 3], the head's vertices with hair on them, in camera axes; rise: from :func:`rise_of_face`.
+        posed: [v, 3], the head's vertices with hair on them, in camera axes.
+        rise: from :func:`rise_of_face`; skin: bool [s, s], where the photo has the face's colour: beside the face that is an ear.
     """
     import cv2
 
@@ -43,16 +47,30 @@ def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise
     jaw, crown = (CAMERA_DISTANCE_DM - float((matrix @ (0, 0.3, z) + motion.translation)[2]) for z in (_JAW_Z_DM, _CROWN_Z_DM))
     usual = jaw + (crown - jaw) * rise
     # Of a head in half profile the one side's outline is its cheek, the other's the back of its skull.
-    skin = head.triangles[(head.part[head.triangles] == HeadPart.SKIN).all(1) & (head.neck[head.triangles] < 0.02).all(1)]
+    bald = head.triangles[(head.part[head.triangles] == HeadPart.SKIN).all(1) & (head.neck[head.triangles] < 0.02).all(1)]
     pixels, depth = project(posed, size, portrait.focal)
-    drawn = rasterise(pixels.astype(np.float32), depth.astype(np.float32), np.ascontiguousarray(skin), size, size, cull="back")
+    drawn = rasterise(pixels.astype(np.float32), depth.astype(np.float32), np.ascontiguousarray(bald), size, size, cull="back")
     covered = (drawn.triangle >= 0).astype(np.uint8)
     filled = cv2.morphologyEx(np.pad(covered, 1), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[1:-1, 1:-1]
     rim = covered.astype(bool) & (cv2.erode(filled, np.ones((3, 3), np.uint8), borderValue=(1,)) == 0)
-    known = (rim & (rise > 0.02)).astype(np.float32)
-    own = np.where(rim, np.minimum(drawn.depth, 20.0) - usual, 0.0).astype(np.float32)
+    own = np.where(rim, np.minimum(drawn.depth, 20.0) - usual, 0.0)
+    # An ear lies where the model has its own.
+    beside = cv2.dilate(face_hull(portrait.landmarks, size).astype(np.uint8), np.ones((2 * round(4 * size / 512) + 1,) * 2, np.uint8)) == 0
+    ear = skin & beside & (rise > 0.02) & (rise < 0.97) & (portrait.head_alpha > 0.5)
+    left = np.arange(size) + 0.5 > portrait.landmarks[NOSE_TIP, 0]
+    left_z, right_z = (float(np.median(depth[points])) for points in _ears(head))
+    own = np.where(ear, np.where(left, left_z, right_z) - usual, own).astype(np.float32)
+    known = (ear | (rim & (rise > 0.02))).astype(np.float32)
     away = push_pull(np.dstack([own]), np.maximum(known, _USUAL_WEIGHT))[..., 0]
     return usual + cv2.GaussianBlur(away, (0, 0), 12 * size / 512)
+
+
+def _ears(head: FullHead) -> tuple[Array, Array]:
+    """Vertices of the model's left and right ear."""
+    low, high = _EARS_DM
+    mean = head.mean
+    at_ears = (head.part == HeadPart.SKIN) & (mean[:, 1] > low[1]) & (mean[:, 1] < high[1]) & (np.abs(mean[:, 0]) > low[0])
+    return np.flatnonzero(at_ears & (mean[:, 0] > 0)), np.flatnonzero(at_ears & (mean[:, 0] < 0))
 
 
 def signed_distance(alpha: Array, unit: float) -> Array:
