@@ -19,10 +19,11 @@ from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.oneshot.guide_plain import expression_offsets
 from triportrait.avatar.oneshot.image_to_plane import load_image_to_plane
 from triportrait.avatar.oneshot.volume import fill_smoothly
-from triportrait.drivers import default_head, default_tracker, motion_of_frames
+from triportrait.drivers import default_head, default_tracker
 from triportrait.geometry.crops import cut
 from triportrait.geometry.masks import face_hull
 from triportrait.media.video import VideoReader
+from triportrait.reenactment import motion_of_frames
 from triportrait.synth.lifted_views import lifted_views, padded_portrait, shrink
 from triportrait.training.oneshot.losses import draw
 from triportrait.training.oneshot.measure import warp_by_guide

@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 GROUND = {"types", "errors", "files", "array_files", "compiling", "concurrency", "geometry"}
 STAGES = {"media", "face", "motion", "avatar", "composite", "provenance"}
 #: What joins the stages. Each may use those before it; published systems stand between those that drive and the list of avatars.
-DRIVING = ["background", "drivers", "performance"]
+DRIVING = ["background", "drivers", "reenactment", "performance"]
 JOINS = [*DRIVING, "model", "pipeline"]
 PAPERS = {"real3d", "talk3d"}
 BELOW_THE_TOP = GROUND | STAGES | PAPERS | {"nn", "weights", "presets", "personal", *JOINS}

@@ -15,7 +15,7 @@ from PIL import Image
 
 import triportrait
 from triportrait.background import Background
-from triportrait.drivers import motion_of_frames, motion_of_video
+from triportrait.drivers import motion_of_video
 from triportrait.errors import EmptyMedia, NoFaceFound, OptionError
 from triportrait.face.portrait import PortraitOptions
 from triportrait.media.audio import read_audio
@@ -27,6 +27,7 @@ from triportrait.pipeline import Portrait, prepare
 from triportrait.provenance.detect import detect
 from triportrait.provenance.maker import NO_MAKER, maker_number
 from triportrait.provenance.marks import Marks
+from triportrait.reenactment import motion_of_frames
 from triportrait.types import Motion, MotionFrame
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -23,7 +23,18 @@ from triportrait.motion.head_motion import FirstPoses, pose_library
 from triportrait.motion.options import POSES, DriveOptions, check_driver_face
 from triportrait.motion.timing import NOTHING, join_motion
 from triportrait.motion.voice_controls import BLINKS_PER_MINUTE
-from triportrait.types import FPS, Array, Driver, Motion, MotionFrame, PathLike, PreparedPortrait, Waveform
+from triportrait.types import (
+    CAMERA_DISTANCE_DM,
+    FOCAL_IN_WIDTHS,
+    FPS,
+    Array,
+    Driver,
+    Motion,
+    MotionFrame,
+    PathLike,
+    PreparedPortrait,
+    Waveform,
+)
 
 if TYPE_CHECKING:
     from triportrait.face.fitting import LandmarkFitter
@@ -60,33 +71,6 @@ def default_head() -> OpenHead:
     return OpenHead.embedded()
 
 
-def motion_of_frames(
-    portrait: PreparedPortrait,
-    frames: Iterable[Array],
-    fps: float = FPS,
-    *,
-    tracker: FaceTracker | None = None,
-    head: OpenHead | None = None,
-) -> Motion:
-    """Motion of the portrait's own person in other frames of the same shot, in the portrait's crop (for reenactment).
-
-    The crop box of the portrait applies to every frame; ``landmarks`` of the result are in its pixels.
-    """
-    from triportrait.face.fitting import LandmarkFitter
-    from triportrait.face.portrait import person_of
-    from triportrait.face.tracker import track_clip
-    from triportrait.motion.smoothing import smooth_motion
-
-    tracker, head = default_tracker() if tracker is None else tracker, default_head() if head is None else head
-    track = track_clip(tracker, frames, fps)
-    size = portrait.image.shape[0]
-    left, top, side = portrait.crop_box
-    landmarks = (track.landmarks[..., :2] - (left, top)) * (size / side)
-    fitter = LandmarkFitter(head, side_px=size)
-    motion = smooth_motion(fitter.fit_motion(landmarks, person_of(portrait, head), fps))
-    return motion.with_rows(landmarks=landmarks.astype(np.float32))
-
-
 def motion_of_video(
     path: PathLike,
     fps: float = FPS,
@@ -98,7 +82,7 @@ def motion_of_video(
     tracker: FaceTracker | None = None,
     head: OpenHead | None = None,
 ) -> Motion:
-    """Expression, pose and gaze of one person in a clip, in that person's own shape. Bounded memory for any length.
+    """Expression, pose, gaze and body of one person in a clip, in that person's own shape. Bounded memory for any length.
 
     Behind a cut the motion goes on from the first shot's rest pose; while the face is out of sight the head is at rest. A clip that lies
     on its side, or is upside down, is turned, which a warning says.
@@ -116,6 +100,7 @@ def motion_of_video(
         MediaError: not a readable video.
         NoFaceFound: nobody in it, or fewer than ``face``.
     """
+    from triportrait.face.body_following import with_bodies
     from triportrait.face.fitting import LandmarkFitter
     from triportrait.face.following import follow_face, people_apart
     from triportrait.media.video import VideoReader
@@ -127,7 +112,8 @@ def motion_of_video(
     with VideoReader(path) as reader:
         total = max(1, round(reader.seconds * fps)) if reader.seconds else 0
         frames = counted((frame for _, frame in islice(reader.frames(fps), most)), progress, "tracking", total)
-        followed = follow_face(tracker, frames, face, name, fps=fps, can_choose=can_choose, fitter=fitter)
+        followed = follow_face(tracker, frames, face, name, fps=fps, can_choose=can_choose, fitter=fitter, with_pictures=True)
+        followed = with_bodies(followed, tracker.person_mask)
         shots = [_shot_of(fitter, rows, fps) for _, rows in groupby(people_apart(followed, fitter), key=lambda row: row.shot)]
     tell_of_shots(name, [shot.seen for shot in shots], fps, chosen=face is not None)
     return join_shots(shots)
@@ -135,6 +121,7 @@ def motion_of_video(
 
 def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -> Shot:
     """Fit the person of one shot and smooth the motion."""
+    from triportrait.face.body_following import in_decimetres
     from triportrait.motion.shots import Shot
     from triportrait.motion.smoothing import smooth_motion
 
@@ -153,12 +140,16 @@ def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -
         return (np.stack([row.landmarks for row in rows])[..., :2] - corner) * (512.0 / side)
 
     person = fitter.fit_person(in_crop(shown[:: max(1, len(shown) // _PERSON_ROWS)]))[0]
-    pieces, seen = [], []
+    pieces, seen, bodies = [], [], []
     rows = chain(opening, rows)
     while batch := list(islice(rows, _FIT_ROWS)):
         pieces.append(fitter.fit_motion(in_crop(batch), person, fps))
         seen += [row.seen for row in batch]
-    return Shot(smooth_motion(join_motion(pieces)), np.array(seen))
+        bodies += [row.body for row in batch]
+    motion = join_motion(pieces)
+    away = CAMERA_DISTANCE_DM - float(np.median(motion.translation[seen, 2] if any(seen) else motion.translation[:, 2]))
+    body = in_decimetres(np.stack(bodies), away / (FOCAL_IN_WIDTHS * side))
+    return Shot(smooth_motion(motion.with_rows(body=body)), np.array(seen))
 
 
 def read_motion(path: PathLike) -> Motion:

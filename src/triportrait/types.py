@@ -45,6 +45,9 @@ ARKIT_EXPRESSIONS: tuple[str, ...] = (
     "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight", "tongueOut",
 )  # fmt: skip
 
+#: The columns of a body's motion, see :class:`MotionFrame`.
+BODY_COLUMNS = ("body_x", "body_y", "body_scale", "body_roll")
+
 #: Frames per second of every motion that we make, and of the videos; a driving clip is resampled to it.
 FPS = 25.0
 
@@ -136,6 +139,9 @@ class MotionFrame:
         translation: [3] decimetres.
         gaze_rad: [2] pitch (up positive), yaw (towards image right positive), of both eyes relative to the head.
         landmarks: [478, 2] pixels of the portrait's 512 crop, or None; only the 2-D baselines look at them.
+        body: [4] how the shoulders have moved from their place in the photo: x to image right and y up in decimetres at the head's
+            distance, logarithm of the scale, roll counter-clockwise in radians, all about the pit of the neck
+            (:func:`triportrait.geometry.body.body_pivot`); None lets them follow the head.
     """
 
     expression: Array
@@ -143,11 +149,14 @@ class MotionFrame:
     translation: Array
     gaze_rad: Array
     landmarks: Array | None = None
+    body: Array | None = None
 
     def __post_init__(self) -> None:
         expect(self.expression, "e", "expression")
         for name, width in (("rotation_rad", 3), ("translation", 3), ("gaze_rad", 2)):
             expect(getattr(self, name), f"{width}", name)
+        if self.body is not None:
+            expect(self.body, "4", "body")
 
     def expect_finite(self) -> None:
         """Refuse NaN and infinity before anything is drawn.
@@ -155,7 +164,8 @@ class MotionFrame:
         Raises:
             NumericError: the row holds one.
         """
-        if not all(np.isfinite(rows).all() for rows in (self.expression, self.rotation_rad, self.translation, self.gaze_rad)):
+        rows = (self.expression, self.rotation_rad, self.translation, self.gaze_rad, self.body)
+        if not all(np.isfinite(row).all() for row in rows if row is not None):
             raise NumericError("a motion row holds NaN or infinity; the motion file or its source is damaged")
 
 
@@ -173,6 +183,7 @@ class Motion:
         head_model: name of the :class:`HeadModel` the columns belong to.
         identity: [i] float32 shape coefficients of whom it was measured on, or None.
         landmarks: [t, 478, 2] pixels of the portrait's crop, or None (see :class:`MotionFrame`).
+        body: [t, 4] float32 motion of the shoulders (see :class:`MotionFrame`), or None.
     """
 
     expression: Array
@@ -184,6 +195,7 @@ class Motion:
     head_model: str = "open"
     identity: Array | None = None
     landmarks: Array | None = None
+    body: Array | None = None
 
     def __post_init__(self) -> None:
         frames = expect(self.expression, f"t {len(self.expression_names)}", "expression")["t"]
@@ -192,6 +204,8 @@ class Motion:
         expect(self.gaze_rad, f"{frames} 2", "gaze_rad")
         if self.landmarks is not None:
             expect(self.landmarks, f"{frames} 478 2", "landmarks")
+        if self.body is not None:
+            expect(self.body, f"{frames} 4", "body")
         if not self.fps > 0:
             raise ValueError(f"fps is {self.fps}, expected a positive number")
 
@@ -199,8 +213,8 @@ class Motion:
         return len(self.expression)
 
     def __getitem__(self, index: int) -> MotionFrame:
-        landmarks = None if self.landmarks is None else self.landmarks[index]
-        return MotionFrame(self.expression[index], self.rotation_rad[index], self.translation[index], self.gaze_rad[index], landmarks)
+        landmarks, body = (None if rows is None else rows[index] for rows in (self.landmarks, self.body))
+        return MotionFrame(self.expression[index], self.rotation_rad[index], self.translation[index], self.gaze_rad[index], landmarks, body)
 
     def __iter__(self) -> Iterator[MotionFrame]:
         return (self[i] for i in range(len(self)))
@@ -211,6 +225,16 @@ class Motion:
             return self.expression_names.index(name)
         except ValueError:
             raise KeyError(f"no expression curve {name!r} in a motion of head model {self.head_model!r}") from None
+
+    def rows(self, index: Array | slice) -> Motion:
+        """Some of the rows, without landmarks."""
+        return self.with_rows(**{name: getattr(self, name)[index] for name in self.row_fields}, landmarks=None)
+
+    @property
+    def row_fields(self) -> tuple[str, ...]:
+        """Names of the fields that have a row per frame, landmarks apart."""
+        body = () if self.body is None else ("body",)
+        return ("expression", "rotation_rad", "translation", "gaze_rad", *body)
 
     def with_rows(self, **changes: Any) -> Motion:
         """A copy with some fields replaced (and checked again)."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.geometry.body import body_pivot, body_similarity
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import push_pull
@@ -34,6 +35,7 @@ class TorsoState:
         share: float32 [g, g], 1 moves with the head, 0 stays.
         source: the photo's pose, and focal, its focal length in picture widths.
         home: float32 [g * g, 2], pixels of the points in the photo, and px_per_dm, how large a decimetre is there.
+        pivot: [2] pixels, of the body's own motion.
     """
 
     layer: Array
@@ -43,6 +45,7 @@ class TorsoState:
     focal: float
     home: Array
     px_per_dm: float
+    pivot: Array
 
 
 def prepare_torso(portrait: PreparedPortrait, head: FullHead) -> TorsoState:
@@ -84,7 +87,8 @@ def prepare_torso(portrait: PreparedPortrait, head: FullHead) -> TorsoState:
     home, away = project(pose_points(points.reshape(-1, 3), motion.rotation_rad, motion.translation), size, portrait.focal)
     share = share[np.ix_(rows, rows)].astype(np.float32)
     px_per_dm = portrait.focal * size / float(np.median(away))
-    return TorsoState(np.round(layer).astype(np.uint8), points, share, motion, portrait.focal, home, px_per_dm)
+    pivot = body_pivot(portrait.landmarks)
+    return TorsoState(np.round(layer).astype(np.uint8), points, share, motion, portrait.focal, home, px_per_dm, pivot)
 
 
 def _share(below: Array, on_mesh: Array, counted: Array) -> Array:
@@ -116,13 +120,19 @@ def warp_torso(state: TorsoState, frame: MotionFrame) -> Array:
     flat = state.points.reshape(-1, 3)
     there, _ = project(pose_points(flat, frame.rotation_rad, frame.translation), size, state.focal)
     moved = (there - state.home).reshape(_GRID, _GRID, 2)
-    sway = (frame.translation - state.source.translation)[:2] * (state.px_per_dm * _SWAY) * (1, -1)
     share = state.share[..., None]
-    # Nothing is known beyond the crop: its sides and its lower border stay where they are.
-    line = np.arange(_GRID) / (_GRID - 1)
-    sides, bottom = np.clip(np.minimum(line, 1 - line) / _SIDE, 0.0, 1.0), np.clip((1 - line) / _BOTTOM, 0.0, 1.0)
-    held = np.minimum(sides[None, :], bottom[:, None])
-    shift = (smooth_step(held)[..., None] * (share * moved + (1 - share) * sway)).astype(np.float32)
+    if frame.body is None:
+        sway = (frame.translation - state.source.translation)[:2] * (state.px_per_dm * _SWAY) * (1, -1)
+        # Nothing is known beyond the crop: its sides and its lower border stay where they are.
+        line = np.arange(_GRID) / (_GRID - 1)
+        sides, bottom = np.clip(np.minimum(line, 1 - line) / _SIDE, 0.0, 1.0), np.clip((1 - line) / _BOTTOM, 0.0, 1.0)
+        held = smooth_step(np.minimum(sides[None, :], bottom[:, None]))[..., None]
+        shift = (held * (share * moved + (1 - share) * sway)).astype(np.float32)
+    else:
+        # A body that moves on its own takes the borders along; what it uncovers there mirrors what is inside.
+        matrix = body_similarity(frame.body, state.px_per_dm, state.pivot)
+        carried = (state.home @ matrix[:, :2].T + matrix[:, 2] - state.home).reshape(_GRID, _GRID, 2)
+        shift = (share * moved + (1 - share) * carried).astype(np.float32)
     # Inverse by fixed point: the pixel that arrives at y started at y - shift(y - shift(y)).
     step = size / (_GRID - 1)
     grid = np.arange(_GRID, dtype=np.float32)
@@ -136,6 +146,5 @@ def warp_torso(state: TorsoState, frame: MotionFrame) -> Array:
     px, py = np.meshgrid(centre, centre)
     dense = cv2.remap(inverse, px, py, cv2.INTER_LINEAR)
     own = np.arange(size, dtype=np.float32)
-    return cv2.remap(
-        state.layer, own[None, :] - dense[..., 0], own[:, None] - dense[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    border = cv2.BORDER_REPLICATE if frame.body is None else cv2.BORDER_REFLECT_101
+    return cv2.remap(state.layer, own[None, :] - dense[..., 0], own[:, None] - dense[..., 1], cv2.INTER_LINEAR, borderMode=border)

@@ -307,8 +307,7 @@ def evaluate_voice(
 
 def _rows(motion: Motion, count: int) -> Motion:
     """The first ``count`` rows, without landmarks."""
-    names = ("expression", "rotation_rad", "translation", "gaze_rad")
-    return motion.with_rows(**{name: getattr(motion, name)[:count] for name in names}, landmarks=None)
+    return motion.rows(slice(count))
 
 
 def _drawn(name: str, portrait: PreparedPortrait, asked: Motion, tools: ActingTools) -> Iterator[Array]:

@@ -30,12 +30,12 @@ _SOURCES = (
     "motion/smoothing.py",
     "motion/shots.py",
     "drivers.py",
+    "reenactment.py",
     "pipeline.py",
     "real3d/clip_motion.py",
     "evaluation/parts.py",
     "types.py",
 )
-_MOTION_ROWS = ("expression", "rotation_rad", "translation", "gaze_rad")
 
 
 @lru_cache(maxsize=1)
@@ -69,7 +69,7 @@ class TrackCache:
 
         def arrays() -> dict[str, Array]:
             found = compute()
-            rows = {name: getattr(found, name) for name in _MOTION_ROWS}
+            rows = {name: getattr(found, name) for name in found.row_fields}
             rows |= {"fps": np.array(found.fps), "names": np.array(found.expression_names), "model": np.array(found.head_model)}
             rows |= {name: getattr(found, name) for name in ("identity", "landmarks") if getattr(found, name) is not None}
             return rows
@@ -87,6 +87,7 @@ class TrackCache:
             str(kept["model"]),
             kept.get("identity"),
             kept.get("landmarks"),
+            kept.get("body"),
         )
 
     def track(

@@ -234,7 +234,7 @@ def _measure(
     fitted = tools.base.fit(portrait, made.landmarks / scale) if tools.base.fit is not None else None
     no_face = "no made picture in which a face was found"
     for suffix, motion in (("", driving), ("_asked", asked)):
-        rows = motion.with_rows(**{key: getattr(motion, key)[chosen] for key in _ROWS}, landmarks=None)
+        rows = motion.rows(np.asarray(chosen))
         found = motion_distances(fitted, rows, made.found)
         values[f"aed{suffix}"], values[f"apd{suffix}_rad"] = found["aed"], found["apd_rad"]
     reasons |= dict.fromkeys(("aed", "apd_rad", "aed_asked", "apd_asked_rad"), no_face if tools.base.fit else "no fitter is at hand")
@@ -250,9 +250,6 @@ def _measure(
     reasons["jitter_px"] = reasons["jitter_ratio"] = "no run of three consecutive frames with a face in both videos"
     values["faces_found"] = float(made.found.mean())
     return values, reasons
-
-
-_ROWS = ("expression", "rotation_rad", "translation", "gaze_rad")
 
 
 def asked_opening(motion: Motion) -> Array:

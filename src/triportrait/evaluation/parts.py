@@ -213,6 +213,7 @@ def default_tools() -> ReenactTools:
     from triportrait.face.portrait import person_of
     from triportrait.geometry.crops import cut
     from triportrait.media.video import VideoReader
+    from triportrait.reenactment import motion_of_frames
 
     tracker = MeshTracker()
 
@@ -231,4 +232,4 @@ def default_tools() -> ReenactTools:
         return fitter.fit_motion(landmarks, person_of(portrait, head), EVALUATED_FPS)
 
     track = partial(track_each, tracker)
-    return ReenactTools(read_frames, pipeline.prepare, drivers.motion_of_frames, make_renderer, track, cut, fit, tracker.person_mask)
+    return ReenactTools(read_frames, pipeline.prepare, motion_of_frames, make_renderer, track, cut, fit, tracker.person_mask)

@@ -68,6 +68,8 @@ class FollowedFace:
         shot: number of the shot, from 0.
         size: width and height of the upright frame that ``landmarks`` are pixels of.
         changed: whether the whole picture changes with this frame, though somebody is where the followed face was.
+        picture: uint8 [h, w, 3], the upright frame, where it was asked for.
+        body: [4] how the body has moved within the shot (:mod:`.body_following`), NaN where nobody can tell; None where nobody looked.
     """
 
     landmarks: Array
@@ -75,6 +77,8 @@ class FollowedFace:
     shot: int
     size: tuple[int, int]
     changed: bool = False
+    picture: Array | None = None
+    body: Array | None = None
 
 
 def follow_face(
@@ -86,6 +90,7 @@ def follow_face(
     fps: float = FPS,
     can_choose: bool = True,
     fitter: LandmarkFitter | None = None,
+    with_pictures: bool = False,
 ) -> Iterator[FollowedFace]:
     """Follow the largest face, or face ``number``, through all shots: one row per frame, in bounded memory.
 
@@ -101,6 +106,7 @@ def follow_face(
         fps: frames per second, by which searches for a face that is not in sight become rarer.
         can_choose: whether ``--driver-face`` would choose another person here; warnings then say so.
         fitter: measures how much the people of a later shot look like the one whom ``number`` chose.
+        with_pictures: rows hold their frames; whoever takes them lets go of them.
 
     Raises:
         NoFaceFound: no frame shows a face, or the first that does shows fewer than ``number``.
@@ -124,7 +130,7 @@ def follow_face(
                     before.miss()
                 clip.report(found)
                 given += 1
-                yield FollowedFace(landmarks, seen, shot, clip.size, clip.changed)
+                yield FollowedFace(landmarks, seen, shot, clip.size, clip.changed, clip.frame if with_pictures else None)
             found_any = True
         except _NoSuchFace:
             raise
@@ -236,6 +242,8 @@ class _Clip:
         self._lost = 0
         self.last: Array | None = None
         self.size = (0, 0)
+        #: The frame that the tracker has, upright.
+        self.frame: Array | None = None
         self.changed = False
         self.count = 0
 
@@ -310,7 +318,7 @@ class _Clip:
                 self._searched = True
                 self._choose(self._search(self._now))
                 frame = self._upright(self._now)
-            self.size = (frame.shape[1], frame.shape[0])
+            self.size, self.frame = (frame.shape[1], frame.shape[0]), frame
             self._faces = []
             self.count += 1
             yield self._covered(frame) if self._crowded else frame

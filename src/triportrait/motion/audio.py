@@ -20,6 +20,7 @@ from triportrait.motion.natural import NaturalMotion
 from triportrait.motion.pauses import PauseFinder
 from triportrait.motion.speech_features import RATE_HZ, ProsodyTracker
 from triportrait.motion.style import SpeakingStyle
+from triportrait.motion.timing import join_motion
 from triportrait.motion.voice_graph import MouthStream, load_voice
 from triportrait.nn.runtime import Graph
 from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion, Waveform
@@ -145,8 +146,7 @@ class AudioDriver:
     def motion(self) -> Motion:
         """All chunks in one, relative to the portrait's own pose (the first row's rotation, translation and gaze are zero)."""
         parts = list(self.chunks())
-        fields = ("expression", "rotation_rad", "translation", "gaze_rad")
-        return parts[0].with_rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
+        return join_motion(parts)
 
     def _blocks(self) -> Iterator[Array]:
         """16 kHz blocks of at most ten seconds; resampling keeps its state from block to block."""

@@ -102,6 +102,8 @@ def write_json(first: Motion, chunks: Iterable[Motion], controls: ControlTrack |
             "translation_dm": chunk.translation,
             "gaze_rad": chunk.gaze_rad,
         }
+        if chunk.body is not None:
+            fields["body"] = chunk.body
         if controls:
             fields["controls"] = controls.rows(row, len(chunk))
         columns = {name: np.round(values.astype(np.float64), 6).tolist() for name, values in fields.items()}

@@ -2,7 +2,7 @@
 
 CSV: comment lines first (``# triportrait motion 1``, ``# fps: 25``, ``# head_model: open``), then a heading, then one
 row per frame: ``time_s``, every expression curve by its name, ``pitch_deg, yaw_deg, roll_deg``, ``x_dm, y_dm, z_dm``,
-``gaze_pitch_deg, gaze_yaw_deg``. Spreadsheets that write semicolons and decimal commas are understood. A curve
+``gaze_pitch_deg, gaze_yaw_deg``, and where the shoulders' motion is known ``body_x, body_y, body_scale, body_roll``. Spreadsheets that write semicolons and decimal commas are understood. A curve
 without a column is zero; a column that is no curve is an error. Axes and signs are those of :mod:`triportrait.types`.
 
 Motion of a voice also carries what it was made with, as ``control_<name>`` columns (see
@@ -34,7 +34,7 @@ from triportrait.files import atomic_file, refuse_inputs
 from triportrait.motion.controls import NAMES as CONTROL_NAMES
 from triportrait.motion.controls import PREFIX, ControlCurves, ControlTrack
 from triportrait.motion.exports import write_json, write_live_link
-from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion
+from triportrait.types import ARKIT_EXPRESSIONS, BODY_COLUMNS, Array, Motion
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def _write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None
 
 def _write_npz(first: Motion, chunks: Iterable[Motion], controls: ControlTrack | None, file: BinaryIO) -> None:
     """Rows are laid aside in temporary files, one per field, and then packed."""
-    per_row = ["expression", "rotation_rad", "translation", "gaze_rad"]
+    per_row = list(first.row_fields)
     if first.landmarks is not None:
         per_row.append("landmarks")
     fixed = {
@@ -215,6 +215,7 @@ _ARRAYS = {
     "rotation_rad": 2,
     "translation": 2,
     "gaze_rad": 2,
+    "body": 2,
     "identity": 1,
     "landmarks": 3,
 }
@@ -264,7 +265,7 @@ def _read_npz(source: Path) -> Motion:
         with np.errstate(over="ignore"):
             floats = {
                 name: arrays[name].astype(np.float32, copy=False)
-                for name in ("expression", "rotation_rad", "translation", "gaze_rad", "identity", "landmarks")
+                for name in ("expression", "rotation_rad", "translation", "gaze_rad", "body", "identity", "landmarks")
                 if name in arrays
             }
         for name, values in floats.items():
@@ -301,7 +302,7 @@ def _complete(expression: Array, names: tuple[str, ...], head_model: str, file: 
 
 
 #: Far beyond any head: what lies outside is damage, and no picture can be made of it.
-_HIGHEST = {"expression": 1e4, "rotation_rad": 1e3, "translation": 1e4, "gaze_rad": 1e3, "landmarks": 1e6}
+_HIGHEST = {"expression": 1e4, "rotation_rad": 1e3, "translation": 1e4, "gaze_rad": 1e3, "body": 1e2, "landmarks": 1e6}
 
 
 def _check(motion: Motion, file: str) -> None:
@@ -337,6 +338,8 @@ def _pose_rows(motion: Motion) -> Array:
 
 def _write_csv(first: Motion, chunks: Iterable[Motion], controls: ControlTrack | None, file: BinaryIO) -> None:
     heading = ["time_s", *first.expression_names, *_POSE_COLUMNS]
+    if first.body is not None:
+        heading += BODY_COLUMNS
     if controls:
         heading += [PREFIX + name for name in CONTROL_NAMES]
     lines = [f"# triportrait motion {VERSION}", f"# fps: {first.fps:.10g}", f"# head_model: {first.head_model}"]
@@ -345,12 +348,16 @@ def _write_csv(first: Motion, chunks: Iterable[Motion], controls: ControlTrack |
     file.write("\n".join([*lines, ",".join(heading), ""]).encode("utf-8"))
     # Nine digits carry single precision exactly, twelve its degrees.
     form = ",".join(["%.6f"] + ["%.9g"] * len(first.expression_names) + ["%.12g"] * len(_POSE_COLUMNS))
+    if first.body is not None:
+        form += ",%.9g" * len(BODY_COLUMNS)
     if controls:
         form += ",%.6g" * len(CONTROL_NAMES)
     row = 0
     for chunk in chunks:
         time_s = (row + np.arange(len(chunk)))[:, None] / chunk.fps
         columns = [time_s, chunk.expression.astype(np.float64), _pose_rows(chunk)]
+        if chunk.body is not None:
+            columns.append(chunk.body.astype(np.float64))
         if controls:
             columns.append(controls.rows(row, len(chunk)))
         row += len(chunk)
@@ -456,7 +463,12 @@ def _read_csv(source: Path) -> Motion:
     for missing in (cell for cell in _POSE_COLUMNS if cell not in columns):
         log.warning("%s has no column %s; taken as 0", name, missing)
     pose = np.stack([columns.get(cell, np.zeros(len(times))) for cell in _POSE_COLUMNS], axis=1)
-    others = ("time_s", *_POSE_COLUMNS, *(PREFIX + control for control in CONTROL_NAMES))
+    body = None
+    if given := [cell for cell in BODY_COLUMNS if cell in columns]:
+        if len(given) < len(BODY_COLUMNS):
+            raise MotionFileError(f"{name} has the column {given[0]} but not all of {', '.join(BODY_COLUMNS)}; add or remove columns")
+        body = np.stack([columns[cell] for cell in BODY_COLUMNS], axis=1).astype(np.float32)
+    others = ("time_s", *_POSE_COLUMNS, *BODY_COLUMNS, *(PREFIX + control for control in CONTROL_NAMES))
     curve_names = tuple(cell for cell in columns if cell not in others)
     curves = np.stack([columns[cell] for cell in curve_names], axis=1) if curve_names else np.zeros((len(times), 0))
     expression, curve_names = _complete(curves.astype(np.float32), curve_names, head_model, name)
@@ -480,6 +492,7 @@ def _read_csv(source: Path) -> Motion:
         expression_names=curve_names,
         head_model=head_model,
         identity=identity,
+        body=body,
     )
     _check(motion, name)
     return motion

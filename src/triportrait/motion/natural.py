@@ -40,7 +40,7 @@ from triportrait.motion.emotion import EMOTIONS, MANNERS, with_emotion
 from triportrait.motion.speech_features import Prosody
 from triportrait.motion.style import NATURAL_STYLE, SpeakingStyle
 from triportrait.motion.voice_controls import BLINKS_AT_REST_PER_MINUTE, BLINKS_PER_MINUTE
-from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion
+from triportrait.types import ARKIT_EXPRESSIONS, BODY_COLUMNS, Array, Motion
 
 #: Prosody rows per second.
 _PROSODY_HZ = 100.0
@@ -56,6 +56,12 @@ HEAD_LIMITS_RAD = np.radians([9.5, 17.0, 11.0])
 
 #: Blinks at rest per blink in conversation.
 _AT_REST = BLINKS_AT_REST_PER_MINUTE / BLINKS_PER_MINUTE
+
+
+#: Shoulders take this share of the head's shift along, and this one of its roll, that slowly.
+_CARRIED, _TILTED, _CARRIED_HZ = 0.35, 0.08, 0.6
+#: Shoulders rise so far, in decimetres, with a full quiet breath.
+_BREATH_DM = 0.035
 
 
 def blink_shape(since_s: float, close_s: float, hold_s: float, open_s: float) -> float:
@@ -112,6 +118,36 @@ class _Follower:
         return self.value
 
 
+class Breath:
+    """Depth of a breath, row by row, from 0 (the photo's) up to 1 at rest and 1.6 in the pauses of speech; never periodic.
+
+    At rest breath comes and goes about 15 times a minute. A speaker breathes in quickly and deeply in pauses and lets it out slowly over
+    the words: A. Winkworth et al., "Breathing patterns during spontaneous speech", 1995.
+    """
+
+    def __init__(self, dt: float, random: np.random.Generator) -> None:
+        self._random, self._dt = random, dt
+        self._follower = _Follower(1, dt)
+        self._aim, self._left_s = 0.0, 0.3
+        self._in_pause = False
+
+    def step(self, speaks: bool, silent_s: float) -> float:
+        """The next row's depth."""
+        self._left_s -= self._dt
+        pauses = speaks and silent_s > 0.12
+        if speaks:
+            if pauses and not self._in_pause:
+                self._aim = 1.0 + 0.6 * float(self._random.random())
+            elif not pauses:
+                self._aim = max(self._aim - self._dt / 2.6, 0.0)
+        elif self._left_s <= 0:
+            self._aim = float(self._random.uniform(0.8, 1.1)) if self._aim < 0.5 else float(self._random.uniform(0.0, 0.1))
+            # In takes a little less time than out.
+            self._left_s = float(self._random.uniform(1.6, 2.1) if self._aim > 0.5 else self._random.uniform(2.0, 2.8))
+        self._in_pause = pauses
+        return float(self._follower.step(np.array([self._aim]), 0.9 if speaks else 0.35)[0])
+
+
 class NaturalMotion:
     """A stream of natural motion rows.
 
@@ -139,7 +175,7 @@ class NaturalMotion:
         self._controls, self._curves = controls or Controls(), curves
         self._style = style or NATURAL_STYLE
         self._fps, self._dt = fps, 1.0 / fps
-        streams = [np.random.default_rng([seed, number]) for number in range(10)]
+        streams = [np.random.default_rng([seed, number]) for number in range(11)]
         self._drift = _Drift(3, 0.2, self._dt, streams[0])
         self._sway = _Drift(3, 0.17, self._dt, streams[1])
         self._lively = _Drift(3, 1.1, self._dt, streams[7])
@@ -166,6 +202,8 @@ class NaturalMotion:
         self._posture, self._beat = np.zeros(3), np.zeros(3)
         self._slow, self._quick = _Follower(3, self._dt), _Follower(3, self._dt)
         self._posture_rate_hz = 0.5
+        self._breath = Breath(self._dt, streams[10])
+        self._carried = _Follower(3, self._dt)
         self._next_posture_s = float(self._posture_random.uniform(0.8, 2.5))
         self._nods: list[tuple[float, float, float, float, Array]] = []
         # Lids, gaze, brows.
@@ -234,7 +272,7 @@ class NaturalMotion:
             ready = int((heard - 1) * self._fps / _PROSODY_HZ - 0.5) - _AHEAD
             count = max(0, min(limit, ready - self._row))
         expression = np.zeros((count, len(ARKIT_EXPRESSIONS)), np.float32)
-        rotation, translation, gaze = np.zeros((count, 3)), np.zeros((count, 3)), np.zeros((count, 2))
+        rotation, translation, gaze, body = (np.zeros((count, width)) for width in (3, 3, 2, len(BODY_COLUMNS)))
         emotions, gains = np.zeros((count, len(EMOTIONS)), np.float32), np.ones(count, np.float32)
         table = control_rows(self._controls, self._curves, self._row, count)
         for index in range(count):
@@ -243,20 +281,22 @@ class NaturalMotion:
             gains[index] = amounts.mouth_gain
             accent = self._listen(now_s)
             rotation[index], translation[index] = self._head(now_s, accent, amounts)
+            # Turning on the neck moves the head's centre too.
+            translation[index] += NECK_PIVOT_DM - matrix_from_euler(rotation[index]) @ NECK_PIVOT_DM
+            body[index] = self._body(now_s, rotation[index], translation[index], amounts)
             self._lids(now_s, expression[index], amounts)
             gaze[index] = self._eyes(now_s, rotation[index], amounts)
             self._brows(now_s, accent, expression[index], amounts)
             self._row += 1
         self._forget()
         self.emotions, self.mouth_gains = emotions, gains
-        # Turning on the neck moves the head's centre too.
-        translation += NECK_PIVOT_DM - matrix_from_euler(rotation) @ NECK_PIVOT_DM
         return Motion(
             np.clip(expression, 0.0, 1.0),
             rotation.astype(np.float32),
             translation.astype(np.float32),
             gaze.astype(np.float32),
             fps=self._fps,
+            body=body.astype(np.float32),
         )
 
     def _amounts(self, controls: Array, now_s: float, emotion: Array) -> _Amounts:
@@ -382,6 +422,15 @@ class NaturalMotion:
         # The first half second grows out of the portrait's own pose, which is row 0.
         grow = _smooth_step(now_s / 0.5)
         return rotation * grow, shift * grow
+
+    def _body(self, now_s: float, rotation: Array, translation: Array, amounts: _Amounts) -> Array:
+        """Shoulders that breathe, and lag behind their head: x, y, log scale, roll."""
+        depth = self._breath.step(self._speaking > 0.5, self._silent_s) * min(float(np.mean(amounts.head)), 1.0)
+        aim = np.array([translation[0], translation[1], rotation[2]]) * (_CARRIED, _CARRIED, _TILTED)
+        carried = self._carried.step(aim, _CARRIED_HZ)
+        grow = _smooth_step(now_s / 0.5)
+        lifted = grow * depth * _BREATH_DM
+        return np.array([carried[0], carried[1] + lifted, 0.15 * lifted, carried[2]])
 
     def _draw_due(self) -> float:
         """Expected blinks until the next one: log-normal, mean 1."""

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from triportrait.geometry.body import borne
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
 from triportrait.motion.controls import Controls
 from triportrait.motion.emotion import yielding
@@ -91,7 +92,15 @@ def relative(
         fps=motion.fps,
         expression_names=motion.expression_names,
         head_model=motion.head_model,
+        body=None if motion.body is None else body_since(motion.body, row),
     )
+
+
+def body_since(body: Array, row: int) -> Array:
+    """A body's motion [t, 4] since its row ``row``, whose distance to the camera is then the measure."""
+    since = body - body[row]
+    since[:, :2] *= np.exp(-body[row, 2])
+    return since.astype(np.float32)
 
 
 def pose_since(rotation_rad: Array, translation: Array, row: int, portrait_motion: MotionFrame) -> tuple[Array, Array]:
@@ -175,10 +184,18 @@ def within_reach(motion: Motion, portrait_motion: MotionFrame) -> tuple[Motion, 
         "turned": int((twisted.max(1) > _TAKEN_RAD).sum()),
     }
     rotation, translation = np.array(motion.rotation_rad), np.array(motion.translation)
+    body = motion.body
+    if body is not None:
+        # Shoulders are held back with their head, and the neck between them bears what is left.
+        body = body.copy()
+        body[:, :2] -= (shift - moved)[:, :2]
+        body = borne(body, moved).astype(np.float32)
     far, wide = (moved != shift).any(1), (turned != turn).any(1)
     translation[far] = (own + moved)[far]
     rotation[wide] = euler_from_matrix(home @ matrix_from_euler(turned[wide]))
-    return motion.with_rows(rotation_rad=rotation, translation=translation), {what: count for what, count in counts.items() if count}
+    return motion.with_rows(rotation_rad=rotation, translation=translation, body=body), {
+        what: count for what, count in counts.items() if count
+    }
 
 
 def held_within_reach(motion: Motion, own: MotionFrame) -> Motion:
@@ -236,7 +253,7 @@ def _keep_contact(expression: Array, motion: Motion) -> Array:
 
 
 def with_clip_pose(motion: Motion, pose: Motion, start: int = 0, eye_contact: float = 0.0) -> Motion:
-    """Rotation and translation of another clip, which is on the portrait already, to and fro where it is shorter.
+    """Rotation, translation and body of another clip, which is on the portrait already, to and fro where it is shorter.
 
     Args:
         motion: rows whose expression stays.
@@ -247,7 +264,12 @@ def with_clip_pose(motion: Motion, pose: Motion, start: int = 0, eye_contact: fl
     index = to_and_fro(len(motion), len(pose), start)
     turn = pose.rotation_rad[index] - pose.rotation_rad[0]
     gaze = motion.gaze_rad + eye_contact * np.stack([turn[:, 0], -turn[:, 1]], axis=1)
-    return motion.with_rows(rotation_rad=pose.rotation_rad[index], translation=pose.translation[index], gaze_rad=gaze.astype(np.float32))
+    return motion.with_rows(
+        rotation_rad=pose.rotation_rad[index],
+        translation=pose.translation[index],
+        gaze_rad=gaze.astype(np.float32),
+        body=None if pose.body is None else pose.body[index],
+    )
 
 
 def with_pose(
@@ -257,7 +279,7 @@ def with_pose(
     controls: Controls | None = None,
     seed: int = 0,
 ) -> Motion:
-    """Replace rotation and translation by made-up ones; :func:`with_clip_pose` takes those of a clip.
+    """Replace rotation, translation and body by made-up ones; :func:`with_clip_pose` takes those of a clip.
 
     Args:
         motion: rows whose expression stays.
@@ -272,6 +294,7 @@ def with_pose(
         return motion.with_rows(
             rotation_rad=np.tile(np.asarray(portrait_motion.rotation_rad, np.float32), (frames, 1)),
             translation=np.tile(np.asarray(portrait_motion.translation, np.float32), (frames, 1)),
+            body=None,
             landmarks=None,
         )
     controls = controls or Controls()
@@ -282,6 +305,7 @@ def with_pose(
         rotation_rad=euler_from_matrix(rotation).astype(np.float32),
         translation=(portrait_motion.translation + idle.translation).astype(np.float32),
         gaze_rad=(motion.gaze_rad + counter).astype(np.float32),
+        body=idle.body,
         landmarks=None,
     )
 

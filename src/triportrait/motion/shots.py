@@ -21,7 +21,7 @@ from triportrait.geometry.rotations import (
     vector_from_matrix,
 )
 from triportrait.motion.retarget import neutral_row
-from triportrait.types import Array, Motion
+from triportrait.types import BODY_COLUMNS, Array, Motion
 
 log = logging.getLogger(__name__)
 
@@ -68,16 +68,19 @@ def join_shots(shots: list[Shot]) -> Motion:
     origin = bridged[next(i for i, shot in enumerate(shots) if shot is base)]
     pairs = zip(bridged, shots, strict=True)
     placed = [motion if shot is base else _on_base(motion, shot.seen, origin, base.seen) for motion, shot in pairs]
-    rows = _Rows(*(np.concatenate([getattr(motion, name) for motion in placed]).astype(np.float64) for name in _Rows.__slots__))
+    rows = _Rows(*(np.concatenate([_rows_of(motion, name) for motion in placed]).astype(np.float64) for name in _Rows.__slots__))
     seen = np.concatenate([shot.seen for shot in shots])
     fps = base.motion.fps
     if base.seen.any():
         visible = np.flatnonzero(base.seen)
-        rest = neutral_row(_take(origin, visible))
-        rows = _eased(rows, seen, fps, _Rows(*(np.asarray(getattr(origin, n)[visible[rest]], np.float64) for n in _Rows.__slots__)))
+        rest = neutral_row(origin.rows(visible))
+        rows = _eased(rows, seen, fps, _Rows(*(np.asarray(_rows_of(origin, n)[visible[rest]], np.float64) for n in _Rows.__slots__)))
     for start in np.cumsum([len(shot.seen) for shot in shots])[:-1]:
         _fade(rows, int(start), fps)
-    return base.motion.with_rows(**{name: getattr(rows, name).astype(np.float32) for name in _Rows.__slots__}, landmarks=None)
+    joined = {name: getattr(rows, name).astype(np.float32) for name in _Rows.__slots__}
+    if any(shot.motion.body is None for shot in shots if shot.seen.any()):
+        joined["body"] = None
+    return base.motion.with_rows(**joined, landmarks=None)
 
 
 @dataclass(slots=True)
@@ -86,15 +89,18 @@ class _Rows:
     rotation_rad: Array
     translation: Array
     gaze_rad: Array
+    body: Array
+
+
+def _rows_of(motion: Motion, name: str) -> Array:
+    """A field of a motion; a body that is not known stands still."""
+    values = getattr(motion, name)
+    return np.zeros((len(motion), len(BODY_COLUMNS)), np.float32) if values is None else values
 
 
 def _base_of(shots: list[Shot]) -> Shot:
     long = [shot for shot in shots if shot.seen.sum() >= _BASE_ROWS]
     return long[0] if long else max(shots, key=lambda shot: int(shot.seen.sum()))
-
-
-def _take(motion: Motion, index: Array) -> Motion:
-    return motion.with_rows(**{name: getattr(motion, name)[index] for name in _Rows.__slots__}, landmarks=None)
 
 
 def _gaps(seen: Array) -> Iterator[tuple[int, int]]:
@@ -108,7 +114,7 @@ def _bridged(shot: Shot) -> Motion:
     seen, motion = shot.seen, shot.motion
     if seen.all() or not seen.any():
         return motion
-    rows = {name: np.array(getattr(motion, name)) for name in _Rows.__slots__}
+    rows = {name: np.array(getattr(motion, name)) for name in motion.row_fields}
     for start, stop in _gaps(seen):
         before, after = start - 1, stop
         if before < 0 or after >= len(seen) or stop - start > BRIDGED_S * motion.fps:
@@ -132,7 +138,8 @@ def _on_base(motion: Motion, seen: Array, base: Motion, base_seen: Array) -> Mot
     turns = mean_rotation(base_turns[base_seen]) @ mean_rotation(turns[seen]).T @ turns
     moved = {
         name: getattr(motion, name) + np.median(getattr(base, name)[base_seen], 0) - np.median(getattr(motion, name)[seen], 0)
-        for name in ("translation", "gaze_rad")
+        for name in motion.row_fields
+        if name in ("translation", "gaze_rad") or (name == "body" and base.body is not None)
     }
     return motion.with_rows(rotation_rad=euler_from_matrix(turns).astype(np.float32), **{k: v.astype(np.float32) for k, v in moved.items()})
 
@@ -146,7 +153,7 @@ def _eased(rows: _Rows, seen: Array, fps: float, rest: _Rows) -> _Rows:
     held = _held_rows(seen, fps)
     share = here[:, None]
     eased = _Rows(*(getattr(rows, name)[held] for name in _Rows.__slots__))
-    for name in ("expression", "translation", "gaze_rad"):
+    for name in ("expression", "translation", "gaze_rad", "body"):
         values = getattr(eased, name)
         values[away] = (share * values + (1 - share) * getattr(rest, name))[away]
     home = matrix_from_euler(rest.rotation_rad)
@@ -193,7 +200,7 @@ def _fade(rows: _Rows, start: int, fps: float) -> None:
     turn = vector_from_matrix(before @ after.T)
     behind = slice(start, start + len(pose))
     rows.rotation_rad[behind] = euler_from_matrix(matrix_from_vector(pose[:, None] * turn) @ matrix_from_euler(rows.rotation_rad[behind]))
-    for name, share in (("translation", pose), ("expression", face), ("gaze_rad", face)):
+    for name, share in (("translation", pose), ("body", pose), ("expression", face), ("gaze_rad", face)):
         values = getattr(rows, name)
         difference = values[start - 1] - values[start]
         values[start : start + len(share)] += share[:, None] * difference

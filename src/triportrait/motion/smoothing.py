@@ -20,6 +20,9 @@ from triportrait.geometry.rotations import (
 )
 from triportrait.types import Array, Motion
 
+#: What trembles of a body's shift (decimetres), log scale and roll (radians) where it stands still.
+BODY_NOISE = np.array([0.01, 0.01, 0.004, 0.004])
+
 
 def smooth_adaptive(values: Array, noise: float | Array, window: int = 7) -> Array:
     """Smooth [t, n] along time where changes are of the size of ``noise`` (standard deviation, in the units of
@@ -95,4 +98,5 @@ def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
         translation=smooth_adaptive(motion.translation, 0.01 * strength, 9).astype(np.float32),
         # Saccades are jumps: the fit must not round them.
         gaze_rad=smooth_adaptive(motion.gaze_rad, 0.015 * strength, 5).astype(np.float32),
+        body=None if motion.body is None else smooth_adaptive(motion.body, BODY_NOISE * strength, 9).astype(np.float32),
     )

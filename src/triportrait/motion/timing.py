@@ -9,8 +9,6 @@ import numpy as np
 from triportrait.errors import EmptyMedia
 from triportrait.types import Array, Motion
 
-#: What every motion has a row of per frame.
-ROWS = ("expression", "rotation_rad", "translation", "gaze_rad")
 NOTHING = "there is nothing to show: the voice or motion is shorter than one frame; give a longer one"
 
 
@@ -34,12 +32,12 @@ def resample(motion: Motion, fps: float) -> Motion:
         share = mix.reshape(-1, *([1] * (rows.ndim - 1)))
         return (rows[low] * (1 - share) + rows[low + 1] * share).astype(np.float32)
 
-    names = ROWS + (("landmarks",) if motion.landmarks is not None else ())
+    names = motion.row_fields + (("landmarks",) if motion.landmarks is not None else ())
     return motion.with_rows(fps=fps, **{name: between(getattr(motion, name)) for name in names})
 
 
 def join_motion(parts: Iterable[Motion]) -> Motion:
-    """Chunks of one motion in one piece, without landmarks.
+    """Chunks of one motion in one piece, without landmarks, and without a body unless all have one.
 
     Raises:
         EmptyMedia: there is no row in them.
@@ -47,4 +45,7 @@ def join_motion(parts: Iterable[Motion]) -> Motion:
     parts = [part for part in parts if len(part)]
     if not parts:
         raise EmptyMedia(NOTHING)
-    return parts[0].with_rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in ROWS}, landmarks=None)
+    if any(part.body is None for part in parts):
+        parts = [part.with_rows(body=None) for part in parts]
+    names = parts[0].row_fields
+    return parts[0].with_rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}, landmarks=None)

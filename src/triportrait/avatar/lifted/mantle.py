@@ -18,7 +18,7 @@ from triportrait.avatar.lifted.neck import body_row, motion_share
 from triportrait.avatar.lifted.outline import beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
 from triportrait.avatar.lifted.surface import Surface
 from triportrait.avatar.lifted.unseen_colours import bare_scalp, guess_places, like_the_face, sampled, without_features
-from triportrait.geometry.body import followed
+from triportrait.geometry.body import body_pivot, moved_with_body
 from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
 from triportrait.geometry.filling import push_pull
@@ -65,7 +65,8 @@ class Mantle:
         triangles: [k, 3] int32 of the front, and ``far_triangles`` of the far side.
         corner: [m, 3] int32 mesh vertices each node follows and ``weight`` [m, 3] float32 (barycentric times a fade with distance).
         share: [m] float32, 1 where a node moves with the head, 0 where it stays with the body.
-        home: [m, 3] float32, where the photo's pose has the nodes (camera axes, decimetres), and ``source``, that pose.
+        home: [m, 3] float32, where the photo's pose has the nodes (camera axes, decimetres), and ``source``, that pose; pivot: [2], of the body's
+            own motion, see :func:`triportrait.geometry.body.moved_with_body`.
         low: [s, s, 3] float32, the photo's colours without its features, and ``detail`` [s, s, 3], its texture of mean 0.
     """
 
@@ -83,15 +84,14 @@ class Mantle:
     share: Array
     home: Array
     source: MotionFrame
+    pivot: Array
     low: Array
     detail: Array
 
     def follow(self, displacement: Array, frame: MotionFrame) -> Array:
         """Node positions in the head space of ``frame``, for mesh vertices moved by ``displacement`` [v, 3] from the photo's expression."""
         moved = self.rest + np.einsum("mk,mkc->mc", self.weight, displacement[self.corner])
-        body = (
-            self.home + followed(frame.translation - self.source.translation).astype(np.float32) - np.asarray(frame.translation, np.float32)
-        )
+        body = moved_with_body(self.home, frame, self.source, self.pivot) - np.asarray(frame.translation, np.float32)
         return moved + (1.0 - self.share)[:, None] * (body @ matrix_from_euler(frame.rotation_rad).astype(np.float32) - moved)
 
     def guessed(self, frame: MotionFrame) -> Array:
@@ -266,6 +266,7 @@ def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, c
         share=twice(nodes.share),
         home=twice(posed(near), posed(far)),
         source=motion,
+        pivot=(body_pivot(portrait.landmarks) - size / 2) / focal_px,
         low=low,
         detail=detail,
     )

@@ -24,6 +24,7 @@ from triportrait.geometry.landmarks import LOWER_LIP_INSIDE, UPPER_LIP_INSIDE
 from triportrait.media.images import read_image
 from triportrait.media.portrait_folders import portraits_of
 from triportrait.media.video import VideoReader
+from triportrait.reenactment import motion_of_frames
 from triportrait.training.data.pairs import clips_of_folder
 from triportrait.training.data.views import Packed
 from triportrait.training.options import MouthsOptions, Progress
@@ -151,7 +152,7 @@ def portrait_windows(path: Path, avatar: LiftedAvatar, random: np.random.Generat
     for _ in range(2 if is_open else 1):
         picture = model.step(state, other_motion(portrait, head.expression_names, is_open, random))[0]
         source = pipeline.prepare(picture)
-        motion = drivers.motion_of_frames(source, [portrait.image])
+        motion = motion_of_frames(source, [portrait.image])
         result.append(window_of(avatar, avatar.prepare(source), source, motion[0], cut(portrait.image, source.crop_box, len(source.image))))
     return result
 
@@ -162,6 +163,6 @@ def clip_windows(path: Path, avatar: LiftedAvatar, random: np.random.Generator, 
         frames = [frame for _, frame in reader.frames(25.0)]
     source = pipeline.prepare(frames[int(random.integers(len(frames)))])
     state = avatar.prepare(source)
-    motion = drivers.motion_of_frames(source, frames)
+    motion = motion_of_frames(source, frames)
     chosen = random.permutation(len(frames))[:count]
     return [window_of(avatar, state, source, motion[int(i)], cut(frames[int(i)], source.crop_box, len(source.image))) for i in chosen]
