@@ -15,7 +15,7 @@ import numpy as np
 
 from triportrait.avatar.lifted.hair import Scalp
 from triportrait.avatar.lifted.neck import body_row, motion_share
-from triportrait.avatar.lifted.outline import beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
+from triportrait.avatar.lifted.outline import BAND_PX, beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
 from triportrait.avatar.lifted.surface import Surface
 from triportrait.avatar.lifted.unseen_colours import bare_scalp, guess_places, like_the_face, sampled, without_features
 from triportrait.geometry.body import body_pivot, moved_with_body
@@ -31,8 +31,8 @@ from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, 
 #: Grid spacing, and how far the sheet reaches beyond the crop, in pixels of a 512 px crop.
 _STEP_PX = 4
 _MARGIN_PX = 48
-#: Its last cells reach so much farther: a body that walks far has no end below.
-_BEYOND_PX = 256
+#: Coarser cells reach so far: a body that walks has no end below.
+_BEYOND_PX = 280
 #: The far side's depth behind the outline's plane relative to the near side's before it.
 _FAR_DEPTH = 0.7
 #: From this stretch on (relative to the photo) the rim shows what the photo shows beside it, so much per unit of stretch.
@@ -278,7 +278,9 @@ def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen
     unit = size / 512
     step, margin = _STEP_PX * unit, round(_MARGIN_PX * unit)
     line = np.arange(-margin, size + margin + 1e-3, step)
-    line[[0, -1]] += (-_BEYOND_PX * unit, _BEYOND_PX * unit)
+    # Rings where what is shown turns round: between them it is linear.
+    beyond = np.arange(2, 1 + _BEYOND_PX // BAND_PX) * BAND_PX * unit
+    line = np.concatenate([-beyond[::-1], line, size + beyond])
     x, y = np.meshgrid(line, line)
     column, row = (np.clip(v, 0, size - 1).astype(int) for v in (x, y))
     rise_map = rise_of_face(portrait)

@@ -20,6 +20,8 @@ _CROWN_Z_DM, _JAW_Z_DM = -0.85, -0.6
 _USUAL_WEIGHT = 2e-4
 #: The model's ears: least distance from the middle, and heights.
 _EARS_DM = (0.8, -0.15), (np.inf, 0.35)
+#: What lies beyond the crop shows a band so wide inside it (pixels of a 512 px crop).
+BAND_PX = 40
 #: The solid outline: the matte smoothed by so many pixels of a 512 px crop, at this level.
 _OUTLINE_PX, _OUTLINE_LEVEL = 2.5, 0.8
 
@@ -92,15 +94,22 @@ def signed_distance(alpha: Array, unit: float) -> Array:
 def mirrored(x: Array, y: Array, alpha: Array) -> tuple[Array, Array]:
     """What lies beyond the crop of side s is the photo mirrored: its pixels [..., 2] for pixels x, y [...], and where the head may be.
 
-    A crown cut off by the upper border closes above it as a circle would: what is mirrored is drawn together sideways.
+    It goes to and fro in a narrow band at the border: farther inside there may be a collar, of which there is no second one. A crown cut
+    off by the upper border closes above it as a circle would: what is mirrored is drawn together sideways.
     """
     size = len(alpha)
-    shown = np.stack([size - np.abs(size - np.abs(x)), size - np.abs(size - np.abs(y))], -1)
+    band = BAND_PX * size / 512
+    shown = np.stack([np.where(v > size, size - to_and_fro(v - size, band), np.where(v < 0, to_and_fro(-v, band), v)) for v in (x, y)], -1)
     centre, half, growth = _crown(alpha)
     inside, beyond = np.sqrt(half**2 + growth * np.abs(y)), np.sqrt(np.maximum(half**2 - growth * np.abs(y), 1e-3))
     above = y < 0
     shown[..., 0] = np.where(above, np.clip(centre + (x - centre) * inside / beyond, 0, size), shown[..., 0])
     return shown, ~above | ((np.abs(x - centre) < beyond) & (half**2 > growth * np.abs(y)))
+
+
+def to_and_fro(way: Array, band: float) -> Array:
+    """Ways of any length folded into 0..band."""
+    return band - np.abs(band - np.mod(way, 2.0 * band))
 
 
 def beyond_the_crop(alpha: Array, margin: int, body_row: float = np.inf) -> Array:
