@@ -2,8 +2,8 @@
 
     python benchmarks/start.py [--runs 5] [--photo examples/portrait.png] [--voice examples/speech.wav]
 
-Every run is a process of its own. "warm" has compiled kernels and byte code on disk, as from the second video on; "cold" compiles the kernels
-into an empty folder, as the first video after an installation does. ``--python`` measures another environment.
+Every run is a process of its own. "warm" has compiled kernels and byte code on disk, as from the second video on; "cold" compiles the
+kernels into an empty folder, as the first video after an installation does. ``--python`` measures another environment.
 """
 
 from __future__ import annotations

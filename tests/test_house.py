@@ -76,6 +76,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "torchmetrics": ("evaluation/",),
     "threadpoolctl": ("training/data/",),
     "transformers": ("nn/speech_networks.py",),
+    # Belongs to the extras: no video is made with it.
+    "scipy": ("array_files.py", "face/flame.py", "evaluation/", "synth/"),
     "tyro": ("cli/",),
     "rich": ("cli/",),
 }
