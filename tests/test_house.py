@@ -74,7 +74,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "ray": ("training/data/",),
     "tensorboard": ("training/",),
     "torchmetrics": ("evaluation/",),
-    "threadpoolctl": ("training/data/",),
+    "threadpoolctl": ("concurrency.py", "training/data/"),
     "transformers": ("nn/speech_networks.py",),
     # Belongs to the extras: no video is made with it.
     "scipy": ("array_files.py", "face/flame.py", "evaluation/", "synth/"),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
-from triportrait.concurrency import built_once
+from triportrait.concurrency import built_once, calm_libraries
 from triportrait.errors import EmptyMedia, MediaError, NoFaceFound, OptionError
 from triportrait.motion.files import READ_ENDINGS
 from triportrait.motion.head_motion import FirstPoses, pose_library
@@ -60,6 +60,7 @@ def default_head() -> OpenHead:
     return OpenHead.embedded()
 
 
+@calm_libraries()
 def motion_of_frames(
     portrait: PreparedPortrait,
     frames: Iterable[Array],
@@ -87,6 +88,7 @@ def motion_of_frames(
     return motion.with_rows(landmarks=landmarks.astype(np.float32))
 
 
+@calm_libraries()
 def motion_of_video(
     path: PathLike,
     fps: float = FPS,
