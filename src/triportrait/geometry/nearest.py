@@ -71,7 +71,7 @@ def _nearest_pixels(mask: Array, row: Array, column: Array) -> None:
                 count -= 1
                 start = np.int64(0)
             if start < width:
-                offered[count], height_of[count], begin[count] = x, value, max(start, 0)
+                offered[count], height_of[count], begin[count] = x, value, max(start, np.int64(0))
                 count += 1
         place, rows = count - 1, row[y].copy()
         for x in range(width - 1, -1, -1):
