@@ -10,7 +10,6 @@ start-up included. The long recording also comes in live, in blocks of 40 ms, wi
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,25 +19,27 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+#: Of the process itself, in MB; what getrusage says of a child begins with its parent's.
+MEMORY = """
+from pathlib import Path
+def memory_mb(kind="VmRSS"):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(kind))
+"""
 CHILD = """
-import resource, sys, time
+import sys, time
 from triportrait.cli import main
 began, cpu = time.perf_counter(), time.process_time()
 code = main(["motion", sys.argv[1], "-o", sys.argv[2]])
 seconds, busy = time.perf_counter() - began, time.process_time() - cpu
-print(code, seconds, busy, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(code, seconds, busy, memory_mb("VmHWM"))
 """
 
 LIVE = """
 import sys, time
-from pathlib import Path
 import soundfile
 from triportrait.motion.audio import AudioDriver
 from triportrait.types import Waveform
-
-def memory_mb():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 rate_hz = soundfile.info(sys.argv[1]).samplerate
 blocks = soundfile.blocks(sys.argv[1], blocksize=rate_hz // 25, dtype="float32")
@@ -96,7 +97,7 @@ def main() -> None:
             sound, out = Path(folder) / "sound.wav", Path(folder) / f"motion.{options.kind}"
             seconds = long_recording(options.speech, minutes, sound)
             began = time.perf_counter()
-            child = subprocess.run([sys.executable, "-c", CHILD, str(sound), str(out)], capture_output=True, text=True, check=True)
+            child = subprocess.run([sys.executable, "-c", MEMORY + CHILD, str(sound), str(out)], capture_output=True, text=True, check=True)
             code, wall, busy, peak = child.stdout.split("\n")[-2].split()
             print(
                 f"{minutes:g} min of sound -> {options.kind} ({out.stat().st_size / 1e6:.1f} MB): {float(wall):.1f} s, "
@@ -104,9 +105,8 @@ def main() -> None:
                 f"peak memory {float(peak):.0f} MB; exit code {code}; with start-up {time.perf_counter() - began:.1f} s"
             )
         minutes_at = [str(options.minutes * share) for share in (1 / 12, 0.25, 0.5, 0.75, 1.0)]
-        subprocess.run([sys.executable, "-c", LIVE, str(sound), *minutes_at], check=True)
+        subprocess.run([sys.executable, "-c", MEMORY + LIVE, str(sound), *minutes_at], check=True)
     print(f"20 ms blocks against the whole, 30 s: largest difference {streaming_difference(options.speech[0]):.1e}")
-    print(f"(this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB)")
 
 
 if __name__ == "__main__":

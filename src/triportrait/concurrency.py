@@ -165,17 +165,18 @@ class _Libraries:
 def calm_libraries() -> Iterator[None]:
     """While it runs, numpy's linear algebra stays on its caller's thread and OpenCV takes at most :func:`thread_count`; also a decorator.
 
-    Frames are what runs in parallel. OpenBLAS's own threads spin while they wait, which nearly doubled the processor time of a video. The
-    settings are the whole process's: whoever is the last to leave puts them back.
+    Frames are what runs in parallel. OpenBLAS's own threads spin while they wait, which nearly doubled the processor time of a video and
+    tripled that of a voice. The settings are the whole process's: whoever is the last to leave puts them back.
     """
     with _BUSY.lock:
         if not _Libraries.works:
-            import cv2
             from threadpoolctl import threadpool_limits
 
-            _Libraries.give_back.callback(cv2.setNumThreads, cv2.getNumThreads())
-            cv2.setNumThreads(thread_count())
             _Libraries.give_back.enter_context(threadpool_limits(1, "blas"))
+        cv2 = sys.modules.get("cv2")  # a voice alone does without
+        if cv2 is not None and (threads := cv2.getNumThreads()) > thread_count():
+            _Libraries.give_back.callback(cv2.setNumThreads, threads)
+            cv2.setNumThreads(thread_count())
         _Libraries.works += 1
     try:
         yield
