@@ -30,6 +30,7 @@ from triportrait.geometry.landmarks import (
     RIM_LOWER_MIDDLE,
     RIM_UPPER_MIDDLE,
 )
+from triportrait.geometry.nearest import nearest_points
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_vector
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, Motion
 
@@ -331,15 +332,13 @@ def _schur(normal: Array, gradient: Array, size: int, prior: float, shape: Array
 
 def spread_offset(head: OpenHead, person: Person) -> Array:
     """A person's landmark offset [468, 3] interpolated over the mesh [v, 3]: Gaussian-weighted near landmarks, fading away from them."""
-    from scipy.spatial import cKDTree
-
     shape = head.shape(person.identity.astype(np.float32))
     corners = head.triangles[head.landmark_triangle]
 
     def at_landmarks(field: Array) -> Array:
         return np.einsum("nk,nkc->nc", head.landmark_barycentric, field[corners])
 
-    distance, near = cKDTree(at_landmarks(shape)).query(shape, k=8)
+    distance, near = nearest_points(at_landmarks(shape), shape, 8)
     width = np.maximum(distance[:, 2:3], 0.02)
     weight = np.exp(-((distance / width) ** 2)) + 1e-9
     weight *= np.exp(-((np.maximum(distance[:, :1] - 0.1, 0.0) / 0.35) ** 2)) / weight.sum(1, keepdims=True)

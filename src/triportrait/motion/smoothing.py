@@ -18,6 +18,7 @@ from triportrait.geometry.rotations import (
     mean_rotation,
     vector_from_matrix,
 )
+from triportrait.motion.filters import quadratic_fit
 from triportrait.types import Array, Motion
 
 #: What trembles of a body's shift (decimetres), log scale and roll (radians) where it stands still.
@@ -33,13 +34,11 @@ def smooth_adaptive(values: Array, noise: float | Array, window: int = 7) -> Arr
         noise: scalar or [n]; differences of three times as much are kept in full.
         window: frames of the quadratic fit, odd.
     """
-    from scipy.signal import savgol_filter
-
     values = np.asarray(values, np.float64)
     window = min(window, len(values) - (1 - len(values) % 2))
     if window < 5:
         return values.copy()
-    fit = savgol_filter(values, window, 2, axis=0, mode="interp")
+    fit = quadratic_fit(values, window)
     difference = np.abs(values - fit)
     # The strongest difference within two frames decides, so that a blink keeps its shape and not only its peak.
     padded = np.pad(difference, ((2, 2), (0, 0)), mode="edge")

@@ -24,6 +24,7 @@ from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_st
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, RIM_INNER_CORNER, RIM_OUTER_CORNER
 from triportrait.geometry.masks import face_hull, hull_mask
+from triportrait.geometry.nearest import distance_of, distance_px, nearest_pixels
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, PreparedPortrait
@@ -135,11 +136,9 @@ class _SeenSkin:
 
     def follow(self, row: Array, column: Array) -> tuple[Array, Array]:
         """The mesh vertices that pixels [n] follow, [n, 3], and their weights, which fade away from the skin, [n, 3]."""
-        from scipy.ndimage import distance_transform_edt
-
-        distance, (near_row, near_column) = distance_transform_edt(~self.covered, return_indices=True)
-        at = near_row[row, column], near_column[row, column]
-        fade = np.exp(-((distance[row, column] / (0.08 * len(self.covered))) ** 2))
+        nearest = nearest_pixels(self.covered)
+        at = nearest[0][row, column], nearest[1][row, column]
+        fade = np.exp(-((distance_of(nearest)[row, column] / (0.08 * len(self.covered))) ** 2))
         return self.corners[at], self.barycentric[at] * fade[:, None]
 
 
@@ -317,7 +316,6 @@ def _shows_sheet(portrait: PreparedPortrait, nodes: _Nodes, alpha: Array, mesh: 
         mesh: bool [s, s], as in :func:`build_mantle`.
     """
     import cv2
-    from scipy.ndimage import distance_transform_edt
 
     size = portrait.image.shape[0]
     unit = size / 512
@@ -325,9 +323,9 @@ def _shows_sheet(portrait: PreparedPortrait, nodes: _Nodes, alpha: Array, mesh: 
     alive = alpha[_in_margin(nodes.y, nodes.x, round(_MARGIN_PX * unit), len(alpha))] > 0.01
     # Where it closes, the eye is the mesh's alone: the sheet would show the open one.
     whole = cv2.morphologyEx(mesh.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)).astype(bool)
-    inner = distance_transform_edt(face_hull(portrait.landmarks, size) & whole) > _OVERLAP_PX * unit
+    inner = distance_px(~(face_hull(portrait.landmarks, size) & whole)) > _OVERLAP_PX * unit
     opening, lids = (_eyes(portrait.landmarks, size, reach) for reach in (0.0, _EYE_REACH))
-    inner |= (opening & whole) | (lids & (distance_transform_edt(whole) > 0.5 * _OVERLAP_PX * unit))
+    inner |= (opening & whole) | (lids & (distance_px(~whole) > 0.5 * _OVERLAP_PX * unit))
     return alive & ~inner[row, column]
 
 

@@ -8,7 +8,8 @@ from triportrait.geometry.cameras import project
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import BETWEEN_BROWS, NOSE_TIP, UPPER_LIP_INSIDE
-from triportrait.geometry.masks import face_hull
+from triportrait.geometry.masks import face_hull, holes_filled
+from triportrait.geometry.nearest import distance_px
 from triportrait.geometry.rasteriser import rasterise
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, PreparedPortrait
@@ -78,16 +79,15 @@ def _ears(head: FullHead) -> tuple[Array, Array]:
 def signed_distance(alpha: Array, unit: float) -> Array:
     """Pixels to the outline of the solid head, positive inside: float32 like ``alpha``. One piece without holes, and smooth."""
     import cv2
-    from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
     solid = cv2.GaussianBlur(alpha, (0, 0), _OUTLINE_PX * unit) > _OUTLINE_LEVEL
     _, labels, stats, _ = cv2.connectedComponentsWithStats(solid.astype(np.uint8))
     if len(stats) > 1:
         solid = labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
-    solid = binary_fill_holes(solid)
+    solid = holes_filled(solid)
     if solid.all() or not solid.any():
         return np.full(alpha.shape, 1e3 if solid.all() else -1e3, np.float32)
-    distance = (distance_transform_edt(solid) - distance_transform_edt(~solid)).astype(np.float32)
+    distance = (distance_px(~solid) - distance_px(solid)).astype(np.float32)
     return cv2.GaussianBlur(distance, (0, 0), 1.5 * unit)
 
 
