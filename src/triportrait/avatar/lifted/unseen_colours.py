@@ -17,7 +17,7 @@ _TURN_BACK_PX, _TEXTURE_PX = 12, 56
 #: How strong it is there.
 _TEXTURE = 0.8
 #: Hair begins so far above the forehead's top point (heights of the face), if it is at least so many standard deviations from skin.
-_HAIR_ABOVE, _APART = 0.08, 1.5
+_HAIR_ABOVE, _APART = 0.08, 2.0
 #: Hair may have the skin's hue, but not so much of its brightness.
 _BARE = 0.7
 #: An open eye's colours reach so far beyond its rim once the photo is smoothed (pixels of a 512 px crop).
