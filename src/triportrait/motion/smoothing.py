@@ -20,8 +20,8 @@ from triportrait.geometry.rotations import (
 )
 from triportrait.types import Array, Motion
 
-#: What trembles of a body's shift (decimetres), log scale and roll (radians) where it stands still.
-BODY_NOISE = np.array([0.01, 0.01, 0.004, 0.004])
+#: A body is heavy: it has no events that a Gaussian of this deviation would take away.
+BODY_SIGMA_S = 0.12
 
 
 def smooth_adaptive(values: Array, noise: float | Array, window: int = 7) -> Array:
@@ -73,6 +73,12 @@ def smooth_box(values: Array, window: int = 7) -> Array:
     return np.mean([padded[k : k + len(values)] for k in range(window)], axis=0)
 
 
+def _smooth_body(body: Array, sigma: float) -> Array:
+    from scipy.ndimage import gaussian_filter1d
+
+    return np.asarray(gaussian_filter1d(body.astype(np.float64), sigma, axis=0, mode="nearest"), np.float32)
+
+
 def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
     """Smooth all of a tracked motion.
 
@@ -98,5 +104,5 @@ def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
         translation=smooth_adaptive(motion.translation, 0.01 * strength, 9).astype(np.float32),
         # Saccades are jumps: the fit must not round them.
         gaze_rad=smooth_adaptive(motion.gaze_rad, 0.015 * strength, 5).astype(np.float32),
-        body=None if motion.body is None else smooth_adaptive(motion.body, BODY_NOISE * strength, 9).astype(np.float32),
+        body=None if motion.body is None else _smooth_body(motion.body, strength * BODY_SIGMA_S * motion.fps),
     )
