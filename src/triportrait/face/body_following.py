@@ -92,8 +92,9 @@ class BodyFollower:
         grey = np.asarray(cv2.cvtColor(square, cv2.COLOR_RGB2GRAY))
         scale = self._side / self._box[2]
         points = (landmarks[:, :2] - self._box[:2]) * scale
+        shown = (np.array([(0, 0), picture.shape[1::-1]]) - self._box[:2]) * scale
         if not self._keys:
-            self._keys.append(self._key(square, grey, points))
+            self._keys.append(self._key(square, grey, points, shown))
             return np.zeros(4)
         found = self._compared(grey, points[JAW])
         if found is None:
@@ -103,7 +104,7 @@ class BodyFollower:
         self._pose, share = found
         nearest = min(self._distance(key.pose, self._pose) for key in self._keys)
         if (nearest > _KEY_REACH_PX or share < _FRESH_SHARE) and len(self._keys) < _MOST_KEYS:
-            self._keys.append(self._key(square, grey, points))
+            self._keys.append(self._key(square, grey, points, shown))
         body = similarity_body(self._pose[:2], 1.0, self._pivot)
         body[:2] /= scale
         return body
@@ -116,8 +117,12 @@ class BodyFollower:
         self._side = round(_SQUARE_HEIGHTS * min(_FACE_PX, height))
         self._pivot = (body_pivot(landmarks) - self._box[:2]) * (self._side / side)
 
-    def _key(self, square: Array, grey: Array, points: Array) -> _Key:
-        """The present frame as one to compare with: its corners are those of the person below the chin."""
+    def _key(self, square: Array, grey: Array, points: Array, shown: Array) -> _Key:
+        """The present frame as one to compare with: its corners are those of the person below the chin.
+
+        Args:
+            shown: [2, 2], the corners of the picture in pixels of the square.
+        """
         import cv2
 
         chin = points[CHIN].astype(np.float64)
@@ -125,9 +130,10 @@ class BodyFollower:
         body = self._person_mask(square) > 0.8
         body[: max(0, int(chin[1] + _BELOW_CHIN * height))] = False
         body &= ~face_hull(points - 0.5, self._side)
-        inside = cv2.erode(body.astype(np.uint8), np.ones((2 * _INSIDE_PX + 1,) * 2, np.uint8))
         # Beyond the picture its border repeats: nothing moves there.
-        inside[:, :_INSIDE_PX] = inside[:, -_INSIDE_PX:] = inside[-_INSIDE_PX:] = 0
+        (left, top), (right, bottom) = np.clip(shown.astype(int), 0, self._side)
+        body[:top] = body[bottom:] = body[:, :left] = body[:, right:] = False
+        inside = cv2.erode(np.pad(body.astype(np.uint8), 1), np.ones((2 * _INSIDE_PX + 1,) * 2, np.uint8))[1:-1, 1:-1]
         found = cv2.goodFeaturesToTrack(grey, _MOST_CORNERS, 0.002, _APART_PX, mask=inside)
         corners = np.zeros((0, 2), np.float32) if found is None else np.asarray(found).reshape(-1, 2)
         beside, below = np.abs(corners[:, 0] - chin[0]) / height, (corners[:, 1] - chin[1]) / height
