@@ -10,7 +10,9 @@ COPY src src
 RUN python -m venv /opt/triportrait \
     && /opt/triportrait/bin/pip install --no-cache-dir --no-compile --require-hashes -r requirements/core.txt \
     && /opt/triportrait/bin/pip install --no-cache-dir --no-compile --no-deps . \
-    && rm -rf /opt/triportrait/lib/python3*/site-packages/pip /opt/triportrait/bin/pip*
+    # The Rust library in c2pa's wheel serves compilers alone.
+    && rm -rf /opt/triportrait/lib/python3*/site-packages/pip /opt/triportrait/bin/pip* \
+    && rm -f /opt/triportrait/lib/python3*/site-packages/c2pa/libs/*.rlib
 
 FROM python:3.13-slim
 COPY --from=build /opt/triportrait /opt/triportrait

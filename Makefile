@@ -11,16 +11,18 @@ STAMP := $(VENV)/.setup-complete
 
 .PHONY: setup demo lint test
 
+# Python compiles a module when it is first imported; most of what is installed never is.
 $(CORE): pyproject.toml requirements/core.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --require-hashes -r requirements/core.txt
-	$(PIP) install --no-deps -e .
+	$(PIP) install --no-compile --require-hashes -r requirements/core.txt
+	$(PIP) install --no-compile --no-deps -e .
 	touch $@
 
-# torch comes first and alone, so that a CPU index or wheel given to pip decides its build.
+# torch comes first and alone, so that a CPU index or wheel given to pip decides its build. Tests start many processes: all is compiled.
 $(STAMP): $(CORE) requirements/dev.txt
 	$(PIP) install torch==2.13.0
 	$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
+	-$(VENV)/bin/python -m compileall -qq $(VENV)/lib
 	touch $@
 
 setup: $(STAMP)

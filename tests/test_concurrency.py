@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from triportrait.concurrency import Guard, at_most_threads, built_once, in_order, termination_as_exit, thread_count
+from triportrait.concurrency import Guard, at_most_threads, built_once, calm_libraries, in_order, termination_as_exit, thread_count
 from triportrait.errors import OptionError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -354,3 +354,27 @@ def test_frames_are_the_same_on_any_number_of_threads(talking_portrait):
     with at_most_threads(3):
         together = [frame.image for frame in talking_portrait.idle(0.4)]
     np.testing.assert_array_equal(alone, together)
+
+
+def test_libraries_are_calm_while_anybody_works_and_get_their_threads_back() -> None:
+    import cv2
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads() -> tuple[int, int]:
+        return max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), cv2.getNumThreads()
+
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        with threadpool_limits(2, "blas"), at_most_threads(2):
+            assert threads() == (2, 3)
+            first, second = calm_libraries(), calm_libraries()
+            first.__enter__()
+            second.__enter__()
+            assert threads() == (1, 2)
+            first.__exit__(None, None, None)  # the one that came first is not the last to leave
+            assert threads() == (1, 2)
+            second.__exit__(None, None, None)
+            assert threads() == (2, 3)
+    finally:
+        cv2.setNumThreads(before)

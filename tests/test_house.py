@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "types": {"errors"},
     "compiling": set(),
+    "kernels_ahead": {"compiling"},
     "concurrency": {"errors"},
     "array_files": {"errors", "types"},
     "files": {"errors", "types", "concurrency"},
@@ -51,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": BELOW_THE_TOP | {"synth"},
     "evaluation": BELOW_THE_TOP,
     "doctor": BELOW_THE_TOP,
-    "cli": BELOW_THE_TOP | {"doctor", "synth", "training", "evaluation"},
+    "cli": BELOW_THE_TOP | {"kernels_ahead", "doctor", "synth", "training", "evaluation"},
     "__main__": {"cli"},
     # The package itself names its exports as text and looks them up when they are used.
     "__init__": set(),
@@ -74,8 +75,10 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "ray": ("training/data/",),
     "tensorboard": ("training/",),
     "torchmetrics": ("evaluation/",),
-    "threadpoolctl": ("training/data/",),
+    "threadpoolctl": ("concurrency.py", "training/data/"),
     "transformers": ("nn/speech_networks.py",),
+    # Belongs to the extras: no video is made with it.
+    "scipy": ("array_files.py", "face/flame.py", "evaluation/", "synth/"),
     "tyro": ("cli/",),
     "rich": ("cli/",),
 }
@@ -98,6 +101,7 @@ HEAVY = {"onnxruntime", "cv2", "av", "numba", "scipy", "PIL", "soundfile", "c2pa
 ENTRANCES = {
     "triportrait.__main__": "python -m triportrait",
     "triportrait.cli.__main__": "python -m triportrait.cli",
+    "triportrait.kernels_ahead": "a process that compiles kernels for a video",
     "triportrait.training.data.worker": "a process of 'triportrait data prepare'",
     "triportrait.weights.reading_child": "a limited process that reads foreign checkpoints",
     "triportrait.avatar.oneshot.guide_plain": "the plain twin of avatar/oneshot/guide.py, which a test holds against it",

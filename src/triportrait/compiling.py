@@ -21,6 +21,9 @@ import numba
 
 log = logging.getLogger(__name__)
 
+#: Called when the first kernel of a process is compiled whose code can be kept.
+at_first_compilation: Callable[[], object] | None = None
+
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """``numba.njit`` with these options, whose ``cache=True`` never fails and whose first compilation is announced."""
@@ -97,11 +100,13 @@ class _Cache:
             _Cache._announced = True
             if self._numbas.cache_path is None:
                 log.info(
-                    "The kernels are compiled now and in every run, which takes about a minute, because no folder can keep them; "
-                    "name one in NUMBA_CACHE_DIR."
+                    "compiling the kernels, in every run because no folder can keep them; this takes some 20 s, name a folder in "
+                    "NUMBA_CACHE_DIR"
                 )
             else:
-                log.info("The kernels are compiled now, which takes about a minute; later runs start at once.")
+                log.info("compiling the kernels, once; this takes some 20 s")
+                if at_first_compilation is not None:
+                    at_first_compilation()
         return found
 
     def save_overload(self, signature: Any, data: Any) -> None:

@@ -151,6 +151,42 @@ def built_once(maxsize: int) -> Callable[[Built], Built]:
     return decorate
 
 
+_BUSY = Guard()
+
+
+class _Libraries:
+    """How many works ask for calm libraries at present, and what gives them their threads back."""
+
+    works = 0
+    give_back = contextlib.ExitStack()
+
+
+@contextlib.contextmanager
+def calm_libraries() -> Iterator[None]:
+    """While it runs, numpy's linear algebra stays on its caller's thread and OpenCV takes at most :func:`thread_count`; also a decorator.
+
+    Frames are what runs in parallel. OpenBLAS's own threads spin while they wait, which nearly doubled the processor time of a video and
+    tripled that of a voice. The settings are the whole process's: whoever is the last to leave puts them back.
+    """
+    with _BUSY.lock:
+        if not _Libraries.works:
+            from threadpoolctl import threadpool_limits
+
+            _Libraries.give_back.enter_context(threadpool_limits(1, "blas"))
+        cv2 = sys.modules.get("cv2")  # a voice alone does without
+        if cv2 is not None and (threads := cv2.getNumThreads()) > thread_count():
+            _Libraries.give_back.callback(cv2.setNumThreads, threads)
+            cv2.setNumThreads(thread_count())
+        _Libraries.works += 1
+    try:
+        yield
+    finally:
+        with _BUSY.lock:
+            _Libraries.works -= 1
+            if not _Libraries.works:
+                _Libraries.give_back.close()
+
+
 def _one_thread_for_torch() -> None:
     """OpenMP's threads do not follow into a forked child, which would wait for them for ever; with one thread it needs none."""
     torch = sys.modules.get("torch")

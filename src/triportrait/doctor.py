@@ -10,7 +10,6 @@ from importlib.util import find_spec
 _OPENCV = "opencv-python-headless"
 _REQUIRED = (
     "numpy",
-    "scipy",
     "av",
     "soundfile",
     "soxr",
@@ -28,7 +27,7 @@ _REQUIRED = (
 )
 #: Other wheels of the same library serve as well; of several that are installed only one is there, whatever pip says.
 _OTHER_OPENCVS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
-_OPTIONAL = {"torch": "paper", "lightning": "train", "torchmetrics": "eval", "openvino": "fast", "dlib-bin": "identity"}
+_OPTIONAL = {"torch": "paper", "scipy": "paper", "lightning": "train", "torchmetrics": "eval", "openvino": "fast", "dlib-bin": "identity"}
 
 
 def report() -> tuple[list[str], bool]:

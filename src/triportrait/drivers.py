@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
-from triportrait.concurrency import built_once
+from triportrait.concurrency import built_once, calm_libraries
 from triportrait.errors import EmptyMedia, MediaError, NoFaceFound, OptionError
 from triportrait.motion.files import READ_ENDINGS
 from triportrait.motion.head_motion import FirstPoses, pose_library
@@ -71,6 +71,7 @@ def default_head() -> OpenHead:
     return OpenHead.embedded()
 
 
+@calm_libraries()
 def motion_of_video(
     path: PathLike,
     fps: float = FPS,

@@ -11,6 +11,7 @@ import numpy as np
 
 from triportrait.background import Background
 from triportrait.composite.fusion import PasteBack
+from triportrait.concurrency import calm_libraries
 from triportrait.drivers import Progress
 from triportrait.errors import EmptyMedia, MediaError
 from triportrait.files import refuse_inputs
@@ -98,9 +99,10 @@ class Performance:
         paste = PasteBack(prepared) if full_frame else None
         index = 0
         scenes = background.frames(prepared.image.shape[0], self.fps) if background is not None else None
-        for image, panels in self._pictures_with_panels(scenes) if debug else self._pictures(scenes):
-            yield Frame(paste(image) if paste else image, index / self.fps, panels)
-            index += 1
+        with calm_libraries():
+            for image, panels in self._pictures_with_panels(scenes) if debug else self._pictures(scenes):
+                yield Frame(paste(image) if paste else image, index / self.fps, panels)
+                index += 1
         if not index:
             raise EmptyMedia(NOTHING)
 

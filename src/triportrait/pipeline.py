@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from triportrait.concurrency import built_once
+from triportrait.concurrency import built_once, calm_libraries
 from triportrait.drivers import DRIVERS, Progress, default_head, default_tracker
 from triportrait.errors import MediaError, OptionError
 from triportrait.files import refuse_inputs
@@ -53,6 +53,7 @@ def _built_model(avatar: str, head: OpenHead, volume: VolumeQuality) -> FrameMod
 # -- photographs ----------------------------------------------------------------------------------------------------------
 
 
+@calm_libraries()
 def prepare(
     photo: PathLike | Array,
     options: PortraitOptions | None = None,
@@ -177,6 +178,7 @@ class Portrait:
     >>> portrait.talk("voice.wav").save("talking.mp4")       # doctest: +SKIP
     """
 
+    @calm_libraries()
     def __init__(
         self,
         prepared: PreparedPortrait,

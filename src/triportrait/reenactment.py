@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from triportrait.concurrency import calm_libraries
 from triportrait.drivers import default_head, default_tracker
 from triportrait.types import CAMERA_DISTANCE_DM, FPS, Array, Motion, PreparedPortrait
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from triportrait.face.tracker import FaceTracker
 
 
+@calm_libraries()
 def motion_of_frames(
     portrait: PreparedPortrait,
     frames: Iterable[Array],

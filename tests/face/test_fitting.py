@@ -12,6 +12,7 @@ from triportrait.face.fitting import FitSettings, LandmarkFitter, Person, spread
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.landmarks import LID_PAIRS, LIP_PAIRS, LIPS
+from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler, vector_from_matrix
 from triportrait.types import ARKIT_EXPRESSIONS, Motion
 
@@ -104,7 +105,7 @@ def test_an_unknown_person_in_one_picture_is_recovered(open_head, fitter, identi
     one = truth.with_rows(**{f: getattr(truth, f)[frame : frame + 1] for f in ("expression", "rotation_rad", "translation", "gaze_rad")})
     landmarks = landmarks_of(open_head, identity, one)
     person, found, residual = fitter.fit_person(landmarks)
-    assert angles_between(found, one).max() < 0.3
+    assert angles_between(found, one).max() < 0.5
     assert np.linalg.norm(residual, axis=-1).mean() < 0.3
     # What the coefficients leave, the offset takes: the only picture is met exactly.
     assert fitter.residual_px(landmarks, person, found).max() < 1e-3
@@ -264,3 +265,18 @@ def test_real_portraits_are_met(shared: Path, open_head: OpenHead, face_tracker)
         assert np.abs(person.identity).max() < 8.0
         # The index's angles come from another fit, with its own zero of pitch.
         assert abs(np.degrees(motion.rotation_rad[0, 2])) == pytest.approx(abs(float(row["roll_deg"])), abs=4.0)
+
+
+@pytest.mark.parametrize("yaw_degrees", [-45.0, 45.0])
+def test_what_a_tracker_guesses_on_the_unseen_side_turns_the_head_little(open_head, fitter, identity, yaw_degrees):
+    """There it draws the landmarks as of a head that is turned by 30 degrees; if they counted fully, 38 would be read."""
+    zero = np.zeros((1, 3), np.float32)
+    turns = [np.float32([[0.0, np.radians(yaw), 0.0]]) for yaw in (yaw_degrees, yaw_degrees * 30 / 45)]
+    truth, guess = (Motion(np.zeros((1, 44), np.float32), turn, zero, np.zeros((1, 2), np.float32)) for turn in turns)
+    landmarks = landmarks_of(open_head, identity, truth)
+    normals = vertex_normals(open_head.shape(identity.astype(np.float32)), open_head.triangles)
+    normals = np.einsum("nk,nkc->nc", open_head.landmark_barycentric, normals[open_head.triangles[open_head.landmark_triangle]])
+    unseen = np.flatnonzero((normals @ matrix_from_euler(turns[0])[0].T)[:, 2] < 0.0)
+    landmarks[0, unseen] = landmarks_of(open_head, identity, guess)[0, unseen]
+    _, found, _ = fitter.fit_person(landmarks)
+    assert abs(np.degrees(found.rotation_rad[0, 1]) - yaw_degrees) < 5.0

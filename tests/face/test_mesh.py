@@ -63,3 +63,19 @@ def test_the_square_of_a_search_lies_inside_the_picture():
     assert square_round(Region(np.array([15.0, 15.0]), 30.0), picture) == (0, 0, 90)
     assert square_round(Region(np.array([200.0, 160.0]), 30.0), picture) == (155, 115, 90)
     assert square_round(Region(np.array([390.0, 15.0]), 900.0), picture) == (100, 0, 300)
+
+
+def test_the_mean_of_several_looks_depends_less_on_where_one_looked_first(astronaut, mesh, follower):
+    region = region_of_landmarks(follower.look(astronaut))
+    generator = np.random.default_rng(3)
+    places = [Region(region.centre + generator.normal(0, 0.01, 2) * region.side_px, region.side_px) for _ in range(6)]
+    looks = np.array([mesh(astronaut, place) for place in places])
+    settled = np.array([mesh.settled(astronaut, look) for look in looks])
+    assert settled.std(0)[:, :2].mean() < 0.5 * looks.std(0)[:, :2].mean()
+    # It is no other face.
+    assert np.linalg.norm((settled.mean(0) - looks.mean(0))[:, :2], axis=1).max() < 0.02 * np.ptp(looks[0][:, 0])
+
+
+def test_where_the_looks_see_no_face_the_landmarks_stay(mesh):
+    landmarks = np.random.default_rng(0).uniform(50, 150, (478, 3)).astype(np.float32)
+    assert mesh.settled(np.full((200, 200, 3), 120, np.uint8), landmarks) is landmarks

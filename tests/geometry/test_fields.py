@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from scipy import sparse
+from scipy.sparse.linalg import spsolve
 
 from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
 
@@ -31,6 +34,21 @@ def test_the_fill_between_two_edges_is_linear_and_islands_need_a_whisper() -> No
     values = np.where(known, np.arange(9) * 2.0, 0)
     np.testing.assert_allclose(harmonic_fill(values, known), np.broadcast_to(np.arange(9) * 2.0, (6, 9)), atol=1e-9)
     assert not harmonic_fill(np.ones((4, 4)), np.zeros((4, 4), bool), 1e-9).any()
+
+
+@pytest.mark.parametrize("shape", [(25, 31), (1, 20), (20, 1), (2, 2)])
+def test_the_fill_solves_scipys_equations(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    known, values, whisper = rng.random(shape) < 0.15, rng.normal(size=shape), 1e-9
+    known[0, 0] = True
+    edges = [sparse.diags([np.ones(count - 1)] * 2, [-1, 1], shape=(count, count)) for count in shape]
+    joined = sparse.kronsum(edges[1], edges[0]).tocsr()
+    free = np.flatnonzero(~known.ravel())
+    degree = np.asarray(joined.sum(1)).ravel()[free]
+    matrix = sparse.diags(degree + whisper) - joined[free][:, free]
+    solved = np.where(known, values, 0.0).ravel()
+    solved[free] = spsolve(matrix.tocsc(), joined[free] @ solved)
+    np.testing.assert_allclose(harmonic_fill(values, known, whisper).ravel(), solved, atol=1e-10)
 
 
 def test_triangles_cover_a_grid_once_and_turn_one_way() -> None:

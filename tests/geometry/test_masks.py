@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_fill_holes
 
 from triportrait.compiling import njit
-from triportrait.geometry.masks import convex_mask, face_hull, hull_mask, outline_mask, soft_outline_mask
+from triportrait.geometry.masks import convex_mask, face_hull, holes_filled, hull_mask, outline_mask, soft_outline_mask
 from triportrait.geometry.texels import texel_before
 
 STAR = np.array([[32, 4], [38, 26], [60, 32], [38, 38], [32, 60], [26, 38], [4, 32], [26, 26]], float)
@@ -56,3 +57,10 @@ def test_bilinear_look_up_repeats_the_border() -> None:
     expected = cv2.remap(picture, column[..., 0], column[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
     # OpenCV rounds shares to a thirty-second.
     np.testing.assert_allclose([look(picture, x, y) for x, y in places], expected, atol=0.04)
+
+
+def test_holes_are_filled_as_scipy_fills_them() -> None:
+    rng = np.random.default_rng(6)
+    for share in (0.3, 0.6, 0.8):
+        mask = rng.random((40, 50)) < share
+        np.testing.assert_array_equal(holes_filled(mask), binary_fill_holes(mask))

@@ -28,6 +28,8 @@ EXTRAS = {
     "webdataset": "data",
     "ray": "data",
 }
+#: Packages of several extras.
+_IN_SEVERAL = ("torch", "scipy")
 #: Commands whose torch comes with training; the others' comes with the published networks.
 _TRAINING = ("Train", "Data", "Personalize")
 
@@ -121,7 +123,7 @@ def _run(command: Command) -> int:
             raise
         package = (error.name or "").partition(".")[0]
         extra = EXTRAS.get(package)
-        if package == "torch":
+        if package in _IN_SEVERAL:
             extra = "train" if type(command).__name__ in _TRAINING else "eval" if type(command).__name__ == "Evaluate" else "paper"
         remedy = f"pip install 'triportrait[{extra}]'" if extra else f"pip install {package}"
         tell(f"triportrait: this needs the package {package}, which is not installed; {remedy}")

@@ -218,9 +218,10 @@ class Animate:
     """For --preset talk3d only."""
 
     def run(self) -> int:
-        from triportrait.concurrency import at_most_threads
+        from triportrait.concurrency import at_most_threads, thread_count
+        from triportrait.kernels_ahead import helpers
 
-        with at_most_threads(self.drawing.threads):
+        with at_most_threads(self.drawing.threads), helpers(thread_count() - 1):
             return self._run()
 
     def _run(self) -> int:

@@ -16,6 +16,7 @@ from triportrait.errors import MotionFileError
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import grid_triangles, harmonic_fill
 from triportrait.geometry.landmarks import FACE_POINTS
+from triportrait.geometry.nearest import distance_of, nearest_pixels
 from triportrait.geometry.rasteriser import rasterise, rasterise_attributes
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, Array, Avatar, HeadModel, MotionFrame, PreparedPortrait, RenderedHead
@@ -264,8 +265,6 @@ class DepthWarpAvatar:
         """
         if portrait.head_model != self.head_model.name:
             raise ValueError(f"the portrait was fitted with head model {portrait.head_model!r}, not {self.head_model.name!r}")
-        from scipy.ndimage import distance_transform_edt
-
         side = len(portrait.image)
         motion = portrait.motion
         neutral = self.head_model.vertices(portrait.identity, motion.expression, motion.gaze_rad)
@@ -280,10 +279,10 @@ class DepthWarpAvatar:
         on_mesh = seen.triangle >= 0
         if not on_mesh.any():
             raise ValueError("the portrait's fitted head lies outside its picture")
-        away, nearest = distance_transform_edt(~on_mesh, return_indices=True)
-        corners = self.head_model.triangles[seen.triangle[nearest[0], nearest[1]]]
-        fading = np.exp(-np.square(away / (self.fade * self.nodes_per_side)))
-        weights = seen.barycentric[nearest[0], nearest[1]] * fading[..., None]
+        nearest = nearest_pixels(on_mesh)
+        corners = self.head_model.triangles[seen.triangle[nearest]]
+        fading = np.exp(-np.square(distance_of(nearest) / (self.fade * self.nodes_per_side)))
+        weights = seen.barycentric[nearest] * fading[..., None]
 
         node_depth = harmonic_fill(np.where(on_mesh, seen.depth, 0.0), on_mesh)
         source_px = (_pixel_centres(count) - margin) * np.float32(step)

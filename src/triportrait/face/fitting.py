@@ -30,11 +30,14 @@ from triportrait.geometry.landmarks import (
     RIM_LOWER_MIDDLE,
     RIM_UPPER_MIDDLE,
 )
+from triportrait.geometry.nearest import nearest_points
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_vector
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, Motion
 
 #: Rounds of spreading the landmark offsets over the mesh; the worst landmark is then met to about a pixel.
 _SPREAD_ROUNDS = 2
+#: The cosine between skin and camera from which a landmark counts fully, and that from which it keeps only the last share of its weight.
+_SEEN, _UNSEEN, _UNSEEN_SHARE = 0.2, -0.1, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +203,6 @@ class LandmarkFitter:
         curve_count = curves.shape[1] if expression else 0
         size = 6 + curve_count
         first, second = self._pairs.T
-        root = np.sqrt(self._weight)[:, None]
-        pair_root = np.sqrt(settings.pair_weight)
         for _ in range(iterations):
             now = Person(shape, person.landmark_offset)
             here = _Pose(rotation, translation, curves, gaze)
@@ -225,9 +226,11 @@ class LandmarkFitter:
             if identity:
                 jacobian[..., size:] = turned @ self.bases.identity[None]
             residual = observed[:, :FACE_POINTS] - self._to_pixels(posed)
-            stacked = np.concatenate([jacobian * root[..., None], pair_root * (jacobian[:, first] - jacobian[:, second])], 1).reshape(
-                frames, -1, jacobian.shape[-1]
-            )
+            seen = self._seen(rotation, posed)
+            root = np.sqrt(self._weight * seen)[..., None]
+            pair_root = np.sqrt(settings.pair_weight * seen[:, first])[..., None]
+            pairs = pair_root[..., None] * (jacobian[:, first] - jacobian[:, second])
+            stacked = np.concatenate([jacobian * root[..., None], pairs], 1).reshape(frames, -1, jacobian.shape[-1])
             target = np.concatenate([residual * root, pair_root * (residual[:, first] - residual[:, second])], 1).reshape(frames, -1, 1)
             normal = stacked.transpose(0, 2, 1) @ stacked
             gradient = (stacked.transpose(0, 2, 1) @ target)[..., 0]
@@ -246,6 +249,16 @@ class LandmarkFitter:
                 curves = np.clip(curves + step[:, 6:size], 0.0, 1.0)
             gaze = self._gaze(observed, Person(shape, person.landmark_offset), rotation, translation)
         return _Pose(rotation, translation, curves, gaze), shape
+
+    def _seen(self, rotation: Array, posed: Array) -> Array:
+        """Which share [t, 468] of its weight each landmark ``posed`` [t, 468, 3] keeps: all on skin that the camera sees.
+
+        On a head's far side the tracker guesses, always towards the front, and yaw would be read too small.
+        """
+        towards = np.array([0.0, 0.0, CAMERA_DISTANCE_DM]) - posed
+        towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
+        cosine = (np.einsum("tij,nj->tni", rotation, self.bases.normals) * towards).sum(-1)
+        return np.clip((cosine - _UNSEEN) / (_SEEN - _UNSEEN), _UNSEEN_SHARE, 1.0)
 
     def _gaze(self, observed: Array, person: Person, rotation: Array, translation: Array) -> Array:
         """Gaze [t, 2]: where the ray through each iris meets its eyeball, averaged over both eyes weighted by their opening."""
@@ -331,15 +344,13 @@ def _schur(normal: Array, gradient: Array, size: int, prior: float, shape: Array
 
 def spread_offset(head: OpenHead, person: Person) -> Array:
     """A person's landmark offset [468, 3] interpolated over the mesh [v, 3]: Gaussian-weighted near landmarks, fading away from them."""
-    from scipy.spatial import cKDTree
-
     shape = head.shape(person.identity.astype(np.float32))
     corners = head.triangles[head.landmark_triangle]
 
     def at_landmarks(field: Array) -> Array:
         return np.einsum("nk,nkc->nc", head.landmark_barycentric, field[corners])
 
-    distance, near = cKDTree(at_landmarks(shape)).query(shape, k=8)
+    distance, near = nearest_points(at_landmarks(shape), shape, 8)
     width = np.maximum(distance[:, 2:3], 0.02)
     weight = np.exp(-((distance / width) ** 2)) + 1e-9
     weight *= np.exp(-((np.maximum(distance[:, :1] - 0.1, 0.0) / 0.35) ** 2)) / weight.sum(1, keepdims=True)

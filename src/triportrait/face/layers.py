@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from triportrait.face.scene_fill import fill_scene
+from triportrait.geometry.nearest import nearest_pixels
 from triportrait.types import Array
 
 
@@ -17,12 +18,9 @@ def nearest_fill(image: Array, known: Array) -> Array:
     Args:
         image: uint8 [h, w, 3]; known: bool [h, w], True where the colour is trusted.
     """
-    from scipy.ndimage import distance_transform_edt
-
     if not known.any():
         return np.full_like(image, 127)
-    rows, columns = distance_transform_edt(~known, return_distances=False, return_indices=True)
-    return image[rows, columns]
+    return image[nearest_pixels(known)]
 
 
 def background_behind(image: Array, person_alpha: Array, method: str = "smooth") -> Array:

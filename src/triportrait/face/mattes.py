@@ -10,6 +10,7 @@ from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP, UPPER_LIP_INSIDE
+from triportrait.geometry.nearest import distance_of, nearest_pixels
 from triportrait.types import Array, HeadPart, MotionFrame
 
 
@@ -119,14 +120,13 @@ def head_share(cover: HeadCover, landmarks: Array) -> Array:
     soft.
     """
     import cv2
-    from scipy.ndimage import distance_transform_edt
 
     side = cover.covered.shape[0]
     notch = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * (side // 40) + 1,) * 2)
     on_mesh = 1.0 - np.clip((cover.neck - 0.02) / 0.06, 0.0, 1.0)
-    distance, (rows, columns) = distance_transform_edt(~cover.covered, return_indices=True)
+    nearest = nearest_pixels(cover.covered)
     # Notches below the ears, where the neck shows through between cheek and hair, belong to the head.
-    share = cv2.morphologyEx(on_mesh[rows, columns].astype(np.float32), cv2.MORPH_CLOSE, notch)
+    share = cv2.morphologyEx(on_mesh[nearest].astype(np.float32), cv2.MORPH_CLOSE, notch)
     # The jaw's rim goes with the head, and a little of its shadow: a sliver left behind would be a second jaw.
     rim = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(4 * side / 512) + 1,) * 2)
     share = cv2.dilate(share, rim)
@@ -138,7 +138,7 @@ def head_share(cover: HeadCover, landmarks: Array) -> Array:
     below = ((x - landmarks[CHIN, 0]) * along[0] + (y - landmarks[CHIN, 1]) * along[1]) / face_height
     share = share * np.clip(1.0 - (below - 0.05) / 0.25, 0.0, 1.0).astype(np.float32)
     soft = cv2.GaussianBlur(share, (0, 0), side / 60)
-    near = np.clip(distance / (side / 50), 0.0, 1.0).astype(np.float32)
+    near = np.clip(distance_of(nearest) / (side / 50), 0.0, 1.0).astype(np.float32)
     crisp = cv2.GaussianBlur(share, (0, 0), side / 400)
     return (near * soft + (1 - near) * crisp).astype(np.float32)
 

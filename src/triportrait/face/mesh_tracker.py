@@ -162,18 +162,20 @@ class MeshTracker:
         landmarks = self._mesh_in_crop(image, box.centre, box.side, box.region if box.score >= _DIRECT_SCORE else None)
         if landmarks is None:
             return None
-        # A second look at the crop that the first landmarks ask for removes the detector's framing error.
+        # A second search in the crop that the first landmarks ask for removes the detector's framing error.
         low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
-        landmarks = self._mesh_in_crop(image, 0.5 * (low + high), float((high - low).max()), region_of_landmarks(landmarks))
+        known = region_of_landmarks(landmarks)
+        landmarks = self._mesh_in_crop(image, 0.5 * (low + high), float((high - low).max()), known, settle=True)
         if landmarks is None:
             return None
         (height, width), (x, y) = image.shape[:2], landmarks[NOSE_TIP, :2]
         return DetectedFace(landmarks, box.score) if 0 <= x < width and 0 <= y < height else None
 
-    def _mesh_in_crop(self, image: Array, centre: Array, face_side: float, known: Region | None) -> Array | None:
+    def _mesh_in_crop(self, image: Array, centre: Array, face_side: float, known: Region | None, settle: bool = False) -> Array | None:
         """Landmarks of the face in a crop round a place, or None.
 
         The crop is searched. That can go astray, a beard or a tongue confuses it; then the mesh looks where the face is ``known`` to be.
+        Landmarks that ``settle`` are the mean of several looks.
         """
         import cv2
 
@@ -191,6 +193,8 @@ class MeshTracker:
             follower.begin(known.within(corner, scale))
             for _ in range(_LOOKS_AT_KNOWN):
                 found = follower.look(crop)
+        if found is not None and settle:
+            found = self._mesh.settled(crop, found)
         return None if found is None else found / np.float32(scale) + np.append(corner, 0.0).astype(np.float32)
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from triportrait.geometry.landmarks import ALL_POINTS, FACE_POINTS, IRIS_CENTRES, LID_PAIRS, LIP_PAIRS
+from triportrait.geometry.normals import vertex_normals
 from triportrait.nn.model_files import Embedded, load_arrays
 from triportrait.types import ARKIT_EXPRESSIONS, Array, HeadPart, expect
 
@@ -24,12 +25,16 @@ _RING = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float32)
 
 @dataclass(frozen=True, slots=True)
 class LandmarkBases:
-    """Landmarks as ``mean [468, 3] + identity [468, 3, 80] a + expression [468, 3, 44] e + gaze [468, 3, 4] g``, decimetres."""
+    """Landmarks as ``mean [468, 3] + identity [468, 3, 80] a + expression [468, 3, 44] e + gaze [468, 3, 4] g``, decimetres.
+
+    ``normals`` [468, 3] are those of the mean head's skin.
+    """
 
     mean: Array
     identity: Array
     expression: Array
     gaze: Array
+    normals: Array
 
 
 class OpenHead:
@@ -150,11 +155,13 @@ class OpenHead:
             picked = flat.reshape(*flat.shape[:-1], -1, 3)[..., corners, :]
             return np.einsum("nk,...nkc->...nc", self.landmark_barycentric, picked)
 
+        normals = at_landmarks(vertex_normals(self.mean, self.triangles).reshape(-1))
         return LandmarkBases(
             at_landmarks(self.mean.reshape(-1)),
             np.moveaxis(at_landmarks(self.identity_basis), 0, -1),
             np.moveaxis(at_landmarks(self.expression_basis), 0, -1),
             np.moveaxis(at_landmarks(self.gaze_basis), 0, -1),
+            normals / np.linalg.norm(normals, axis=-1, keepdims=True),
         )
 
     def landmarks68(self, vertices: Array) -> Array:

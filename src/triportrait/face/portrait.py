@@ -12,6 +12,7 @@ from triportrait.face.fitting import LandmarkFitter, Person
 from triportrait.face.layers import background_behind
 from triportrait.face.mattes import HeadCover, head_cover, head_share, neck_sides, refine_matte, settle_jaw
 from triportrait.face.open_head import OpenHead
+from triportrait.face.outline import outline_on_person
 from triportrait.face.tracker import DetectedFace, FaceTracker, choose_face
 from triportrait.face.upright import upright_photo
 from triportrait.geometry.cameras import pose_points, project
@@ -85,6 +86,8 @@ def portrait_from_landmarks(
 ) -> PreparedPortrait:
     """The part of :func:`prepare_portrait` after the crop: fit, mattes and layers for landmarks [478, 3] in crop pixels."""
     size = options.size_px
+    person_mask = tracker.person_mask(image)
+    landmarks = outline_on_person(landmarks, person_mask)
     fitter = LandmarkFitter(head, side_px=size)
     person, motion, _ = fitter.fit_person(landmarks[None])
     frame = motion[0]
@@ -93,7 +96,7 @@ def portrait_from_landmarks(
     cover = head_cover(head, vertices, frame, size, FOCAL_IN_WIDTHS)
 
     face_mask = inside_face(landmarks, size)
-    alpha = refine_matte(image, tracker.person_mask(image), face_mask)
+    alpha = refine_matte(image, person_mask, face_mask)
     share = settle_jaw(image, alpha, head_share(cover, landmarks), landmarks)
     head_alpha = np.minimum(alpha, alpha * share)
     background = background_behind(image, alpha, options.background_fill)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from triportrait.geometry.filling import push_pull
+from triportrait.geometry.nearest import nearest_pixels
 from triportrait.types import Array
 
 _SIDES_PX = (32, 64, 128, 256)
@@ -101,8 +102,6 @@ def _no_sharper(filled: Array, image: Array, known: Array) -> Array:
 
 def _into(source: Array, place: Array) -> Array:
     """Places [h, w, 2] moved to the nearest ``source``."""
-    from scipy.ndimage import distance_transform_edt
-
-    rows, columns = distance_transform_edt(~source, return_distances=False, return_indices=True)
+    rows, columns = nearest_pixels(source)
     row, column = (np.clip(place[..., c], 0, n - 1) for c, n in ((0, source.shape[0]), (1, source.shape[1])))
     return np.stack([rows[row, column], columns[row, column]], -1).astype(np.int32)

@@ -51,3 +51,11 @@ def soft_outline_mask(points: Array, width_px: int, height_px: int) -> Array:
 def face_hull(landmarks: Array, size_px: int) -> Array:
     """Hull of a face's landmarks [478, 2 or more] in pixels: bool [s, s]."""
     return hull_mask(landmarks[:FACE_POINTS, :2], size_px).astype(bool)
+
+
+def holes_filled(mask: Array) -> Array:
+    """``mask`` bool [h, w] and what it shuts off from the border, along rows and columns."""
+    import cv2
+
+    _, piece = cv2.connectedComponents(np.pad(~mask, 1, constant_values=True).astype(np.uint8), connectivity=4)
+    return (piece != piece[0, 0])[1:-1, 1:-1]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.concurrency import calm_libraries
 from triportrait.errors import MediaError
 from triportrait.geometry.fields import smooth_step
 from triportrait.motion.controls import ControlCurves, Controls
@@ -100,6 +101,10 @@ class AudioDriver:
         Raises:
             MediaError: the voice has no samples, or its blocks change their rate.
         """
+        with calm_libraries():
+            yield from self._chunks()
+
+    def _chunks(self) -> Iterator[Motion]:
         settings = self.settings
         mouth, prosody = MouthStream(self._model), ProsodyTracker()
         pauses = PauseFinder()

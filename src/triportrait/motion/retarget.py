@@ -16,6 +16,7 @@ from triportrait.geometry.body import borne
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
 from triportrait.motion.controls import Controls
 from triportrait.motion.emotion import yielding
+from triportrait.motion.filters import gaussian, running_maximum, running_median
 from triportrait.motion.lips import PARTING_CURVES, close_lips, gap_weights, lip_opening
 from triportrait.motion.natural import idle_motion
 from triportrait.motion.timing import to_and_fro
@@ -224,16 +225,14 @@ def _unhurried(shift: Array, held: Array, fps: float) -> Array:
 
     Who walks through the whole reach in a few frames would else be drawn at its one end and then at the other.
     """
-    from scipy.ndimage import gaussian_filter1d, maximum_filter1d
-
     excess = np.abs(shift - held).max(1)
     if not excess.any():
         return held
     sigma = _UNHURRIED_S * fps
-    near = gaussian_filter1d(maximum_filter1d(excess, 2 * round(2 * sigma) + 1), 0.5 * sigma)
+    near = gaussian(running_maximum(excess, 2 * round(2 * sigma) + 1), 0.5 * sigma)
     share = np.clip((near - _TAKEN_DM) / (_REACH_ASIDE_DM - _TAKEN_DM), 0.0, 1.0)[:, None]
     # A mean of places within reach is within reach.
-    return held + share * (gaussian_filter1d(held, sigma, axis=0, mode="nearest") - held)
+    return held + share * (gaussian(held, sigma, "edge") - held)
 
 
 def _soft(amount: Array) -> Array:
@@ -331,14 +330,12 @@ def hold_mouth(motion: Motion, portrait_motion: MotionFrame) -> Motion:
 
 def without_blinks(motion: Motion) -> Motion:
     """Lids at their resting height throughout: what exceeds the median of the surrounding two seconds by 0.15 is taken away."""
-    from scipy.ndimage import median_filter
-
     expression = np.array(motion.expression, np.float32)
     size = max(3, int(2 * motion.fps) | 1)
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
         if name in motion.expression_names:
             column = motion.expression_names.index(name)
-            rest = median_filter(expression[:, column], size=size, mode="nearest")
+            rest = running_median(expression[:, column], size)
             expression[:, column] = np.minimum(expression[:, column], rest + 0.15)
     return motion.with_rows(expression=expression)
 

@@ -18,6 +18,7 @@ from triportrait.geometry.rotations import (
     mean_rotation,
     vector_from_matrix,
 )
+from triportrait.motion.filters import gaussian, quadratic_fit
 from triportrait.types import Array, Motion
 
 #: A body is heavy: it has no events that a Gaussian of this deviation would take away.
@@ -33,13 +34,11 @@ def smooth_adaptive(values: Array, noise: float | Array, window: int = 7) -> Arr
         noise: scalar or [n]; differences of three times as much are kept in full.
         window: frames of the quadratic fit, odd.
     """
-    from scipy.signal import savgol_filter
-
     values = np.asarray(values, np.float64)
     window = min(window, len(values) - (1 - len(values) % 2))
     if window < 5:
         return values.copy()
-    fit = savgol_filter(values, window, 2, axis=0, mode="interp")
+    fit = quadratic_fit(values, window)
     difference = np.abs(values - fit)
     # The strongest difference within two frames decides, so that a blink keeps its shape and not only its peak.
     padded = np.pad(difference, ((2, 2), (0, 0)), mode="edge")
@@ -73,12 +72,6 @@ def smooth_box(values: Array, window: int = 7) -> Array:
     return np.mean([padded[k : k + len(values)] for k in range(window)], axis=0)
 
 
-def _smooth_body(body: Array, sigma: float) -> Array:
-    from scipy.ndimage import gaussian_filter1d
-
-    return np.asarray(gaussian_filter1d(body.astype(np.float64), sigma, axis=0, mode="nearest"), np.float32)
-
-
 def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
     """Smooth all of a tracked motion.
 
@@ -104,5 +97,5 @@ def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
         translation=smooth_adaptive(motion.translation, 0.01 * strength, 9).astype(np.float32),
         # Saccades are jumps: the fit must not round them.
         gaze_rad=smooth_adaptive(motion.gaze_rad, 0.015 * strength, 5).astype(np.float32),
-        body=None if motion.body is None else _smooth_body(motion.body, strength * BODY_SIGMA_S * motion.fps),
+        body=None if motion.body is None else gaussian(motion.body, strength * BODY_SIGMA_S * motion.fps, "edge").astype(np.float32),
     )

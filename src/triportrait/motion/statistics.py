@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.geometry.rotations import matrix_from_euler, mean_rotation, vector_from_matrix
+from triportrait.motion.filters import quadratic_fit, running_median
 from triportrait.motion.lips import lip_opening
 from triportrait.types import FPS, Array, Motion
 
@@ -61,9 +62,7 @@ class MotionStatistics:
 
 
 def _fit(values: Array) -> Array:
-    from scipy.signal import savgol_filter
-
-    return savgol_filter(np.asarray(values, np.float64), WINDOW, 2, axis=0, mode="interp")
+    return quadratic_fit(np.asarray(values, np.float64), WINDOW)
 
 
 def brow_height(motion: Motion) -> Array:
@@ -77,10 +76,8 @@ def brow_height(motion: Motion) -> Array:
 
 def blink_rows(motion: Motion) -> Array:
     """First rows of blinks [n]: both lids close by :data:`BLINK_RISE` beyond the median of the two seconds around and open again soon."""
-    from scipy.ndimage import median_filter
-
     lids = np.minimum(motion.expression[:, motion.column("eyeBlinkLeft")], motion.expression[:, motion.column("eyeBlinkRight")])
-    rest = median_filter(lids, size=max(3, int(2 * motion.fps) | 1), mode="nearest")
+    rest = running_median(lids, max(3, int(2 * motion.fps) | 1))
     # The rise is taken relative to what is left to close, so that heavy lids blink, too.
     shut = np.concatenate([[False], (lids - rest) / np.maximum(1.0 - rest, 0.2) > BLINK_RISE, [False]])
     edges = np.flatnonzero(np.diff(shut.astype(int)))

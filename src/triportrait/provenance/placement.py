@@ -123,12 +123,11 @@ def _sizes(aspect: float) -> Iterator[tuple[int, int]]:
 def _best_places(fine: Array, width: int, height: int) -> Iterator[tuple[float, Placement, bool]]:
     """The best place for one size of the picture, in search pixels, as it is and mirrored, with its score above the mean of all places."""
     import cv2
-    from scipy import fft
 
     side = _SEARCH_PX
     scaled = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
     shape = (_transform_length(height), _transform_length(width))
-    spectrum = fft.rfft2(scaled, shape)
+    spectrum = np.fft.rfft2(scaled, shape)
     band, templates = _templates(shape)
     magnitude = np.abs(spectrum)
     level = np.sqrt(np.mean(magnitude[band] ** 2))
@@ -136,7 +135,7 @@ def _best_places(fine: Array, width: int, height: int) -> Iterator[tuple[float, 
     rows = np.arange(min(0, height - side), max(0, height - side) + 1)
     columns = np.arange(min(0, width - side), max(0, width - side) + 1)
     for flips, template in enumerate(templates):
-        scores = fft.irfft2(spectrum * template, shape)
+        scores = np.fft.irfft2(spectrum * template, shape)
         deviation = max(float(scores.std()), 1e-12)
         # The transform is periodic: negative places lie at its end.
         scores = scores[np.ix_(rows % shape[0], columns % shape[1])]
@@ -154,13 +153,11 @@ def _transform_length(length: int) -> int:
 @lru_cache(maxsize=32)
 def _templates(shape: tuple[int, int]) -> tuple[Array, tuple[Array, Array]]:
     """Frequencies of the mark's band, and the conjugate spectra of the fixed mark and of its mirror image in a picture of this shape."""
-    from scipy import fft
-
     template = pattern(_SEARCH_PX, _SEARCH_PX, waves().is_mark.astype(np.int64))
     down = np.fft.fftfreq(shape[0])[:, None] * _SEARCH_PX
     across = np.fft.rfftfreq(shape[1])[None, :] * _SEARCH_PX
     radius = np.hypot(down, across)
-    plain, flipped = (np.conj(fft.rfft2(one, shape)) for one in (template, mirror(template)))
+    plain, flipped = (np.conj(np.fft.rfft2(one, shape)) for one in (template, mirror(template)))
     return (radius >= LOWEST_PERIODS) & (radius <= HIGHEST_PERIODS), (plain, flipped)
 
 

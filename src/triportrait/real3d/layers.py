@@ -12,6 +12,7 @@ import numpy as np
 
 from triportrait.face.layers import nearest_fill
 from triportrait.geometry.landmarks import CHEEKS, CHIN, FOREHEAD_MIDDLE, LOWER_CHEEKS, NOSE_BRIDGE, NOSE_TIP, UPPER_CHEEKS
+from triportrait.geometry.nearest import distance_px
 from triportrait.types import Array
 
 #: Background nearer than this to the person is not trusted.
@@ -81,12 +82,9 @@ def without_person(image: Array, person: Array) -> Array:
 
 def background_by_nearest(image: Array, person: Array) -> Array:
     """The scene without the person: what is near the person takes the colour of the nearest trusted pixel; uint8 [s, s, 3]."""
-    from scipy.ndimage import distance_transform_edt
-
     if not person.any():
         return image.copy()
-    distance = distance_transform_edt(~person)
-    return nearest_fill(image, distance > _TRUSTED_PX * len(image) / 512.0)
+    return nearest_fill(image, distance_px(person) > _TRUSTED_PX * len(image) / 512.0)
 
 
 def split_torso(image: Array, body: Array, landmarks: Array) -> tuple[Array, Array]:

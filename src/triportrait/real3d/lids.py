@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from triportrait.geometry.masks import holes_filled
+from triportrait.geometry.nearest import distance_px, nearest_pixels
 from triportrait.types import Array
 
 #: Pixels round a hole that move with it, of a 512-pixel picture.
@@ -22,15 +24,13 @@ def close_lids(picture: Array, fraction: float, uncovered: float = -1.0) -> Arra
     In every column the hole's ends move towards its middle row; what gets covered takes the colour of the nearest face pixel.
     A picture without holes is given back as it is.
     """
-    from scipy.ndimage import binary_fill_holes, distance_transform_edt
-
     if fraction <= 0.0:
         return picture
     side = picture.shape[-1]
     rows = slice(side // 4, side // 2)
     result = picture
     covered = (picture != uncovered).any(0)
-    holes = binary_fill_holes(covered) & ~covered
+    holes = holes_filled(covered) & ~covered
     for columns in (slice(side // 4, side // 2), slice(side // 2, side - side // 4)):
         hole = holes[rows, columns]
         if not hole.any():
@@ -42,12 +42,11 @@ def close_lids(picture: Array, fraction: float, uncovered: float = -1.0) -> Arra
         open_from = first + fraction * (middle - first)
         open_to = last + fraction * (middle - last)
         still_open = hole & (number >= open_from - 1e-6) & (number <= open_to + 1e-6) & (fraction < 1.0)
-        margin = distance_transform_edt(~hole) <= max(1.5, _MARGIN_PX * side / 512.0)
+        margin = distance_px(hole) <= max(1.5, _MARGIN_PX * side / 512.0)
         known = margin & covered[rows, columns]
         if not known.any():
             continue
-        _, (source_rows, source_columns) = distance_transform_edt(~known, return_indices=True)
-        part = picture[:, rows, columns]
+        part, (source_rows, source_columns) = picture[:, rows, columns], nearest_pixels(known)
         closed = np.where(hole & ~still_open, part[:, source_rows, source_columns], part)
         if result is picture:
             result = picture.copy()

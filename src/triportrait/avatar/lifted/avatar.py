@@ -34,6 +34,7 @@ from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import foreground_colours
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, JAW_ENDS_OF_68, OUTER_LIPS
 from triportrait.geometry.masks import face_hull, hull_mask
+from triportrait.geometry.nearest import distance_px, nearest_points
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import draw_attributes, draw_fragments, rasterise
 from triportrait.types import Array, FullHead, HeadPart, MotionFrame, PreparedPortrait, RenderedHead
@@ -326,10 +327,8 @@ def _depth_bias(head: FullHead, surface: Surface, portrait: PreparedPortrait, wh
     The face's rim yields to the mantle (hair hangs over temples and cheeks, and the jaw goes on as neck); eyeballs and the mouth's inside
     never come through the skin.
     """
-    from scipy.ndimage import distance_transform_edt
-
     size = len(portrait.image)
-    inside = distance_transform_edt(face_hull(portrait.landmarks, size))
+    inside = distance_px(~face_hull(portrait.landmarks, size))
     x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
     rim = np.clip(1.0 - inside[y, x] / (12.0 * size / 512), 0.0, 1.0)
     jaw = 1.0 - rise_of_face(portrait)[y, x] if whole_person else 0.0
@@ -367,11 +366,9 @@ def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, lids: Arra
 
 def _lid_membership(head: FullHead, source: Array) -> Array:
     """[v, 2] float32: 1 on the lids of the left and right eye, fading out round them."""
-    from scipy.spatial import cKDTree
-
     landmarks = head.landmarks478(source)
     result = []
     for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM):
-        distance = cKDTree(landmarks[rim]).query(source)[0]
+        distance = nearest_points(landmarks[rim], source)[0][:, 0]
         result.append(np.clip(2.0 - distance / (0.5 * _LID_REACH_DM), 0.0, 1.0) * (head.part == HeadPart.SKIN))
     return np.stack(result, 1).astype(np.float32)

@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from triportrait.avatar.lifted.hair import Scalp
 from triportrait.avatar.lifted.neck import body_row, motion_share
-from triportrait.avatar.lifted.outline import beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
+from triportrait.avatar.lifted.outline import BAND_PX, beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
 from triportrait.avatar.lifted.surface import Surface
-from triportrait.avatar.lifted.unseen_colours import guess_places, like_the_face, sampled, without_features
+from triportrait.avatar.lifted.unseen_colours import bare_scalp, guess_places, like_the_face, sampled, without_features
 from triportrait.geometry.body import body_pivot, moved_with_body
 from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, RIM_INNER_CORNER, RIM_OUTER_CORNER
 from triportrait.geometry.masks import face_hull, hull_mask
+from triportrait.geometry.nearest import distance_of, distance_px, nearest_pixels
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, PreparedPortrait
@@ -30,10 +32,8 @@ from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, 
 #: Grid spacing, and how far the sheet reaches beyond the crop, in pixels of a 512 px crop.
 _STEP_PX = 4
 _MARGIN_PX = 48
-#: Its last cells reach so much farther: a body that walks far has no end below.
-_BEYOND_PX = 256
-#: Hair lies this far in front of the skull that the model knows (decimetres).
-_HAIR_DM = 0.07
+#: Coarser cells reach so far: a body that walks has no end below.
+_BEYOND_PX = 280
 #: The far side's depth behind the outline's plane relative to the near side's before it.
 _FAR_DEPTH = 0.7
 #: From this stretch on (relative to the photo) the rim shows what the photo shows beside it, so much per unit of stretch.
@@ -136,11 +136,9 @@ class _SeenSkin:
 
     def follow(self, row: Array, column: Array) -> tuple[Array, Array]:
         """The mesh vertices that pixels [n] follow, [n, 3], and their weights, which fade away from the skin, [n, 3]."""
-        from scipy.ndimage import distance_transform_edt
-
-        distance, (near_row, near_column) = distance_transform_edt(~self.covered, return_indices=True)
-        at = near_row[row, column], near_column[row, column]
-        fade = np.exp(-((distance[row, column] / (0.08 * len(self.covered))) ** 2))
+        nearest = nearest_pixels(self.covered)
+        at = nearest[0][row, column], nearest[1][row, column]
+        fade = np.exp(-((distance_of(nearest)[row, column] / (0.08 * len(self.covered))) ** 2))
         return self.corners[at], self.barycentric[at] * fade[:, None]
 
 
@@ -279,11 +277,15 @@ def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen
     unit = size / 512
     step, margin = _STEP_PX * unit, round(_MARGIN_PX * unit)
     line = np.arange(-margin, size + margin + 1e-3, step)
-    line[[0, -1]] += (-_BEYOND_PX * unit, _BEYOND_PX * unit)
+    # Rings where what is shown turns round: between them it is linear.
+    beyond = np.arange(2, 1 + _BEYOND_PX // BAND_PX) * BAND_PX * unit
+    line = np.concatenate([-beyond[::-1], line, size + beyond])
     x, y = np.meshgrid(line, line)
     column, row = (np.clip(v, 0, size - 1).astype(int) for v in (x, y))
     rise_map = rise_of_face(portrait)
-    plane, rise = outline_depth(portrait, head, rise_map)[row, column], rise_map[row, column]
+    skin = like_the_face(portrait)
+    scalp = Scalp.of(portrait, head, surface, bare_scalp(portrait, skin))
+    plane, rise = outline_depth(portrait, head, scalp.vertices, rise_map, skin)[row, column], rise_map[row, column]
     # Rounded off towards the scene alone: where the torso goes on, the outline is a mere cut.
     whole = np.maximum(portrait.person_alpha, portrait.head_alpha)
     person = signed_distance(beyond_the_crop(whole, margin, body_row(portrait.landmarks)), unit)
@@ -293,17 +295,16 @@ def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen
     inside_px = np.where(np.abs(inside_px) < 0.12 * step, np.where(inside_px > 0, 0.12, -0.12) * step, inside_px)
     person_px = person[down, across].astype(np.float64)
 
-    covered = seen.covered
-    hair = _HAIR_DM * (1 - seen.face[row, column])
-    height = np.where(covered[row, column], plane - surface.fragments.depth[row, column] + hair, 0.0)
+    covered = scalp.covered
+    height = np.where(covered[row, column], plane - scalp.depth[row, column], 0.0)
     in_crop = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-    known = (covered & (_facing(surface, covered) > 0.3) & (seen.neck < 0.02))[row, column] & in_crop & (person_px > 0)
+    known = (covered & (scalp.facing > 0.3))[row, column] & in_crop & (person_px > 0)
     target = np.where(known, np.maximum(height, 0.05) ** 2, 0.0)
     squared = np.maximum(harmonic_fill(target, known | (person_px <= 0), _REGULARISATION), 0.0)
     squared, growth = _round_rim(squared, person_px, step)
     share = np.ones(x.shape)
     if matte is not portrait.head_alpha:
-        share = motion_share(x, y, portrait.landmarks, (covered & (seen.neck < 0.02))[row, column] & in_crop)
+        share = motion_share(x, y, portrait.landmarks, (seen.covered & (seen.neck < 0.02))[row, column] & in_crop)
     return _Nodes(x, y, plane, rise, growth, squared, inside_px, person_px, share)
 
 
@@ -315,7 +316,6 @@ def _shows_sheet(portrait: PreparedPortrait, nodes: _Nodes, alpha: Array, mesh: 
         mesh: bool [s, s], as in :func:`build_mantle`.
     """
     import cv2
-    from scipy.ndimage import distance_transform_edt
 
     size = portrait.image.shape[0]
     unit = size / 512
@@ -323,9 +323,9 @@ def _shows_sheet(portrait: PreparedPortrait, nodes: _Nodes, alpha: Array, mesh: 
     alive = alpha[_in_margin(nodes.y, nodes.x, round(_MARGIN_PX * unit), len(alpha))] > 0.01
     # Where it closes, the eye is the mesh's alone: the sheet would show the open one.
     whole = cv2.morphologyEx(mesh.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)).astype(bool)
-    inner = distance_transform_edt(face_hull(portrait.landmarks, size) & whole) > _OVERLAP_PX * unit
+    inner = distance_px(~(face_hull(portrait.landmarks, size) & whole)) > _OVERLAP_PX * unit
     opening, lids = (_eyes(portrait.landmarks, size, reach) for reach in (0.0, _EYE_REACH))
-    inner |= (opening & whole) | (lids & (distance_transform_edt(whole) > 0.5 * _OVERLAP_PX * unit))
+    inner |= (opening & whole) | (lids & (distance_px(~whole) > 0.5 * _OVERLAP_PX * unit))
     return alive & ~inner[row, column]
 
 
@@ -423,16 +423,3 @@ def _cut(triangles: Array, value: Array) -> tuple[Array, Array, Array, Array, Ar
         ends,
         first_end / (first_end - second_end),
     )
-
-
-def _facing(surface: Surface, covered: Array) -> Array:
-    """Cosine between the seen skin and the view, from the depth buffer's triangles: [s, s]."""
-    scale = surface.depth[:, None] / (surface.depth.mean() or 1.0)
-    unprojected = np.concatenate([surface.pixels * scale, surface.depth[:, None]], 1).astype(np.float64)
-    # In pixel units the depth axis must be stretched by the focal length; the mean depth serves for all.
-    spread = np.ptp(surface.pixels[:, 0]) / max(np.ptp(surface.source[:, 0]), 1e-6)
-    unprojected[:, 2] *= spread
-    corner = unprojected[surface.skin]
-    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    cosine = np.abs(normal[:, 2]) / np.maximum(np.linalg.norm(normal, axis=1), 1e-12)
-    return cosine[np.maximum(surface.fragments.triangle, 0)] * covered

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.cameras import project
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.landmarks import BETWEEN_BROWS, UPPER_LIP_INSIDE
+from triportrait.geometry.landmarks import BETWEEN_BROWS, NOSE_TIP, UPPER_LIP_INSIDE
+from triportrait.geometry.masks import face_hull, holes_filled
+from triportrait.geometry.nearest import distance_px
 from triportrait.geometry.rasteriser import rasterise
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, PreparedPortrait
@@ -17,6 +19,10 @@ from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, Pre
 _CROWN_Z_DM, _JAW_Z_DM = -0.85, -0.6
 #: What that counts for beside the fitted outline.
 _USUAL_WEIGHT = 2e-4
+#: The model's ears: least distance from the middle, and heights.
+_EARS_DM = (0.8, -0.15), (np.inf, 0.35)
+#: What lies beyond the crop shows a band so wide inside it (pixels of a 512 px crop).
+BAND_PX = 40
 #: The solid outline: the matte smoothed by so many pixels of a 512 px crop, at this level.
 _OUTLINE_PX, _OUTLINE_LEVEL = 2.5, 0.8
 
@@ -30,8 +36,13 @@ def rise_of_face(portrait: PreparedPortrait) -> Array:
     return smooth_step(np.clip((x - mouth[0]) * up[0] + (y - mouth[1]) * up[1], 0.0, 1.0))
 
 
-def outline_depth(portrait: PreparedPortrait, head: FullHead, rise: Array) -> Array:
-    """Camera depth of the head's outline near each pixel, float64 [s, s]: the fitted head's own, far from it a usual skull's."""
+def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise: Array, skin: Array) -> Array:
+    """Camera depth of the head's outline near each pixel, float64 [s, s]: the fitted head's own, far from it a usual skull's.
+
+    Args:
+        posed: [v, 3], the head's vertices with hair on them, in camera axes.
+        rise: from :func:`rise_of_face`; skin: bool [s, s], where the photo has the face's colour: beside the face that is an ear.
+    """
     import cv2
 
     size, motion = len(rise), portrait.motion
@@ -39,47 +50,66 @@ def outline_depth(portrait: PreparedPortrait, head: FullHead, rise: Array) -> Ar
     jaw, crown = (CAMERA_DISTANCE_DM - float((matrix @ (0, 0.3, z) + motion.translation)[2]) for z in (_JAW_Z_DM, _CROWN_Z_DM))
     usual = jaw + (crown - jaw) * rise
     # Of a head in half profile the one side's outline is its cheek, the other's the back of its skull.
-    vertices = head.deform(head.shape(portrait.identity) + portrait.vertex_offset, motion.expression, motion.gaze_rad)
-    skin = head.triangles[(head.part[head.triangles] == HeadPart.SKIN).all(1) & (head.neck[head.triangles] < 0.02).all(1)]
-    pixels, depth = project(pose_points(vertices, motion.rotation_rad, motion.translation), size, portrait.focal)
-    drawn = rasterise(pixels.astype(np.float32), depth.astype(np.float32), np.ascontiguousarray(skin), size, size, cull="back")
+    bald = head.triangles[(head.part[head.triangles] == HeadPart.SKIN).all(1) & (head.neck[head.triangles] < 0.02).all(1)]
+    pixels, depth = project(posed, size, portrait.focal)
+    drawn = rasterise(pixels.astype(np.float32), depth.astype(np.float32), np.ascontiguousarray(bald), size, size, cull="back")
     covered = (drawn.triangle >= 0).astype(np.uint8)
     filled = cv2.morphologyEx(np.pad(covered, 1), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[1:-1, 1:-1]
     rim = covered.astype(bool) & (cv2.erode(filled, np.ones((3, 3), np.uint8), borderValue=(1,)) == 0)
-    known = (rim & (rise > 0.02)).astype(np.float32)
-    own = np.where(rim, np.minimum(drawn.depth, 20.0) - usual, 0.0).astype(np.float32)
+    own = np.where(rim, np.minimum(drawn.depth, 20.0) - usual, 0.0)
+    # An ear lies where the model has its own.
+    beside = cv2.dilate(face_hull(portrait.landmarks, size).astype(np.uint8), np.ones((2 * round(4 * size / 512) + 1,) * 2, np.uint8)) == 0
+    ear = skin & beside & (rise > 0.02) & (rise < 0.97) & (portrait.head_alpha > 0.5)
+    left = np.arange(size) + 0.5 > portrait.landmarks[NOSE_TIP, 0]
+    left_z, right_z = (float(np.median(depth[points])) for points in _ears(head))
+    own = np.where(ear, np.where(left, left_z, right_z) - usual, own).astype(np.float32)
+    known = (ear | (rim & (rise > 0.02))).astype(np.float32)
     away = push_pull(np.dstack([own]), np.maximum(known, _USUAL_WEIGHT))[..., 0]
     return usual + cv2.GaussianBlur(away, (0, 0), 12 * size / 512)
+
+
+def _ears(head: FullHead) -> tuple[Array, Array]:
+    """Vertices of the model's left and right ear."""
+    low, high = _EARS_DM
+    mean = head.mean
+    at_ears = (head.part == HeadPart.SKIN) & (mean[:, 1] > low[1]) & (mean[:, 1] < high[1]) & (np.abs(mean[:, 0]) > low[0])
+    return np.flatnonzero(at_ears & (mean[:, 0] > 0)), np.flatnonzero(at_ears & (mean[:, 0] < 0))
 
 
 def signed_distance(alpha: Array, unit: float) -> Array:
     """Pixels to the outline of the solid head, positive inside: float32 like ``alpha``. One piece without holes, and smooth."""
     import cv2
-    from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
     solid = cv2.GaussianBlur(alpha, (0, 0), _OUTLINE_PX * unit) > _OUTLINE_LEVEL
     _, labels, stats, _ = cv2.connectedComponentsWithStats(solid.astype(np.uint8))
     if len(stats) > 1:
         solid = labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
-    solid = binary_fill_holes(solid)
+    solid = holes_filled(solid)
     if solid.all() or not solid.any():
         return np.full(alpha.shape, 1e3 if solid.all() else -1e3, np.float32)
-    distance = (distance_transform_edt(solid) - distance_transform_edt(~solid)).astype(np.float32)
+    distance = (distance_px(~solid) - distance_px(solid)).astype(np.float32)
     return cv2.GaussianBlur(distance, (0, 0), 1.5 * unit)
 
 
 def mirrored(x: Array, y: Array, alpha: Array) -> tuple[Array, Array]:
     """What lies beyond the crop of side s is the photo mirrored: its pixels [..., 2] for pixels x, y [...], and where the head may be.
 
-    A crown cut off by the upper border closes above it as a circle would: what is mirrored is drawn together sideways.
+    It goes to and fro in a narrow band at the border: farther inside there may be a collar, of which there is no second one. A crown cut
+    off by the upper border closes above it as a circle would: what is mirrored is drawn together sideways.
     """
     size = len(alpha)
-    shown = np.stack([size - np.abs(size - np.abs(x)), size - np.abs(size - np.abs(y))], -1)
+    band = BAND_PX * size / 512
+    shown = np.stack([np.where(v > size, size - to_and_fro(v - size, band), np.where(v < 0, to_and_fro(-v, band), v)) for v in (x, y)], -1)
     centre, half, growth = _crown(alpha)
     inside, beyond = np.sqrt(half**2 + growth * np.abs(y)), np.sqrt(np.maximum(half**2 - growth * np.abs(y), 1e-3))
     above = y < 0
     shown[..., 0] = np.where(above, np.clip(centre + (x - centre) * inside / beyond, 0, size), shown[..., 0])
     return shown, ~above | ((np.abs(x - centre) < beyond) & (half**2 > growth * np.abs(y)))
+
+
+def to_and_fro(way: Array, band: float) -> Array:
+    """Ways of any length folded into 0..band."""
+    return band - np.abs(band - np.mod(way, 2.0 * band))
 
 
 def beyond_the_crop(alpha: Array, margin: int, body_row: float = np.inf) -> Array:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from triportrait.avatar.lifted.surface import Surface, neighbour_mean
+from triportrait.avatar.lifted.surface import Surface
 from triportrait.geometry.cameras import pose_points
+from triportrait.geometry.neighbours import NeighbourMean
 from triportrait.geometry.normals import add_normals
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import Array, FullHead, HeadPart, PreparedPortrait
@@ -36,7 +37,7 @@ class Light:
         received: float32 [v], of each vertex in the photograph.
         normal: float32 [v, 3], of the head as in the photograph, unposed.
         share: float32 [v], how far a vertex is relit (0 off the face).
-        smoothing: sparse [v, v], which averages normals over neighbours: folds of lips and lids are not form.
+        smoothing: averages normals over neighbours, twice: folds of lips and lids are not form.
         skin: [f, 3] int32 triangles.
     """
 
@@ -44,7 +45,7 @@ class Light:
     received: Array
     normal: Array
     share: Array
-    smoothing: object
+    smoothing: NeighbourMean
     skin: Array
 
     def gain(self, posed: Array, rotation_rad: Array) -> Array:
@@ -70,8 +71,7 @@ def fit_light(portrait: PreparedPortrait, head: FullHead, surface: Surface) -> L
 
     size = portrait.image.shape[0]
     posed = pose_points(surface.source, portrait.motion.rotation_rad, portrait.motion.translation)
-    mean = neighbour_mean(surface.skin, len(posed))
-    smoothing = (mean @ mean).astype(np.float32).tocsr()
+    smoothing = NeighbourMean.of(surface.skin, len(posed))
     normal = _normals(posed, surface.skin, smoothing)
     x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
     luminance = cv2.GaussianBlur(portrait.image, (0, 0), 3.0 * size / 512).astype(np.float64).mean(-1)[y, x]
@@ -104,9 +104,9 @@ def _light(coefficients: Array, normal: Array) -> Array:
     return np.maximum(harmonics(normal) @ coefficients, _LEAST_LIGHT)
 
 
-def _normals(posed: Array, skin: Array, smoothing) -> Array:  # noqa: ANN001 - scipy type is private
+def _normals(posed: Array, skin: Array, smoothing: NeighbourMean) -> Array:
     """Smoothed unit normals of all vertices: float32 [v, 3]."""
     normal = np.zeros((len(posed), 3), np.float32)
     add_normals(np.ascontiguousarray(posed, np.float32), skin, normal)
-    normal = smoothing @ normal
+    normal = smoothing(smoothing(normal))
     return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)

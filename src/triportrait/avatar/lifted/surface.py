@@ -10,6 +10,8 @@ from triportrait.avatar.lifted.eyes import eye_opening
 from triportrait.avatar.mouth.inside import seat_teeth
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, FACE_POINTS
+from triportrait.geometry.nearest import nearest_points
+from triportrait.geometry.neighbours import NeighbourMean
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import Fragments, rasterise
 from triportrait.types import Array, FullHead, HeadPart, PreparedPortrait
@@ -97,10 +99,8 @@ def _replaced(seen: Array) -> Array:
 
 def face_weight(head: FullHead, source: Array) -> Array:
     """1 where face landmarks are near, 0 on skull, ears and neck: [v] float32."""
-    from scipy.spatial import cKDTree
-
     anchors = head.landmarks478(source)[:FACE_POINTS]
-    distance = cKDTree(anchors).query(source)[0]
+    distance = nearest_points(anchors, source)[0][:, 0]
     return np.clip(1.5 - distance / _FACE_REACH_DM, 0.0, 1.0).astype(np.float32)
 
 
@@ -133,23 +133,11 @@ def _carve(portrait: PreparedPortrait, head: FullHead, source: Array, chosen: Ar
 
 def _smooth_over(values: Array, triangles: Array, index: Array, rounds: int) -> Array:
     """Average neighbours a few times at ``index`` (values [v, c]); other vertices stay."""
-    matrix = neighbour_mean(triangles, len(values))
+    mean = NeighbourMean.of(triangles, len(values))
     values = values.copy()
     for _ in range(rounds):
-        values[index] = (matrix @ values)[index]
+        values[index] = mean(values)[index]
     return values
-
-
-def neighbour_mean(triangles: Array, count: int):  # noqa: ANN201 - scipy type is private
-    """Sparse [count, count]: each vertex's mean over the vertices it shares an edge with (a lone vertex gets nothing)."""
-    from scipy.sparse import coo_matrix, diags
-
-    i = triangles[:, [0, 1, 2, 1, 2, 0]].reshape(-1)
-    j = triangles[:, [1, 2, 0, 0, 1, 2]].reshape(-1)
-    adjacency = coo_matrix((np.ones(len(i)), (i, j)), shape=(count, count)).tocsr()
-    adjacency.data[:] = 1.0
-    degree = np.maximum(np.asarray(adjacency.sum(1)).ravel(), 1.0)
-    return diags(1.0 / degree) @ adjacency
 
 
 def spread_colours(surface: Surface, portrait: PreparedPortrait, head: FullHead) -> Array:
@@ -159,7 +147,6 @@ def spread_colours(surface: Surface, portrait: PreparedPortrait, head: FullHead)
         [v, 4] float32: RGB 0..255, and how much this colour replaces the photo (1 = the photo does not show the vertex).
     """
     import cv2
-    from scipy.spatial import cKDTree
 
     size = portrait.image.shape[0]
     x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
@@ -178,11 +165,10 @@ def spread_colours(surface: Surface, portrait: PreparedPortrait, head: FullHead)
         rows = hidden[group[hidden]]
         if not len(known) or not len(rows):
             continue
-        tree = cKDTree(surface.shape[known])
-        direct, near = tree.query(surface.shape[rows])
-        mirrored, opposite = tree.query(surface.shape[rows] * (-1, 1, 1))
-        colour[rows] = colour[known[np.where(mirrored + 0.1 < direct, opposite, near)]]
-    matrix = neighbour_mean(head.triangles, len(colour))
+        direct, near = nearest_points(surface.shape[known], surface.shape[rows])
+        mirrored, opposite = nearest_points(surface.shape[known], surface.shape[rows] * (-1, 1, 1))
+        colour[rows] = colour[known[np.where(mirrored + 0.1 < direct, opposite, near)[:, 0]]]
+    mean = NeighbourMean.of(head.triangles, len(colour))
     for _ in range(12):
-        colour[hidden] = (matrix @ colour)[hidden]
+        colour[hidden] = mean(colour)[hidden]
     return np.concatenate([colour, _replaced(surface.seen)[:, None]], 1).astype(np.float32)

@@ -16,6 +16,8 @@ from triportrait.types import Array, PreparedPortrait
 _TURN_BACK_PX, _TEXTURE_PX = 12, 56
 #: How strong it is there.
 _TEXTURE = 0.8
+#: Hair may have the skin's hue, but not so much of its brightness.
+_BARE = 0.7
 #: An open eye's colours reach so far beyond its rim once the photo is smoothed (pixels of a 512 px crop).
 _EYES_PX = 7
 
@@ -110,9 +112,32 @@ def like_the_face(portrait: PreparedPortrait) -> Array:
     unit = size / 512
     colour = cv2.GaussianBlur(portrait.image, (0, 0), 2.0 * unit).astype(np.float64) + 4.0
     chroma = colour / colour.sum(-1, keepdims=True)
-    # Lids close over the eyes: what they show may not depend on what the open eye looks like.
-    openings = np.maximum(*(hull_mask(portrait.landmarks[rim, :2], size) for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM)))
-    eyes = cv2.dilate(openings, np.ones((2 * round(_EYES_PX * unit) + 1,) * 2, np.uint8)) > 0
+    eyes = _eyes(portrait)
     own = np.median(chroma[face_hull(portrait.landmarks, size) & ~eyes], axis=0)
     near = (np.linalg.norm(chroma - own, axis=-1) < 0.035) | eyes
     return cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)).astype(bool)
+
+
+def _eyes(portrait: PreparedPortrait) -> Array:
+    """The open eyes and a little more: bool [s, s]. Lids close over them: what is shown may not depend on what they look like."""
+    import cv2
+
+    size = len(portrait.image)
+    openings = np.maximum(*(hull_mask(portrait.landmarks[rim, :2], size) for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM)))
+    return cv2.dilate(openings, np.ones((2 * round(_EYES_PX * size / 512) + 1,) * 2, np.uint8)) > 0
+
+
+def bare_scalp(portrait: PreparedPortrait, skin: Array) -> Array:
+    """Where skin goes on above the face without hair: bool [s, s]; as bright as the forehead's, and joined to it.
+
+    Args:
+        skin: from :func:`like_the_face`.
+    """
+    import cv2
+
+    size = len(portrait.image)
+    brightness = cv2.GaussianBlur(portrait.image, (0, 0), 2.0 * size / 512).astype(np.float32).mean(-1)
+    face = face_hull(portrait.landmarks, size)
+    lit = skin & (brightness > _BARE * np.median(brightness[face & ~_eyes(portrait)])) & ~face
+    _, labels = cv2.connectedComponents((lit | face).astype(np.uint8))
+    return (labels == np.bincount(labels[face]).argmax()) & ~face
