@@ -70,10 +70,10 @@ def open_pixels(avatar: Avatar, portrait: PreparedPortrait, head: FullHead) -> l
 
 
 def with_other_eyes(state: Any, painted_state: Any) -> Any:
-    """What was prepared from painted eyes, but with the photo's own closed lids, mouth, light and tone: eyes tell of those, too."""
+    """What was prepared from painted eyes, but with the photo's own mouth, light and tone: eyes tell of those, too."""
     if isinstance(state, CompactState):
         return replace(painted_state, lifted=with_other_eyes(state.lifted, painted_state.lifted), mouth=state.mouth)
-    own = {name: getattr(state, name) for name in ("closed_photo", "inside", "light", "tone")}
+    own = {name: getattr(state, name) for name in ("inside", "light", "tone")}
     return replace(painted_state, **own, eye_textures=np.full_like(state.eye_textures, 1) * PAINT)
 
 

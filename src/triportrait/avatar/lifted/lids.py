@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from triportrait.avatar.lifted.eyes import eye_opening
 from triportrait.avatar.lifted.lid_kernels import ABOVE, BEFORE, LidFrame, LidPictures
 from triportrait.avatar.lifted.relight import Light
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
+from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import (
     CHEEKS,
     EYE_LEFT_RIM,
@@ -84,7 +86,8 @@ class Lids:
         landmarks = [head.landmarks478(vertices) for vertices in (source, closed)]
         eyes = [_Eye.of(portrait, landmarks, side) for side in (0, 1)]
         covered = behind_sunglasses(portrait)
-        unrolled = [_unroll(photo[..., :3], portrait, eye, light) for eye in eyes]
+        skin = _without_openings(photo[..., :3], portrait)
+        unrolled = [_unroll(skin, portrait, eye, light) for eye in eyes]
         pictures = LidPictures(
             np.stack([eye.frame for eye in eyes]).astype(np.float32),
             *(np.ascontiguousarray(np.stack(parts), np.float32) for parts in zip(*unrolled, strict=True)),
@@ -187,6 +190,21 @@ def behind_sunglasses(portrait: PreparedPortrait) -> bool:
         chroma = np.abs(ring / ring.sum() - skin / skin.sum()).sum()
         found.append(ring.sum() < 0.4 * skin.sum() or chroma > 0.25)
     return bool(all(found))
+
+
+def _without_openings(photo: Array, portrait: PreparedPortrait) -> Array:
+    """The photo [s, s, 3] with both openings filled from their rims: lids show nothing of the eyes."""
+    result = photo.copy()
+    for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM):
+        points = portrait.landmarks[rim, :2]
+        margin = 0.2 * np.ptp(points[:, 0])
+        left, top = np.clip(points.min(0) - margin, 0, len(photo)).astype(int)
+        right, bottom = np.clip(np.ceil(points.max(0) + margin), 0, len(photo)).astype(int)
+        part = result[top:bottom, left:right]
+        if part.size:
+            seen = eye_opening(portrait, rim)[top:bottom, left:right] > 0.0
+            part[seen] = push_pull(part, (~seen).astype(np.float32))[seen]
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +352,7 @@ def _without_lashes(seen: Array, upright: Array, u: Array, d: Array, fold: Array
     fold_near = np.clip(1.0 - np.abs(d - fold - 0.02) / 0.10, 0.0, 1.0)
     low = zone * np.clip((np.maximum(fold, 0.11) + 0.01 - d) / 0.02, 0.0, 1.0)
     lighter = fold_near * (flat / np.maximum(luma, 1.0) - 1.0), low * (dense.sum(-1) / np.maximum(luma, 1.0) - 1.0)
-    return np.dstack([bare, 1.0 + np.clip(np.maximum(*lighter), 0.0, 0.8)]), left
+    return np.dstack([bare, 1.0 + np.clip(np.maximum(*lighter), 0.0, 0.5)]), left
 
 
 def _skin_below(photo: Array, eye: _Eye, u: Array, d: Array) -> tuple[Array, Array, float]:
