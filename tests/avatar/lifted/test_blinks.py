@@ -35,6 +35,7 @@ def painted(portrait: PreparedPortrait) -> PreparedPortrait:
 def with_other_eyes(own: LiftedState, other: LiftedState) -> LiftedState:
     """What was prepared from painted eyes, less what eyes rightly tell of: teeth are as white as eyes."""
     kept = {name: getattr(own, name) for name in ("inside", "light", "tone")}
+    kept["lids"] = replace(other.lids, pictures=other.lids.pictures._replace(light=own.lids.pictures.light))
     return replace(other, **kept, eye_textures=np.ones_like(own.eye_textures) * PAINT)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from triportrait.avatar.lifted import shading_kernels as kernels
 from triportrait.avatar.lifted.eyes import eye_coordinates, eyeball_texture
 from triportrait.avatar.lifted.lid_kernels import FINER, hang_lashes
-from triportrait.avatar.lifted.lids import Lids, closed_expression, strip_texels
+from triportrait.avatar.lifted.lids import STRIP_TEXELS, Lids, closed_expression
 from triportrait.avatar.lifted.mantle import Mantle, build_mantle, cosines, stretched
 from triportrait.avatar.lifted.moved_head import MovedHead
 from triportrait.avatar.lifted.relight import Light, fit_light
@@ -186,7 +186,8 @@ class LiftedAvatar:
             kind=kind,
             source_pixels=source_pixels.astype(np.float32),
             colours=np.ascontiguousarray(colours, np.float32),
-            closed_hidden=hidden_vertices(portrait, head, closed, surface.skin),
+            # The margins' own rims, seen edge-on, would dot the line between the lids.
+            closed_hidden=hidden_vertices(portrait, head, closed, surface.skin) * (1.0 - lid.max(1)),
             lid=lid,
             lids=Lids.of(portrait, head, surface.shape, surface.source, photo, light),
             photo=np.ascontiguousarray(photo, np.float32),
@@ -216,16 +217,17 @@ class LiftedAvatar:
         kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, size))
         opening = kernels.opening(mesh.triangle, mesh.depth, state.kind, _lips(landmark_pixels, size))
         closure = state.lids.closure(moved.landmarks)
-        shut = np.minimum(state.lid @ closure, 1.0)
         colours = state.colours.copy()
         np.maximum(colours[:, 3], state.cheeks.guessed(moved.vertices, frame), out=colours[:, 3])
-        # What an open lid folds away, closed ones show.
-        colours[:, 3] *= 1.0 - np.minimum(4.0 * shut, 1.0) * (1.0 - state.closed_hidden)
-        gain = state.light.gain(posed, frame.rotation_rad)
-        # Closing lids are lit like the skin round the eye: their own normals, folded away in the photo, tell little.
-        around = state.lid * (state.lid < 0.5)
-        gain += shut * (state.lid @ ((gain @ around) / np.maximum(around.sum(0), 1e-6)) - gain * state.lid.sum(1))
-        source_pixels = state.source_pixels + shut[:, None] * (state.lids.closed_pixels - state.source_pixels)
+        gain, source_pixels = state.light.gain(posed, frame.rotation_rad), state.source_pixels
+        if closure.any():
+            shut = np.minimum(state.lid @ closure, 1.0)
+            # What an open lid folds away, closed ones show.
+            colours[:, 3] *= 1.0 - np.minimum(4.0 * shut, 1.0) * (1.0 - state.closed_hidden)
+            # Closing lids are lit like the skin round the eye: their own normals, folded away in the photo, tell little.
+            around = state.lid * (state.lid < 0.5)
+            gain += shut * (state.lid @ ((gain @ around) / np.maximum(around.sum(0), 1e-6)) - gain * state.lid.sum(1))
+            source_pixels = source_pixels + shut[:, None] * (state.lids.closed_pixels - source_pixels)
         skin = kernels.Skin(state.triangles, state.kind, source_pixels, colours, state.lid, state.lids.frame(closure), gain)
         sheet = kernels.Sheet(
             state.mantle.triangles,
@@ -291,17 +293,17 @@ class LiftedAvatar:
         """Draw the lashes of closing lids into premultiplied colours [s, s, 3], in place."""
         if state.lids.covered or not closure.any():
             return
-        size, texels = len(rgb), strip_texels()
+        size, texels = len(rgb), STRIP_TEXELS
         strips, triangles = state.lids.strips(moved.landmarks, closure)
         for side in (0, 1):
             if closure[side] == 0.0:
                 continue
-            pixels, away = self._project(strips[side].astype(np.float32), frame, state.portrait)
+            pixels, away = self._project(strips[side], frame, state.portrait)
             left, top = np.clip(np.floor(pixels.min(0)), 0, size).astype(int)
             right, bottom = np.clip(np.ceil(pixels.max(0)), 0, size).astype(int)
             shown = np.zeros((FINER * max(bottom - top, 0), FINER * max(right - left, 0), 2), np.float32)
             shown_depth = np.full(shown.shape[:2], np.inf, np.float32)
-            draw_attributes((pixels - np.float32([left, top])) * FINER, away, triangles, texels, shown, shown_depth)
+            draw_attributes((pixels - np.array([left, top], np.float32)) * np.float32(FINER), away, triangles, texels, shown, shown_depth)
             hang_lashes(rgb, depth, state.lids.pictures.lashes[side], shown, shown_depth, top, left, _LASHES_BEHIND_DM)
 
 

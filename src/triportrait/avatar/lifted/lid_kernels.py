@@ -12,6 +12,8 @@ from triportrait.types import Array
 BEFORE, ABOVE = -0.25, 0.04
 #: The lower lid's motion ends so far below its margin.
 _LOWER_REACH = 0.3
+#: So far above the margin lashes reach: above, the photo is as it was.
+_CHANGED = 0.25
 #: How much of a crease's shade goes as it unfolds.
 _UNFOLDED = 0.85
 #: How much the upper lashes shade the lower lid, and how far below its margin.
@@ -102,17 +104,20 @@ def lid_pixel(photo, lids, side, x, y, out):
         row = (max(edge - v, 0.0) + ABOVE) * scale
         row_above = (max(above, 0.0) + ABOVE) * scale
         # Far above and beside the lid the photo goes on.
-        outside = min(max((row_above - bare.shape[0] + 0.1 * scale) / (0.08 * scale), 0.0), 1.0)
+        outside = min(max((above - max(_CHANGED, fold + 0.14)) / 0.05, 0.0), 1.0)
         outside = max(outside, min(max((-0.12 - u) / 0.05, 0.0), 1.0))
         outside = max(outside, min(max((u - 1.12) / 0.05, 0.0), 1.0))
         unfolded = between * min(2.0 * closure, 1.0)
-        lighter = 1.0 + unfolded * _UNFOLDED * (_texel(bare, column, row_above, 3) - 1.0)
-        lit *= 1.0 + unfolded * (_texel(lid, column, row, 3) - 1.0)
+        lighter = 1.0
+        if outside < 1.0:
+            lighter += unfolded * _UNFOLDED * (_texel(bare, column, row_above, 3) - 1.0)
+        if inside > 0.0:
+            lit *= 1.0 + unfolded * (_texel(lid, column, row, 3) - 1.0)
         for c in range(3):
             value = 0.0
-            if inside < 1.0:
+            if inside < 1.0 and outside < 1.0:
                 value = lighter * _texel(bare, column, row_above, c)
-            if inside > 0.0:
+            if inside > 0.0 and outside < 1.0:
                 value += inside * (lit * _texel(lid, column, row, c) - value)
             if outside > 0.0:
                 value += outside * (_texel(photo, x, y, c) - value)

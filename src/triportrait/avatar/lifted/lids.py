@@ -46,8 +46,33 @@ _ROOTS, _TIPS = 0.035, 0.24
 _LINE = 0.07
 #: How far lashes turn from lying on the opened lid, and how far they bend (radians).
 _TURN_RAD, _BEND_RAD = np.radians(145.0), np.radians(50.0)
+#: Below an eye a lens is darker than the cheeks by this share, or its chromaticity differs so much.
+_LENS_DARKER, _LENS_CHROMA = 0.8, 0.5
+#: Lids that have closed less are as in the photo.
+_LEAST = 0.01
 _STRIP_COLUMNS = np.linspace(-0.16, 1.04, 25)
 _STRIP_ROWS = np.array([-0.035, 0.0, _ROOTS, _ROOTS, 0.07, 0.11, 0.17, _TIPS])
+
+#: The first rows are the line at the roots; between it and the lashes no triangle is drawn.
+_FLAT_ROWS = 3
+
+
+def _strip_triangles() -> Array:
+    """Triangles of a strip, int32 [f, 3], whose vertices are numbered along its rows first."""
+    n, m = len(_STRIP_COLUMNS), len(_STRIP_ROWS)
+    first = (np.arange(n - 1)[:, None] * m + np.array([r for r in range(m - 1) if r != _FLAT_ROWS - 1])).reshape(-1)
+    quads = np.stack([first, first + 1, first + m, first + m, first + 1, first + m + 1], 1)
+    return np.ascontiguousarray(quads.reshape(-1, 3), np.int32)
+
+
+def _strip_texels() -> Array:
+    columns, rows = np.meshgrid(_STRIP_COLUMNS, _STRIP_ROWS, indexing="ij")
+    return np.stack([(columns - BEFORE) * _TEXELS, (rows + ABOVE) * _TEXELS], -1).reshape(-1, 2).astype(np.float32)
+
+
+_STRIP_TRIANGLES = _strip_triangles()
+#: Columns and rows of the unrolled lid that a strip of lashes shows: float32 [n, 2].
+STRIP_TEXELS = _strip_texels()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +83,8 @@ class Lids:
         pictures: what the photo gives.
         closed_pixels: float32 [v, 2], where the photo would show each vertex with closed eyes.
         gaps_dm: float32 [2, 2], the height of either opening in the photo and closed.
-        strip: float32 [2, n, 3], offsets of the lashes' strip from the margin in head space: lying as in the photo.
+        margin_fit: float64 [2, c, 9], which turns an upper margin's landmarks into the columns of a strip of lashes.
+        residual: float32 [2, c], how far the photo's own margin lies above the head's there, in lengths of the eye.
         up, ahead: float32 [2, 3], an eye's length in head space upwards and towards the photo's viewer.
         covered: sunglasses hide the eyes.
     """
@@ -66,6 +92,7 @@ class Lids:
     pictures: LidPictures
     closed_pixels: Array
     gaps_dm: Array
+    margin_fit: Array
     residual: Array
     up: Array
     ahead: Array
@@ -92,6 +119,7 @@ class Lids:
             np.stack([eye.frame for eye in eyes]).astype(np.float32),
             *(np.ascontiguousarray(np.stack(parts), np.float32) for parts in zip(*unrolled, strict=True)),
         )
+        margin_fit = np.stack([eye.margin_fit for eye in eyes])
         to_head = matrix_from_euler(np.asarray(motion.rotation_rad, np.float64))
         depth = CAMERA_DISTANCE_DM - float(motion.translation[2])
         length = np.array([eye.length * depth / (portrait.focal * size) for eye in eyes])
@@ -101,6 +129,7 @@ class Lids:
             pictures,
             closed_pixels.astype(np.float32),
             np.stack([_gaps(points) for points in landmarks], 1),
+            margin_fit,
             np.stack([eye.residual for eye in eyes]).astype(np.float32),
             up.astype(np.float32),
             ahead.astype(np.float32),
@@ -110,7 +139,8 @@ class Lids:
     def closure(self, landmarks: Array) -> Array:
         """How far the openings of ``landmarks`` [478, 3] (unposed) have closed, from the photo's to shut: float32 [2]."""
         opened, shut = self.gaps_dm.T
-        return np.clip((opened - _gaps(landmarks)) / np.maximum(opened - shut, 0.02), 0.0, 1.0).astype(np.float32)
+        part = np.clip((opened - _gaps(landmarks)) / np.maximum(opened - shut, 0.02), 0.0, 1.0).astype(np.float32)
+        return part * (part > _LEAST)
 
     def frame(self, closure: Array) -> LidFrame:
         """Heights and lights of the lids at a ``closure`` [2]."""
@@ -122,43 +152,18 @@ class Lids:
         Args:
             landmarks: [478, 3], unposed.
         """
-        columns = np.clip(_STRIP_COLUMNS, 0.0, 1.0)
-        result = []
-        for side in (0, 1):
-            c = float(closure[side])
-            margin = landmarks[_UPPER[side]]
-            along = margin[-1] - margin[0]
-            place = (margin - margin[0]) @ along / (along @ along)
-            edge = np.stack([np.polynomial.Polynomial.fit(place, margin[:, axis], 4)(columns) for axis in range(3)], -1)
-            edge = edge + (_STRIP_COLUMNS - columns)[:, None] * along
-            up, ahead = self.up[side], self.ahead[side]
-            edge = edge + (1.0 - c) * self.residual[side][:, None] * up
-            turn = smooth_step(c)
-            rows = []
-            for row, height in enumerate(_STRIP_ROWS):
-                if row < 3:  # the line at the roots lies on the margin
-                    rows.append(edge + height * up)
-                    continue
-                length = height - _ROOTS
-                bend = _BEND_RAD * 4 * turn * (1 - turn) * (length / (_TIPS - _ROOTS) - 0.4)
-                angle = 0.5 * np.pi - turn * _TURN_RAD + bend
-                root = _ROOTS * (1.0 - turn)
-                rows.append(edge + (root + length * np.sin(angle)) * up + length * np.cos(angle) * ahead)
-            result.append(np.stack(rows, 1).reshape(-1, 3))
-        return np.stack(result), _strip_triangles()
-
-
-def strip_texels() -> Array:
-    """Columns and rows of the unrolled lid that a strip of lashes shows: float32 [n, 2]."""
-    columns, rows = np.meshgrid(_STRIP_COLUMNS, _STRIP_ROWS, indexing="ij")
-    return np.stack([(columns - BEFORE) * _TEXELS, (rows + ABOVE) * _TEXELS], -1).reshape(-1, 2).astype(np.float32)
-
-
-def _strip_triangles() -> Array:
-    n, m = len(_STRIP_COLUMNS), len(_STRIP_ROWS)
-    first = (np.arange(n - 1)[:, None] * m + np.array([r for r in range(m - 1) if r != 2])).reshape(-1)
-    quads = np.stack([first, first + 1, first + m, first + m, first + 1, first + m + 1], 1)
-    return np.ascontiguousarray(quads.reshape(-1, 3), np.int32)
+        turn = smooth_step(closure.astype(np.float64))[:, None, None]
+        length = np.maximum(_STRIP_ROWS - _ROOTS, 0.0)
+        bend = _BEND_RAD * 4 * turn * (1 - turn) * (length / (_TIPS - _ROOTS) - 0.4)
+        angle = 0.5 * np.pi - turn * _TURN_RAD + bend
+        # The line at the roots lies on the margin; from its upper border, which goes down to the margin, lashes turn.
+        flat = np.arange(len(_STRIP_ROWS)) < _FLAT_ROWS
+        rise = np.where(flat, _STRIP_ROWS, _ROOTS * (1.0 - turn) + length * np.sin(angle))
+        reach = np.where(flat, 0.0, length * np.cos(angle))
+        rise = rise + (1.0 - closure[:, None, None]) * self.residual[..., None]
+        edge = np.einsum("ecp,epx->ecx", self.margin_fit, landmarks[np.stack(_UPPER)])
+        offset = rise[..., None] * self.up[:, None, None] + reach[..., None] * self.ahead[:, None, None]
+        return (edge[:, :, None] + offset).reshape(2, -1, 3).astype(np.float32), _STRIP_TRIANGLES
 
 
 def closed_expression(head: FullHead, motion: MotionFrame) -> Array:
@@ -172,7 +177,7 @@ def closed_expression(head: FullHead, motion: MotionFrame) -> Array:
 
 
 def behind_sunglasses(portrait: PreparedPortrait) -> bool:
-    """Whether what the photo shows round both eyes is too dark or too differently coloured for this face's skin."""
+    """Whether what the photo shows below both eyes is too dark or too differently coloured for this face's skin."""
     import cv2
 
     picture = cv2.GaussianBlur(portrait.image, (0, 0), 3.0 * len(portrait.image) / 512).astype(np.float64) + 2.0
@@ -184,12 +189,14 @@ def behind_sunglasses(portrait: PreparedPortrait) -> bool:
     skin = np.median(colours(portrait.landmarks[list(CHEEKS + LOWER_CHEEKS), :2]), axis=0)
     found = []
     for upper, lower in zip(_UPPER, _LOWER, strict=True):
-        rim = portrait.landmarks[np.concatenate([upper, lower]), :2]
-        middle = rim.mean(0)
-        ring = np.median(colours(np.concatenate([middle + (rim - middle) * (1.05, grown) for grown in (1.8, 2.3)])), axis=0)
+        # Above the eye lie brows and deep shade.
+        middle = portrait.landmarks[np.concatenate([upper, lower]), :2].mean(0)
+        below = portrait.landmarks[lower[1:-1], :2] - middle
+        ring = np.median(colours(np.concatenate([middle + below * (0.9, grown) for grown in (2.0, 2.5, 3.0)])), axis=0)
         chroma = np.abs(ring / ring.sum() - skin / skin.sum()).sum()
-        found.append(ring.sum() < 0.4 * skin.sum() or chroma > 0.25)
-    return bool(all(found))
+        found.append(max((1.0 - ring.sum() / skin.sum()) / _LENS_DARKER, chroma / _LENS_CHROMA))
+    # Light from aside darkens one eye alone.
+    return max(found) >= 1.0 and min(found) >= 0.36
 
 
 def _without_openings(photo: Array, portrait: PreparedPortrait) -> Array:
@@ -220,6 +227,7 @@ class _Eye:
     lower: Array
     shut: Array
     brow: Array
+    margin_fit: Array
     residual: Array
 
     @staticmethod
@@ -249,8 +257,12 @@ class _Eye:
         order = np.argsort((brow - origin) @ along)
         brow_height = np.interp(columns, ((brow - origin) @ along / length)[order], ((brow - origin) @ down / length)[order])
         residual = curve(opened[_UPPER[side]], _STRIP_COLUMNS) - curve(margin, _STRIP_COLUMNS)
+        # A smooth curve through the margin's nine landmarks, and on beyond its ends.
+        place = (margin - origin) @ along / length
+        margin_fit = np.vander(np.clip(_STRIP_COLUMNS, 0.0, 1.0), 5) @ np.linalg.pinv(np.vander(place, 5))
+        margin_fit[:, [0, -1]] += (_STRIP_COLUMNS - np.clip(_STRIP_COLUMNS, 0.0, 1.0))[:, None] * (-1.0, 1.0)
         frame = np.concatenate([origin, along / length, down / length])
-        return _Eye(frame, origin, along, down, length, upper, below, shut, upper - brow_height, residual)
+        return _Eye(frame, origin, along, down, length, upper, below, shut, upper - brow_height, margin_fit, residual)
 
 
 def column_places() -> Array:
@@ -367,7 +379,8 @@ def _skin_below(photo: Array, eye: _Eye, u: Array, d: Array) -> tuple[Array, Arr
     limit = 2.0 * float(np.median(np.abs(texture)))
     rim = np.linspace(0.0, 0.25, 26)[:, None]
     places = eye.origin + eye.length * ((u[:1].T * eye.along)[None] + (eye.lower[None] + rim)[..., None] * eye.down) - 0.5
-    seen = cv2.remap(photo, *np.moveaxis(places.astype(np.float32), -1, 0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT).sum(-1)
+    columns, rows = places[..., 0].astype(np.float32), places[..., 1].astype(np.float32)
+    seen = cv2.remap(photo, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT).sum(-1)
     line = np.median(seen[:, (u[0] > 0.15) & (u[0] < 0.85)], axis=1)
     # The roots of the lower lashes are the darkest.
     wet_rim = float(rim[4 + line[4:14].argmin(), 0])

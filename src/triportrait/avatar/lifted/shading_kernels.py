@@ -1,6 +1,6 @@
 """The lifted avatar's per-pixel work, compiled: from fragments of mesh and mantle to premultiplied colour, matte and depth.
 
-It has no plain twin.
+It has no plain twin. Lids are coloured in :mod:`lid_kernels`.
 """
 
 from __future__ import annotations
