@@ -164,7 +164,7 @@ class LiftedAvatar:
         seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
         face = colours[seen, :3] if seen.any() else np.full((1, 3), 160.0)
         tone = PhotoTone.of(portrait)
-        inside = self._mouth(portrait, surface, np.quantile(face, 0.7, axis=0), tone)
+        inside, membrane = self._mouth(portrait, surface, np.quantile(face, 0.7, axis=0), tone)
 
         closed_photo, closed_expression = closed_eyes_photo(portrait, head, surface.shape)
         closed = head.deform(surface.shape, closed_expression, motion.gaze_rad)
@@ -188,7 +188,7 @@ class LiftedAvatar:
             lid=lid,
             photo=np.ascontiguousarray(photo, np.float32),
             closed_photo=np.ascontiguousarray(closed_photo, np.float32),
-            membrane=Membrane.of(portrait.landmarks, head.landmarks478(surface.source), bite_dm(head, surface.source)),
+            membrane=membrane,
             inside=inside,
             eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side, tone) for side in (0, 1)]),
             light=fit_light(portrait, head, surface),
@@ -197,13 +197,14 @@ class LiftedAvatar:
             bias=_depth_bias(head, surface, portrait.landmarks, size),
         )
 
-    def _mouth(self, portrait: PreparedPortrait, surface: Surface, face: Array, tone: PhotoTone) -> MouthInside:
-        """The inside of this portrait's mouth; ``face`` [3] is a typical colour of lit skin."""
-        light = white_in(portrait, face, None, tone)
+    def _mouth(self, portrait: PreparedPortrait, surface: Surface, face: Array, tone: PhotoTone) -> tuple[MouthInside, Membrane | None]:
+        """What lies between this portrait's lips, and the photo's view of it; ``face`` [3] is a typical colour of lit skin."""
+        head, light = self.head, white_in(portrait, face, None, tone)
         teeth = SeenTeeth.of(portrait, tone, light)
-        inside = MouthInside(self.head, light if teeth is None else white_in(portrait, face, teeth, tone), tone)
+        inside = MouthInside(head, light if teeth is None else white_in(portrait, face, teeth, tone), tone)
         inside.fit(teeth, portrait, surface.source, partial(self._project, frame=portrait.motion, portrait=portrait))
-        return inside
+        landmarks, bite = head.landmarks478(surface.source), bite_dm(head, surface.source)
+        return inside, Membrane.of(portrait.landmarks, landmarks, bite, teeth)
 
     def render(self, state: LiftedState, frame: MotionFrame) -> RenderedHead:
         """See :class:`triportrait.types.Avatar`."""

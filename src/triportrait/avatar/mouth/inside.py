@@ -33,20 +33,24 @@ _SKIN, _SHADED, _LEVELS, _WHITES = (1.0, 0.76, 0.64), 1.35, (0.95, 1.4), 12
 #: Light is no more coloured than this (its weakest channel over its strongest), unless eyes and skin both say so:
 #: evening sun leaves teeth nearly white, a stage lamp does not.
 _COLOURED = 0.65
-#: A photo's lips so far apart (decimetres) show a cavity that no row of teeth covers; its view may be stretched or squeezed by the first
+#: What lips throw into shadow has this share of the lining's colour in full light.
+_IN_SHADOW = np.array([0.26, 0.2, 0.2], np.float32)
+#: A photo's lips so far apart (decimetres) show a cavity, unless more than this share of it is teeth; its view may be stretched or squeezed by the first
 #: share entirely, by the second not at all.
-_WIDE_DM, _STRETCH = 0.13, (0.15, 0.5)
+_WIDE_DM, _MOSTLY_TEETH, _STRETCH = 0.13, 0.45, (0.15, 0.5)
 #: Reflectance of the mouth's lining under white light.
 _LINING = np.array([0.6, 0.3, 0.29], np.float32)
 #: Light that reaches any place from the flesh around, and how much redder than the light from outside it is, per channel.
-_INDIRECT, _REDDER = 0.1, np.array([1.0, 0.5, 0.47], np.float32)
+_INDIRECT, _REDDER = 0.16, np.array([1.0, 0.55, 0.52], np.float32)
 #: How far lips curve back, per decimetre sideways squared (the open head's inner lips).
 _CURVE = 2.0
 #: Eyes and cameras even out the light's range by this exponent, on teeth and, per channel, on flesh, which swallows more of it the
 #: deeper it lies; what lies behind everything gets so much of the indirect light.
-_EVEN, _FLESH_EVEN, _DEEP = 0.45, np.array([0.62, 0.76, 0.76], np.float32), 0.55
+_EVEN, _FLESH_EVEN, _DEEP = 0.36, np.array([0.55, 0.66, 0.66], np.float32), 0.8
+#: Photos are taken to show teeth in no deeper shadow of the lips than this; they get no more light than in the photo by this factor.
+_LEAST_SHADE, _BRIGHTER = 0.85, 1.02
 #: A wet surface mirrors light from above the opening within a lobe of this exponent.
-_FROM_ABOVE, _LOBE = 0.35, 30.0
+_FROM_ABOVE, _LOBE = 0.35, 40.0
 #: Drawn with so many samples along each side of a pixel.
 _FINER = 2
 #: Lips of a photo that are farther apart (decimetres) show how dark it is between them, if so much of the crop lies there; limits of that.
@@ -105,7 +109,8 @@ def _white_in_colour(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | 
     else:
         white = neutral
     if seen is None:
-        colour = np.sqrt((white / white.max()) * (neutral / neutral.max()))
+        # Eyes are red, skins are tanned: where they differ, the less coloured one tells.
+        colour = np.maximum(white / white.max(), neutral / neutral.max())
         level = _SHADED * white.max()
     else:
         colour, level = seen.colour, seen.colour.max()
@@ -151,6 +156,8 @@ class MouthInside:
         self._rows = (tooth_row(head, HeadPart.TEETH_LOWER), tooth_row(head, HeadPart.TEETH_UPPER))
         self._white = np.float32(white)
         self._exposure = Exposure()
+        # Light that rows of teeth get at most: what the photo shows in good light does not become brighter still.
+        self._most: list[Array | float] = [1.0, 1.0]
 
     def fit(
         self,
@@ -173,11 +180,12 @@ class MouthInside:
         rows, columns = (np.flatnonzero(opening.any(axis)) for axis in (1, 0))
         if len(rows):
             box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-            shade[box] = _shadow(opening[box], _pixels_per_dm(landmarks, to_pixels))
+            shade[box] = np.maximum(_shadow(opening[box], _pixels_per_dm(landmarks, to_pixels)), _LEAST_SHADE)
 
         def light(points: Array, normals: Array) -> Array:
             return self._white * _light(points, normals, landmarks)[0] ** _EVEN
 
+        self._most = [_BRIGHTER * _light(*row.carried(source), landmarks)[0] ** _EVEN for row in self._rows]
         self._rows = show_photo(seen, portrait, *self._rows, source, to_pixels, light, shade)
 
     def draw(
@@ -205,12 +213,13 @@ class MouthInside:
         lining = deformed[self._used]
         reached, _ = _light(lining, -vertex_normals(lining, self._triangles), landmarks)
         colours = self._white * _LINING * reached**_FLESH_EVEN
-        deep = self._white * _LINING * _DEEP * _through(landmarks)
+        deep = self._white * _LINING * (_DEEP * _through(landmarks)) ** _FLESH_EVEN
         behind = _layer(lining, self._triangles, to_pixels, box)
         fine = np.empty((*behind.depth.shape, 4), np.float32)
         kernels.lay_flesh(behind.triangle, behind.barycentric, colours.astype(np.float32), self._triangles, deep.astype(np.float32), fine)
         amounts = tongue_amounts(expression, self._head.expression_names)
-        for part, how, even, is_teeth in ((self._tongue, amounts, _FLESH_EVEN, 0.0), *((row, None, _EVEN, 1.0) for row in self._rows)):
+        rows_of_teeth = ((row, None, _EVEN, most, 1.0) for row, most in zip(self._rows, self._most, strict=True))
+        for part, how, even, most, is_teeth in ((self._tongue, amounts, _FLESH_EVEN, 1.0, 0.0), *rows_of_teeth):
             points, normals = part.carried(deformed, how)
             layer = _layer(points, part.triangles, to_pixels, box)
             reached, mirrored = _light(points, normals, landmarks)
@@ -218,7 +227,7 @@ class MouthInside:
                 layer.triangle,
                 layer.barycentric,
                 layer.depth,
-                (self._white * reached**even).astype(np.float32),
+                (self._white * np.minimum(reached**even, most)).astype(np.float32),
                 (self._white * mirrored[:, None]).astype(np.float32),
                 part.triangles,
                 part.texels,
@@ -230,7 +239,10 @@ class MouthInside:
         rgb = np.empty((height, width, 4), np.float32)
         kernels.shrink(fine, _FINER, rgb)
         light = _shadow(opening[top : top + height, left : left + width], _pixels_per_dm(landmarks, to_pixels))
-        rgb[..., :3] = self._tone.apply(rgb[..., :3] * self._exposure.at(_opening(landmarks))) * light[..., None]
+        # In a narrow gap one sees the lips' own wet inside, in shadow.
+        dark = self._white * _LINING * _IN_SHADOW
+        lit = dark + light[..., None] * (rgb[..., :3] - dark)
+        rgb[..., :3] = self._tone.apply(lit * self._exposure.at(_opening(landmarks)))
         return InsidePicture(rgb, top, left)
 
 
@@ -354,9 +366,12 @@ class Membrane:
     bite_dm: float
 
     @classmethod
-    def of(cls, landmarks: Array, source_landmarks: Array, bite_dm: float) -> Membrane | None:
-        """From the photo's landmarks [478, >=2] in pixels and the fitted head's [478, 3] in decimetres; None when its lips are not wide open."""
-        if _opening(source_landmarks) < _WIDE_DM:
+    def of(cls, landmarks: Array, source_landmarks: Array, bite_dm: float, seen: SeenTeeth | None) -> Membrane | None:
+        """From the photo's landmarks [478, >=2] in pixels, the fitted head's [478, 3] in decimetres, and the photo's teeth.
+
+        None when its lips are not wide open, or open on teeth.
+        """
+        if _opening(source_landmarks) < _WIDE_DM or (seen is not None and seen.share > _MOSTLY_TEETH):
             return None
         count = len(INNER_LIPS)
         around = np.arange(count)

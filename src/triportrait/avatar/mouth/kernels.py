@@ -59,7 +59,7 @@ def lay_part(triangle, barycentric, depth, light, mirrored, triangles, texels, t
                 tint[c] = w00 * texture[j, i, c] + w01 * texture[j, i + 1, c] + w10 * texture[j + 1, i, c] + w11 * texture[j + 1, i + 1, c]
             cover = tint[3]
             for c in range(3):
-                out[row, column, c] += cover * (min(tint[c] * lit[c] + tint[4] * shine[c], 240.0) - out[row, column, c])
+                out[row, column, c] += cover * (min(tint[c] * lit[c] + tint[4] * shine[c], 255.0) - out[row, column, c])
             out[row, column, 3] += cover * (is_teeth - out[row, column, 3])
             if cover > 0.5:
                 out_depth[row, column] = depth[row, column]

@@ -44,12 +44,17 @@ _HEIGHT_DM, TEXELS_PER_DM, _NODES = 0.2, 500, (61, 6)
 #: Reflectances under white light: enamel at neck, middle and edge, gaps, and gums.
 _NECK, _BODY, _EDGE = np.array([[0.89, 0.82, 0.73], [0.96, 0.93, 0.87], [0.88, 0.88, 0.87]])
 _GAP, _GUM = np.array([[0.5, 0.34, 0.29], [0.78, 0.46, 0.45]])
+#: Along the arch from the midline cheeks hide teeth from here to there, and keep so much of the light from the last ones;
+#: a row ends softly between the last two places, behind the corners of the lips.
+_MOLARS_DM, _MOLARS_DARK, _ENDS_DM = (0.22, 0.5), 0.85, (0.38, 0.46)
 #: How much of the light that falls on it a wet surface mirrors: crowns, gums, tongue.
-_CROWN_GLOSS, _GUM_GLOSS, _TONGUE_GLOSS = 0.16, 0.2, 0.34
+_CROWN_GLOSS, _GUM_GLOSS, _TONGUE_GLOSS = 0.16, 0.2, 0.22
 #: The tongue: reflectances of its tip and sides, of its middle, and of its coated back.
 _TIP, _MIDDLE, _COAT = np.array([[0.86, 0.47, 0.47], [0.84, 0.5, 0.49], [0.76, 0.52, 0.49]])
+#: How much light the palate keeps from its back.
+_SHADE_OF_PALATE = 0.5
 #: Way from the lower incisors' front to its tip, half its width, its length, its thickness; nodes along and across.
-_TIP_BEHIND_DM, _TONGUE_HALF_DM, _TONGUE_LONG_DM, _TONGUE_THICK_DM, _TONGUE_NODES = 0.065, 0.185, 0.52, 0.075, (18, 17)
+_TIP_BEHIND_DM, _TONGUE_HALF_DM, _TONGUE_LONG_DM, _TONGUE_THICK_DM, _TONGUE_NODES = 0.05, 0.205, 0.52, 0.075, (18, 25)
 #: What speech does to it, in decimetres: its back sinks with the jaw; its tip rises to the upper incisors' gums for /l/ and halfway for
 #: what spreads the lips (/t d n s i/, whose tongues lie high in front); it draws back where lips are rounded.
 _SINKING_DM, _TIP_RISE_DM, _FRONT_RISE_DM, _BACK_DM = 0.17, 0.13, 0.05, 0.07
@@ -142,9 +147,10 @@ def tongue(head: FullHead) -> MouthPart:
     lower = head.mean[head.part == HeadPart.TEETH_LOWER]
     tip, edge = lower[:, 2].max() - _TIP_BEHIND_DM, lower[:, 1].max()
     along, across = np.linspace(0, 1, _TONGUE_NODES[0])[:, None] ** 1.5, np.linspace(-1, 1, _TONGUE_NODES[1])[None, :]
-    angle = across * 0.6 * np.pi
-    half = _TONGUE_HALF_DM * np.sqrt(1 - (1 - np.minimum(along / 0.6, 1.0)) ** 2)
-    thick = _TONGUE_THICK_DM * np.sqrt(1 - (1 - np.minimum(along / 0.3, 1.0)) ** 2)
+    angle = across * np.pi
+    half = _TONGUE_HALF_DM * np.sqrt(1 - (1 - np.minimum(along / 0.5, 1.0)) ** 2)
+    # Its sides and what lies under its tip go down to the floor of the mouth.
+    thick = _TONGUE_THICK_DM * np.sqrt(1 - (1 - np.minimum(along / 0.18, 1.0)) ** 2) * np.where(np.abs(angle) < 0.5 * np.pi, 1.0, 3.0)
     middle = edge - 0.15 + 0.06 * np.sin(np.pi * np.minimum(along / 0.9, 1.0)) - 0.1 * np.maximum(along - 0.6, 0.0)
     furrow = 0.02 * np.exp(-((across / 0.14) ** 2)) * np.minimum(along / 0.2, 1.0)
     points = np.stack(
@@ -155,7 +161,7 @@ def tongue(head: FullHead) -> MouthPart:
         ),
         -1,
     )
-    texel = np.stack(np.broadcast_arrays((across + 1) * 48, along * 96), -1)
+    texel = np.stack(np.broadcast_arrays((half / _TONGUE_HALF_DM * np.sin(angle) + 1) * 48, along * 96), -1)
     near_tip, front = np.exp(-((along / 0.22) ** 2)), np.exp(-((along / 0.5) ** 2))
     none = np.zeros_like(points[..., 0])
     sinking, rising, high, backwards = (
@@ -217,8 +223,9 @@ def _tongue_texture() -> Array:
     fine, coarse = (cv2.GaussianBlur(random.normal(0.0, 1.0, (96, 96)), (0, 0), spread)[..., None] * 3.5 * spread for spread in (0.8, 3.0))
     colour = _TIP + (_MIDDLE - _TIP) * np.clip(along / 0.25, 0, 1) * np.clip((1 - across) / 0.4, 0, 1)
     colour = colour + (_COAT - colour) * np.clip((along - 0.3) / 0.5, 0, 1) * np.clip((0.75 - across) / 0.4, 0, 1)
-    colour = colour * (1 + 0.05 * fine + 0.025 * coarse) * (1 - 0.22 * np.exp(-((across / 0.05) ** 2)) * np.clip(along / 0.2, 0, 1))
-    gloss = np.clip(_TONGUE_GLOSS * (1 + 0.55 * fine), 0, 1)
+    colour = colour * (1 + 0.03 * fine + 0.025 * coarse) * (1 - 0.22 * np.exp(-((across / 0.05) ** 2)) * np.clip(along / 0.2, 0, 1))
+    colour = colour * (1 - _SHADE_OF_PALATE * np.clip((along - 0.3) / 0.6, 0, 1))
+    gloss = np.clip(_TONGUE_GLOSS * (1 + 0.4 * fine), 0, 1)
     return np.concatenate([colour, np.ones((96, 96, 1)), gloss], -1).astype(np.float32)
 
 
@@ -256,5 +263,8 @@ def row_texture(upper: bool, taller_dm: float = 0.0) -> Array:
     deep = np.clip((h - gum) / 0.08, 0, 1)[..., None]
     gums = _GUM * (1.06 - 0.45 * deep) * np.where(deep > 0.02, 1.0, 0.9)
     colour = gums + crown[..., None] * (enamel - gums)
+    # Cheeks keep the light from molars.
+    colour = colour * (1 - _MOLARS_DARK * np.clip((place - _MOLARS_DM[0]) / (_MOLARS_DM[1] - _MOLARS_DM[0]), 0, 1) ** 2)[None, :, None]
+    covered = covered * np.clip((_ENDS_DM[1] - place) / (_ENDS_DM[1] - _ENDS_DM[0]), 0, 1)
     gloss = _GUM_GLOSS + crown[..., None] * (_CROWN_GLOSS * (1 - flank) - _GUM_GLOSS)
     return np.concatenate([colour, covered[..., None], gloss], -1).astype(np.float32)

@@ -1,8 +1,8 @@
 """The photo's own teeth on the rows of teeth, from the closed bite to wide open: a smile keeps its teeth while lips and jaw move.
 
-Upper teeth stand still in the skull, lower ones in the jaw. What a smiling photo shows of them is therefore theirs wherever the lips go: each
-row is moved up or down until its edge lies where the photo's teeth of that row end, and the photo becomes its texture. Lower teeth of a
-closed bite begin at the dark line on which the rows meet; farther up the upper ones hide them.
+Upper teeth stand still in the skull, lower ones in the jaw. What a smiling photo shows of them is therefore theirs wherever the lips go: each row
+is moved up or down until its edge lies where the photo's teeth of that row end, and the photo becomes its texture. Lower teeth of a closed
+bite begin at the dark line on which the rows meet; farther up the upper ones hide them.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ _CONTINUED_DM, _TALLER_DM = 0.018, 0.06
 _LINE = 0.07
 #: Painted crowns are bluer than this share of their red, gums are not.
 _ENAMEL_BLUE = 0.72
-#: Light that is more coloured than this (a channel over the strongest) is taken off before teeth are told from flesh.
-_COLOURED = 0.65
+#: In white light enamel, be it yellow, is greener and bluer than these shares of its red; tongue, gums and lips are less green.
+_GREEN, _BLUE = 0.74, 0.45
+#: Of what is no tooth, shadow is darker than this share of the teeth's brightness.
+_DARK = 0.4
 #: Without colour, teeth are what is lighter than the lips by this factor.
 _OVER_LIPS = 1.25
 #: Reflectances that the photo may give.
@@ -49,12 +51,19 @@ class SeenTeeth:
 
     Args:
         inside: float32 [s, s], 1 between the lips, soft at their edge; teeth: bool [s, s].
+        clear: float32 [s, s], 1 where that is teeth or dark, and no bit of lip or tongue.
         colour: [3] what a white thing would look like there, 0..255.
     """
 
     inside: Array
     teeth: Array
+    clear: Array
     colour: Array
+
+    @property
+    def share(self) -> float:
+        """Of what is between the lips, how much is teeth: 0..1."""
+        return float(self.teeth.sum() / max(self.inside.sum(), 1.0))
 
     @classmethod
     def of(cls, portrait: PreparedPortrait, tone: PhotoTone, light: Array) -> SeenTeeth | None:
@@ -68,24 +77,24 @@ class SeenTeeth:
         enough = _ENOUGH_PX * scale**2
         if inside.sum() < enough:
             return None
-        cast = np.minimum(light / (_COLOURED * light.max()), 1.0).astype(np.float32)
+        cast = np.float32(light / light.max())
         image = tone.taken_off(portrait.image.astype(np.float32)) / cast
         level = image.max(-1)
         bright = image[inside & (level >= np.quantile(level[inside], 0.6))].mean(0)
-        # Tongue and gums are red.
-        teeth = inside & (level > 0.55 * bright.max()) & (image[..., 2] > 0.64 * image[..., 0])
+        teeth = inside & (level > 0.55 * bright.max()) & (image[..., 1] > _GREEN * image[..., 0]) & (image[..., 2] > _BLUE * image[..., 0])
         if tone.strength:
             # But in black and white nothing is.
             lips = outline_mask(portrait.landmarks[OUTER_LIPS, :2], size)
             luma = image @ LUMA
             around = (lips > 0) & (mask == 0)
             teeth &= luma > tone.strength * _OVER_LIPS * (float(np.median(luma[around])) if around.any() else 0.0)
-        if bright[2] < 0.66 * bright[0] or teeth.sum() < enough:
+        if teeth.sum() < enough:
             return None
         reach = (max(3, round(3 * scale)) | 1,) * 2
         teeth = cv2.morphologyEx(teeth.astype(np.uint8), cv2.MORPH_CLOSE, np.ones(reach, np.uint8)).astype(bool)
         soft = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.8 * scale)
-        return cls(soft, teeth, cast * bright / np.array(_ENAMEL, np.float32))
+        clear = cv2.GaussianBlur((teeth | (inside & (level < _DARK * bright.max()))).astype(np.float32), (0, 0), 0.7 * scale)
+        return cls(soft, teeth, soft * clear, cast * bright / np.array(_ENAMEL, np.float32))
 
 
 def seated(lower: MouthPart, upper: MouthPart, source: Array, landmarks: Array, gap_dm: float, shown: bool) -> tuple[MouthPart, MouthPart]:
@@ -178,10 +187,9 @@ def show_photo(
     def over(place: Array) -> Array:
         return np.clip(border(y)(place[..., 0]) - place[..., 1] + 0.5, 0.0, 1.0)
 
-    return (
-        _with_photo(lower, seen, portrait, source, to_pixels, light, shade, below, is_upper=False),
-        _with_photo(upper, seen, portrait, source, to_pixels, light, shade, over, is_upper=True),
-    )
+    upper, gain = _with_photo(upper, seen, portrait, source, to_pixels, light, shade, over, None)
+    lower, _ = _with_photo(lower, seen, portrait, source, to_pixels, light, shade, below, gain)
+    return lower, upper
 
 
 def _lower_edge(seen: SeenTeeth, x: Array, y: Array) -> Array:
@@ -247,10 +255,12 @@ def _with_photo(
     light: Callable[[Array, Array], Array],
     shade: Array,
     belongs: Callable[[Array], Array],
-    *,
-    is_upper: bool,
-) -> MouthPart:
-    """A row whose texture shows the photo where that shows the row: where its place in the photo, [..., 2] pixels, ``belongs`` to it."""
+    gain: Array | None,
+) -> tuple[MouthPart, Array]:
+    """A row whose texture shows the photo where that shows the row: where its place in the photo, [..., 2] pixels, ``belongs`` to it.
+
+    ``gain`` [3] is how this person's upper teeth differ from painted ones, None for these themselves. It is handed back.
+    """
     import cv2
 
     points, normals = part.carried(source)
@@ -270,36 +280,42 @@ def _with_photo(
     def look(picture: Array) -> Array:
         return cv2.remap(picture, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-    shown = look(seen.inside) ** 2 * belongs(spread).astype(np.float32)
+    shown = look(seen.clear) * belongs(spread).astype(np.float32)
     teeth = look(seen.teeth.astype(np.float32)) * shown
+    is_upper = gain is None
     if not is_upper:
         shown = teeth
-    if not (teeth > 0.5).any():
-        return part
     reflectance = np.clip(look(portrait.image.astype(np.float32)) / np.maximum(lit * look(shade)[..., None], 1.0), *_RANGE)
-    texture = _own_row(is_upper, reflectance, teeth > 0.5)
-    # What a lip hides, and the dark line of the bite, goes on as what is seen beside it, and goes over into the painted row.
-    near = cv2.distanceTransform((shown < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / TEXELS_PER_DM
-    weight = cv2.GaussianBlur(np.clip(1.0 - near / _CONTINUED_DM, 0.0, 1.0), (0, 0), 1.0)[..., None]
-    texture[..., :3] += weight * (push_pull(reflectance, shown) - texture[..., :3])
-    texture[..., 4] *= 1.0 - weight[..., 0]
+    texture, gain = _own_row(is_upper, reflectance, teeth > 0.5, gain)
+    if (shown > 0.5).any():
+        # What a lip hides, and the dark line of the bite, goes on as what is seen beside it, and goes over into the painted row.
+        near = cv2.distanceTransform((shown < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / TEXELS_PER_DM
+        weight = cv2.GaussianBlur(np.clip(1.0 - near / _CONTINUED_DM, 0.0, 1.0), (0, 0), 1.0)[..., None]
+        texture[..., :3] += weight * (push_pull(reflectance, shown) - texture[..., :3])
+        texture[..., 4] *= 1.0 - weight[..., 0]
     if is_upper:
         # Where the photo shows that they end, they end.
         inside = look(seen.inside) ** 2
         texture[..., 3] += inside * (belongs(spread).astype(np.float32) - texture[..., 3])
     texture[..., 3] = np.maximum(texture[..., 3], shown)
-    return replace(part, texture=texture)
+    return replace(part, texture=texture), gain
 
 
-def _own_row(is_upper: bool, reflectance: Array, teeth: Array) -> Array:
-    """The painted row in the colour of the photo's teeth, [h, w, 3] where bool [h, w], and with crowns as tall as these at least."""
+def _own_row(is_upper: bool, reflectance: Array, teeth: Array, gain: Array | None) -> tuple[Array, Array]:
+    """The painted row in the colour of the photo's teeth, [h, w, 3] where bool [h, w], with crowns as tall as these at least.
+
+    Their colour over that of painted teeth [3] is handed back; ``gain`` is used where there are none.
+    """
     usual = row_texture(is_upper)
     enamel = usual[..., 2] > _ENAMEL_BLUE * usual[..., 0]
-    rows = np.arange(1, len(teeth) + 1)[:, None]
-    some = teeth.any(0)
-    taller = np.quantile(((teeth * rows).max(0) - (enamel * rows).max(0))[some], 0.85) / TEXELS_PER_DM
-    texture = row_texture(is_upper, float(np.clip(np.round(taller + 0.01, 2), 0.0, _TALLER_DM))).copy()
-    gain = reflectance[teeth].mean(0) / usual[teeth & enamel, :3].mean(0) if (teeth & enamel).any() else np.ones(3, np.float32)
+    taller = 0.0
+    if teeth.any():
+        rows, some = np.arange(1, len(teeth) + 1)[:, None], teeth.any(0)
+        taller = np.quantile(((teeth * rows).max(0) - (enamel * rows).max(0))[some], 0.85) / TEXELS_PER_DM + 0.01
+    texture = row_texture(is_upper, float(np.clip(np.round(taller, 2), 0.0, _TALLER_DM))).copy()
+    if (teeth & enamel).any():
+        gain = reflectance[teeth & enamel].mean(0) / usual[teeth & enamel, :3].mean(0)
+    gain = np.ones(3, np.float32) if gain is None else gain
     crown = np.clip((texture[..., 2:3] / texture[..., :1] - 0.58) / 0.2, 0.0, 1.0)
     texture[..., :3] *= 1.0 + crown * (gain - 1.0)
-    return texture
+    return texture, gain
