@@ -11,6 +11,7 @@ from triportrait.avatar.lifted.eyes import eye_opening
 from triportrait.avatar.mouth import kernels
 from triportrait.avatar.mouth.parts import tongue, tongue_amounts, tooth_row
 from triportrait.avatar.mouth.photo_teeth import SeenTeeth, seated, show_photo
+from triportrait.avatar.mouth.rim import LipRim
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.landmarks import (
     EYE_LEFT_RIM,
@@ -156,6 +157,7 @@ class MouthInside:
         self._rows = (tooth_row(head, HeadPart.TEETH_LOWER), tooth_row(head, HeadPart.TEETH_UPPER))
         self._white = np.float32(white)
         self._exposure = Exposure()
+        self._rim: LipRim | None = None
         # Light that rows of teeth get at most: what the photo shows in good light does not become brighter still.
         self._most: list[Array | float] = [1.0, 1.0]
 
@@ -166,9 +168,13 @@ class MouthInside:
         source: Array,
         to_pixels: Callable[[Array], tuple[Array, Array]],
     ) -> None:
-        """Make this mouth the photo's, as which the head ``source`` [v, 3] lies under ``to_pixels``: its teeth, if it shows any, or its light."""
+        """Make this mouth the photo's: its lips' rim, and the teeth or else the light that it shows.
+
+        The head ``source`` [v, 3] lies as in the photo under ``to_pixels``.
+        """
         landmarks = self._head.landmarks478(source)
-        opening = outline_mask(portrait.landmarks[INNER_LIPS, :2], len(portrait.image)).astype(bool)
+        self._rim = LipRim.of(portrait.image, portrait.landmarks, landmarks, None if seen is None else seen.teeth)
+        opening = outline_mask(portrait.landmarks[INNER_LIPS, :2], len(portrait.image)).astype(bool) & ~self._rim.mask
         gap = _opening(landmarks)
         self._rows = seated(*self._rows, source, landmarks, gap, seen is not None)
         if seen is None:
@@ -243,6 +249,9 @@ class MouthInside:
         dark = self._white * _LINING * _IN_SHADOW
         lit = dark + light[..., None] * (rgb[..., :3] - dark)
         rgb[..., :3] = self._tone.apply(lit * self._exposure.at(_opening(landmarks)))
+        if self._rim is not None:
+            pixels, depth = to_pixels(self._rim.points(landmarks))
+            self._rim.lay(pixels - np.array([left, top], np.float32), depth, rgb)
         return InsidePicture(rgb, top, left)
 
 
