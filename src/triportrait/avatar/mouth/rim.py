@@ -20,7 +20,9 @@ _ACROSS = -np.arange(len(INNER_LIPS)) % len(INNER_LIPS)
 #: Lips are lighter than this share of what they typically are, and no greener in proportion to their red than that by so much.
 _LIGHT, _GREENER = 0.62, 0.08
 #: The strip is no wider than this (decimetres): behind a lip that is open may lie a tongue. It reaches so far under the lip.
-_WIDEST_DM, _UNDER_DM = 0.035, 0.012
+_WIDEST_DM, _UNDER_DM, _SPARE_DM = 0.035, 0.012, 0.006
+#: Of the way to the other lip it takes this share at most.
+_MEET = 0.6
 #: So many places are looked at between lip and lip.
 _STEPS = 24
 
@@ -32,8 +34,8 @@ class LipRim:
     Args:
         mask: bool [s, s], where the photo shows lip between the lips' landmarks.
         width_dm: [20] of the strip at each point of the inner lips.
-        texels: [60, 2] float32, where ``texture`` [h, w, 5] (the photo 0..1, how much it is lip, 0) shows the strip's outer, middle and inner
-            points.
+        texels: [60, 2] float32, where ``texture`` shows the strip's outer, middle and inner points.
+        texture: [h, w, 5] float32, the photo 0..1, how much it is lip, and 0.
     """
 
     mask: Array
@@ -64,8 +66,9 @@ class LipRim:
         reach = np.where(other.any(0), share[other.argmax(0), 0], 1.0)
         own = source_landmarks[INNER_LIPS]
         gap = np.linalg.norm(own[_ACROSS] - own, axis=1)
-        width = np.minimum(np.minimum(reach, 0.5) * gap, _WIDEST_DM)
-        width = 0.25 * (np.roll(width, 1) + 2 * width + np.roll(width, -1))
+        width = np.minimum(np.minimum(reach, _MEET) * gap, _WIDEST_DM)
+        # The strip covers more than is lip: how far it really goes is in its texture.
+        width = np.maximum(width, np.maximum(np.roll(width, 1), np.roll(width, -1))) + _SPARE_DM
         per_dm = way / np.maximum(gap, 1e-4)[:, None]
         places = np.concatenate([ring - per_dm * _UNDER_DM, ring, ring + per_dm * width[:, None]])
         low = np.maximum(np.floor(places.min(0)).astype(int) - 4, 0)
@@ -81,7 +84,7 @@ class LipRim:
         way = ring[_ACROSS] - ring
         gap = np.linalg.norm(way, axis=1, keepdims=True)
         way = way / np.maximum(gap, 1e-4)
-        inner = np.minimum(self.width_dm[:, None], 0.5 * gap)
+        inner = np.minimum(self.width_dm[:, None], _MEET * gap)
         return np.concatenate([ring - way * _UNDER_DM, ring, ring + way * inner]).astype(np.float32)
 
     def lay(self, pixels: Array, depth: Array, out: Array) -> None:
