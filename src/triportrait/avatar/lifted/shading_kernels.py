@@ -158,8 +158,8 @@ def opening(triangle, barycentric, depth, kind, lips):
     """Where a picture shows the mouth's inside: bool [s, s] from triangles int32 [s, s] with depths [s, s] and their kinds uint8 [f].
 
     Args:
-        lips: uint8 [s, s], 2 between the lips, 1 on them, 0 elsewhere. On them a fold of the skin's mesh shows the inside, which becomes the
-            nearest skin above or below. Elsewhere it is taken out of the picture: a gap in the mesh would show it through the cheek.
+        lips: uint8 [s, s], 2 between the lips, 1 on them, 0 elsewhere. On them a fold of the skin's mesh shows the inside, which becomes
+            the nearest skin above or below. Elsewhere it is taken out of the picture: a gap in the mesh would show it through the cheek.
     """
     height, width = triangle.shape
     shown = np.zeros(triangle.shape, np.bool_)
