@@ -306,7 +306,6 @@ def _find_fold(luma: Array, columns: Array, heights: Array, brow: Array, dark: f
         dark: luma that skin exceeds: what is darker is a frame, under which the fold lies.
     """
     import cv2
-    from scipy.ndimage import gaussian_filter1d
 
     rows = np.flatnonzero((heights > 0.05) & (heights < 0.28))
     inside = np.flatnonzero((columns > 0.1) & (columns < 0.9))
@@ -326,7 +325,7 @@ def _find_fold(luma: Array, columns: Array, heights: Array, brow: Array, dark: f
         path.append(path[-1] + (1, 0, -1)[step[path[-1]]])
     path_rows = np.array(path[::-1])
     strength = float(score[path_rows, np.arange(len(inside))].mean())
-    found = np.interp(columns, columns[inside], gaussian_filter1d(heights[rows][path_rows], 0.05 * _TEXELS))
+    found = np.interp(columns, columns[inside], _along(heights[rows][path_rows][None], 0.05 * _TEXELS)[0])
     plain = np.full_like(columns, _FOLD)
     share = np.clip((strength - 0.5 * _CREASE) / (0.5 * _CREASE), 0.0, 1.0)
     height = np.where(share > 0.5, found - 0.02, plain)
@@ -420,17 +419,22 @@ def _unfolded(bare: Array, below: Array, grain: Array, d: Array, fold: Array, ey
     return bare + behind * (np.dstack([hidden, np.ones_like(d)]) - bare), lift[0, :, 0]
 
 
+def _along(values: Array, sigma: float) -> Array:
+    """Values [1, n] or [1, n, 3] smoothed along the lid."""
+    import cv2
+
+    return cv2.GaussianBlur(values, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+
+
 def _column_means(picture: Array, chosen: Array, other: Array, smooth: float) -> tuple[Array, Array]:
     """Mean colour [1, n, 3] of the ``chosen`` texels [m, n] of each column, smoothed along the lid, and how sure it is [1, n].
 
     Args:
         other: [3], where there are none.
     """
-    from scipy.ndimage import gaussian_filter1d
-
-    sure = gaussian_filter1d(chosen.sum(0)[None].astype(np.float64), smooth, axis=1)
+    sure = _along(chosen.sum(0)[None].astype(np.float64), smooth)
     total = (picture * chosen[..., None]).sum(0)[None].astype(np.float64)
-    mean = gaussian_filter1d(total, smooth, axis=1) / np.maximum(sure, 1e-4)[..., None]
+    mean = _along(total, smooth) / np.maximum(sure, 1e-4)[..., None]
     trust = np.clip(sure / (0.03 * _TEXELS), 0.0, 1.0)
     return trust[..., None] * mean + (1 - trust[..., None]) * other, trust
 
