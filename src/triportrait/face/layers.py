@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from triportrait.face.mattes import RESTLESS, ellipse, strangeness
 from triportrait.face.scene_fill import fill_scene
 from triportrait.types import Array
 
 #: In the picture's side: how much round the matte is taken for the person, and how far wisps may fly.
 _MARGIN, _REACH = 0.014, 0.08
+#: A piece of scene with less than this share of the picture, all round closed in by the person, tells nothing about the scene.
+_ISLAND = 0.003
 
 
 def nearest_fill(image: Array, known: Array) -> Array:
@@ -54,29 +57,25 @@ def persons_pixels(image: Array, person_alpha: Array) -> Array:
     """
     import cv2
 
-    from triportrait.face.mattes import strangeness
-
     size = max(image.shape[:2])
     person = (person_alpha > 0.02).astype(np.uint8)
     if not person.any():
         return person.astype(bool)
-    touched = cv2.dilate(person, _disc(_MARGIN * size))
+    touched = cv2.dilate(person, ellipse(_MARGIN * size))
     free = touched == 0
     if not free.any():
         return touched.astype(bool)
-    # Strange colours that hang together with the person are the person's.
-    strange, _ = strangeness(image.astype(np.float32) / 255.0, free, 0.03 * size)
+    # Strange colours that hang together with the person are the person's; a restless scene has strange colours of its own.
+    strange, usual = strangeness(image.astype(np.float32) / 255.0, free, 0.03 * size)
     reach = cv2.distanceTransform(1 - person, cv2.DIST_L2, 3) < _REACH * size
-    candidates = ((strange > 1.0) & reach).astype(np.uint8) | touched
-    _, labels = cv2.connectedComponents(cv2.dilate(candidates, _disc(0.01 * size)))
+    candidates = ((strange > np.exp(usual / RESTLESS)) & reach).astype(np.uint8) | touched
+    _, labels = cv2.connectedComponents(cv2.dilate(candidates, ellipse(0.01 * size)))
     own = np.isin(labels, np.unique(labels[person > 0])) & (candidates > 0)
-    return cv2.dilate((own & free).astype(np.uint8), _disc(_MARGIN / 2 * size)).astype(bool) | touched.astype(bool)
-
-
-def _disc(radius: float) -> Array:
-    import cv2
-
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(1, round(radius)) + 1,) * 2)
+    touched = touched | cv2.dilate((own & free).astype(np.uint8), ellipse(_MARGIN / 2 * size))
+    touched = cv2.morphologyEx(touched, cv2.MORPH_CLOSE, ellipse(0.02 * size))
+    # An island between strands shows more of them than of the scene.
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - touched, connectivity=4)
+    return touched.astype(bool) | (stats[:, cv2.CC_STAT_AREA] < _ISLAND * size**2)[labels]
 
 
 def _with_grain(filled: Array, image: Array, hole: Array) -> Array:

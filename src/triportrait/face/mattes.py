@@ -22,7 +22,7 @@ _LEAST = 0.012
 #: What is round a pixel when its colour is compared with the scene's (face heights).
 _ROUND = 0.05
 #: A scene whose colours (0..1) are usually so far from their local mean is restless.
-_RESTLESS = 0.1
+RESTLESS = 0.1
 #: How strongly the sampled colours and the segmentation hold the matte, against 1 for the photo's own edges.
 _SAMPLES_HOLD, _SEGMENTATION_HOLDS = 0.1, 0.01
 #: So much of the matte on the wrong side of the segmentation's edge is haze, not hair.
@@ -93,7 +93,7 @@ def trimap(guide: Array, probability: Array, soft: Array, face_mask: Array | Non
     strange, usual = strangeness(guide, (beyond > _LEAST) & (probability < 0.1), _ROUND * height)
     foreign = strange > 1.0
     # Hair ends somewhere below the chin; and before a restless scene the segmentation knows more than colours do.
-    plain = np.exp(-usual / _RESTLESS)
+    plain = np.exp(-usual / RESTLESS)
     hair = plain * np.clip((chin - np.arange(side)) / (0.2 * height), 0.0, 1.0)[:, None]
     out, deep = hair * _HAIR_OUT + (1 - hair) * _EDGE_OUT, hair * _HAIR_IN + (1 - hair) * _EDGE_IN
     doubtful = (probability > 0.1) & (probability < 0.9)
@@ -104,8 +104,16 @@ def trimap(guide: Array, probability: Array, soft: Array, face_mask: Array | Non
     if face_mask is not None:
         inside |= face_mask
         outside &= ~face_mask
+    # Where the segmentation is in doubt, colours that are not the scene's tip the scales.
     lean = 1.6 * plain * soft * (1 - soft) * np.clip(strange - 1.0, -0.7, 1.0)
     return Trimap(inside, outside, np.clip((soft + lean - 0.3) / 0.4, 0.0, 1.0).astype(np.float32))
+
+
+def ellipse(radius: float) -> Array:
+    """A structuring element: a disc of at least one pixel's radius."""
+    import cv2
+
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(1, round(radius)) + 1,) * 2)
 
 
 def strangeness(guide: Array, scene: Array, radius: float) -> tuple[Array, Array]:

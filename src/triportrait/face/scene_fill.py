@@ -39,6 +39,7 @@ def fill_scene(image: Array, known: Array) -> Array:
         return smooth
     if len(patched) != size:
         patched = cv2.resize(patched, (size, size), interpolation=cv2.INTER_CUBIC)
+    patched = _no_sharper(patched, image, known)
     # In step with what the photo shows at the hole's edge.
     ring = known & (cv2.dilate((~known).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
     patched = patched + push_pull(photo - patched, np.where(known, ring | ~_near(known, 0.1), 0.0).astype(np.float32))
@@ -47,6 +48,29 @@ def fill_scene(image: Array, known: Array) -> Array:
     keep = np.exp(-(away**4))[..., None]
     filled = keep * patched + (1 - keep) * push_pull(patched, known | (away < 0.7))
     return np.where(known[..., None], photo, np.clip(filled, 0, 255)).astype(np.float32)
+
+
+def _no_sharper(filled: Array, image: Array, known: Array) -> Array:
+    """``filled`` blurred until its edges are as soft as those of the ``known`` scene: out of focus, patches would meet in visible seams."""
+    import cv2
+
+    unit = len(image) / 512
+
+    def steepness(picture: Array, where: Array) -> float:
+        grey = cv2.GaussianBlur(picture, (0, 0), unit).astype(np.float32).mean(-1)
+        slope = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+        return float(np.quantile(slope[where], 0.95))
+
+    away = cv2.erode(known.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
+    if not away.any():
+        return filled
+    limit = steepness(image, away)
+    result = filled
+    for width in (1.0, 2.0, 3.0, 5.0, 8.0):
+        if steepness(result, ~known) <= 1.1 * limit:
+            break
+        result = cv2.GaussianBlur(filled, (0, 0), width * unit)
+    return result
 
 
 def _near(known: Array, share: float) -> Array:
