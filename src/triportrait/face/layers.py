@@ -9,6 +9,7 @@ import numpy as np
 
 from triportrait.face.mattes import RESTLESS, ellipse, strangeness
 from triportrait.face.scene_fill import fill_scene
+from triportrait.geometry.filling import push_pull
 from triportrait.types import Array
 
 #: In the picture's side: how much round the matte is taken for the person, and how far wisps may fly.
@@ -49,6 +50,18 @@ def background_behind(image: Array, person_alpha: Array, method: str = "smooth")
     return np.clip(_with_grain(fill_scene(image, ~touched), image, touched) + 0.5, 0, 255).astype(np.uint8)
 
 
+def scene_colours(image: Array, person_alpha: Array) -> Array:
+    """A quick, smooth guess at the scene, for what shines through the person's soft edges: float32 [h, w, 3].
+
+    Args:
+        image: uint8 [h, w, 3]; person_alpha: float32 [h, w].
+    """
+    import cv2
+
+    known = cv2.dilate((person_alpha > 0.02).astype(np.uint8), ellipse(_MARGIN * max(image.shape[:2]))) == 0
+    return push_pull(image.astype(np.float32), known.astype(np.float32))
+
+
 def persons_pixels(image: Array, person_alpha: Array) -> Array:
     """What must go if the person goes: bool [h, w]. Besides the matte itself these are wisps and earrings that it may have missed.
 
@@ -71,7 +84,7 @@ def persons_pixels(image: Array, person_alpha: Array) -> Array:
     candidates = ((strange > np.exp(usual / RESTLESS)) & reach).astype(np.uint8) | touched
     _, labels = cv2.connectedComponents(cv2.dilate(candidates, ellipse(0.01 * size)))
     own = np.isin(labels, np.unique(labels[person > 0])) & (candidates > 0)
-    touched = touched | cv2.dilate((own & free).astype(np.uint8), ellipse(_MARGIN / 2 * size))
+    touched = np.maximum(touched, cv2.dilate((own & free).astype(np.uint8), ellipse(_MARGIN / 2 * size)))
     touched = cv2.morphologyEx(touched, cv2.MORPH_CLOSE, ellipse(0.02 * size))
     # An island between strands shows more of them than of the scene.
     _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - touched, connectivity=4)
