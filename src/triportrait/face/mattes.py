@@ -130,9 +130,14 @@ def strangeness(guide: Array, scene: Array, radius: float) -> tuple[Array, Array
     import cv2
 
     def mean(values: Array, share: Array, sigma: float) -> Array:
-        total = cv2.GaussianBlur(share, (0, 0), sigma)
-        summed = cv2.GaussianBlur(values * share[..., None], (0, 0), sigma).reshape(*share.shape, -1)
-        return push_pull(summed / np.maximum(total, 1e-3)[..., None], np.clip(10 * total, 0.0, 1.0) * (total > 0.02))
+        # What is so smooth is computed on a small picture.
+        step = max(1, int(sigma / 2))
+        small = (-(-share.shape[1] // step), -(-share.shape[0] // step))
+        pair = (cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in (share, values * share[..., None]))
+        total, summed = (cv2.GaussianBlur(part, (0, 0), sigma / step) for part in pair)
+        near = summed.reshape(*total.shape, -1) / np.maximum(total, 1e-3)[..., None]
+        whole = push_pull(near, np.clip(10 * total, 0.0, 1.0) * (total > 0.02))
+        return cv2.resize(whole, share.shape[::-1], interpolation=cv2.INTER_LINEAR).reshape(*share.shape, -1)
 
     share = scene.astype(np.float32)
     for _ in range(2):
@@ -148,7 +153,9 @@ def _own_piece(alpha: Array, face_mask: Array | None) -> Array:
     """``alpha`` [h, w] without what hangs together neither with the face nor, if there is none, with the largest piece: specks, scenery."""
     import cv2
 
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((alpha > 0.1).astype(np.uint8))
+    # A strand may be broken for a pixel or two; haze is no link.
+    near = cv2.dilate((alpha > 0.25).astype(np.uint8), np.ones((3, 3), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(near)
     votes = np.bincount(labels[face_mask], minlength=len(stats)) if face_mask is not None else stats[:, cv2.CC_STAT_AREA].copy()
     votes[0] = 0
     if not votes.any():

@@ -15,7 +15,7 @@ from triportrait.types import Array
 #: Added to the colours' covariance in each window of 3 x 3 pixels, colours in 0..1: noise of a JPEG is not an edge.
 _NOISE = 1e-5
 #: Passes of the search for the best pair of colours.
-_SEARCHES = 6
+_SEARCHES = 4
 #: Steps of the conjugate gradients at most, and the share of the residual at which they end.
 _STEPS, _RESIDUAL = 80, 2e-3
 
