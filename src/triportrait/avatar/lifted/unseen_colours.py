@@ -107,7 +107,7 @@ def sampled(picture: Array, places: Array) -> Array:
 
 
 def like_the_face(portrait: PreparedPortrait) -> Array:
-    """Where the photo has the face's hue, whatever its brightness, and is no hair: bool [s, s]. Eyes count as such whatever their colour."""
+    """Where the photo has the face's hue at any brightness, and no hair: bool [s, s]. Eyes count as such whatever their colour."""
     import cv2
 
     size = len(portrait.image)
