@@ -84,7 +84,7 @@ def closed_form_matte(image: Array, wanted: Array, weight: Array, start: Array, 
     # Windows that hold at least one free pixel matter.
     touched = cv2.dilate(free.astype(np.uint8), np.ones((3, 3), np.uint8))
     touched[[0, -1]] = touched[:, [0, -1]] = 0
-    centres = np.argwhere(touched).astype(np.int32)
+    centres = np.ascontiguousarray(np.argwhere(touched), np.int32)
     if not len(centres):
         return start.astype(np.float32)
     means, inverses = np.empty((len(centres), 3), np.float32), np.empty((len(centres), 6), np.float32)
