@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -100,7 +99,8 @@ class Performance:
         index = 0
         scenes = background.frames(prepared.image.shape[0], self.fps) if background is not None else None
         with calm_libraries():
-            for image, panels in self._pictures_with_panels(scenes) if debug else self._pictures(scenes):
+            rows = self._rows(still_body=full_frame)
+            for image, panels in self._pictures_with_panels(rows, scenes) if debug else self._pictures(rows, scenes):
                 yield Frame(paste(image) if paste else image, index / self.fps, panels)
                 index += 1
         if not index:
@@ -110,15 +110,22 @@ class Performance:
         state = self.portrait.state
         return self.portrait.model.with_still_mouth(state) if self.still_mouth else state
 
-    def _pictures(self, scenes: Iterator[Array] | None) -> Iterator[tuple[Array, dict[str, Array]]]:
+    def _rows(self, still_body: bool) -> Iterator[MotionFrame]:
+        """The motion row by row. In the full photograph the body stands still: beyond the crop it is the photo's own."""
+        for chunk in self.chunks():
+            yield from chunk.with_rows(body=np.zeros((len(chunk), 4), np.float32)) if still_body else chunk
+
+    def _pictures(self, rows: Iterator[MotionFrame], scenes: Iterator[Array] | None) -> Iterator[tuple[Array, dict[str, Array]]]:
         """Crops, several at once where that is faster; no panels."""
-        for _, image, _ in self.portrait.model.draw(self._state(), chain.from_iterable(self.chunks()), scenes):
+        for _, image, _ in self.portrait.model.draw(self._state(), rows, scenes):
             yield image, {}
 
-    def _pictures_with_panels(self, scenes: Iterator[Array] | None) -> Iterator[tuple[Array, dict[str, Array]]]:
+    def _pictures_with_panels(
+        self, rows: Iterator[MotionFrame], scenes: Iterator[Array] | None
+    ) -> Iterator[tuple[Array, dict[str, Array]]]:
         """Crops one by one, with source, PNCC, raw render and depth (Real3D-Portrait's Demo 4)."""
         model, state, source = self.portrait.model, self._state(), self.portrait.prepared.image
-        for row in chain.from_iterable(self.chunks()):
+        for row in rows:
             image, layer = model.step(state, row, next(scenes) if scenes is not None else None)
             yield image, _panels(source, model.motion_picture(state, row), layer, row)
 
