@@ -26,6 +26,8 @@ _ROUND = 0.05
 RESTLESS = 0.1
 #: How strongly the sampled colours and the segmentation hold the matte, against 1 for the photo's own edges.
 _SAMPLES_HOLD, _SEGMENTATION_HOLDS = 0.1, 0.01
+#: Half the width of such a passage between skin and hair (face heights).
+_PASSING = 0.02
 #: So much of the matte on the wrong side of the segmentation's edge is haze, not hair.
 _HAZE = 0.15
 
@@ -65,15 +67,21 @@ def refine_matte(image: Array, probability: Array, face_mask: Array | None = Non
     alpha = closed_form_matte(guide, wanted.astype(np.float32), (samples + segmentation).astype(np.float32), start, unknown)
     haze = _HAZE * (1 - 0.7 * sampled.trust)
     low, high = haze * (1 - known.prior), 1 - haze * known.prior
-    return _own_piece(np.clip((alpha - low) / (high - low), 0.0, 1.0).astype(np.float32), face_mask)
+    alpha = np.maximum(np.clip((alpha - low) / (high - low), 0.0, 1.0), known.least)
+    return _own_piece(alpha.astype(np.float32), face_mask)
 
 
 class Trimap(NamedTuple):
-    """Certainly person, certainly scene (bool [h, w]), and between them what to believe if colours say nothing (float32 [h, w])."""
+    """Certainly person, certainly scene (bool [h, w]), and between them what to believe if colours say nothing (float32 [h, w]).
+
+    ``least`` float32 [h, w]: what the segmentation is sure of and looks like nothing of the scene is no less a person than that. Hair between
+    skin and wall has their mixture's colour, too.
+    """
 
     inside: Array
     outside: Array
     prior: Array
+    least: Array
 
 
 def trimap(guide: Array, probability: Array, soft: Array, face_mask: Array | None = None) -> Trimap:
@@ -107,7 +115,12 @@ def trimap(guide: Array, probability: Array, soft: Array, face_mask: Array | Non
         outside &= ~face_mask
     # Where the segmentation is in doubt, colours that are not the scene's tip the scales.
     lean = 1.6 * plain * soft * (1 - soft) * np.clip(strange - 1.0, -0.7, 1.0)
-    return Trimap(inside, outside, np.clip((soft + lean - 0.3) / 0.4, 0.0, 1.0).astype(np.float32))
+    prior = np.clip((soft + lean - 0.3) / 0.4, 0.0, 1.0)
+    # On its way from skin to hair a colour may pass the scene's: what such pixels lie between counts.
+    unlike = cv2.morphologyEx(np.clip(strange - 1.0, 0.0, 1.0), cv2.MORPH_CLOSE, ellipse(_PASSING * height))
+    sure = np.clip((probability - 0.8) / 0.15, 0.0, 1.0)
+    least = cv2.GaussianBlur(unlike, (0, 0), 0.003 * height + 0.3) * prior * sure
+    return Trimap(inside, outside, prior.astype(np.float32), least.astype(np.float32))
 
 
 def ellipse(radius: float) -> Array:
