@@ -26,13 +26,13 @@ from triportrait.avatar.lifted.outline import rise_of_face
 from triportrait.avatar.lifted.relight import Light, fit_light
 from triportrait.avatar.lifted.surface import Surface, fit_surface, hidden_vertices, spread_colours
 from triportrait.avatar.lifted.unseen_colours import sampled
-from triportrait.avatar.mouth.inside import Membrane, MouthInside, white_in
+from triportrait.avatar.mouth.inside import Membrane, MouthInside, bite_dm, mouth_is_shut, white_in
 from triportrait.avatar.mouth.photo_teeth import SeenTeeth
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import foreground_colours
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, JAW_ENDS_OF_68, OUTER_LIPS
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, JAW_ENDS_OF_68, OUTER_LIPS
 from triportrait.geometry.masks import face_hull, hull_mask
 from triportrait.geometry.nearest import distance_px, nearest_points
 from triportrait.geometry.normals import vertex_normals
@@ -96,8 +96,8 @@ class LiftedState:
         lid: [v, 2] float32, membership of the left and right lids.
         photo: [s, s, 4] float32, head colours (0..255) and matte (0..1).
         closed_photo: [s, s, 3] float32, the photo with closed eyes.
-        membrane: the photo's view between the lips.
-        inside: what else lies there.
+        inside: what lies between the lips.
+        membrane: the photo's own view of that, if its mouth is wide open.
         eye_textures: [2, e, e, 3] float32, left eye first.
         light: of the photo, and ``tone``.
         cheeks: what a turn uncovers of the face's sides.
@@ -117,7 +117,7 @@ class LiftedState:
     lid: Array
     photo: Array
     closed_photo: Array
-    membrane: Membrane
+    membrane: Membrane | None
     inside: MouthInside
     eye_textures: Array
     light: Light
@@ -171,10 +171,7 @@ class LiftedAvatar:
         seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
         face = colours[seen, :3] if seen.any() else np.full((1, 3), 160.0)
         tone = PhotoTone.of(portrait)
-        teeth = SeenTeeth.of(portrait, tone)
-        inside = MouthInside(head, white_in(portrait, np.quantile(face, 0.7, axis=0), teeth, tone), tone)
-        if teeth is not None:
-            inside.show_teeth(teeth, portrait, surface.source, partial(self._project, frame=motion, portrait=portrait))
+        inside, membrane = self._mouth(portrait, surface, np.quantile(face, 0.7, axis=0), tone)
 
         closed_photo, closed_expression = closed_eyes_photo(portrait, head, surface.shape)
         closed = head.deform(surface.shape, closed_expression, motion.gaze_rad)
@@ -198,7 +195,7 @@ class LiftedAvatar:
             lid=lid,
             photo=np.ascontiguousarray(photo, np.float32),
             closed_photo=np.ascontiguousarray(closed_photo, np.float32),
-            membrane=Membrane.of(portrait.landmarks, head.landmarks478(surface.source), teeth is not None),
+            membrane=membrane,
             inside=inside,
             eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side, tone) for side in (0, 1)]),
             light=fit_light(portrait, head, surface),
@@ -206,6 +203,15 @@ class LiftedAvatar:
             cheeks=cheeks,
             bias=_depth_bias(head, surface, portrait, self.whole_person),
         )
+
+    def _mouth(self, portrait: PreparedPortrait, surface: Surface, face: Array, tone: PhotoTone) -> tuple[MouthInside, Membrane | None]:
+        """What lies between this portrait's lips, and the photo's view of it; ``face`` [3] is a typical colour of lit skin."""
+        head, light = self.head, white_in(portrait, face, None, tone)
+        teeth = SeenTeeth.of(portrait, tone, light)
+        inside = MouthInside(head, light if teeth is None else white_in(portrait, face, teeth, tone), tone)
+        inside.fit(teeth, portrait, surface.source, partial(self._project, frame=portrait.motion, portrait=portrait))
+        landmarks, bite = head.landmarks478(surface.source), bite_dm(head, surface.source)
+        return inside, Membrane.of(portrait.landmarks, landmarks, bite, teeth)
 
     def render(self, state: LiftedState, frame: MotionFrame) -> RenderedHead:
         """See :class:`triportrait.types.Avatar`."""
@@ -223,7 +229,8 @@ class LiftedAvatar:
         mantle, far, guessed = self._draw_mantle(state, nodes, frame)
         landmark_pixels, _ = self._project(moved.landmarks, frame, portrait)
         kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, size))
-        opening = kernels.opening(mesh.triangle, mesh.depth, state.kind, _lips(landmark_pixels, size))
+        lips = _lips(landmark_pixels, size, mouth_is_shut(moved.landmarks))
+        opening = kernels.opening(mesh.triangle, mesh.barycentric, mesh.depth, state.kind, lips)
         closure = self._lid_closure(frame, portrait.motion)
         shut = np.minimum(state.lid @ closure, 1.0)
         colours = state.colours.copy()
@@ -277,13 +284,17 @@ class LiftedAvatar:
     def _between_lips(self, state: LiftedState, moved: MovedHead, frame: MotionFrame, opening: Array) -> kernels.BetweenLips:
         """What the mouth shows where the picture has its ``opening``, bool [s, s]."""
         portrait, membrane = state.portrait, state.membrane
+        to_pixels = partial(self._project, frame=frame, portrait=portrait)
+        inside = state.inside.draw(moved.vertices, moved.landmarks, frame.expression, to_pixels, opening)
+        trust = 0.0 if membrane is None else membrane.trust(moved.landmarks, bite_dm(self.head, moved.vertices))
+        if membrane is None or not trust:
+            nothing = np.empty((0, 0, 2), np.float32), np.empty((0, 0), np.float32)
+            return kernels.BetweenLips(*nothing, 0.0, 0.0, inside.rgb, inside.top, inside.left)
         size = portrait.image.shape[0]
-        inside = state.inside.draw(moved.vertices, moved.landmarks, partial(self._project, frame=frame, portrait=portrait), opening)
         view, view_depth = np.zeros((size, size, 2), np.float32), np.full((size, size), np.inf, np.float32)
-        pixels, depth = self._project(membrane.points(moved.landmarks), frame, portrait)
+        pixels, depth = to_pixels(membrane.points(moved.landmarks))
         draw_attributes(pixels, depth, membrane.triangles, membrane.pixels, view, view_depth)
-        trust, light = membrane.trust(moved.landmarks), membrane.light(moved.landmarks)
-        return kernels.BetweenLips(view, view_depth, trust, light, inside.rgb, inside.top, inside.left)
+        return kernels.BetweenLips(view, view_depth, trust, membrane.light(moved.landmarks), inside.rgb, inside.top, inside.left)
 
     def _project(self, points: Array, frame: MotionFrame, portrait: PreparedPortrait) -> tuple[Array, Array]:
         return self._to_pixels(pose_points(points, frame.rotation_rad, frame.translation), portrait)
@@ -304,11 +315,15 @@ class LiftedAvatar:
         return np.array(result, np.float32)
 
 
-def _lips(landmarks: Array, size: int) -> Array:
-    """The lips' hull and a little more: uint8 [s, s] from pixels [478, 2]."""
+def _lips(landmarks: Array, size: int, shut: bool) -> Array:
+    """The lips' hull and a little more, in which 2 is between them unless they are ``shut``: uint8 [s, s] from pixels [478, 2]."""
     import cv2
 
-    return cv2.dilate(hull_mask(landmarks[OUTER_LIPS], size), np.ones((2 * round(6 * size / 512) + 1,) * 2, np.uint8))
+    lips, between = (
+        cv2.dilate(hull_mask(landmarks[ring], size), np.ones((2 * round(reach * size / 512) + 1,) * 2, np.uint8))
+        for ring, reach in ((OUTER_LIPS, 6), (INNER_LIPS, 3))
+    )
+    return np.where((between > 0) & (lips > 0) & (not shut), 2, lips > 0).astype(np.uint8)
 
 
 def _eye_boxes(landmarks: Array, size: int) -> Array:

@@ -16,6 +16,9 @@ from triportrait.types import Array
 #: Values of ``kind``: how the triangles of the mesh are coloured.
 SKIN, INTERIOR, TEETH, EYE_LEFT, EYE_RIGHT = 0, 1, 2, 3, 4
 
+#: A fold of the lips is no deeper than this many pixels.
+_FOLD_PX = 12
+
 
 class Drawn(NamedTuple):
     """Fragments: triangle int32 [s, s], barycentric float32 [s, s, 3], depth float32 [s, s]."""
@@ -151,21 +154,35 @@ def close_gaps(triangle, barycentric, depth, boxes):
 
 
 @njit(nogil=True, cache=True)
-def opening(triangle, depth, kind, lips):
+def opening(triangle, barycentric, depth, kind, lips):
     """Where a picture shows the mouth's inside: bool [s, s] from triangles int32 [s, s] with depths [s, s] and their kinds uint8 [f].
 
-    Beside the ``lips`` (uint8 [s, s]) it is taken out of the picture: there a gap in the skin's mesh would show it through the cheek.
+    Args:
+        lips: uint8 [s, s], 2 between the lips, 1 on them, 0 elsewhere. On them a fold of the skin's mesh shows the inside, which becomes the
+            nearest skin above or below. Elsewhere it is taken out of the picture: a gap in the mesh would show it through the cheek.
     """
+    height, width = triangle.shape
     shown = np.zeros(triangle.shape, np.bool_)
-    for row in range(triangle.shape[0]):
-        for column in range(triangle.shape[1]):
+    for row in range(height):
+        for column in range(width):
             t = triangle[row, column]
             if t >= 0 and (kind[t] == INTERIOR or kind[t] == TEETH):
-                if lips[row, column]:
+                if lips[row, column] == 2:
                     shown[row, column] = True
-                else:
-                    triangle[row, column] = -1
-                    depth[row, column] = np.inf
+                    continue
+                triangle[row, column] = -1
+                depth[row, column] = np.inf
+                if lips[row, column] == 0:
+                    continue
+                for way in range(1, _FOLD_PX):
+                    above, below = max(row - way, 0), min(row + way, height - 1)
+                    near = above if triangle[above, column] >= 0 and kind[triangle[above, column]] == SKIN else below
+                    if triangle[near, column] >= 0 and kind[triangle[near, column]] == SKIN:
+                        triangle[row, column] = triangle[near, column]
+                        depth[row, column] = depth[near, column]
+                        for c in range(3):
+                            barycentric[row, column, c] = barycentric[near, column, c]
+                        break
     return shown
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from triportrait.avatar.lifted.eyes import eye_opening
 from triportrait.avatar.mouth import kernels
-from triportrait.avatar.mouth.parts import tongue, tooth_row
-from triportrait.avatar.mouth.photo_teeth import SeenTeeth, show_photo
+from triportrait.avatar.mouth.parts import tongue, tongue_amounts, tooth_row
+from triportrait.avatar.mouth.photo_teeth import SeenTeeth, seated, show_photo
+from triportrait.avatar.mouth.rim import LipRim
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.landmarks import (
     EYE_LEFT_RIM,
@@ -18,9 +19,11 @@ from triportrait.geometry.landmarks import (
     INNER_LIPS,
     INNER_MOUTH_CORNERS,
     IRIS_CENTRES,
+    LIP_PAIRS,
     LOWER_LIP_INSIDE,
     UPPER_LIP_INSIDE,
 )
+from triportrait.geometry.masks import outline_mask
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import Fragments, draw_fragments
 from triportrait.types import Array, FullHead, HeadPart, PreparedPortrait
@@ -28,25 +31,38 @@ from triportrait.types import Array, FullHead, HeadPart, PreparedPortrait
 #: Skin's colour under white light, relative to its reddest; how much brighter white is than the whites of eyes, which lids shade;
 #: limits of white over the skin's brightness, and how many pixels of the eyes' white are enough.
 _SKIN, _SHADED, _LEVELS, _WHITES = (1.0, 0.76, 0.64), 1.35, (0.95, 1.4), 12
-#: Light is no more coloured than this (its weakest channel over its strongest), unless eyes and skin both say so
-#: of much more: evening sun leaves teeth nearly white, a stage lamp does not.
-_COLOURED, _MUCH_MORE = 0.65, 1.3
-#: The photo's view of teeth may be stretched or squeezed by the first share entirely, by the second not at all.
-_TEETH_STRETCH = (0.2, 0.6)
+#: Light is no more coloured than this (its weakest channel over its strongest), unless eyes and skin both say so:
+#: evening sun leaves teeth nearly white, a stage lamp does not.
+_COLOURED = 0.65
+#: What lips throw into shadow has this share of the lining's colour in full light.
+_IN_SHADOW = np.array([0.4, 0.34, 0.33], np.float32)
+#: A photo's lips so far apart (decimetres) show a cavity, unless more than this share of it is teeth; its view may be stretched or squeezed by the first
+#: share entirely, by the second not at all.
+_WIDE_DM, _MOSTLY_TEETH, _STRETCH = 0.13, 0.45, (0.15, 0.5)
 #: Reflectance of the mouth's lining under white light.
 _LINING = np.array([0.6, 0.3, 0.29], np.float32)
 #: Light that reaches any place from the flesh around, and how much redder than the light from outside it is, per channel.
-_INDIRECT, _REDDER = 0.14, np.array([1.0, 0.6, 0.55], np.float32)
+_INDIRECT, _REDDER = 0.16, np.array([1.0, 0.55, 0.52], np.float32)
 #: How far lips curve back, per decimetre sideways squared (the open head's inner lips).
 _CURVE = 2.0
-#: Eyes and cameras even out the light's range by this exponent.
-_EVEN = 0.4
+#: Eyes and cameras even out the light's range by this exponent, on teeth and, per channel, on flesh, which swallows more of it the
+#: deeper it lies; what lies behind everything gets so much of the indirect light.
+_EVEN, _FLESH_EVEN, _DEEP = 0.36, np.array([0.55, 0.66, 0.66], np.float32), 0.8
+#: Photos are taken to show teeth in no deeper shadow of the lips than this; they get no more light than in the photo by this factor.
+_LEAST_SHADE, _BRIGHTER = 0.85, 1.02
+#: A wet surface mirrors light from above the opening within a lobe of this exponent.
+_FROM_ABOVE, _LOBE = 0.35, 40.0
 #: Drawn with so many samples along each side of a pixel.
 _FINER = 2
+#: Lips of a photo that are farther apart (decimetres) show how dark it is between them, if so much of the crop lies there; limits of that.
+_SLIT_DM, _ENOUGH_SHARE, _EXPOSURES = 0.015, 1.5e-4, (0.35, 1.6)
+#: Lips nowhere farther apart than this (decimetres) touch.
+_TOUCHING_DM = 0.008
 #: Pixels of a margin round the lips.
 _MARGIN_PX = 3
-#: Lips throw a shadow on what is right behind them: how dark, and over which distance (decimetres); the upper lip's and any lip's.
-_SHADOW = ((0.3, 0.025), (0.18, 0.015))
+#: Lips throw a shadow on what is right behind them: how dark, and over which distance (decimetres); the upper lip's and any lip's. Where
+#: they are less than the last distance apart, little light comes in at all.
+_SHADOW, _NARROW_DM = ((0.3, 0.025), (0.18, 0.015)), 0.026
 
 
 def seat_teeth(head: FullHead, shape: Array) -> Array:
@@ -76,9 +92,6 @@ def white_in(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | None, to
 
 
 def _white_in_colour(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | None) -> Array:
-    if seen is not None:
-        level = np.clip(seen.colour.max(), *_levels_over(face))
-        return (level * np.maximum(seen.colour / seen.colour.max(), _COLOURED)).astype(np.float32)
     size = portrait.image.shape[0]
     y, x = np.mgrid[:size, :size] + 0.5
     whites = []
@@ -93,12 +106,16 @@ def _white_in_colour(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | 
     if len(found) >= _WHITES:
         level = found.max(1)
         white = np.maximum(found[level >= np.quantile(level, 0.6)].mean(0), 1.0)
-        least = np.minimum(least, _MUCH_MORE * np.maximum(white / white.max(), neutral / neutral.max()))
+        least = np.minimum(least, np.maximum(white / white.max(), neutral / neutral.max()))
     else:
         white = neutral
-    colour = np.sqrt((white / white.max()) * (neutral / neutral.max()))
-    level = np.clip(_SHADED * white.max(), *_levels_over(face))
-    return (level * np.maximum(colour / colour.max(), least)).astype(np.float32)
+    if seen is None:
+        # Eyes are red, skins are tanned: where they differ, the less coloured one tells.
+        colour = np.maximum(white / white.max(), neutral / neutral.max())
+        level = _SHADED * white.max()
+    else:
+        colour, level = seen.colour, seen.colour.max()
+    return (np.clip(level, *_levels_over(face)) * np.maximum(colour / colour.max(), least)).astype(np.float32)
 
 
 def _levels_over(face: Array) -> tuple[float, float]:
@@ -122,7 +139,7 @@ class InsidePicture:
 
 
 class MouthInside:
-    """Draws what lies between the lips of one portrait.
+    """Draws what lies between the lips of one portrait: one picture at all openings.
 
     Args:
         head: the head model.
@@ -135,27 +152,55 @@ class MouthInside:
         lining = (head.part[head.triangles] == HeadPart.SOCKET).all(1)
         self._used, corners = np.unique(head.triangles[lining], return_inverse=True)
         self._triangles = np.ascontiguousarray(corners.reshape(-1, 3).astype(np.int32))
+        self._tongue = tongue(head)
         # From the back to the front: the lower teeth bite behind the upper ones.
-        self._parts = (tongue(head), tooth_row(head, HeadPart.TEETH_LOWER), tooth_row(head, HeadPart.TEETH_UPPER))
+        self._rows = (tooth_row(head, HeadPart.TEETH_LOWER), tooth_row(head, HeadPart.TEETH_UPPER))
         self._white = np.float32(white)
+        self._exposure = Exposure()
+        self._rim: LipRim | None = None
+        # Light that rows of teeth get at most: what the photo shows in good light does not become brighter still.
+        self._most: list[Array | float] = [1.0, 1.0]
 
-    def show_teeth(
-        self, seen: SeenTeeth, portrait: PreparedPortrait, source: Array, to_pixels: Callable[[Array], tuple[Array, Array]]
+    def fit(
+        self,
+        seen: SeenTeeth | None,
+        portrait: PreparedPortrait,
+        source: Array,
+        to_pixels: Callable[[Array], tuple[Array, Array]],
     ) -> None:
-        """Take the teeth of the photo, as which the head ``source`` [v, 3] lies under ``to_pixels``, for this mouth's own."""
+        """Make this mouth the photo's: its lips' rim, and the teeth or else the light that it shows.
+
+        The head ``source`` [v, 3] lies as in the photo under ``to_pixels``.
+        """
         landmarks = self._head.landmarks478(source)
+        self._rim = LipRim.of(portrait.image, portrait.landmarks, landmarks, None if seen is None else seen.teeth)
+        opening = outline_mask(portrait.landmarks[INNER_LIPS, :2], len(portrait.image)).astype(bool) & ~self._rim.mask
+        gap = _opening(landmarks)
+        self._rows = seated(*self._rows, source, landmarks, gap, seen is not None)
+        if seen is None:
+            if gap > _SLIT_DM:
+                drawn = self.draw(source, landmarks, portrait.motion.expression, to_pixels, opening)
+                self._exposure = Exposure.of(drawn, portrait.image, opening, gap)
+            return
+        shade = np.ones(opening.shape, np.float32)
+        rows, columns = (np.flatnonzero(opening.any(axis)) for axis in (1, 0))
+        if len(rows):
+            box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+            shade[box] = np.maximum(_shadow(opening[box], _pixels_per_dm(landmarks, to_pixels)), _LEAST_SHADE)
 
         def light(points: Array, normals: Array) -> Array:
-            return self._white * _light(points, normals, landmarks)
+            return self._white * _light(points, normals, landmarks)[0] ** _EVEN
 
-        flesh, lower, upper = self._parts
-        self._parts = (flesh, *show_photo(seen, portrait, lower, upper, source, to_pixels, light))
+        self._most = [_BRIGHTER * _light(*row.carried(source), landmarks)[0] ** _EVEN for row in self._rows]
+        self._rows = show_photo(seen, portrait, *self._rows, source, to_pixels, light, shade)
 
-    def draw(self, deformed: Array, landmarks: Array, to_pixels: Callable[[Array], tuple[Array, Array]], opening: Array) -> InsidePicture:
+    def draw(
+        self, deformed: Array, landmarks: Array, expression: Array, to_pixels: Callable[[Array], tuple[Array, Array]], opening: Array
+    ) -> InsidePicture:
         """The inside of the moved mouth.
 
         Args:
-            deformed: [v, 3] the head's vertices in head space; landmarks: its landmarks [478, 3].
+            deformed: [v, 3] the head's vertices in head space; landmarks: its landmarks [478, 3]; expression: [e] its curves.
             to_pixels: projects points [n, 3] to pixels [n, 2] and depths [n].
             opening: bool [s, s], where the picture shows the inside.
 
@@ -172,37 +217,83 @@ class MouthInside:
 
         box = (top, left, height, width)
         lining = deformed[self._used]
-        colours = self._white * _LINING * _light(lining, -vertex_normals(lining, self._triangles), landmarks)
+        reached, _ = _light(lining, -vertex_normals(lining, self._triangles), landmarks)
+        colours = self._white * _LINING * reached**_FLESH_EVEN
+        deep = self._white * _LINING * (_DEEP * _through(landmarks)) ** _FLESH_EVEN
         behind = _layer(lining, self._triangles, to_pixels, box)
         fine = np.empty((*behind.depth.shape, 4), np.float32)
-        kernels.lay_flesh(behind.triangle, behind.barycentric, colours, self._triangles, fine)
-        for part in self._parts:
-            points, normals = part.carried(deformed)
+        kernels.lay_flesh(behind.triangle, behind.barycentric, colours.astype(np.float32), self._triangles, deep.astype(np.float32), fine)
+        amounts = tongue_amounts(expression, self._head.expression_names)
+        rows_of_teeth = ((row, None, _EVEN, most, 1.0) for row, most in zip(self._rows, self._most, strict=True))
+        for part, how, even, most, is_teeth in ((self._tongue, amounts, _FLESH_EVEN, 1.0, 0.0), *rows_of_teeth):
+            points, normals = part.carried(deformed, how)
             layer = _layer(points, part.triangles, to_pixels, box)
-            light = self._white * _light(points, normals, landmarks)
+            reached, mirrored = _light(points, normals, landmarks)
             kernels.lay_part(
                 layer.triangle,
                 layer.barycentric,
                 layer.depth,
-                light,
+                (self._white * np.minimum(reached**even, most)).astype(np.float32),
+                (self._white * mirrored[:, None]).astype(np.float32),
                 part.triangles,
                 part.texels,
                 part.texture,
-                np.float32(part is not self._parts[0]),
+                np.float32(is_teeth),
                 behind.depth,
                 fine,
             )
-        pixels, _ = to_pixels(landmarks[list(INNER_MOUTH_CORNERS)])
-        reach = float(np.linalg.norm(pixels[1] - pixels[0])) / max(_width(landmarks), 1e-3)
         rgb = np.empty((height, width, 4), np.float32)
         kernels.shrink(fine, _FINER, rgb)
-        rgb[..., :3] = self._tone.apply(rgb[..., :3])
-        kernels.shadow(
-            np.ascontiguousarray(opening[top : top + height, left : left + width]),
-            rgb,
-            *(np.float32(number) for strength, distance in _SHADOW for number in (strength, distance * reach)),
-        )
+        light = _shadow(opening[top : top + height, left : left + width], _pixels_per_dm(landmarks, to_pixels))
+        # In a narrow gap one sees the lips' own wet inside, in shadow.
+        dark = self._white * _LINING * _IN_SHADOW
+        lit = dark + light[..., None] * (rgb[..., :3] - dark)
+        rgb[..., :3] = self._tone.apply(lit * self._exposure.at(_opening(landmarks)))
+        if self._rim is not None:
+            pixels, depth = to_pixels(self._rim.points(landmarks))
+            self._rim.lay(pixels - np.array([left, top], np.float32), depth, rgb)
         return InsidePicture(rgb, top, left)
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """How much darker or lighter the photo is between its own parted lips, which show no teeth, than what is drawn there.
+
+    Args:
+        gain: [3] float32; ``gap_dm``: between the lips of the photo, twice as far apart it no longer holds.
+    """
+
+    gain: Array = field(default_factory=lambda: np.ones(3, np.float32))
+    gap_dm: float = 0.0
+
+    @classmethod
+    def of(cls, drawn: InsidePicture, image: Array, opening: Array, gap_dm: float) -> Exposure:
+        """From what is drawn for the photo's own motion and the photo [s, s, 3], bool [s, s] between its lips."""
+        height, width = drawn.rgb.shape[:2]
+        box = (slice(drawn.top, drawn.top + height), slice(drawn.left, drawn.left + width))
+        where = opening[box]
+        if where.sum() < _ENOUGH_SHARE * opening.size:
+            return cls()
+        own, made = (picture[where][:, :3].astype(np.float32).mean(0) for picture in (image[box], drawn.rgb))
+        return cls(np.clip(own / np.maximum(made, 1.0), *_EXPOSURES).astype(np.float32), gap_dm)
+
+    def at(self, gap_dm: float) -> Array:
+        """For lips so far apart: [3]."""
+        share = np.clip(2.0 - gap_dm / self.gap_dm, 0.0, 1.0) if self.gap_dm else 0.0
+        return self.gain ** np.float32(share)
+
+
+def _shadow(opening: Array, pixels_per_dm: float) -> Array:
+    """The light that the lips let in to each pixel of an ``opening``, bool [h, w]: float32 [h, w]."""
+    light = np.empty(opening.shape, np.float32)
+    numbers = (number for strength, distance in _SHADOW for number in (strength, distance * pixels_per_dm))
+    kernels.shadow(np.ascontiguousarray(opening), *map(np.float32, numbers), np.float32(_NARROW_DM * pixels_per_dm), light)
+    return light
+
+
+def _pixels_per_dm(landmarks: Array, to_pixels: Callable[[Array], tuple[Array, Array]]) -> float:
+    pixels, _ = to_pixels(landmarks[list(INNER_MOUTH_CORNERS)])
+    return float(np.linalg.norm(pixels[1] - pixels[0])) / max(_width(landmarks), 1e-3)
 
 
 def _layer(points: Array, triangles: Array, to_pixels: Callable, box: tuple[int, int, int, int]) -> Fragments:
@@ -215,72 +306,99 @@ def _layer(points: Array, triangles: Array, to_pixels: Callable, box: tuple[int,
     return layer
 
 
-def _light(points: Array, normals: Array, landmarks: Array) -> Array:
-    """Light [n, 3] at points [n, 3] with normals [n, 3]: the share of their sky that the open lips are, and what flesh throws back.
+def _through(landmarks: Array) -> Array:
+    """Light [3] that flesh throws back to any place."""
+    return _INDIRECT * min(1.0, _disc(landmarks) / 0.02) * _REDDER
 
-    The gap between the lips counts as a disc of its area, seen from the distance of the point (its form factor).
+
+def _disc(landmarks: Array) -> float:
+    """The lips' opening as the squared radius of a disc, in square decimetres."""
+    return max(0.25 * _width(landmarks) * _opening(landmarks), 1e-5)
+
+
+def _light(points: Array, normals: Array, landmarks: Array) -> tuple[Array, Array]:
+    """Light at points [n, 3] with normals [n, 3]: [n, 3] from all sides, and [n] what a mirror would throw to the camera.
+
+    From all sides comes the share of their sky that the open lips are, and what flesh throws back. The gap between the lips counts as a
+    disc of its area, seen from the distance of the point (its form factor).
     """
     ring = landmarks[INNER_LIPS]
     centre = ring.mean(0)
     half = np.array([0.5 * _width(landmarks), 0.5 * _opening(landmarks), 0.0], np.float32)
-    disc = max(float(half[0] * half[1]), 1e-5)
+    disc = _disc(landmarks)
     away = points - centre
     # Lips curve back towards their corners; the nearest place of the gap counts, from its middle it is a disc.
     beside = np.clip(away, -half, half)
     beside[:, 2] = -_CURVE * beside[:, 0] ** 2 + _CURVE * half[0] ** 2 / 3
     way = beside - away
     squared = (way * way).sum(1)
-    facing = np.clip(0.7 + 0.3 * (normals * way).sum(1) / np.sqrt(np.maximum(squared, 1e-6)), 0.0, 1.0)
+    far = np.sqrt(np.maximum(squared, 1e-6))
+    facing = np.clip(0.6 + 0.4 * (normals * way).sum(1) / far, 0.0, 1.0)
     # Right behind the lips the gap is the whole sky whichever way a surface faces.
     near = np.exp(-squared / 0.02)
     seen = disc / (disc + squared) * (facing + near * (1.0 - facing) * 0.6)
-    through = _INDIRECT * min(1.0, disc / 0.02) * _REDDER
-    return (through + (1.0 - through) * seen[:, None] ** _EVEN).astype(np.float32)
+    through = _through(landmarks)
+    above = way + np.array([0.0, _FROM_ABOVE, 0.0], np.float32) * far[:, None]
+    above /= np.maximum(np.linalg.norm(above, axis=1, keepdims=True), 1e-6)
+    mirrored = seen * np.clip((normals * above).sum(1), 0.0, 1.0) ** _LOBE
+    return (through + (1.0 - through) * seen[:, None]).astype(np.float32), mirrored.astype(np.float32)
+
+
+def mouth_is_shut(landmarks: Array) -> bool:
+    """Whether the lips of landmarks [478, 3] touch all along: what a mesh shows between them is its own coarseness."""
+    return bool((landmarks[LIP_PAIRS[:, 0], 1] - landmarks[LIP_PAIRS[:, 1], 1]).max() < _TOUCHING_DM)
+
+
+def bite_dm(head: FullHead, vertices: Array) -> float:
+    """How far the middle of the lower teeth lies below that of the upper ones, of a head's ``vertices`` [v, 3]."""
+    upper, lower = (float(vertices[head.part == part, 1].mean()) for part in (HeadPart.TEETH_UPPER, HeadPart.TEETH_LOWER))
+    return upper - lower
 
 
 @dataclass(frozen=True, slots=True)
 class Membrane:
-    """The photo's own view between the lips, stretched over their inner contour like a skin (one fan of triangles).
+    """A wide open photo's own view between the lips, stretched over their inner contour like a skin (one fan of triangles).
 
-    It is what the mouth really looks like while it is open about as far as in the photo; :meth:`trust` tells how far that holds.
+    Tongue and throat of a photo are what the mouth looks like while lips and jaw are open about as far; :meth:`trust` tells how far that
+    holds. Photos whose lips are less far apart need none: what they show lies on the rows of teeth.
 
     Args:
         pixels: [n + 1, 2] float32, the contour's points in the photo and their centre.
         triangles: [n, 3] int32.
         opening_dm: gap between the middles of the lips in the photo.
-        shows_teeth: whether that shows teeth, which stretch less well than shadow.
+        bite_dm: of the photo, see :func:`bite_dm`.
     """
 
     pixels: Array
     triangles: Array
     opening_dm: float
-    shows_teeth: bool = False
+    bite_dm: float
 
     @classmethod
-    def of(cls, landmarks: Array, source_landmarks: Array, shows_teeth: bool = False) -> Membrane:
-        """From the photo's landmarks [478, >=2] in pixels and the fitted head's [478, 3] in decimetres."""
+    def of(cls, landmarks: Array, source_landmarks: Array, bite_dm: float, seen: SeenTeeth | None) -> Membrane | None:
+        """From the photo's landmarks [478, >=2] in pixels, the fitted head's [478, 3] in decimetres, and the photo's teeth.
+
+        None when its lips are not wide open, or open on teeth.
+        """
+        if _opening(source_landmarks) < _WIDE_DM or (seen is not None and seen.share > _MOSTLY_TEETH):
+            return None
         count = len(INNER_LIPS)
         around = np.arange(count)
         fan = np.stack([np.full(count, count), around, (around + 1) % count], 1).astype(np.int32)
-        return cls(_with_centre(landmarks[INNER_LIPS, :2]), fan, _opening(source_landmarks), shows_teeth)
+        return cls(_with_centre(landmarks[INNER_LIPS, :2]), fan, _opening(source_landmarks), bite_dm)
 
     def points(self, landmarks: Array) -> Array:
         """Where the membrane's vertices stand for posed or unposed landmarks [478, 3]: [n + 1, 3]."""
         return _with_centre(landmarks[INNER_LIPS])
 
-    def trust(self, landmarks: Array) -> float:
-        """1 while the lips are open as in the photo, falling to 0 as they open wider."""
-        change = (_opening(landmarks) - self.opening_dm) / max(self.opening_dm, 0.015)
-        if self.shows_teeth:
-            return float(np.clip((_TEETH_STRETCH[1] - abs(change)) / (_TEETH_STRETCH[1] - _TEETH_STRETCH[0]), 0.0, 1.0))
-        wider = max(change, 0.0)
-        # A wide view, with teeth, bears more stretching than a slit.
-        limit = 1.5 + 0.8 * float(np.clip((self.opening_dm - 0.04) / 0.08, 0.0, 1.0))
-        return float(np.clip(limit - wider, 0.0, 1.0))
+    def trust(self, landmarks: Array, bite_dm: float) -> float:
+        """1 while lips and jaw are open as in the photo, falling to 0 as either leaves that."""
+        change = max(abs(_opening(landmarks) - self.opening_dm), abs(bite_dm - self.bite_dm)) / self.opening_dm
+        return float(np.clip((_STRETCH[1] - change) / (_STRETCH[1] - _STRETCH[0]), 0.0, 1.0))
 
     def light(self, landmarks: Array) -> float:
         """Lips that close throw a shadow on what the photo shows between them."""
-        return 0.35 + 0.65 * float(np.clip(_opening(landmarks) / max(self.opening_dm, 0.01), 0.0, 1.0))
+        return 0.35 + 0.65 * float(np.clip(_opening(landmarks) / self.opening_dm, 0.0, 1.0))
 
 
 def _opening(landmarks: Array) -> float:

@@ -1,7 +1,8 @@
-"""The photo's own teeth on the rows of teeth: a smile keeps its teeth while lips and jaw move.
+"""The photo's own teeth on the rows of teeth, from the closed bite to wide open: a smile keeps its teeth while lips and jaw move.
 
-Upper teeth stand still in the skull, lower ones in the jaw. What a smiling photo shows of them is therefore theirs wherever the lips go:
-it is projected onto the rows, the upper row moved up or down until its edge lies where the photo's teeth end.
+Upper teeth stand still in the skull, lower ones in the jaw. What a smiling photo shows of them is therefore theirs wherever the lips go: each row
+is moved up or down until its edge lies where the photo's teeth of that row end, and the photo becomes its texture. Lower teeth of a closed
+bite begin at the dark line on which the rows meet; farther up the upper ones hide them.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from triportrait.avatar.mouth.parts import MouthPart
+from triportrait.avatar.mouth.parts import TEXELS_PER_DM, MouthPart, row_texture
 from triportrait.avatar.photo_tone import LUMA, PhotoTone
-from triportrait.geometry.landmarks import INNER_LIPS, INNER_MOUTH_CORNERS, OUTER_LIPS
+from triportrait.geometry.filling import push_pull
+from triportrait.geometry.landmarks import INNER_LIPS, INNER_MOUTH_CORNERS, LOWER_LIP_INSIDE, OUTER_LIPS, UPPER_LIP_INSIDE
 from triportrait.geometry.masks import outline_mask, soft_outline_mask
 from triportrait.types import Array, PreparedPortrait
 
@@ -21,14 +23,26 @@ from triportrait.types import Array, PreparedPortrait
 _ENAMEL = (0.86, 0.84, 0.79)
 #: So many pixels of a 512 px crop must be teeth; columns of the mouth's middle that are searched for their edge; share of them that tells.
 _ENOUGH_PX, _MIDDLE, _TELLING = 80, 0.6, 0.35
-#: A row is moved so far at most (decimetres).
-_FARTHEST_DM = 0.05
+#: A row is moved so far at most (decimetres): the upper and the lower one, whose jaw the fit knows less well.
+_FARTHEST_DM = (0.06, 0.1)
+#: Where photos show no teeth, edges stand so far above the lips' own height: of the upper row if lips are closed or slightly parted, below
+#: which parted lips uncover two to three millimetres of it (Vig and Brundo, J. Prosthetic Dentistry 39(5), 1978), and if a photo's lips are
+#: parted without showing it; and of the lower row, which a lip that goes down with the jaw hides.
+_UPPER_AT_REST_DM, _UPPER_HIDDEN_DM, _LOWER_AT_REST_DM, _PARTED_DM = -0.033, -0.005, 0.025, 0.03
+#: What lies under a lip continues what the photo shows of a row by so much (decimetres); crowns are taller than usual by so much at most.
+_CONTINUED_DM, _TALLER_DM = 0.018, 0.06
 #: Rows of teeth that bite meet in a line darker than both by this share.
 _LINE = 0.07
+#: Painted crowns are bluer than this share of their red, gums are not.
+_ENAMEL_BLUE = 0.72
+#: In white light enamel, be it yellow, is greener and bluer than these shares of its red; tongue, gums and lips are less green.
+_GREEN, _BLUE = 0.74, 0.45
+#: Of what is no tooth, shadow is darker than this share of the teeth's brightness.
+_DARK = 0.4
 #: Without colour, teeth are what is lighter than the lips by this factor.
 _OVER_LIPS = 1.25
 #: Reflectances that the photo may give.
-_RANGE = (0.1, 1.25)
+_RANGE = (0.05, 1.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +51,23 @@ class SeenTeeth:
 
     Args:
         inside: float32 [s, s], 1 between the lips, soft at their edge; teeth: bool [s, s].
+        clear: float32 [s, s], 1 where that is teeth or dark, and no bit of lip or tongue.
         colour: [3] what a white thing would look like there, 0..255.
     """
 
     inside: Array
     teeth: Array
+    clear: Array
     colour: Array
 
+    @property
+    def share(self) -> float:
+        """Of what is between the lips, how much is teeth: 0..1."""
+        return float(self.teeth.sum() / max(self.inside.sum(), 1.0))
+
     @classmethod
-    def of(cls, portrait: PreparedPortrait, tone: PhotoTone) -> SeenTeeth | None:
-        """From the photo, whose tone is ``tone``; None when it shows no teeth."""
+    def of(cls, portrait: PreparedPortrait, tone: PhotoTone, light: Array) -> SeenTeeth | None:
+        """From the photo, whose tone is ``tone`` and in whose ``light`` [3] white things look so; None when it shows no teeth."""
         import cv2
 
         size = portrait.image.shape[0]
@@ -56,22 +77,50 @@ class SeenTeeth:
         enough = _ENOUGH_PX * scale**2
         if inside.sum() < enough:
             return None
-        image = tone.taken_off(portrait.image.astype(np.float32))
+        cast = np.float32(light / light.max())
+        image = tone.taken_off(portrait.image.astype(np.float32)) / cast
         level = image.max(-1)
         bright = image[inside & (level >= np.quantile(level[inside], 0.6))].mean(0)
-        # Tongue and gums are red.
-        teeth = inside & (level > 0.55 * bright.max()) & (image[..., 2] > 0.64 * image[..., 0])
+        teeth = inside & (level > 0.55 * bright.max()) & (image[..., 1] > _GREEN * image[..., 0]) & (image[..., 2] > _BLUE * image[..., 0])
         if tone.strength:
             # But in black and white nothing is.
             lips = outline_mask(portrait.landmarks[OUTER_LIPS, :2], size)
             luma = image @ LUMA
             around = (lips > 0) & (mask == 0)
             teeth &= luma > tone.strength * _OVER_LIPS * (float(np.median(luma[around])) if around.any() else 0.0)
-        if bright[2] < 0.66 * bright[0] or teeth.sum() < enough:
+        if teeth.sum() < enough:
             return None
         reach = (max(3, round(3 * scale)) | 1,) * 2
         teeth = cv2.morphologyEx(teeth.astype(np.uint8), cv2.MORPH_CLOSE, np.ones(reach, np.uint8)).astype(bool)
-        return cls(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.8 * scale), teeth, bright / np.array(_ENAMEL, np.float32))
+        soft = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.8 * scale)
+        clear = cv2.GaussianBlur((teeth | (inside & (level < _DARK * bright.max()))).astype(np.float32), (0, 0), 0.7 * scale)
+        return cls(soft, teeth, soft * clear, cast * bright / np.array(_ENAMEL, np.float32))
+
+
+def seated(lower: MouthPart, upper: MouthPart, source: Array, landmarks: Array, gap_dm: float, shown: bool) -> tuple[MouthPart, MouthPart]:
+    """Both rows behind the lips as anatomy has them, for the head ``source`` [v, 3] as in the photo.
+
+    Args:
+        landmarks: [478, 3] of that head; gap_dm: between its lips.
+        shown: whether the photo shows teeth; the upper row is left where it is then.
+    """
+    edges = [float(row.carried(source)[0][row.columns // 2, 1]) for row in (lower, upper)]
+    below = min(float(landmarks[LOWER_LIP_INSIDE, 1]) + _LOWER_AT_REST_DM - edges[0], 0.0)
+    lower = _moved(lower, below, 0)
+    if shown:
+        return lower, upper
+    stands = edges[1] - float(landmarks[UPPER_LIP_INSIDE, 1])
+    if gap_dm < _PARTED_DM:
+        return lower, _moved(upper, min(_UPPER_AT_REST_DM - stands, 0.0), 1)
+    return lower, _moved(upper, max(_UPPER_HIDDEN_DM - stands, 0.0), 1)
+
+
+def _moved(row: MouthPart, up_dm: float, which: int) -> MouthPart:
+    """A row, 0 the lower and 1 the upper one, higher up, within limits."""
+    farthest = _FARTHEST_DM[1 - which]
+    points = row.points.copy()
+    points[:, 1] += np.clip(up_dm, -farthest, farthest)
+    return replace(row, points=points)
 
 
 def show_photo(
@@ -82,6 +131,7 @@ def show_photo(
     source: Array,
     to_pixels: Callable[[Array], tuple[Array, Array]],
     light: Callable[[Array, Array], Array],
+    shade: Array,
 ) -> tuple[MouthPart, MouthPart]:
     """Both rows with the photo's teeth.
 
@@ -89,34 +139,71 @@ def show_photo(
         source: [v, 3], the head as in the photo.
         to_pixels: the photo's projection of points [n, 3] to pixels [n, 2] and depths [n].
         light: what reaches points [n, 3] with normals [n, 3] in the photo, 0..255: [n, 3].
+        shade: float32 [s, s], the share of it that the photo's lips let in.
     """
-    points, _ = upper.carried(source)
-    pixels, depth = to_pixels(points)
-    columns = upper.columns
-    edge, ends = _upper_edge(seen, portrait), pixels[:columns]
+    edge = _upper_edge(seen, portrait)
     if edge is None:
         return lower, upper
+
+    def ends_of(row: MouthPart) -> tuple[Array, Array, float]:
+        """Pixels of a row's biting edge, by their columns; decimetres of a pixel."""
+        pixels, depth = to_pixels(row.carried(source)[0][: row.columns])
+        order = np.argsort(pixels[:, 0])
+        return pixels[order, 0], pixels[order, 1], float(depth[row.columns // 2]) / (portrait.focal * len(portrait.image))
+
     x, y = edge
-    order = np.argsort(ends[:, 0])
-    own = np.interp(x, ends[order, 0], ends[order, 1])
+    ends_x, ends_y, per_pixel = ends_of(upper)
+    own = np.interp(x, ends_x, ends_y)
     told = np.isfinite(y)
     # Where teeth go on to the lower lip nobody sees where the upper ones end: the row stays where it is.
-    shift = float(np.median((y - own)[told])) if told.mean() > _TELLING else 0.0
-    x, y = (x[told], y[told]) if shift else (x, own)
-    per_pixel = float(depth[columns // 2]) / (portrait.focal * len(portrait.image))
-    moved = upper.points.copy()
-    moved[:, 1] -= np.clip(shift * per_pixel, -_FARTHEST_DM, _FARTHEST_DM)
-    upper = replace(upper, points=moved)
-    border = np.polynomial.Polynomial.fit(x, y, 2)
-    low, high = x.min() - 0.25 * np.ptp(x), x.max() + 0.25 * np.ptp(x)
+    if told.mean() > _TELLING:
+        upper = _moved(upper, -float(np.median((y - own)[told])) * per_pixel, 1)
+        x, y = x[told], y[told]
+    else:
+        y = own
+    begins = _lower_edge(seen, x, y)
+    found = np.isfinite(begins)
+    if found.mean() > _TELLING:
+        ends_x, ends_y, per_pixel = ends_of(lower)
+        away = float(np.median((begins - np.interp(x, ends_x, ends_y))[found]))
+        # In a closed bite the upper teeth may hide more of them.
+        bites = np.median((begins - y)[found]) < 2.0 * len(portrait.image) / 512 + 1.0
+        lower = _moved(lower, -(min(away, 0.0) if bites else away) * per_pixel, 0)
+    else:
+        begins = np.full_like(y, np.inf)
 
-    def ends_at(place: Array) -> Array:
-        return border(np.clip(place, low, high))
+    def border(rows: Array) -> Callable[[Array], Array]:
+        told = np.isfinite(rows)
+        if told.sum() < 5:
+            return lambda place: np.full_like(place, np.inf)
+        curve = np.polynomial.Polynomial.fit(x[told], rows[told], 2)
+        low, high = x.min() - 0.25 * np.ptp(x), x.max() + 0.25 * np.ptp(x)
+        return lambda place: curve(np.clip(place, low, high))
 
-    return (
-        _with_photo(lower, seen, portrait, source, to_pixels, light, ends_at, is_upper=False),
-        _with_photo(upper, seen, portrait, source, to_pixels, light, ends_at, is_upper=True),
-    )
+    def below(place: Array) -> Array:
+        # The dark line between the rows belongs to none of them.
+        return np.clip(place[..., 1] - border(begins)(place[..., 0]) - 0.5, 0.0, 1.0)
+
+    def over(place: Array) -> Array:
+        return np.clip(border(y)(place[..., 0]) - place[..., 1] + 0.5, 0.0, 1.0)
+
+    upper, gain = _with_photo(upper, seen, portrait, source, to_pixels, light, shade, over, None)
+    lower, _ = _with_photo(lower, seen, portrait, source, to_pixels, light, shade, below, gain)
+    return lower, upper
+
+
+def _lower_edge(seen: SeenTeeth, x: Array, y: Array) -> Array:
+    """In which row the teeth below each place x [n], y [n] of the upper row's edge begin: [n], NaN without any."""
+    found = np.full(len(x), np.nan)
+    for i, (column, row) in enumerate(zip(x.astype(int), np.round(y).astype(int), strict=True)):
+        inside = np.flatnonzero(seen.inside[row:, column] > 0.5)
+        if not len(inside):
+            continue
+        teeth = seen.teeth[row : row + inside[-1] + 1, column]
+        runs = np.flatnonzero(teeth[:-1] & teeth[1:])
+        if len(runs) and teeth.sum() >= 3:
+            found[i] = row + runs[0]
+    return found
 
 
 def _upper_edge(seen: SeenTeeth, portrait: PreparedPortrait) -> tuple[Array, Array] | None:
@@ -166,11 +253,14 @@ def _with_photo(
     source: Array,
     to_pixels: Callable[[Array], tuple[Array, Array]],
     light: Callable[[Array, Array], Array],
-    ends_at: Callable[[Array], Array],
-    *,
-    is_upper: bool,
-) -> MouthPart:
-    """A row whose texture shows the photo where that shows the row."""
+    shade: Array,
+    belongs: Callable[[Array], Array],
+    gain: Array | None,
+) -> tuple[MouthPart, Array]:
+    """A row whose texture shows the photo where that shows the row: where its place in the photo, [..., 2] pixels, ``belongs`` to it.
+
+    ``gain`` [3] is how this person's upper teeth differ from painted ones, None for these themselves. It is handed back.
+    """
     import cv2
 
     points, normals = part.carried(source)
@@ -188,14 +278,44 @@ def _with_photo(
     place = spread[..., 0] - 0.5, spread[..., 1] - 0.5
 
     def look(picture: Array) -> Array:
-        return cv2.remap(picture, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        return cv2.remap(picture, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-    below = np.clip(spread[..., 1] - ends_at(spread[..., 0]) + 0.5, 0.0, 1.0)
-    shown = look(seen.inside) ** 2
-    shown = shown * (1.0 - below) if is_upper else shown * below * look(seen.teeth.astype(np.float32))
-    shown = cv2.GaussianBlur(shown, (0, 0), 1.5)
-    reflectance = np.clip(look(portrait.image.astype(np.float32)) / np.maximum(lit, 1.0), *_RANGE)
-    texture = part.texture.copy()
-    texture[..., :3] += shown[..., None] * (reflectance - texture[..., :3])
+    shown = look(seen.clear) * belongs(spread).astype(np.float32)
+    teeth = look(seen.teeth.astype(np.float32)) * shown
+    is_upper = gain is None
+    if not is_upper:
+        shown = teeth
+    reflectance = np.clip(look(portrait.image.astype(np.float32)) / np.maximum(lit * look(shade)[..., None], 1.0), *_RANGE)
+    texture, gain = _own_row(is_upper, reflectance, teeth > 0.5, gain)
+    if (shown > 0.5).any():
+        # What a lip hides, and the dark line of the bite, goes on as what is seen beside it, and goes over into the painted row.
+        near = cv2.distanceTransform((shown < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / TEXELS_PER_DM
+        weight = cv2.GaussianBlur(np.clip(1.0 - near / _CONTINUED_DM, 0.0, 1.0), (0, 0), 1.0)[..., None]
+        texture[..., :3] += weight * (push_pull(reflectance, shown) - texture[..., :3])
+        texture[..., 4] *= 1.0 - weight[..., 0]
+    if is_upper:
+        # Where the photo shows that they end, they end.
+        inside = look(seen.inside) ** 2
+        texture[..., 3] += inside * (belongs(spread).astype(np.float32) - texture[..., 3])
     texture[..., 3] = np.maximum(texture[..., 3], shown)
-    return replace(part, texture=texture)
+    return replace(part, texture=texture), gain
+
+
+def _own_row(is_upper: bool, reflectance: Array, teeth: Array, gain: Array | None) -> tuple[Array, Array]:
+    """The painted row in the colour of the photo's teeth, [h, w, 3] where bool [h, w], with crowns as tall as these at least.
+
+    Their colour over that of painted teeth [3] is handed back; ``gain`` is used where there are none.
+    """
+    usual = row_texture(is_upper)
+    enamel = usual[..., 2] > _ENAMEL_BLUE * usual[..., 0]
+    taller = 0.0
+    if teeth.any():
+        rows, some = np.arange(1, len(teeth) + 1)[:, None], teeth.any(0)
+        taller = np.quantile(((teeth * rows).max(0) - (enamel * rows).max(0))[some], 0.85) / TEXELS_PER_DM + 0.01
+    texture = row_texture(is_upper, float(np.clip(np.round(taller, 2), 0.0, _TALLER_DM))).copy()
+    if (teeth & enamel).any():
+        gain = reflectance[teeth & enamel].mean(0) / usual[teeth & enamel, :3].mean(0)
+    gain = np.ones(3, np.float32) if gain is None else gain
+    crown = np.clip((texture[..., 2:3] / texture[..., :1] - 0.58) / 0.2, 0.0, 1.0)
+    texture[..., :3] *= 1.0 + crown * (gain - 1.0)
+    return texture, gain
