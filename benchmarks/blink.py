@@ -18,6 +18,7 @@ import numpy as np
 
 from triportrait import drivers, pipeline
 from triportrait.avatar.lifted.eyes import eye_opening
+from triportrait.avatar.lifted.lids import behind_sunglasses
 from triportrait.avatar.oneshot.avatar import CompactState
 from triportrait.errors import TriPortraitError
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
@@ -51,6 +52,9 @@ def main() -> None:
         except TriPortraitError as error:
             print(f"{path}: left out ({error})")
             continue
+        if behind_sunglasses(portrait):
+            print(f"{path}: left out (sunglasses: no lids are drawn over them)")
+            continue
         counts = open_pixels(avatar, portrait, head)
         bad += max(counts) > 0
         print(f"{path}:", *counts, flush=True)
@@ -70,10 +74,12 @@ def open_pixels(avatar: Avatar, portrait: PreparedPortrait, head: FullHead) -> l
 
 
 def with_other_eyes(state: Any, painted_state: Any) -> Any:
-    """What was prepared from painted eyes, but with the photo's own closed lids, mouth, light and tone: eyes tell of those, too."""
+    """What was prepared from painted eyes, but with the photo's own mouth, light and tone: eyes tell of those, too."""
     if isinstance(state, CompactState):
         return replace(painted_state, lifted=with_other_eyes(state.lifted, painted_state.lifted), mouth=state.mouth)
-    own = {name: getattr(state, name) for name in ("closed_photo", "inside", "light", "tone")}
+    own = {name: getattr(state, name) for name in ("inside", "light", "tone")}
+    pictures = painted_state.lids.pictures._replace(light=state.lids.pictures.light)
+    own["lids"] = replace(painted_state.lids, pictures=pictures)
     return replace(painted_state, **own, eye_textures=np.full_like(state.eye_textures, 1) * PAINT)
 
 

@@ -146,7 +146,7 @@ def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -
     while batch := list(islice(rows, _FIT_ROWS)):
         pieces.append(fitter.fit_motion(in_crop(batch), person, fps))
         seen += [row.seen for row in batch]
-        bodies += [row.body for row in batch]
+        bodies += [np.full(4, np.nan) if row.body is None else row.body for row in batch]
     motion = join_motion(pieces)
     away = CAMERA_DISTANCE_DM - float(np.median(motion.translation[seen, 2] if any(seen) else motion.translation[:, 2]))
     body = in_decimetres(np.stack(bodies), away / (FOCAL_IN_WIDTHS * side))

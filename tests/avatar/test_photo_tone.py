@@ -91,10 +91,10 @@ def test_relit_skin_stays_on_the_tone_and_coloured_details_stay(astronaut_portra
 
 def test_teeth_are_told_from_lips_without_colour(astronaut_portrait):
     grey = replace(astronaut_portrait, image=toned(astronaut_portrait.image, "black and white"))
-    assert SeenTeeth.of(grey, PhotoTone.of(grey)) is not None
+    assert SeenTeeth.of(grey, PhotoTone.of(grey), np.full(3, 200.0)) is not None
     # With lips as light as teeth nothing tells.
     flat = replace(grey, image=np.full_like(grey.image, 140))
-    assert SeenTeeth.of(flat, PhotoTone.of(flat)) is None
+    assert SeenTeeth.of(flat, PhotoTone.of(flat), np.full(3, 200.0)) is None
 
 
 def test_white_has_no_colour_where_the_photo_has_none(astronaut_portrait):

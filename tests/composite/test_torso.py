@@ -109,3 +109,13 @@ def test_nothing_folds_and_the_crops_sides_stay(state, astronaut_portrait, yaw_d
     moved = warp_torso(replace(state, layer=ramp), frame)[..., 0].astype(int)
     assert np.diff(moved, axis=1).min() >= -1
     assert (moved[:, 0] <= 1).all() and (moved[:, -1] >= 254).all()
+
+
+def test_a_body_of_its_own_moves_the_layer_and_its_border(state, astronaut_portrait):
+    frame = replace(astronaut_portrait.motion, body=np.float32((0.1, 0.05, 0.0, 0.0)))
+    moved, rows = warp_torso(state, frame), slice(430, 500)
+    shift = place(moved, rows) - place(state.layer, rows)
+    assert 0.5 * 0.1 * state.px_per_dm < shift[0] < 1.2 * 0.1 * state.px_per_dm
+    assert moved[-1, :, 3].max() > 200
+    still = replace(astronaut_portrait.motion, body=np.zeros(4, np.float32))
+    np.testing.assert_array_equal(warp_torso(state, still), state.layer)

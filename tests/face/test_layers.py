@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.face.layers import background_behind, nearest_fill
+from triportrait.face.layers import background_behind, nearest_fill, persons_pixels
 
 rng = np.random.default_rng(8)
 
@@ -73,3 +73,26 @@ def test_the_same_photo_gives_the_same_scene(scene):
     np.random.seed(123)
     np.testing.assert_array_equal(background_behind(image, alpha), first)
     assert np.array_equal(image, kept[0]) and np.array_equal(alpha, kept[1])
+
+
+def test_wisps_and_earrings_go_with_the_person(scene):
+    """What the matte missed beside the person is nobody's scene; what hangs together with nothing stays."""
+    image, alpha, _ = scene
+    image = image.copy()
+    image[78:80, 94:102] = (30, 220, 30)
+    image[20:24, 20:24] = (30, 220, 30)
+    gone = persons_pixels(image, alpha)
+    assert gone[78:80, 94:102].all() and gone[alpha > 0.02].all()
+    assert not gone[20:24, 20:24].any()
+    # Where nothing is strange, the cut is tight.
+    distance = np.hypot(*(np.mgrid[:128, :128] + 0.5 - np.array([80, 64])[:, None, None]))
+    assert not gone[:70][distance[:70] > 36].any()
+
+
+def test_the_scenes_grain_goes_on():
+    random = np.random.default_rng(0)
+    image = np.clip(np.round(140 + random.normal(0, 3, (128, 128, 1)) + np.zeros(3)), 0, 255).astype(np.uint8)
+    alpha = np.zeros((128, 128), np.float32)
+    alpha[40:, 30:100] = 1.0
+    grain = background_behind(image, alpha)[50:, 40:90].astype(float).std()
+    assert 0.7 * 3 < grain < 1.3 * 3

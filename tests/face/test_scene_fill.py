@@ -48,6 +48,14 @@ def test_same_again(stripes, known):
     np.testing.assert_array_equal(fill_scene(stripes, known), fill_scene(stripes, known))
 
 
+def test_an_edge_goes_on_as_an_edge(known):
+    """Light over dark: near the hole's rim the border of both is where it was, and as sharp."""
+    image = np.where(np.mgrid[:256, :256][0][..., None] < 150, 200, 60).astype(np.uint8) + np.zeros((1, 1, 3), np.uint8)
+    filled = fill_scene(np.where(known[..., None], image, 0).astype(np.uint8), known)
+    for column in (88, 168):
+        assert filled[140:146, column].min() > 170 and filled[155:161, column].max() < 90
+
+
 @pytest.mark.parametrize("case", ["all", "hardly any"])
 def test_little_to_do_or_little_to_learn_from(stripes, case):
     known = np.zeros((256, 256), bool)

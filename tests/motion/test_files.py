@@ -28,6 +28,7 @@ def make_motion(frames: int = 5, seed: int = 0, fps: float = 25.0) -> Motion:
         random.normal(0, 0.1, (frames, 2)).astype(np.float32),
         fps=fps,
         identity=random.normal(size=80).astype(np.float32),
+        body=random.normal(0, 0.1, (frames, 4)).astype(np.float32) if seed % 2 else None,
     )
 
 
@@ -37,6 +38,9 @@ def assert_same(first: Motion, second: Motion, radians: float = 0.0) -> None:
     np.testing.assert_allclose(first.rotation_rad, second.rotation_rad, rtol=0, atol=radians)
     np.testing.assert_allclose(first.gaze_rad, second.gaze_rad, rtol=0, atol=radians)
     np.testing.assert_array_equal(first.identity, second.identity)
+    assert (first.body is None) == (second.body is None)
+    if first.body is not None:
+        np.testing.assert_array_equal(first.body, second.body)
     assert first.fps == pytest.approx(second.fps, abs=1e-9)
     assert first.expression_names == second.expression_names
     assert first.head_model == second.head_model
@@ -284,3 +288,11 @@ def test_numbers_that_are_no_motion_are_refused(tmp_path: Path, name: str, value
         return
     with pytest.raises(MotionFileError):
         load_motion(tmp_path / f"a.{ending}")
+
+
+def test_half_a_body_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "motion.csv"
+    save_motion(make_motion(seed=1), path)
+    path.write_text(path.read_text(encoding="utf-8").replace("body_roll", "control_sad"), encoding="utf-8")
+    with pytest.raises(MotionFileError, match="body_x but not all"):
+        load_motion(path)

@@ -7,11 +7,11 @@ import pytest
 
 from triportrait.errors import OptionError
 from triportrait.motion.controls import Controls
-from triportrait.motion.natural import HEAD_LIMITS_RAD, NaturalMotion, blink_shape, idle_motion
+from triportrait.motion.natural import HEAD_LIMITS_RAD, Breath, NaturalMotion, blink_shape, idle_motion
 from triportrait.motion.speech_features import Prosody
 from triportrait.types import Motion
 
-FIELDS = ("expression", "rotation_rad", "translation", "gaze_rad")
+FIELDS = ("expression", "rotation_rad", "translation", "gaze_rad", "body")
 
 
 def fake_speech(seconds: float, seed: int = 0) -> Prosody:
@@ -129,3 +129,27 @@ def test_eyes_counter_the_head() -> None:
     # left (negative).
     np.testing.assert_allclose(motion.gaze_rad[:, 0], motion.rotation_rad[:, 0], atol=1e-6)
     np.testing.assert_allclose(motion.gaze_rad[:, 1], -motion.rotation_rad[:, 1], atol=1e-6)
+
+
+def test_shoulders_breathe_and_follow_their_head() -> None:
+    still = idle_motion(1500, seed=4, controls=Controls(head_motion=0.0))
+    assert not still.body.any()
+    breath = Breath(0.04, np.random.default_rng(3))
+    depth = np.array([breath.step(False, 10.0) for _ in range(1500)])
+    spectrum = np.abs(np.fft.rfft(depth - depth.mean()))
+    assert 0.18 < np.fft.rfftfreq(1500, 0.04)[spectrum.argmax()] < 0.33 and 0.6 < np.ptp(depth) < 1.4
+    talking = idle_motion(1500, seed=4, prosody=fake_speech(60))
+    assert not talking.body[0].any() and np.abs(talking.body[:, :2]).max() < 0.3
+    head, shoulders = talking.translation[:, 0], talking.body[:, 0]
+    lags = [np.corrcoef(head[: len(head) - lag], shoulders[lag:])[0, 1] for lag in range(25)]
+    assert max(lags) > 0.8 and 2 <= int(np.argmax(lags)) <= 20
+    assert np.abs(np.diff(talking.body, axis=0)).max() < 0.02
+
+
+def test_a_speaker_breathes_deeper_in_pauses() -> None:
+    breath, quiet = Breath(0.04, np.random.default_rng(0)), Breath(0.04, np.random.default_rng(0))
+    rows = [(True, 0.0)] * 100 + [(True, 0.04 * i) for i in range(1, 20)] + [(True, 0.0)] * 90
+    spoken = np.array([breath.step(*row) for row in rows])
+    rest = np.array([quiet.step(False, 10.0) for _ in range(400)])
+    assert 100 < spoken.argmax() < 135 and spoken[95] < 0.1 and spoken[-1] < 0.2 * spoken.max()
+    assert spoken.max() > 0.9 * rest.max()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from triportrait.geometry.body import NECK_LENGTH_DM
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
 from triportrait.motion import retarget
 from triportrait.motion import timing as motion_timing
@@ -284,3 +285,19 @@ def test_a_turned_photo_turns_less_far_away(own_degrees: float) -> None:
     kept, _ = retarget.within_reach(moved(np.zeros((2, 3)), ends, own), own)
     yaw = np.degrees(kept.rotation_rad[:, 1]) * np.sign(own_degrees)
     assert yaw[0] <= 48.1 and yaw[1] == pytest.approx(abs(own_degrees) - 36, abs=1.5)
+
+
+def test_a_body_is_taken_since_the_reference_and_goes_along_with_its_head() -> None:
+    own, frames = portrait_frame(), 900
+    shift = np.linspace(0, 3, frames)[:, None] * (1, 0, 0)
+    body = np.float32([0.2, 0.1, 0.3, 0.05]) + np.zeros((frames, 4), np.float32)
+    placed = retarget.relative(moved(shift, np.zeros((frames, 3)), own).with_rows(body=body), 0, own)
+    assert not placed.body.any()
+    kept, _ = retarget.within_reach(placed, own)
+    apart = (kept.translation - own.translation)[:, 0] - kept.body[:, 0]
+    # Shoulders that stood still would be left behind; those of somebody who is held back are held back, too.
+    assert np.abs(apart).max() <= 0.5 * NECK_LENGTH_DM + 1e-6 and kept.body[-1, 0] < (kept.translation - own.translation)[-1, 0]
+    walking = retarget.within_reach(placed.with_rows(body=np.float32(shift @ np.eye(3, 4))), own)[0]
+    np.testing.assert_allclose(walking.body[:, :2], (walking.translation - own.translation)[:, :2], atol=1e-5)
+    near = retarget.body_since(np.float32([[0, 0, np.log(2), 0], [0.2, 0, np.log(2), 0]]), 0)
+    np.testing.assert_allclose(near[1], (0.1, 0, 0, 0), atol=1e-6)

@@ -115,3 +115,14 @@ def test_shots_of_any_length_are_joined(lengths: tuple[int, ...]) -> None:
     assert len(joined) == sum(lengths)
     assert all(np.isfinite(getattr(joined, name)).all() for name in ROWS)
     assert 0 <= joined.expression.min() and joined.expression.max() <= 1
+
+
+def test_bodies_are_joined_as_poses_are_and_dropped_where_one_is_not_known() -> None:
+    first, second = swaying(40), swaying(50)
+    bodies = [np.float32(np.linspace(0, 0.1, len(m))[:, None] * np.ones(4)) + offset for m, offset in ((first, 0.0), (second, 5.0))]
+    shots = [Shot(m.with_rows(body=b), seen(len(m))) for m, b in zip((first, second), bodies, strict=True)]
+    joined = join_shots(shots)
+    assert joined.body.shape == (90, 4) and np.abs(np.diff(joined.body, axis=0)).max() < 0.02 and np.abs(joined.body).max() < 0.25
+    assert join_shots([shots[0], Shot(second, seen(50))]).body is None
+    nobody = Shot(second, np.zeros(50, bool))
+    assert np.abs(join_shots([shots[0], nobody]).body).max() < 0.11

@@ -248,7 +248,8 @@ def evaluate_voice(
         frames = islice(tools.base.read_frames(path)[1], most)
         own = cache.motion(path, portrait, lambda: tools.base.drive(portrait, frames, EVALUATED_FPS))
         count = min(count, len(own))
-        asked = _rows(asked, count).with_rows(rotation_rad=own.rotation_rad[:count], translation=own.translation[:count])
+        own = _rows(own, count)
+        asked = _rows(asked, count).with_rows(rotation_rad=own.rotation_rad, translation=own.translation, body=own.body)
     lender = None
     if poses is not None:
         lender = poses.drawn(portrait.motion.rotation_rad, (options.seed, zlib.crc32(item.name.encode())))

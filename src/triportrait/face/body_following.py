@@ -30,9 +30,11 @@ _HEAD_ABOVE, _BODY_BELOW, _SHOULDERS_BESIDE = -0.3, 0.5, 0.8
 #: Flow forth and back ends within so many pixels, and a corner agrees with head and body within so many.
 _ROUND_TRIP_PX, _AGREES_PX = 1.0, 2.0
 #: A frame counts with so many agreeing corners at least; below this share of the key frame's, another key is set.
-_LEAST_CORNERS, _FRESH_SHARE = 10, 0.5
+_LEAST_CORNERS, _FRESH_SHARE = 6, 0.5
 #: A key frame serves within this distance of its own place (pixels); so many are kept.
-_KEY_REACH_PX, _MOST_KEYS = 20.0, 16
+_KEY_REACH_PX, _MOST_KEYS = 20.0, 24
+#: So many of the nearest key frames are tried.
+_TRIED_KEYS = 3
 #: Deviation of a body's shift (pixels), log scale and roll (radians) between frames of a clip, and of so many corners that err together.
 _USUAL = np.array([40.0, 40.0, 0.03, 0.04])
 _ALIKE = 8.0
@@ -87,19 +89,22 @@ class BodyFollower:
             self._look_at(landmarks)
         assert self._box is not None
         square = cut(picture, self._box, self._side)
-        grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
+        grey = np.asarray(cv2.cvtColor(square, cv2.COLOR_RGB2GRAY))
         scale = self._side / self._box[2]
         points = (landmarks[:, :2] - self._box[:2]) * scale
+        shown = (np.array([(0, 0), picture.shape[1::-1]]) - self._box[:2]) * scale
         if not self._keys:
-            self._keys.append(self._key(square, grey, points))
+            self._keys.append(self._key(square, grey, points, shown))
             return np.zeros(4)
         found = self._compared(grey, points[JAW])
         if found is None:
+            # Who was lost is looked for where the clip began.
+            self._pose = np.eye(3)
             return np.full(4, np.nan)
         self._pose, share = found
         nearest = min(self._distance(key.pose, self._pose) for key in self._keys)
         if (nearest > _KEY_REACH_PX or share < _FRESH_SHARE) and len(self._keys) < _MOST_KEYS:
-            self._keys.append(self._key(square, grey, points))
+            self._keys.append(self._key(square, grey, points, shown))
         body = similarity_body(self._pose[:2], 1.0, self._pivot)
         body[:2] /= scale
         return body
@@ -112,8 +117,12 @@ class BodyFollower:
         self._side = round(_SQUARE_HEIGHTS * min(_FACE_PX, height))
         self._pivot = (body_pivot(landmarks) - self._box[:2]) * (self._side / side)
 
-    def _key(self, square: Array, grey: Array, points: Array) -> _Key:
-        """The present frame as one to compare with: its corners are those of the person below the chin."""
+    def _key(self, square: Array, grey: Array, points: Array, shown: Array) -> _Key:
+        """The present frame as one to compare with: its corners are those of the person below the chin.
+
+        Args:
+            shown: [2, 2], the corners of the picture in pixels of the square.
+        """
         import cv2
 
         chin = points[CHIN].astype(np.float64)
@@ -121,11 +130,12 @@ class BodyFollower:
         body = self._person_mask(square) > 0.8
         body[: max(0, int(chin[1] + _BELOW_CHIN * height))] = False
         body &= ~face_hull(points - 0.5, self._side)
-        inside = cv2.erode(body.astype(np.uint8), np.ones((2 * _INSIDE_PX + 1,) * 2, np.uint8))
         # Beyond the picture its border repeats: nothing moves there.
-        inside[:, :_INSIDE_PX] = inside[:, -_INSIDE_PX:] = inside[-_INSIDE_PX:] = 0
+        (left, top), (right, bottom) = np.clip(shown.astype(int), 0, self._side)
+        body[:top] = body[bottom:] = body[:, :left] = body[:, right:] = False
+        inside = cv2.erode(np.pad(body.astype(np.uint8), 1), np.ones((2 * _INSIDE_PX + 1,) * 2, np.uint8))[1:-1, 1:-1]
         found = cv2.goodFeaturesToTrack(grey, _MOST_CORNERS, 0.002, _APART_PX, mask=inside)
-        corners = np.zeros((0, 2), np.float32) if found is None else found.reshape(-1, 2)
+        corners = np.zeros((0, 2), np.float32) if found is None else np.asarray(found).reshape(-1, 2)
         beside, below = np.abs(corners[:, 0] - chin[0]) / height, (corners[:, 1] - chin[1]) / height
         share = np.clip((_BODY_BELOW - below) / (_BODY_BELOW - _HEAD_ABOVE), 0.0, 1.0)
         share *= np.clip(2.0 * (1.0 - beside / _SHOULDERS_BESIDE), 0.0, 1.0)
@@ -139,7 +149,7 @@ class BodyFollower:
     def _compared(self, grey: Array, face: Array) -> tuple[Array, float] | None:
         """Pose [3, 3] of a picture against the nearest key frame that fits it, and the share of that key's corners that agree."""
         near = sorted(self._keys, key=lambda key: self._distance(key.pose, self._pose))
-        for key in near[:2]:
+        for key in near[:_TRIED_KEYS]:
             guess = self._pose @ np.linalg.inv(key.pose)
             start, there = _tracked(key, grey, guess)
             if len(start) >= _LEAST_CORNERS:
@@ -159,10 +169,15 @@ def _tracked(key: _Key, grey: Array, guess: Array) -> tuple[Array, Array]:
         return np.zeros(0, int), np.zeros((0, 2))
     start = key.corners.reshape(-1, 1, 2)
     ahead = (key.corners @ guess[:2, :2].T + guess[:2, 2]).astype(np.float32).reshape(-1, 1, 2)
-    settings: Any = {"winSize": (21, 21), "maxLevel": 3, "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}
-    there, reached, _ = cv2.calcOpticalFlowPyrLK(key.grey, grey, start, ahead.copy(), **settings)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(grey, key.grey, there, start.copy(), **settings)
-    sure = (reached & returned).ravel().astype(bool) & (np.linalg.norm(back - start, axis=-1).ravel() < _ROUND_TRIP_PX)
+
+    def flow(before: Array, after: Array, points: Array, guess: Array) -> tuple[Array, Array]:
+        settings: Any = {"winSize": (21, 21), "maxLevel": 3, "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}
+        place, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, guess.copy(), **settings)
+        return np.asarray(place), np.asarray(found).astype(bool)
+
+    there, reached = flow(key.grey, grey, start, ahead)
+    back, returned = flow(grey, key.grey, there, start)
+    sure = (reached & returned).ravel() & (np.linalg.norm(back - start, axis=-1).ravel() < _ROUND_TRIP_PX)
     return np.flatnonzero(sure), there.reshape(-1, 2)[sure].astype(np.float64)
 
 

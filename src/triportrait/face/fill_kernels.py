@@ -8,10 +8,13 @@ from triportrait.compiling import njit
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _distance(picture, y, x, v, u, radius, best):
-    """Squared difference of the patches round (y, x) and (v, u), at most about ``best``; what lies outside is left out on both sides."""
+def _distance(picture, y, x, v, u, radius, best, pull):
+    """Squared difference of the patches round (y, x) and (v, u), at most about ``best``; ``pull`` is added for each squared pixel between.
+
+    What lies outside is left out on both sides.
+    """
     height, width = picture.shape[0], picture.shape[1]
-    total = np.float32(0)
+    total = pull * np.float32((y - v) * (y - v) + (x - u) * (x - u))
     for j in range(-radius, radius + 1):
         if not 0 <= y + j < height:
             continue
@@ -26,14 +29,14 @@ def _distance(picture, y, x, v, u, radius, best):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def search(picture, wanted, source, place, cost, radius, rounds, seed):
+def search(picture, wanted, source, place, cost, radius, rounds, seed, pull):
     """Better patches: ``place`` [h, w, 2] int32 (row, column) and their ``cost`` [h, w], in place: propagation and random search.
 
     Args:
         picture: float32 [h, w, 3], the hole filled provisionally.
         wanted: bool [h, w], centres of patches that touch the hole.
         source: bool [h, w], centres of patches that are known wholly.
-        radius: of the patches; rounds: how often; seed: of the search.
+        radius: of the patches; rounds: how often; seed: of the search; pull: the cost of each squared pixel of a patch's way.
     """
     height, width = wanted.shape
     state = np.uint64(seed * 2654435761 + 12345)
@@ -41,7 +44,7 @@ def search(picture, wanted, source, place, cost, radius, rounds, seed):
         for column in range(width):
             if wanted[row, column]:
                 v, u = place[row, column, 0], place[row, column, 1]
-                cost[row, column] = _distance(picture, row, column, v, u, radius, np.float32(np.inf))
+                cost[row, column] = _distance(picture, row, column, v, u, radius, np.float32(np.inf), pull)
     for turn in range(rounds):
         step = 1 if turn % 2 == 0 else -1
         for a in range(height):
@@ -56,7 +59,7 @@ def search(picture, wanted, source, place, cost, radius, rounds, seed):
                     if 0 <= y < height and 0 <= x < width and wanted[y, x]:
                         v, u = place[y, x, 0] + row - y, place[y, x, 1] + column - x
                         if 0 <= v < height and 0 <= u < width and source[v, u]:
-                            found = _distance(picture, row, column, v, u, radius, best)
+                            found = _distance(picture, row, column, v, u, radius, best, pull)
                             if found < best:
                                 best = found
                                 place[row, column, 0], place[row, column, 1] = v, u
@@ -67,7 +70,7 @@ def search(picture, wanted, source, place, cost, radius, rounds, seed):
                     state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
                     u = place[row, column, 1] + int((state >> np.uint64(33)) % np.uint64(2 * reach + 1)) - reach
                     if 0 <= v < height and 0 <= u < width and source[v, u]:
-                        found = _distance(picture, row, column, v, u, radius, best)
+                        found = _distance(picture, row, column, v, u, radius, best, pull)
                         if found < best:
                             best = found
                             place[row, column, 0], place[row, column, 1] = v, u

@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from triportrait.face.mattes import RESTLESS, ellipse, strangeness
 from triportrait.face.scene_fill import fill_scene
+from triportrait.geometry.filling import push_pull
 from triportrait.geometry.nearest import nearest_pixels
 from triportrait.types import Array
+
+#: In the picture's side: how much round the matte is taken for the person, and how far wisps may fly.
+_MARGIN, _REACH = 0.014, 0.08
+#: A piece of scene with less than this share of the picture, all round closed in by the person, tells nothing about the scene.
+_ISLAND = 0.003
 
 
 def nearest_fill(image: Array, known: Array) -> Array:
@@ -31,21 +38,68 @@ def background_behind(image: Array, person_alpha: Array, method: str = "smooth")
         person_alpha: float32 [h, w].
         method: ``"smooth"`` (multi-scale, with the scene's own texture) or ``"knn"`` (as published).
     """
-    import cv2
-
-    size = max(image.shape[:2])
-    margin = max(3, round(size * 18 / 512))
-    touched = cv2.dilate((person_alpha > 0.02).astype(np.uint8), np.ones((margin, margin), np.uint8)).astype(bool)
+    touched = persons_pixels(image, person_alpha)
     if method == "knn":
         return nearest_fill(image, ~touched)
     if touched.all():
         return np.full_like(image, 127)
-    filled = fill_scene(image, ~touched)
-    # The photograph's grain goes on under the fill; without it the patch looks like plastic next to the scene.
-    fine = image.astype(np.float32) - cv2.GaussianBlur(image, (0, 0), 1.5).astype(np.float32)
-    grain = float(np.median(np.abs(fine[~touched]))) * 1.48 if (~touched).any() else 0.0
-    noise = np.random.default_rng(0).normal(0, min(grain, 4.0), (*image.shape[:2], 1)).astype(np.float32)
-    filled = np.where(touched[..., None], filled + noise, filled)
-    blend = cv2.GaussianBlur(touched.astype(np.float32), (0, 0), margin / 4)[..., None]
-    blend = np.maximum(blend, touched[..., None])
-    return np.clip(blend * filled + (1 - blend) * image, 0, 255).astype(np.uint8)
+    if not touched.any():
+        return image.copy()
+    return np.clip(_with_grain(fill_scene(image, ~touched), image, touched) + 0.5, 0, 255).astype(np.uint8)
+
+
+def scene_colours(image: Array, person_alpha: Array) -> Array:
+    """A quick, smooth guess at the scene, for what shines through the person's soft edges: float32 [h, w, 3].
+
+    Args:
+        image: uint8 [h, w, 3]; person_alpha: float32 [h, w].
+    """
+    import cv2
+
+    known = cv2.dilate((person_alpha > 0.02).astype(np.uint8), ellipse(_MARGIN * max(image.shape[:2]))) == 0
+    return push_pull(image.astype(np.float32), known.astype(np.float32))
+
+
+def persons_pixels(image: Array, person_alpha: Array) -> Array:
+    """What must go if the person goes: bool [h, w]. Besides the matte itself these are wisps and earrings that it may have missed.
+
+    Args:
+        image: uint8 [h, w, 3]; person_alpha: float32 [h, w].
+    """
+    import cv2
+
+    size = max(image.shape[:2])
+    person = (person_alpha > 0.02).astype(np.uint8)
+    if not person.any():
+        return person.astype(bool)
+    touched = cv2.dilate(person, ellipse(_MARGIN * size))
+    free = touched == 0
+    if not free.any():
+        return touched.astype(bool)
+    # Strange colours that hang together with the person are the person's; a restless scene has strange colours of its own.
+    strange, usual = strangeness(image.astype(np.float32) / 255.0, free, 0.03 * size)
+    reach = cv2.distanceTransform(1 - person, cv2.DIST_L2, 3) < _REACH * size
+    candidates = ((strange > np.exp(usual / RESTLESS)) & reach).astype(np.uint8) | touched
+    _, labels = cv2.connectedComponents(cv2.dilate(candidates, ellipse(0.01 * size)))
+    own = np.isin(labels, np.unique(labels[person > 0])) & (candidates > 0)
+    touched = np.maximum(touched, cv2.dilate((own & free).astype(np.uint8), ellipse(_MARGIN / 2 * size)))
+    touched = cv2.morphologyEx(touched, cv2.MORPH_CLOSE, ellipse(0.02 * size))
+    # An island between strands shows more of them than of the scene.
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - touched, connectivity=4)
+    return touched.astype(bool) | (stats[:, cv2.CC_STAT_AREA] < _ISLAND * size**2)[labels]
+
+
+def _with_grain(filled: Array, image: Array, hole: Array) -> Array:
+    """``filled`` [h, w, 3] with as much fine noise in the ``hole`` as the scene round it has; without it a fill looks like plastic."""
+    import cv2
+
+    def fine(picture: Array) -> Array:
+        return (picture - cv2.GaussianBlur(picture, (0, 0), 1.5)).mean(-1)
+
+    def strength(values: Array, where: Array) -> float:
+        return 1.48 * float(np.median(np.abs(values[where]))) if where.any() else 0.0
+
+    wanted, present = strength(fine(image.astype(np.float32)), ~hole), strength(fine(filled), hole)
+    missing = np.sqrt(max(min(wanted, 4.0) ** 2 - present**2, 0.0))
+    noise = np.random.default_rng(0).normal(0, missing, (*image.shape[:2], 1)).astype(np.float32)
+    return np.where(hole[..., None], filled + noise, filled)

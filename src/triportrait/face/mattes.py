@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,9 +14,27 @@ from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP, UPPER_LIP_INSIDE
 from triportrait.geometry.nearest import distance_of, nearest_pixels
 from triportrait.types import Array, HeadPart, MotionFrame
 
+#: In face heights: how far beyond the segmentation's edge hair may fly, and how far within it the scene may show between strands; ...
+_HAIR_OUT, _HAIR_IN = 0.14, 0.07
+#: ... and the same at shoulders, and before a scene so restless that colours say little.
+_EDGE_OUT, _EDGE_IN = 0.03, 0.03
+#: Narrower than this (face heights) no band is.
+_LEAST = 0.012
+#: What is round a pixel when its colour is compared with the scene's (face heights).
+_ROUND = 0.05
+#: A scene whose colours (0..1) are usually so far from their local mean is restless.
+RESTLESS = 0.1
+#: How strongly the sampled colours and the segmentation hold the matte, against 1 for the photo's own edges.
+_SAMPLES_HOLD, _SEGMENTATION_HOLDS = 0.1, 0.01
+#: So much of the matte on the wrong side of the segmentation's edge is haze, not hair.
+_HAZE = 0.15
+
 
 def refine_matte(image: Array, probability: Array, face_mask: Array | None = None) -> Array:
-    """A segmentation's soft blob sharpened onto the photo's edges: guided filtering (He, Sun and Tang, 2013) and linear unmixing.
+    """A hair-fine matte from a segmentation's soft blob, by the photo's own colours in a band round its edge.
+
+    The band is wide where hair may be and colours can tell it from the scene, and narrow elsewhere (:func:`trimap`). In it, pairs of
+    colours from both sides say how they are mixed, and the closed form spreads that along the photo's edges (matting.py).
 
     Args:
         image: uint8 [h, w, 3].
@@ -25,46 +44,124 @@ def refine_matte(image: Array, probability: Array, face_mask: Array | None = Non
     Returns:
         float32 [h, w] alpha in 0..1.
     """
-    import cv2
+    from triportrait.face.matting import closed_form_matte, sampled_matte
 
-    size = max(image.shape[:2])
     guide = image.astype(np.float32) / 255.0
     certain = np.clip((probability - 0.25) / 0.5, 0.0, 1.0).astype(np.float32)
     if face_mask is not None:
         certain[face_mask] = 1.0
-    wide = np.clip(_guided_filter(guide, certain, max(4, size // 50), 2e-4), 0.0, 1.0)
+    # The coarse blob on the photo's edges (He, Sun and Tang, 2013).
+    soft = np.clip(_guided_filter(guide, certain, max(4, max(image.shape[:2]) // 50), 2e-4), 0.0, 1.0)
+    known = trimap(guide, probability, soft, face_mask)
+    if not known.inside.any() or not known.outside.any():
+        return np.clip((soft - 0.25) / 0.5, 0.0, 1.0)
+    sampled = sampled_matte(guide, known.inside, known.outside, push_pull(guide, known.outside.astype(np.float32)))
+    unknown = ~known.inside & ~known.outside
+    # The segmentation has a say where colours are at a loss: a dark wall behind dark hair is still a wall.
+    guess = sampled.trust * sampled.alpha + (1 - sampled.trust) * known.prior
+    samples, segmentation = _SAMPLES_HOLD * sampled.trust, _SEGMENTATION_HOLDS * (1.05 - sampled.trust)
+    wanted = (samples * sampled.alpha + segmentation * known.prior) / (samples + segmentation)
+    start = np.where(unknown, guess, known.inside).astype(np.float32)
+    alpha = closed_form_matte(guide, wanted.astype(np.float32), (samples + segmentation).astype(np.float32), start, unknown)
+    haze = _HAZE * (1 - 0.7 * sampled.trust)
+    low, high = haze * (1 - known.prior), 1 - haze * known.prior
+    return _own_piece(np.clip((alpha - low) / (high - low), 0.0, 1.0).astype(np.float32), face_mask)
 
-    # Trimap: inside, outside, and a band between them as wide as the segmentation is coarse.
-    band = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * (size // 64) + 1,) * 2)
-    inside = cv2.erode((certain > 0.7).astype(np.uint8), band).astype(bool)
-    outside = cv2.dilate((certain > 0.3).astype(np.uint8), band) == 0
+
+class Trimap(NamedTuple):
+    """Certainly person, certainly scene (bool [h, w]), and between them what to believe if colours say nothing (float32 [h, w])."""
+
+    inside: Array
+    outside: Array
+    prior: Array
+
+
+def trimap(guide: Array, probability: Array, soft: Array, face_mask: Array | None = None) -> Trimap:
+    """What the matte is computed from, with a band that is as wide as hair is likely.
+
+    Args:
+        guide: float32 [h, w, 3] in 0..1, the photo.
+        probability: float32 [h, w], the segmentation; soft: float32 [h, w], the same on the photo's edges.
+        face_mask: bool [h, w] that is certainly person; its height is the unit of the band. None takes half of the picture's.
+    """
+    import cv2
+
+    side = len(guide)
+    rows = np.flatnonzero(face_mask.any(1)) if face_mask is not None and face_mask.any() else np.arange(side // 4, 3 * side // 4)
+    height, chin = float(len(rows)), float(rows[-1])
+    person = (_own_piece(np.where(soft > 0.5, 1.0, 0.0), face_mask) > 0.5).astype(np.uint8)
+    within, beyond = (cv2.distanceTransform(mask, cv2.DIST_L2, 3) / height for mask in (person, 1 - person))
+    strange, usual = strangeness(guide, (beyond > _LEAST) & (probability < 0.1), _ROUND * height)
+    foreign = strange > 1.0
+    # Hair ends somewhere below the chin; and before a restless scene the segmentation knows more than colours do.
+    plain = np.exp(-usual / RESTLESS)
+    hair = plain * np.clip((chin - np.arange(side)) / (0.2 * height), 0.0, 1.0)[:, None]
+    out, deep = hair * _HAIR_OUT + (1 - hair) * _EDGE_OUT, hair * _HAIR_IN + (1 - hair) * _EDGE_IN
+    doubtful = (probability > 0.1) & (probability < 0.9)
+    inside = (within > deep) & ~doubtful & (foreign | (probability > 0.99))
+    # Beside the edge, what looks like the scene round it is scene; what does not may be a wisp or an ornament.
+    outside = ~doubtful & ((beyond > out) | ((beyond > _LEAST) & ~foreign))
+    outside |= (beyond > 2 * out) & (probability < 0.5) & ~(doubtful & foreign & (plain > 0.5))
     if face_mask is not None:
         inside |= face_mask
-    if not inside.any() or not outside.any():
-        return np.clip((wide - 0.25) / 0.5, 0.0, 1.0)
-    # In the band a pixel is a mixture of the colours on both sides: its place on the line between them is the matte.
-    front = push_pull(guide, inside.astype(np.float32))
-    back = push_pull(guide, outside.astype(np.float32))
-    line = front - back
-    length = np.maximum((line**2).sum(-1), 1e-6)
-    mixture = np.clip(((guide - back) * line).sum(-1) / length, 0.0, 1.0)
-    # Only as far as the two sides differ, and the pixel lies near that line, is this to be believed.
-    stray = ((guide - back - mixture[..., None] * line) ** 2).sum(-1)
-    trust = np.clip((np.sqrt(length) - 0.08) / 0.25, 0.0, 1.0) * np.exp(-stray / 0.02)
-    steep = np.clip((wide - 0.4) / 0.3, 0.0, 1.0)
-    # The segmentation keeps a say: a dark wall behind dark hair is still a wall.
-    mixture = np.clip(mixture * 1.15 - 0.06, 0.0, 1.0) * np.clip(wide * 5.0, 0.0, 1.0)
-    alpha = trust * mixture + (1 - trust) * steep
-    alpha[inside] = 1.0
-    alpha[outside] = 0.0
-    alpha = _guided_filter(guide, alpha.astype(np.float32), max(2, size // 170), 1e-5)
-    alpha = np.clip((alpha - 0.06) / 0.88, 0.0, 1.0).astype(np.float32)
-    # One person: pieces of scenery that the segmentation took along are not connected to the face.
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((alpha > 0.3).astype(np.uint8))
+        outside &= ~face_mask
+    # Where the segmentation is in doubt, colours that are not the scene's tip the scales.
+    lean = 1.6 * plain * soft * (1 - soft) * np.clip(strange - 1.0, -0.7, 1.0)
+    return Trimap(inside, outside, np.clip((soft + lean - 0.3) / 0.4, 0.0, 1.0).astype(np.float32))
+
+
+def ellipse(radius: float) -> Array:
+    """A structuring element: a disc of at least one pixel's radius."""
+    import cv2
+
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(1, round(radius)) + 1,) * 2)
+
+
+def strangeness(guide: Array, scene: Array, radius: float) -> tuple[Array, Array]:
+    """How little each pixel's colour fits the scene round it, and how much the scene itself varies there.
+
+    Args:
+        guide: float32 [h, w, 3] in 0..1.
+        scene: bool [h, w], scene with perhaps a strand of hair before it.
+        radius: of what counts as round a pixel, in pixels; beyond it the scene is continued smoothly.
+
+    Returns:
+        float32 [h, w] twice: the distance from the local mean, 1 being about as far as the scene itself goes; and its usual distance.
+    """
+    import cv2
+
+    def mean(values: Array, share: Array, sigma: float) -> Array:
+        # What is so smooth is computed on a small picture.
+        step = max(1, int(sigma / 2))
+        small = (-(-share.shape[1] // step), -(-share.shape[0] // step))
+        pair = (cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in (share, values * share[..., None]))
+        total, summed = (cv2.GaussianBlur(part, (0, 0), sigma / step) for part in pair)
+        near = summed.reshape(*total.shape, -1) / np.maximum(total, 1e-3)[..., None]
+        whole = push_pull(near, np.clip(10 * total, 0.0, 1.0) * (total > 0.02))
+        return cv2.resize(whole, share.shape[::-1], interpolation=cv2.INTER_LINEAR).reshape(*share.shape, -1)
+
+    share = scene.astype(np.float32)
+    for _ in range(2):
+        stray = np.sqrt(((guide - mean(guide, share, radius / 2)) ** 2).sum(-1))
+        usual = mean(stray[..., None], share, 2 * radius)[..., 0]
+        strange = stray / (2.0 * usual + 0.02)
+        # Once more without what stands before the scene.
+        share = scene * np.exp(-(strange**2)).astype(np.float32)
+    return strange, usual
+
+
+def _own_piece(alpha: Array, face_mask: Array | None) -> Array:
+    """``alpha`` [h, w] without what hangs together neither with the face nor, if there is none, with the largest piece: specks, scenery."""
+    import cv2
+
+    # A strand may be broken for a pixel or two; haze is no link.
+    near = cv2.dilate((alpha > 0.25).astype(np.uint8), np.ones((3, 3), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(near)
     votes = np.bincount(labels[face_mask], minlength=len(stats)) if face_mask is not None else stats[:, cv2.CC_STAT_AREA].copy()
     votes[0] = 0
-    own = cv2.dilate((labels == votes.argmax()).astype(np.uint8), band)
-    return alpha * own if votes.any() else alpha
+    if not votes.any():
+        return alpha
+    return alpha * cv2.dilate((labels == votes.argmax()).astype(np.uint8), np.ones((3, 3), np.uint8))
 
 
 def _guided_filter(guide: Array, values: Array, radius: int, epsilon: float) -> Array:

@@ -1,4 +1,4 @@
-"""A hole in a scene filled smoothly, and with the texture of the scene's own patches, from coarse to fine.
+"""A hole in a scene filled with the scene's own patches, from coarse to fine: lines and textures go on, as sharp and as grainy as they are.
 
 Sources: Wexler, Shechtman and Irani, "Space-time completion of video" (2007); search by Barnes et al., "PatchMatch" (2009).
 """
@@ -11,13 +11,15 @@ from triportrait.geometry.filling import push_pull
 from triportrait.geometry.nearest import nearest_pixels
 from triportrait.types import Array
 
-_SIDES_PX = (32, 64, 128, 256)
-_PASSES = (6, 3, 2, 1)
+#: Sides of the coarsest and the finest pictures that are searched; a larger picture is shrunk to the latter.
+_COARSEST_PX, _FINEST_PX = 32, 512
+#: How often each picture is searched and voted on, from coarse to fine; the last number holds for all finer ones.
+_PASSES = (6, 4, 2, 1, 1)
 _RADIUS = 3
-#: Of the patches is kept what is smaller than this (pixels of a 512 px picture), so strongly.
-_TEXTURE_PX, _STRENGTH = 16.0, 0.7
-#: At most so many times as strong as half of the known scene's.
-_USUAL = 3.0
+#: What a patch that comes from the picture's other side must be better by, as a difference of each colour.
+_AWAY = 25.0
+#: Within this share of the picture's side from the known scene, the fill is made of patches; beyond it, it is smooth.
+_REACH = 0.1
 #: Fewer known patches than this say nothing about the scene.
 _FEWEST = 60
 
@@ -30,51 +32,23 @@ def fill_scene(image: Array, known: Array) -> Array:
     """
     import cv2
 
-    from triportrait.face.fill_kernels import search, vote
-
     size = len(image)
-    smooth = push_pull(image.astype(np.float32), known.astype(np.float32))
-    current: Array | None = None
-    place: Array | None = None
-    for level, (side, passes) in enumerate(zip(_SIDES_PX, _PASSES, strict=True)):
-        share = cv2.resize(known.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
-        hole = share < 0.999
-        window = np.ones((2 * _RADIUS + 1,) * 2, np.uint8)
-        wanted = cv2.dilate(hole.astype(np.uint8), window).astype(bool)
-        source = cv2.erode((~hole).astype(np.uint8), window, borderValue=(0,)).astype(bool)
-        if source.sum() < _FEWEST or not hole.any():
-            continue
-        here = cv2.resize(smooth, (side, side), interpolation=cv2.INTER_AREA)
-        if current is None or place is None:
-            random = np.random.default_rng(level)
-            rows, columns = np.nonzero(source)
-            pick = random.integers(0, len(rows), hole.shape)
-            place = np.stack([rows[pick], columns[pick]], -1).astype(np.int32)
-        else:
-            here = np.where(hole[..., None], cv2.resize(current, (side, side), interpolation=cv2.INTER_LINEAR), here)
-            finer = cv2.resize(place.astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST) * 2
-            finer[1::2, :, 0] += 1
-            finer[:, 1::2, 1] += 1
-            place = finer.astype(np.int32)
-        place = _into(source, place)
-        trust = (1.3 ** -cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3)).astype(np.float32)
-        cost = np.zeros(hole.shape, np.float32)
-        here = np.ascontiguousarray(here, np.float32)
-        for turn in range(passes):
-            search(here, wanted, source, place, cost, _RADIUS, 2, 1 + turn + 16 * level)
-            filled = np.empty_like(here)
-            vote(here, hole, wanted, place, cost, trust, _RADIUS, filled)
-            here = filled
-        current = here
-    if current is None:
+    photo = image.astype(np.float32)
+    smooth = push_pull(photo, known.astype(np.float32))
+    patched = _patched(photo, known, smooth)
+    if patched is None:
         return smooth
-    wide = _no_sharper(cv2.resize(current, (size, size), interpolation=cv2.INTER_CUBIC), image, known)
-    whole = np.where(known[..., None], image.astype(np.float32), wide)
-    # Patches bring texture; what is large and even is better guessed smoothly, and meets the scene without a step.
-    texture = whole - cv2.GaussianBlur(whole, (0, 0), _TEXTURE_PX * size / 512)
-    # It is no stronger than the scene's own: seams between patches are.
-    limit = _USUAL * float(np.median(np.abs(texture[known]))) + 0.5
-    return np.where(known[..., None], whole, smooth + _STRENGTH * np.clip(texture, -limit, limit))
+    if len(patched) != size:
+        patched = cv2.resize(patched, (size, size), interpolation=cv2.INTER_CUBIC)
+    patched = _no_sharper(patched, image, known)
+    # In step with what the photo shows at the hole's edge.
+    ring = known & (cv2.dilate((~known).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
+    patched = patched + push_pull(photo - patched, np.where(known, ring | ~_near(known, 0.1), 0.0).astype(np.float32))
+    # Far from anything known nobody can say what is there: patches of several sides would meet in seams.
+    away = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 3) / (_REACH * size)
+    keep = np.exp(-(away**4))[..., None]
+    filled = keep * patched + (1 - keep) * push_pull(patched, known | (away < 0.7))
+    return np.where(known[..., None], photo, np.clip(filled, 0, 255)).astype(np.float32)
 
 
 def _no_sharper(filled: Array, image: Array, known: Array) -> Array:
@@ -84,20 +58,86 @@ def _no_sharper(filled: Array, image: Array, known: Array) -> Array:
     unit = len(image) / 512
 
     def steepness(picture: Array, where: Array) -> float:
-        grey = picture.astype(np.float32).mean(-1)
+        grey = cv2.GaussianBlur(picture, (0, 0), unit).astype(np.float32).mean(-1)
         slope = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
         return float(np.quantile(slope[where], 0.95))
 
     away = cv2.erode(known.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
     if not away.any():
         return filled
-    limit = steepness(cv2.GaussianBlur(image, (0, 0), 1.0 * unit), away)
+    limit = steepness(image, away)
     result = filled
-    for width in (1.5, 2.5, 4.0, 6.0, 9.0, 13.0):
-        if steepness(result, ~known) <= limit:
+    for width in (1.0, 2.0, 3.0, 5.0, 8.0):
+        if steepness(result, ~known) <= 1.1 * limit:
             break
         result = cv2.GaussianBlur(filled, (0, 0), width * unit)
     return result
+
+
+def _near(known: Array, share: float) -> Array:
+    """What is not further from the hole than this share of the side: bool [s, s]."""
+    import cv2
+
+    return cv2.distanceTransform(known.astype(np.uint8), cv2.DIST_L2, 3) < share * len(known)
+
+
+def _patched(photo: Array, known: Array, smooth: Array) -> Array | None:
+    """The hole made of known patches, at most ``_FINEST_PX`` wide: float32 [n, n, 3]; None if too little is known.
+
+    Args:
+        photo, smooth: float32 [s, s, 3]; known: bool [s, s].
+    """
+    import cv2
+
+    from triportrait.face.fill_kernels import search, vote
+
+    finest = min(len(photo), _FINEST_PX)
+    sides = [finest]
+    while sides[0] // 2 >= _COARSEST_PX:
+        sides.insert(0, sides[0] // 2)
+    current: Array | None = None
+    place: Array | None = None
+    window = np.ones((2 * _RADIUS + 1,) * 2, np.uint8)
+    pictures = np.where(known[..., None], photo, smooth)
+    for level, side in enumerate(sides):
+        share = cv2.resize(known.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        hole = share < 0.999
+        wanted = cv2.dilate(hole.astype(np.uint8), window).astype(bool)
+        source = cv2.erode((~hole).astype(np.uint8), window, borderValue=(0,)).astype(bool)
+        if source.sum() < _FEWEST or not hole.any():
+            continue
+        here = cv2.resize(pictures, (side, side), interpolation=cv2.INTER_AREA)
+        if current is None or place is None:
+            place = _mirrored(source)
+        else:
+            here = np.where(hole[..., None], cv2.resize(current, (side, side), interpolation=cv2.INTER_LINEAR), here)
+            place = _finer(place, side)
+        place = _into(source, place)
+        trust = (1.3 ** -cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3)).astype(np.float32)
+        cost = np.zeros(hole.shape, np.float32)
+        here = np.ascontiguousarray(here, np.float32)
+        pull = np.float32(3 * window.size * (_AWAY / side) ** 2)
+        for turn in range(_PASSES[min(level, len(_PASSES) - 1)]):
+            search(here, wanted, source, place, cost, _RADIUS, 2 if side < 256 else 1, 1 + turn + 16 * level, pull)
+            filled = np.empty_like(here)
+            vote(here, hole, wanted, place, cost, trust, _RADIUS, filled)
+            here = filled
+        current = here
+    return current
+
+
+def _mirrored(source: Array) -> Array:
+    """For each pixel the place [h, w, 2] that mirrors it at the edge of ``source`` [h, w]: what lies beside the hole goes on in it."""
+    rows, columns = nearest_pixels(source)
+    row, column = np.indices(source.shape)
+    return np.stack([2 * rows - row, 2 * columns - column], -1)
+
+
+def _finer(place: Array, side: int) -> Array:
+    """Places of a picture half as wide, for each pixel of one that is ``side`` wide."""
+    rows, columns = (np.minimum(np.arange(side) // 2, n - 1) for n in place.shape[:2])
+    odd_row, odd_column = np.indices((side, side)) % 2
+    return 2 * place[rows][:, columns] + np.stack([odd_row, odd_column], -1)
 
 
 def _into(source: Array, place: Array) -> Array:

@@ -2,7 +2,8 @@
 
 CSV: comment lines first (``# triportrait motion 1``, ``# fps: 25``, ``# head_model: open``), then a heading, then one
 row per frame: ``time_s``, every expression curve by its name, ``pitch_deg, yaw_deg, roll_deg``, ``x_dm, y_dm, z_dm``,
-``gaze_pitch_deg, gaze_yaw_deg``, and where the shoulders' motion is known ``body_x, body_y, body_scale, body_roll``. Spreadsheets that write semicolons and decimal commas are understood. A curve
+``gaze_pitch_deg, gaze_yaw_deg``, and where the motion of the shoulders is known ``body_x, body_y`` (decimetres),
+``body_scale`` (logarithm) and ``body_roll`` (radians). Spreadsheets that write semicolons and decimal commas are understood. A curve
 without a column is zero; a column that is no curve is an error. Axes and signs are those of :mod:`triportrait.types`.
 
 Motion of a voice also carries what it was made with, as ``control_<name>`` columns (see

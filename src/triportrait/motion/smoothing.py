@@ -18,11 +18,11 @@ from triportrait.geometry.rotations import (
     mean_rotation,
     vector_from_matrix,
 )
-from triportrait.motion.filters import quadratic_fit
+from triportrait.motion.filters import gaussian, quadratic_fit
 from triportrait.types import Array, Motion
 
-#: What trembles of a body's shift (decimetres), log scale and roll (radians) where it stands still.
-BODY_NOISE = np.array([0.01, 0.01, 0.004, 0.004])
+#: A body is heavy: it has no events that a Gaussian of this deviation would take away.
+BODY_SIGMA_S = 0.12
 
 
 def smooth_adaptive(values: Array, noise: float | Array, window: int = 7) -> Array:
@@ -97,5 +97,5 @@ def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
         translation=smooth_adaptive(motion.translation, 0.01 * strength, 9).astype(np.float32),
         # Saccades are jumps: the fit must not round them.
         gaze_rad=smooth_adaptive(motion.gaze_rad, 0.015 * strength, 5).astype(np.float32),
-        body=None if motion.body is None else smooth_adaptive(motion.body, BODY_NOISE * strength, 9).astype(np.float32),
+        body=None if motion.body is None else gaussian(motion.body, strength * BODY_SIGMA_S * motion.fps, "edge").astype(np.float32),
     )

@@ -184,7 +184,7 @@ class PersonalDriver:
         if self._borrowed is not None:
             return self._borrowed.on(own)
         if pose == "still":
-            return idle.with_rows(rotation_rad=np.zeros_like(idle.rotation_rad), translation=np.zeros_like(idle.translation))
+            return idle.with_rows(rotation_rad=np.zeros_like(idle.rotation_rad), translation=np.zeros_like(idle.translation), body=None)
         if pose == "natural":
             return idle
         return None if self._clip is None else held_within_reach(relative(self._clip, "first", own, lip_contact=False), own)

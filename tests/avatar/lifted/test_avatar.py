@@ -249,8 +249,6 @@ def test_the_state_holds_the_photo(state, astronaut_portrait):
     solid = astronaut_portrait.person_alpha == 1.0
     np.testing.assert_array_equal(state.photo[solid][:, :3], astronaut_portrait.image[solid])
     np.testing.assert_array_equal(state.photo[..., 3], astronaut_portrait.head_alpha)
-    far = ~eye_boxes(astronaut_portrait, 1.0)
-    np.testing.assert_array_equal(state.closed_photo[far], astronaut_portrait.image[far])
 
 
 def soften(rgb: np.ndarray, alpha: np.ndarray, surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

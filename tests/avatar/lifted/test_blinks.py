@@ -33,8 +33,9 @@ def painted(portrait: PreparedPortrait) -> PreparedPortrait:
 
 
 def with_other_eyes(own: LiftedState, other: LiftedState) -> LiftedState:
-    """What was prepared from painted eyes, less what eyes rightly tell of: closed lids keep their lashes, teeth are as white as eyes."""
-    kept = {name: getattr(own, name) for name in ("closed_photo", "inside", "light", "tone")}
+    """What was prepared from painted eyes, less what eyes rightly tell of: teeth are as white as eyes."""
+    kept = {name: getattr(own, name) for name in ("inside", "light", "tone")}
+    kept["lids"] = replace(other.lids, pictures=other.lids.pictures._replace(light=own.lids.pictures.light))
     return replace(other, **kept, eye_textures=np.ones_like(own.eye_textures) * PAINT)
 
 

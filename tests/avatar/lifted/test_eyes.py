@@ -1,23 +1,15 @@
-"""Eyeballs and lids: textures that show the photo, frames that turn with the gaze, and closed eyes."""
+"""Eyeballs: textures that show the photo, and frames that turn with the gaze."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from triportrait.avatar.lifted.eyes import TEXTURE_PX, closed_eyes_photo, eye_coordinates, eye_frame, eyeball_texture
+from triportrait.avatar.lifted.eyes import TEXTURE_PX, eye_coordinates, eye_frame, eyeball_texture
 from triportrait.avatar.lifted.surface import fit_surface
 from triportrait.avatar.photo_tone import PhotoTone
-from triportrait.face.open_head import OpenHead, gaze_matrix
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, IRIS_CENTRES
-from triportrait.types import ARKIT_EXPRESSIONS, PreparedPortrait
-
-RIMS = (EYE_LEFT_RIM, EYE_RIGHT_RIM)
-
-
-@pytest.fixture(scope="module")
-def closed(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> tuple[np.ndarray, np.ndarray]:
-    return closed_eyes_photo(astronaut_portrait, open_head, fit_surface(astronaut_portrait, open_head).shape)
+from triportrait.face.open_head import gaze_matrix
+from triportrait.geometry.landmarks import IRIS_CENTRES
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -53,35 +45,3 @@ def test_the_texture_shows_the_iris_of_the_photo(astronaut_portrait, open_head, 
     assert middle < sides - 30  # a dark iris between whites
     x, y = astronaut_portrait.landmarks[IRIS_CENTRES[side], :2].astype(int)
     assert abs(middle - astronaut_portrait.image[y - 3 : y + 3, x - 3 : x + 3].mean()) < 40
-
-
-def test_closing_shuts_both_lids_and_leaves_the_rest(closed, astronaut_portrait):
-    _, expression = closed
-    for half in ("Left", "Right"):
-        assert expression[ARKIT_EXPRESSIONS.index(f"eyeBlink{half}")] == 1.0
-        assert expression[ARKIT_EXPRESSIONS.index(f"eyeWide{half}")] == 0.0
-    other = [i for i, name in enumerate(ARKIT_EXPRESSIONS) if not name.startswith(("eyeBlink", "eyeWide"))]
-    np.testing.assert_array_equal(expression[other], astronaut_portrait.motion.expression[other])
-
-
-def test_closed_eyes_change_only_the_eyes(closed, astronaut_portrait):
-    picture, _ = closed
-    near = np.zeros((512, 512), bool)
-    for rim in RIMS:
-        low, high = astronaut_portrait.landmarks[rim, :2].min(0), astronaut_portrait.landmarks[rim, :2].max(0)
-        margin = 0.7 * (high - low)[0]
-        (left, top), (right, bottom) = (low - margin).astype(int), (high + margin).astype(int)
-        near[top:bottom, left:right] = True
-    assert np.isfinite(picture).all() and picture.min() >= 0.0 and picture.max() <= 255.0
-    np.testing.assert_allclose(picture[~near], astronaut_portrait.image[~near], atol=0.01)
-
-
-def test_closed_lids_have_the_colour_of_skin(closed, astronaut_portrait):
-    picture, _ = closed
-    for iris, rim in zip(IRIS_CENTRES, RIMS, strict=True):
-        x, y = astronaut_portrait.landmarks[iris, :2].astype(int)
-        points = astronaut_portrait.landmarks[rim, :2]
-        lid = picture[y - 3 : y + 1, x - 2 : x + 3].mean((0, 1))
-        cheek = astronaut_portrait.image[int(points[:, 1].max()) + 12 :][:10, x - 10 : x + 10].mean((0, 1))
-        eye = astronaut_portrait.image[y - 3 : y + 1, x - 2 : x + 3].mean((0, 1))
-        assert np.linalg.norm(lid - cheek) < 0.6 * np.linalg.norm(eye - cheek)

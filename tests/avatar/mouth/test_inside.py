@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from triportrait.avatar.mouth import kernels as mouth_kernels
-from triportrait.avatar.mouth.inside import Membrane, MouthInside, seat_teeth, white_in
+from triportrait.avatar.mouth.inside import (
+    Exposure,
+    InsidePicture,
+    Membrane,
+    MouthInside,
+    mouth_is_shut,
+    seat_teeth,
+    white_in,
+)
+from triportrait.avatar.mouth.parts import tongue, tongue_amounts
+from triportrait.avatar.mouth.photo_teeth import SeenTeeth
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.landmarks import INNER_LIPS
@@ -32,7 +43,7 @@ def picture(head, jaw: float, white: np.ndarray = WHITE, **more: float) -> tuple
 
     opening = np.zeros((512, 512), np.uint8)
     cv2.fillPoly(opening, [np.round(to_pixels(landmarks)[0][INNER_LIPS]).astype(np.int32)], 1)
-    drawn = MouthInside(head, white, COLOUR).draw(deformed, landmarks, to_pixels, opening.astype(bool))
+    drawn = MouthInside(head, white, COLOUR).draw(deformed, landmarks, expression, to_pixels, opening.astype(bool))
     rows, columns = drawn.rgb.shape[:2]
     return drawn.rgb, opening[drawn.top : drawn.top + rows, drawn.left : drawn.left + columns].astype(bool)
 
@@ -66,18 +77,43 @@ def test_the_light_is_the_photos(open_head):
 def test_closed_lips_show_nothing(open_head):
     landmarks = open_head.landmarks478(open_head.mean)
     mouth = MouthInside(open_head, WHITE, COLOUR)
-    drawn = mouth.draw(open_head.mean, landmarks, lambda points: (points[:, :2], points[:, 2]), np.zeros((8, 8), bool))
+    still = np.zeros(len(open_head.expression_names), np.float32)
+    drawn = mouth.draw(open_head.mean, landmarks, still, lambda points: (points[:, :2], points[:, 2]), np.zeros((8, 8), bool))
     assert drawn.rgb.shape == (0, 0, 4)
 
 
-def test_the_deeper_the_darker(open_head):
-    """Among places of one reflectance; the upper lip throws a shadow besides."""
+def test_lips_throw_a_shadow_and_corners_are_dark(open_head):
     rgb, opening = picture(open_head, 0.6)
-    flat = np.full((*rgb.shape[:2], 4), 100.0, np.float32)
-    mouth_kernels.shadow(opening, flat, np.float32(0.5), np.float32(6), np.float32(0.0), np.float32(3))
-    column = flat[opening[:, rgb.shape[1] // 2], rgb.shape[1] // 2, 0]
-    assert (np.diff(column) >= -1e-3).all() and column[0] < 60 < 95 < column[-1]
-    np.testing.assert_array_equal(flat[..., 3], 100.0)
+    light = np.empty(opening.shape, np.float32)
+    mouth_kernels.shadow(opening, np.float32(0.5), np.float32(6), np.float32(0.0), np.float32(3), np.float32(10), light)
+    column = light[opening[:, rgb.shape[1] // 2], rgb.shape[1] // 2]
+    assert (np.diff(column) >= -0.01).all() and column[0] < 0.6 < 0.95 < column[-1]
+    first = np.flatnonzero(opening.any(0))[0]
+    assert light[opening[:, first], first].max() < 0.7 * column[-1]
+
+
+def test_the_throat_is_dark_but_no_hole(open_head):
+    """Wide open, between tongue and palate, light falls off softly and flesh stays red."""
+    rgb, opening = picture(open_head, 1.0)
+    flesh = rgb[opening & (rgb[..., 3] < 0.1)][:, :3]
+    level = flesh.max(1)
+    assert level.min() > 0.04 * WHITE.max() and np.quantile(level, 0.1) < 0.45 * np.quantile(level, 0.95)
+    assert (flesh[:, 0] > 1.2 * flesh[:, 1]).mean() > 0.95
+
+
+def test_the_tongue_rises_for_an_l_and_comes_out_for_a_th(open_head):
+    """Red above the lower teeth moves up with a little of the curve, and forwards with more of it."""
+    names = open_head.expression_names
+
+    def tip(out: float) -> np.ndarray:
+        expression = np.zeros(len(names), np.float32)
+        expression[names.index("jawOpen")], expression[names.index("tongueOut")] = 0.3, out
+        points, _ = tongue(open_head).carried(open_head.deform(open_head.mean, expression, np.zeros(2)), tongue_amounts(expression, names))
+        return points[0]
+
+    rest, raised, out = tip(0.0), tip(0.09), tip(0.5)
+    assert raised[1] > rest[1] + 0.1
+    assert out[2] > rest[2] + 0.07 and out[1] < raised[1] - 0.1
 
 
 def test_shrinking_takes_means():
@@ -115,22 +151,46 @@ def ring(opening: float, width: float = 0.4) -> np.ndarray:
     return landmarks
 
 
-def test_the_view_between_the_lips_is_trusted_until_they_open_much_wider():
-    membrane = Membrane.of(ring(0.1) * 200 + 256, ring(0.1))
-    trust = [membrane.trust(ring(opening)) for opening in (0.05, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5)]
-    assert trust[1] == 1.0 and trust[-1] == 0.0
-    assert trust[1:] == sorted(trust[1:], reverse=True)
-
-
-def test_a_view_of_teeth_is_neither_stretched_nor_squeezed():
-    membrane = Membrane.of(ring(0.1) * 200 + 256, ring(0.1), shows_teeth=True)
-    trust = [membrane.trust(ring(opening)) for opening in (0.03, 0.07, 0.1, 0.13, 0.17)]
+def test_a_wide_view_is_trusted_while_lips_and_jaw_are_as_in_the_photo():
+    membrane = Membrane.of(ring(0.3) * 200 + 256, ring(0.3), 0.4, None)
+    trust = [membrane.trust(ring(opening), 0.4) for opening in (0.1, 0.24, 0.3, 0.36, 0.5)]
     assert trust[2] == 1.0 and trust[0] == trust[-1] == 0.0 and 0 < trust[1] < 1 and 0 < trust[3] < 1
+    assert membrane.trust(ring(0.3), 0.4 + 0.2) == 0.0  # a jaw that falls behind lips as far apart
+
+
+def test_lips_that_are_hardly_parted_and_teeth_need_no_view(seen_teeth):
+    assert Membrane.of(ring(0.1) * 200 + 256, ring(0.1), 0.2, None) is None
+    assert Membrane.of(ring(0.3) * 200 + 256, ring(0.3), 0.4, seen_teeth(0.8)) is None
+    assert Membrane.of(ring(0.3) * 200 + 256, ring(0.3), 0.4, seen_teeth(0.2)) is not None
+
+
+@pytest.fixture
+def seen_teeth():
+    def of(share: float) -> SeenTeeth:
+        teeth = np.arange(100).reshape(10, 10) < 100 * share
+        return SeenTeeth(np.ones((10, 10), np.float32), teeth, teeth.astype(np.float32), WHITE)
+
+    return of
+
+
+def test_lips_that_touch_are_shut_and_parted_ones_are_not():
+    assert mouth_is_shut(ring(0.0)) and mouth_is_shut(ring(-0.05)) and not mouth_is_shut(ring(0.05))
+
+
+def test_exposure_holds_near_the_photos_opening():
+    drawn = InsidePicture(np.full((40, 40, 4), 100.0, np.float32), 10, 10)
+    opening = np.zeros((60, 60), bool)
+    opening[15:45, 15:45] = True
+    exposure = Exposure.of(drawn, np.full((60, 60, 3), 50, np.uint8), opening, 0.05)
+    np.testing.assert_allclose(exposure.at(0.03), 0.5)
+    np.testing.assert_allclose(exposure.at(0.075), 0.5**0.5, rtol=1e-5)
+    np.testing.assert_allclose(exposure.at(0.2), 1.0)
+    np.testing.assert_allclose(Exposure().at(0.1), 1.0)
 
 
 def test_the_membrane_is_a_fan_over_the_inner_lips():
-    landmarks = ring(0.1)
-    membrane = Membrane.of(landmarks * 200 + 256, landmarks)
+    landmarks = ring(0.2)
+    membrane = Membrane.of(landmarks * 200 + 256, landmarks, 0.4, None)
     points = membrane.points(landmarks)
     assert len(points) == len(membrane.pixels) == len(INNER_LIPS) + 1
     np.testing.assert_allclose(membrane.pixels, points[:, :2] * 200 + 256, atol=1e-3)

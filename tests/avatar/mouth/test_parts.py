@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import maximum_filter1d
 
-from triportrait.avatar.mouth.parts import tongue, tooth_row
+from triportrait.avatar.mouth.parts import TEXELS_PER_DM, row_texture, tongue, tooth_row
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import HeadPart
 
@@ -49,9 +50,11 @@ def test_textures_show_fourteen_crowns(open_head, which):
     assert np.isfinite(texture).all() and texture.min() >= 0 and texture.max() <= 1.1
     assert np.abs(texture - texture[:, ::-1]).mean() < 0.01
     middle = texture[20, :, :3].sum(-1)  # 4 cm of a crown's height above its edge
-    gaps = (middle[1:-1] < middle[:-2]) & (middle[1:-1] <= middle[2:]) & (middle[1:-1] < 0.85 * np.median(middle))
+    gaps = (middle[1:-1] < middle[:-2]) & (middle[1:-1] <= middle[2:]) & (middle < 0.87 * maximum_filter1d(middle, 31))[1:-1]
     assert 12 <= (np.diff(np.flatnonzero(gaps)) > 4).sum() + 1 <= 15
-    assert texture[0, :, 3].mean() < 0.9 < texture[30, :, 3].min()  # rounded edges let the dark through
+    front = texture[:, texture.shape[1] // 2 - 180 : texture.shape[1] // 2 + 180]
+    assert front[0, :, 3].mean() < 0.9 < front[30, :, 3].min()  # rounded edges let the dark through
+    assert texture[30, 0, 3] == 0.0 and texture[30, 0, :3].sum() < 0.3 * front[30, :, :3].sum(1).max()  # molars end softly, in the dark
     assert texture[-1, :, 0].mean() > 1.4 * texture[-1, :, 1].mean()  # gums
 
 
@@ -61,3 +64,9 @@ def test_the_tongue_lies_behind_and_below_the_teeth(open_head):
     assert points[:, 2].max() < front[:, 2].max() - 0.04
     assert points[:, 1].max() < front[:, 1].max()
     assert np.isfinite(points).all() and np.ptp(points[:, 0]) > 0.3
+
+
+def test_crowns_may_be_taller():
+    usual, tall = row_texture(True), row_texture(True, 0.04)
+    enamel = [(texture[..., 2] > 0.72 * texture[..., 0]).sum(0).mean() / TEXELS_PER_DM for texture in (usual, tall)]
+    assert 0.03 < enamel[1] - enamel[0] < 0.05

@@ -7,8 +7,9 @@
 * **Light** stays where it is while the head turns (:mod:`relight`).
 * **Eyeballs** turn under the lids; teeth, tongue and the mouth's lining are the model's, tinted and lit like the photo.
 
-A second texture shows the same photo with closed eyes; lids change over to it while they close. This avatar is the teacher, the preview
-and the baseline of the learned one.
+* **Lids** slide: their skin, unrolled once, goes with the margin, out of the fold, and so do the lashes (:mod:`lids`).
+
+This avatar is the teacher, the preview and the baseline of the learned one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from functools import partial
 import numpy as np
 
 from triportrait.avatar.lifted import shading_kernels as kernels
-from triportrait.avatar.lifted.eyes import closed_eyes_photo, eye_coordinates, eyeball_texture
+from triportrait.avatar.lifted.eyes import eye_coordinates, eyeball_texture
+from triportrait.avatar.lifted.lid_kernels import FINER, hang_lashes
+from triportrait.avatar.lifted.lids import STRIP_TEXELS, Lids, closed_expression
 from triportrait.avatar.lifted.mantle import Mantle, build_mantle, cosines, streaks
 from triportrait.avatar.lifted.moved_head import MovedHead
 from triportrait.avatar.lifted.outline import rise_of_face
@@ -31,7 +34,6 @@ from triportrait.avatar.mouth.inside import Membrane, MouthInside, bite_dm, mout
 from triportrait.avatar.mouth.photo_teeth import SeenTeeth
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
-from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import foreground_colours
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, JAW_ENDS_OF_68, OUTER_LIPS
 from triportrait.geometry.masks import face_hull, hull_mask
@@ -50,7 +52,9 @@ _HIDDEN_COSINE = 0.1
 _JAW_BIAS_DM = 0.6
 #: A guessed rim of the mantle yields to the skin of the mesh by this much.
 _YIELD_DM = 0.3
-#: Lids belong to the closed-eyes texture within this distance of the eye's rim (decimetres).
+#: Lashes may lie so far behind the lid that they stand on: its mesh is coarse.
+_LASHES_BEHIND_DM = 0.06
+#: Lids belong to their moving picture within this distance of the eye's rim (decimetres).
 _LID_REACH_DM = 0.22
 
 
@@ -91,12 +95,10 @@ class LiftedState:
         mantle: the grid over hair and outline.
         triangles: [f, 3] int32, skin first, and ``kind`` [f] uint8, how each is coloured (:mod:`shading_kernels`).
         source_pixels: [v, 2] float32, where each vertex lies in the photo (eyeballs: in their texture).
-        closed_pixels: [v, 2] float32, the same with closed eyes.
         colours: [v, 4] float32, colour of what the photo does not show (0..255) and how much it counts (0..1).
         closed_hidden: [v] float32, 0..1, how far closed eyes would hide a vertex from the photo.
-        lid: [v, 2] float32, membership of the left and right lids.
+        lid: [v, 2] float32, membership of the left and right lids, and ``lids``: their skin, fold and lashes.
         photo: [s, s, 4] float32, head colours (0..255) and matte (0..1).
-        closed_photo: [s, s, 3] float32, the photo with closed eyes.
         inside: what lies between the lips.
         membrane: the photo's own view of that, if its mouth is wide open.
         eye_textures: [2, e, e, 3] float32, left eye first.
@@ -112,12 +114,11 @@ class LiftedState:
     triangles: Array
     kind: Array
     source_pixels: Array
-    closed_pixels: Array
     colours: Array
     closed_hidden: Array
     lid: Array
+    lids: Lids
     photo: Array
-    closed_photo: Array
     membrane: Membrane | None
     inside: MouthInside
     eye_textures: Array
@@ -175,14 +176,13 @@ class LiftedAvatar:
         tone = PhotoTone.of(portrait)
         inside, membrane = self._mouth(portrait, surface, np.quantile(face, 0.7, axis=0), tone)
 
-        closed_photo, closed_expression = closed_eyes_photo(portrait, head, surface.shape)
-        closed = head.deform(surface.shape, closed_expression, motion.gaze_rad)
-        closed_pixels, _ = project(pose_points(closed, motion.rotation_rad, motion.translation), size, portrait.focal)
+        closed = head.deform(surface.shape, closed_expression(head, motion), motion.gaze_rad)
         source_pixels = surface.pixels.copy()
         for side in (0, 1):
             source_pixels[head.eye_vertices[side]] = eye_coordinates(head, side)
         colours[:, :3] += cheeks.side[:, None] * (sampled(mantle.low, surface.pixels) - colours[:, :3])
-        photo = np.dstack([pure, matte])
+        photo = np.dstack([pure, matte]).astype(np.float32)
+        light = fit_light(portrait, head, surface)
         return LiftedState(
             portrait=portrait,
             shape=surface.shape,
@@ -191,16 +191,16 @@ class LiftedAvatar:
             triangles=triangles,
             kind=kind,
             source_pixels=source_pixels.astype(np.float32),
-            closed_pixels=closed_pixels.astype(np.float32),
             colours=np.ascontiguousarray(colours, np.float32),
-            closed_hidden=hidden_vertices(portrait, head, closed, surface.skin),
+            # The margins' own rims, seen edge-on, would dot the line between the lids.
+            closed_hidden=hidden_vertices(portrait, head, closed, surface.skin) * (1.0 - lid.max(1)),
             lid=lid,
+            lids=Lids.of(portrait, head, surface.shape, surface.source, photo, light),
             photo=np.ascontiguousarray(photo, np.float32),
-            closed_photo=np.ascontiguousarray(closed_photo, np.float32),
             membrane=membrane,
             inside=inside,
             eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side, tone) for side in (0, 1)]),
-            light=fit_light(portrait, head, surface),
+            light=light,
             tone=tone,
             cheeks=cheeks,
             bias=_depth_bias(head, surface, portrait, self.whole_person),
@@ -234,15 +234,19 @@ class LiftedAvatar:
         kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, size))
         lips = _lips(landmark_pixels, size, mouth_is_shut(moved.landmarks))
         opening = kernels.opening(mesh.triangle, mesh.barycentric, mesh.depth, state.kind, lips)
-        closure = self._lid_closure(frame, portrait.motion)
-        shut = np.minimum(state.lid @ closure, 1.0)
+        closure = state.lids.closure(moved.landmarks)
         colours = state.colours.copy()
         np.maximum(colours[:, 3], state.cheeks.guessed(moved.vertices, frame), out=colours[:, 3])
-        # What an open lid folds away, closed ones show.
-        colours[:, 3] *= 1.0 - shut * (1.0 - state.closed_hidden)
-        # Closed lids are painted with their own shading.
-        gain = 1.0 + (1.0 - shut) * (state.light.gain(posed, frame.rotation_rad) - 1.0)
-        skin = kernels.Skin(state.triangles, state.kind, state.source_pixels, state.closed_pixels, colours, state.lid, closure, gain)
+        gain, source_pixels = state.light.gain(posed, frame.rotation_rad), state.source_pixels
+        if closure.any():
+            shut = np.minimum(state.lid @ closure, 1.0)
+            # What an open lid folds away, closed ones show.
+            colours[:, 3] *= 1.0 - np.minimum(4.0 * shut, 1.0) * (1.0 - state.closed_hidden)
+            # Closing lids are lit like the skin round the eye: their own normals, folded away in the photo, tell little.
+            around = state.lid * (state.lid < 0.5)
+            gain += shut * (state.lid @ ((gain @ around) / np.maximum(around.sum(0), 1e-6)) - gain * state.lid.sum(1))
+            source_pixels = source_pixels + shut[:, None] * (state.lids.closed_pixels - source_pixels)
+        skin = kernels.Skin(state.triangles, state.kind, source_pixels, colours, state.lid, state.lids.frame(closure), gain)
         sheet = kernels.Sheet(
             state.mantle.triangles,
             state.mantle.far_triangles,
@@ -252,10 +256,11 @@ class LiftedAvatar:
             state.mantle.carry(gain - 1) + 1,
             state.mantle.detail,
         )
-        photo = kernels.Photo(state.photo, state.closed_photo, state.eye_textures)
+        photo = kernels.Photo(state.photo, state.eye_textures)
         shaded = kernels.Shaded.empty(size)
         kernels.shade(mesh, mantle, far, skin, sheet, photo, self._between_lips(state, moved, frame, opening), shaded)
         kernels.soften_edges(shaded.rgb, shaded.alpha, shaded.surface)
+        self._hang_lashes(state, moved, frame, closure, shaded.rgb, shaded.depth)
         rgb = state.tone.settled(shaded.rgb, shaded.alpha)
         return LiftedLayer(rgb, shaded.alpha, shaded.depth, shaded.surface, landmark_pixels, moved, nodes)
 
@@ -310,15 +315,22 @@ class LiftedAvatar:
         pixels, depth = project(posed, portrait.image.shape[0], portrait.focal)
         return pixels.astype(np.float32), depth.astype(np.float32)
 
-    def _lid_closure(self, frame: MotionFrame, photo: MotionFrame) -> Array:
-        """How far each lid has left the photo's own opening towards shut: float32 [2], left first."""
-        names = self.head.expression_names
-        result = []
-        for name in ("eyeBlinkLeft", "eyeBlinkRight"):
-            now, then = (float(f.expression[names.index(name)]) for f in (frame, photo))
-            part = (now - then) / max(1.0 - then, 0.2)
-            result.append(smooth_step(np.clip((part - 0.12) / 0.5, 0.0, 1.0)))
-        return np.array(result, np.float32)
+    def _hang_lashes(self, state: LiftedState, moved: MovedHead, frame: MotionFrame, closure: Array, rgb: Array, depth: Array) -> None:
+        """Draw the lashes of closing lids into premultiplied colours [s, s, 3], in place."""
+        if state.lids.covered or not closure.any():
+            return
+        size, texels = len(rgb), STRIP_TEXELS
+        strips, triangles = state.lids.strips(moved.landmarks, closure)
+        for side in (0, 1):
+            if closure[side] == 0.0:
+                continue
+            pixels, away = self._project(strips[side], frame, state.portrait)
+            left, top = np.clip(np.floor(pixels.min(0)), 0, size).astype(int)
+            right, bottom = np.clip(np.ceil(pixels.max(0)), 0, size).astype(int)
+            shown = np.zeros((FINER * max(bottom - top, 0), FINER * max(right - left, 0), 2), np.float32)
+            shown_depth = np.full(shown.shape[:2], np.inf, np.float32)
+            draw_attributes((pixels - np.array([left, top], np.float32)) * np.float32(FINER), away, triangles, texels, shown, shown_depth)
+            hang_lashes(rgb, depth, state.lids.pictures.lashes[side], shown, shown_depth, top, left, _LASHES_BEHIND_DM)
 
 
 def _lips(landmarks: Array, size: int, shut: bool) -> Array:

@@ -67,7 +67,7 @@ class Mantle:
         corner: [m, 3] int32 mesh vertices each node follows and ``weight`` [m, 3] float32 (barycentric times a fade with distance).
         share: [m] float32, 1 where a node moves with the head, 0 where it stays with the body.
         home: [m, 3] float32, where the photo's pose has the nodes (camera axes, decimetres), and ``source``, that pose.
-        pivot: [2], of the body's own motion, see :func:`triportrait.geometry.body.moved_with_body`.
+        pivot: [2], of the body's own motion; see :func:`triportrait.geometry.body.moved_with_body`.
         low: [s, s, 3] float32, the photo's colours without its features, and ``detail`` [s, s, 3], its texture of mean 0.
     """
 

@@ -19,6 +19,8 @@ from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, Pre
 _CROWN_Z_DM, _JAW_Z_DM = -0.85, -0.6
 #: What that counts for beside the fitted outline.
 _USUAL_WEIGHT = 2e-4
+#: An ear's width at most, from the face's outline on.
+_EAR_DM = 0.45
 #: The model's ears: least distance from the middle, and heights.
 _EARS_DM = (0.8, -0.15), (np.inf, 0.35)
 #: What lies beyond the crop shows a band so wide inside it (pixels of a 512 px crop).
@@ -59,8 +61,12 @@ def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise
     own = np.where(rim, np.minimum(drawn.depth, 20.0) - usual, 0.0)
     # An ear lies where the model has its own.
     beside = cv2.dilate(face_hull(portrait.landmarks, size).astype(np.uint8), np.ones((2 * round(4 * size / 512) + 1,) * 2, np.uint8)) == 0
-    ear = skin & beside & (rise > 0.02) & (rise < 0.97) & (portrait.head_alpha > 0.5)
     left = np.arange(size) + 0.5 > portrait.landmarks[NOSE_TIP, 0]
+    # Where much stands beside the face, hair hangs over the ear.
+    px_per_dm = portrait.focal * size / (CAMERA_DISTANCE_DM - float(motion.translation[2]))
+    there = beside & (portrait.head_alpha > 0.5)
+    wide = [(there & side).sum(1, keepdims=True) for side in (left, ~left)]
+    ear = skin & there & (rise > 0.02) & (rise < 0.97) & (np.where(left, *wide) < _EAR_DM * px_per_dm)
     left_z, right_z = (float(np.median(depth[points])) for points in _ears(head))
     own = np.where(ear, np.where(left, left_z, right_z) - usual, own).astype(np.float32)
     known = (ear | (rim & (rise > 0.02))).astype(np.float32)

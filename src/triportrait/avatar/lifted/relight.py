@@ -48,6 +48,10 @@ class Light:
     smoothing: NeighbourMean
     skin: Array
 
+    def at(self, normal: Array) -> Array:
+        """Light that surfaces with these normals [n, 3], in camera axes, receive: [n], about 1 in the middle of the face."""
+        return _light(self.coefficients, normal)
+
     def gain(self, posed: Array, rotation_rad: Array) -> Array:
         """What the colours of vertices are multiplied by under another pose and expression: float32 [v].
 

@@ -1,6 +1,6 @@
 """The lifted avatar's per-pixel work, compiled: from fragments of mesh and mantle to premultiplied colour, matte and depth.
 
-It has no plain twin.
+It has no plain twin. Lids are coloured in :mod:`lid_kernels`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from triportrait.avatar.lifted.lid_kernels import LidFrame, lid_pixel
 from triportrait.compiling import njit
 from triportrait.geometry.texels import texel_before
 from triportrait.types import Array
@@ -45,20 +46,18 @@ class Skin(NamedTuple):
 
     Args:
         triangles: int32 [f, 3], and kind: uint8 [f].
-        source_pixels: float32 [v, 2], where the photo shows a vertex (eyeballs: texels of their texture).
-        closed_pixels: float32 [v, 2], the same in the photo with closed eyes.
+        source_pixels: float32 [v, 2], where the photo, with its lids at ``lids``, shows a vertex (eyeballs: texels of their texture).
         colours: float32 [v, 4], own colour 0..255 and how much it replaces the photo's.
-        lid: float32 [v, 2], how far a vertex belongs to the left and right lids, and lid_closure: float32 [2].
+        lid: float32 [v, 2], how far a vertex belongs to the left and right lids, and lids: how far these have closed.
         gain: float32 [v], how much brighter the skin is than in the photo.
     """
 
     triangles: Array
     kind: Array
     source_pixels: Array
-    closed_pixels: Array
     colours: Array
     lid: Array
-    lid_closure: Array
+    lids: LidFrame
     gain: Array
 
 
@@ -84,10 +83,9 @@ class Sheet(NamedTuple):
 
 
 class Photo(NamedTuple):
-    """Pictures: open float32 [s, s, 4] (0..255, matte 0..1), closed float32 [s, s, 3] with closed eyes, eyes float32 [2, e, e, 3]."""
+    """Pictures: open float32 [s, s, 4] (0..255, matte 0..1), eyes float32 [2, e, e, 3]."""
 
     open: Array
-    closed: Array
     eyes: Array
 
 
@@ -165,8 +163,8 @@ def opening(triangle, barycentric, depth, kind, lips):
     """Where a picture shows the mouth's inside: bool [s, s] from triangles int32 [s, s] with depths [s, s] and their kinds uint8 [f].
 
     Args:
-        lips: uint8 [s, s], 2 between the lips, 1 on them, 0 elsewhere. On them a fold of the skin's mesh shows the inside, which becomes the
-            nearest skin above or below. Elsewhere it is taken out of the picture: a gap in the mesh would show it through the cheek.
+        lips: uint8 [s, s], 2 between the lips, 1 on them, 0 elsewhere. On them a fold of the skin's mesh shows the inside, which becomes
+            the nearest skin above or below. Elsewhere it is taken out of the picture: a gap in the mesh would show it through the cheek.
     """
     height, width = triangle.shape
     shown = np.zeros(triangle.shape, np.bool_)
@@ -216,11 +214,12 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
     mesh_triangle, mesh_barycentric, mesh_depth = mesh.triangle, mesh.barycentric, mesh.depth
     mantle_triangle, mantle_barycentric, mantle_depth = mantle.triangle, mantle.barycentric, mantle.depth
     far_triangle, far_barycentric, far_depth = far.triangle, far.barycentric, far.depth
-    mesh_triangles, kind, source_pixels, closed_pixels = skin.triangles, skin.kind, skin.source_pixels, skin.closed_pixels
-    colours, lid, lid_closure, gain = skin.colours, skin.lid, skin.lid_closure, skin.gain
+    mesh_triangles, kind, source_pixels = skin.triangles, skin.kind, skin.source_pixels
+    colours, lid, lids, gain = skin.colours, skin.lid, skin.lids, skin.gain
+    photographed = np.empty(3)
     mantle_triangles, far_triangles, mantle_pixels = sheet.triangles, sheet.far_triangles, sheet.pixels
     mantle_guess, mantle_guessed, mantle_gain, detail = sheet.guess, sheet.guessed, sheet.gain, sheet.detail
-    open_photo, closed_photo, eye_textures = photo.open, photo.closed, photo.eyes
+    open_photo, eye_textures = photo.open, photo.eyes
     view, view_depth, view_trust, view_light = between.seen, between.seen_depth, between.seen_trust, between.seen_light
     inside, inside_top, inside_left = between.inside, between.top, between.left
     out_rgb, out_alpha, out_depth, out_surface = out.rgb, out.alpha, out.depth, out.surface
@@ -246,15 +245,13 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
                     red, green, blue = _bilinear(eye, x, y, 0), _bilinear(eye, x, y, 1), _bilinear(eye, x, y, 2)
                 else:
                     if what == 0:
-                        red, green, blue = _bilinear(open_photo, x, y, 0), _bilinear(open_photo, x, y, 1), _bilinear(open_photo, x, y, 2)
-                        for side in range(2):
-                            amount = lid_closure[side] * (p * lid[i, side] + q * lid[j, side] + r * lid[k, side])
-                            if amount > 0.004:
-                                cx = p * closed_pixels[i, 0] + q * closed_pixels[j, 0] + r * closed_pixels[k, 0]
-                                cy = p * closed_pixels[i, 1] + q * closed_pixels[j, 1] + r * closed_pixels[k, 1]
-                                red += amount * (_bilinear(closed_photo, cx, cy, 0) - red)
-                                green += amount * (_bilinear(closed_photo, cx, cy, 1) - green)
-                                blue += amount * (_bilinear(closed_photo, cx, cy, 2) - blue)
+                        side = 0 if lid[i, 0] + lid[j, 0] + lid[k, 0] > 0.0 else 1
+                        if lids.closure[side] > 0.0 and lid[i, side] + lid[j, side] + lid[k, side] > 0.0:
+                            lid_pixel(open_photo, lids, side, x, y, photographed)
+                        else:
+                            for c in range(3):
+                                photographed[c] = _bilinear(open_photo, x, y, c)
+                        red, green, blue = photographed[0], photographed[1], photographed[2]
                         own = p * colours[i, 3] + q * colours[j, 3] + r * colours[k, 3]
                         brighter = p * gain[i] + q * gain[j] + r * gain[k]
                         red, green, blue = min(red * brighter, 255.0), min(green * brighter, 255.0), min(blue * brighter, 255.0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from triportrait.avatar.lifted.outline import rise_of_face
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
+from triportrait.geometry.landmarks import CHIN, EYE_LEFT_RIM, EYE_RIGHT_RIM, FOREHEAD_TOP, OUTER_LIPS
 from triportrait.geometry.masks import convex_mask, face_hull, hull_mask
 from triportrait.types import Array, PreparedPortrait
 
@@ -16,6 +16,8 @@ from triportrait.types import Array, PreparedPortrait
 _TURN_BACK_PX, _TEXTURE_PX = 12, 56
 #: How strong it is there.
 _TEXTURE = 0.8
+#: Hair begins so far above the forehead's top point (heights of the face), if it is at least so many standard deviations from skin.
+_HAIR_ABOVE, _APART = 0.08, 2.0
 #: Hair may have the skin's hue, but not so much of its brightness.
 _BARE = 0.7
 #: An open eye's colours reach so far beyond its rim once the photo is smoothed (pixels of a 512 px crop).
@@ -105,7 +107,7 @@ def sampled(picture: Array, places: Array) -> Array:
 
 
 def like_the_face(portrait: PreparedPortrait) -> Array:
-    """Where the photo has the face's colour, whatever its brightness: bool [s, s]. Eyes count as such whatever their colour."""
+    """Where the photo has the face's hue at any brightness, and no hair: bool [s, s]. Eyes count as such whatever their colour."""
     import cv2
 
     size = len(portrait.image)
@@ -114,8 +116,43 @@ def like_the_face(portrait: PreparedPortrait) -> Array:
     chroma = colour / colour.sum(-1, keepdims=True)
     eyes = _eyes(portrait)
     own = np.median(chroma[face_hull(portrait.landmarks, size) & ~eyes], axis=0)
-    near = (np.linalg.norm(chroma - own, axis=-1) < 0.035) | eyes
+    near = ((np.linalg.norm(chroma - own, axis=-1) < 0.035) & ~_like_hair(portrait, eyes)) | eyes
     return cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)).astype(bool)
+
+
+def _like_hair(portrait: PreparedPortrait, eyes: Array) -> Array:
+    """Where colour and texture are rather those above the forehead than those of the face: bool [s, s].
+
+    Linear discriminant analysis of the two (Fisher 1936), for hair may have the skin's hue. Bald heads have no hair.
+
+    Args:
+        eyes: bool [s, s], which tell nothing.
+    """
+    import cv2
+
+    size = len(portrait.image)
+    unit = size / 512
+    laboratory = cv2.cvtColor(portrait.image, cv2.COLOR_RGB2LAB).astype(np.float32)
+    fine = np.abs(laboratory[..., 0] - cv2.GaussianBlur(laboratory[..., 0], (0, 0), 2.5 * unit))
+    texture = 10.0 * np.log(1.0 + cv2.GaussianBlur(fine, (0, 0), 4.0 * unit))
+    seen = np.dstack([cv2.GaussianBlur(laboratory, (0, 0), 2.0 * unit), texture])
+    around = np.ones((2 * round(9 * unit) + 1,) * 2, np.uint8)
+    beside_eyes = cv2.dilate(eyes.astype(np.uint8), around) == 0
+    face = cv2.erode(face_hull(portrait.landmarks, size).astype(np.uint8), around).astype(bool) & beside_eyes
+    face &= ~hull_mask(portrait.landmarks[OUTER_LIPS, :2], size).astype(bool)
+    chin, top = portrait.landmarks[CHIN, :2], portrait.landmarks[FOREHEAD_TOP, :2]
+    y, x = np.mgrid[:size, :size] + 0.5
+    above = ((x - top[0]) * (top - chin)[0] + (y - top[1]) * (top - chin)[1]) / max(float(((top - chin) ** 2).sum()), 1.0)
+    hair = (above > _HAIR_ABOVE) & (portrait.head_alpha > 0.9)
+    if min(face.sum(), hair.sum()) < 50 * unit * unit:
+        return np.zeros((size, size), bool)
+    one, other = seen[face].astype(np.float64), seen[hair].astype(np.float64)
+    spread = 0.5 * (np.cov(one.T) + np.cov(other.T)) + np.eye(4)
+    apart = one.mean(0) - other.mean(0)
+    towards_face = np.linalg.solve(spread, apart)
+    if towards_face @ apart < _APART**2:
+        return np.zeros((size, size), bool)
+    return seen @ towards_face.astype(np.float32) < 0.5 * float(towards_face @ (one.mean(0) + other.mean(0)))
 
 
 def _eyes(portrait: PreparedPortrait) -> Array:

@@ -36,8 +36,8 @@ _SKIN, _SHADED, _LEVELS, _WHITES = (1.0, 0.76, 0.64), 1.35, (0.95, 1.4), 12
 _COLOURED = 0.65
 #: What lips throw into shadow has this share of the lining's colour in full light.
 _IN_SHADOW = np.array([0.4, 0.34, 0.33], np.float32)
-#: A photo's lips so far apart (decimetres) show a cavity, unless more than this share of it is teeth; its view may be stretched or squeezed by the first
-#: share entirely, by the second not at all.
+#: A photo's lips so far apart (decimetres) show a cavity, unless more than this share of it is teeth; its view may be stretched or
+#: squeezed by the first share entirely, by the second not at all.
 _WIDE_DM, _MOSTLY_TEETH, _STRETCH = 0.13, 0.45, (0.15, 0.5)
 #: Reflectance of the mouth's lining under white light.
 _LINING = np.array([0.6, 0.3, 0.29], np.float32)

@@ -104,12 +104,16 @@ def shadow(opening, upper_strength, upper_px, any_strength, any_px, narrow_px, l
                 near[row, column] = min(near[row, column], min(under, beside) + 1.0)
     for row in range(height):
         for column in range(width):
+            light[row, column] = 0.0
+            if not opening[row, column]:
+                continue
             # A column's run jumps from tooth to tooth of a ragged lip: the mean of columns beside it.
             run, gap, count = 0.0, 0.0, 0
             for x in range(max(column - 2, 0), min(column + 3, width)):
-                run += below[row, x]
-                gap += max(below[row, x] + above[row, x] - 1.0, 0.0)
-                count += 1
+                if opening[row, x]:
+                    run += below[row, x]
+                    gap += below[row, x] + above[row, x] - 1.0
+                    count += 1
             share = 1.0 - upper_strength * math.exp(-run / count / upper_px)
             share *= 1.0 - any_strength * math.exp(-near[row, column] / any_px)
             light[row, column] = share * (1.0 - math.exp(-gap / count / narrow_px))

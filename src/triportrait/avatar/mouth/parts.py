@@ -267,4 +267,4 @@ def row_texture(upper: bool, taller_dm: float = 0.0) -> Array:
     colour = colour * (1 - _MOLARS_DARK * np.clip((place - _MOLARS_DM[0]) / (_MOLARS_DM[1] - _MOLARS_DM[0]), 0, 1) ** 2)[None, :, None]
     covered = covered * np.clip((_ENDS_DM[1] - place) / (_ENDS_DM[1] - _ENDS_DM[0]), 0, 1)
     gloss = _GUM_GLOSS + crown[..., None] * (_CROWN_GLOSS * (1 - flank) - _GUM_GLOSS)
-    return np.concatenate([colour, covered[..., None], gloss], -1).astype(np.float32)
+    return np.concatenate([colour, covered[..., None], np.maximum(gloss, 0.0)], -1).astype(np.float32)

@@ -1,8 +1,8 @@
 """The photo's own teeth on the rows of teeth, from the closed bite to wide open: a smile keeps its teeth while lips and jaw move.
 
-Upper teeth stand still in the skull, lower ones in the jaw. What a smiling photo shows of them is therefore theirs wherever the lips go: each row
-is moved up or down until its edge lies where the photo's teeth of that row end, and the photo becomes its texture. Lower teeth of a closed
-bite begin at the dark line on which the rows meet; farther up the upper ones hide them.
+Upper teeth stand still in the skull, lower ones in the jaw. What a smiling photo shows of them is therefore theirs wherever the lips go:
+each row is moved up or down until its edge lies where the photo's teeth of that row end, and the photo becomes its texture. Lower teeth of
+a closed bite begin at the dark line on which the rows meet; farther up the upper ones hide them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ _ENOUGH_PX, _MIDDLE, _TELLING = 80, 0.6, 0.35
 _FARTHEST_DM = (0.06, 0.1)
 #: Where photos show no teeth, edges stand so far above the lips' own height: of the upper row if lips are closed or slightly parted, below
 #: which parted lips uncover two to three millimetres of it (Vig and Brundo, J. Prosthetic Dentistry 39(5), 1978), and if a photo's lips are
-#: parted without showing it; and of the lower row, which a lip that goes down with the jaw hides.
-_UPPER_AT_REST_DM, _UPPER_HIDDEN_DM, _LOWER_AT_REST_DM, _PARTED_DM = -0.033, -0.005, 0.025, 0.03
+#: parted without showing it; and between which bounds of the lower row, on which the lower lip lies wherever a fit believes the jaw to be
+#: (fits of closed mouths that find the jaw shut have it .009 to .024 higher).
+_UPPER_AT_REST_DM, _UPPER_HIDDEN_DM, _LOWER_AT_REST_DM, _PARTED_DM = -0.033, -0.005, (0.016, 0.04), 0.03
 #: What lies under a lip continues what the photo shows of a row by so much (decimetres); crowns are taller than usual by so much at most.
 _CONTINUED_DM, _TALLER_DM = 0.018, 0.06
 #: Rows of teeth that bite meet in a line darker than both by this share.
@@ -90,6 +91,7 @@ class SeenTeeth:
             teeth &= luma > tone.strength * _OVER_LIPS * (float(np.median(luma[around])) if around.any() else 0.0)
         if teeth.sum() < enough:
             return None
+        bright = image[teeth & (level >= np.quantile(level[teeth], 0.4))].mean(0)
         reach = (max(3, round(3 * scale)) | 1,) * 2
         teeth = cv2.morphologyEx(teeth.astype(np.uint8), cv2.MORPH_CLOSE, np.ones(reach, np.uint8)).astype(bool)
         soft = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.8 * scale)
@@ -105,8 +107,8 @@ def seated(lower: MouthPart, upper: MouthPart, source: Array, landmarks: Array, 
         shown: whether the photo shows teeth; the upper row is left where it is then.
     """
     edges = [float(row.carried(source)[0][row.columns // 2, 1]) for row in (lower, upper)]
-    below = min(float(landmarks[LOWER_LIP_INSIDE, 1]) + _LOWER_AT_REST_DM - edges[0], 0.0)
-    lower = _moved(lower, below, 0)
+    stands = edges[0] - float(landmarks[LOWER_LIP_INSIDE, 1])
+    lower = _moved(lower, float(np.clip(stands, *_LOWER_AT_REST_DM)) - stands, 0)
     if shown:
         return lower, upper
     stands = edges[1] - float(landmarks[UPPER_LIP_INSIDE, 1])

@@ -1,6 +1,7 @@
 """The lips' inner rim as the photo has it: no landmark lies exactly where a lip ends and teeth or the dark of the mouth begin.
 
-What the photo shows of lips inside their landmarks is a strip that goes along with them, as wide as it is there however far the lips part.
+What the photo shows of lips inside their landmarks is a strip that goes along with them. It never stretches; lips that part farther roll
+outwards, and it grows narrower.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ class LipRim:
 
     Args:
         mask: bool [s, s], where the photo shows lip between the lips' landmarks.
-        width_dm: [20] of the strip at each point of the inner lips.
+        width_dm: [20] of the strip at each point of the inner lips, and gap_dm: [20] from there to the other lip in the photo.
         texels: [60, 2] float32, where ``texture`` shows the strip's outer, middle and inner points.
         texture: [h, w, 5] float32, the photo 0..1, how much it is lip, and 0.
     """
 
     mask: Array
     width_dm: Array
+    gap_dm: Array
     texels: Array
     texture: Array
 
@@ -76,7 +78,8 @@ class LipRim:
         box = (slice(low[1], high[1]), slice(low[0], high[0]))
         soft = cv2.GaussianBlur((alike | lips).astype(np.float32), (0, 0), 0.8)[box]
         texture = np.dstack([image[box].astype(np.float32) / 255, soft, np.zeros_like(soft)])
-        return cls(inside & alike, width.astype(np.float32), (places - low).astype(np.float32), np.ascontiguousarray(texture))
+        width, gap, texels = (numbers.astype(np.float32) for numbers in (width, gap, places - low))
+        return cls(inside & alike, width, gap, texels, np.ascontiguousarray(texture))
 
     def points(self, landmarks: Array) -> Array:
         """The strip's outer, middle and inner points for landmarks [478, 3]: [60, 3] float32."""
@@ -84,7 +87,8 @@ class LipRim:
         way = ring[_ACROSS] - ring
         gap = np.linalg.norm(way, axis=1, keepdims=True)
         way = way / np.maximum(gap, 1e-4)
-        inner = np.minimum(self.width_dm[:, None], _MEET * gap)
+        width = self.width_dm * np.minimum(self.gap_dm / np.maximum(gap[:, 0], 1e-4), 1.0)
+        inner = np.minimum(width[:, None], _MEET * gap)
         return np.concatenate([ring - way * _UNDER_DM, ring, ring + way * inner]).astype(np.float32)
 
     def lay(self, pixels: Array, depth: Array, out: Array) -> None:

@@ -370,7 +370,7 @@ def _layers(
 ) -> tuple[dict[str, Array], float]:
     """Frames, head, torso and background, and how much the scene changes."""
     from triportrait.drivers import default_tracker
-    from triportrait.face.layers import background_behind
+    from triportrait.face.layers import scene_colours
     from triportrait.face.mattes import head_cover, head_share, refine_matte
     from triportrait.face.portrait import inside_face, torso_layer
 
@@ -386,7 +386,7 @@ def _layers(
         vertices = head.deform(shape, row.expression, row.gaze_rad) + offset
         cover = head_cover(head, vertices, row, size, FOCAL_IN_WIDTHS)
         share = head_share(cover, points)
-        behind = background_behind(image, alpha)
+        behind = scene_colours(image, alpha)
         torso = torso_layer(image, alpha, share, cover, head=head, vertices=vertices, frame=row, background=behind, landmarks=points)
         torsos.append(torso)
         frames.append(image)
@@ -407,12 +407,11 @@ class _Scene:
 
     def see(self, index: int, image: Array, alpha: Array) -> None:
         """Take what frame ``index`` shows beside the person."""
-        import cv2
+        from triportrait.face.layers import persons_pixels
 
         if index % self._every:
             return
-        margin = max(3, round(image.shape[0] * 18 / 512))
-        free = 1.0 - cv2.dilate((alpha > 0.02).astype(np.float32), np.ones((margin, margin), np.uint8))[..., None]
+        free = 1.0 - persons_pixels(image, alpha).astype(np.float32)[..., None]
         picture = image.astype(np.float32)
         if self._total is None:
             self._total, self._weight = np.zeros_like(picture), np.zeros_like(free)
