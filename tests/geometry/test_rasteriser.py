@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from triportrait.geometry.cameras import project
-from triportrait.geometry.rasteriser import Fragments, interpolate, rasterise, rasterise_attributes
+from triportrait.geometry.rasteriser import Fragments, draw_fragments, interpolate, rasterise, rasterise_attributes
 
 
 def sphere(rings: int, sectors: int, radius: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
@@ -110,6 +110,9 @@ def test_culling_keeps_the_visible_half_of_a_closed_surface():
     assert 0.4 < (culled.triangle >= 0).mean() < 0.6
     with pytest.raises(ValueError, match="cull"):
         rasterise(pixels, depth, triangles, 96, 96, cull="front")
+    # Back faces alone, and front faces over them, are both.
+    draw_fragments(pixels, depth, triangles, culled.triangle, culled.barycentric, culled.depth, 0.0, False, True)
+    np.testing.assert_array_equal(culled.triangle, both.triangle)
 
 
 def test_buffers_are_reused_and_leave_no_trace_of_the_last_frame():

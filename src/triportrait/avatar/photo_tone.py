@@ -89,7 +89,7 @@ class PhotoTone:
         change = self.apply(colours) - colours
         near, far = _DETAIL
         kept = np.clip((far - np.abs(change).max(-1, keepdims=True)) / (far - near), 0.0, 1.0)
-        return (rgb + share * kept * change / np.float32(255.0)).astype(np.float32)
+        return np.minimum(rgb + share * kept * change / np.float32(255.0), alpha[..., None]).astype(np.float32)
 
     def taken_off(self, colours: Array) -> Array:
         """Colours [..., 3], 0..255, without the photo's tone: a sepia picture in black and white."""

@@ -11,6 +11,8 @@ from triportrait.compiling import njit
 from triportrait.geometry.fields import smooth_step
 from triportrait.types import Array, PreparedPortrait, RenderedHead
 
+_0, _HALF, _1, _LEVELS = np.float32(0), np.float32(0.5), np.float32(1), np.float32(255)
+
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _fuse(head_rgb, head_alpha, torso, background, out):
@@ -18,15 +20,15 @@ def _fuse(head_rgb, head_alpha, torso, background, out):
     has_torso = torso.shape[0] == height
     for row in range(height):
         for column in range(width):
-            rest = 1.0 - head_alpha[row, column]
+            rest = _1 - head_alpha[row, column]
             torso_rest = rest
             if has_torso:
-                torso_rest = rest * (1.0 - torso[row, column, 3] / 255.0)
+                torso_rest = rest * (_1 - torso[row, column, 3] / _LEVELS)
             for c in range(3):
-                value = 255.0 * head_rgb[row, column, c] + torso_rest * background[row, column, c]
+                value = _LEVELS * head_rgb[row, column, c] + torso_rest * np.float32(background[row, column, c])
                 if has_torso:
-                    value += rest * torso[row, column, c]
-                out[row, column, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
+                    value += rest * np.float32(torso[row, column, c])
+                out[row, column, c] = np.uint8(min(max(value + _HALF, _0), _LEVELS))
 
 
 def fuse(head: RenderedHead, torso: Array | None, background: Array) -> Array:

@@ -92,10 +92,11 @@ class OpenHead:
         curves = np.asarray(expression, np.float32).copy()
         blinks = curves[self._blink_columns]
         curves[self._blink_columns] = 0.0
-        active = np.flatnonzero(curves)
         flat = shape.reshape(-1).copy()
-        if len(active):
-            flat += curves[active] @ self.expression_basis[active]
+        # Row by row: a product would first copy the rows that count.
+        part = np.empty_like(flat)
+        for column in np.flatnonzero(curves):
+            flat += np.multiply(self.expression_basis[column], curves[column], out=part)
         pitch, yaw = (0.0, 0.0) if gaze_rad is None else (float(gaze_rad[0]), float(gaze_rad[1]))
         for row, amount in enumerate(gaze_weights(pitch, yaw)):
             if amount:

@@ -75,6 +75,7 @@ def _draw(
     triangles,
     depth_bias,
     cull_back,
+    cull_front,
     out_depth,
     out_triangle,
     out_barycentric,
@@ -91,7 +92,7 @@ def _draw(
         bx, by = np.float64(pixels[j, 0]), np.float64(pixels[j, 1])
         cx, cy = np.float64(pixels[k, 0]), np.float64(pixels[k, 1])
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if area == 0.0 or not np.isfinite(area) or (cull_back and area > 0.0):
+        if area == 0.0 or not np.isfinite(area) or (cull_back and area > 0.0) or (cull_front and area < 0.0):
             continue
         left = max(np.ceil(min(ax, min(bx, cx)) - 0.5), 0.0)
         right = min(np.floor(max(ax, max(bx, cx)) - 0.5), width - 1.0)
@@ -133,7 +134,7 @@ def _draw(
 
 
 @njit(nogil=True, cache=True)
-def draw_fragments(pixels, depth, triangles, out_triangle, out_barycentric, out_depth, depth_bias=0.0, cull_back=False):
+def draw_fragments(pixels, depth, triangles, out_triangle, out_barycentric, out_depth, depth_bias=0.0, cull_back=False, cull_front=False):
     """Draw into existing buffers where ``depth + depth_bias`` is smaller than what ``out_depth`` holds.
 
     Args:
@@ -144,15 +145,15 @@ def draw_fragments(pixels, depth, triangles, out_triangle, out_barycentric, out_
         out_barycentric: float32 [h, w, 3].
         out_depth: float32 [h, w]; also what was drawn before, so several meshes may share it.
         depth_bias: added to the depth of this mesh before comparing and storing.
-        cull_back: skip triangles that face away.
+        cull_back: skip triangles that face away; cull_front: those that do not.
     """
-    _draw(pixels, depth, triangles, depth_bias, cull_back, out_depth, out_triangle, out_barycentric, None, None)
+    _draw(pixels, depth, triangles, depth_bias, cull_back, cull_front, out_depth, out_triangle, out_barycentric, None, None)
 
 
 @njit(nogil=True, cache=True)
 def draw_attributes(pixels, depth, triangles, attributes, out_attributes, out_depth, depth_bias=0.0, cull_back=False):
     """As :func:`draw_fragments`, but writes the interpolated ``attributes`` [v, k] to ``out_attributes`` [h, w, k]."""
-    _draw(pixels, depth, triangles, depth_bias, cull_back, out_depth, None, None, attributes, out_attributes)
+    _draw(pixels, depth, triangles, depth_bias, cull_back, False, out_depth, None, None, attributes, out_attributes)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

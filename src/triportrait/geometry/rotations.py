@@ -10,13 +10,14 @@ from triportrait.types import Array
 def matrix_from_euler(euler_rad: Array) -> Array:
     """``Rz(roll) Ry(yaw) Rx(pitch)`` for angles [..., 3] (pitch, yaw, roll) in radians -> [..., 3, 3] float64."""
     euler_rad = np.asarray(euler_rad, np.float64)
-    (cx, cy, cz), (sx, sy, sz) = np.moveaxis(np.cos(euler_rad), -1, 0), np.moveaxis(np.sin(euler_rad), -1, 0)
-    rows = [
-        [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
-        [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
-        [-sy, cy * sx, cy * cx],
-    ]
-    return np.stack([np.stack(row, -1) for row in rows], -2)
+    cosine, sine = np.cos(euler_rad), np.sin(euler_rad)
+    cx, cy, cz = cosine[..., 0], cosine[..., 1], cosine[..., 2]
+    sx, sy, sz = sine[..., 0], sine[..., 1], sine[..., 2]
+    matrix = np.empty((*euler_rad.shape, 3))
+    matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 0, 2] = cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx
+    matrix[..., 1, 0], matrix[..., 1, 1], matrix[..., 1, 2] = sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx
+    matrix[..., 2, 0], matrix[..., 2, 1], matrix[..., 2, 2] = -sy, cy * sx, cy * cx
+    return matrix
 
 
 def euler_from_matrix(matrix: Array) -> Array:

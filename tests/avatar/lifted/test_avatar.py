@@ -252,8 +252,8 @@ def test_the_state_holds_the_photo(state, astronaut_portrait):
 
 
 def soften(rgb: np.ndarray, alpha: np.ndarray, surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    soft_rgb, soft_alpha = np.full_like(rgb, np.nan), np.full_like(alpha, np.nan)
-    soften_edges(rgb, alpha, surface, soft_rgb, soft_alpha)
+    soft_rgb, soft_alpha = rgb.copy(), alpha.copy()
+    soften_edges(soft_rgb, soft_alpha, surface)
     return soft_rgb, soft_alpha
 
 
@@ -284,6 +284,28 @@ def test_soften_edges_smooths_steps_and_only_them():
     soft_rgb, soft_alpha = soften(rgb, np.ones_like(alpha), surface)
     assert (soft_alpha == 1).all()
     np.testing.assert_allclose(soft_rgb[5:-5, 13:17, 0], np.broadcast_to([0.2, 0.3, 0.5, 0.6], (10, 4)), atol=1e-6)
+
+
+def test_soften_edges_is_the_tent_where_anything_ends():
+    """Row by row in place as from a copy; what lies between two sheets becomes the mean of the head round it."""
+    rng = np.random.default_rng(5)
+    alpha = np.where(rng.uniform(size=(24, 31)) < 0.1, 0.2, 1.0).astype(np.float32)
+    rgb = (rng.uniform(0, 1, (24, 31, 3)) * alpha[..., None]).astype(np.float32)
+    surface = (rng.uniform(size=alpha.shape) < 0.05).astype(np.uint8)
+    around = np.lib.stride_tricks.sliding_window_view
+    patches, mattes, kinds = (around(a, (3, 3), (0, 1)) for a in (rgb, alpha, surface))
+    tent = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    jumps, ends = np.ptp(mattes, (2, 3)) > 0.4, np.ptp(kinds, (2, 3)) > 0
+    solid = mattes > 0.9
+    between = jumps & (mattes[..., 1, 1] < 0.9) & (solid.sum((2, 3)) >= 5)
+    blurred = (patches * tent).sum((3, 4))
+    mean = (patches * solid[:, :, None]).sum((3, 4)) / np.maximum(solid.sum((2, 3)), 1)[..., None]
+    plain_rgb, plain_alpha = rgb.copy(), alpha.copy()
+    plain_rgb[1:-1, 1:-1] = np.where(between[..., None], mean, np.where((jumps | ends)[..., None], blurred, rgb[1:-1, 1:-1]))
+    plain_alpha[1:-1, 1:-1] = np.where(between, 1, np.where(jumps | ends, (mattes * tent).sum((2, 3)), alpha[1:-1, 1:-1]))
+    soft_rgb, soft_alpha = soften(rgb, alpha, surface)
+    np.testing.assert_allclose(soft_rgb, plain_rgb, atol=1e-6)
+    np.testing.assert_allclose(soft_alpha, plain_alpha, atol=1e-6)
 
 
 @pytest.mark.parametrize("yaw_deg", [-25, 0, 25])

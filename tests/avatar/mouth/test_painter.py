@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from triportrait.avatar.mouth.painter import (
     CHANNELS,
@@ -43,12 +44,26 @@ def loud_painter():
     return model
 
 
+@dataclass
+class Layer:
+    rgb: np.ndarray
+    alpha: np.ndarray
+    surface: np.ndarray
+
+
+def head_layer(portrait):
+    """The photo as if it were a drawn head."""
+    rgb = portrait.image.astype(np.float32) / 255
+    return Layer(rgb, np.ones(rgb.shape[:2], np.float32), np.ones(rgb.shape[:2], np.uint8))
+
+
 def painted(model, portrait):
     landmarks = portrait.landmarks[:, :2]
     window = mouth_window(landmarks, portrait, portrait.motion)
-    rgb = portrait.image.astype(np.float32) / 255
-    surface = np.ones(rgb.shape[:2], np.uint8)
-    return rgb, paint_mouth(as_graph(model), rgb, surface, landmarks, window, PhotoMouth.of(portrait), PhotoTone.of(portrait))
+    layer = head_layer(portrait)
+    before = layer.rgb.copy()
+    paint_mouth(as_graph(model), layer, landmarks, window, PhotoMouth.of(portrait), PhotoTone.of(portrait))
+    return before, layer.rgb
 
 
 def test_the_window_follows_the_mouth(astronaut_portrait):
@@ -87,13 +102,25 @@ def test_it_begins_as_what_was_drawn_and_changes_only_the_mouth(astronaut_portra
 
 def test_a_mouth_outside_the_picture_is_left_alone(astronaut_portrait):
     portrait = astronaut_portrait
-    rgb = portrait.image.astype(np.float32) / 255
+    layer = head_layer(portrait)
+    before = layer.rgb.copy()
     away = portrait.landmarks[:, :2] + 2000
     window = mouth_window(away, portrait, portrait.motion)
-    same = paint_mouth(
-        as_graph(loud_painter()), rgb, np.ones(rgb.shape[:2], np.uint8), away, window, PhotoMouth.of(portrait), PhotoTone.of(portrait)
-    )
-    np.testing.assert_array_equal(rgb, same)
+    paint_mouth(as_graph(loud_painter()), layer, away, window, PhotoMouth.of(portrait), PhotoTone.of(portrait))
+    np.testing.assert_array_equal(before, layer.rgb)
+
+
+def test_where_the_head_ends_so_does_the_paint(astronaut_portrait):
+    portrait, layer = astronaut_portrait, head_layer(astronaut_portrait)
+    landmarks = portrait.landmarks[:, :2]
+    layer.alpha[:, : int(landmarks[13, 0])] = 0.5
+    layer.rgb *= layer.alpha[..., None]
+    model = MouthPainter(SMALL).eval()
+    with torch.no_grad():
+        model.last.bias.fill_(1.0)
+    window = mouth_window(landmarks, portrait, portrait.motion)
+    paint_mouth(as_graph(model), layer, landmarks, window, PhotoMouth.of(portrait), PhotoTone.of(portrait))
+    assert (layer.rgb.max(-1) <= layer.alpha).all() and (layer.rgb.max(-1) == 0.5).sum() > 500
 
 
 def test_the_weight_is_one_on_the_lips_and_zero_far_away():
@@ -101,9 +128,16 @@ def test_the_weight_is_one_on_the_lips_and_zero_far_away():
     channels[:, 4, 40:60, 50:90] = 1
     channels[:, 5, 48:52, 60:80] = 1
     weight = change_weight(channels)[0, 0]
-    assert weight[42:45, 55:85].min() == 1.0
+    assert weight[42:45, 55:85].min() > 1 - 1e-6
     assert weight[:20].max() == 0 and weight[:, :30].max() == 0
     assert weight[48:52, 60:80].max() == 0  # the mouth's inside
+
+
+def test_the_weight_is_the_lips_grown_and_softened():
+    channels = (torch.rand(2, CHANNELS, HEIGHT_PX, WIDTH_PX, generator=torch.Generator().manual_seed(0)) > 0.999).float()
+    near = functional.avg_pool2d(functional.max_pool2d(channels[:, 3:5].amax(1, keepdim=True), 15, 1, 7), 15, 1, 7)
+    inside = functional.avg_pool2d(functional.max_pool2d(channels[:, 5:6], 3, 1, 1), 3, 1, 1)
+    torch.testing.assert_close(change_weight(channels), near * (1 - inside), atol=1e-6, rtol=0)
 
 
 def test_between_the_lips_only_the_light_changes():

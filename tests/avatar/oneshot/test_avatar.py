@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from triportrait.avatar.oneshot.avatar import _shown_per_pixel
 from triportrait.model import AVATARS
 from triportrait.types import Avatar
 
@@ -57,8 +56,3 @@ def test_the_volume_paints_what_a_turn_uncovers_and_nothing_at_rest(avatar, stat
     plain = avatar.lifted.render(state.lifted, frames[1])
     changed = np.abs(avatar.render(state, frames[1]).rgb - plain.rgb).max(-1) > 0.02
     assert 0.001 < changed.mean() < 0.2
-
-
-def test_a_plane_seen_at_a_slant_shows_fewer_pixels():
-    x, y = np.meshgrid(np.linspace(0, 0.25, 64), np.linspace(0, 1, 64))
-    np.testing.assert_allclose(_shown_per_pixel(np.stack([x, y], -1)), 0.25, rtol=0.05)

@@ -14,6 +14,7 @@ This avatar is the teacher, the preview and the baseline of the learned one.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,7 +24,7 @@ from triportrait.avatar.lifted import shading_kernels as kernels
 from triportrait.avatar.lifted.eyes import eye_coordinates, eyeball_texture
 from triportrait.avatar.lifted.lid_kernels import FINER, hang_lashes
 from triportrait.avatar.lifted.lids import STRIP_TEXELS, Lids, closed_expression
-from triportrait.avatar.lifted.mantle import Mantle, build_mantle, cosines, stretched
+from triportrait.avatar.lifted.mantle import Mantle, build_mantle, cosines, streaks
 from triportrait.avatar.lifted.moved_head import MovedHead
 from triportrait.avatar.lifted.outline import rise_of_face
 from triportrait.avatar.lifted.relight import Light, fit_light
@@ -80,7 +81,7 @@ class Cheeks:
 
     def guessed(self, points: Array, frame: MotionFrame) -> Array:
         """How far each vertex, at ``points`` [v, 3], shows a guess from the view of ``frame``: float32 [v]."""
-        return self.side * stretched(self.facing, cosines(points, self.normal, frame))
+        return self.side * streaks(self.facing, points, self.normal, frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ class LiftedAvatar:
     def __init__(self, head: FullHead, *, whole_person: bool = False) -> None:
         self.head = head
         self.whole_person = whole_person
+        self._own = threading.local()
 
     def prepare(self, portrait: PreparedPortrait) -> LiftedState:
         """Textures, surfaces and colours of one portrait."""
@@ -224,9 +226,10 @@ class LiftedAvatar:
         size = portrait.image.shape[0]
         moved = MovedHead.of(self.head, state.shape, frame)
         posed = pose_points(moved.vertices, frame.rotation_rad, frame.translation)
-        mesh = self._draw_mesh(state, posed)
+        mesh, mantle, far = self._canvases(size)
+        self._draw_mesh(state, posed, mesh)
         nodes = state.mantle.follow(moved.vertices - state.source, frame)
-        mantle, far, guessed = self._draw_mantle(state, nodes, frame)
+        guessed = self._draw_mantle(state, nodes, frame, mantle, far)
         landmark_pixels, _ = self._project(moved.landmarks, frame, portrait)
         kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, size))
         lips = _lips(landmark_pixels, size, mouth_is_shut(moved.landmarks))
@@ -256,35 +259,38 @@ class LiftedAvatar:
         photo = kernels.Photo(state.photo, state.eye_textures)
         shaded = kernels.Shaded.empty(size)
         kernels.shade(mesh, mantle, far, skin, sheet, photo, self._between_lips(state, moved, frame, opening), shaded)
-        soft_rgb, soft_alpha = np.empty_like(shaded.rgb), np.empty_like(shaded.alpha)
-        kernels.soften_edges(shaded.rgb, shaded.alpha, shaded.surface, soft_rgb, soft_alpha)
-        self._hang_lashes(state, moved, frame, closure, soft_rgb, shaded.depth)
-        return LiftedLayer(
-            state.tone.settled(soft_rgb, soft_alpha), soft_alpha, shaded.depth, shaded.surface, landmark_pixels, moved, nodes
-        )
+        kernels.soften_edges(shaded.rgb, shaded.alpha, shaded.surface)
+        self._hang_lashes(state, moved, frame, closure, shaded.rgb, shaded.depth)
+        rgb = state.tone.settled(shaded.rgb, shaded.alpha)
+        return LiftedLayer(rgb, shaded.alpha, shaded.depth, shaded.surface, landmark_pixels, moved, nodes)
 
-    def _draw_mesh(self, state: LiftedState, posed: Array) -> kernels.Drawn:
-        """The fragments of the head's own triangles, vertices [v, 3] posed."""
-        size = state.portrait.image.shape[0]
-        mesh = kernels.Drawn.empty(size)
+    def _canvases(self, size: int) -> list[kernels.Drawn]:
+        """Cleared fragments for mesh, mantle and its far side, kept for this thread: fresh memory would cost milliseconds a frame."""
+        canvases: list[kernels.Drawn] = getattr(self._own, "canvases", [])
+        if not canvases or len(canvases[0].depth) != size:
+            canvases = self._own.canvases = [kernels.Drawn.empty(size) for _ in range(3)]
+        for canvas in canvases:
+            canvas.clear()
+        return canvases
+
+    def _draw_mesh(self, state: LiftedState, posed: Array, mesh: kernels.Drawn) -> None:
+        """The fragments of the head's own triangles, vertices [v, 3] posed, into ``mesh``."""
         # Lips fold where they close: the skin's back stops the mouth's inside from shining through such a fold.
         skin = state.triangles[: int((state.kind == kernels.SKIN).sum())]
         places, away = self._to_pixels(posed, state.portrait)
         behind = away + (state.bias + np.float32(_BACK_BIAS_DM))
-        draw_fragments(places, behind, skin, mesh.triangle, mesh.barycentric, mesh.depth, 0.0)
+        draw_fragments(places, behind, skin, mesh.triangle, mesh.barycentric, mesh.depth, 0.0, False, True)
         draw_fragments(places, away + state.bias, state.triangles, mesh.triangle, mesh.barycentric, mesh.depth, 0.0, True)
-        return mesh
 
-    def _draw_mantle(self, state: LiftedState, nodes: Array, frame: MotionFrame) -> tuple[kernels.Drawn, kernels.Drawn, Array]:
-        """The fragments of the mantle's front and far side, whose nodes are at [m, 3], and how far each node shows its guess."""
+    def _draw_mantle(self, state: LiftedState, nodes: Array, frame: MotionFrame, mantle: kernels.Drawn, far: kernels.Drawn) -> Array:
+        """The fragments of the mantle, whose nodes are at [m, 3], and of its far side; returns how far each node shows its guess [m]."""
         sheet = state.mantle
-        mantle, far = (kernels.Drawn.empty(state.portrait.image.shape[0]) for _ in range(2))
         places, away = self._project(nodes, frame, state.portrait)
         guessed = sheet.guessed(frame)
         away += guessed * sheet.yielding * np.float32(_YIELD_DM)
         draw_fragments(places, away, sheet.triangles, mantle.triangle, mantle.barycentric, mantle.depth, 0.0)
         draw_fragments(places, away, sheet.far_triangles, far.triangle, far.barycentric, far.depth, 0.0)
-        return mantle, far, guessed
+        return guessed
 
     def _between_lips(self, state: LiftedState, moved: MovedHead, frame: MotionFrame, opening: Array) -> kernels.BetweenLips:
         """What the mouth shows where the picture has its ``opening``, bool [s, s]."""
@@ -331,11 +337,16 @@ def _lips(landmarks: Array, size: int, shut: bool) -> Array:
     """The lips' hull and a little more, in which 2 is between them unless they are ``shut``: uint8 [s, s] from pixels [478, 2]."""
     import cv2
 
+    margin = round(6 * size / 512) + 2
+    left, top = np.clip(landmarks[OUTER_LIPS].min(0) - margin, 0, size - 1).astype(int)
+    right, bottom = np.clip(landmarks[OUTER_LIPS].max(0) + margin + 1, 1, size).astype(int)
     lips, between = (
-        cv2.dilate(hull_mask(landmarks[ring], size), np.ones((2 * round(reach * size / 512) + 1,) * 2, np.uint8))
+        cv2.dilate(hull_mask(landmarks[ring], size)[top:bottom, left:right], np.ones((2 * round(reach * size / 512) + 1,) * 2, np.uint8))
         for ring, reach in ((OUTER_LIPS, 6), (INNER_LIPS, 3))
     )
-    return np.where((between > 0) & (lips > 0) & (not shut), 2, lips > 0).astype(np.uint8)
+    result = np.zeros((size, size), np.uint8)
+    result[top:bottom, left:right] = np.where((between > 0) & (lips > 0) & (not shut), 2, lips > 0)
+    return result
 
 
 def _eye_boxes(landmarks: Array, size: int) -> Array:

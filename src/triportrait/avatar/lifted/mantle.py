@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from triportrait.avatar.lifted import vertex_kernels
 from triportrait.avatar.lifted.hair import Scalp
 from triportrait.avatar.lifted.neck import body_row, motion_share
 from triportrait.avatar.lifted.outline import BAND_PX, beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
@@ -36,10 +37,9 @@ _MARGIN_PX = 48
 _BEYOND_PX = 280
 #: The far side's depth behind the outline's plane relative to the near side's before it.
 _FAR_DEPTH = 0.7
-#: From this stretch on (relative to the photo) the rim shows what the photo shows beside it, so much per unit of stretch.
-_STRETCH, _PULL = 1.25, 0.7
-#: Where the photo saw the sheet at a lower cosine than this, stretch is not taken literally.
-_GLANCE = 0.1
+#: Where the photo saw the sheet at a lower cosine than the first, stretch is not taken literally; from the second stretch on (relative to
+#: the photo) the rim shows what the photo shows beside it, so much as the third per unit of stretch.
+_STREAKS = np.array([0.1, 1.25, 0.7], np.float32)
 #: The far side rises over these heights of the face (0 mouth, 1 brows).
 _FAR_RISE = 0.08, 0.5
 #: A part of the sheet with a larger share of the head's motion counts as head.
@@ -91,16 +91,18 @@ class Mantle:
 
     def follow(self, displacement: Array, frame: MotionFrame) -> Array:
         """Node positions in the head space of ``frame``, for mesh vertices moved by ``displacement`` [v, 3] from the photo's expression."""
-        moved = self.rest + np.einsum("mk,mkc->mc", self.weight, displacement[self.corner])
         body = moved_with_body(self.home, frame, self.source, self.pivot) - np.asarray(frame.translation, np.float32)
-        return moved + (1.0 - self.share)[:, None] * (body @ matrix_from_euler(frame.rotation_rad).astype(np.float32) - moved)
+        turn = matrix_from_euler(frame.rotation_rad).astype(np.float32)
+        moved = np.empty_like(self.rest)
+        vertex_kernels.follow(self.rest, self.corner, self.weight, displacement, self.share, body, turn, moved)
+        return moved
 
     def guessed(self, frame: MotionFrame) -> Array:
         """How far each node shows its guess instead of the photo from the view of ``frame``: float32 [m].
 
         What the photo saw edge-on covers many pixels once it is turned to the viewer; its few pixels would be streaks.
         """
-        return np.maximum(self.share * stretched(self.facing, cosines(self.rest, self.normal, frame)), self.far)
+        return np.maximum(self.share * streaks(self.facing, self.rest, self.normal, frame), self.far)
 
     def of_head(self, triangles: Array) -> Array:
         """Those of ``triangles`` [k, 3] that move with the head, at least nearly."""
@@ -351,15 +353,25 @@ def _cut_at_outline(nodes: _Nodes, shown: Array) -> tuple[_Nodes, _Sheets]:
 
 def cosines(points: Array, normals: Array, frame: MotionFrame) -> Array:
     """Between normals [n, 3] at head-space points [n, 3] and the view of ``frame``: float32 [n]."""
-    camera = (np.array([0.0, 0.0, CAMERA_DISTANCE_DM]) - frame.translation) @ matrix_from_euler(frame.rotation_rad)
-    view = camera.astype(np.float32) - points
+    view = _camera(frame) - points
     return np.einsum("nc,nc->n", normals, view) / np.linalg.norm(view, axis=1)
 
 
-def stretched(then: Array, now: Array) -> Array:
-    """How far a surface that the photo saw at cosines ``then`` [n] has become streaks under cosines ``now`` [n]: float32 0..1."""
-    stretch = (np.maximum(now, 0.0) + _GLANCE) / (np.maximum(then, 0.0) + _GLANCE)
-    return np.clip(_PULL * (stretch - _STRETCH), 0.0, 1.0).astype(np.float32)
+def streaks(then: Array, points: Array, normals: Array, frame: MotionFrame) -> Array:
+    """How far a surface that the photo saw at cosines ``then`` [n] has become streaks in the view of ``frame``: float32 [n] in 0..1.
+
+    Args:
+        then, points, normals: as of :func:`cosines`.
+        frame: the pose of the head.
+    """
+    result = np.empty_like(then)
+    vertex_kernels.streaks(then, points, normals, _camera(frame), _STREAKS, result)
+    return result
+
+
+def _camera(frame: MotionFrame) -> Array:
+    """Where the camera is in the head space of ``frame``: float32 [3]."""
+    return ((np.array([0.0, 0.0, CAMERA_DISTANCE_DM]) - frame.translation) @ matrix_from_euler(frame.rotation_rad)).astype(np.float32)
 
 
 def _eyes(landmarks: Array, size: int, reach: float) -> Array:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.avatar.lifted.surface import Surface
+from triportrait.avatar.lifted.vertex_kernels import relit
 from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.neighbours import NeighbourMean
 from triportrait.geometry.normals import add_normals
@@ -23,9 +24,8 @@ _RIDGE = 0.005
 #: Darker than this part of the median is brow, nostril or beard, not shading.
 _DARK = 0.5
 _LEAST_LIGHT = 0.25
-_LIMITS = (0.6, 1.6)
-#: Expression brightens or darkens by this share at most; small changes pass.
-_EXPRESSION = 0.06
+#: That, the least and the greatest gain, and the share by which expression brightens or darkens at most; small changes pass.
+_LAW = np.array([_LEAST_LIGHT, 0.6, 1.6, 0.06])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ class Light:
             posed: [v, 3], the head as it is drawn.
             rotation_rad: [3], its pose, from which follows what of a normal's change is expression.
         """
-        now = _light(self.coefficients, _normals(posed, self.skin, self.smoothing))
-        turned = _light(self.coefficients, self.normal @ matrix_from_euler(np.asarray(rotation_rad, np.float64)).T)
-        expression = 1.0 + _EXPRESSION * np.tanh((now / turned - 1.0) / _EXPRESSION)
-        return (1.0 + self.share * (np.clip(turned / self.received * expression, *_LIMITS) - 1.0)).astype(np.float32)
+        normal, turn = _normals(posed, self.skin, self.smoothing), matrix_from_euler(rotation_rad)
+        gain = np.empty_like(self.share)
+        relit(self.coefficients, normal, self.normal, turn, self.received, self.share, _LAW, gain)
+        return gain
 
 
 def fit_light(portrait: PreparedPortrait, head: FullHead, surface: Surface) -> Light:

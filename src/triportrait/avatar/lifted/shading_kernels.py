@@ -17,6 +17,8 @@ from triportrait.types import Array
 #: Values of ``kind``: how the triangles of the mesh are coloured.
 SKIN, INTERIOR, TEETH, EYE_LEFT, EYE_RIGHT = 0, 1, 2, 3, 4
 
+#: The matte jumps where it differs by more within 3 x 3 pixels.
+_JUMP = np.float32(0.4)
 #: A fold of the lips is no deeper than this many pixels.
 _FOLD_PX = 12
 
@@ -30,8 +32,13 @@ class Drawn(NamedTuple):
 
     @staticmethod
     def empty(size: int) -> Drawn:
-        """Nothing drawn."""
-        return Drawn(np.full((size, size), -1, np.int32), np.zeros((size, size, 3), np.float32), np.full((size, size), np.inf, np.float32))
+        """Not yet cleared."""
+        return Drawn(np.empty((size, size), np.int32), np.empty((size, size, 3), np.float32), np.empty((size, size), np.float32))
+
+    def clear(self) -> None:
+        """Nothing is drawn; where that is so, barycentric weights mean nothing."""
+        self.triangle.fill(-1)
+        self.depth.fill(np.inf)
 
 
 class Skin(NamedTuple):
@@ -301,51 +308,70 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def soften_edges(rgb, alpha, surface, out_rgb, out_alpha):
-    """Blur by a 3 x 3 tent where the matte jumps or one surface meets another: one sample per pixel leaves stairs otherwise.
+def soften_edges(rgb, alpha, surface):
+    """Blur by a 3 x 3 tent where the matte jumps or one surface meets another, in place: one sample per pixel leaves stairs otherwise.
 
-    A pixel that fell between two sheets and has head all round it becomes their mean.
+    A pixel that fell between two sheets and has head all round it becomes their mean. The picture's border stays as it is.
     """
     height, width = alpha.shape
-    for row in range(height):
-        for column in range(width):
-            low, high = alpha[row, column], alpha[row, column]
-            own, border = surface[row, column], False
-            if 0 < row < height - 1 and 0 < column < width - 1:
-                for dy in range(-1, 2):
-                    for dx in range(-1, 2):
-                        a = alpha[row + dy, column + dx]
-                        low, high = min(low, a), max(high, a)
-                        border |= surface[row + dy, column + dx] != own
-            solid = 0
-            if high - low > 0.4 and alpha[row, column] < 0.9:
-                for dy in range(-1, 2):
-                    for dx in range(-1, 2):
-                        solid += alpha[row + dy, column + dx] > 0.9
-            if solid >= 5:
-                for c in range(3):
-                    total = 0.0
-                    for dy in range(-1, 2):
-                        for dx in range(-1, 2):
-                            if alpha[row + dy, column + dx] > 0.9:
-                                total += rgb[row + dy, column + dx, c]
-                    out_rgb[row, column, c] = total / solid
-                out_alpha[row, column] = 1.0
-            elif high - low > 0.4 or (border and 0 < row < height - 1 and 0 < column < width - 1):
-                total_a, total_r, total_g, total_b = 0.0, 0.0, 0.0, 0.0
-                for dy in range(-1, 2):
-                    for dx in range(-1, 2):
-                        w = (2 - abs(dx)) * (2 - abs(dy)) / 16.0
-                        total_a += w * alpha[row + dy, column + dx]
-                        total_r += w * rgb[row + dy, column + dx, 0]
-                        total_g += w * rgb[row + dy, column + dx, 1]
-                        total_b += w * rgb[row + dy, column + dx, 2]
-                out_alpha[row, column] = total_a
-                out_rgb[row, column, 0] = total_r
-                out_rgb[row, column, 1] = total_g
-                out_rgb[row, column, 2] = total_b
-            else:
-                out_alpha[row, column] = alpha[row, column]
-                out_rgb[row, column, 0] = rgb[row, column, 0]
-                out_rgb[row, column, 1] = rgb[row, column, 1]
-                out_rgb[row, column, 2] = rgb[row, column, 2]
+    low, high, meets = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.bool_)
+    # What a row becomes is written when the next one has been looked at.
+    softened, where, counts = np.empty((2, width, 4), np.float32), np.empty((2, width), np.int32), np.zeros(2, np.int32)
+    for row in range(1, height):
+        if row < height - 1:
+            counts[row % 2] = _edges(alpha, surface, row, low, high, meets, where[row % 2])
+            for number in range(counts[row % 2]):
+                _soften(rgb, alpha, row, where[row % 2, number], softened[row % 2, number])
+        before = (row - 1) % 2
+        for number in range(counts[before]):
+            column = where[before, number]
+            for c in range(3):
+                rgb[row - 1, column, c] = softened[before, number, c]
+            alpha[row - 1, column] = softened[before, number, 3]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _edges(alpha, surface, row, low, high, meets, where):
+    """Columns of a row at which the matte jumps within 3 x 3 pixels, or surfaces meet, into ``where``; returns how many."""
+    width = alpha.shape[1]
+    for column in range(width):
+        above, own, below = alpha[row - 1, column], alpha[row, column], alpha[row + 1, column]
+        low[column], high[column] = min(above, min(own, below)), max(above, max(own, below))
+        shown = surface[row, column]
+        meets[column] = (surface[row - 1, column] != shown) | (surface[row + 1, column] != shown)
+    count = 0
+    for column in range(1, width - 1):
+        least = min(low[column - 1], min(low[column], low[column + 1]))
+        most = max(high[column - 1], max(high[column], high[column + 1]))
+        shown = surface[row, column]
+        beside = (surface[row, column - 1] != shown) | (surface[row, column + 1] != shown)
+        if most - least > _JUMP or beside or meets[column - 1] or meets[column] or meets[column + 1]:
+            where[count] = column
+            count += 1
+    return count
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _soften(rgb, alpha, row, column, out):
+    """What a pixel at an edge becomes: colours and matte [4]."""
+    low, high = alpha[row, column], alpha[row, column]
+    solid = 0
+    for dy in range(-1, 2):
+        for dx in range(-1, 2):
+            a = alpha[row + dy, column + dx]
+            low, high = min(low, a), max(high, a)
+            solid += a > 0.9
+    fell_between = high - low > _JUMP and alpha[row, column] < 0.9 and solid >= 5
+    total_a, total_r, total_g, total_b = 0.0, 0.0, 0.0, 0.0
+    for dy in range(-1, 2):
+        for dx in range(-1, 2):
+            a = alpha[row + dy, column + dx]
+            w = (2 - abs(dx)) * (2 - abs(dy)) / 16.0
+            if fell_between:
+                w = 1.0 / solid if a > 0.9 else 0.0
+                a = 1.0
+            total_a += w * a
+            total_r += w * rgb[row + dy, column + dx, 0]
+            total_g += w * rgb[row + dy, column + dx, 1]
+            total_b += w * rgb[row + dy, column + dx, 2]
+    out[0], out[1], out[2], out[3] = total_r, total_g, total_b, total_a

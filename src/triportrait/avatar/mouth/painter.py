@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -29,7 +30,7 @@ CHANNELS = 12
 KIND = "mouth_painter.2"
 EMBEDDED = Embedded("triportrait.avatar", "mouth_painter.onnx")
 #: ``surface`` values that lie inside the mouth, and those of teeth (1 + kinds of :mod:`triportrait.avatar.lifted.shading_kernels`).
-_INSIDE, _TEETH = (2, 3), 3
+_INSIDE, _TEETH = 2, 3
 
 
 def mouth_window(landmarks: Array, portrait: PreparedPortrait, frame: MotionFrame) -> Array:
@@ -84,6 +85,17 @@ class PhotoMouth:
         return cls(np.concatenate([colours, lip_masks(landmarks, window)], -1))
 
 
+class PaintedLayer(Protocol):
+    """A drawn head: rgb float32 [s, s, 3], premultiplied by alpha float32 [s, s], 0..1, and surface uint8 [s, s]."""
+
+    @property
+    def rgb(self) -> Array: ...
+    @property
+    def alpha(self) -> Array: ...
+    @property
+    def surface(self) -> Array: ...
+
+
 def mouth_channels(rgb: Array, surface: Array, landmarks: Array, window: Array, photo: PhotoMouth) -> Array:
     """What the network sees: float32 [112, 144, 12].
 
@@ -92,33 +104,44 @@ def mouth_channels(rgb: Array, surface: Array, landmarks: Array, window: Array, 
         window: of these landmarks.
         photo: of the portrait.
     """
-    inside = np.isin(surface, _INSIDE).astype(np.float32)
-    teeth = (surface == _TEETH).astype(np.float32)
-    drawn = cut_window(np.dstack([rgb, inside, teeth]), window)
+    part, window_there = _covered(window, len(rgb))
+    shown = surface[part]
+    teeth = shown == _TEETH
+    inside = teeth | (shown == _INSIDE)
+    drawn = cut_window(np.dstack([rgb[part], inside, teeth]), window_there)
     return np.concatenate([drawn[..., :3], lip_masks(landmarks, window), drawn[..., 3:], photo.channels], -1)
 
 
-def paint_mouth(painter: Graph, rgb: Array, surface: Array, landmarks: Array, window: Array, photo: PhotoMouth, tone: PhotoTone) -> Array:
-    """The drawn head with its mouth repainted in the photo's ``tone``: float32 [s, s, 3]; see :func:`mouth_channels`."""
+def paint_mouth(painter: Graph, layer: PaintedLayer, landmarks: Array, window: Array, photo: PhotoMouth, tone: PhotoTone) -> None:
+    """Repaint the mouth of a drawn head in the photo's ``tone``, in place.
+
+    Args:
+        painter: from :func:`load_painter`.
+        layer: the drawn head, whose colours are changed.
+        landmarks, window, photo: see :func:`mouth_channels`.
+        tone: of the photo.
+    """
     import cv2
 
-    channels = mouth_channels(rgb, surface, landmarks, window, photo)
+    channels = mouth_channels(layer.rgb, layer.surface, landmarks, window, photo)
     (change,) = painter(channels)
     if tone.strength:
         change = tone.change(255.0 * channels[..., :3], 255.0 * change) / np.float32(255.0)
-    # Only the part of the picture that the window covers is touched.
+    part, window_there = _covered(window, len(layer.rgb))
+    colours = layer.rgb[part]
+    spread = cv2.warpAffine(np.ascontiguousarray(change), window_there, colours.shape[1::-1], flags=cv2.INTER_LINEAR)
+    # Turned far, lips stand before the scene: that is not painted.
+    np.clip(colours + spread, 0.0, layer.alpha[part][..., None], out=colours)
+
+
+def _covered(window: Array, size: int) -> tuple[tuple[slice, slice], Array]:
+    """The part of a picture [size, size] that a window covers, at least its nearest pixel, and the window's map to pixels of that part."""
     corners = np.array([[0, 0], [WIDTH_PX, 0], [0, HEIGHT_PX], [WIDTH_PX, HEIGHT_PX]]) @ window[:, :2].T + window[:, 2]
-    left, top = np.clip(np.floor(corners.min(0)).astype(int), 0, len(rgb))
-    right, bottom = np.clip(np.ceil(corners.max(0)).astype(int) + 1, 0, len(rgb))
-    if right <= left or bottom <= top:
-        return rgb
+    left, top = np.clip(np.floor(corners.min(0)).astype(int), 0, size - 1)
+    right, bottom = np.clip(np.ceil(corners.max(0)).astype(int) + 1, (left + 1, top + 1), size)
     moved = window.copy()
     moved[:, 2] -= (left, top)
-    spread = cv2.warpAffine(np.ascontiguousarray(change), moved, (int(right - left), int(bottom - top)), flags=cv2.INTER_LINEAR)
-    painted = rgb.copy()
-    part = painted[top:bottom, left:right]
-    np.clip(part + spread, 0.0, 1.0, out=part)
-    return painted
+    return (slice(top, bottom), slice(left, right)), moved
 
 
 def load_painter(path: Path | None = None) -> Graph:

@@ -23,10 +23,18 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {"channels": (HEIGHT_PX, WIDTH_PX, 
 
 def change_weight(channels: Tensor) -> Tensor:
     """Where colours may change: [b, 1, h, w] from channels [b, 12, h, w] of :func:`mouth_channels`."""
-    size = 2 * _RIM_PX + 1
-    near = functional.max_pool2d(channels[:, 3:5].amax(1, keepdim=True), size, 1, _RIM_PX)
-    inside = functional.max_pool2d(channels[:, 5:6], 3, 1, 1)
-    return functional.avg_pool2d(near, size, 1, _RIM_PX) * (1.0 - functional.avg_pool2d(inside, 3, 1, 1))
+    near, inside = channels[:, 3:5].amax(1, keepdim=True), channels[:, 5:6]
+    return _grown(near, _RIM_PX) * (1.0 - _grown(inside, 1))
+
+
+def _grown(areas: Tensor, reach_px: int) -> Tensor:
+    """Areas [b, 1, h, w] grown by ``reach_px`` and softened as far, one axis after the other: that is a fraction of the work."""
+    size = 2 * reach_px + 1
+    mean = areas.new_full((1, 1, 1, size), 1 / size)
+    for along in (True, False):
+        areas = functional.max_pool2d(areas, (1, size) if along else (size, 1), 1, (0, reach_px) if along else (reach_px, 0))
+    # As convolutions: ONNX Runtime's mean pooling of a single channel is slow.
+    return functional.conv2d(functional.conv2d(areas, mean, padding=(0, reach_px)), mean.mT, padding=(reach_px, 0))
 
 
 @dataclass(frozen=True, slots=True)

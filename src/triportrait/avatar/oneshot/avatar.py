@@ -11,7 +11,6 @@ The renderer is handed in: this room does not know the other one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ import numpy as np
 
 from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedLayer, LiftedState
 from triportrait.avatar.mouth.painter import PhotoMouth, mouth_window, paint_mouth
+from triportrait.avatar.oneshot import unseen_kernels as kernels
 from triportrait.avatar.oneshot.guide import GuideMesh, guide_mesh, render_guide
 from triportrait.avatar.oneshot.planes import DEPTH_RANGE_DM, PhotoPlanes, PlaneEncoder
 from triportrait.avatar.photo_tone import PhotoTone
@@ -30,9 +30,9 @@ from triportrait.nn.runtime import Graph
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, PreparedPortrait, RenderedHead
 
 #: A surface so far (decimetres) behind what the photograph shows at the same place begins to count as unseen, and is so entirely.
-_BEHIND_DM = (0.05, 0.2)
+_BEHIND_DM = np.array([0.05, 0.2], np.float32)
 #: Beside the face, a pixel that shows less than so many pixels of the photograph in one direction begins to count as unseen, and does so.
-_STRETCHED = (0.45, 0.2)
+_STRETCHED = np.array([0.45, 0.2], np.float32)
 
 
 class DrawnVolume(Protocol):
@@ -141,15 +141,12 @@ class CompactOneShotAvatar:
         """See :class:`triportrait.types.Avatar`."""
         portrait = state.lifted.portrait
         drawn = self.lifted.draw(state.lifted, frame)
-        window = mouth_window(drawn.landmarks, portrait, frame)
-        rgb = drawn.rgb
         if state.mouth is not None:
-            rgb = paint_mouth(self.painter, rgb, drawn.surface, drawn.landmarks, window, state.mouth, state.lifted.tone)
-        # Turned far, lips stand before the scene: that is not painted.
-        rgb = np.minimum(rgb, drawn.alpha[..., None])
+            window = mouth_window(drawn.landmarks, portrait, frame)
+            paint_mouth(self.painter, drawn, drawn.landmarks, window, state.mouth, state.lifted.tone)
         volume, unseen = self._volume(state, frame, drawn)
-        guess = _toned(volume.rgb, volume.alpha, state.lifted.tone)
-        return RenderedHead(_blend(rgb, drawn.alpha, guess, volume.alpha, unseen), drawn.alpha, drawn.depth)
+        _blend(drawn.rgb, drawn.alpha, _toned(volume.rgb, volume.alpha, state.lifted.tone), volume.alpha, unseen)
+        return RenderedHead(drawn.rgb, drawn.alpha, drawn.depth)
 
     def _volume(self, state: CompactState, frame: MotionFrame, drawn: LiftedLayer) -> tuple[DrawnVolume, Array]:
         """The volume's picture, and how far each of its pixels shows what the photograph hardly does: float32 [v, v]."""
@@ -164,16 +161,11 @@ class CompactOneShotAvatar:
             quality.half_dm,
             guide.offset,
         )
-        side = len(state.prior)
-        column, row = (np.clip(volume.source_place[..., c] * side, 0, side - 1).astype(int) for c in (0, 1))
-        behind = np.where(np.isfinite(volume.source_depth), volume.source_depth - state.prior[row, column], 0.0)
-        near, far = _BEHIND_DM
-        begin, end = _STRETCHED
-        stretched = np.clip((begin - _shown_per_pixel(volume.source_place)) / (begin - end), 0.0, 1.0)
         # Lips and lids stretch too: there the photograph knows best.
-        stretched *= ~_face(drawn.landmarks * (quality.size_px / portrait_px), quality.size_px)
-        unseen = np.maximum(np.clip((behind - near) / (far - near), 0.0, 1.0), stretched)
-        return volume, (unseen * (volume.alpha > 0.5)).astype(np.float32)
+        face = _face(drawn.landmarks * (quality.size_px / portrait_px), quality.size_px)
+        unseen = np.empty_like(volume.alpha)
+        kernels.unseen(volume.source_place, volume.source_depth, volume.alpha, state.prior, face, _BEHIND_DM, _STRETCHED, unseen)
+        return volume, unseen
 
 
 def _toned(rgb: Array, alpha: Array, tone: PhotoTone) -> Array:
@@ -184,38 +176,22 @@ def _toned(rgb: Array, alpha: Array, tone: PhotoTone) -> Array:
     return share * tone.apply(255.0 * rgb / share) / np.float32(255.0)
 
 
-def _shown_per_pixel(place: Array) -> Array:
-    """How many pixels of the photograph a pixel spans where that is least, along rows or columns: [v, v] from places [v, v, 2] in 0..1."""
-    return np.minimum(*(np.linalg.norm(np.gradient(place, axis=axis), axis=-1) for axis in (0, 1))) * len(place)
-
-
 def _face(landmarks: Array, size_px: int) -> Array:
-    """The face's outline drawn in a little: bool [s, s]."""
+    """The face's outline drawn in a little: uint8 [s, s]."""
     middle = landmarks[OVAL].mean(0)
-    return outline_mask(middle + 0.93 * (landmarks[OVAL] - middle), size_px).astype(bool)
+    return outline_mask(middle + 0.93 * (landmarks[OVAL] - middle), size_px)
 
 
-def _blend(rgb: Array, alpha: Array, volume: Array, volume_alpha: Array, unseen: Array) -> Array:
-    """Colours [s, s, 3], premultiplied by ``alpha``, which go over into the volume's [v, v, 3] where ``unseen`` [v, v] is 1."""
+def _blend(rgb: Array, alpha: Array, volume: Array, volume_alpha: Array, unseen: Array) -> None:
+    """Colours [s, s, 3], premultiplied by ``alpha``, go over into the volume's [v, v, 3] where ``unseen`` [v, v] is 1, in place."""
     import cv2
 
     share = cv2.GaussianBlur(unseen, (0, 0), 1.0)
     rows, columns = (np.flatnonzero((share > 0.004).any(axis)) for axis in (1, 0))
     if not len(rows):
-        return rgb
-    # Only the part that changes, cut where pixels of both sizes begin together.
-    small, large = len(share), len(rgb)
-    grid = small // math.gcd(small, large)
-    low = [max(0, (line[0] - 2) // grid * grid) for line in (rows, columns)]
-    high = [min(small, -(-(line[-1] + 3) // grid) * grid) for line in (rows, columns)]
-    part = tuple(slice(first, last) for first, last in zip(low, high, strict=True))
-    top, bottom, left, right = (edge * large // small for edge in (low[0], high[0], low[1], high[1]))
-    own = volume[part] / np.maximum(volume_alpha[part], 0.05)[..., None]
-    guess = cv2.resize(np.dstack([own, share[part]]), (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
-    result = rgb.copy()
-    place = (slice(top, bottom), slice(left, right))
-    result[place] += guess[..., 3:] * (alpha[place][..., None] * guess[..., :3].clip(0.0, 1.0) - rgb[place])
-    return result
+        return
+    guess = np.dstack([volume / np.maximum(volume_alpha, 0.05)[..., None], share])
+    kernels.go_over(rgb, alpha, guess, np.array([rows[0], rows[-1], columns[0], columns[-1]]))
 
 
 def _area_mean(picture: Array, size_px: int) -> Array:
