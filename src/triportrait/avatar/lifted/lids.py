@@ -323,12 +323,12 @@ def _dark_band(luma: Array, columns: Array, heights: Array, brow: Array) -> Arra
     top = np.interp(columns, columns[known], top[known])
     width = _odd(0.15)
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(top, width // 2, mode="edge"), width)
-    return _along(np.median(windows, axis=1)[None], 0.05 * _TEXELS)[0]
+    return _along(np.median(windows, axis=1)[None], 0.06 * _TEXELS)[0]
 
 
 def _made_up(band: Array) -> Array:
     """How sure it is that a dark band of height ``band`` [n] is make-up rather than the lashes' roots: 0..1."""
-    return smooth_step(np.clip((band - _BAND_LEAST) / 0.03, 0.0, 1.0))
+    return _along(smooth_step(np.clip((band - _BAND_LEAST) / 0.03, 0.0, 1.0))[None], 0.08 * _TEXELS)[0]
 
 
 def _find_fold(luma: Array, columns: Array, heights: Array, brow: Array, dark: float) -> Array:
@@ -443,6 +443,7 @@ def _unfolded(
     above &= (luma > 0.35 * below.sum()) & ~strange
     own &= luma > 0.45 * below.sum()
     skin_above, _ = _column_means(flat, above, _around(flat, u, d, fold, brow, above, below), 0.12 * _TEXELS)
+    skin_above = _no_greyer(skin_above, below)
     skin_own, trust = _column_means(flat, own, skin_above, 0.25 * _TEXELS)
     trust = np.full_like(trust, np.mean(trust[:, inside]))[..., None]
     light_above, light_own = (skin.sum(-1, keepdims=True) + 1.0 for skin in (skin_above, skin_own))
@@ -460,6 +461,13 @@ def _unfolded(
     # Beyond the corners no skin comes out of the fold.
     behind = np.clip((d - fold + 0.04) / 0.06, 0.0, 1.0) * np.clip(15.0 * np.minimum(u, 1.0 - u) + 0.5, 0.0, 1.0)
     return bare + behind[..., None] * (np.dstack([hidden, np.ones_like(d)]) - bare), lift[0, :, 0]
+
+
+def _no_greyer(skin: Array, other: Array) -> Array:
+    """Tones [1, n, 3], which take on the chromaticity of an ``other`` [3] as far as they are greyer: frames and shade are."""
+    vivid, other_vivid = (1.0 - part.min(-1, keepdims=True) / (part.max(-1, keepdims=True) + 1.0) for part in (skin, other))
+    share = np.clip(vivid / (other_vivid + 0.02), 0.0, 1.0)
+    return share * skin + (1.0 - share) * skin.sum(-1, keepdims=True) * other / (other.sum() + 1.0)
 
 
 def _around(flat: Array, u: Array, d: Array, fold: Array, brow: Array, sure: Array, below: Array) -> Array:
