@@ -426,9 +426,7 @@ def _skin_below(photo: Array, eye: _Eye, u: Array, d: Array) -> tuple[Array, Arr
     return np.median(skin.reshape(-1, 3), axis=0), np.clip(texture, -limit, limit), wet_rim
 
 
-def _unfolded(
-    bare: Array, below: Array, grain: Array, u: Array, d: Array, fold: Array, band: Array, eye: _Eye
-) -> tuple[Array, Array]:
+def _unfolded(bare: Array, below: Array, grain: Array, u: Array, d: Array, fold: Array, band: Array, eye: _Eye) -> tuple[Array, Array]:
     """The closing lid [m, n, 4]: visible skin below the fold, and behind it the skin that this hides, in the colours of both sides.
 
     The fold shades the open lid: how much brighter the lid becomes without is the second value, [n].
