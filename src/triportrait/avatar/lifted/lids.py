@@ -44,6 +44,9 @@ _FOLD, _CREASE = 0.11, 0.035
 _ROOTS, _TIPS = 0.035, 0.24
 #: Dark lines along the margin, such as a liner, end so far above it.
 _LINE = 0.07
+#: A band of liner and lashes has less than this share of the light of the skin above, is at least so high, and ends below this share of
+#: the way to the brow; the fold lies at least so far above it.
+_BAND_DARK, _BAND_LEAST, _BAND_MOST, _BAND_FOLD = 0.45, 0.05, 0.55, 0.04
 #: How far lashes turn from lying on the opened lid, and how far they bend (radians).
 _TURN_RAD, _BEND_RAD = np.radians(145.0), np.radians(50.0)
 #: Below an eye a lens is darker than the cheeks by this share, or its chromaticity differs so much.
@@ -287,9 +290,11 @@ def _unroll(photo: Array, portrait: PreparedPortrait, eye: _Eye, light: Light) -
     # Lashes are fine and stand upright.
     upright = cv2.morphologyEx(seen, cv2.MORPH_CLOSE, np.ones((1, _odd(0.12))))
     below, grain, wet_rim = _skin_below(photo, eye, u, d)
+    band = _dark_band(upright.sum(-1), columns, heights, eye.brow)
     fold = _find_fold(upright.sum(-1), columns, heights, eye.brow, 0.35 * below.sum())
-    bare, lashes = _without_lashes(seen, upright, u, d, fold)
-    lid, lift = _unfolded(bare, below, grain, d, fold, eye)
+    fold = fold + _made_up(band) * np.maximum(band + _BAND_FOLD - fold, 0.0)
+    bare, lashes = _without_lashes(seen, upright, u, d, fold, band)
+    lid, lift = _unfolded(bare, below, grain, u, d, fold, band, eye)
     heights_of = np.stack([eye.upper, eye.lower, eye.shut, fold, lift, np.full_like(fold, wet_rim)])
     return heights_of, bare, lid, lashes, _lights(light, portrait, eye)
 
@@ -297,6 +302,33 @@ def _unroll(photo: Array, portrait: PreparedPortrait, eye: _Eye, light: Light) -
 def _odd(length: float) -> int:
     """Texels of a length of the eye, odd."""
     return max(3, round(length * _TEXELS) | 1)
+
+
+def _dark_band(luma: Array, columns: Array, heights: Array, brow: Array) -> Array:
+    """How high liner and lashes stand together, dark without a gap, above the margin: [n]."""
+    import cv2
+
+    between = (heights[:, None] > 0.08) & (heights[:, None] < np.clip(brow - 0.08, 0.2, 0.5))
+    skin = np.nanquantile(np.where(between, luma, np.nan), 0.75, axis=0)
+    skin = np.minimum(skin, np.median(skin[(columns > 0.0) & (columns < 1.0)]) * 1.2)
+    skin = _along(skin[None], 0.08 * _TEXELS)[0]
+    soft = cv2.GaussianBlur(luma, (0, 0), sigmaX=0.02 * _TEXELS, sigmaY=0.01 * _TEXELS)
+    first = np.searchsorted(heights, _ROOTS)
+    light = soft[first:] > _BAND_DARK * skin
+    top = np.where(light.any(0), heights[first + light.argmax(0)], np.inf)
+    # What goes on to the brow is shade or a frame.
+    known = (top < _BAND_MOST * brow) & (columns > -0.1) & (columns < 1.0)
+    if known.sum() < 0.7 * len(columns) / (1 + 2 * _BESIDE):
+        return np.zeros_like(columns)
+    top = np.interp(columns, columns[known], top[known])
+    width = _odd(0.15)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(top, width // 2, mode="edge"), width)
+    return _along(np.median(windows, axis=1)[None], 0.06 * _TEXELS)[0]
+
+
+def _made_up(band: Array) -> Array:
+    """How sure it is that a dark band of height ``band`` [n] is make-up rather than the lashes' roots: 0..1."""
+    return _along(smooth_step(np.clip((band - _BAND_LEAST) / 0.03, 0.0, 1.0))[None], 0.08 * _TEXELS)[0]
 
 
 def _find_fold(luma: Array, columns: Array, heights: Array, brow: Array, dark: float) -> Array:
@@ -334,7 +366,7 @@ def _find_fold(luma: Array, columns: Array, heights: Array, brow: Array, dark: f
     return _ROOTS + 0.03 + np.maximum(height - _ROOTS - 0.03, 0.0) * arch
 
 
-def _without_lashes(seen: Array, upright: Array, u: Array, d: Array, fold: Array) -> tuple[Array, Array]:
+def _without_lashes(seen: Array, upright: Array, u: Array, d: Array, fold: Array, band: Array) -> tuple[Array, Array]:
     """The lid and what lies above without lashes and how much lighter it gets as it unfolds, and what lashes leave of its light.
 
     Returns:
@@ -348,6 +380,11 @@ def _without_lashes(seen: Array, upright: Array, u: Array, d: Array, fold: Array
     dense = cv2.morphologyEx(covered, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_odd(0.18), _odd(0.14))))
     dense = cv2.GaussianBlur(dense[np.maximum(np.arange(len(heights)), np.searchsorted(heights, _LINE))], (0, 0), 0.01 * _TEXELS)
     hem = np.clip((0.01 + _ROOTS - d) / 0.02, 0.0, 1.0)[..., None]
+    # Lashes that stand out of a band of make-up are thick.
+    made_up = _made_up(band)
+    thick = made_up * np.clip((d - band) / 0.03, 0.0, 1.0)
+    skin = cv2.morphologyEx(seen, cv2.MORPH_CLOSE, np.ones((1, _odd(0.35))))
+    upright = upright + thick[..., None] * (skin - upright)
     full = cv2.GaussianBlur(hem * dense + (1 - hem) * upright, (0, 0), 0.008 * _TEXELS)
     zone = np.clip((_TIPS - d) / 0.07, 0, 1) * np.clip((u + 0.15) / 0.08, 0, 1) * np.clip((1.04 - u) / 0.08, 0, 1)
     left = np.clip((seen.sum(-1) + 1.0) / (full.sum(-1) + 1.0) / 0.94, 0.04, 1.0)
@@ -363,7 +400,9 @@ def _without_lashes(seen: Array, upright: Array, u: Array, d: Array, fold: Array
     fold_near = np.clip(1.0 - np.abs(d - fold - 0.02) / 0.10, 0.0, 1.0)
     low = zone * np.clip((np.maximum(fold, 0.11) + 0.01 - d) / 0.02, 0.0, 1.0)
     lighter = fold_near * (flat / np.maximum(luma, 1.0) - 1.0), low * (dense.sum(-1) / np.maximum(luma, 1.0) - 1.0)
-    return np.dstack([bare, 1.0 + np.clip(np.maximum(*lighter), 0.0, 0.5)]), left
+    # The make-up's band stays dark.
+    free = 1.0 - made_up * np.clip((band - d) / 0.03 + 0.5, 0.0, 1.0)
+    return np.dstack([bare, 1.0 + free * np.clip(np.maximum(*lighter), 0.0, 0.5)]), left
 
 
 def _skin_below(photo: Array, eye: _Eye, u: Array, d: Array) -> tuple[Array, Array, float]:
@@ -375,7 +414,8 @@ def _skin_below(photo: Array, eye: _Eye, u: Array, d: Array) -> tuple[Array, Arr
     x, y = ((eye.origin[c] + eye.length * (u * eye.along[c] + v * eye.down[c]) - 0.5).astype(np.float32) for c in (0, 1))
     soft = cv2.GaussianBlur(photo, (0, 0), max(0.045 * eye.length, 0.8))
     skin, texture = (cv2.remap(part, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT) for part in (soft, photo - soft))
-    limit = 2.0 * float(np.median(np.abs(texture)))
+    # Lower lashes and a lens's rim are no texture of skin.
+    limit = min(2.0 * float(np.median(np.abs(texture))), 0.02 * float(np.median(skin)))
     rim = np.linspace(0.0, 0.25, 26)[:, None]
     places = eye.origin + eye.length * ((u[:1].T * eye.along)[None] + (eye.lower[None] + rim)[..., None] * eye.down) - 0.5
     columns, rows = places[..., 0].astype(np.float32), places[..., 1].astype(np.float32)
@@ -386,7 +426,7 @@ def _skin_below(photo: Array, eye: _Eye, u: Array, d: Array) -> tuple[Array, Arr
     return np.median(skin.reshape(-1, 3), axis=0), np.clip(texture, -limit, limit), wet_rim
 
 
-def _unfolded(bare: Array, below: Array, grain: Array, d: Array, fold: Array, eye: _Eye) -> tuple[Array, Array]:
+def _unfolded(bare: Array, below: Array, grain: Array, u: Array, d: Array, fold: Array, band: Array, eye: _Eye) -> tuple[Array, Array]:
     """The closing lid [m, n, 4]: visible skin below the fold, and behind it the skin that this hides, in the colours of both sides.
 
     The fold shades the open lid: how much brighter the lid becomes without is the second value, [n].
@@ -395,13 +435,14 @@ def _unfolded(bare: Array, below: Array, grain: Array, d: Array, fold: Array, ey
     luma = flat.sum(-1)
     brow, inside = np.maximum(eye.brow - 0.08, fold + 0.10), slice(round(-BEFORE * _TEXELS), round((1 - BEFORE) * _TEXELS))
     above = (d > fold + 0.02) & (d < np.minimum(fold + 0.12, brow))
-    own = (d > np.maximum(0.5 * fold, 0.04)) & (d < fold - 0.01)
+    own = (d > np.maximum(np.maximum(0.5 * fold, 0.04), _made_up(band) * (band + 0.02))) & (d < fold - 0.01)
     # Brows and frames are darker than skin, or have another colour.
     strange = np.abs(flat / np.maximum(luma, 1.0)[..., None] - below / below.sum()).sum(-1) > 0.2
     above &= (luma > 0.35 * below.sum()) & ~strange
     own &= luma > 0.45 * below.sum()
-    skin_above, _ = _column_means(flat, above, below, 0.12 * _TEXELS)
-    skin_own, trust = _column_means(flat, own, below, 0.25 * _TEXELS)
+    skin_above, _ = _column_means(flat, above, _around(flat, u, d, fold, brow, above, below), 0.12 * _TEXELS)
+    skin_above = _no_greyer(skin_above, below)
+    skin_own, trust = _column_means(flat, own, skin_above, 0.25 * _TEXELS)
     trust = np.full_like(trust, np.mean(trust[:, inside]))[..., None]
     light_above, light_own = (skin.sum(-1, keepdims=True) + 1.0 for skin in (skin_above, skin_own))
     # Shut, the lid is nearly as light as the skin above; its colour is its own.
@@ -415,8 +456,32 @@ def _unfolded(bare: Array, below: Array, grain: Array, d: Array, fold: Array, ey
     share = 0.75 * smooth_step(np.clip((d - fold) / np.maximum(eye.shut - eye.upper, 0.1), 0.0, 1.0))[..., None]
     tone = (1 - share) * colour * shut_light + share * 0.95 * skin_above
     hidden = np.clip((tone + grain) / lift, 0.0, 255.0)
-    behind = np.clip((d - fold + 0.04) / 0.06, 0.0, 1.0)[..., None]
-    return bare + behind * (np.dstack([hidden, np.ones_like(d)]) - bare), lift[0, :, 0]
+    # Beyond the corners no skin comes out of the fold.
+    behind = np.clip((d - fold + 0.04) / 0.06, 0.0, 1.0) * np.clip(15.0 * np.minimum(u, 1.0 - u) + 0.5, 0.0, 1.0)
+    return bare + behind[..., None] * (np.dstack([hidden, np.ones_like(d)]) - bare), lift[0, :, 0]
+
+
+def _no_greyer(skin: Array, other: Array) -> Array:
+    """Tones [1, n, 3], which take on the chromaticity of an ``other`` [3] as far as they are greyer: frames and shade are."""
+    vivid, other_vivid = (1.0 - part.min(-1, keepdims=True) / (part.max(-1, keepdims=True) + 1.0) for part in (skin, other))
+    share = np.clip(vivid / (other_vivid + 0.02), 0.0, 1.0)
+    return share * skin + (1.0 - share) * skin.sum(-1, keepdims=True) * other / (other.sum() + 1.0)
+
+
+def _around(flat: Array, u: Array, d: Array, fold: Array, brow: Array, sure: Array, below: Array) -> Array:
+    """A tone of skin [3] for columns of a lid that show none: the lighter half of what is ``sure`` elsewhere, as far as that is enough,
+    else the skin ``below`` in the light of what lies above the lid."""
+    luma = flat.sum(-1)
+    inside = (u > 0.0) & (u < 1.0)
+    zone = (d > fold) & (d < brow) & inside
+    seen = float(np.quantile(luma[zone], 0.75)) if zone.any() else float(below.sum())
+    dim = below * min(seen / float(below.sum() + 1.0), 1.0)
+    chosen = sure & inside
+    if not chosen.any():
+        return dim
+    share = min(float(chosen.sum()) / (0.01 * _TEXELS**2), 1.0)
+    lighter = chosen & (luma >= np.median(luma[chosen]))
+    return share * np.median(flat[lighter], axis=0) + (1.0 - share) * dim
 
 
 def _along(values: Array, sigma: float) -> Array:
