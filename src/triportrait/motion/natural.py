@@ -233,6 +233,10 @@ class NaturalMotion:
         self._energy.extend(prosody.energy_db.tolist())
         self._pitch.extend(prosody.pitch_hz.tolist())
 
+    def set_controls(self, controls: Controls) -> None:
+        """Other amounts from the next row on."""
+        self._controls = controls
+
     def end(self) -> None:
         """No more prosody will come."""
         self._ended = True
