@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
     from triportrait.face.portrait import PortraitOptions
     from triportrait.face.tracker import FaceTracker
+    from triportrait.live.session import LiveOptions, LiveSession
     from triportrait.media.pcm import Samples
     from triportrait.types import RefinedPlanes
 
@@ -337,6 +338,16 @@ class Portrait:
             emotion_strength=emotion_strength,
         )
         return next(Performance(self, driver).frames(background=background))
+
+    def live(self, options: LiveOptions | None = None) -> LiveSession:
+        """The portrait speaks while its sound still comes in; see :class:`triportrait.live.session.LiveSession`.
+
+        Raises:
+            OptionError, MediaError, MotionFileError: what the options name cannot be had.
+        """
+        from triportrait.live.session import LiveSession
+
+        return LiveSession.of(self, options)
 
     def driven_by(self, driver: Driver, options: DriveOptions | None = None) -> Performance:
         """The portrait does what any driver says, one of your own, too; of the options, ``mouth`` alone is looked at here.

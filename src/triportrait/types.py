@@ -113,7 +113,10 @@ class Waveform:
 class Sound(Protocol):
     """Mono sound that can be gone through any number of times: a :class:`Waveform`, or what came in blocks and was kept."""
 
-    rate_hz: int
+    @property
+    def rate_hz(self) -> int:
+        """Samples per second."""
+        ...
 
     def blocks(self) -> Iterator[Array]:
         """float32 [n] each, in -1..1."""

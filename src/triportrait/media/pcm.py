@@ -125,7 +125,8 @@ def sound_of(source: PathLike | Sound | Array | Iterable[Samples | Waveform], ra
             raise OptionError(f"rate_hz is {rate_hz}, and '{os.fspath(source)}' is a file, which has its own; leave it out")
         return Path(source), AudioReader.open(source).seconds
     if isinstance(source, np.ndarray | bytes | bytearray | memoryview):
-        source = Waveform(mono(source), check_rate(rate_hz))
-    if isinstance(source, Waveform):
-        return source, source.seconds
-    return (source if isinstance(source, Sound) else SpooledSound(source, rate_hz)), 0.0
+        whole = Waveform(mono(source), check_rate(rate_hz))
+        return whole, whole.seconds
+    if isinstance(source, Sound):
+        return source, len(source.samples) / source.rate_hz if isinstance(source, Waveform) else 0.0
+    return SpooledSound(source, rate_hz), 0.0

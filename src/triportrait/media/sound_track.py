@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
@@ -47,7 +48,8 @@ class SoundTrack:
         self._container = container
         self._blocks = SoundBlocks(blocks, channels)
         self._rate_hz = rate_hz
-        self._stream = container.add_stream(codec.name, rate=rate_hz, layout=self._layout, format=codec.sample_format)
+        stream = container.add_stream(codec.name, rate=rate_hz, layout=self._layout, format=codec.sample_format)
+        self._stream = cast(av.audio.stream.AudioStream, stream)
         if codec.kbit_per_channel is not None:
             self._stream.bit_rate = channels * 1000 * codec.kbit_per_channel[rate_hz >= 32_000]
         self._sent = 0
@@ -71,7 +73,7 @@ class SoundBlocks:
 
     def __init__(self, blocks: Iterator[Array], channels: int) -> None:
         self._blocks, self._channels = blocks, channels
-        self._rest = np.zeros((0, channels), np.float32)
+        self._rest: Array = np.zeros((0, channels), np.float32)
 
     def take(self, count: int) -> Array:
         """The next samples: float32 [count, channels]."""

@@ -19,7 +19,7 @@ from triportrait.motion.emotion import with_emotion
 from triportrait.motion.lips import close_lips, lip_to_teeth
 from triportrait.motion.natural import NaturalMotion
 from triportrait.motion.pauses import PauseFinder
-from triportrait.motion.speech_features import RATE_HZ, ProsodyTracker
+from triportrait.motion.speech_features import RATE_HZ, Prosody, ProsodyTracker
 from triportrait.motion.style import SpeakingStyle
 from triportrait.motion.timing import join_motion
 from triportrait.motion.voice_graph import MouthStream, load_voice
@@ -96,17 +96,13 @@ class VoiceMotion:
         """Take the next samples [n] at 16 kHz."""
         curves, _, contact = self._mouth.push(samples)
         self._wait(curves, contact)
-        heard = self._prosody.push(samples)
-        self._natural.hear(heard)
-        self._pauses.hear(heard)
+        self._follow(self._prosody.push(samples))
 
     def end(self) -> None:
         """No more sound will come."""
         curves, _, contact = self._mouth.finish()
         self._wait(curves, contact)
-        rest = self._prosody.finish()
-        self._natural.hear(rest)
-        self._pauses.hear(rest)
+        self._follow(self._prosody.finish())
         self._natural.end()
         self._pauses.end()
 
@@ -124,6 +120,10 @@ class VoiceMotion:
     def _changed(self, spoken: Array) -> Array:
         """What the mouth says, rows [t, 44] in order; for those who let it say something else."""
         return spoken
+
+    def _follow(self, heard: Prosody) -> None:
+        self._natural.hear(heard)
+        self._pauses.hear(heard)
 
     def _wait(self, curves: Array, contact: Array) -> None:
         self._curves, self._contact = np.concatenate([self._curves, curves]), np.concatenate([self._contact, contact])

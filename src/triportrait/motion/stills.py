@@ -13,7 +13,7 @@ from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
 from triportrait.motion.emotion import EMOTIONS, with_emotion, yielding
 from triportrait.motion.retarget import within_reach
 from triportrait.motion.voice_controls import EMOTION_STRENGTH, EmotionName, check_flag
-from triportrait.types import FPS, Array, Motion, PathLike, PreparedPortrait
+from triportrait.types import ARKIT_EXPRESSIONS, FPS, Array, Motion, PathLike, PreparedPortrait
 
 
 class StillDriver:
@@ -59,7 +59,7 @@ class StillDriver:
     def chunks(self, portrait: PreparedPortrait) -> list[Motion]:
         """The row, held within what a portrait can show."""
         own = portrait.motion
-        names = Motion.__dataclass_fields__["expression_names"].default
+        names = ARKIT_EXPRESSIONS
         expression = yielding(np.array(own.expression, np.float32), self._emotions)
         for name, value in self._curves.items():
             if name not in names:
