@@ -125,7 +125,8 @@ def main() -> None:
     except TriPortraitError as error:
         raise SystemExit(str(error)) from None
     print(f"{options.quality}: a session is ready after {time.perf_counter() - began_s:.2f} s")
-    print(f"  motion {motion_ms(portrait, speech, rate_hz, options.seconds):.0f} CPU-ms for a second of sound")
+    costs = [motion_ms(portrait, sound, rate_hz, options.seconds) for sound in (speech, np.zeros_like(speech))]
+    print(f"  motion {costs[0]:.0f} CPU-ms for a second of speech, {costs[1]:.0f} for a second of silence")
     conversation(session, speech, rate_hz, options.times, options.seed)
 
 
