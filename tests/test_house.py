@@ -25,7 +25,7 @@ STAGES = {"media", "face", "motion", "avatar", "composite", "provenance"}
 DRIVING = ["background", "drivers", "reenactment", "performance"]
 JOINS = [*DRIVING, "model", "pipeline"]
 PAPERS = {"real3d", "talk3d"}
-BELOW_THE_TOP = GROUND | STAGES | PAPERS | {"nn", "weights", "presets", "personal", *JOINS}
+BELOW_THE_TOP = GROUND | STAGES | PAPERS | {"nn", "weights", "presets", "personal", "live", *JOINS}
 
 #: Room (or module of the top level) -> rooms it may import, besides itself. Imports inside functions count.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -46,7 +46,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Talk3D draws with EG3D's generator and renderer, which live in real3d: here, and not in the papers' rooms, they meet.
     "personal": GROUND | STAGES | PAPERS | {"nn", "weights", *DRIVING},
     "model": GROUND | STAGES | PAPERS | {"nn", *DRIVING},
-    "pipeline": GROUND | STAGES | {"nn", *DRIVING, "model"},
+    # A verb of Portrait, so it lies below the pipeline; what serves it to others sits on top.
+    "live": GROUND | STAGES | {"nn", *DRIVING, "model"},
+    "pipeline": GROUND | STAGES | {"nn", *DRIVING, "model", "live"},
     "presets": GROUND | STAGES | PAPERS | {"nn"},
     "synth": GROUND | STAGES | {"nn"},
     "training": BELOW_THE_TOP | {"synth"},

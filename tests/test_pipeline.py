@@ -739,3 +739,67 @@ def test_a_real_clip(talking_portrait: Portrait, shared: Path, face_tracker, tmp
     asked = opening_of(np.stack([row for row, _ in face_tracker.track(start)]))
     shown = opening_of(np.stack([row for row, _ in face_tracker.track(frames)]))
     assert np.corrcoef(asked, shown)[0, 1] > 0.8
+
+
+# -- sound from memory, stills, the person alone ---------------------------------------------------------------------------
+
+
+def test_a_file_and_its_samples_say_the_same(talking_portrait: Portrait, voice: Path, tmp_path: Path) -> None:
+    samples, rate_hz = soundfile.read(voice, dtype="float32")
+    pcm = np.round(samples * 32768).astype("<i2")
+    expected = talking_portrait.talk(voice).motion()
+    pieces = (pcm[at : at + 700].tobytes() for at in range(0, len(pcm), 700))
+    performances = [
+        talking_portrait.talk(samples, rate_hz=rate_hz),
+        talking_portrait.talk(triportrait.Waveform(samples, rate_hz)),
+        talking_portrait.talk(pieces, rate_hz=rate_hz),
+    ]
+    for performance in performances:
+        for _ in range(2):  # an iterator can be gone through again, too
+            motion = performance.motion()
+            assert len(motion) == len(expected)
+            assert np.abs(motion.expression - expected.expression).max() < 2e-3
+    assert [performance.frame_count for performance in performances] == [25, 25, 0]
+
+    spoken = read_audio(performances[2].save(tmp_path / "out.mp4", marks=UNMARKED)).samples
+    heard = samples[: len(spoken)]
+    assert np.corrcoef(spoken[: len(heard)], heard)[0, 1] > 0.98
+
+
+def test_a_still_does_what_it_is_told(talking_portrait: Portrait) -> None:
+    own = talking_portrait.prepared
+    rest = talking_portrait.still().image.astype(float)
+    # Without a wish it is the photo.
+    assert np.abs(rest - own.image).mean() < 6.0
+    chin, eyes = own.landmarks[152, :2].astype(int), own.landmarks[[33, 263], :2].mean(0).astype(int)
+    opened = np.abs(talking_portrait.still({"jawOpen": 0.6}).image - rest).mean(axis=2)
+    assert opened[chin[1] - 20 : chin[1], chin[0] - 8 : chin[0] + 8].mean() > 5 * opened[eyes[1] - 4 : eyes[1] + 4].mean()
+    for wish in ({"rotation_rad": (0.0, 0.2, 0.0)}, {"gaze_rad": (0.0, 0.3)}, {"emotion": "happy"}, {"translation_dm": (0.2, 0.0, 0.0)}):
+        assert np.abs(talking_portrait.still(**wish).image - rest).max() > 20
+    with pytest.raises(OptionError, match="no curve"):
+        talking_portrait.still({"jawOpened": 0.5})
+    with pytest.raises(OptionError, match="from 0 to 1"):
+        talking_portrait.still({"jawOpen": float("nan")})
+
+
+def test_the_person_alone_before_a_scene_is_the_person_before_that_scene(talking_portrait: Portrait) -> None:
+    for colour, level in (("#000000", (0, 0, 0)), ("#2060a0", (0x20, 0x60, 0xA0))):
+        expected = talking_portrait.still({"jawOpen": 0.4}, background=Background(colour)).image.astype(float)
+        frame = talking_portrait.still({"jawOpen": 0.4}, background=Background("transparent"))
+        assert frame.alpha is not None and frame.alpha.min() == 0 and frame.alpha.max() == 255
+        alpha = frame.alpha[..., None] / 255.0
+        assert np.abs(alpha * frame.image + (1 - alpha) * level - expected).max() <= 3.0
+
+
+def test_a_transparent_video_keeps_its_marks(talking_portrait: Portrait, voice: Path, tmp_path: Path, caplog) -> None:
+    out = talking_portrait.talk(voice).save(tmp_path / "out.mov", background=Background("transparent"))
+    assert not caplog.records
+    with VideoReader(out) as reader:
+        pictures = np.stack([image for _, image in reader.frames(None)])
+    report = detect(pictures, out)
+    assert report.watermark.found and report.manifest.state in ("trusted", "valid")
+    talking_portrait.talk(voice).save(tmp_path / "out.webm", background=Background("transparent"))
+    assert len(caplog.records) == 1 and "WebM" in caplog.text or ".webm" in caplog.text
+    assert (tmp_path / "out.webm.provenance.json").is_file()
+    with pytest.raises(OptionError, match="leave out --debug-panel"):
+        next(talking_portrait.talk(voice).frames(debug=True, background=Background("transparent")))

@@ -19,6 +19,8 @@ _EXPORTS: dict[str, str] = {
     "Portrait": "triportrait.pipeline",
     "Performance": "triportrait.pipeline",
     "DriveOptions": "triportrait.pipeline",
+    "LiveOptions": "triportrait.live.session",
+    "LiveSession": "triportrait.live.session",
     "prepare": "triportrait.pipeline",
 }
 

@@ -1,4 +1,4 @@
-"""The scene behind the person: a colour, a picture or a video."""
+"""The scene behind the person: a colour, a picture, a video, or nothing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from triportrait.types import Array
 
 
 class Background:
-    """A scene behind the person: a colour (``#rrggbb`` or a name), a picture or a video file.
+    """A scene behind the person: a colour (``#rrggbb`` or a name), a picture or a video file, or ``transparent``.
 
     Attributes:
         file: the file, or None for a colour.
+        is_transparent: there is no scene: frames carry the person's alpha.
 
     Raises:
         MediaError: neither a colour nor a picture or video that can be read.
@@ -33,16 +34,18 @@ class Background:
 
     def __init__(self, what: str) -> None:
         self._what = what
+        self.is_transparent = what.lower() == "transparent"
         self._colour = self._COLOURS.get(what.lower()) or self._hex(what)
         self._kind = "colour"
         self.file: Path | None = None
-        if self._colour is None:
+        if self._colour is None and not self.is_transparent:
             from triportrait.media.images import composite_over, read_image
             from triportrait.media.probe import probe
 
             if what.startswith("#") or not os.path.lexists(what):
                 raise MediaError(
-                    f"--background is {what!r}, neither a colour nor a file; use #rrggbb, {', '.join(self._COLOURS)}, a picture or a video"
+                    f"--background is {what!r}, neither a colour nor a file; use transparent, #rrggbb, {', '.join(self._COLOURS)}, "
+                    "a picture or a video"
                 )
 
             self._kind = probe(what).kind
@@ -63,7 +66,7 @@ class Background:
         return red, green, blue
 
     def frames(self, size: int, fps: float) -> Iterator[Array]:
-        """Endless square pictures uint8 [size, size, 3]; videos start again at their end."""
+        """Endless square pictures uint8 [size, size, 3]; videos start again at their end. There are none of what is transparent."""
         if self._kind == "colour":
             plain = np.full((size, size, 3), self._colour, np.uint8)
             while True:

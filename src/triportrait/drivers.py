@@ -33,6 +33,7 @@ from triportrait.types import (
     MotionFrame,
     PathLike,
     PreparedPortrait,
+    Sound,
     Waveform,
 )
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from triportrait.face.following import FollowedFace
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
+    from triportrait.media.pcm import Samples
     from triportrait.motion.audio import AudioSettings
     from triportrait.motion.shots import Shot
 
@@ -167,13 +169,18 @@ def read_motion(path: PathLike) -> Motion:
     return load_motion(path)
 
 
-def motion_of_audio(path: PathLike, settings: AudioSettings | None = None) -> Iterator[Motion]:
-    """Motion chunks of a voice, starting at rest; memory does not grow with its length."""
-    from triportrait.media.audio import stream_voice
+def motion_of_audio(voice: PathLike | Sound, settings: AudioSettings | None = None) -> Iterator[Motion]:
+    """Motion chunks of a voice, a file or sound in memory, starting at rest; memory does not grow with its length."""
+    from triportrait.media.audio import heard, stream_voice
     from triportrait.motion.audio import AudioDriver
 
-    blocks = (Waveform(block, 16_000) for block in stream_voice(path, 16_000, 1.0))
-    return AudioDriver(blocks, settings).chunks()
+    if isinstance(voice, Waveform):
+        return AudioDriver(heard(voice), settings).chunks()
+    if isinstance(voice, Sound):
+        rate_hz, blocks = voice.rate_hz, voice.blocks()
+    else:
+        rate_hz, blocks = 16_000, stream_voice(voice, 16_000, 1.0)
+    return AudioDriver((Waveform(block, rate_hz) for block in blocks), settings).chunks()
 
 
 #: Called with what is being done, how many are done and how many there are (0 = not known).
@@ -392,8 +399,10 @@ class VoiceDriver:
     """Speech, and the head, eyes and brows that go with it, from a recording. Memory does not grow with its length.
 
     Args:
-        source: wav, mp3, flac, m4a, ogg, or a video with sound.
+        source: wav, mp3, flac, m4a, ogg, or a video with sound; or sound from memory: a :class:`Waveform`, an array, or an iterable of
+            blocks of either, which is asked for its next block when it is needed.
         options: how the motion is made.
+        rate_hz: samples per second of arrays.
         tools: see :class:`DriverTools`.
 
     Raises:
@@ -401,18 +410,24 @@ class VoiceDriver:
         OptionError, MotionFileError: what the options name cannot be had. So do all drivers.
     """
 
-    def __init__(self, source: PathLike, options: DriveOptions | None = None, **tools: Unpack[DriverTools]) -> None:
-        from triportrait.media.audio import AudioReader
+    def __init__(
+        self,
+        source: PathLike | Sound | Array | Iterable[Samples | Waveform],
+        options: DriveOptions | None = None,
+        *,
+        rate_hz: int | None = None,
+        **tools: Unpack[DriverTools],
+    ) -> None:
+        from triportrait.media.pcm import sound_of
 
-        self._source, self._options = source, options or DriveOptions()
+        self._options = options or DriveOptions()
         check_driver_face(self._options)
-        reader = AudioReader.open(source)
+        self._voice, seconds = sound_of(source, rate_hz)
+        self.fps, self.frame_count, self.sound = FPS, round(seconds * FPS), self._voice
+        self.sources = {"voice": self._voice} if isinstance(self._voice, Path) else {}
         self._settings = voice_settings(self._options, **tools)
         self._pose = BorrowedPose.of(self._options, **tools)
-        self.fps = FPS
-        self.sound: Path | None = Path(source)
-        self.frame_count = round(reader.seconds * FPS) if reader.seconds else 0
-        self.sources, self.inputs = {"voice": Path(source)}, self._options.files()
+        self.inputs = self._options.files()
 
     def chunks(self, portrait: PreparedPortrait) -> Iterable[Motion]:
         """See :class:`triportrait.types.Driver`."""
@@ -426,7 +441,7 @@ class VoiceDriver:
 
         settings, eye_contact = self._settings, self._options.eye_contact
         done, track = 0, ControlTrack(settings.controls, settings.curves)
-        for chunk in motion_of_audio(self._source, settings):
+        for chunk in motion_of_audio(self._voice, settings):
             placed = from_rest(keep_in_view(chunk, own, eye_contact), own, track.emotions(done, len(chunk)))
             yield placed if pose is None else with_clip_pose(placed, pose, done, eye_contact)
             done += len(chunk)

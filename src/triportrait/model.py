@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.oneshot.avatar import VolumeQuality
+from triportrait.composite.cut_out import person_layer
 from triportrait.composite.fusion import fuse
 from triportrait.composite.torso import TorsoState, prepare_torso, warp_torso
 from triportrait.concurrency import in_order, thread_count
@@ -74,10 +75,17 @@ class PortraitModel:
         Raises:
             NumericError: the motion row holds NaN or infinity.
         """
+        head, torso = self._layers(state, frame)
+        return fuse(head, torso, state.portrait.background if background is None else background), head
+
+    def cut_out(self, state: ModelState, frame: MotionFrame) -> Array:
+        """See :meth:`triportrait.types.FrameModel.cut_out`."""
+        return person_layer(*self._layers(state, frame))
+
+    def _layers(self, state: ModelState, frame: MotionFrame) -> tuple[RenderedHead, Array | None]:
         frame.expect_finite()
         head = self.avatar.render(state.avatar, frame)
-        torso = None if state.torso is None else warp_torso(state.torso, frame)
-        return fuse(head, torso, state.portrait.background if background is None else background), head
+        return head, None if state.torso is None else warp_torso(state.torso, frame)
 
     def draw(
         self, state: ModelState, frames: Iterable[MotionFrame], scenes: Iterator[Array] | None = None

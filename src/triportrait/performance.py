@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from triportrait.background import Background
+from triportrait.composite.cut_out import straight
 from triportrait.composite.fusion import PasteBack
-from triportrait.concurrency import calm_libraries
+from triportrait.concurrency import calm_libraries, in_order, thread_count
 from triportrait.drivers import Progress
-from triportrait.errors import EmptyMedia, MediaError
+from triportrait.errors import EmptyMedia, MediaError, OptionError
 from triportrait.files import refuse_inputs
 from triportrait.geometry.crops import resized
 from triportrait.motion.timing import NOTHING, join_motion
@@ -29,6 +31,7 @@ from triportrait.types import (
     PathLike,
     PreparedPortrait,
     RenderedHead,
+    Sound,
 )
 
 if TYPE_CHECKING:
@@ -89,11 +92,17 @@ class Performance:
         Args:
             debug: put source, PNCC, raw render and depth into ``Frame.debug``.
             full_frame: the whole photograph with the animated head in its place, instead of the crop.
-            background: what stands behind the person; None keeps the photo's own.
+            background: what stands behind the person; None keeps the photo's own. Transparent frames carry their alpha.
 
         Raises:
             EmptyMedia: there is no frame.
+            OptionError: a transparent background with panels, or in the whole photograph.
         """
+        if background is not None and background.is_transparent:
+            if debug or full_frame:
+                raise OptionError("--background transparent shows the person alone; leave out --debug-panel and --full-frame")
+            yield from self._cut_out()
+            return
         prepared = self.portrait.prepared
         paste = PasteBack(prepared) if full_frame else None
         index = 0
@@ -102,6 +111,17 @@ class Performance:
             rows = self._rows(still_body=full_frame)
             for image, panels in self._pictures_with_panels(rows, scenes) if debug else self._pictures(rows, scenes):
                 yield Frame(paste(image) if paste else image, index / self.fps, panels)
+                index += 1
+        if not index:
+            raise EmptyMedia(NOTHING)
+
+    def _cut_out(self) -> Iterator[Frame]:
+        """Crops with alpha."""
+        model, state, index = self.portrait.model, self._state(), 0
+        with calm_libraries():
+            rows = self._rows(still_body=False)
+            for image, alpha in in_order(lambda row: straight(model.cut_out(state, row)), rows, thread_count()):
+                yield Frame(image, index / self.fps, alpha=alpha)
                 index += 1
         if not index:
             raise EmptyMedia(NOTHING)
@@ -140,24 +160,24 @@ class Performance:
         crf: int = 18,
         progress: Progress | None = None,
     ) -> Path:
-        """Write an mp4; it appears whole or not at all.
+        """Write a video; it appears whole or not at all.
 
         Args:
-            path: target, ending in .mp4.
+            path: target, ending in .mp4; with a transparent background in .webm (VP9), .mov (ProRes 4444) or .zip (PNG files).
             full_frame, background: see :meth:`frames`.
             debug_panel: source | PNCC | raw render | depth | final side by side.
             marks: label, watermark and manifest, all on by default, and who answers for the video.
-            crf: x264 quality, lower is better.
+            crf: x264's and VP9's quality, lower is better.
             progress: called after each frame.
 
         Raises:
-            OutputError: the target cannot be written, or is a file that was read.
+            OutputError: the target cannot be written, is a file that was read, or carries no alpha where that is asked for.
             OptionError: ``crf`` is out of range, or the marks' maker or consent cannot be stated.
         """
         from triportrait import __version__
-        from triportrait.media.video import VideoWriter
 
-        refuse_inputs(path, [*self.sources.values(), *self.inputs, self.sound, background.file if background is not None else None])
+        sound = None if isinstance(self.sound, Sound) else self.sound
+        refuse_inputs(path, [*self.sources.values(), *self.inputs, sound, background.file if background is not None else None])
         marks = marks or Marks()
         account = marks.account()
         prepared = self.portrait.prepared
@@ -171,25 +191,42 @@ class Performance:
         finish = Finish(marks, size, account.number)
         target = Path(path)
         signer = self._signer(target, account) if marks.manifest else None
-        writer = VideoWriter(
-            target,
-            size,
-            self.fps,
-            audio=self.sound,
-            crf=crf,
-            background=True,
-            metadata={"comment": f"AI-generated, TriPortrait {__version__}"},
-            before_commit=(lambda draft: signer.sign(draft, finish.payload)) if signer is not None else None,
-        )
-        with writer:
+        settings: dict[str, Any] = {
+            "audio": self.sound,
+            "crf": crf,
+            "metadata": {"comment": f"AI-generated, TriPortrait {__version__}"},
+            "before_commit": (lambda draft: signer.sign(draft, finish.payload)) if signer is not None else None,
+        }
+        is_transparent = background is not None and background.is_transparent
+        write = self._write_transparent if is_transparent else self._write
+        with write(target, size, finish, **settings) as put:
             for index, frame in enumerate(frames):
-                image = np.hstack([*frame.debug.values(), frame.image]) if debug_panel else frame.image
-                writer.write(finish(image))
+                put(frame)
                 if progress:
                     progress("rendering", index + 1, self.frame_count)
         if signer is not None:
             signer.note_beside()
         return target
+
+    @contextmanager
+    def _write(self, target: Path, size: tuple[int, int], finish: Finish, **settings: Any) -> Iterator[Callable[[Frame], None]]:
+        """What takes marked frames one by one; the file is there when the block ends well."""
+        from triportrait.media.video import VideoWriter
+
+        with VideoWriter(target, size, self.fps, background=True, **settings) as writer:
+            yield lambda frame: writer.write(finish(np.hstack([*frame.debug.values(), frame.image])))
+
+    @contextmanager
+    def _write_transparent(self, target: Path, size: tuple[int, int], finish: Finish, **settings: Any) -> Iterator[Callable[[Frame], None]]:
+        """The same for frames with alpha."""
+        from triportrait.media.transparent import TransparentWriter
+
+        def put(frame: Frame) -> None:
+            assert frame.alpha is not None, "there is no scene"
+            writer.write(*finish.without_scene(frame.image, frame.alpha))
+
+        with TransparentWriter(target, size, self.fps, **settings) as writer:
+            yield put
 
     def _signer(self, target: Path, account: Account) -> VideoSigner:
         """What can keep a video from being signed is tried before there is one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,18 @@ from triportrait.drivers import DRIVERS, Progress, default_head, default_tracker
 from triportrait.errors import MediaError, OptionError
 from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
+from triportrait.motion.voice_controls import EMOTION_STRENGTH, EmotionName
 from triportrait.performance import Performance
-from triportrait.types import Array, Driver, FrameModel, Motion, MotionFrame, PathLike, PreparedPortrait
+from triportrait.types import Array, Driver, Frame, FrameModel, Motion, MotionFrame, PathLike, PreparedPortrait, Sound, Waveform
 
 if TYPE_CHECKING:
     from triportrait.avatar.oneshot.avatar import VolumeQuality
+    from triportrait.background import Background
     from triportrait.face.open_head import OpenHead
     from triportrait.face.portrait import PortraitOptions
     from triportrait.face.tracker import FaceTracker
+    from triportrait.live.session import LiveOptions, LiveSession
+    from triportrait.media.pcm import Samples
     from triportrait.types import RefinedPlanes
 
 log = logging.getLogger(__name__)
@@ -269,9 +273,24 @@ class Portrait:
         self.state = replace(self.state, avatar=drawn)
         return self.refined
 
-    def talk(self, audio: PathLike, options: DriveOptions | None = None, progress: Progress | None = None) -> Performance:
-        """The portrait says what is on a recording (wav, mp3, flac, m4a, ogg, or the sound of a video)."""
-        return self._driven_by("voice", audio, options, progress)
+    def talk(
+        self,
+        audio: PathLike | Sound | Array | Iterable[Samples | Waveform],
+        options: DriveOptions | None = None,
+        progress: Progress | None = None,
+        *,
+        rate_hz: int | None = None,
+    ) -> Performance:
+        """The portrait says what is on a recording, or in sound from memory.
+
+        Args:
+            audio: a file (wav, mp3, flac, m4a, ogg, or the sound of a video), a :class:`Waveform`, an array of samples, or an iterable of
+                blocks of samples, which is asked for its next block when it is needed.
+            options: how the portrait moves.
+            progress: called after each frame of a clip that the options name.
+            rate_hz: samples per second of arrays and blocks.
+        """
+        return self._driven_by("voice", audio, options, progress, rate_hz=rate_hz)
 
     def drive(self, video: PathLike, options: DriveOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait does what the person in a clip does; the clip's sound goes along."""
@@ -291,6 +310,44 @@ class Portrait:
     def idle(self, seconds: float, options: DriveOptions | None = None) -> Performance:
         """The portrait looks alive without speaking."""
         return self._driven_by("idle", seconds, options, None)
+
+    def still(
+        self,
+        curves: Mapping[str, float] | None = None,
+        *,
+        rotation_rad: Sequence[float] = (0.0, 0.0, 0.0),
+        translation_dm: Sequence[float] = (0.0, 0.0, 0.0),
+        gaze_rad: Sequence[float] = (0.0, 0.0),
+        emotion: EmotionName = "neutral",
+        emotion_strength: float = EMOTION_STRENGTH,
+        background: Background | None = None,
+    ) -> Frame:
+        """One picture of the portrait in a pose of your own; see :class:`triportrait.motion.stills.StillDriver`. It bears no marks.
+
+        Raises:
+            OptionError: no such curve or emotion, or a value out of range.
+        """
+        from triportrait.motion.stills import StillDriver
+
+        driver = StillDriver(
+            curves,
+            rotation_rad=rotation_rad,
+            translation_dm=translation_dm,
+            gaze_rad=gaze_rad,
+            emotion=emotion,
+            emotion_strength=emotion_strength,
+        )
+        return next(Performance(self, driver).frames(background=background))
+
+    def live(self, options: LiveOptions | None = None) -> LiveSession:
+        """The portrait speaks while its sound still comes in; see :class:`triportrait.live.session.LiveSession`.
+
+        Raises:
+            OptionError, MediaError, MotionFileError: what the options name cannot be had.
+        """
+        from triportrait.live.session import LiveSession
+
+        return LiveSession.of(self, options)
 
     def driven_by(self, driver: Driver, options: DriveOptions | None = None) -> Performance:
         """The portrait does what any driver says, one of your own, too; of the options, ``mouth`` alone is looked at here.

@@ -104,6 +104,24 @@ class Waveform:
     def seconds(self) -> float:
         return len(self.samples) / self.rate_hz
 
+    def blocks(self) -> Iterator[Array]:
+        """All of it in one block."""
+        yield self.samples
+
+
+@runtime_checkable
+class Sound(Protocol):
+    """Mono sound that can be gone through any number of times: a :class:`Waveform`, or what came in blocks and was kept."""
+
+    @property
+    def rate_hz(self) -> int:
+        """Samples per second."""
+        ...
+
+    def blocks(self) -> Iterator[Array]:
+        """float32 [n] each, in -1..1."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class FaceTrack:
@@ -341,11 +359,19 @@ class RenderedHead:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One finished picture: ``image`` uint8 [h, w, 3], shown at ``time_s``; ``debug`` holds named panels of the same height."""
+    """One finished picture.
+
+    Args:
+        image: uint8 [h, w, 3]; with ``alpha`` the person's own colours, not multiplied by it.
+        time_s: when it is shown.
+        debug: named panels of the same height.
+        alpha: uint8 [h, w], how much of a pixel is the person; None where a scene stands behind.
+    """
 
     image: Array
     time_s: float = 0.0
     debug: dict[str, Array] = field(default_factory=dict)
+    alpha: Array | None = None
 
 
 @runtime_checkable
@@ -421,8 +447,8 @@ class Driver(Protocol):
         ...
 
     @property
-    def sound(self) -> Path | None:
-        """File whose sound belongs to the motion, or None."""
+    def sound(self) -> Path | Sound | None:
+        """File whose sound belongs to the motion, the sound itself, or None."""
         ...
 
     @property
@@ -488,6 +514,15 @@ class FrameModel(Protocol):
 
         Raises:
             NumericError: the motion row holds NaN or infinity.
+        """
+        ...
+
+    def cut_out(self, state: Any, frame: MotionFrame) -> Array:
+        """The whole person of one row without a scene: float32 [s, s, 4] in 0..1, colours premultiplied by the alpha behind them.
+
+        Raises:
+            NumericError: the motion row holds NaN or infinity.
+            OptionError: this model draws person and scene in one.
         """
         ...
 

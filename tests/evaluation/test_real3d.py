@@ -155,6 +155,10 @@ def test_the_open_heads_rows_are_drawn_in_the_networks_head_model(model: PaperOn
     assert np.abs(drawn[1].astype(int) - picture).max() > 0
     scene = np.full_like(picture, (0, 255, 0))
     assert np.abs(model.step(state, own, scene)[0].astype(int) - picture).max() > 10
+    # Without a scene: before black it is what the networks draw before black.
+    layer, black = model.cut_out(state, own), model.step(state, own, np.zeros_like(picture))[0]
+    assert layer.shape == (*picture.shape[:2], 4) and (layer[..., :3] <= layer[..., 3:] + 1e-6).all()
+    assert np.median(np.abs(255 * layer[..., :3] - black)) < 2
 
 
 def test_a_voice_moves_a_portrait_that_the_paper_draws(weights: Path, astronaut: np.ndarray, voice: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.provenance.label import draw_label
+from triportrait.provenance.label import draw_label, draw_label_over
 
 CORNERS = ("bottom right", "bottom left", "top right", "top left")
 
@@ -40,6 +40,20 @@ def test_letters_stand_out_on_any_ground(level: int) -> None:
     # The ground itself may be brighter than the letters; then what counts is letters against the plate around them.
     letters = min(letters, 255 * 0.92 + 20)
     assert (luminance(letters) + 0.05) / (luminance(plate) + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("level", [0, 90, 255])
+def test_over_a_person_without_a_scene_it_looks_as_before_that_scene(level: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    alpha = random.choice(np.array([0, 3, 120, 255], np.uint8), (256, 256))
+
+    def before_scene(colours: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+        share = opacity[..., None] / 255.0
+        return share * colours + (1 - share) * level
+
+    expected = draw_label(np.round(before_scene(image, alpha)).astype(np.uint8))
+    assert np.abs(before_scene(*draw_label_over(image, alpha)) - expected).max() <= 2.5
 
 
 def test_a_longer_text_makes_a_wider_badge() -> None:

@@ -105,7 +105,8 @@ class Look:
     face: int | None = None
     """Which face, counted from the left, when the photo shows several. Default: the largest."""
     background: str | None = None
-    """What stands behind the person: a colour (#204060, white, green, ...), a picture or a video. Default: the photo's own."""
+    """What stands behind the person: a colour (#204060, white, green, ...), a picture or a video; or transparent, for a .webm, .mov or .zip
+    of PNG files. Default: the photo's own."""
     crop: bool = False
     """Write the animated head-and-shoulders square; this is the default."""
     full_frame: bool = False
@@ -196,7 +197,7 @@ class Animate:
     """Portrait photo (JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF or HEIC), or an avatar file of 'triportrait portrait save'. With --preset
     talk3d, whose weights are one person, there is no photo: the voice or clip stands here."""
     out: Annotated[Path, arg(aliases=("-o",))]
-    """Video to write, ending in .mp4."""
+    """Video to write, ending in .mp4; with --background transparent in .webm, .mov or .zip."""
     driver: Positional[Path | None] = None
     """What drives it: a voice, a video of a person, or a motion file; short for --audio, --driving or --motion."""
     preset: Literal["default", "paper", "talk3d"] = "default"
@@ -267,6 +268,8 @@ class Animate:
             raise OptionError("--crop and --full-frame exclude each other; give one of them")
         if self.look.full_frame and (self.look.background or self.look.debug_panel):
             raise OptionError("--background and --debug-panel work on the crop; leave out --full-frame")
+        if self.look.debug_panel and self.look.background == "transparent":
+            raise OptionError("--background transparent shows the person alone; leave out --debug-panel")
         check_size(self.drawing.size)
         check_refine(self.drawing.refine)
 
@@ -331,12 +334,16 @@ class Animate:
         """Look at what goes in, and at the one file that comes out, which is none of that; ``named`` are the files of the options."""
         from triportrait.files import check_readable, refuse_inputs
         from triportrait.media.audio import AudioReader
+        from triportrait.media.transparent import check_transparent_output
         from triportrait.media.video import VideoReader, check_crf, check_video_output
 
         check_crf(self.look.crf)
         for path in (self.photo, *driver.files()):
             check_readable(path)
-        check_video_output(self.out)
+        if background is not None and background.is_transparent:
+            check_transparent_output(self.out, self.look.crf)
+        else:
+            check_video_output(self.out)
         behind = None if background is None else background.file
         refuse_inputs(self.out, [self.photo, *driver.files(), *named, behind, *self.paper.files()])
         if driver.audio is not None:

@@ -30,7 +30,7 @@ def cut(photo: Array, box: tuple[float, float, float], size: int) -> Array:
 
 
 def resized(picture: Array, side_px: int) -> Array:
-    """uint8 [s, s, 3] at another side, averaged when it becomes smaller; itself when it has that side."""
+    """[s, s, channels] at another side, averaged when it becomes smaller; itself when it has that side."""
     import cv2
 
     if len(picture) == side_px:

@@ -100,11 +100,7 @@ class AudioReader:
         meter = _VoiceMeter()
         for samples, names, rate_hz in self._native():
             meter.add(samples, names, rate_hz)
-        channel, level_db, range_db = meter.result()
-        if level_db < _NOTHING_DB or (level_db < _LOW_DB and range_db < _SPEECH_RANGE_DB):
-            logger.warning("hardly any voice was found in '%s'; raise the level of the recording", self.path)
-            return Hearing(channel)
-        return Hearing(channel, 10 ** ((_ANALYSED_DB - level_db) / 20) if level_db < _LOW_DB else 1.0)
+        return _hearing(meter, f"'{self.path}'")
 
     def blocks(self, rate_hz: int, block_seconds: float = 1.0, channels: int = 1, hearing: Hearing | None = None) -> Iterator[Array]:
         """Decode, mix and resample as a stream; memory does not grow with the length.
@@ -226,6 +222,22 @@ def stream_voice(path: str | os.PathLike[str], rate_hz: int = 16_000, block_seco
     """
     reader = AudioReader.open(path)
     return reader.blocks(rate_hz, block_seconds, hearing=reader.hearing())
+
+
+def heard(sound: Waveform) -> Waveform:
+    """Sound in memory as :func:`stream_voice` gives a file's, at its own rate: a low voice is brought up for analysis."""
+    meter = _VoiceMeter()
+    meter.add(sound.samples[:, None], ("FC",), sound.rate_hz)
+    gain = _hearing(meter, "the sound").gain
+    return sound if gain == 1.0 else Waveform(_limited(sound.samples * np.float32(gain)), sound.rate_hz)
+
+
+def _hearing(meter: _VoiceMeter, name: str) -> Hearing:
+    channel, level_db, range_db = meter.result()
+    if level_db < _NOTHING_DB or (level_db < _LOW_DB and range_db < _SPEECH_RANGE_DB):
+        logger.warning("hardly any voice was found in %s; raise the level of the recording", name)
+        return Hearing(channel)
+    return Hearing(channel, 10 ** ((_ANALYSED_DB - level_db) / 20) if level_db < _LOW_DB else 1.0)
 
 
 class _VoiceMeter:

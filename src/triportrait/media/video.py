@@ -23,7 +23,6 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from triportrait.concurrency import thread_count
 from triportrait.errors import EmptyMedia, MediaError, MissingPart, OptionError, OutputError, TooLarge
 from triportrait.files import AtomicFile
-from triportrait.media.audio import AudioReader
 from triportrait.media.containers import (
     DECODER_ERRORS,
     audio_stream,
@@ -32,8 +31,9 @@ from triportrait.media.containers import (
     stream_seconds,
     video_stream,
 )
+from triportrait.media.sound_track import AAC, SoundTrack, open_sound
 from triportrait.media.ticks import constant_rate, from_start, native_ticks
-from triportrait.types import Array, Waveform
+from triportrait.types import Array, Sound
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +50,6 @@ _MOST_DECODED_PIXELS = 2_000_000_000
 _LONGEST_LEAD_FRAMES = 260
 _MOST_DECODER_THREADS = 4
 _WRITE_ERRORS = (av.FFmpegError, OSError)
-#: Sample rates that AAC has.
-_AAC_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
 class VideoReader:
@@ -333,7 +331,7 @@ class VideoWriter:
         path: target, ending in .mp4 or .m4v.
         size: (width, height) of the frames. An odd side is made even by repeating the last column or row.
         fps: frame rate.
-        audio: None; the path of an audio or video file; a :class:`Waveform`; or an iterable of mono float32 blocks.
+        audio: None; the path of an audio or video file; a :class:`Sound`; or an iterable of mono float32 blocks.
         audio_rate_hz: sample rate of the blocks when ``audio`` is an iterable.
         crf: x264's constant rate factor, 0 (lossless) to 51; 18 looks like the original.
         preset: x264's speed preset.
@@ -358,7 +356,7 @@ class VideoWriter:
         size: tuple[int, int],
         fps: float = 25.0,
         *,
-        audio: str | os.PathLike[str] | Waveform | Iterable[Array] | None = None,
+        audio: str | os.PathLike[str] | Sound | Iterable[Array] | None = None,
         audio_rate_hz: int = 16_000,
         crf: int = 18,
         preset: str = "veryfast",
@@ -378,7 +376,7 @@ class VideoWriter:
         check_crf(crf)
         check_video_output(path)
         self._rate = Fraction(fps).limit_denominator(1001)
-        sound = _open_sound(audio, audio_rate_hz)
+        sound = open_sound(audio, audio_rate_hz, AAC)
         self._output = AtomicFile(path)
         self._closed = False
         self._error: BaseException | None = None
@@ -387,7 +385,7 @@ class VideoWriter:
             self._container = av.open(os.fspath(self._output.part), "w", format="mp4", container_options={"movflags": "+faststart"})
             self._container.metadata.update(metadata or {})
             self._video = self._add_video(crf, preset, threads)
-            self._track = None if sound is None else _SoundTrack(self._container, *sound)
+            self._track = None if sound is None else SoundTrack(self._container, AAC, *sound)
         except BaseException as error:
             self._abandon()
             if isinstance(error, _WRITE_ERRORS):
@@ -523,67 +521,3 @@ class VideoWriter:
             if getattr(self, "_container", None) is not None:
                 self._container.close()
         self._output.discard()
-
-
-class _SoundTrack:
-    """Encodes AAC as far as the pictures have got."""
-
-    def __init__(self, container: av.container.OutputContainer, blocks: Iterator[Array], rate_hz: int, channels: int) -> None:
-        layout = "mono" if channels == 1 else "stereo"
-        self._container = container
-        self._blocks = blocks
-        self._rate_hz = rate_hz
-        self._channels = channels
-        self._stream = container.add_stream("aac", rate=rate_hz, layout=layout, format="fltp")
-        self._stream.bit_rate = channels * (96_000 if rate_hz >= 32_000 else 64_000)
-        self._rest = np.zeros((0, channels), np.float32)
-        self._sent = 0
-
-    def advance(self, seconds: Fraction) -> None:
-        """Send all samples before ``seconds``; silence once the source has ended."""
-        wanted = round(seconds * self._rate_hz) - self._sent
-        parts: list[Array] = []
-        while wanted > 0:
-            if not len(self._rest):
-                block = next(self._blocks, None)
-                if block is None:
-                    block = np.zeros((wanted, self._channels), np.float32)
-                self._rest = np.asarray(block, np.float32).reshape(-1, self._channels)
-            parts.append(self._rest[:wanted])
-            self._rest = self._rest[wanted:]
-            wanted -= len(parts[-1])
-        if parts:
-            samples = np.ascontiguousarray(np.concatenate(parts).T)
-            frame = av.AudioFrame.from_ndarray(samples, "fltp", "mono" if self._channels == 1 else "stereo")
-            frame.sample_rate, frame.pts, frame.time_base = self._rate_hz, self._sent, Fraction(1, self._rate_hz)
-            self._sent += samples.shape[1]
-            self._container.mux(self._stream.encode(frame))
-
-    def finish(self, seconds: Fraction) -> None:
-        self.advance(seconds)
-        self._container.mux(self._stream.encode(None))
-
-
-def _open_sound(audio: str | os.PathLike[str] | Waveform | Iterable[Array] | None, rate_hz: int) -> tuple[Iterator[Array], int, int] | None:
-    """(blocks, rate, channels) of whatever was given as sound, resampled to a rate that AAC has."""
-    if audio is None:
-        return None
-    if isinstance(audio, str | os.PathLike):
-        reader = AudioReader.open(audio)
-        rate_hz = next((rate for rate in _AAC_RATES_HZ if rate >= reader.rate_hz), _AAC_RATES_HZ[-1])
-        channels = min(reader.channels, 2)
-        return reader.blocks(rate_hz, 0.5, channels), rate_hz, channels
-    if isinstance(audio, Waveform):
-        rate_hz, audio = audio.rate_hz, [audio.samples]
-    if rate_hz in _AAC_RATES_HZ:
-        return iter(audio), rate_hz, 1
-    return _resampled_blocks(iter(audio), rate_hz, 48_000), 48_000, 1
-
-
-def _resampled_blocks(blocks: Iterator[Array], rate_hz: int, wanted_hz: int) -> Iterator[Array]:
-    import soxr
-
-    resampler = soxr.ResampleStream(rate_hz, wanted_hz, 1, dtype="float32")
-    for block in itertools.chain(blocks, [None]):
-        last = block is None
-        yield resampler.resample_chunk(np.zeros(0, np.float32) if last else np.asarray(block, np.float32), last=last)

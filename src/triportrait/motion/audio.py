@@ -19,7 +19,7 @@ from triportrait.motion.emotion import with_emotion
 from triportrait.motion.lips import close_lips, lip_to_teeth
 from triportrait.motion.natural import NaturalMotion
 from triportrait.motion.pauses import PauseFinder
-from triportrait.motion.speech_features import RATE_HZ, ProsodyTracker
+from triportrait.motion.speech_features import RATE_HZ, Prosody, ProsodyTracker
 from triportrait.motion.style import SpeakingStyle
 from triportrait.motion.timing import join_motion
 from triportrait.motion.voice_graph import MouthStream, load_voice
@@ -76,6 +76,59 @@ CONTACT_FROM, CONTACT_TO = 0.095, 0.38
 TEETH_FROM, TEETH_TO = 0.045, 0.125
 
 
+class VoiceMotion:
+    """A face that listens as sound comes in: mouth from the network; blinks, brows, gaze and head from :class:`NaturalMotion`.
+
+    Args:
+        settings: see :class:`AudioSettings`.
+        model: of :func:`triportrait.motion.voice_graph.load_voice`.
+    """
+
+    def __init__(self, settings: AudioSettings, model: Graph) -> None:
+        self._model = model
+        self._names = model.config["curves"]
+        self._mouth, self._prosody, self._pauses = MouthStream(model), ProsodyTracker(), PauseFinder()
+        self._natural = NaturalMotion(settings.controls, seed=settings.seed, curves=settings.curves, style=settings.style)
+        # Mouth rows whose natural motion is not determined yet.
+        self._curves, self._contact = np.zeros((0, len(self._names)), np.float32), np.zeros(0, np.float32)
+
+    def hear(self, samples: Array) -> None:
+        """Take the next samples [n] at 16 kHz."""
+        curves, _, contact = self._mouth.push(samples)
+        self._wait(curves, contact)
+        self._follow(self._prosody.push(samples))
+
+    def end(self) -> None:
+        """No more sound will come."""
+        curves, _, contact = self._mouth.finish()
+        self._wait(curves, contact)
+        self._follow(self._prosody.finish())
+        self._natural.end()
+        self._pauses.end()
+
+    def take(self, most: int | None = None) -> Motion:
+        """The rows that are determined, at most about 0.3 s behind the sound; of no more than ``most`` of them."""
+        count = min(len(self._curves), self._pauses.ready)
+        motion = self._natural.advance(count if most is None else min(count, most))
+        rows = len(motion)
+        spoken = mouth_expression(self._curves[:rows], self._contact[:rows], self._names, VOICE_GAIN * self._natural.mouth_gains)
+        spoken *= 1.0 - self._pauses.rows(rows)[:, None]
+        self._curves, self._contact = self._curves[rows:], self._contact[rows:]
+        expression = np.clip(self._changed(spoken) + motion.expression, 0.0, 1.0)
+        return motion.with_rows(expression=with_emotion(expression, self._natural.emotions))
+
+    def _changed(self, spoken: Array) -> Array:
+        """What the mouth says, rows [t, 44] in order; for those who let it say something else."""
+        return spoken
+
+    def _follow(self, heard: Prosody) -> None:
+        self._natural.hear(heard)
+        self._pauses.hear(heard)
+
+    def _wait(self, curves: Array, contact: Array) -> None:
+        self._curves, self._contact = np.concatenate([self._curves, curves]), np.concatenate([self._contact, contact])
+
+
 class AudioDriver:
     """A voice as a driver: mouth from the network; blinks, brows, gaze and head from :class:`NaturalMotion`.
 
@@ -105,47 +158,16 @@ class AudioDriver:
             yield from self._chunks()
 
     def _chunks(self) -> Iterator[Motion]:
-        settings = self.settings
-        mouth, prosody = MouthStream(self._model), ProsodyTracker()
-        pauses = PauseFinder()
-        natural = NaturalMotion(settings.controls, seed=settings.seed, curves=settings.curves, style=settings.style)
-        names = self._model.config["curves"]
-        # Mouth rows whose natural motion is not determined yet.
-        waiting, touching = np.zeros((0, len(names)), np.float32), np.zeros(0, np.float32)
-        heard = 0
-
-        def join(curves: Array, contact: Array) -> Motion | None:
-            nonlocal waiting, touching
-            waiting, touching = np.concatenate([waiting, curves]), np.concatenate([touching, contact])
-            motion = natural.advance(min(len(waiting), pauses.ready))
-            rows = len(motion)
-            if not rows:
-                return None
-            spoken = mouth_expression(waiting[:rows], touching[:rows], names, VOICE_GAIN * natural.mouth_gains)
-            spoken *= 1.0 - pauses.rows(rows)[:, None]
-            waiting, touching = waiting[rows:], touching[rows:]
-            expression = np.clip(spoken + motion.expression, 0.0, 1.0)
-            return motion.with_rows(expression=with_emotion(expression, natural.emotions))
-
+        face, heard = VoiceMotion(self.settings, self._model), 0
         for samples in self._blocks():
             heard += len(samples)
-            curves, _, contact = mouth.push(samples)
-            heard_now = prosody.push(samples)
-            natural.hear(heard_now)
-            pauses.hear(heard_now)
-            chunk = join(curves, contact)
-            if chunk is not None:
+            face.hear(samples)
+            if len(chunk := face.take()):
                 yield chunk
         if not heard:
             raise MediaError("the voice has no sound; give a recording that is longer than 0 s")
-        curves, _, contact = mouth.finish()
-        rest = prosody.finish()
-        natural.hear(rest)
-        pauses.hear(rest)
-        natural.end()
-        pauses.end()
-        chunk = join(curves, contact)
-        if chunk is not None:
+        face.end()
+        if len(chunk := face.take()):
             yield chunk
 
     def motion(self) -> Motion:

@@ -233,6 +233,16 @@ class NaturalMotion:
         self._energy.extend(prosody.energy_db.tolist())
         self._pitch.extend(prosody.pitch_hz.tolist())
 
+    def take_back(self, count: int) -> None:
+        """The last ``count`` prosody rows were never heard: others come in their place. Rows that were given stay."""
+        kept = max(len(self._energy) - count, 0)
+        del self._energy[kept:], self._pitch[kept:]
+        self._rows_heard = {row: voice for row, voice in self._rows_heard.items() if row < self._row}
+
+    def set_controls(self, controls: Controls) -> None:
+        """Other amounts from the next row on."""
+        self._controls = controls
+
     def end(self) -> None:
         """No more prosody will come."""
         self._ended = True

@@ -33,6 +33,8 @@ class PauseFinder:
         self._quiet_before = 100
         self._floor_db = _FLOOR_START_DB
         self._quiet = np.zeros(0, bool)
+        #: Rows that were used before they were taken back, and that come again.
+        self._again = 0
 
     def hear(self, prosody: Prosody) -> None:
         """Take the next rows."""
@@ -40,7 +42,12 @@ class PauseFinder:
         for row, energy in enumerate(prosody.energy_db.tolist()):
             self._floor_db = min(self._floor_db + _FLOOR_RISE_DB, energy)
             quiet[row] = energy < min(max(self._floor_db + _ABOVE_FLOOR_DB, _LOWEST_DB), _HIGHEST_DB)
-        self._quiet = np.concatenate([self._quiet, quiet])
+        self._quiet, self._again = np.concatenate([self._quiet, quiet[self._again :]]), max(self._again - len(quiet), 0)
+
+    def take_back(self, count: int) -> None:
+        """The last ``count`` rows, which were silent, were never heard: others come in their place."""
+        left = len(self._quiet) - count
+        self._quiet, self._again = self._quiet[: max(left, 0)], self._again + max(-left, 0)
 
     def end(self) -> None:
         """Nothing more comes: silence follows."""

@@ -6,7 +6,9 @@ Its architecture stands in :mod:`triportrait.motion.audio_network`, which needs 
 
 from __future__ import annotations
 
+from copy import copy, deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +61,12 @@ class MouthStream:
         self._pending = np.zeros((1, self._graph.config["features"]), np.float32)
         self._state = self._start_state
         self._heard = self._stepped = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MouthStream:
+        """The network is shared, what is known of the sound is not."""
+        twin = copy(self)
+        twin._extractor = deepcopy(self._extractor, memo)
+        return twin
 
     def push(self, samples: Array) -> tuple[Array, Array, Array]:
         """Next samples [n] at 16 kHz -> curves [k, c], opening [k] in face heights, contact probability [k] that are now final."""

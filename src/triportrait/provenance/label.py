@@ -26,24 +26,57 @@ def draw_label(frame: Array, text: str = "AI", corner: Corner = "bottom right") 
     Raises:
         ValueError: not a uint8 RGB frame, or an unknown corner.
     """
-    sizes = expect(frame, "h w 3", "frame")
-    if frame.dtype != np.uint8:
-        raise ValueError(f"frame is {frame.dtype}, expected uint8")
     if corner not in get_args(Corner):
         raise ValueError(f"no corner {corner!r}; choose one of {', '.join(get_args(Corner))}")
-    height, width = sizes["h"], sizes["w"]
+    labelled = _checked(frame).copy()
+    if (placed := _placed(frame, text, corner)) is not None:
+        place, colour, transparency = placed
+        labelled[place] = colour + ((labelled[place] * transparency) >> 8)
+    return labelled
+
+
+def draw_label_over(frame: Array, alpha: Array, text: str = "AI") -> tuple[Array, Array]:
+    """:func:`draw_label` on a person without a scene: the badge is over whatever will stand behind, at the bottom right.
+
+    Args:
+        frame: uint8 [h, w, 3], colours that are not multiplied by alpha.
+        alpha: uint8 [h, w].
+        text: on the badge.
+
+    Returns:
+        A copy of both, the badge in them.
+    """
+    labelled, opacity = _checked(frame).copy(), alpha.copy()
+    if (placed := _placed(frame, text, "bottom right")) is not None:
+        place, colour, transparency = placed
+        kept = transparency / np.float32(256.0)
+        before = alpha[place][..., None] / np.float32(255.0)
+        after = 1.0 - kept * (1.0 - before)
+        mixed = (colour + kept * before * frame[place]) / np.maximum(after, 1e-6)
+        labelled[place] = np.where(after > 0, np.minimum(mixed + 0.5, 255.0), frame[place]).astype(np.uint8)
+        opacity[place] = (255.0 * after[..., 0] + 0.5).astype(np.uint8)
+    return labelled, opacity
+
+
+def _checked(frame: Array) -> Array:
+    expect(frame, "h w 3", "frame")
+    if frame.dtype != np.uint8:
+        raise ValueError(f"frame is {frame.dtype}, expected uint8")
+    return frame
+
+
+def _placed(frame: Array, text: str, corner: Corner) -> tuple[tuple[slice, slice], Array, Array] | None:
+    """Where the badge goes, its colour and its transparency (see :func:`_badge`); None where the frame is too small for it."""
+    height, width = frame.shape[:2]
     badge_height = max(14, round(BADGE_HEIGHT * min(height, width)))
     colour, transparency = _badge(text, badge_height)
     margin = badge_height // 3
-    labelled = frame.copy()
     if colour.shape[0] + margin > height or colour.shape[1] + margin > width:
-        return labelled
+        return None
     vertical, horizontal = corner.split()
     top = margin if vertical == "top" else height - margin - colour.shape[0]
     left = margin if horizontal == "left" else width - margin - colour.shape[1]
-    under = labelled[top : top + colour.shape[0], left : left + colour.shape[1]]
-    under[:] = colour + ((under * transparency) >> 8)
-    return labelled
+    return (slice(top, top + colour.shape[0]), slice(left, left + colour.shape[1])), colour, transparency
 
 
 @lru_cache(maxsize=16)

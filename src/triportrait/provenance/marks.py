@@ -53,14 +53,26 @@ class Finish:
     """
 
     def __init__(self, marks: Marks, size: tuple[int, int], payload: int) -> None:
-        from triportrait.provenance.label import draw_label
         from triportrait.provenance.watermark import SMALLEST_SIDE_PX, Watermarker
 
-        self._label = draw_label if marks.label else None
+        self._has_label = marks.label
         self._watermark = Watermarker(size, payload) if marks.watermark and min(size) >= SMALLEST_SIDE_PX else None
         self.payload = payload if self._watermark else None
 
     def __call__(self, image: Array) -> Array:
-        if self._label:
-            image = self._label(image)
+        from triportrait.provenance.label import draw_label
+
+        if self._has_label:
+            image = draw_label(image)
         return self._watermark.apply(image) if self._watermark else image
+
+    def without_scene(self, image: Array, alpha: Array) -> tuple[Array, Array]:
+        """The same for a person without a scene: uint8 [h, w, 3] not multiplied by alpha, and alpha uint8 [h, w].
+
+        The watermark is in the person's own colours, so what is put behind the person later shows nothing of it.
+        """
+        from triportrait.provenance.label import draw_label_over
+
+        if self._has_label:
+            image, alpha = draw_label_over(image, alpha)
+        return self._watermark.apply(image) if self._watermark else image, alpha

@@ -144,6 +144,13 @@ class PaperModel:
         camera = cameras_of([frame], [frame.camera if isinstance(frame, PaperFrame) else None])[0]
         return picture, rendered_head(seen, 0, camera)
 
+    def cut_out(self, state: PaperState, frame: MotionFrame) -> Array:
+        """See :meth:`triportrait.types.FrameModel.cut_out`; the networks join person and scene, so they are asked for two scenes."""
+        from triportrait.composite.cut_out import layer_of_two_scenes
+
+        scenes = [np.full_like(state.portrait.background, level) for level in (0, 255)]
+        return layer_of_two_scenes(*self.steps(state, [frame, frame], scenes))
+
     def steps(self, state: PaperState, frames: Sequence[MotionFrame], backgrounds: Sequence[Array] | None = None) -> Array:
         """The pictures uint8 [n, s, s, 3] of n motion rows at once: on a GPU faster than one by one, on a CPU hardly.
 

@@ -83,6 +83,10 @@ class PaperOnOpenHead:
         picture, head = self._model.step(state.paper, self._row(state, frame), scene)
         return resized(picture, state.size_px), head
 
+    def cut_out(self, state: OpenHeadState, frame: MotionFrame) -> Array:
+        """See :meth:`PaperModel.cut_out`."""
+        return resized(self._model.cut_out(state.paper, self._row(state, frame)), state.size_px)
+
     def draw(
         self, state: OpenHeadState, frames: Iterable[MotionFrame], scenes: Iterator[Array] | None = None
     ) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:

@@ -175,6 +175,10 @@ class PersonalModel:
         seen = self.avatar.look([frame])
         return self._pictures(seen)[0], _layer(seen, self.avatar.placed(frame)[0])
 
+    def cut_out(self, state: PersonalState, frame: MotionFrame) -> Array:
+        """OptionError: the scene is in the planes."""
+        raise OptionError("Talk3D draws person and scene in one; leave out --background transparent")
+
     def draw(
         self, state: PersonalState, frames: Iterable[MotionFrame], scenes: Iterator[Array] | None = None
     ) -> Iterator[tuple[MotionFrame, Array, RenderedHead | None]]:
