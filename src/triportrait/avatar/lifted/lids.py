@@ -46,7 +46,7 @@ _ROOTS, _TIPS = 0.035, 0.24
 _LINE = 0.07
 #: A band of liner and lashes has less than this share of the light of the skin above, is at least so high, and ends below this share of
 #: the way to the brow; the fold lies at least so far above it.
-_BAND_DARK, _BAND_LEAST, _BAND_MOST, _BAND_FOLD = 0.45, 0.05, 0.55, 0.04
+_BAND_DARK, _BAND_LEAST, _BAND_MOST, _BAND_FOLD = 0.37, 0.05, 0.55, 0.05
 #: How far lashes turn from lying on the opened lid, and how far they bend (radians).
 _TURN_RAD, _BEND_RAD = np.radians(145.0), np.radians(50.0)
 #: Below an eye a lens is darker than the cheeks by this share, or its chromaticity differs so much.
@@ -290,7 +290,8 @@ def _unroll(photo: Array, portrait: PreparedPortrait, eye: _Eye, light: Light) -
     # Lashes are fine and stand upright.
     upright = cv2.morphologyEx(seen, cv2.MORPH_CLOSE, np.ones((1, _odd(0.12))))
     below, grain, wet_rim = _skin_below(photo, eye, u, d)
-    band = _dark_band(upright.sum(-1), columns, heights, eye.brow)
+    # Make-up takes all colours; shade leaves skin its red.
+    band = _dark_band(upright.max(-1), columns, heights, eye.brow)
     fold = _find_fold(upright.sum(-1), columns, heights, eye.brow, 0.35 * below.sum())
     fold = fold + _made_up(band) * np.maximum(band + _BAND_FOLD - fold, 0.0)
     bare, lashes = _without_lashes(seen, upright, u, d, fold, band)
@@ -304,15 +305,19 @@ def _odd(length: float) -> int:
     return max(3, round(length * _TEXELS) | 1)
 
 
-def _dark_band(luma: Array, columns: Array, heights: Array, brow: Array) -> Array:
-    """How high liner and lashes stand together, dark without a gap, above the margin: [n]."""
+def _dark_band(value: Array, columns: Array, heights: Array, brow: Array) -> Array:
+    """How high liner and lashes stand together, dark without a gap, above the margin: [n].
+
+    Args:
+        value: [m, n], the lightest channel.
+    """
     import cv2
 
     between = (heights[:, None] > 0.08) & (heights[:, None] < np.clip(brow - 0.08, 0.2, 0.5))
-    skin = np.nanquantile(np.where(between, luma, np.nan), 0.75, axis=0)
+    skin = np.nanquantile(np.where(between, value, np.nan), 0.75, axis=0)
     skin = np.minimum(skin, np.median(skin[(columns > 0.0) & (columns < 1.0)]) * 1.2)
     skin = _along(skin[None], 0.08 * _TEXELS)[0]
-    soft = cv2.GaussianBlur(luma, (0, 0), sigmaX=0.02 * _TEXELS, sigmaY=0.01 * _TEXELS)
+    soft = cv2.GaussianBlur(value, (0, 0), sigmaX=0.02 * _TEXELS, sigmaY=0.01 * _TEXELS)
     first = np.searchsorted(heights, _ROOTS)
     light = soft[first:] > _BAND_DARK * skin
     top = np.where(light.any(0), heights[first + light.argmax(0)], np.inf)
@@ -321,6 +326,9 @@ def _dark_band(luma: Array, columns: Array, heights: Array, brow: Array) -> Arra
     if known.sum() < 0.7 * len(columns) / (1 + 2 * _BESIDE):
         return np.zeros_like(columns)
     top = np.interp(columns, columns[known], top[known])
+    # Make-up and lashes get lower towards the nose, where shade does not.
+    inward = columns > 0.3
+    top[inward] = np.minimum.accumulate(top[inward])
     width = _odd(0.15)
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(top, width // 2, mode="edge"), width)
     return _along(np.median(windows, axis=1)[None], 0.06 * _TEXELS)[0]
