@@ -230,7 +230,7 @@ def cloth_material(colour: Array | None, texture: Array) -> bpy.types.Material:
 
 
 def eyeball(
-    centre: Array, radius: float, gaze: Array, iris: Array, rng: np.random.Generator
+    centre: Array, radius: float, gaze: Array, iris: Array, sclera: float, rng: np.random.Generator
 ) -> tuple[surface.Mesh, dict[str, Array], surface.Mesh]:
     """Eyeball with a recessed iris, its point attributes, and the cornea with the tear film over both."""
     segments, rings = 240, 120
@@ -261,7 +261,10 @@ def eyeball(
     vein = np.clip(vein / vein.std() - 1.0, 0.0, 1.5) * np.clip((theta - limbus - 0.1) / 0.5, 0.0, 1.0)
     red = np.clip((theta - limbus) / 0.8, 0.0, 1.0)[..., None]
     white = (
-        np.array([0.60, 0.57, 0.545]) * (1.0 - red * np.array([0.10, 0.30, 0.32])) * (1.0 - vein[..., None] * np.array([0.04, 0.16, 0.15]))
+        sclera
+        * np.array([0.60, 0.57, 0.545])
+        * (1.0 - red * np.array([0.10, 0.30, 0.32]))
+        * (1.0 - vein[..., None] * np.array([0.04, 0.16, 0.15]))
     )
     mix = np.clip((share - 0.93) / 0.16, 0.0, 1.0)[..., None]
     mix = mix * mix * (3.0 - 2.0 * mix)
@@ -330,8 +333,8 @@ def brow_fibres(
     return Curves(points, rng.uniform(0.00032, 0.0005, len(roots)), rng.random(len(roots)))
 
 
-def lash_fibres(lids: Mapping[str, Array], rng: np.random.Generator) -> Curves:
-    """Lashes from the lid edges: upper ones curve out and up, lower ones out and down; grouped in uneven tufts."""
+def lash_fibres(lids: Mapping[str, Array], length_dm: float, rng: np.random.Generator) -> Curves:
+    """Lashes up to ``length_dm`` from the lid edges: upper ones curve out and up, lower ones out and down; grouped in uneven tufts."""
     strands = []
     for key, edge in lids.items():
         upper = "upper" in key
@@ -344,7 +347,10 @@ def lash_fibres(lids: Mapping[str, Array], rng: np.random.Generator) -> Curves:
         outer = np.sign(edge[:, 0].mean())
         fan = outer * np.interp(along, [0.0, 0.5, 1.0], [-0.35, 0.15, 0.9])
         reach = (
-            np.interp(along, [0.0, 0.25, 0.75, 1.0], [0.35, 0.8, 1.0, 0.65]) * rng.uniform(0.65, 1.05, count) * (0.085 if upper else 0.045)
+            np.interp(along, [0.0, 0.25, 0.75, 1.0], [0.35, 0.8, 1.0, 0.65])
+            * rng.uniform(0.65, 1.05, count)
+            * length_dm
+            * (1.0 if upper else 0.53)
         )
         t = np.linspace(0.0, 1.0, 8)[None, :, None]
         out = np.stack([fan + rng.normal(0, 0.12, count), np.full(count, -0.25 if upper else -0.45), np.ones(count)], -1)

@@ -6,7 +6,7 @@ its own (Python 3.11; about 1 GB), next to what ``triportrait.synth`` imports:
     python3.11 -m venv /tmp/cycles && /tmp/cycles/bin/pip install bpy==4.5.14 scipy opencv-python-headless numba pillow
     PYTHONPATH=src /tmp/cycles/bin/python scripts/render_example_portraits.py --data ../shared/data --out examples
 
-One core takes about ten minutes a picture. All geometry stays in MakeHuman's frame (decimetres, y up, z towards the camera),
+One core takes three to five minutes of its own time for a picture. All geometry stays in MakeHuman's frame (decimetres, y up, z towards the camera),
 in which Blender's camera needs no turn.
 """
 
@@ -49,7 +49,7 @@ class Sitter:
     Args:
         person: shape, skin, brows, lashes, garment and hair as in ``synth.portrait``.
         melanin, melanin_redness, hair_roughness: of the hair's fibres; ``grey`` is the share of white hairs.
-        iris: linear RGB of the iris.
+        iris: linear RGB of the iris; sclera: a factor on the white; lash_dm: length of the upper lashes.
         wool: count of fibres that stand off the garment.
         stubble_dm: mean length of the beard, 0 for none; stubble: its count of hairs.
         hdri, turn, background_gain, background_zoom: the scene and how it is seen behind the sitter.
@@ -67,6 +67,8 @@ class Sitter:
     grey: float = 0.0
     hair_roughness: float = 0.26
     iris: tuple[float, float, float] = (0.062, 0.030, 0.013)
+    sclera: float = 1.0
+    lash_dm: float = 0.085
     stubble_dm: float = 0.0
     stubble: int = 0
     wool: int = 0
@@ -107,7 +109,7 @@ def dress(assets: MakeHuman, sitter: Sitter, camera: Array, rng: np.random.Gener
         centre[2] = high[2] - radius - 0.004
         centres[sign] = centre
         there = posed(centre[None])[0]
-        eye, attributes, film = parts.eyeball(there, radius, camera - there, np.array(sitter.iris), rng)
+        eye, attributes, film = parts.eyeball(there, radius, camera - there, np.array(sitter.iris), sitter.sclera, rng)
         parts.add_mesh(f"eye{sign}", eye, ball, attributes)
         parts.add_mesh(f"cornea{sign}", film, cornea)
         gap = np.abs(np.linalg.norm(skin.vertices - centre, axis=1) - radius)
@@ -122,7 +124,7 @@ def dress(assets: MakeHuman, sitter: Sitter, camera: Array, rng: np.random.Gener
     )
     parts.add_fibres("brows", posed_fibres(parts.brow_fibres(assets, person.brows, rest, skin, normals, 1200, rng)), brows)
     lids = parts.lid_edges(assets, person.lashes, rest, centres, radius)
-    parts.add_fibres("lashes", posed_fibres(parts.lash_fibres(lids, rng)), parts.hair_material("lash", 0.97, 0.2, 0.0))
+    parts.add_fibres("lashes", posed_fibres(parts.lash_fibres(lids, sitter.lash_dm, rng)), parts.hair_material("lash", 0.97, 0.2, 0.0))
     _, strands = grow(skin, person.hair)
     count = len(strands.points)
     radii = 0.5 * person.hair.width_dm * strands.fineness
@@ -325,7 +327,7 @@ MAN = portrait.Person(
         seed=5,
     ),
     posture=Posture(arms_down_rad=0.6, torso_yaw_rad=0.36, head_rad=(0.02, -0.30, -0.02)),
-    cloth_colour=(0.030, 0.045, 0.075),
+    cloth_colour=(0.012, 0.016, 0.025),
 )
 KEY = Lamp((-5.5, 2.6, 9.5), 3.2, 30.0)
 SITTERS = {
@@ -348,9 +350,11 @@ SITTERS = {
         grey=0.08,
         hair_roughness=0.42,
         iris=(0.030, 0.014, 0.007),
+        sclera=0.78,
+        lash_dm=0.05,
         stubble_dm=0.04,
         stubble=30000,
-        face=0.165,
+        face=0.15,
         roughness=0.42,
         expression={"mouthSmileLeft": 0.15, "mouthSmileRight": 0.18, "browInnerUp": 0.2, "eyeWideLeft": 0.1, "eyeWideRight": 0.1},
     ),
@@ -363,7 +367,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "examples")
     parser.add_argument("--names", nargs="*", default=list(SITTERS))
     parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--samples", type=int, default=128)
+    parser.add_argument("--samples", type=int, default=24)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
