@@ -6,8 +6,8 @@ its own (Python 3.11; about 1 GB), next to what ``triportrait.synth`` imports:
     python3.11 -m venv /tmp/cycles && /tmp/cycles/bin/pip install bpy==4.5.14 scipy opencv-python-headless numba pillow
     PYTHONPATH=src /tmp/cycles/bin/python scripts/render_example_portraits.py --data ../shared/data --out examples
 
-One core takes three to five minutes of its own time for a picture. All geometry stays in MakeHuman's frame (decimetres, y up, z towards the camera),
-in which Blender's camera needs no turn.
+One core takes three to five minutes of its own time for a picture. All geometry stays in MakeHuman's frame (decimetres, y up,
+z towards the camera), in which Blender's camera needs no turn.
 """
 
 from __future__ import annotations
