@@ -1,6 +1,8 @@
-"""Render examples/portrait.png and examples/portrait2.png from the CC0 assets of the data bundle. Seeded; one core, minutes.
+"""Render two portraits with our own renderer, ``triportrait.synth``, from the CC0 assets of the data bundle. Seeded; minutes.
 
-python scripts/render_demo_portrait.py --data ../shared/data --out examples
+It needs no Blender, and its pictures look drawn; those in examples/ come from ``render_example_portraits.py``.
+
+python scripts/render_demo_portrait.py --data ../shared/data --out portraits
 """
 
 from __future__ import annotations
@@ -117,7 +119,7 @@ EXPOSURE = {"portrait": 0.34, "portrait2": 0.16}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "examples")
+    parser.add_argument("--out", type=Path, default=Path("portraits"))
     parser.add_argument("--names", nargs="*", default=list(SETUPS))
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--passes", type=int, default=44)

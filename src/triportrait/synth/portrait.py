@@ -1,4 +1,4 @@
-"""A person from MakeHuman's parts, lit by an HDRI and a soft box, photographed: how ``examples/portrait.png`` is made.
+"""A person from MakeHuman's parts, lit by an HDRI and a soft box, photographed.
 
 ``build_scene`` gathers the light once (seconds to a minute on one core); ``render.render`` then takes the picture, and
 ``develop`` turns radiance into an 8-bit photograph.
@@ -83,16 +83,17 @@ def load_hdri(path: Path, name: str) -> Array:
         return maps["images"][row].astype(np.float64) * float(maps["scale"][row])
 
 
-def _linear(srgb: Array) -> Array:
+def linear(srgb: Array) -> Array:
+    """sRGB values in 0..1 as linear light (IEC 61966-2-1)."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
-def _skin_map(assets: MakeHuman, person: Person, rng: np.random.Generator) -> Array:
+def skin_map(assets: MakeHuman, person: Person, rng: np.random.Generator) -> Array:
     """[2048, 2048, 5] float32: linear albedo, height (dm), gloss. The texture's fine contrast doubles as relief."""
     from scipy.ndimage import gaussian_filter
 
     srgb = assets.skin(person.skin)
-    albedo = _linear(srgb) * np.array(person.skin_gain)
+    albedo = linear(srgb) * np.array(person.skin_gain)
     grey = srgb.mean(-1)
     height = 0.010 * (grey - gaussian_filter(grey, 2.5)) + 0.014 * (grey - gaussian_filter(grey, 9.0))
     noise = rng.normal(size=grey.shape).astype(np.float32)
@@ -151,7 +152,7 @@ def _card(assets: MakeHuman, name: str, colour: tuple[float, float, float] | Non
 
     texture = assets.texture(name)
     texture = cv2.resize(texture, (1024, 1024), interpolation=cv2.INTER_AREA if len(texture) > 1024 else cv2.INTER_LINEAR)
-    rgb = _linear(texture[..., :3])
+    rgb = linear(texture[..., :3])
     if colour is not None:
         shade_ = rgb.mean(-1, keepdims=True)
         visible = texture[..., 3] > 0.5
@@ -224,7 +225,7 @@ def build_scene(
         uv=np.concatenate(pile.uv),
         material=np.concatenate(pile.material),
         texture=np.concatenate(pile.texture),
-        skin=_skin_map(assets, person, rng),
+        skin=skin_map(assets, person, rng),
         textures=np.stack(dressed.textures),
         eye_frames=dressed.eye_frames,
         environment=environment.image,
@@ -281,7 +282,7 @@ def _dressed(
     clothes = assets.fit(clothes_name, rest)
     clothes = clothes.keep_faces(clothes.vertices[clothes.faces[:, :3], 1].min(1) > lowest)
     textures.append(_weave(_card(assets, f"clothes/{person.clothes}.jpg", person.cloth_colour, 0.0), rng))
-    pile.add(posed(_folds(refined(clothes, levels), joints["neck"], rng)), CLOTH, len(textures) - 1)
+    pile.add(posed(folds(refined(clothes, levels), joints["neck"], rng)), CLOTH, len(textures) - 1)
     return _Dressed(pile, skin, textures, frames, skin_part, eye_part)
 
 
@@ -340,7 +341,7 @@ def _iris(texture: Array, person: Person) -> Array:
     return result
 
 
-def _folds(cloth: surface.Mesh, neck: Array, rng: np.random.Generator) -> surface.Mesh:
+def folds(cloth: surface.Mesh, neck: Array, rng: np.random.Generator) -> surface.Mesh:
     """The garment with a raised band around the neck and soft folds, which painted textures lack."""
     from scipy.spatial import cKDTree
 
