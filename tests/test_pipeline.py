@@ -717,6 +717,7 @@ def test_no_frames_is_an_error(talking_portrait: Portrait, clip_motion: Motion) 
         rotation_rad=motion.rotation_rad[:0],
         translation=motion.translation[:0],
         gaze_rad=motion.gaze_rad[:0],
+        body=None,
     )
     with pytest.raises(EmptyMedia, match="give a longer one"):
         talking_portrait.perform(empty)

@@ -74,8 +74,8 @@ def refine_matte(image: Array, probability: Array, face_mask: Array | None = Non
 class Trimap(NamedTuple):
     """Certainly person, certainly scene (bool [h, w]), and between them what to believe if colours say nothing (float32 [h, w]).
 
-    ``least`` float32 [h, w]: what the segmentation is sure of, and what looks like nothing of the scene, is no less a person than that. Hair
-    between skin and wall has their mixture's colour, too.
+    ``least`` float32 [h, w]: what the segmentation is sure of, and what looks like nothing of the scene, is no less a person than that.
+    Hair between skin and wall has their mixture's colour, too.
     """
 
     inside: Array
