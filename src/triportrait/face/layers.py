@@ -5,6 +5,8 @@ Source of the KNN fill: Real3D-Portrait, appendix B.4.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from triportrait.face.mattes import RESTLESS, ellipse, strangeness
@@ -15,6 +17,11 @@ from triportrait.types import Array
 
 #: In the picture's side: how much round the matte is taken for the person, and how far wisps may fly.
 _MARGIN, _REACH = 0.014, 0.08
+#: An ornament or a loose strand covers less than this share of the picture, differs by so many levels, and has an edge no wider than this
+#: part of the picture's side.
+_ORNAMENT, _PLAIN, _EDGE = 0.0015, 8, 0.012
+#: What strays farther than this share of its distance from the line between scene and person is of neither.
+_OFF_THE_LINE = 0.6
 #: A piece of scene with less than this share of the picture, all round closed in by the person, tells nothing about the scene.
 _ISLAND = 0.003
 
@@ -82,11 +89,41 @@ def persons_pixels(image: Array, person_alpha: Array) -> Array:
     candidates = ((strange > np.exp(usual / RESTLESS)) & reach).astype(np.uint8) | touched
     _, labels = cv2.connectedComponents(cv2.dilate(candidates, ellipse(0.01 * size)))
     own = np.isin(labels, np.unique(labels[person > 0])) & (candidates > 0)
-    touched = np.maximum(touched, cv2.dilate((own & free).astype(np.uint8), ellipse(_MARGIN / 2 * size)))
+    own = _like_the_person(image, person_alpha, own & free, free)
+    touched = np.maximum(touched, cv2.dilate(own.astype(np.uint8), ellipse(_MARGIN / 2 * size)))
     touched = cv2.morphologyEx(touched, cv2.MORPH_CLOSE, ellipse(0.02 * size))
     # An island between strands shows more of them than of the scene.
     _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - touched, connectivity=4)
     return touched.astype(bool) | (stats[:, cv2.CC_STAT_AREA] < _ISLAND * size**2)[labels]
+
+
+def _like_the_person(image: Array, person_alpha: Array, pieces: Array, free: Array) -> Array:
+    """Those of ``pieces`` bool [h, w] that are small and sharp, as an earring is, or lie between the scene's colours and the person's.
+
+    So do wisps. A lamp beside the hair lies on neither's way to the other, and is out of focus.
+
+    Args:
+        free: bool [h, w], where there is scene or a piece.
+    """
+    import cv2
+
+    picture = image.astype(np.float32)
+    scene = push_pull(picture, (free & ~pieces).astype(np.float32))
+    towards = push_pull(picture, (person_alpha > 0.95).astype(np.float32)) - scene
+    away = picture - scene
+    part = (away * towards).sum(-1) / np.maximum((towards**2).sum(-1), 1.0)
+    stray = np.linalg.norm(away - np.clip(part, 0.0, 1.0)[..., None] * towards, axis=-1)
+    explained = (stray < _OFF_THE_LINE * np.linalg.norm(away, axis=-1)).ravel()
+    _, labels = cv2.connectedComponents(pieces.astype(np.uint8))
+    which: Any = labels.ravel()
+    area = np.bincount(which)
+    height, steepest = np.zeros(len(area)), np.zeros(len(area))
+    down, across = np.gradient(picture.mean(-1))
+    np.maximum.at(height, which, np.abs(away.mean(-1)).ravel())
+    np.maximum.at(steepest, which, np.hypot(down, across).ravel())
+    share = np.bincount(which, explained) / np.maximum(area, 1)
+    sharp = (height > _PLAIN) & (steepest * _EDGE * max(pieces.shape) > height)
+    return pieces & (((area < _ORNAMENT * pieces.size) & sharp) | (share > 0.5))[labels]
 
 
 def _with_grain(filled: Array, image: Array, hole: Array) -> Array:
