@@ -97,7 +97,7 @@ def test_parts_and_larger_pictures(
     frames = encoded(change(marked[:10]), 23)
     seen = detect_watermark(frames)
     assert seen.found and seen.payload == payload
-    np.testing.assert_allclose(seen.placement.kept, kept, atol=1.5 / 256)
+    np.testing.assert_allclose(seen.placement.kept, kept, atol=2 / 256)
     np.testing.assert_allclose(seen.placement.share, share, atol=1.5 / 256)
     assert detect_watermark(frames, search=False).payload is None
 
