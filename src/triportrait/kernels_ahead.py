@@ -24,12 +24,16 @@ log = logging.getLogger(__name__)
 #: {"omitted": value} a default.
 Said = str | dict[str, Any]
 
+#: More helpers have too little to do.
+_MOST_HELPERS = 8
+
 
 @contextlib.contextmanager
 def helpers(count: int) -> Iterator[None]:
-    """While it runs, the first kernel that has to be compiled brings so many processes along; they end with it."""
+    """While it runs, the first kernel that has to be compiled brings so many processes along, a few at most; they end with it."""
     from triportrait import compiling
 
+    count = min(count, _MOST_HELPERS)
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:

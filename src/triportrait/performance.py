@@ -96,8 +96,10 @@ class Performance:
 
         Raises:
             EmptyMedia: there is no frame.
-            OptionError: a transparent background with panels, or in the whole photograph.
+            OptionError: panels or a background in the whole photograph, or panels with a transparent background.
         """
+        if full_frame and (debug or background is not None):
+            raise OptionError("the whole photograph has no panels and keeps its own background; leave out full_frame, or the others")
         if background is not None and background.is_transparent:
             if debug or full_frame:
                 raise OptionError("--background transparent shows the person alone; leave out --debug-panel and --full-frame")

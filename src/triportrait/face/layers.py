@@ -94,7 +94,10 @@ def persons_pixels(image: Array, person_alpha: Array) -> Array:
     touched = cv2.morphologyEx(touched, cv2.MORPH_CLOSE, ellipse(0.02 * size))
     # An island between strands shows more of them than of the scene.
     _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - touched, connectivity=4)
-    return touched.astype(bool) | (stats[:, cv2.CC_STAT_AREA] < _ISLAND * size**2)[labels]
+    island = stats[:, cv2.CC_STAT_AREA] < _ISLAND * size**2
+    # What the picture's border cuts may go on beyond it.
+    island[np.unique(np.concatenate([labels[[0, -1]].ravel(), labels[:, [0, -1]].ravel()]))] = False
+    return touched.astype(bool) | island[labels]
 
 
 def _like_the_person(image: Array, person_alpha: Array, pieces: Array, free: Array) -> Array:

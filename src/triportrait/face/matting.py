@@ -56,6 +56,8 @@ def sampled_matte(image: Array, inside: Array, outside: Array, scene: Array) -> 
     (fronts, first, front_px), (backs, second, back_px) = sides
     alpha, cost = np.zeros(unknown.shape, np.float32), np.zeros(unknown.shape, np.float32)
     colours = np.zeros((2, *image.shape), np.float32)
+    if not len(fronts):
+        return Sampled(alpha, cost, colours[0], colours[1])
     best_pairs(image, scene, unknown, fronts, backs, first, second, front_px, back_px, _SEARCHES, alpha, cost, colours)
     apart = np.sqrt(((colours[0] - colours[1]) ** 2).sum(-1))
     trust = np.exp(-cost / 0.03) * np.clip((apart - 0.06) / 0.25, 0.0, 1.0) * unknown

@@ -144,8 +144,7 @@ class LiveSession:
     """A portrait that goes on until it is closed. Push sound from any thread while one thread goes through :meth:`run`.
 
     >>> with portrait.live() as session:                      # doctest: +SKIP
-    ...     session.push_audio(pcm, 24_000)
-    ...     session.flush()
+    ...     threading.Thread(target=speak, args=[session]).start()  # it pushes sound and flushes
     ...     for frame in session.run():
     ...         show(frame.image, frame.sound)
 
@@ -168,6 +167,7 @@ class LiveSession:
         self._wanted = motion.controls
         self._is_full = self._is_running = self._is_closed = False
         self._stats = LiveStats(quality=steps[0].name)
+        self._pictures = 0
 
     @classmethod
     def of(cls, portrait: Performer, options: LiveOptions | None = None) -> LiveSession:
@@ -203,7 +203,8 @@ class LiveSession:
         """
         rate_hz = self.options.sample_rate_hz if rate_hz is None else check_rate(rate_hz)
         block = mono(samples)
-        is_damaged = isinstance(samples, np.ndarray) and samples.dtype.kind == "f" and not np.isfinite(samples).all()
+        given = None if isinstance(samples, bytes | bytearray | memoryview) else np.asarray(samples)
+        is_damaged = given is not None and given.dtype.kind == "f" and not np.isfinite(given).all()
         with self._changed:
             while not self._is_closed and self._queue.queued > self.options.longest_queue_s * self._queue.rate_hz:
                 if not self._is_full:
@@ -301,18 +302,22 @@ class LiveSession:
             self._is_running = True
         clock, index = self._clock, 0
         start_s = clock.now_s()
-        with calm_libraries():
-            is_last = False
-            while not is_last:
-                is_last = self._is_closed
-                due_s = start_s + index / FPS
-                clock.sleep_until(due_s)
-                late_s = clock.now_s() - due_s
-                if late_s > self.options.longest_delay_s:
-                    start_s += late_s
-                    self._stats = replace(self._stats, stalls=self._stats.stalls + 1)
-                yield self._frame(index, late_s)
-                index += 1
+        try:
+            with calm_libraries():
+                is_last = False
+                while not is_last:
+                    is_last = self._is_closed
+                    due_s = start_s + index / FPS
+                    clock.sleep_until(due_s)
+                    late_s = clock.now_s() - due_s
+                    if late_s > self.options.longest_delay_s:
+                        start_s += late_s
+                        self._stats = replace(self._stats, stalls=self._stats.stalls + 1)
+                    yield self._frame(index, late_s)
+                    index += 1
+        finally:
+            # Nobody waits for a session that has come to its end, whatever ended it.
+            self.close()
 
     def _frame(self, index: int, late_s: float) -> LiveFrame:
         with self._changed:
@@ -343,5 +348,8 @@ class LiveSession:
 
     def _note(self, index: int, quality: str, is_skipped: bool, picture_ms: float | None) -> None:
         old = self._stats
-        mean_ms = old.picture_ms if picture_ms is None else old.picture_ms + (picture_ms - old.picture_ms) / min(index + 1, _MEAN_OF)
+        mean_ms = old.picture_ms
+        if picture_ms is not None:
+            self._pictures += 1
+            mean_ms += (picture_ms - mean_ms) / min(self._pictures, _MEAN_OF)
         self._stats = replace(old, frames=index + 1, skipped=old.skipped + is_skipped, picture_ms=mean_ms, quality=quality)

@@ -105,6 +105,8 @@ class SpooledSound:
         self._file.seek(_SAMPLE_BYTES * self._count)
         self._file.write(samples.tobytes())
         self._count += len(samples)
+        # A source that fails here is not asked again: what it gave stands once.
+        self._waiting = None
         self._waiting = next(self._source, None)
         return True
 

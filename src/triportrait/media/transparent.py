@@ -256,11 +256,11 @@ class _PngArchive:
     def finish(self, frames: int) -> None:
         if self._sound is not None:
             _, rate_hz, channels = self._sound
-            size = 2 * channels * self._sent
+            size = min(2 * channels * self._sent, 2**32 - 37)  # a WAV file that says less than it has is still played
             head = b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt "
             head += struct.pack("<IHHIIHH", 16, 1, channels, rate_hz, 2 * channels * rate_hz, 2 * channels, 16) + b"data"
             self._samples.seek(0)
-            with self._archive.open(zipfile.ZipInfo("sound.wav", (1980, 1, 1, 0, 0, 0)), "w") as file:
+            with self._archive.open(zipfile.ZipInfo("sound.wav", (1980, 1, 1, 0, 0, 0)), "w", force_zip64=True) as file:
                 file.write(head + struct.pack("<I", size))
                 while piece := self._samples.read(1 << 20):
                     file.write(piece)

@@ -26,17 +26,18 @@ def surface(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> Surfac
 @pytest.fixture(scope="module")
 def mantle(astronaut_portrait: PreparedPortrait, open_head: OpenHead, surface: Surface) -> Mantle:
     """Of the head alone."""
-    return built(astronaut_portrait, open_head, surface, astronaut_portrait.head_alpha)
+    return built(astronaut_portrait, open_head, surface, astronaut_portrait.head_alpha, False)
 
 
 @pytest.fixture(scope="module")
 def person(astronaut_portrait: PreparedPortrait, open_head: OpenHead, surface: Surface) -> Mantle:
     """Of head, neck and shoulders."""
-    return built(astronaut_portrait, open_head, surface, astronaut_portrait.person_alpha)
+    return built(astronaut_portrait, open_head, surface, astronaut_portrait.person_alpha, True)
 
 
-def built(portrait: PreparedPortrait, head: OpenHead, surface: Surface, matte: np.ndarray) -> Mantle:
-    return build_mantle(portrait, head, surface, portrait.image.astype(np.float32), matte, np.ones((512, 512), bool))
+def built(portrait: PreparedPortrait, head: OpenHead, surface: Surface, matte: np.ndarray, whole_person: bool) -> Mantle:
+    colours, mesh = portrait.image.astype(np.float32), np.ones((512, 512), bool)
+    return build_mantle(portrait, head, surface, colours, matte, mesh, whole_person=whole_person)
 
 
 def nodes_of(triangles: np.ndarray) -> np.ndarray:

@@ -1,12 +1,11 @@
 """The photo lifted onto the fitted head: a textured surface in true 3D, drawn by the z-buffer. No network, no training.
 
 * The **face** (lids, lips, cheeks, nose) is the head model's own skin with the photo projected onto it.
-* The **mantle** (hair, ears, hat) is a regular grid over the photo whose depth continues the head smoothly and rounds off towards the
-  outline, so that nothing can tear; it follows the head's bones and, near the face, its expression.
+* The **mantle** (hair, ears, hat, and of a whole person neck and shoulders) is a regular grid over the photo whose depth continues the head
+  smoothly and rounds off towards the outline, so that nothing can tear; it follows the head's bones and, near the face, its expression.
 * What a turn uncovers of the face has colours spread from what is seen; behind the outline the mantle is mirrored.
 * **Light** stays where it is while the head turns (:mod:`relight`).
 * **Eyeballs** turn under the lids; teeth, tongue and the mouth's lining are the model's, tinted and lit like the photo.
-
 * **Lids** slide: their skin, unrolled once, goes with the margin, out of the fold, and so do the lashes (:mod:`lids`).
 
 This avatar is the teacher, the preview and the baseline of the learned one.
@@ -42,7 +41,7 @@ from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import draw_attributes, draw_fragments, rasterise
 from triportrait.types import Array, FullHead, HeadPart, MotionFrame, PreparedPortrait, RenderedHead
 
-#: A skull triangle is left to the torso layer when the neck weight of its corners exceeds this.
+#: A skull triangle is left to the mantle, or of a head alone to the torso layer, when the neck weight of its corners exceeds this.
 _NECK_LIMIT = 0.2
 #: The back of the skin yields to its front by this much (decimetres).
 _BACK_BIAS_DM = 0.03
@@ -169,7 +168,7 @@ class LiftedAvatar:
         triangles, kind = _mesh_triangles(head, surface, cheeks, lid.max(1) > 0, portrait.head_alpha)
         drawn = rasterise(surface.pixels, surface.depth, triangles, size, size)
         matte = np.maximum(portrait.person_alpha, portrait.head_alpha) if self.whole_person else portrait.head_alpha
-        mantle = build_mantle(portrait, head, surface, pure, matte, drawn.triangle >= 0)
+        mantle = build_mantle(portrait, head, surface, pure, matte, drawn.triangle >= 0, whole_person=self.whole_person)
         colours = spread_colours(surface, portrait, head)
         seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
         face = colours[seen, :3] if seen.any() else np.full((1, 3), 160.0)

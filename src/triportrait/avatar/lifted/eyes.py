@@ -17,7 +17,6 @@ _SIDES = ((EYE_LEFT_RIM, UPPER_LID_LEFT), (EYE_RIGHT_RIM, UPPER_LID_RIGHT))
 #: Texels of an eyeball's texture along one side, and the angle from the gaze axis at its border.
 TEXTURE_PX = 128
 TEXTURE_ANGLE_RAD = np.radians(80.0)
-_SUPERSAMPLE = 4
 #: Height of the fold above the lid's margin in the middle, in widths of the eye; how far a closed lid takes on the tone around it.
 _FOLD, _TONE = 0.22, 0.8
 

@@ -190,7 +190,9 @@ class _Sheets:
     count: int
 
 
-def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, colours: Array, matte: Array, mesh: Array) -> Mantle:
+def build_mantle(
+    portrait: PreparedPortrait, head: FullHead, surface: Surface, colours: Array, matte: Array, mesh: Array, *, whole_person: bool
+) -> Mantle:
     """Depth by inflation: squared height over the outline's plane solves Laplace's equation between skull and outline.
 
     The square root rounds the sheet off towards the outline like a sphere, so that a turned head keeps a plausible contour.
@@ -200,6 +202,7 @@ def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, c
         colours: float32 [s, s, 3] 0..255, the photo without the scene shining through.
         matte: float32 [s, s], of what the sheet shows: the person, or the head alone.
         mesh: bool [s, s], where the photo shows skin that is drawn by itself.
+        whole_person: the sheet bends at the neck; a head alone moves as one.
     """
     size, motion = portrait.image.shape[0], portrait.motion
     unit = size / 512
@@ -207,7 +210,7 @@ def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, c
     seen = _SeenSkin.of(head, surface)
     alpha = beyond_the_crop(matte, margin, body_row(portrait.landmarks))
     signed = signed_distance(alpha, unit)
-    nodes = _inflated(portrait, head, surface, seen, signed, matte)
+    nodes = _inflated(portrait, head, surface, seen, signed, whole_person)
     nodes, sheets = _cut_at_outline(nodes, _shows_sheet(portrait, nodes, alpha, mesh))
     total, count = len(nodes.x), sheets.count
 
@@ -273,7 +276,7 @@ def build_mantle(portrait: PreparedPortrait, head: FullHead, surface: Surface, c
     )
 
 
-def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen: _SeenSkin, signed: Array, matte: Array) -> _Nodes:
+def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen: _SeenSkin, signed: Array, whole_person: bool) -> _Nodes:
     """A grid over the crop and a margin, its heights between skull and outline; ``signed``: pixels to it, with the margin."""
     size = portrait.image.shape[0]
     unit = size / 512
@@ -305,7 +308,7 @@ def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen
     squared = np.maximum(harmonic_fill(target, known | (person_px <= 0), _REGULARISATION), 0.0)
     squared, growth = _round_rim(squared, person_px, step)
     share = np.ones(x.shape)
-    if matte is not portrait.head_alpha:
+    if whole_person:
         share = motion_share(x, y, portrait.landmarks, (seen.covered & (seen.neck < 0.02))[row, column] & in_crop)
     return _Nodes(x, y, plane, rise, growth, squared, inside_px, person_px, share)
 
@@ -314,7 +317,7 @@ def _shows_sheet(portrait: PreparedPortrait, nodes: _Nodes, alpha: Array, mesh: 
     """Which nodes of the grid show the sheet, bool [h, w]: inside the face the mesh itself is drawn, the sheet keeps a rim under it.
 
     Args:
-        alpha: the head's matte with the margin.
+        alpha: the matte of what the sheet shows, with the margin.
         mesh: bool [s, s], as in :func:`build_mantle`.
     """
     import cv2
@@ -338,7 +341,7 @@ def _in_margin(y: Array, x: Array, margin: int, side: int) -> tuple[Array, Array
 
 
 def _cut_at_outline(nodes: _Nodes, shown: Array) -> tuple[_Nodes, _Sheets]:
-    """The grid cut along the head's outline; ``shown`` bool [h, w] are the nodes at which the front is drawn."""
+    """The grid cut along the outline; ``shown`` bool [h, w] are the nodes at which the front is drawn."""
     in_front = np.tile(_touched(shown), 2)
     behind = np.tile(_touched(nodes.rise > _FAR_RISE[0]), 2)
     chosen = in_front | behind
