@@ -210,7 +210,8 @@ def build_mantle(
     seen = _SeenSkin.of(head, surface)
     alpha = beyond_the_crop(matte, margin, body_row(portrait.landmarks))
     signed = signed_distance(alpha, unit)
-    nodes = _inflated(portrait, head, surface, seen, signed, whole_person)
+    skin = like_the_face(portrait)
+    nodes = _inflated(portrait, head, surface, seen, signed, skin, whole_person=whole_person)
     nodes, sheets = _cut_at_outline(nodes, _shows_sheet(portrait, nodes, alpha, mesh))
     total, count = len(nodes.x), sheets.count
 
@@ -239,7 +240,6 @@ def build_mantle(
 
     row, column = (np.clip(v, 0, size - 1).astype(int) for v in (nodes.y, nodes.x))
     corner, weight = seen.follow(row, column)
-    skin = like_the_face(portrait)
     shown, _ = mirrored(nodes.x, nodes.y, matte)
     low, detail = without_features(portrait, colours, skin, signed[margin : margin + size, margin : margin + size])
     scale = focal_px / nodes.plane
@@ -276,8 +276,15 @@ def build_mantle(
     )
 
 
-def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen: _SeenSkin, signed: Array, whole_person: bool) -> _Nodes:
-    """A grid over the crop and a margin, its heights between skull and outline; ``signed``: pixels to it, with the margin."""
+def _inflated(
+    portrait: PreparedPortrait, head: FullHead, surface: Surface, seen: _SeenSkin, signed: Array, skin: Array, *, whole_person: bool
+) -> _Nodes:
+    """A grid over the crop and a margin, its heights between skull and outline.
+
+    Args:
+        signed: float32, pixels to the outline, with the margin; skin: bool [s, s], from :func:`like_the_face`.
+        whole_person: the sheet bends at the neck.
+    """
     size = portrait.image.shape[0]
     unit = size / 512
     step, margin = _STEP_PX * unit, round(_MARGIN_PX * unit)
@@ -288,7 +295,6 @@ def _inflated(portrait: PreparedPortrait, head: FullHead, surface: Surface, seen
     x, y = np.meshgrid(line, line)
     column, row = (np.clip(v, 0, size - 1).astype(int) for v in (x, y))
     rise_map = rise_of_face(portrait)
-    skin = like_the_face(portrait)
     scalp = Scalp.of(portrait, head, surface, bare_scalp(portrait, skin))
     plane, rise = outline_depth(portrait, head, scalp.vertices, rise_map, skin)[row, column], rise_map[row, column]
     # Rounded off towards the scene alone: where the torso goes on, the outline is a mere cut.
