@@ -193,7 +193,9 @@ def test_a_stronger_prior_gives_calmer_curves(open_head, identity):
     for prior in (1.0, 25.0, 400.0, 1e5):
         fitter = LandmarkFitter(open_head, settings=FitSettings(expression_prior=prior))
         sums.append(float(fitter.fit_motion(landmarks, Person(identity, NO_OFFSET)).expression.sum()))
-    assert sums == sorted(sums, reverse=True) and sums[-1] < 0.2 * sums[0]
+    assert sums == sorted(sums, reverse=True)
+    # Lids are as far open as they are seen, whatever the prior.
+    assert sums[-1] < 0.25 * sums[0]
 
 
 def test_the_motion_names_its_model_and_person(open_head, fitter, identity):

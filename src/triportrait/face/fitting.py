@@ -7,7 +7,7 @@ reprojection error; here pixels are those of a 512 px crop, so the weights below
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,8 @@ from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, Motion
 _SPREAD_ROUNDS = 2
 #: The cosine between skin and camera from which a landmark counts fully, and that from which it keeps only the last share of its weight.
 _SEEN, _UNSEEN, _UNSEEN_SHARE = 0.2, -0.1, 0.05
+#: The tracker leaves this share of an opening between lids that are shut; from half closed on it is taken away little by little.
+_SHUT_SHARE = 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class LandmarkFitter:
             pose = self._solve(rows, person, pose, max(5, self.settings.iterations // 2))[0]
             pieces.append(pose)
         whole = _Pose(*(np.concatenate([getattr(p, f) for p in pieces]) for f in _Pose.__slots__))
+        whole = self._lids_as_seen(self._observed(landmarks), person, whole)
         motion = self._motion(person, whole, fps)
         return motion.with_rows(expression=self._together(motion.expression))
 
@@ -284,6 +287,40 @@ class LandmarkFitter:
         pitch = np.arctan2(mean[:, 1], mean[:, 2])
         yaw = np.arctan2(mean[:, 0], np.hypot(mean[:, 1], mean[:, 2]))
         return np.clip(np.stack([pitch, yaw], -1), -0.7, 0.7)
+
+    def _lids_as_seen(self, observed: Array, person: Person, pose: _Pose) -> _Pose:
+        """``pose`` with the blinks that close each eye, and the widenings that raise its upper lid, as far as ``observed`` [t, n, 2] do.
+
+        Among all landmarks those of the lids count little, and their curves would be solved too small: eyes would never quite shut.
+        """
+        names = self.head.expression_names
+        blink, wide = ([names.index(curve + side) for side in ("Right", "Left")] for curve in ("eyeBlink", "eyeWide"))
+        upwards = pose.rotation[:, :2, 1] * (1, -1)
+        upwards /= np.maximum(np.linalg.norm(upwards, axis=1, keepdims=True), 1e-6)
+        upper, lower = LID_PAIRS.reshape(2, 3, 2).transpose(2, 0, 1)
+        corners = np.array([EYE_RIGHT_CORNERS, EYE_LEFT_CORNERS])
+
+        def heights(pixels: Array) -> tuple[Array, Array]:
+            """How high the upper lids stand above the lower ones and above the corners, [t, 2] each."""
+            height = np.einsum("tnc,tc->tn", pixels, upwards)
+            top = height[:, upper]
+            return np.median(top - height[:, lower], axis=-1), np.median(top, axis=-1) - height[:, corners].mean(-1)
+
+        curves = pose.expression.copy()
+
+        def heights_at(columns: list[int], value: float) -> tuple[Array, Array]:
+            curves[:, blink + wide] = 0.0
+            curves[:, columns] = value
+            return heights(self._project(person, replace(pose, expression=curves)))
+
+        (rest, low), (shut, _), (_, high) = heights_at(blink, 0.0), heights_at(blink, 1.0), heights_at(wide, 1.0)
+        opening, raised = heights(observed)
+        closed = np.clip(1.0 - opening / np.maximum(rest, 1.0), 0.0, 1.0)
+        closed = np.minimum(closed + np.maximum(closed - 0.5, 0.0) * (_SHUT_SHARE / (0.5 - _SHUT_SHARE)), 1.0)
+        curves[:, blink] = self.head.blink_that_closes(closed, np.clip(rest / np.maximum(rest - shut, 1e-3), 0.0, 1.4))
+        # Where the lower lid sinks, too, a lid that went up for both would bare the white above the iris.
+        curves[:, wide] = np.clip((raised - low) / np.maximum(high - low, 1e-3), 0.0, 1.0) * np.maximum(1.0 - 10.0 * closed, 0.0)
+        return replace(pose, expression=curves)
 
     def _motion(self, person: Person, pose: _Pose, fps: float) -> Motion:
         return Motion(

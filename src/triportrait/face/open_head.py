@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -122,10 +123,15 @@ class OpenHead:
             basis = self.expression_basis[column].reshape(-1, 3)
             rise, fall = (basis[corners] * weights).sum(2)[..., 1].T
             shut = float(np.median((upper - lower) / np.maximum(fall - rise, 1e-4)))
-            shut = min(max(shut, 0.0), 1.4)
-            # Near 1 the curve means "closed", whatever this face needs for it.
-            firm = min(max((float(blink) - 0.8) / 0.2, 0.0), 1.0)
-            flat += np.float32(min(float(blink), shut) * (1 - firm) + shut * firm) * self.expression_basis[column]
+            flat += np.float32(_closing(float(blink), min(max(shut, 0.0), 1.4))) * self.expression_basis[column]
+
+    @staticmethod
+    def blink_that_closes(closed: Array, shut: Array) -> Array:
+        """The blink curve [...] that closes an opening by a share ``closed`` [...]; its basis counted ``shut`` times [...] would shut it."""
+        tried = np.linspace(0.0, 1.0, 201)
+        wanted = (closed * shut)[..., None]
+        reached = _closing(tried, shut[..., None])
+        return tried[np.argmax(reached >= wanted - 1e-6, axis=-1)]
 
     def _part_lips(self, flat: Array) -> None:
         """Lips may touch but not pass through each other: what curves add up to beyond contact is taken back along mouthClose."""
@@ -186,6 +192,12 @@ class OpenHead:
             result[first] = iris
             result[first + 1 : first + 5] = iris + IRIS_RADIUS_DM * (_RING @ np.stack([side, up]))
         return result
+
+
+def _closing(blink: Any, shut: Any) -> Any:
+    """How often the blink's basis counts for a curve ``blink``: as often as it says, and ``shut`` times near 1, which means "closed"."""
+    firm = np.clip((blink - 0.8) / 0.2, 0.0, 1.0)
+    return np.minimum(blink, shut) * (1 - firm) + shut * firm
 
 
 def gaze_matrix(pitch_rad: float, yaw_rad: float) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.avatar.lifted.eyes import TEXTURE_PX, eye_coordinates, eye_frame, eyeball_texture
+from triportrait.avatar.lifted.eyes import TEXTURE_PX, eye_coordinates, eye_frame, eyeball_textures
 from triportrait.avatar.lifted.surface import fit_surface
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.face.open_head import gaze_matrix
@@ -37,7 +37,7 @@ def test_texture_coordinates_are_the_angle_from_the_gaze(open_head, side):
 @pytest.mark.parametrize("side", [0, 1])
 def test_the_texture_shows_the_iris_of_the_photo(astronaut_portrait, open_head, side):
     source = fit_surface(astronaut_portrait, open_head).source
-    texture = eyeball_texture(astronaut_portrait, open_head, source, side, PhotoTone.of(astronaut_portrait))
+    texture = eyeball_textures(astronaut_portrait, open_head, source, PhotoTone.of(astronaut_portrait))[0][side]
     assert texture.shape == (TEXTURE_PX, TEXTURE_PX, 3) and np.isfinite(texture).all()
     assert texture.min() > -60 and texture.max() < 315  # bicubic sampling overshoots a little
     middle = texture[TEXTURE_PX // 2 - 8 : TEXTURE_PX // 2 + 8, TEXTURE_PX // 2 - 8 : TEXTURE_PX // 2 + 8].mean()

@@ -20,7 +20,7 @@ from functools import partial
 import numpy as np
 
 from triportrait.avatar.lifted import shading_kernels as kernels
-from triportrait.avatar.lifted.eyes import eye_coordinates, eyeball_texture
+from triportrait.avatar.lifted.eyes import eye_coordinates, eyeball_textures
 from triportrait.avatar.lifted.lid_kernels import FINER, hang_lashes
 from triportrait.avatar.lifted.lids import STRIP_TEXELS, Lids, closed_expression
 from triportrait.avatar.lifted.mantle import Mantle, build_mantle, cosines, streaks
@@ -100,7 +100,7 @@ class LiftedState:
         photo: [s, s, 4] float32, head colours (0..255) and matte (0..1).
         inside: what lies between the lips.
         membrane: the photo's own view of that, if its mouth is wide open.
-        eye_textures: [2, e, e, 3] float32, left eye first.
+        eye_textures: [2, e, e, 3] float32, left eye first; ``raised_eye_textures``: where the upper lids have gone up.
         light: of the photo, and ``tone``.
         cheeks: what a turn uncovers of the face's sides.
         bias: [v] float32 decimetres added to the depth (the rim of the face yields to the mantle).
@@ -121,6 +121,7 @@ class LiftedState:
     membrane: Membrane | None
     inside: MouthInside
     eye_textures: Array
+    raised_eye_textures: Array
     light: Light
     tone: PhotoTone
     cheeks: Cheeks
@@ -182,6 +183,7 @@ class LiftedAvatar:
         colours[:, :3] += cheeks.side[:, None] * (sampled(mantle.low, surface.pixels) - colours[:, :3])
         photo = np.dstack([pure, matte]).astype(np.float32)
         light = fit_light(portrait, head, surface)
+        eye_textures, raised_eye_textures = eyeball_textures(portrait, head, surface.source, tone)
         return LiftedState(
             portrait=portrait,
             shape=surface.shape,
@@ -198,7 +200,8 @@ class LiftedAvatar:
             photo=np.ascontiguousarray(photo, np.float32),
             membrane=membrane,
             inside=inside,
-            eye_textures=np.stack([eyeball_texture(portrait, head, surface.source, side, tone) for side in (0, 1)]),
+            eye_textures=eye_textures,
+            raised_eye_textures=raised_eye_textures,
             light=light,
             tone=tone,
             cheeks=cheeks,
@@ -255,7 +258,9 @@ class LiftedAvatar:
             state.mantle.carry(gain - 1) + 1,
             state.mantle.detail,
         )
-        photo = kernels.Photo(state.photo, state.eye_textures)
+        raised = state.lids.raised(moved.landmarks)[:, None, None, None]
+        eyes = state.eye_textures + raised * (state.raised_eye_textures - state.eye_textures) if raised.any() else state.eye_textures
+        photo = kernels.Photo(state.photo, eyes)
         shaded = kernels.Shaded.empty(size)
         kernels.shade(mesh, mantle, far, skin, sheet, photo, self._between_lips(state, moved, frame, opening), shaded)
         kernels.soften_edges(shaded.rgb, shaded.alpha, shaded.surface)

@@ -1,7 +1,8 @@
-"""Eyes of the lifted avatar: a texture for each eyeball."""
+"""Eyes of the lifted avatar: textures for each eyeball."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,93 +10,143 @@ import numpy as np
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, IRIS_CENTRES, UPPER_LID_LEFT, UPPER_LID_RIGHT
+from triportrait.geometry.landmarks import (
+    EYE_LEFT_RIM,
+    EYE_RIGHT_RIM,
+    IRIS_CENTRES,
+    RIM_LOWER_MIDDLE,
+    RIM_UPPER_MIDDLE,
+)
 from triportrait.geometry.masks import soft_outline_mask
 from triportrait.types import Array, FullHead, PreparedPortrait
 
-_SIDES = ((EYE_LEFT_RIM, UPPER_LID_LEFT), (EYE_RIGHT_RIM, UPPER_LID_RIGHT))
+_SIDES = (EYE_LEFT_RIM, EYE_RIGHT_RIM)
 #: Texels of an eyeball's texture along one side, and the angle from the gaze axis at its border.
 TEXTURE_PX = 128
 TEXTURE_ANGLE_RAD = np.radians(80.0)
-#: Height of the fold above the lid's margin in the middle, in widths of the eye; how far a closed lid takes on the tone around it.
-_FOLD, _TONE = 0.22, 0.8
+#: So many texels below it lie in the upper lid's shadow (some 1.5 mm).
+_SHADOW_TEXELS = 5
 
 
-def eyeball_texture(portrait: PreparedPortrait, head: FullHead, source: Array, side: int, tone: PhotoTone) -> Array:
-    """One eye's surface unrolled round its gaze axis: float32 [e, e, 3] (0..255); the distance from the centre is the angle.
+def eyeball_textures(portrait: PreparedPortrait, head: FullHead, source: Array, tone: PhotoTone) -> tuple[Array, Array]:
+    """Both eyes' surfaces unrolled round their gaze axes, the subject's left first: float32 [2, e, e, 3] (0..255), as in the photo and with
+    the upper lids farther up. The distance from the centre is the angle.
 
-    The photo gives what it shows. The hidden part of the iris repeats its seen colours at the same radius, the hidden sclera continues
-    the seen one.
+    The photo gives what it shows. The hidden part of an iris repeats the colours that either eye shows at the same radius, the hidden
+    sclera continues the seen one. What lay in the upper lid's shadow is a guess, too, once the lid goes up.
 
     Args:
-        side: 0 the subject's left, 1 the right.
+        source: [v, 3], the head as in the photo, unposed.
         tone: of the photo.
     """
     import cv2
 
-    size = portrait.image.shape[0]
-    rim, _ = _SIDES[side]
-    offset = (np.arange(TEXTURE_PX) + 0.5) / TEXTURE_PX * 2 - 1
-    tx, ty = np.meshgrid(offset, offset)
-    radius = np.hypot(tx, ty)
-    angle = np.minimum(radius, 1.0) * TEXTURE_ANGLE_RAD
-    around = np.arctan2(ty, tx)
-    direction = np.stack([np.sin(angle) * np.cos(around), np.sin(angle) * np.sin(around), np.cos(angle)], -1)
-    centre, frame = eye_frame(head, source, side)
-    points = centre + head.eye_radius[side] * direction.reshape(-1, 3) @ frame.T
-    pixels, _ = project(pose_points(points, portrait.motion.rotation_rad, portrait.motion.translation), size, portrait.focal)
-    x, y = (pixels[:, c].reshape(TEXTURE_PX, TEXTURE_PX).astype(np.float32) for c in (0, 1))
-    opening = eye_opening(portrait, rim)
-    seen = cv2.remap(opening, x - 0.5, y - 0.5, cv2.INTER_LINEAR, borderValue=(0,)) * (radius < 1.0)
-    colour = cv2.remap(portrait.image, x - 0.5, y - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-
-    middle, iris_radius = _iris(portrait.landmarks[IRIS_CENTRES[side] : IRIS_CENTRES[side] + 5, :2], x, y)
-    from_iris = np.hypot(tx - middle[0], ty - middle[1])
-    whites = (seen > 0.9) & (from_iris > iris_radius * 1.15)
-    sclera = _sclera(colour, whites, float(np.median(portrait.image)))
-    rings = _rings(colour, seen > 0.9, from_iris / iris_radius * 20)
-    edge = np.clip((from_iris / iris_radius - 0.95) / 0.15, 0, 1)[..., None]
-    guess = tone.apply((1 - edge) * rings + edge * sclera)
-    # The upper lid's shadow lies on whatever is uncovered there.
-    keep = cv2.GaussianBlur(seen, (0, 0), 1.2)[..., None]
-    return (keep * colour + (1 - keep) * guess).astype(np.float32)
+    eyes = [_SeenEye.of(portrait, head, source, side) for side in (0, 1)]
+    white = _white(eyes, float(np.median(portrait.image)))
+    profile = _rings(eyes)
+    textures: list[list[Array]] = [[], []]
+    for eye in eyes:
+        edge = np.clip((eye.from_iris - 0.95) / 0.15, 0, 1)[..., None]
+        rings = np.stack([np.interp(20.0 * eye.from_iris - 0.5, np.arange(24), profile[:, c]) for c in range(3)], -1)
+        guess = tone.apply((1 - edge) * rings + edge * eye.sclera(white))
+        for texture, seen in zip(textures, (eye.seen, eye.unshaded()), strict=True):
+            keep = cv2.GaussianBlur(seen, (0, 0), 1.2)[..., None]
+            texture.append(keep * eye.colour + (1 - keep) * guess)
+    in_photo, raised = (np.stack(texture).astype(np.float32) for texture in textures)
+    return in_photo, raised
 
 
-def _iris(points: Array, x: Array, y: Array) -> tuple[Array, float]:
-    """Centre [2] and radius of the iris in texture coordinates, from its landmarks [5, 2] and the texels' pixels x, y [e, e]."""
-    middle = _texture_position(points[0], x, y)
-    ring = np.array([_texture_position(point, x, y) for point in points[1:]])
-    radius = float(np.median(np.hypot(*(ring - middle).T))) if np.isfinite(ring).all() else 0.3
-    return middle, float(np.clip(radius, 0.2, 0.45))
+@dataclass(frozen=True, slots=True)
+class _SeenEye:
+    """What the photo shows of one eyeball, unrolled [e, e].
+
+    Args:
+        colour: float32 [e, e, 3], 0..255; seen: float32, where that is the eyeball's.
+        from_iris: the distance from the middle of the iris in its radii.
+    """
+
+    colour: Array
+    seen: Array
+    from_iris: Array
+
+    @staticmethod
+    def of(portrait: PreparedPortrait, head: FullHead, source: Array, side: int) -> _SeenEye:
+        import cv2
+
+        size = portrait.image.shape[0]
+        offset = (np.arange(TEXTURE_PX) + 0.5) / TEXTURE_PX * 2 - 1
+        tx, ty = np.meshgrid(offset, offset)
+        radius = np.hypot(tx, ty)
+        angle = np.minimum(radius, 1.0) * TEXTURE_ANGLE_RAD
+        around = np.arctan2(ty, tx)
+        direction = np.stack([np.sin(angle) * np.cos(around), np.sin(angle) * np.sin(around), np.cos(angle)], -1)
+        centre, frame = eye_frame(head, source, side)
+        points = centre + head.eye_radius[side] * direction.reshape(-1, 3) @ frame.T
+        pixels, _ = project(pose_points(points, portrait.motion.rotation_rad, portrait.motion.translation), size, portrait.focal)
+        x, y = (pixels[:, c].reshape(TEXTURE_PX, TEXTURE_PX).astype(np.float32) for c in (0, 1))
+        opening = eye_opening(portrait, _SIDES[side])
+        seen = cv2.remap(opening, x - 0.5, y - 0.5, cv2.INTER_LINEAR, borderValue=(0,)) * (radius < 1.0)
+        colour = cv2.remap(portrait.image, x - 0.5, y - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+        middle, iris_radius = _iris(portrait, side, x, y)
+        return _SeenEye(colour, seen.astype(np.float32), np.hypot(tx - middle[0], ty - middle[1]) / iris_radius)
+
+    def unshaded(self) -> Array:
+        """``seen`` without what lies in the upper lid's shadow."""
+        above = np.zeros_like(self.seen)
+        above[:-_SHADOW_TEXELS] = self.seen[_SHADOW_TEXELS:]
+        return np.minimum(self.seen, above)
+
+    def whites(self) -> Array:
+        """Where sclera shows, but no corner, which is red and lies in the shade of lids and lashes: bool."""
+        whites = (self.unshaded() > 0.9) & (self.from_iris > 1.15)
+        return whites & (self.colour.sum(-1) >= np.quantile(self.colour[whites].sum(1), 0.6)) if whites.sum() > 40 else whites & False
+
+    def sclera(self, white: Array) -> Array:
+        """The white of the eye continued everywhere [e, e, 3], far from what shows of it towards ``white`` [3]."""
+        whites = self.whites()
+        return push_pull(np.where(whites[..., None], self.colour, white).astype(np.float32), np.maximum(whites, 1e-2).astype(np.float32))
 
 
-def _sclera(colour: Array, whites: Array, level: float) -> Array:
-    """The white of the eye continued everywhere: [e, e, 3] from colours [e, e, 3] where the photo shows ``whites`` [e, e].
+def _white(eyes: list[_SeenEye], level: float) -> Array:
+    """The mean colour [3] of both eyes' sclera.
 
     Args:
         level: the photo's median, 0..255, for eyes that show none.
     """
-    fallback = np.array([205.0, 200.0, 196.0]) * np.clip(level / 150.0, 0.4, 1.1)
-    if whites.sum() > 40:
-        dark = np.quantile(colour[whites].sum(1), 0.3)
-        whites = whites & (colour.sum(-1) > dark)
-    return push_pull(np.where(whites[..., None], colour, fallback).astype(np.float32), np.maximum(whites, 3e-3).astype(np.float32))
+    shown = np.concatenate([eye.colour[eye.whites()] for eye in eyes])
+    return shown.mean(0) if len(shown) else np.array([205.0, 200.0, 196.0]) * np.clip(level / 150.0, 0.4, 1.1)
 
 
-def _rings(colour: Array, seen: Array, distance: Array) -> Array:
-    """The iris's colours as rings, [e, e, 3]: medians of what is ``seen`` [e, e] at each distance [e, e], 20 at the iris's edge."""
-    bins = np.clip(distance.astype(int), 0, 23)
-    profile = np.stack(
-        [
-            np.array([np.median(colour[..., c][seen & (bins == b)]) if (seen & (bins == b)).sum() > 2 else np.nan for b in range(24)])
-            for c in range(3)
-        ],
-        -1,
-    )
-    for c in range(3):
-        valid = np.isfinite(profile[:, c])
-        profile[:, c] = np.interp(np.arange(24), np.flatnonzero(valid), profile[valid, c]) if valid.any() else 60.0
-    return np.stack([np.interp(distance - 0.5, np.arange(24), profile[:, c]) for c in range(3)], -1)
+def _rings(eyes: list[_SeenEye]) -> Array:
+    """The irises' colours [24, 3] as medians of what is seen at each distance from their middle, 20 at the iris's edge."""
+    shown = [eye.unshaded() > 0.9 for eye in eyes]
+    if min(part.sum() for part in shown) == 0:
+        shown = [eye.seen > 0.9 for eye in eyes]
+    colours = np.concatenate([eye.colour[part] for eye, part in zip(eyes, shown, strict=True)])
+    bins = np.clip(np.concatenate([eye.from_iris[part] for eye, part in zip(eyes, shown, strict=True)]) * 20, 0, 23).astype(int)
+    profile = np.full((24, 3), np.nan)
+    for ring in range(24):
+        if (bins == ring).sum() > 2:
+            profile[ring] = np.median(colours[bins == ring], axis=0)
+    known = np.flatnonzero(np.isfinite(profile[:, 0]))
+    if not len(known):
+        return np.full((24, 3), 60.0)
+    return np.stack([np.interp(np.arange(24), known, profile[known, c]) for c in range(3)], -1)
+
+
+def _iris(portrait: PreparedPortrait, side: int, x: Array, y: Array) -> tuple[Array, float]:
+    """Centre [2] and radius of the iris in texture coordinates, from its landmarks and the texels' pixels x, y [e, e].
+
+    Lids cut the iris, and the tracker draws the part that it sees: a circle as wide as that goes on under the nearer lid.
+    """
+    first = IRIS_CENTRES[side]
+    middle, right, top, left, bottom = (_texture_position(point, x, y) for point in portrait.landmarks[first : first + 5, :2])
+    across, upright = 0.5 * np.linalg.norm(right - left), 0.5 * np.linalg.norm(top - bottom)
+    radius = float(np.clip(max(across, upright), 0.2, 0.45))
+    rim = _SIDES[side]
+    upper, lower = (_texture_position(portrait.landmarks[rim[at], :2], x, y)[1] for at in (RIM_UPPER_MIDDLE, RIM_LOWER_MIDDLE))
+    nearer = np.clip(((middle[1] - lower) - (upper - middle[1])) / radius, -1.0, 1.0)
+    return middle + (0.0, nearer * max(radius - upright, 0.0)), radius
 
 
 def eye_opening(portrait: PreparedPortrait, rim: Array) -> Array:

@@ -16,6 +16,8 @@ _LOWER_REACH = 0.3
 _CHANGED = 0.25
 #: How much of a crease's shade goes as it unfolds.
 _UNFOLDED = 0.85
+#: How far the shut lid's skin goes on over its fold, and how softly it ends.
+_OVER_THE_FOLD, _SOFT_FOLD = 0.04, 0.14
 #: How much the upper lashes shade the lower lid, and how far below its margin.
 _SHADE, _SHADE_REACH = 0.3, 0.08
 #: A strip of lashes is drawn so many times finer than the picture.
@@ -96,7 +98,10 @@ def lid_pixel(photo, lids, side, x, y, out):
         out[c] = 0.0
     if below < 1.0:
         above = upper - v
-        inside = min(max((fold - above) / max(4.0 * half, 0.05) + 0.5, 0.0), 1.0)
+        # A fold is a line while the eye is open; shut, nothing marks it.
+        unfolding = closure * closure * between
+        inside = (fold + _OVER_THE_FOLD * unfolding - above) / max(4.0 * half, 0.05 + _SOFT_FOLD * unfolding) + 0.5
+        inside = min(max(inside, 0.0), 1.0)
         place = 15.0 * min(max((v - upper + fold) / max(edge - upper + fold, 1e-3), 0.0), 0.999)
         step = int(place)
         lit = light[step] + (place - step) * (light[step + 1] - light[step])
