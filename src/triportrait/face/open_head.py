@@ -127,7 +127,7 @@ class OpenHead:
 
     @staticmethod
     def blink_that_closes(closed: Array, shut: Array) -> Array:
-        """The blink curve [...] that closes an opening by a share ``closed`` [...]; its basis counted ``shut`` times [...] would shut it."""
+        """The blink curve [...] that closes an opening by the share ``closed`` [...], if its basis must count ``shut`` [...] to shut it."""
         tried = np.linspace(0.0, 1.0, 201)
         wanted = (closed * shut)[..., None]
         reached = _closing(tried, shut[..., None])

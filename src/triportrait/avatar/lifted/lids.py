@@ -51,9 +51,6 @@ _BAND_DARK, _BAND_LEAST, _BAND_MOST, _BAND_FOLD = 0.37, 0.05, 0.55, 0.05
 _TURN_RAD, _BEND_RAD = np.radians(145.0), np.radians(50.0)
 #: Below an eye a lens is darker than the cheeks by this share, or its chromaticity differs so much.
 _LENS_DARKER, _LENS_CHROMA = 0.8, 0.5
-#: How a shut lid's light follows that of the skin below the eye, the rest being the open lid's own (52 blinks of eight people, right to
-#: 4 %), how it follows that above the eye (right to 8 %), and how much of the difference between the two goes above the fold.
-_FROM_BELOW, _LIGHTER_THAN_ABOVE, _RISEN = 0.69, 1.15, 0.3
 #: Shade above the fold takes no more than this of the skin's light.
 _DEEPEST = 0.3
 #: An opening that has grown by this share shows what the lid's shadow lay on.
@@ -307,7 +304,7 @@ def _unroll(photo: Array, portrait: PreparedPortrait, eye: _Eye, light: Light) -
     fold = _find_fold(upright.sum(-1), columns, heights, eye.brow, 0.35 * below.sum())
     fold = fold + _made_up(band) * np.maximum(band + _BAND_FOLD - fold, 0.0)
     bare, lashes = _without_lashes(seen, upright, u, d, fold, band)
-    bare, lid, lift = _unfolded(bare, below, grain, u, d, fold, band, eye)
+    lid, lift = _unfolded(bare, below, grain, u, d, fold, band, eye)
     heights_of = np.stack([eye.upper, eye.lower, eye.shut, fold, lift, np.full_like(fold, wet_rim)])
     return heights_of, bare, lid, lashes, _lights(light, portrait, eye)
 
@@ -446,13 +443,10 @@ def _skin_below(photo: Array, eye: _Eye, u: Array, d: Array) -> tuple[Array, Arr
     return np.median(skin.reshape(-1, 3), axis=0), np.clip(texture, -limit, limit), wet_rim
 
 
-def _unfolded(
-    bare: Array, below: Array, grain: Array, u: Array, d: Array, fold: Array, band: Array, eye: _Eye
-) -> tuple[Array, Array, Array]:
-    """What lies above the fold, as light as it gets, and the closing lid, [m, n, 4] each: visible skin below the fold, and behind it the
-    skin that this hides, in the colours of both sides.
+def _unfolded(bare: Array, below: Array, grain: Array, u: Array, d: Array, fold: Array, band: Array, eye: _Eye) -> tuple[Array, Array]:
+    """The closing lid [m, n, 4]: visible skin below the fold, and behind it the skin that this hides, in the colours of both sides.
 
-    The fold shades the open lid: how much brighter the lid becomes without is the third value, [n].
+    The fold shades the open lid: how much brighter the lid becomes without is the second value, [n].
     """
     flat = bare[..., :3] * bare[..., 3:]
     luma = flat.sum(-1)
@@ -472,13 +466,8 @@ def _unfolded(
     near, _ = _column_means(flat, (d > fold + 0.02) & (d < fold + 0.12), skin_above.mean((0, 1)), 0.12 * _TEXELS)
     shade = np.clip((near.sum(-1, keepdims=True) + 1.0) / light_above, _DEEPEST, 1.0)
     skin_above, light_above = skin_above * np.sqrt(shade), light_above * np.sqrt(shade)
-    # Shut, the lid bulges into the light that the skin below the eye has, and what lies above its fold leaves the shade.
-    light_below = float(below.sum()) + 1.0
-    seen_own = light_above * (light_own / light_above) ** trust
-    lit = light_below**_FROM_BELOW * seen_own ** (1 - _FROM_BELOW)
-    shut_light = np.sqrt(lit * _LIGHTER_THAN_ABOVE * light_above)
-    shut_light = light_above * np.clip(shut_light / light_above, 0.8, 1.4)
-    risen = np.clip((light_below / light_above) ** _RISEN, 1.0, 1.2)
+    # Shut, the lid is nearly as light as the skin above; its colour is its own.
+    shut_light = light_above * np.clip(light_own / light_above, 0.3, 1.5) ** (0.2 * trust)
     # What is greyer than skin is shade and lashes rather than make-up.
     vivid, skin_vivid = (1.0 - skin.min(-1, keepdims=True) / (skin.max(-1, keepdims=True) + 1.0) for skin in (skin_own, skin_above))
     own_share = 0.6 * trust * np.clip(vivid / (skin_vivid + 0.02), 0.0, 1.0) ** 2
@@ -488,14 +477,11 @@ def _unfolded(
     # Towards the fold and the corners it goes over into the skin around.
     share = smooth_step(np.clip((d - fold) / np.maximum(eye.shut - eye.upper, 0.1), 0.0, 1.0))
     share = np.maximum(share, smooth_step(np.clip(1.0 - 5.0 * np.minimum(u, 1.0 - u), 0.0, 1.0)))[..., None]
-    tone = (1 - share) * colour * shut_light + share * risen * skin_above * np.sqrt(shade)
+    tone = (1 - share) * colour * shut_light + share * skin_above * np.sqrt(shade)
     hidden = np.clip((tone + grain) / lift, 0.0, 255.0)
     # Beyond the corners no skin comes out of the fold.
     behind = np.clip((d - fold + 0.04) / 0.06, 0.0, 1.0) * np.clip(15.0 * np.minimum(u, 1.0 - u) + 0.5, 0.0, 1.0)
-    lid = bare + behind[..., None] * (np.dstack([hidden, np.ones_like(d)]) - bare)
-    above_fold = np.clip((d - fold) / 0.05, 0.0, 1.0) * np.clip((0.35 - d) / 0.15, 0.0, 1.0)
-    bare = np.dstack([bare[..., :3], bare[..., 3] * (1 + above_fold * (risen[..., 0] - 1))])
-    return bare, lid, lift[0, :, 0]
+    return bare + behind[..., None] * (np.dstack([hidden, np.ones_like(d)]) - bare), lift[0, :, 0]
 
 
 def _no_greyer(skin: Array, other: Array) -> Array:
