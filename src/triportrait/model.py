@@ -142,6 +142,15 @@ def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Pat
     return PortraitModel(CompactOneShotAvatar(head, encoder, load_painter(), renderer, volume), head)
 
 
+def person(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> PortraitModel:
+    """Several pictures of one person on one head; a photo alone is drawn as ``lifted`` draws it."""
+    from triportrait.avatar.person.avatar import PersonAvatar
+
+    if weights is not None:
+        raise OptionError(f"the avatar person has no weights; leave out ':{weights}'")
+    return PortraitModel(PersonAvatar(LiftedAvatar(head, whole_person=True)), head)
+
+
 def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> FrameModel:
     """Real3D-Portrait's networks; ``weights`` is a folder as 'triportrait weights import' fills it, or that of a training run."""
     from triportrait.real3d.on_open_head import PaperOnOpenHead
@@ -154,7 +163,7 @@ def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path
 
 
 #: Avatars by name.
-AVATARS: dict[str, AvatarMaker] = {"lifted": lifted, "oneshot": oneshot, "real3d": real3d}
+AVATARS: dict[str, AvatarMaker] = {"lifted": lifted, "oneshot": oneshot, "person": person, "real3d": real3d}
 
 
 def build_model(avatar: str, head: OpenHead, volume: VolumeQuality | None = None) -> FrameModel:

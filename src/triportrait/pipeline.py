@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from triportrait.concurrency import built_once, calm_libraries
-from triportrait.drivers import DRIVERS, Progress, default_head, default_tracker
+from triportrait.drivers import DRIVERS, Progress, counted, default_head, default_tracker
 from triportrait.errors import MediaError, OptionError
 from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from triportrait.avatar.oneshot.avatar import VolumeQuality
     from triportrait.background import Background
     from triportrait.face.open_head import OpenHead
+    from triportrait.face.person import PersonOptions
     from triportrait.face.portrait import PortraitOptions
     from triportrait.face.tracker import FaceTracker
     from triportrait.live.session import LiveOptions, LiveSession
@@ -78,18 +80,86 @@ def prepare(
         NoFaceFound: no face, too small, or turned too far.
     """
     from triportrait.face.portrait import prepare_portrait
-    from triportrait.media.images import composite_over, read_image
+    from triportrait.media.images import composite_over
 
     if isinstance(photo, np.ndarray):
         image, name = photo, "the photo"
     else:
-        image, name = read_image(photo), Path(photo).name
+        image, name = _read_opaque(photo), Path(photo).name
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4) or not image.size:
         raise MediaError(f"{name} is an array of {image.dtype} {image.shape}; give uint8 RGB [h, w, 3] with values from 0 to 255")
     if image.shape[-1] == 4:
         image = composite_over(image)
     tracker, head = default_tracker() if tracker is None else tracker, default_head() if head is None else head
     return _with_remarks(prepare_portrait(image, tracker, head, options, name), name)
+
+
+@calm_libraries()
+def prepare_person(
+    source: PathLike | Sequence[PathLike],
+    options: PersonOptions | None = None,
+    progress: Progress | None = None,
+    *,
+    tracker: FaceTracker | None = None,
+    head: OpenHead | None = None,
+) -> PreparedPortrait:
+    """A video of one person, or several photographs of one, -> the person's most telling pictures on one identity.
+
+    Args:
+        source: file of the video, or files of the photographs, the first of which is animated.
+        options: how many pictures are kept, and how much of the video is looked at.
+        progress: called after each frame.
+        tracker: finds the face and the person's outline; None takes the default.
+        head: is fitted to the face; None takes the default.
+
+    Raises:
+        MediaError: a file cannot be read.
+        NoFaceFound: there is no face.
+        OptionError: the video shows two people, a cut, or less than four seconds of the person.
+    """
+    from triportrait.face.person import PersonOptions, person_of_frames, person_of_photos
+    from triportrait.media.video import VideoReader
+    from triportrait.types import FPS
+
+    options = options or PersonOptions()
+    tracker, head = default_tracker() if tracker is None else tracker, default_head() if head is None else head
+    if not isinstance(source, str | os.PathLike):
+        names = [Path(file).name for file in source]
+        portrait = person_of_photos([_read_opaque(file) for file in source], tracker, head, options, names)
+        return _with_remarks(portrait, names[0])
+    most = round(options.seconds * FPS)
+    with VideoReader(source) as reader:
+        total = min(round(reader.seconds * FPS), most) if reader.seconds else most
+
+    def read() -> Iterator[Array]:
+        with VideoReader(source) as reader:
+            yield from counted((frame for _, frame in islice(reader.frames(FPS), most)), progress, "looking at the video", total)
+
+    return _with_remarks(person_of_frames(read, FPS, tracker, head, options, f"'{os.fspath(source)}'"), Path(source).name)
+
+
+def save_person(
+    source: PathLike | Sequence[PathLike], path: PathLike, options: PersonOptions | None = None, progress: Progress | None = None
+) -> PreparedPortrait:
+    """Make a person, see :func:`prepare_person`, and write the avatar file; returns what it holds.
+
+    Raises:
+        OutputError: the target cannot be written, or is a source.
+    """
+    from triportrait.media.avatar_files import save_avatar
+
+    refuse_inputs(path, [source] if isinstance(source, str | os.PathLike) else list(source))
+    portrait = prepare_person(source, options, progress)
+    save_avatar(path, portrait)
+    return portrait
+
+
+def _read_opaque(photo: PathLike) -> Array:
+    """A picture file as uint8 RGB [h, w, 3]; what is transparent stands before grey."""
+    from triportrait.media.images import composite_over, read_image
+
+    image = read_image(photo)
+    return composite_over(image) if image.shape[-1] == 4 else image
 
 
 def _with_remarks(portrait: PreparedPortrait, name: str) -> PreparedPortrait:
@@ -200,7 +270,7 @@ class Portrait:
         self.source = source
         #: Measure clips that drive this portrait; None takes the defaults.
         self.tracker, self.head = tracker, head
-        self.model = make_model(avatar, quality, head=head)
+        self.model = make_model(avatar or ("person" if prepared.others else None), quality, head=head)
         self.state = self.model.prepare(prepared)
         self._mouth_is_covered = mouth_is_covered(prepared)
         #: Planes fitted to this photo: drawn by avatars that have planes, kept for :meth:`save` by others.
@@ -248,6 +318,26 @@ class Portrait:
         source = None if isinstance(photo, np.ndarray) else Path(photo)
         prepared, refined = _portrait_of(photo, options, quality, tracker=tracker, head=head)
         return cls(prepared, avatar, source, quality, refined, tracker=tracker, head=head)
+
+    @classmethod
+    def from_video(
+        cls,
+        source: PathLike | Sequence[PathLike],
+        options: PersonOptions | None = None,
+        avatar: str | None = None,
+        progress: Progress | None = None,
+        *,
+        tracker: FaceTracker | None = None,
+        head: OpenHead | None = None,
+    ) -> Portrait:
+        """A portrait from a video of the person, or from several photographs; see :func:`prepare_person` for arguments and errors.
+
+        Args:
+            avatar: draws the head; None takes ``person``, which uses all pictures.
+        """
+        prepared = prepare_person(source, options, progress, tracker=tracker, head=head)
+        first = source if isinstance(source, str | os.PathLike) else source[0]
+        return cls(prepared, avatar, Path(first), tracker=tracker, head=head)
 
     def save(self, path: PathLike) -> Path:
         """Write an avatar file, from which :meth:`from_image` makes this portrait again without tracking and fitting.

@@ -301,6 +301,8 @@ class PreparedPortrait:
         focal: focal length in crop widths; the principal point is the crop's centre.
         head_model: name of the head model the coefficients belong to.
         mouth_is_covered: whether something hides the mouth (mask, microphone, hand); None where nobody has looked yet.
+        others: the same person in other pictures, with the same identity and the scene as here; their ``motion.body`` is how the shoulders
+            have moved since this picture. Empty for a single photograph.
     """
 
     photo: Array
@@ -317,6 +319,7 @@ class PreparedPortrait:
     focal: float = FOCAL_IN_WIDTHS
     head_model: str = "open"
     mouth_is_covered: bool | None = None
+    others: tuple[PreparedPortrait, ...] = ()
 
     def __post_init__(self) -> None:
         side = expect(self.image, "s s 3", "image")["s"]

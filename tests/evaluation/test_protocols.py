@@ -262,6 +262,7 @@ def asked(clips: Path, protocol: str, /, **changes) -> SimpleNamespace:
         "videos": None,
         "answers": (),
         "kit": None,
+        "given": 0.5,
     }
     return SimpleNamespace(**(fields | changes))
 

@@ -82,6 +82,28 @@ def test_a_portrait_without_landmarks_in_its_motion(portrait: PreparedPortrait, 
     expect_equal(load_avatar(save_avatar(tmp_path / "a", plain)).portrait, plain)
 
 
+@pytest.mark.parametrize("with_bodies", [False, True])
+def test_a_person_of_several_pictures(with_bodies: bool, portrait: PreparedPortrait, tmp_path: Path) -> None:
+    def another(number: int) -> PreparedPortrait:
+        image = np.roll(portrait.image, number, axis=0)
+        body = np.full(4, 0.1 * number, np.float32) if with_bodies else None
+        return replace(portrait, image=image, photo=image, crop_box=(0.0, 0.0, 64.0), motion=replace(portrait.motion, body=body))
+
+    person = replace(portrait, others=(another(1), another(2)))
+    path = save_avatar(tmp_path / "person.avatar", person)
+    found = load_avatar(path).portrait
+    expect_equal(replace(found, others=()), portrait)
+    assert len(found.others) == 2
+    for one, other in zip(found.others, person.others, strict=True):
+        expect_equal(one, other)
+    assert "3 of one person" in describe_avatar(path)
+    header = path.read_bytes()[:8]
+    assert looks_like_avatar(path) and int.from_bytes(header, "little") < 1 << 20
+    path.write_bytes(changed(path.read_bytes(), **{"other1.landmarks": np.zeros((478, 3), np.float32)}))
+    with pytest.raises(MediaError, match="damaged"):
+        load_avatar(path)
+
+
 def test_it_says_what_is_in_it(portrait: PreparedPortrait, refined: RefinedPlanes, tmp_path: Path) -> None:
     text = describe_avatar(save_avatar(tmp_path / "me.avatar", portrait, refined))
     for words in ("me.avatar", "120 x 90 px", "64 x 64 px", "open, 80 shape coefficients, 500 vertices", "12 steps", "30.5 -> 33.2 dB"):
@@ -111,7 +133,7 @@ WRONG = {
     "other_json": (lambda data: save({"weight": np.zeros(3, np.float32)}, {"triportrait": "[1]"}), "no avatar file"),
     "deep_json": (lambda data: save({"weight": np.zeros(3, np.float32)}, {"triportrait": "[" * 100_000}), "no avatar file"),
     "no_metadata": (lambda data: save({"weight": np.zeros(3, np.float32)}), "no avatar file"),
-    "newer": (lambda data: changed(data, {"version": 2}), "avatar format 2, this version reads 1; update"),
+    "newer": (lambda data: changed(data, {"version": 3}), "avatar format 3, this version reads 2; update"),
     "version_word": (lambda data: changed(data, {"version": "one"}), "damaged"),
     "cut": (lambda data: data[:-100], "damaged"),
     "header_only": (lambda data: data[:200], "damaged"),
@@ -137,6 +159,9 @@ WRONG = {
     "one_line": (lambda data: changed(data, landmarks=np.linspace(0, 64, 478, dtype=np.float32)[:, None].repeat(3, 1)), "damaged"),
     "far_vertices": (lambda data: changed(data, vertex_offset=np.full((500, 3), 1e20, np.float32)), "damaged"),
     "header": (lambda data: (1 << 26).to_bytes(8, "little") + b"{" + data, "damaged"),
+    "other_missing": (lambda data: changed(data, {"version": 2, "others": 1}), "damaged"),
+    "too_many": (lambda data: changed(data, {"version": 2, "others": 1000}), "damaged"),
+    "unannounced_other": (lambda data: changed(data, **{"other0.image": np.zeros((64, 64, 3), np.uint8)}), "damaged"),
     "extra": (lambda data: changed(data, {"code": "print()"}), "damaged"),
 }
 

@@ -14,10 +14,10 @@ from triportrait.cli.terminal import say_lines
 
 @dataclass
 class Evaluate:
-    """Measure quality by a protocol: reenact (first frame performs its own clip), cross (another clip), audio (its sound), seams (of
-    turned photographs), table N of the paper, opinions (people rate videos)."""
+    """Measure quality by a protocol: reenact (first frame performs its own clip), cross (another clip), audio (its sound), personal
+    (a person from the first part of a clip), seams (of turned photographs), table N of the paper, opinions (people rate videos)."""
 
-    protocol: Positional[Literal["reenact", "cross", "audio", "seams", "table", "opinions"]]
+    protocol: Positional[Literal["reenact", "cross", "audio", "personal", "seams", "table", "opinions"]]
     """Which protocol; tables 1, 2, 4, 7 put our rows beside those printed in the Real3D-Portrait paper; 3, 5, 6 show what it prints."""
     number: Positional[Literal["1", "2", "3", "4", "5", "6", "7"] | None] = None
     """Which table, after 'table'."""
@@ -52,6 +52,8 @@ class Evaluate:
     videos."""
     head_motion: Path | None = None
     """audio, table 2: folder of videos or motion files; one of the ten that begin with the portrait's pose lends its head motion."""
+    given: float = 0.5
+    """personal: share of each clip that the person is made of; the rest is judged."""
     variant: tuple[str, ...] = ()
     """table 4: ROW=AVATAR for a row of the ablation that there is a model for."""
     videos: Path | None = None

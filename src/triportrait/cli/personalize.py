@@ -1,34 +1,93 @@
-"""``triportrait personalize``: a video of somebody becomes that person."""
+"""``triportrait personalize``: a video of somebody, or several photos, become that person."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import tyro
 from tyro.conf import Positional, arg
 
 from triportrait.cli.progress import ProgressBar
 from triportrait.cli.terminal import say, tell
-from triportrait.training.options import PersonalizeOptions
+from triportrait.training.options import PersonalizeOptions, Talk3DOptions
+
+if TYPE_CHECKING:
+    from triportrait.types import PreparedPortrait
 
 
-@dataclass(frozen=True, kw_only=True)
-class Personalize(PersonalizeOptions):
-    """Make a person of a video by Talk3D, or go on where an interrupted run stopped. 'animate --preset talk3d' then drives that person."""
+@dataclass(kw_only=True)
+class Personalize:
+    """Make a person of a video or of several photos: an avatar file, which 'triportrait animate' takes in place of a photo.
 
-    clip: Positional[Path]
+    With --prior a person of Talk3D is trained instead, in a folder that 'animate --preset talk3d' takes.
+    """
+
+    source: Positional[tuple[Path, ...]]
+    """Video of one person, 4 seconds or more without a cut; or photos of one person, of which the first is animated."""
     out: Annotated[Path, arg(aliases=("-o",))]
+    """Avatar file to write, .avatar by custom; with --prior the person's folder."""
+    sources: int = 8
+    """Pictures of the person that are kept at most: more show more, and each takes memory."""
+    seconds: float = 300.0
+    """So much of the video is looked at, from its beginning."""
+    report: Path | None = None
+    """JSON file for what was kept."""
+    talk3d: tyro.conf.OmitArgPrefixes[Talk3DOptions] = dataclasses.field(default_factory=Talk3DOptions)
 
     def run(self) -> int:
+        return self._trained() if self.talk3d.prior is not None else self._put_together()
+
+    def _put_together(self) -> int:
+        from triportrait.cli.checks import check_output
+        from triportrait.face.person import PersonOptions
+        from triportrait.files import atomic_file, check_readable
+        from triportrait.media.images import looks_like_image
+        from triportrait.pipeline import save_person
+
+        options = PersonOptions(self.sources, self.seconds)
+        for file in self.source:
+            check_readable(file)
+        check_output(self.out, list(self.source))
+        if self.report is not None:
+            check_output(self.report, [*self.source, self.out])
+        started = time.perf_counter()
+        photos = len(self.source) > 1 or looks_like_image(self.source[0])
+        with ProgressBar() as progress:
+            person = save_person(self.source if photos else self.source[0], self.out, options, progress)
+        if self.report is not None:
+            with atomic_file(self.report) as part:
+                part.write_text(json.dumps(described(person), indent=1), encoding="utf-8")
+        count, size = 1 + len(person.others), os.path.getsize(self.out) / 1e6
+        say(f"{self.out}  ({count} pictures, {size:.0f} MB, {time.perf_counter() - started:.1f} s)")
+        return 0
+
+    def _trained(self) -> int:
+        from triportrait.errors import OptionError
         from triportrait.training.talk3d.personalize import personalize
 
+        if len(self.source) > 1:
+            raise OptionError("--prior takes one video.")
         logging.getLogger("triportrait").setLevel(logging.INFO)
+        options = PersonalizeOptions(clip=self.source[0], out=self.out, **dataclasses.asdict(self.talk3d))
         with ProgressBar() as progress:
-            result = personalize(self, progress)
+            result = personalize(options, progress)
         if not result.finished:
             tell(f"triportrait: stopped and saved after step {result.step} of this stage; the same line goes on from there")
             return 130
         say(f"{self.out}  (drive it: triportrait animate VOICE --preset talk3d --weights {self.out} -o OUT.mp4)")
         return 0
+
+
+def described(person: PreparedPortrait) -> dict[str, object]:
+    """How the head is turned in each picture that was kept, in degrees, and how many there are."""
+    import numpy as np
+
+    turns = [np.degrees(one.motion.rotation_rad).round(1).tolist() for one in (person, *person.others)]
+    return {"pictures": len(turns), "pitch_yaw_roll_degrees": turns}

@@ -12,7 +12,7 @@ from triportrait.evaluation.reenact import find_clips
 from triportrait.evaluation.running import Progress
 from triportrait.files import refuse_inputs
 
-_CLIPS = ("reenact", "cross", "audio", "table")
+_CLIPS = ("reenact", "cross", "audio", "personal", "table")
 _MEASURED = (*_CLIPS, "seams")
 #: Options that only some protocols look at -> those protocols, and the value that says nothing.
 _BELONGS: dict[str, tuple[tuple[str, ...], Any]] = {
@@ -23,6 +23,7 @@ _BELONGS: dict[str, tuple[tuple[str, ...], Any]] = {
     "head_motion": (("audio", "table"), None),
     "seed": (("audio", "table", "seams", "opinions"), 0),
     "plots": (("reenact", "cross", "audio"), True),
+    "given": (("personal",), 0.5),
     "clips": (_CLIPS, None),
     "every": (_CLIPS, 5),
     "sheets": (_MEASURED, False),
@@ -81,6 +82,8 @@ class Asked(Protocol):
     @property
     def answers(self) -> tuple[Path, ...]: ...
     @property
+    def given(self) -> float: ...
+    @property
     def kit(self) -> Path | None: ...
 
 
@@ -98,7 +101,7 @@ def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = Non
             word = f"'{asked.number}'" if name == "number" else f"--{name.replace('_', '-')}"
             where = " and ".join(protocols)
             if protocols in (_CLIPS, _MEASURED):
-                where = f"reenact, cross, audio{', seams' if protocols == _MEASURED else ''} and the measured tables"
+                where = f"reenact, cross, audio, personal{', seams' if protocols == _MEASURED else ''} and the measured tables"
             what = f"table {asked.number}" if is_printed else asked.protocol
             raise OptionError(f"{word} does nothing with evaluate {what}; it belongs to {where}.")
     if asked.protocol == "opinions":
@@ -139,6 +142,10 @@ def _run_on_clips(asked: Asked, clips: Path, out: Path, progress: Callable[[Prog
         from triportrait.evaluation.reenact import ReenactOptions, run_reenact
 
         run_reenact(ReenactOptions(**shared, plots=asked.plots), progress=progress)
+    elif asked.protocol == "personal":
+        from triportrait.evaluation.personal import ROWS, PersonalOptions, run_personal
+
+        run_personal(PersonalOptions(**shared | {"avatars": ROWS}, plots=False, given=asked.given), progress=progress)
     elif asked.protocol == "cross":
         from triportrait.evaluation.cross import CrossOptions, run_cross
 

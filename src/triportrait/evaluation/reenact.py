@@ -11,7 +11,7 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -88,6 +88,15 @@ class _Target:
     regions: list[FrameRegions | None]
     #: Expression and pose of the real frames as they were fitted one by one; None without a fitter.
     motion: Motion | None
+
+
+@dataclass(frozen=True, slots=True)
+class Performer:
+    """Who performs a clip: an avatar's name, its portrait, and the clip's motion in the portrait's pose frame."""
+
+    avatar: str
+    portrait: PreparedPortrait
+    motion: Motion
 
 
 def run_reenact(
@@ -208,7 +217,6 @@ def evaluate_clip(
     portrait = tools.prepare_portrait(first)
     prepared = time.perf_counter()
     cache = TrackCache(options.cache)
-    networks = networks_of(options.metric_weights)
 
     def drive() -> Motion:
         return tools.drive(portrait, _counted(tools.read_frames(path)[1], lambda done: tell("motion", done, 0)), fps)
@@ -222,6 +230,38 @@ def evaluate_clip(
     start = 1 + (len(motion) - 1 - length) // 2
     window = list(range(start, start + length))
 
+    performers = {name: Performer(name, portrait, motion) for name in options.avatars}
+    entry = compare(path, options, tools, performers, chosen, window, filled_box=filled_box, cache=cache, tell=tell)
+    return entry | {"prepare_s": round(prepared - started, 3), "drive_s": round(driven - prepared, 3), "fps": float(fps)}
+
+
+def compare(
+    path: Path,
+    options: ProtocolOptions,
+    tools: ReenactTools,
+    performers: Mapping[str, Performer],
+    chosen: Sequence[int],
+    window: Sequence[int],
+    *,
+    filled_box: tuple[float, float, float, float] | None = None,
+    cache: TrackCache,
+    tell: Callable[[str, int, int], None],
+) -> dict[str, Any]:
+    """The report's entry of a clip whose own motion was put on performers; one that fails has its reason in its own entry.
+
+    Args:
+        path: the clip.
+        performers: by the name of their row; all have the same crop box. Rotation is counted from the first one's picture.
+        chosen: numbers of the frames that are measured; window: of the run for jitter and flicker.
+        filled_box: see :func:`counted_pixels`.
+        cache: of the tracks; tell: is told of the stage, what is done and how much there is.
+
+    Raises:
+        TriPortraitError: nothing can be measured.
+    """
+    networks = networks_of(options.metric_weights)
+    first = next(iter(performers.values()))
+    portrait, motion = first.portrait, first.motion
     target = _read_target(path, portrait, options, tools, chosen, window, filled_box, cache)
     real, source = target.real, _source(portrait, options.side_px)
     keep_features(networks, options.out, path.name, "real", real.pictures)
@@ -229,20 +269,17 @@ def evaluate_clip(
     entry: dict[str, Any] = {
         "status": "ok",
         "frames": len(motion),
-        "fps": float(fps),
         "evaluated_frames": len(chosen),
         "window_frames": len(window),
         "largest_rotation_deg": float(max(angles)),
-        "prepare_s": round(prepared - started, 3),
-        "drive_s": round(driven - prepared, 3),
         "real": _describe_real(target, likeness(networks, source, real.pictures, real.landmarks, real.found)),
         "avatars": {},
     }
     shown = evenly(range(len(chosen)), SHEET_COLUMNS)
     rows: list[list[Array | None]] = [[target.real.pictures[i] for i in shown]]
-    for name in options.avatars:
+    for name, performer in performers.items():
         try:
-            made, seconds = _render_all(name, portrait, motion, chosen, window, options.side_px, tools, partial(tell, name))
+            made, seconds = _render_all(performer, chosen, window, options.side_px, tools, partial(tell, name))
             values, reasons, counts = _measure(made, target, angles)
             for more, why in _more(path.name, name, made, target, portrait, options, networks, tools):
                 values.update(more)
@@ -254,13 +291,13 @@ def evaluate_clip(
                 "render_ms": round(1000.0 * seconds, 2),
             }
             rows.append([made.pictures[i] for i in shown])
-        except Exception as error:  # the other avatars are still measured; the reason is reported
+        except Exception as error:  # the others are still measured; the reason is reported
             log.warning("%s on %s failed: %s", name, path.name, error, exc_info=not isinstance(error, TriPortraitError))
             entry["avatars"][name] = {"status": "failed", "reason": reason_of(error)}
             rows.append([])
     if options.sheets:
-        labels = [f"{chosen[i] / fps:.2f} s  {angles[i]:.0f}°" for i in shown]
-        sheet = contact_sheet(rows, row_labels=["real", *options.avatars], column_labels=labels, title=path.name, cell_px=options.side_px)
+        labels = [f"frame {chosen[i]}  {angles[i]:.0f}°" for i in shown]
+        sheet = contact_sheet(rows, row_labels=["real", *performers], column_labels=labels, title=path.name, cell_px=options.side_px)
         write_sheet(sheet_path(options.out, path), sheet)
     return entry
 
@@ -299,7 +336,7 @@ def counted_pixels(
 def _read_target(
     path: Path,
     portrait: PreparedPortrait,
-    options: ReenactOptions,
+    options: ProtocolOptions,
     tools: ReenactTools,
     chosen: Sequence[int],
     window: Sequence[int],
@@ -369,7 +406,7 @@ def _more(
     made: _Seen,
     target: _Target,
     portrait: PreparedPortrait,
-    options: ReenactOptions,
+    options: ProtocolOptions,
     networks: MetricNetworks,
     tools: ReenactTools,
 ) -> Iterator[tuple[dict[str, float], dict[str, str]]]:
@@ -396,9 +433,7 @@ def motion_distances(made: Motion | None, real: Motion | None, both: Array) -> d
 
 
 def _render_all(
-    name: str,
-    portrait: PreparedPortrait,
-    motion: Motion,
+    performer: Performer,
     chosen: Sequence[int],
     window: Sequence[int],
     side_px: int,
@@ -406,7 +441,7 @@ def _render_all(
     tell: Callable[[int, int], None],
 ) -> tuple[_Seen, float]:
     """Every picture and landmark of one avatar, and its mean seconds per frame."""
-    render = tools.make_renderer(name, portrait)
+    render, motion = tools.make_renderer(performer.avatar, performer.portrait), performer.motion
     total = len(chosen) + len(window)
     spent, done = 0.0, 0
 
@@ -417,7 +452,7 @@ def _render_all(
             picture = render(motion[i])
             spent += time.perf_counter() - begun
             if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-                raise NumericError(f"avatar {name} drew {picture.dtype} {picture.shape}, expected uint8 (s, s, 3)")
+                raise NumericError(f"avatar {performer.avatar} drew {picture.dtype} {picture.shape}, expected uint8 (s, s, 3)")
             keep.append(shrink(picture, side_px))
             done += 1
             tell(done, total)

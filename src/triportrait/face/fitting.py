@@ -31,7 +31,7 @@ from triportrait.geometry.landmarks import (
     RIM_UPPER_MIDDLE,
 )
 from triportrait.geometry.nearest import nearest_points
-from triportrait.geometry.rotations import euler_from_matrix, matrix_from_vector
+from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler, matrix_from_vector
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, Motion
 
 #: Rounds of spreading the landmark offsets over the mesh; the worst landmark is then met to about a pixel.
@@ -117,6 +117,20 @@ class LandmarkFitter:
         offset = self._back_project(residual, person, pose).mean(0)
         return Person(identity, offset), self._motion(person, pose, 25.0), residual
 
+    def fit_row(self, landmarks: Array, person: Person | None = None) -> tuple[Person, Motion]:
+        """A person whose offsets meet ``landmarks`` [478, >=2] exactly, and the motion in that picture.
+
+        Args:
+            person: whose identity is kept; None fits one.
+        """
+        if person is None:
+            found, motion, _ = self.fit_person(landmarks[None])
+            return found, motion
+        motion = self.fit_motion(landmarks[None], person)
+        pose = self._pose_of(motion)
+        residual = self._observed(landmarks[None])[:, :FACE_POINTS] - self._project(person, pose)
+        return replace(person, landmark_offset=person.landmark_offset + self._back_project(residual, person, pose)[0]), motion
+
     def fit_motion(self, landmarks: Array, person: Person, fps: float = 25.0) -> Motion:
         """Expression, pose and gaze of every row of ``landmarks`` [t, 478, >=2] for a known person -> :class:`Motion`."""
         observed = self._observed(landmarks)
@@ -134,14 +148,7 @@ class LandmarkFitter:
 
     def residual_px(self, landmarks: Array, person: Person, motion: Motion) -> Array:
         """Distances [t, 468] in 512-px pixels between ``landmarks`` and the model's."""
-        from triportrait.geometry.rotations import matrix_from_euler
-
-        pose = _Pose(
-            matrix_from_euler(motion.rotation_rad),
-            motion.translation.astype(np.float64),
-            motion.expression.astype(np.float64),
-            motion.gaze_rad.astype(np.float64),
-        )
+        pose = self._pose_of(motion)
         return np.linalg.norm(self._observed(landmarks)[:, :FACE_POINTS] - self._project(person, pose), axis=-1)
 
     def vertex_offset(self, person: Person) -> Array:
@@ -149,6 +156,10 @@ class LandmarkFitter:
         return spread_offset(self.head, person)
 
     # -- the model ----------------------------------------------------------------------------------------------------
+
+    def _pose_of(self, motion: Motion) -> _Pose:
+        rotation = matrix_from_euler(motion.rotation_rad)
+        return _Pose(rotation, *(np.asarray(rows, np.float64) for rows in (motion.translation, motion.expression, motion.gaze_rad)))
 
     def _observed(self, landmarks: Array) -> Array:
         return np.asarray(landmarks, np.float64)[..., :2] * self._to_512

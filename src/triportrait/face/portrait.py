@@ -83,13 +83,20 @@ def portrait_from_landmarks(
     tracker: FaceTracker,
     head: OpenHead,
     options: PortraitOptions,
+    person: Person | None = None,
+    scene: Array | None = None,
 ) -> PreparedPortrait:
-    """The part of :func:`prepare_portrait` after the crop: fit, mattes and layers for landmarks [478, 3] in crop pixels."""
+    """The part of :func:`prepare_portrait` after the crop: fit, mattes and layers for landmarks [478, 3] in crop pixels.
+
+    Args:
+        person: whose identity is known already; the landmarks are still met exactly.
+        scene: uint8 [s, s, 3], the scene behind the person; None paints it in.
+    """
     size = options.size_px
     person_mask = tracker.person_mask(image)
     landmarks = outline_on_person(landmarks, person_mask)
     fitter = LandmarkFitter(head, side_px=size)
-    person, motion, _ = fitter.fit_person(landmarks[None])
+    person, motion = fitter.fit_row(landmarks, person)
     frame = motion[0]
     offset = fitter.vertex_offset(person)
     vertices = head.deform(head.shape(person.identity.astype(np.float32)), frame.expression, frame.gaze_rad) + offset
@@ -99,7 +106,7 @@ def portrait_from_landmarks(
     alpha = refine_matte(image, person_mask, face_mask)
     share = settle_jaw(image, alpha, head_share(cover, landmarks), landmarks)
     head_alpha = np.minimum(alpha, alpha * share)
-    background = background_behind(image, alpha, options.background_fill)
+    background = background_behind(image, alpha, options.background_fill) if scene is None else scene
     torso = torso_layer(image, alpha, share, cover, head=head, vertices=vertices, frame=frame, background=background, landmarks=landmarks)
     return PreparedPortrait(
         photo=photo,

@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,13 +24,16 @@ from triportrait.media.images import MAX_PIXELS
 from triportrait.types import FOCAL_IN_WIDTHS, Array, MotionFrame, PreparedPortrait, RefinedPlanes
 
 FORMAT = "triportrait.avatar"
-VERSION = 1
+#: 1: one photograph; 2: a person of several pictures. Files of one photograph are written as 1, which older versions read.
+VERSION = 2
 #: The metadata entry that holds the description, as JSON. One entry: safetensors writes several in an order that changes from run to run.
 ENTRY = "triportrait"
 #: Larger files hold no portrait of a photo that is read.
 _LARGEST_BYTES = 256 << 20
-#: The header names some twenty tensors.
+#: The header names some twenty tensors a picture.
 _LARGEST_HEADER_BYTES = 1 << 20
+#: A person has so many pictures at most.
+_MOST_OTHERS = 64
 #: Numbers beyond these belong to no portrait, and what is computed from them overflows: pixels, coefficients, decimetres, radians.
 _HIGHEST = {
     "landmarks": 1e5,
@@ -41,6 +44,7 @@ _HIGHEST = {
     "motion.translation": 1e4,
     "motion.gaze_rad": 1e2,
     "motion.landmarks": 1e6,
+    "motion.body": 1e3,
     "planes.front": 1e6,
     "planes.across": 1e6,
     "planes.down": 1e6,
@@ -69,6 +73,9 @@ _MOTION = {
     "motion.gaze_rad": ("F32", "2"),
 }
 _LANDMARKS = {"motion.landmarks": ("F32", "478 2")}
+_BODY = {"motion.body": ("F32", "4")}
+#: What another picture of the person has; it is no larger than its crop.
+_OTHER = {name: kind for name, kind in (_PORTRAIT | _MOTION | _LANDMARKS).items() if name not in ("photo", "identity")}
 #: Planes may differ in their sizes, not in their channels.
 _PLANES = {"planes.front": ("F32", "c h w"), "planes.across": ("F32", "c d w2"), "planes.down": ("F32", "c d2 h2")}
 _KINDS = {"U8": np.uint8, "F32": np.float32}
@@ -105,25 +112,29 @@ def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refine
 
     from triportrait import __version__
 
-    tensors = {name: getattr(portrait, name) for name in _PORTRAIT}
-    tensors |= {name: getattr(portrait.motion, name.partition(".")[2]) for name in _MOTION}
-    if portrait.motion.landmarks is not None:
-        tensors["motion.landmarks"] = portrait.motion.landmarks
+    tensors = _arrays(portrait, _PORTRAIT | _MOTION | _LANDMARKS)
+    if portrait.motion.landmarks is None:
+        del tensors["motion.landmarks"]
+    bodies = bool(portrait.others) and all(other.motion.body is not None for other in portrait.others)
+    for number, other in enumerate(portrait.others):
+        tensors |= {_of_other(number, name): array for name, array in _arrays(other, _OTHER | _BODY if bodies else _OTHER).items()}
     note = None
     if refined is not None:
         tensors |= {name: getattr(refined, name.partition(".")[2]) for name in _PLANES}
         note = {"network": refined.network, "steps": refined.steps, "before_db": refined.before_db, "after_db": refined.after_db}
-    kinds = _PORTRAIT | _MOTION | _LANDMARKS | _PLANES
+    kinds = _expected(len(portrait.others), bodies) | _LANDMARKS | _PLANES
     tensors = {name: np.ascontiguousarray(array, _KINDS[kinds[name][0]]) for name, array in tensors.items()}
-    description = {
+    description: dict[str, Any] = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if portrait.others else 1,
         "made_by": __version__,
         "head_model": portrait.head_model,
         "crop_box": [float(number) for number in portrait.crop_box],
         "focal": float(portrait.focal),
         "refined": note,
     }
+    if portrait.others:
+        description |= {"others": len(portrait.others), "bodies": bodies}
     description["digest"] = _digest(description, tensors)
     data = save(tensors, {ENTRY: json.dumps(description, sort_keys=True)})
     with atomic_file(path) as part:
@@ -158,6 +169,8 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         crop_box: tuple[Place, Place, Annotated[float, Field(ge=1.0, le=1e5)]]
         focal: float = Field(gt=0.1 * FOCAL_IN_WIDTHS, lt=10 * FOCAL_IN_WIDTHS)
         refined: Refined | None
+        others: int = Field(default=0, ge=0, le=_MOST_OTHERS)
+        bodies: bool = False
         digest: str
 
     absolute = check_readable(path)
@@ -168,7 +181,7 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         with safe_open(absolute, "np") as file:
             text = _expect_ours((file.metadata() or {}).get(ENTRY), path)
             description = Description.model_validate_json(text)
-            expected = _PORTRAIT | _MOTION
+            expected = _expected(description.others, description.bodies)
             if "motion.landmarks" in file.keys():  # noqa: SIM118 - not a dict
                 expected = expected | _LANDMARKS
             if description.refined is not None:
@@ -178,14 +191,9 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         _expect_numbers(tensors)
         if _digest(json.loads(text), tensors) != description.digest:
             raise MediaError(f"'{path}' has changed since it was written; make it again with 'triportrait portrait save'.")
-        motion = MotionFrame(**{name.partition(".")[2]: array for name, array in tensors.items() if name.startswith("motion.")})
-        portrait = PreparedPortrait(
-            **{name: tensors[name] for name in _PORTRAIT},
-            crop_box=description.crop_box,
-            motion=motion,
-            focal=description.focal,
-            head_model=description.head_model,
-        )
+        portrait = _portrait(tensors, description.crop_box, description.focal, description.head_model)
+        others = tuple(_other(tensors, number, portrait) for number in range(description.others))
+        portrait = replace(portrait, others=others)
     except SafetensorError:
         raise MediaError(damaged) from None
     except (ValidationError, ValueError, OSError) as error:
@@ -195,6 +203,38 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         planes = {name.partition(".")[2]: tensors[name] for name in _PLANES}
         refined = RefinedPlanes(**planes, **description.refined.model_dump())
     return AvatarFile(portrait, refined, description.made_by)
+
+
+def _of_other(number: int, name: str) -> str:
+    return f"other{number}.{name}"
+
+
+def _expected(others: int, bodies: bool) -> dict[str, tuple[str, str]]:
+    """Tensors of a portrait with so many others, as :data:`_PORTRAIT`."""
+    each = _OTHER | _BODY if bodies else _OTHER
+    return _PORTRAIT | _MOTION | {_of_other(number, name): kind for number in range(others) for name, kind in each.items()}
+
+
+def _arrays(portrait: PreparedPortrait, names: Mapping[str, Any]) -> dict[str, Array]:
+    """The named arrays of a portrait; those of its motion begin with ``motion.``."""
+    return {
+        name: getattr(portrait.motion, name.partition(".")[2]) if name.startswith("motion.") else getattr(portrait, name) for name in names
+    }
+
+
+def _portrait(tensors: Mapping[str, Array], crop_box: tuple[float, float, float], focal: float, head_model: str) -> PreparedPortrait:
+    motion = MotionFrame(**{name.partition(".")[2]: array for name, array in tensors.items() if name.startswith("motion.")})
+    parts: dict[str, Any] = {name: tensors[name] for name in _PORTRAIT}
+    return PreparedPortrait(**parts, crop_box=crop_box, motion=motion, focal=focal, head_model=head_model)
+
+
+def _other(tensors: Mapping[str, Array], number: int, portrait: PreparedPortrait) -> PreparedPortrait:
+    """Another picture of the person: what it does not have of its own is the first one's."""
+    first = _of_other(number, "")
+    own = {name.removeprefix(first): array for name, array in tensors.items() if name.startswith(first)}
+    side = float(len(portrait.image))
+    own |= {"photo": own["image"], "identity": portrait.identity}
+    return _portrait(own, (0.0, 0.0, side), portrait.focal, portrait.head_model)
 
 
 def describe_avatar(path: str | os.PathLike[str]) -> str:
@@ -210,7 +250,7 @@ def describe_avatar(path: str | os.PathLike[str]) -> str:
     pitch, yaw, roll = np.degrees(portrait.motion.rotation_rad)
     rows = {
         "file": f"{os.fspath(path)}, {os.path.getsize(path) / 1e6:.1f} MB",
-        "format": f"avatar file {VERSION}, written by triportrait {printable(found.made_by)}",
+        "format": f"avatar file {VERSION if portrait.others else 1}, written by triportrait {printable(found.made_by)}",
         "photo": f"{width} x {height} px, crop {side:.0f} px at ({left:.0f}, {top:.0f})",
         "portrait": f"{len(portrait.image)} x {len(portrait.image)} px",
         "head model": f"{printable(portrait.head_model)}, {len(portrait.identity)} shape coefficients, "
@@ -218,6 +258,8 @@ def describe_avatar(path: str | os.PathLike[str]) -> str:
         "pose": f"pitch {pitch:.1f}, yaw {yaw:.1f}, roll {roll:.1f} degrees",
         "refined": "no",
     }
+    if portrait.others:
+        rows["pictures"] = f"{1 + len(portrait.others)} of one person"
     if refined is not None:
         rows["refined"] = f"{refined.steps} steps, own view {refined.before_db:.1f} -> {refined.after_db:.1f} dB"
         rows["network"] = refined.network[:12]
@@ -241,7 +283,7 @@ def _expect_ours(text: str | None, path: str | os.PathLike[str]) -> str:
     version = head.get("version")
     if isinstance(version, int) and version > VERSION:
         raise MediaError(f"'{path}' has avatar format {version}, this version reads {VERSION}; update TriPortrait.")
-    if text is None or version != VERSION:
+    if text is None or version not in (1, VERSION):
         raise ValueError(f"version {version!r}")
     return text
 
@@ -272,17 +314,19 @@ def _expect_numbers(tensors: Mapping[str, Array]) -> None:
     Raises:
         ValueError: they are not.
     """
-    for name, array in tensors.items():
+    for full, array in tensors.items():
+        name = full.partition(".")[2] if full.startswith("other") else full
         if array.dtype == np.float32 and not np.isfinite(array).all():
-            raise ValueError(f"{name} holds values that are not numbers")
+            raise ValueError(f"{full} holds values that are not numbers")
         if name in _HIGHEST and not np.abs(array).max() <= _HIGHEST[name]:
-            raise ValueError(f"{name} is out of range")
+            raise ValueError(f"{full} is out of range")
         if name.endswith("_alpha") and not (array.min() >= 0 and array.max() <= 1):
-            raise ValueError(f"{name} is not within 0..1")
-    # The shortest extent in any direction: landmarks on one point or line are no face, and no pose follows from them.
-    spread = np.linalg.svd(np.cov(tensors["landmarks"][:, :2].astype(np.float64).T), compute_uv=False)
-    if not math.sqrt(spread[-1]) > _SMALLEST_FACE * len(tensors["image"]) / 4:
-        raise ValueError("the landmarks span no face")
+            raise ValueError(f"{full} is not within 0..1")
+        if name == "landmarks":
+            # The shortest extent in any direction: landmarks on one point or line are no face, and no pose follows from them.
+            spread = np.linalg.svd(np.cov(array[:, :2].astype(np.float64).T), compute_uv=False)
+            if not math.sqrt(spread[-1]) > _SMALLEST_FACE * len(tensors["image"]) / 4:
+                raise ValueError("the landmarks span no face")
 
 
 def _digest(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:

@@ -76,16 +76,12 @@ class TrainOptions:
     """Processes that make data ahead. Default: 8 with a GPU, else 0."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PersonalizeOptions:
-    """``triportrait personalize``: a run; what lies in its folder of an earlier run is gone on with."""
+@dataclass(frozen=True, kw_only=True)
+class Talk3DOptions:
+    """A person by Talk3D's networks."""
 
-    clip: Path
-    """Video of one person who speaks, with sound; minutes are better than seconds."""
-    out: Path
-    """Folder of the person."""
     prior: Path | None = None
-    """Imported EG3D weights, into which the person is inverted (see 'triportrait weights list')."""
+    """Imported EG3D weights, into which the person is inverted (see 'triportrait weights list'); without it no network is trained."""
     preset: Literal["paper", "tiny"] = "paper"
     """paper: Talk3D's sizes, for a GPU; tiny: a try with a tiny generator."""
     steps: int | None = None
@@ -100,6 +96,16 @@ class PersonalizeOptions:
     """Of everything random."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonalizeOptions(Talk3DOptions):
+    """``triportrait personalize --prior``: a run; what lies in its folder of an earlier run is gone on with."""
+
+    clip: Path
+    """Video of one person who speaks, with sound; minutes are better than seconds."""
+    out: Path
+    """Folder of the person."""
 
 
 @dataclass(frozen=True, slots=True)

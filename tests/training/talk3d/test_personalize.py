@@ -60,8 +60,10 @@ def test_bad_input_is_found_before_any_work(prior: Path, clip: Path, voice: Path
     for changes, kind, words in cases:
         with pytest.raises(kind, match=words):
             personalize(PersonalizeOptions(**({"clip": clip, "prior": prior, "out": out, "preset": "tiny"} | changes)))
-    assert cli.main(["personalize", str(clip), "-o", str(out)]) == 2
-    assert "--prior is missing" in capsys.readouterr().err
+    assert cli.main(["personalize", str(clip), str(clip), "--prior", str(prior), "-o", str(out)]) == 2
+    assert "one video" in capsys.readouterr().err
+    with pytest.raises(OptionError, match="--prior is missing"):
+        personalize(PersonalizeOptions(clip=clip, out=out))
     assert not out.exists()
 
 

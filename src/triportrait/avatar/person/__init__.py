@@ -1,0 +1,1 @@
+"""A person of whom several pictures are known."""

@@ -1,0 +1,184 @@
+"""An avatar of a person of whom several pictures are known: each frame is put together from those that show most of it.
+
+Every picture is drawn in the frame's pose by the one-photo avatar, on one shape. How the head is turned decides which of them show it;
+which of them show mouth and eyes, how these look, never the pose. Low frequencies are blended, detail comes from the best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
+from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.geometry.shapes import FaceShape
+from triportrait.types import Array, FullHead, MotionFrame, PreparedPortrait, RenderedHead
+
+#: So many pictures are blended by pose, mouth and eyes each.
+_BLENDED = 2
+#: Below this width (pixels of a 512 px crop) is detail, and comes from the best picture alone.
+_DETAIL_PX = 2.0
+#: How much surer than the next the best picture's detail is taken.
+_BEST = 4
+#: A picture turned so much farther away is as unlike as one clear difference of mouth or eyes.
+_TURN_DEG = 40.0
+#: Round lips and eyes a window reaches so far beyond the outline (sizes of it), and ends as softly.
+_REACH, _SOFT = 0.35, 0.16
+
+
+class PhotoAvatar(Protocol):
+    """What draws one picture: :class:`triportrait.avatar.lifted.avatar.LiftedAvatar` and such."""
+
+    head: FullHead
+
+    def prepare(self, portrait: PreparedPortrait) -> Any: ...
+
+    def render(self, state: Any, frame: MotionFrame) -> RenderedHead: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One picture of the person: its ``state`` in the one-photo avatar, its turn, and the shape of its face."""
+
+    state: Any
+    rotation: Array
+    shape: FaceShape
+    body: Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class PersonState:
+    """What depends on the person alone; ``vertices``: [v, 3], the expressionless head of the first picture."""
+
+    portrait: PreparedPortrait
+    sources: list[Source]
+    vertices: Array
+
+
+class PersonAvatar:
+    """:class:`triportrait.types.Avatar` for portraits with ``others``.
+
+    Args:
+        inner: draws one picture.
+    """
+
+    name = "person"
+    whole_person = True
+
+    def __init__(self, inner: PhotoAvatar) -> None:
+        self.inner, self.head = inner, inner.head
+
+    def prepare(self, portrait: PreparedPortrait) -> PersonState:
+        """Everything that is computed once per person."""
+        vertices = self.head.shape(portrait.identity) + portrait.vertex_offset
+        sources = []
+        for one in (replace(portrait, others=()), *portrait.others):
+            rotation = matrix_from_euler(np.asarray(one.motion.rotation_rad, np.float64))
+            sources.append(Source(self.inner.prepare(one), rotation, FaceShape.of(one.landmarks), one.motion.body))
+        return PersonState(portrait, sources, vertices)
+
+    def render(self, state: PersonState, frame: MotionFrame) -> RenderedHead:
+        """See :class:`triportrait.types.Avatar`."""
+        portrait = state.portrait
+        size = len(portrait.image)
+        landmarks = self._landmarks(state, frame)
+        shape = FaceShape.of(landmarks)
+        turn = matrix_from_euler(np.asarray(frame.rotation_rad, np.float64))
+        away = np.array([_angle_deg(turn, source.rotation) for source in state.sources])
+        drawn: dict[int, RenderedHead] = {}
+
+        def picture(which: Any) -> RenderedHead:
+            index = int(which)
+            if index not in drawn:
+                source = state.sources[index]
+                drawn[index] = self.inner.render(source.state, _for_source(frame, source))
+            return drawn[index]
+
+        pose = weights_of(away)
+        best = picture(np.argmax(pose))
+        rgb, alpha = _two_bands([picture(i) for i in np.flatnonzero(pose)], pose[pose > 0], size)
+        unlike = {
+            "mouth": np.array([np.linalg.norm(source.shape.mouth() - shape.mouth()) for source in state.sources]),
+            "eyes": np.array([np.linalg.norm(source.shape.eyes() - shape.eyes()) for source in state.sources]),
+        }
+        for part, rims in (("mouth", (OUTER_LIPS,)), ("eyes", (EYE_LEFT_RIM, EYE_RIGHT_RIM))):
+            share = weights_of(unlike[part] + away / _TURN_DEG)
+            for rim in rims:
+                _put_window(rgb, [picture(i).rgb for i in np.flatnonzero(share)], share[share > 0], landmarks[rim])
+        return RenderedHead(rgb, alpha, best.depth)
+
+    def _landmarks(self, state: PersonState, frame: MotionFrame) -> Array:
+        vertices = self.head.deform(state.vertices, frame.expression, frame.gaze_rad)
+        posed = pose_points(self.head.landmarks478(vertices), frame.rotation_rad, frame.translation)
+        return project(posed, len(state.portrait.image), state.portrait.focal)[0]
+
+
+def weights_of(distances: Array) -> Array:
+    """Shares [k] of pictures at ``distances`` [k]: of the nearest alone, and continuous, since who drops out has none left."""
+    if len(distances) <= _BLENDED:
+        weights = 1.0 / (distances + 1e-3) ** 2
+        return weights / weights.sum()
+    limit = np.sort(distances)[_BLENDED]
+    weights = np.maximum(limit - distances, 0.0) ** 2
+    if not weights.any():
+        weights = (np.arange(len(distances)) == distances.argmin()).astype(float)
+    weights /= weights.sum()
+    weights[weights < 0.02] = 0.0
+    return weights / weights.sum()
+
+
+def _angle_deg(one: Array, other: Array) -> float:
+    return float(np.degrees(np.arccos(np.clip((np.trace(one @ other.T) - 1.0) / 2.0, -1.0, 1.0))))
+
+
+def _for_source(frame: MotionFrame, source: Source) -> MotionFrame:
+    """The frame as seen from a source in which the body has moved already."""
+    if source.body is None or frame.body is None:
+        return frame
+    since = frame.body - source.body
+    return replace(frame, body=since.astype(np.float32))
+
+
+def _two_bands(pictures: list[RenderedHead], share: Array, size: int) -> tuple[Array, Array]:
+    """Premultiplied colours [s, s, 3] and alpha [s, s]: low frequencies by ``share`` [k], detail nearly of the best alone."""
+    import cv2
+
+    if len(pictures) == 1:
+        return pictures[0].rgb.copy(), pictures[0].alpha
+    sharp = share**_BEST / (share**_BEST).sum()
+    change = sum(
+        (np.float32(a - b) * picture.rgb for a, b, picture in zip(share, sharp, pictures, strict=True)), np.zeros_like(pictures[0].rgb)
+    )
+    low = cv2.GaussianBlur(change, (0, 0), _DETAIL_PX * size / 512)
+    rgb = sum((np.float32(b) * picture.rgb for b, picture in zip(sharp, pictures, strict=True)), low)
+    alpha = sum((np.float32(b) * picture.alpha for b, picture in zip(sharp, pictures, strict=True)), np.zeros_like(pictures[0].alpha))
+    return np.clip(rgb, 0.0, alpha[..., None]), alpha
+
+
+def _put_window(rgb: Array, pictures: list[Array], share: Array, outline: Array) -> None:
+    """Blend the pictures' [s, s, 3] window round an outline [n, 2] into ``rgb``, in the light that it has there; in place."""
+    import cv2
+
+    size = len(rgb)
+    low, high = outline.min(0), outline.max(0)
+    extent = float((high - low)[0])
+    margin = (_REACH + 2 * _SOFT) * extent
+    left, top = np.clip(np.floor(low - margin), 0, size).astype(int)
+    right, bottom = np.clip(np.ceil(high + margin), 0, size).astype(int)
+    if right - left < 4 or bottom - top < 4:
+        return
+    middle = 0.5 * (low + high)
+    mask = np.zeros((bottom - top, right - left), np.float32)
+    radii = 0.5 * (high - low) + _REACH * extent
+    cv2.ellipse(mask, (tuple((middle - (left, top)).tolist()), tuple((2 * radii).tolist()), 0.0), 1.0, -1)
+    mask = cv2.GaussianBlur(mask, (0, 0), max(0.5 * _SOFT * extent, 0.8))
+    here = rgb[top:bottom, left:right]
+    sharp = share**_BEST / (share**_BEST).sum()
+    window = sum((np.float32(b) * picture[top:bottom, left:right] for b, picture in zip(sharp, pictures, strict=True)), np.zeros_like(here))
+    # Its own shade goes over into that of its place towards the border.
+    ring = mask * (1.0 - mask)
+    offset = ((here - window) * ring[..., None]).sum((0, 1)) / max(float(ring.sum()), 1e-6)
+    here += mask[..., None] * (window + offset - here)

@@ -1,0 +1,59 @@
+"""A person of several pictures: shares that change smoothly, and one picture drawn as a photo is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from triportrait.avatar.lifted.avatar import LiftedAvatar
+from triportrait.avatar.person.avatar import PersonAvatar, weights_of
+from triportrait.face.open_head import OpenHead
+from triportrait.types import MotionFrame, PreparedPortrait
+
+
+@pytest.fixture(scope="module")
+def frame(astronaut_portrait: PreparedPortrait) -> MotionFrame:
+    own = astronaut_portrait.motion
+    return replace(own, rotation_rad=own.rotation_rad + np.radians((2.0, 9.0, 1.0)).astype(np.float32), landmarks=None)
+
+
+def test_shares_are_continuous_and_go_to_the_nearest() -> None:
+    random = np.random.default_rng(0)
+    start, end = random.random((2, 6)) * 20.0
+    shares = np.stack([weights_of(start + (end - start) * part) for part in np.linspace(0.0, 1.0, 2001)])
+    np.testing.assert_allclose(shares.sum(1), 1.0)
+    assert (shares > 0).sum(1).max() <= 2
+    # Shares under 2 % are dropped: no step is larger than that and the way of one row.
+    assert np.abs(np.diff(shares, axis=0)).max() < 0.06
+    assert all(
+        share.argmax() == (start + (end - start) * part).argmin() for share, part in zip(shares, np.linspace(0, 1, 2001), strict=True)
+    )
+
+
+def test_one_picture_is_drawn_as_a_photo(astronaut_portrait: PreparedPortrait, open_head: OpenHead, frame: MotionFrame) -> None:
+    inner = LiftedAvatar(open_head, whole_person=True)
+    person = PersonAvatar(inner)
+    one = person.render(person.prepare(astronaut_portrait), frame)
+    photo = inner.render(inner.prepare(astronaut_portrait), frame)
+    np.testing.assert_allclose(one.rgb, photo.rgb, atol=1e-5)
+    np.testing.assert_array_equal(one.alpha, photo.alpha)
+
+
+def test_the_picture_turned_alike_is_taken(astronaut_portrait: PreparedPortrait, open_head: OpenHead, frame: MotionFrame) -> None:
+    """A second picture of the person in the frame's own pose, in another colour, is what the frame then shows."""
+    inner = LiftedAvatar(open_head, whole_person=True)
+    person = PersonAvatar(inner)
+    turned = inner.render(inner.prepare(astronaut_portrait), frame)
+    image = np.clip(255.0 * (turned.rgb + (1.0 - turned.alpha[..., None]) * astronaut_portrait.background / 255.0), 0, 255).astype(np.uint8)
+    green = image.copy()
+    green[..., (0, 2)] //= 2
+    alpha = turned.alpha
+    other = replace(astronaut_portrait, image=green, person_alpha=alpha, head_alpha=alpha, motion=frame)
+    state = person.prepare(replace(astronaut_portrait, others=(other,)))
+    face = np.s_[200:320, 200:320]
+    near = person.render(state, frame).rgb[face]
+    far = person.render(state, astronaut_portrait.motion).rgb[face]
+    assert near[..., 1].mean() > 1.3 * near[..., 0].mean() > 0
+    assert far[..., 0].mean() > 0.9 * far[..., 1].mean()

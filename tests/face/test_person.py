@@ -1,0 +1,96 @@
+"""A person from a video or from photographs: what is chosen, what is refused, and the way from a clip to a talking video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from triportrait import Portrait, cli
+from triportrait.errors import OptionError
+from triportrait.face.mesh_tracker import MeshTracker
+from triportrait.face.open_head import OpenHead
+from triportrait.face.person import PersonOptions, choose_pictures, person_of_frames
+from triportrait.geometry.shapes import FaceShape
+from triportrait.media.video import VideoReader, VideoWriter
+from triportrait.pipeline import prepare_person
+
+
+@pytest.fixture(scope="module")
+def frames(clip: Path) -> list[np.ndarray]:
+    """Four seconds: the clip to and fro."""
+    with VideoReader(clip) as reader:
+        second = [frame for _, frame in reader.frames(None)]
+    return [*second, *second[::-1], *second, *second[::-1]]
+
+
+@pytest.fixture(scope="module")
+def video(frames: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("person") / "clip.mp4"
+    with VideoWriter(path, frames[0].shape[1::-1]) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
+
+
+def test_pictures_are_far_apart_and_begin_with_the_calmest() -> None:
+    rotation = np.zeros((60, 3))
+    rotation[:, 1] = np.radians(np.linspace(-20.0, 20.0, 60))
+    shapes = [FaceShape(0.0, 0.6, 0.0, np.array([0.3, 0.3])) for _ in range(60)]
+    shapes[40] = FaceShape(0.3, 0.6, 0.0, np.array([0.3, 0.3]))
+    usable = np.ones(60, bool)
+    usable[0] = False
+    chosen = choose_pictures(rotation, shapes, usable, 4)
+    assert abs(np.degrees(rotation[chosen[0], 1])) < 1.0
+    assert chosen[1] == 40 and {1, 59} == set(chosen[2:])
+    # Nothing is taken twice, and nothing that shows no more.
+    assert choose_pictures(rotation[:1].repeat(9, 0), shapes[:9], usable[1:10], 4) == [0]
+
+
+def test_a_video_becomes_a_person_who_talks(video: Path, voice: Path, tmp_path: Path) -> None:
+    out, made, report = tmp_path / "me.avatar", tmp_path / "out.mp4", tmp_path / "report.json"
+    assert cli.main(["personalize", str(video), "-o", str(out), "--sources", "3", "--report", str(report)]) == 0
+    assert '"pictures": 3' in report.read_text()
+    portrait = Portrait.from_image(out)
+    assert portrait.model.avatar.name == "person" and len(portrait.prepared.others) == 2
+    # The same person in all of them, and the scene that the first one has.
+    for other in portrait.prepared.others:
+        np.testing.assert_array_equal(other.identity, portrait.prepared.identity)
+        np.testing.assert_array_equal(other.background, portrait.prepared.background)
+        assert other.motion.body is not None
+    assert cli.main(["animate", str(out), str(voice), "-o", str(made)]) == 0
+    with VideoReader(made) as reader:
+        assert len([frame for _, frame in reader.frames(None)]) == 25
+
+
+def test_photos_become_a_person(astronaut_png: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
+    from triportrait.media.images import write_png
+
+    second = tmp_path / "second.png"
+    write_png(second, frames[20])
+    person = prepare_person([astronaut_png, second], PersonOptions(size_px=256))
+    assert len(person.others) == 1 and person.others[0].motion.body is None
+    np.testing.assert_array_equal(person.identity, person.others[0].identity)
+
+
+def test_what_makes_no_person_is_refused_in_one_sentence(
+    frames: list[np.ndarray], face_tracker: MeshTracker, open_head: OpenHead, tmp_path: Path
+) -> None:
+    def refused(pictures: list[np.ndarray]) -> str:
+        def read() -> Iterator[np.ndarray]:
+            return iter(pictures)
+
+        with pytest.raises(OptionError) as error:
+            person_of_frames(read, 25.0, face_tracker, open_head, PersonOptions(size_px=256), "the clip")
+        return str(error.value)
+
+    assert "for 1.0 s; give a video with 4 s or more" in refused(frames[:25])
+    pair = [np.concatenate([frame, frame], axis=1) for frame in frames[:3]]
+    assert "several people" in refused(pair)
+    moved = [np.roll(255 - frame[:, ::-1] if index > 40 else frame, 0, axis=1) for index, frame in enumerate(frames[:60])]
+    assert "cut at" in refused(moved) or "for 1.6 s" in refused(moved)
+    with pytest.raises(OptionError, match="--sources is 0"):
+        PersonOptions(sources=0)
+    assert cli.main(["personalize", str(tmp_path / "none.mp4"), "-o", str(tmp_path / "a.avatar")]) == 2
