@@ -431,15 +431,15 @@ class VoiceDriver:
 
     def chunks(self, portrait: PreparedPortrait) -> Iterable[Motion]:
         """See :class:`triportrait.types.Driver`."""
-        own = portrait.motion
+        own, settings = portrait.motion, self._settings.of_person(portrait.manner)
         pose = None if self._pose is None else self._pose.on(own)
-        return Passes(lambda: self._spoken(own, pose))
+        return Passes(lambda: self._spoken(settings, own, pose))
 
-    def _spoken(self, own: MotionFrame, pose: Motion | None) -> Iterator[Motion]:
+    def _spoken(self, settings: AudioSettings, own: MotionFrame, pose: Motion | None) -> Iterator[Motion]:
         from triportrait.motion.controls import ControlTrack
         from triportrait.motion.retarget import from_rest, keep_in_view, with_clip_pose
 
-        settings, eye_contact = self._settings, self._options.eye_contact
+        eye_contact = self._options.eye_contact
         done, track = 0, ControlTrack(settings.controls, settings.curves)
         for chunk in motion_of_audio(self._voice, settings):
             placed = from_rest(keep_in_view(chunk, own, eye_contact), own, track.emotions(done, len(chunk)))

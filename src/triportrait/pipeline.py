@@ -19,13 +19,25 @@ from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
 from triportrait.motion.voice_controls import EMOTION_STRENGTH, EmotionName
 from triportrait.performance import Performance
-from triportrait.types import Array, Driver, Frame, FrameModel, Motion, MotionFrame, PathLike, PreparedPortrait, Sound, Waveform
+from triportrait.types import (
+    Array,
+    Driver,
+    Frame,
+    FrameModel,
+    Motion,
+    MotionFrame,
+    PathLike,
+    PersonalManner,
+    PreparedPortrait,
+    Sound,
+    Waveform,
+)
 
 if TYPE_CHECKING:
     from triportrait.avatar.oneshot.avatar import VolumeQuality
     from triportrait.background import Background
     from triportrait.face.open_head import OpenHead
-    from triportrait.face.person import PersonOptions
+    from triportrait.face.person import PersonOptions, PersonTrack
     from triportrait.face.portrait import PortraitOptions
     from triportrait.face.tracker import FaceTracker
     from triportrait.live.session import LiveOptions, LiveSession
@@ -135,7 +147,22 @@ def prepare_person(
         with VideoReader(source) as reader:
             yield from counted((frame for _, frame in islice(reader.frames(FPS), most)), progress, "looking at the video", total)
 
-    return _with_remarks(person_of_frames(read, FPS, tracker, head, options, f"'{os.fspath(source)}'"), Path(source).name)
+    portrait, track = person_of_frames(read, FPS, tracker, head, options, f"'{os.fspath(source)}'")
+    return _with_remarks(replace(portrait, manner=_manner_of(source, options.seconds, track)), Path(source).name)
+
+
+def _manner_of(video: PathLike, seconds: float, track: PersonTrack) -> PersonalManner:
+    """How the person of a video moves, and what the video's sound says of their mouth."""
+    from triportrait.media.audio import read_audio
+    from triportrait.media.probe import probe
+    from triportrait.motion.personal_voice import learn_voice
+    from triportrait.motion.style import style_of
+
+    style, voice = style_of(track.motion).code, None
+    if probe(video).has_audio:
+        sound = read_audio(video, 16_000)
+        voice = learn_voice(sound.samples[: round(seconds * 16_000)], track.lip_opening, track.seen)
+    return PersonalManner(style, voice)
 
 
 def save_person(
@@ -179,6 +206,7 @@ def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[Prepar
         MediaError: missing, foreign, newer, damaged, or of another head model.
     """
     from triportrait.media.avatar_files import load_avatar
+    from triportrait.motion.personal_voice import learned_numbers
 
     found, head = load_avatar(path), default_head() if head is None else head
     portrait = found.portrait
@@ -188,6 +216,9 @@ def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[Prepar
             f"'{os.fspath(path)}' belongs to another head model ({portrait.head_model}, triportrait {found.made_by}); "
             "make it again from the photo with 'triportrait portrait save'"
         )
+    voice = portrait.manner.voice
+    if voice is not None and len(voice) != learned_numbers():
+        raise MediaError(f"'{os.fspath(path)}' was made for another lip network; make it again with 'triportrait personalize'")
     return _with_remarks(portrait, Path(path).name), found.refined
 
 

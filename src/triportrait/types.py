@@ -283,6 +283,19 @@ class Camera:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonalManner:
+    """How a person moves, learned from a video of them.
+
+    Args:
+        style: float32 [10], the code of a :class:`triportrait.motion.style.SpeakingStyle`; None where it is not known.
+        voice: float32 [f + 1], from :func:`triportrait.motion.personal_voice.learn_voice`; None where nothing was learned.
+    """
+
+    style: Array | None = None
+    voice: Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedPortrait:
     """Everything known of one photographed person, computed once; all pictures share one square crop of side s (512).
 
@@ -303,6 +316,7 @@ class PreparedPortrait:
         mouth_is_covered: whether something hides the mouth (mask, microphone, hand); None where nobody has looked yet.
         others: the same person in other pictures, with the same identity and the scene as here; their ``motion.body`` is how the shoulders
             have moved since this picture. Empty for a single photograph.
+        manner: of moving, where a video of the person was seen.
     """
 
     photo: Array
@@ -320,6 +334,7 @@ class PreparedPortrait:
     head_model: str = "open"
     mouth_is_covered: bool | None = None
     others: tuple[PreparedPortrait, ...] = ()
+    manner: PersonalManner = PersonalManner()
 
     def __post_init__(self) -> None:
         side = expect(self.image, "s s 3", "image")["s"]

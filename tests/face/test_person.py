@@ -38,8 +38,8 @@ def video(frames: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) ->
 def test_pictures_are_far_apart_and_begin_with_the_calmest() -> None:
     rotation = np.zeros((60, 3))
     rotation[:, 1] = np.radians(np.linspace(-20.0, 20.0, 60))
-    shapes = [FaceShape(0.0, 0.6, 0.0, np.array([0.3, 0.3])) for _ in range(60)]
-    shapes[40] = FaceShape(0.3, 0.6, 0.0, np.array([0.3, 0.3]))
+    shapes = [FaceShape(0.0, 0.6, 0.0, 0.0, np.array([0.3, 0.3])) for _ in range(60)]
+    shapes[40] = FaceShape(0.3, 0.6, 0.0, 0.1, np.array([0.3, 0.3]))
     usable = np.ones(60, bool)
     usable[0] = False
     chosen = choose_pictures(rotation, shapes, usable, 4)

@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 from triportrait.errors import MediaError, OutputError
 from triportrait.media import avatar_files
 from triportrait.media.avatar_files import describe_avatar, load_avatar, looks_like_avatar, save_avatar
-from triportrait.types import MotionFrame, PreparedPortrait, RefinedPlanes
+from triportrait.types import MotionFrame, PersonalManner, PreparedPortrait, RefinedPlanes
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,21 @@ def test_what_goes_in_comes_out(with_planes: bool, portrait: PreparedPortrait, r
 def test_a_portrait_without_landmarks_in_its_motion(portrait: PreparedPortrait, tmp_path: Path) -> None:
     plain = replace(portrait, motion=replace(portrait.motion, landmarks=None))
     expect_equal(load_avatar(save_avatar(tmp_path / "a", plain)).portrait, plain)
+
+
+def test_a_persons_manner(portrait: PreparedPortrait, tmp_path: Path) -> None:
+    style, voice = np.linspace(-1, 1, 10).astype(np.float32), np.arange(7, dtype=np.float32)
+    for manner in (PersonalManner(style, voice), PersonalManner(style), PersonalManner(None, voice)):
+        found = load_avatar(save_avatar(tmp_path / "a", replace(portrait, manner=manner))).portrait.manner
+        for one, other in ((found.style, manner.style), (found.voice, manner.voice)):
+            assert (one is None) == (other is None) and (one is None or np.array_equal(one, other))
+    # Older versions read what holds no more than they know.
+    assert json.loads(json.loads(header_of(save_avatar(tmp_path / "b", portrait)))["__metadata__"][avatar_files.ENTRY])["version"] == 1
+
+
+def header_of(path: Path) -> bytes:
+    data = path.read_bytes()
+    return data[8 : 8 + int.from_bytes(data[:8], "little")]
 
 
 @pytest.mark.parametrize("with_bodies", [False, True])

@@ -60,7 +60,7 @@ def default_personal_tools() -> PersonalTools:
     from triportrait.face.person import person_of_frames
 
     def make_person(read: Callable[[], Iterable[Array]], fps: float, box: tuple[float, float, float], name: str) -> PreparedPortrait:
-        return person_of_frames(read, fps, drivers.default_tracker(), drivers.default_head(), name=name, box=box)
+        return person_of_frames(read, fps, drivers.default_tracker(), drivers.default_head(), name=name, box=box)[0]
 
     return PersonalTools(default_tools(), make_person)
 

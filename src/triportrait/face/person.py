@@ -25,7 +25,7 @@ from triportrait.geometry.crops import cut
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
 from triportrait.geometry.masks import face_hull, hull_mask
 from triportrait.geometry.shapes import FaceShape
-from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, PreparedPortrait
+from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, Motion, PreparedPortrait
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,15 @@ class PersonOptions:
             raise OptionError(f"--seconds is {self.seconds:g}; use {SHORTEST_S:g} to 3600.")
 
 
+@dataclass(frozen=True, slots=True)
+class PersonTrack:
+    """How the person of a video moves: ``motion``, how far the lips are open in face heights [t], and where the face is ``seen``, [t]."""
+
+    motion: Motion
+    lip_opening: Array
+    seen: Array
+
+
 def person_of_frames(
     read: Callable[[], Iterable[Array]],
     fps: float,
@@ -78,7 +87,7 @@ def person_of_frames(
     name: str = "the video",
     *,
     box: tuple[float, float, float] | None = None,
-) -> PreparedPortrait:
+) -> tuple[PreparedPortrait, PersonTrack]:
     """A person from the frames of one shot. They are read twice, one by one.
 
     Args:
@@ -90,7 +99,7 @@ def person_of_frames(
         box: (left, top, side) of the crop in pixels of the frames; None lays it round the face's usual place.
 
     Returns:
-        The most frontal, calmest picture, with the others in ``others``.
+        The most frontal, calmest picture, with the others in ``others``, and how the person moves.
 
     Raises:
         NoFaceFound: nobody is in the frames.
@@ -135,7 +144,8 @@ def person_of_frames(
             scene = plate.behind(portrait)
             portrait = replace(portrait, background=scene)
         made.append(portrait)
-    return replace(made[0], others=tuple(made[1:]))
+    opening = np.array([shape.gap_in_faces for shape in shapes])
+    return replace(made[0], others=tuple(made[1:])), PersonTrack(motion, opening, seen)
 
 
 def _another(portrait: PreparedPortrait) -> PreparedPortrait:

@@ -16,6 +16,7 @@ from triportrait.geometry.fields import smooth_step
 from triportrait.motion.audio import AudioSettings, VoiceMotion
 from triportrait.motion.controls import NAMES, Controls, ControlTrack
 from triportrait.motion.options import DriveOptions
+from triportrait.motion.personal_voice import PersonalVoice
 from triportrait.motion.retarget import from_rest, hold_mouth, keep_in_view, with_clip_pose
 from triportrait.motion.speech_features import RATE_HZ, Prosody, ProsodyTracker
 from triportrait.motion.voice_graph import MouthStream, load_voice
@@ -35,13 +36,14 @@ _ROW_SAMPLES = round(RATE_HZ / FPS)
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What listening knew at some moment: samples and rows heard, rows given by the mouth, and both listeners."""
+    """What listening knew at some moment: samples and rows heard, rows given by the mouth, and the listeners."""
 
     heard: int
     prosody_rows: int
     mouth_rows: int
     mouth: MouthStream
     prosody: ProsodyTracker
+    voice: PersonalVoice | None
 
 
 class LiveFace(VoiceMotion):
@@ -68,22 +70,25 @@ class LiveFace(VoiceMotion):
         # The fresh stream's first row belongs to the next sample.
         silent = max(round(self.heard / _ROW_SAMPLES) - self._given, 0)
         self._mouth, self._again = MouthStream(self._model), 0
+        self._own = None if self._own is None else self._own.anew()
         self._curves, self._contact = np.zeros((silent, len(self._names)), np.float32), np.zeros(silent, np.float32)
+        self._gains = np.ones(silent, np.float32)
         self._closing, self._left_at = 0, self._last
 
     def remember(self) -> _Memory:
         """For :meth:`go_back`."""
-        return _Memory(self.heard, self._prosody_rows, self._mouth_rows, deepcopy(self._mouth), deepcopy(self._prosody))
+        listeners = (deepcopy(self._mouth), deepcopy(self._prosody), deepcopy(self._own))
+        return _Memory(self.heard, self._prosody_rows, self._mouth_rows, *listeners)
 
     def go_back(self, memory: _Memory) -> None:
         """What was heard since then, silence, was never heard; rows that were given stay."""
-        self.heard, self._mouth, self._prosody = memory.heard, memory.mouth, memory.prosody
+        self.heard, self._mouth, self._prosody, self._own = memory.heard, memory.mouth, memory.prosody, memory.voice
         too_many = self._prosody_rows - memory.prosody_rows
         self._natural.take_back(too_many)
         self._pauses.take_back(too_many)
         self._prosody_rows = memory.prosody_rows
         self._again = max(self._given - memory.mouth_rows, 0)
-        self._curves, self._contact = self._curves[:0], self._contact[:0]
+        self._curves, self._contact, self._gains = self._curves[:0], self._contact[:0], self._gains[:0]
         self._opening = 0
 
     def set_controls(self, controls: Controls) -> None:
@@ -99,10 +104,10 @@ class LiveFace(VoiceMotion):
         self._prosody_rows += len(heard)
         super()._follow(heard)
 
-    def _wait(self, curves: Array, contact: Array) -> None:
+    def _append(self, curves: Array, contact: Array, gains: Array) -> None:
         known = min(self._again, len(curves))
         self._again -= known
-        super()._wait(curves[known:], contact[known:])
+        super()._append(curves[known:], contact[known:], gains[known:])
 
     def _changed(self, spoken: Array) -> Array:
         for row in spoken:
@@ -133,7 +138,7 @@ class LiveMotion:
     def __init__(self, portrait: PreparedPortrait, options: DriveOptions, rate_hz: int) -> None:
         if options.controls is not None:
             raise OptionError("controls over time belong to a recording; change them with set_controls while the portrait is live")
-        settings = voice_settings(options)
+        settings = voice_settings(options).of_person(portrait.manner)
         pose = BorrowedPose.of(options)
         self._own = portrait.motion
         self._pose = None if pose is None else pose.on(self._own)

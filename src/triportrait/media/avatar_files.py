@@ -21,7 +21,7 @@ import numpy as np
 from triportrait.errors import MediaError, printable
 from triportrait.files import atomic_file, check_readable
 from triportrait.media.images import MAX_PIXELS
-from triportrait.types import FOCAL_IN_WIDTHS, Array, MotionFrame, PreparedPortrait, RefinedPlanes
+from triportrait.types import FOCAL_IN_WIDTHS, Array, MotionFrame, PersonalManner, PreparedPortrait, RefinedPlanes
 
 FORMAT = "triportrait.avatar"
 #: 1: one photograph; 2: a person of several pictures. Files of one photograph are written as 1, which older versions read.
@@ -45,6 +45,8 @@ _HIGHEST = {
     "motion.gaze_rad": 1e2,
     "motion.landmarks": 1e6,
     "motion.body": 1e3,
+    "manner.style": 3.0,
+    "manner.voice": 1e3,
     "planes.front": 1e6,
     "planes.across": 1e6,
     "planes.down": 1e6,
@@ -74,6 +76,8 @@ _MOTION = {
 }
 _LANDMARKS = {"motion.landmarks": ("F32", "478 2")}
 _BODY = {"motion.body": ("F32", "4")}
+#: How a person moves; each may be missing.
+_MANNER = {"manner.style": ("F32", "10"), "manner.voice": ("F32", "l")}
 #: What another picture of the person has; it is no larger than its crop.
 _OTHER = {name: kind for name, kind in (_PORTRAIT | _MOTION | _LANDMARKS).items() if name not in ("photo", "identity")}
 #: Planes may differ in their sizes, not in their channels.
@@ -115,6 +119,8 @@ def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refine
     tensors = _arrays(portrait, _PORTRAIT | _MOTION | _LANDMARKS)
     if portrait.motion.landmarks is None:
         del tensors["motion.landmarks"]
+    manner = {name: getattr(portrait.manner, name.partition(".")[2]) for name in _MANNER}
+    tensors |= {name: array for name, array in manner.items() if array is not None}
     bodies = bool(portrait.others) and all(other.motion.body is not None for other in portrait.others)
     for number, other in enumerate(portrait.others):
         tensors |= {_of_other(number, name): array for name, array in _arrays(other, _OTHER | _BODY if bodies else _OTHER).items()}
@@ -122,11 +128,11 @@ def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refine
     if refined is not None:
         tensors |= {name: getattr(refined, name.partition(".")[2]) for name in _PLANES}
         note = {"network": refined.network, "steps": refined.steps, "before_db": refined.before_db, "after_db": refined.after_db}
-    kinds = _expected(len(portrait.others), bodies) | _LANDMARKS | _PLANES
+    kinds = _expected(len(portrait.others), bodies) | _LANDMARKS | _PLANES | _MANNER
     tensors = {name: np.ascontiguousarray(array, _KINDS[kinds[name][0]]) for name, array in tensors.items()}
     description: dict[str, Any] = {
         "format": FORMAT,
-        "version": VERSION if portrait.others else 1,
+        "version": _version_of(portrait),
         "made_by": __version__,
         "head_model": portrait.head_model,
         "crop_box": [float(number) for number in portrait.crop_box],
@@ -184,6 +190,7 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
             expected = _expected(description.others, description.bodies)
             if "motion.landmarks" in file.keys():  # noqa: SIM118 - not a dict
                 expected = expected | _LANDMARKS
+            expected = expected | {name: kind for name, kind in _MANNER.items() if name in file.keys()}  # noqa: SIM118
             if description.refined is not None:
                 expected = expected | _PLANES
             _expect_header(file, expected)
@@ -193,7 +200,8 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
             raise MediaError(f"'{path}' has changed since it was written; make it again with 'triportrait portrait save'.")
         portrait = _portrait(tensors, description.crop_box, description.focal, description.head_model)
         others = tuple(_other(tensors, number, portrait) for number in range(description.others))
-        portrait = replace(portrait, others=others)
+        manner = PersonalManner(tensors.get("manner.style"), tensors.get("manner.voice"))
+        portrait = replace(portrait, others=others, manner=manner)
     except SafetensorError:
         raise MediaError(damaged) from None
     except (ValidationError, ValueError, OSError) as error:
@@ -203,6 +211,12 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         planes = {name.partition(".")[2]: tensors[name] for name in _PLANES}
         refined = RefinedPlanes(**planes, **description.refined.model_dump())
     return AvatarFile(portrait, refined, description.made_by)
+
+
+def _version_of(portrait: PreparedPortrait) -> int:
+    """The oldest format that holds the portrait."""
+    manner = portrait.manner
+    return VERSION if portrait.others or manner.style is not None or manner.voice is not None else 1
 
 
 def _of_other(number: int, name: str) -> str:
@@ -250,7 +264,7 @@ def describe_avatar(path: str | os.PathLike[str]) -> str:
     pitch, yaw, roll = np.degrees(portrait.motion.rotation_rad)
     rows = {
         "file": f"{os.fspath(path)}, {os.path.getsize(path) / 1e6:.1f} MB",
-        "format": f"avatar file {VERSION if portrait.others else 1}, written by triportrait {printable(found.made_by)}",
+        "format": f"avatar file {_version_of(portrait)}, written by triportrait {printable(found.made_by)}",
         "photo": f"{width} x {height} px, crop {side:.0f} px at ({left:.0f}, {top:.0f})",
         "portrait": f"{len(portrait.image)} x {len(portrait.image)} px",
         "head model": f"{printable(portrait.head_model)}, {len(portrait.identity)} shape coefficients, "
@@ -258,6 +272,8 @@ def describe_avatar(path: str | os.PathLike[str]) -> str:
         "pose": f"pitch {pitch:.1f}, yaw {yaw:.1f}, roll {roll:.1f} degrees",
         "refined": "no",
     }
+    if portrait.manner.voice is not None:
+        rows["voice"] = "the person's own way of opening the mouth was learned"
     if portrait.others:
         rows["pictures"] = f"{1 + len(portrait.others)} of one person"
     if refined is not None:

@@ -7,7 +7,7 @@ the whole would have given it, so that both give the same numbers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,16 +19,13 @@ from triportrait.motion.emotion import with_emotion
 from triportrait.motion.lips import close_lips, lip_to_teeth
 from triportrait.motion.natural import NaturalMotion
 from triportrait.motion.pauses import PauseFinder
+from triportrait.motion.personal_voice import VOICE_GAIN, PersonalVoice
 from triportrait.motion.speech_features import RATE_HZ, Prosody, ProsodyTracker
 from triportrait.motion.style import SpeakingStyle
 from triportrait.motion.timing import join_motion
 from triportrait.motion.voice_graph import MouthStream, load_voice
 from triportrait.nn.runtime import Graph
-from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion, Waveform
-
-#: The network's answer to what it is unsure of is an average, which is smaller than any speaker's movement. On voices it never heard it
-#: opens the mouth too little: 95th percentile 0.065 face heights, where real speakers have 0.08 to 0.17.
-VOICE_GAIN = 1.3
+from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion, PersonalManner, Waveform
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +37,21 @@ class AudioSettings:
         seed: of everything random.
         style: manner of a person (see :func:`triportrait.motion.style.style_of`).
         curves: any of the controls over time; they take the place of the numbers.
+        voice: how a person's mouth differs from the network's, from :func:`triportrait.motion.personal_voice.learn_voice`.
     """
 
     controls: Controls = Controls()
     seed: int = 0
     style: SpeakingStyle | None = None
     curves: ControlCurves | None = None
+    voice: Array | None = None
+
+    def of_person(self, manner: PersonalManner) -> AudioSettings:
+        """The same with a person's own voice, and their own manner where no other is asked for."""
+        style = self.style
+        if style is None and manner.style is not None:
+            style = SpeakingStyle.from_code(manner.style)
+        return replace(self, style=style, voice=manner.voice)
 
 
 def mouth_expression(curves: Array, contact: Array, names: tuple[str, ...], gain: float | Array = 1.0) -> Array:
@@ -89,19 +95,23 @@ class VoiceMotion:
         self._names = model.config["curves"]
         self._mouth, self._prosody, self._pauses = MouthStream(model), ProsodyTracker(), PauseFinder()
         self._natural = NaturalMotion(settings.controls, seed=settings.seed, curves=settings.curves, style=settings.style)
-        # Mouth rows whose natural motion is not determined yet.
+        self._own = None if settings.voice is None else PersonalVoice(settings.voice)
+        # Mouth rows whose natural motion is not determined yet, and by what the person's own voice multiplies them.
         self._curves, self._contact = np.zeros((0, len(self._names)), np.float32), np.zeros(0, np.float32)
+        self._gains = np.zeros(0, np.float32)
 
     def hear(self, samples: Array) -> None:
         """Take the next samples [n] at 16 kHz."""
-        curves, _, contact = self._mouth.push(samples)
-        self._wait(curves, contact)
+        if self._own is not None:
+            self._own.push(samples)
+        self._wait(*self._mouth.push(samples))
         self._follow(self._prosody.push(samples))
 
     def end(self) -> None:
         """No more sound will come."""
-        curves, _, contact = self._mouth.finish()
-        self._wait(curves, contact)
+        if self._own is not None:
+            self._own.finish()
+        self._wait(*self._mouth.finish())
         self._follow(self._prosody.finish())
         self._natural.end()
         self._pauses.end()
@@ -111,9 +121,10 @@ class VoiceMotion:
         count = min(len(self._curves), self._pauses.ready)
         motion = self._natural.advance(count if most is None else min(count, most))
         rows = len(motion)
-        spoken = mouth_expression(self._curves[:rows], self._contact[:rows], self._names, VOICE_GAIN * self._natural.mouth_gains)
+        gains = VOICE_GAIN * self._natural.mouth_gains * self._gains[:rows]
+        spoken = mouth_expression(self._curves[:rows], self._contact[:rows], self._names, gains)
         spoken *= 1.0 - self._pauses.rows(rows)[:, None]
-        self._curves, self._contact = self._curves[rows:], self._contact[rows:]
+        self._curves, self._contact, self._gains = self._curves[rows:], self._contact[rows:], self._gains[rows:]
         expression = np.clip(self._changed(spoken) + motion.expression, 0.0, 1.0)
         return motion.with_rows(expression=with_emotion(expression, self._natural.emotions))
 
@@ -125,8 +136,13 @@ class VoiceMotion:
         self._natural.hear(heard)
         self._pauses.hear(heard)
 
-    def _wait(self, curves: Array, contact: Array) -> None:
+    def _wait(self, curves: Array, opening: Array, contact: Array) -> None:
+        self._append(curves, contact, np.ones(len(curves), np.float32) if self._own is None else self._own.gains(curves, opening, contact))
+
+    def _append(self, curves: Array, contact: Array, gains: Array) -> None:
+        """Rows of the mouth that come next."""
         self._curves, self._contact = np.concatenate([self._curves, curves]), np.concatenate([self._contact, contact])
+        self._gains = np.concatenate([self._gains, gains])
 
 
 class AudioDriver:

@@ -6,6 +6,7 @@ which of them show mouth and eyes, how these look, never the pose. Low frequenci
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -62,22 +63,28 @@ class PersonAvatar:
     """:class:`triportrait.types.Avatar` for portraits with ``others``.
 
     Args:
-        inner: draws one picture.
+        inner: draws one picture; its state has the expressionless head as ``shape``, float32 [v, 3].
+        align: portraits of one person -> what to add to each one's ``shape`` so that all have the same face; None leaves them apart.
     """
 
     name = "person"
     whole_person = True
 
-    def __init__(self, inner: PhotoAvatar) -> None:
+    def __init__(self, inner: PhotoAvatar, align: Callable[[Sequence[PreparedPortrait]], list[Array]] | None = None) -> None:
         self.inner, self.head = inner, inner.head
+        self._align = align
 
     def prepare(self, portrait: PreparedPortrait) -> PersonState:
         """Everything that is computed once per person."""
-        vertices = self.head.shape(portrait.identity) + portrait.vertex_offset
+        portraits = (replace(portrait, others=()), *portrait.others)
+        aligned = self._align(portraits) if self._align is not None and portrait.others else [np.float32(0.0)] * len(portraits)
         sources = []
-        for one in (replace(portrait, others=()), *portrait.others):
+        for one, change in zip(portraits, aligned, strict=True):
             rotation = matrix_from_euler(np.asarray(one.motion.rotation_rad, np.float64))
-            sources.append(Source(self.inner.prepare(one), rotation, FaceShape.of(one.landmarks), one.motion.body))
+            state = self.inner.prepare(one)
+            state = replace(state, shape=state.shape + change)
+            sources.append(Source(state, rotation, FaceShape.of(one.landmarks), one.motion.body))
+        vertices = self.head.shape(portrait.identity) + portrait.vertex_offset + aligned[0]
         return PersonState(portrait, sources, vertices)
 
     def render(self, state: PersonState, frame: MotionFrame) -> RenderedHead:

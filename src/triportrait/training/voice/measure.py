@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from triportrait.motion.audio import VOICE_GAIN, mouth_expression
+from triportrait.motion.audio import mouth_expression
 from triportrait.motion.audio_network import MouthNetwork, as_graph
 from triportrait.motion.lips import lip_opening
+from triportrait.motion.personal_voice import VOICE_GAIN
 from triportrait.motion.speech_features import RATE_HZ, LogMel
 from triportrait.motion.voice_graph import MouthStream
 from triportrait.training.voice.articulation import VISEMES, visemes_of

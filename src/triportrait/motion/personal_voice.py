@@ -1,0 +1,141 @@
+"""A person's own way of opening the mouth: ridge regression on top of the shipped lip network.
+
+From what the network says and the log-mel spectrum around a row follows by how much this person's lips stand farther apart or closer than
+the network's. Some seconds of video suffice, because only this residual is learned, and little of it where there is little evidence.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from triportrait.motion.speech_features import LogMel
+from triportrait.motion.voice_graph import STRIDE, MouthStream, load_voice
+from triportrait.types import Array
+
+#: The network's answer to what it is unsure of is an average, which is smaller than any speaker's movement. On voices it never heard it
+#: opens the mouth too little: 95th percentile 0.065 face heights, where real speakers have 0.08 to 0.17.
+VOICE_GAIN = 1.3
+#: Feature rows (100 per second) around a motion row that count. The last lies within what the network looks ahead.
+_OFFSETS = np.arange(-28, 17, 4)
+#: So many motion rows of the network, the present one included.
+_ROWS = 5
+#: The ridge's penalty, in squared residuals of one row whose inputs are as long as usual.
+_PENALTY = 6.0
+#: A person must be heard for so long; a feature row is speech if its energy (the 81st number) is above 0, 20 dB below the running level.
+SHORTEST_S, _ENERGY = 4.0, 80
+#: A constant part of every input's spread that is added to it, so that what hardly varies does not count much.
+_FLOOR = 0.1
+#: By how much at most the mouth opens more or less than the network says, and the opening (face heights) below which nothing is changed.
+_MOST, _LEAST_OPENING = 2.5, 0.004
+
+
+class Ears:
+    """The regression's inputs as sound comes in: rows [k, f] that belong to the network's rows."""
+
+    def __init__(self) -> None:
+        self._mel = LogMel()
+        self._spectra = np.zeros((0, self._mel.size), np.float32)
+        self._first = self._done = 0
+        self._said: Array | None = None
+
+    def push(self, samples: Array) -> None:
+        """Take the next samples [n] at 16 kHz."""
+        self._spectra = np.concatenate([self._spectra, self._mel.push(samples)])
+
+    def finish(self) -> None:
+        """No more sound will come."""
+        self._spectra = np.concatenate([self._spectra, self._mel.finish()])
+
+    @property
+    def speech_rows(self) -> int:
+        """Feature rows with speech among those that are still needed."""
+        return int((self._spectra[:, _ENERGY] > 0).sum())
+
+    def rows(self, curves: Array, opening: Array, contact: Array) -> Array:
+        """Inputs [k, f] of the network's next rows: curves [k, c], opening [k], contact [k]."""
+        count = len(curves)
+        said = np.concatenate([curves, 10.0 * opening[:, None], contact[:, None]], axis=1).astype(np.float32)
+        if not count:
+            return np.zeros((0, len(_OFFSETS) * self._mel.size + _ROWS * said.shape[1]), np.float32)
+        before = np.repeat(said[:1], _ROWS - 1, 0) if self._said is None else self._said
+        whole = np.concatenate([before, said])
+        self._said = whole[len(whole) - (_ROWS - 1) :]
+        back = [whole[_ROWS - 1 - row : _ROWS - 1 - row + count] for row in range(_ROWS)]
+        places = (self._done + np.arange(count))[:, None] * STRIDE + _OFFSETS
+        places = np.clip(places, 0, self._first + len(self._spectra) - 1) - self._first
+        heard = self._spectra[np.maximum(places, 0)].reshape(count, -1)
+        self._done += count
+        stale = max(self._done * STRIDE + int(_OFFSETS[0]) - self._first, 0)
+        # The sound's first row stands for what was before it.
+        if stale and self._first + stale <= self._first + len(self._spectra) - 1:
+            self._spectra, self._first = self._spectra[stale:], self._first + stale
+        return np.concatenate([heard, *back], axis=1)
+
+
+def learned_numbers() -> int:
+    """How many numbers :func:`learn_voice` gives with the lip network that ships."""
+    return len(_OFFSETS) * LogMel.size + _ROWS * (len(load_voice().config["curves"]) + 2) + 1
+
+
+def learn_voice(samples: Array, opening: Array, seen: Array) -> Array | None:
+    """What :class:`PersonalVoice` takes, from somebody's own video.
+
+    Args:
+        samples: [n], 16 kHz, from the first frame on.
+        opening: [t] of the lips in face heights, 25 per second; seen: bool [t], where it was measured.
+
+    Returns:
+        float32 [f + 1]; None where the person speaks for less than four seconds.
+    """
+    stream, ears = MouthStream(load_voice()), Ears()
+    ears.push(np.asarray(samples, np.float32))
+    ears.finish()
+    if ears.speech_rows < SHORTEST_S * LogMel.rate_hz:
+        return None
+    curves, said, contact = (np.concatenate(parts) for parts in zip(stream.push(samples), stream.finish(), strict=True))
+    inputs = ears.rows(curves, said, contact).astype(np.float64)
+    count = min(len(inputs), len(opening))
+    use = np.flatnonzero(seen[:count])
+    inputs, residual = inputs[use], opening[use] - VOICE_GAIN * said[use]
+    mean, spread = inputs.mean(0), inputs.std(0)
+    heard = len(_OFFSETS) * LogMel.size
+    scale = np.empty_like(spread)
+    for part in (slice(heard), slice(heard, None)):
+        # Both kinds of input count alike.
+        scale[part] = (spread[part] + _FLOOR * inputs[:, part].std() + 1e-6) * np.sqrt(inputs[:, part].shape[1])
+    rows = (inputs - mean) / scale
+    middle = residual.mean()
+    dual = np.linalg.solve(rows @ rows.T + _PENALTY * np.eye(len(rows)), residual - middle)
+    weights = (rows.T @ dual) / scale
+    return np.append(weights, middle - mean @ weights).astype(np.float32)
+
+
+class PersonalVoice:
+    """By what to multiply the network's mouth, row by row.
+
+    Args:
+        learned: from :func:`learn_voice`.
+    """
+
+    def __init__(self, learned: Array) -> None:
+        self._learned = learned
+        self._ears = Ears()
+
+    def anew(self) -> PersonalVoice:
+        """The same voice, which has heard nothing."""
+        return PersonalVoice(self._learned)
+
+    def push(self, samples: Array) -> None:
+        """Take the next samples [n] at 16 kHz."""
+        self._ears.push(samples)
+
+    def finish(self) -> None:
+        """No more sound will come."""
+        self._ears.finish()
+
+    def gains(self, curves: Array, opening: Array, contact: Array) -> Array:
+        """Factors [k] for the network's next rows."""
+        residual = self._ears.rows(curves, opening, contact) @ self._learned[:-1] + self._learned[-1]
+        said = VOICE_GAIN * np.maximum(opening, 0.0)
+        gains = np.clip((said + residual) / np.maximum(said, _LEAST_OPENING), 1.0 / _MOST, _MOST)
+        return np.where(said > _LEAST_OPENING, gains, 1.0).astype(np.float32)
