@@ -45,7 +45,8 @@ def test_it_opens_the_mouth_as_the_person_does(samples: np.ndarray, said: tuple[
     voice = PersonalVoice(learned)
     voice.push(samples)
     voice.finish()
-    gains, open_rows = voice.gains(*said), said[1] > np.quantile(said[1], 0.7)
+    (gains, added), open_rows = voice.change(*said), said[1] > np.quantile(said[1], 0.7)
+    assert added.min() >= 0.0 and added.max() <= 0.05
     assert 1.2 < np.median(gains[open_rows]) < 1.7
     assert gains.min() >= 1 / 2.5 - 1e-6 and gains.max() <= 2.5 + 1e-6
 

@@ -72,7 +72,7 @@ class LiveFace(VoiceMotion):
         self._mouth, self._again = MouthStream(self._model), 0
         self._own = None if self._own is None else self._own.anew()
         self._curves, self._contact = np.zeros((silent, len(self._names)), np.float32), np.zeros(silent, np.float32)
-        self._gains = np.ones(silent, np.float32)
+        self._gains, self._added = np.ones(silent, np.float32), np.zeros(silent, np.float32)
         self._closing, self._left_at = 0, self._last
 
     def remember(self) -> _Memory:
@@ -88,7 +88,8 @@ class LiveFace(VoiceMotion):
         self._pauses.take_back(too_many)
         self._prosody_rows = memory.prosody_rows
         self._again = max(self._given - memory.mouth_rows, 0)
-        self._curves, self._contact, self._gains = self._curves[:0], self._contact[:0], self._gains[:0]
+        self._curves, self._contact = self._curves[:0], self._contact[:0]
+        self._gains, self._added = self._gains[:0], self._added[:0]
         self._opening = 0
 
     def set_controls(self, controls: Controls) -> None:
@@ -104,10 +105,10 @@ class LiveFace(VoiceMotion):
         self._prosody_rows += len(heard)
         super()._follow(heard)
 
-    def _append(self, curves: Array, contact: Array, gains: Array) -> None:
+    def _append(self, curves: Array, contact: Array, gains: Array, added: Array) -> None:
         known = min(self._again, len(curves))
         self._again -= known
-        super()._append(curves[known:], contact[known:], gains[known:])
+        super()._append(curves[known:], contact[known:], gains[known:], added[known:])
 
     def _changed(self, spoken: Array) -> Array:
         for row in spoken:

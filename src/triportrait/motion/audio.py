@@ -16,7 +16,7 @@ from triportrait.errors import MediaError
 from triportrait.geometry.fields import smooth_step
 from triportrait.motion.controls import ControlCurves, Controls
 from triportrait.motion.emotion import with_emotion
-from triportrait.motion.lips import close_lips, lip_to_teeth
+from triportrait.motion.lips import close_lips, gap_weights, lip_to_teeth
 from triportrait.motion.natural import NaturalMotion
 from triportrait.motion.pauses import PauseFinder
 from triportrait.motion.personal_voice import VOICE_GAIN, PersonalVoice
@@ -54,15 +54,20 @@ class AudioSettings:
         return replace(self, style=style, voice=manner.voice)
 
 
-def mouth_expression(curves: Array, contact: Array, names: tuple[str, ...], gain: float | Array = 1.0) -> Array:
+def mouth_expression(curves: Array, contact: Array, names: tuple[str, ...], gain: float | Array = 1.0, added: Array | None = None) -> Array:
     """The network's rows as full expression rows, lips brought together where it is sure of a contact: [t, 44].
 
-    ``gain`` is a number or [t].
+    Args:
+        gain: of all curves, a number or [t].
+        added: [t], openings in face heights by which the jaw goes farther down.
     """
     expression = np.zeros((len(curves), len(ARKIT_EXPRESSIONS)), np.float32)
     for column, name in enumerate(names):
         expression[:, ARKIT_EXPRESSIONS.index(name)] = curves[:, column]
     expression = np.clip(expression * np.reshape(np.asarray(gain, np.float32), (-1, 1)), 0.0, 1.0)
+    if added is not None:
+        jaw = ARKIT_EXPRESSIONS.index("jawOpen")
+        expression[:, jaw] = np.minimum(expression[:, jaw] + added / gap_weights(ARKIT_EXPRESSIONS)[jaw], 1.0)
     if "mouthRollLower" in names:
         roll = curves[:, names.index("mouthRollLower")]
         expression = lip_to_teeth(expression, ARKIT_EXPRESSIONS, _ramp(roll, TEETH_FROM, TEETH_TO))
@@ -96,9 +101,9 @@ class VoiceMotion:
         self._mouth, self._prosody, self._pauses = MouthStream(model), ProsodyTracker(), PauseFinder()
         self._natural = NaturalMotion(settings.controls, seed=settings.seed, curves=settings.curves, style=settings.style)
         self._own = None if settings.voice is None else PersonalVoice(settings.voice)
-        # Mouth rows whose natural motion is not determined yet, and by what the person's own voice multiplies them.
+        # Mouth rows whose natural motion is not determined yet, and how the person's own voice changes them.
         self._curves, self._contact = np.zeros((0, len(self._names)), np.float32), np.zeros(0, np.float32)
-        self._gains = np.zeros(0, np.float32)
+        self._gains, self._added = np.zeros(0, np.float32), np.zeros(0, np.float32)
 
     def hear(self, samples: Array) -> None:
         """Take the next samples [n] at 16 kHz."""
@@ -122,9 +127,10 @@ class VoiceMotion:
         motion = self._natural.advance(count if most is None else min(count, most))
         rows = len(motion)
         gains = VOICE_GAIN * self._natural.mouth_gains * self._gains[:rows]
-        spoken = mouth_expression(self._curves[:rows], self._contact[:rows], self._names, gains)
+        spoken = mouth_expression(self._curves[:rows], self._contact[:rows], self._names, gains, self._added[:rows])
         spoken *= 1.0 - self._pauses.rows(rows)[:, None]
-        self._curves, self._contact, self._gains = self._curves[rows:], self._contact[rows:], self._gains[rows:]
+        self._curves, self._contact = self._curves[rows:], self._contact[rows:]
+        self._gains, self._added = self._gains[rows:], self._added[rows:]
         expression = np.clip(self._changed(spoken) + motion.expression, 0.0, 1.0)
         return motion.with_rows(expression=with_emotion(expression, self._natural.emotions))
 
@@ -137,12 +143,13 @@ class VoiceMotion:
         self._pauses.hear(heard)
 
     def _wait(self, curves: Array, opening: Array, contact: Array) -> None:
-        self._append(curves, contact, np.ones(len(curves), np.float32) if self._own is None else self._own.gains(curves, opening, contact))
+        unchanged = np.ones(len(curves), np.float32), np.zeros(len(curves), np.float32)
+        self._append(curves, contact, *(unchanged if self._own is None else self._own.change(curves, opening, contact)))
 
-    def _append(self, curves: Array, contact: Array, gains: Array) -> None:
+    def _append(self, curves: Array, contact: Array, gains: Array, added: Array) -> None:
         """Rows of the mouth that come next."""
         self._curves, self._contact = np.concatenate([self._curves, curves]), np.concatenate([self._contact, contact])
-        self._gains = np.concatenate([self._gains, gains])
+        self._gains, self._added = np.concatenate([self._gains, gains]), np.concatenate([self._added, added])
 
 
 class AudioDriver:

@@ -21,12 +21,16 @@ _OFFSETS = np.arange(-28, 17, 4)
 _ROWS = 5
 #: The ridge's penalty, in squared residuals of one row whose inputs are as long as usual.
 _PENALTY = 6.0
-#: A person must be heard for so long; a feature row is speech if its energy (the 81st number) is above 0, 20 dB below the running level.
+#: A person must talk for so long; a feature row is speech if its energy (the 81st number) is above 0, 20 dB below the running level.
 SHORTEST_S, _ENERGY = 4.0, 80
+#: Feature rows beside speech that belong to the talk.
+_PAUSE = 40
 #: A constant part of every input's spread that is added to it, so that what hardly varies does not count much.
 _FLOOR = 0.1
 #: By how much at most the mouth opens more or less than the network says, and the opening (face heights) below which nothing is changed.
 _MOST, _LEAST_OPENING = 2.5, 0.004
+#: So much is added at most where the network hardly opens the mouth (face heights).
+_MOST_ADDED = 0.05
 
 
 class Ears:
@@ -48,8 +52,9 @@ class Ears:
 
     @property
     def speech_rows(self) -> int:
-        """Feature rows with speech among those that are still needed."""
-        return int((self._spectra[:, _ENERGY] > 0).sum())
+        """Feature rows of talk among those that are still needed: speech, and the pauses between words."""
+        loud = (self._spectra[:, _ENERGY] > 0).astype(int)
+        return int((np.convolve(loud, np.ones(2 * _PAUSE + 1, int), "same") > 0).sum())
 
     def rows(self, curves: Array, opening: Array, contact: Array) -> Array:
         """Inputs [k, f] of the network's next rows: curves [k, c], opening [k], contact [k]."""
@@ -111,7 +116,7 @@ def learn_voice(samples: Array, opening: Array, seen: Array) -> Array | None:
 
 
 class PersonalVoice:
-    """By what to multiply the network's mouth, row by row.
+    """How to change the network's mouth, row by row.
 
     Args:
         learned: from :func:`learn_voice`.
@@ -133,9 +138,11 @@ class PersonalVoice:
         """No more sound will come."""
         self._ears.finish()
 
-    def gains(self, curves: Array, opening: Array, contact: Array) -> Array:
-        """Factors [k] for the network's next rows."""
+    def change(self, curves: Array, opening: Array, contact: Array) -> tuple[Array, Array]:
+        """For the network's next rows, factors [k], and openings in face heights [k] to add where no factor reaches what the person does."""
         residual = self._ears.rows(curves, opening, contact) @ self._learned[:-1] + self._learned[-1]
         said = VOICE_GAIN * np.maximum(opening, 0.0)
-        gains = np.clip((said + residual) / np.maximum(said, _LEAST_OPENING), 1.0 / _MOST, _MOST)
-        return np.where(said > _LEAST_OPENING, gains, 1.0).astype(np.float32)
+        speaks = said > _LEAST_OPENING
+        gains = np.where(speaks, np.clip((said + residual) / np.maximum(said, _LEAST_OPENING), 1.0 / _MOST, _MOST), 1.0)
+        added = np.where(speaks, np.clip(said + residual - gains * said, 0.0, _MOST_ADDED), 0.0)
+        return gains.astype(np.float32), added.astype(np.float32)
