@@ -139,7 +139,7 @@ class PersonalVoice:
         self._ears.finish()
 
     def change(self, curves: Array, opening: Array, contact: Array) -> tuple[Array, Array]:
-        """For the network's next rows, factors [k], and openings in face heights [k] to add where no factor reaches what the person does."""
+        """For the network's next rows: factors [k], and openings [k] in face heights to add where no factor suffices."""
         residual = self._ears.rows(curves, opening, contact) @ self._learned[:-1] + self._learned[-1]
         said = VOICE_GAIN * np.maximum(opening, 0.0)
         speaks = said > _LEAST_OPENING
