@@ -53,8 +53,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "synth": GROUND | STAGES | {"nn"},
     "training": BELOW_THE_TOP | {"synth"},
     "evaluation": BELOW_THE_TOP,
+    "app": BELOW_THE_TOP,
     "doctor": BELOW_THE_TOP,
-    "cli": BELOW_THE_TOP | {"kernels_ahead", "doctor", "synth", "training", "evaluation"},
+    "cli": BELOW_THE_TOP | {"kernels_ahead", "doctor", "synth", "training", "evaluation", "app"},
     "__main__": {"cli"},
     # The package itself names its exports as text and looks them up when they are used.
     "__init__": set(),
@@ -82,6 +83,9 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     # Belongs to the extras: no video is made with it.
     "scipy": ("array_files.py", "face/flame.py", "evaluation/", "synth/"),
     "tyro": ("cli/",),
+    "fastapi": ("app/",),
+    "starlette": ("app/",),
+    "uvicorn": ("cli/serve.py",),
     "rich": ("cli/",),
 }
 

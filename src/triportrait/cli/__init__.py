@@ -27,6 +27,11 @@ EXTRAS = {
     "torchmetrics": "eval",
     "webdataset": "data",
     "ray": "data",
+    "fastapi": "app",
+    "starlette": "app",
+    "uvicorn": "app",
+    "multipart": "app",
+    "websockets": "app",
 }
 #: Packages of several extras.
 _IN_SEVERAL = ("torch", "scipy")
@@ -51,6 +56,7 @@ COMMANDS = {
     "evaluate": ("triportrait.cli.evaluate", "Evaluate"),
     "data": ("triportrait.cli.data", "Data"),
     "train": ("triportrait.cli.train", "Train"),
+    "serve": ("triportrait.cli.serve", "Serve"),
     "detect": ("triportrait.cli.detect", "Detect"),
     "maker": ("triportrait.cli.maker", "Maker"),
     "weights": ("triportrait.cli.weights", "Weights"),

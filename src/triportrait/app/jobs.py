@@ -1,0 +1,188 @@
+"""The table of jobs: SQLite, so that neither the server nor a worker that dies loses one.
+
+A worker claims a job for some seconds and renews that while it works; a claim that ran out is open again. The table is the only truth.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from triportrait.app.schemas import ApiError, Job
+
+#: A claim holds so long without a sign of life, and a job is tried so often.
+LEASE_S, ATTEMPTS = 20.0, 3
+#: Jobs of one client, and of all, that may wait or run.
+_PER_CLIENT, _IN_ALL = 10, 200
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, client TEXT NOT NULL, avatar TEXT NOT NULL, kind TEXT NOT NULL, options TEXT NOT NULL, state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, progress INTEGER NOT NULL DEFAULT 0, lease REAL NOT NULL DEFAULT 0, worker TEXT,
+    created REAL NOT NULL, started REAL, finished REAL, error TEXT, idempotency TEXT, UNIQUE (client, idempotency)
+)
+"""
+_FIELDS = "id, client, avatar, kind, options, state, attempts, progress, created, started, finished, error"
+
+
+class JobTable:
+    """The jobs in a file; any number of processes may use it at a time.
+
+    Args:
+        path: of the SQLite file, which is made where there is none.
+        now: seconds since 1970.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self._path, self._now = path, now
+        with self._open() as table:
+            table.execute("PRAGMA journal_mode=WAL")
+            table.execute(_TABLE)
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self._path, timeout=30.0, isolation_level=None)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def _alone(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that nobody else writes in."""
+        with self._open() as table:
+            table.execute("BEGIN IMMEDIATE")
+            try:
+                yield table
+            except BaseException:
+                table.execute("ROLLBACK")
+                raise
+            table.execute("COMMIT")
+
+    def add(self, client: str, avatar: str, kind: str, options: dict[str, Any], job_id: str, idempotency: str | None = None) -> Job:
+        """A new job, or the one that the same client gave the same ``idempotency`` key before.
+
+        Raises:
+            ApiError: too many wait.
+        """
+        with self._alone() as table:
+            if idempotency is not None:
+                row = table.execute(f"SELECT {_FIELDS} FROM jobs WHERE client = ? AND idempotency = ?", (client, idempotency)).fetchone()
+                if row is not None:
+                    return _job(row)
+            waiting = "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'in_progress')"
+            own = table.execute(f"{waiting} AND client = ?", (client,)).fetchone()[0]
+            if own >= _PER_CLIENT or table.execute(waiting).fetchone()[0] >= _IN_ALL:
+                raise ApiError("E_FULL", "Too many videos are waiting; try again when one of them is ready.")
+            table.execute(
+                "INSERT INTO jobs (id, client, avatar, kind, options, state, created, idempotency) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
+                (job_id, client, avatar, kind, json.dumps(options), self._now(), idempotency),
+            )
+            return _job(table.execute(f"SELECT {_FIELDS} FROM jobs WHERE id = ?", (job_id,)).fetchone())
+
+    def get(self, job_id: str, client: str | None = None) -> Job | None:
+        """A job, if it is this client's; None asks for anybody's."""
+        with self._open() as table:
+            row = table.execute(f"SELECT {_FIELDS} FROM jobs WHERE id = ? AND client = COALESCE(?, client)", (job_id, client)).fetchone()
+        return None if row is None else _job(row)
+
+    def position(self, job: Job) -> int:
+        """How many jobs wait before it."""
+        with self._open() as table:
+            question = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND created < ?"
+            return int(table.execute(question, (job.created,)).fetchone()[0])
+
+    def of_client(self, client: str, limit: int = 20, after: str | None = None) -> list[Job]:
+        """A client's jobs, the newest first; those that are older than ``after``."""
+        older = ""
+        if after is not None:
+            older = "AND created < (SELECT created FROM jobs WHERE id = :after)"
+        question = f"SELECT {_FIELDS} FROM jobs WHERE client = :client {older} ORDER BY created DESC, id LIMIT :limit"
+        with self._open() as table:
+            rows = table.execute(question, {"client": client, "after": after, "limit": limit}).fetchall()
+        return [_job(row) for row in rows]
+
+    def claim(self, worker: str) -> Job | None:
+        """The next job for a worker: of the client who had the fewest, then the oldest. One that was tried too often fails."""
+        now = self._now()
+        with self._alone() as table:
+            lost = {"code": "E_INTERNAL", "message": "The video could not be made: its worker stopped three times.", "field": None}
+            table.execute(
+                "UPDATE jobs SET state = 'failed', error = ?, finished = ? WHERE state = 'in_progress' AND lease < ? AND attempts >= ?",
+                (json.dumps(lost), now, now, ATTEMPTS),
+            )
+            row = table.execute(
+                f"""SELECT {_FIELDS} FROM jobs AS one WHERE state = 'queued' OR (state = 'in_progress' AND lease < ?)
+                ORDER BY (SELECT COUNT(*) FROM jobs AS other WHERE other.client = one.client AND other.started IS NOT NULL
+                AND other.started > ?), created LIMIT 1""",
+                (now, now - 3600.0),
+            ).fetchone()
+            if row is None:
+                return None
+            table.execute(
+                """UPDATE jobs SET state = 'in_progress', worker = ?, lease = ?, attempts = attempts + 1, progress = 0,
+                started = COALESCE(started, ?) WHERE id = ?""",
+                (worker, now + LEASE_S, now, row[0]),
+            )
+            return _job(table.execute(f"SELECT {_FIELDS} FROM jobs WHERE id = ?", (row[0],)).fetchone())
+
+    def renew(self, job_id: str, worker: str, progress: int) -> bool:
+        """A sign of life; False where the job is no longer this worker's."""
+        change = "UPDATE jobs SET lease = ?, progress = ? WHERE id = ? AND worker = ? AND state = 'in_progress'"
+        with self._alone() as table:
+            return table.execute(change, (self._now() + LEASE_S, progress, job_id, worker)).rowcount == 1
+
+    def finish(self, job_id: str, worker: str, error: dict[str, Any] | None = None) -> bool:
+        """A job's end; False where it is no longer this worker's."""
+        state, progress = ("completed", 100) if error is None else ("failed", 0)
+        with self._alone() as table:
+            change = """UPDATE jobs SET state = ?, progress = MAX(progress, ?), finished = ?, error = ? WHERE id = ? AND worker = ?
+            AND state = 'in_progress'"""
+            said = None if error is None else json.dumps(error)
+            return table.execute(change, (state, progress, self._now(), said, job_id, worker)).rowcount == 1
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job that waits or runs; its worker notices with its next sign of life."""
+        said = json.dumps({"code": "E_CANCELLED", "message": "The video was cancelled.", "field": None})
+        with self._alone() as table:
+            change = "UPDATE jobs SET state = 'failed', error = ?, finished = ? WHERE id = ? AND state IN ('queued', 'in_progress')"
+            table.execute(change, (said, self._now(), job_id))
+
+    def forget(self, job_id: str) -> None:
+        """Take a job out of the table."""
+        with self._alone() as table:
+            table.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+
+    def release(self, worker: str) -> None:
+        """A worker is gone: its claims are open again at once."""
+        with self._alone() as table:
+            table.execute("UPDATE jobs SET lease = 0 WHERE worker = ? AND state = 'in_progress'", (worker,))
+
+    def older_than(self, moment: float) -> list[Job]:
+        """Jobs that ended before a moment."""
+        with self._open() as table:
+            rows = table.execute(f"SELECT {_FIELDS} FROM jobs WHERE finished < ?", (moment,)).fetchall()
+        return [_job(row) for row in rows]
+
+    def count_by_state(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        with self._open() as table:
+            return dict(table.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
+
+
+def new_id(kind: str) -> str:
+    """An id that nobody guesses, such as ``vid_…``."""
+    return f"{kind}_{secrets.token_hex(12)}"
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    values = list(row)
+    values[4] = json.loads(values[4])
+    values[11] = None if values[11] is None else json.loads(values[11])
+    return Job(*values)

@@ -1,0 +1,186 @@
+"""The server: from a photo to a video, a conversation, and what strangers and wrong files are told."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+pytest.importorskip("fastapi", reason="pip install 'triportrait[app]'")
+from starlette.testclient import TestClient
+
+from triportrait.app.server import Server, make_app
+from triportrait.app.worker import make, work
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server without processes of its own."""
+    return Server(tmp_path_factory.mktemp("server"), workers=0, example_voice=EXAMPLES / "speech.wav")
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[TestClient]:
+    with TestClient(make_app(server)) as one:
+        one.get("/")
+        yield one
+
+
+@pytest.fixture(scope="module")
+def avatar(client: TestClient, astronaut: np.ndarray) -> str:
+    photo = io.BytesIO()
+    Image.fromarray(astronaut).save(photo, "PNG")
+    answer = client.post("/v1/avatars", files={"photo": photo.getvalue()}, data={"consent": "true", "name": "me"})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def error_of(answer) -> tuple[int, str, str]:
+    body = answer.json()["error"]
+    assert set(body) == {"code", "message", "field"}
+    for word in ("Traceback", "/tmp", "site-packages", "Error("):
+        assert word not in body["message"]
+    return answer.status_code, body["code"], body["message"]
+
+
+def test_a_photo_and_a_voice_become_a_video(client: TestClient, server: Server, avatar: str, voice: Path) -> None:
+    with voice.open("rb") as sound:
+        made = client.post("/v1/videos", files={"audio": sound}, data={"avatar": avatar, "options": '{"quality": "draft", "seed": 3}'})
+    assert made.status_code == 202
+    video = made.json()
+    assert video["object"] == "video" and video["status"] == "queued"
+    status, code, message = error_of(client.get(f"/v1/videos/{video['id']}/content"))
+    assert (status, code) == (409, "E_NOT_READY")
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(server.store.folder, "tests", stop))
+    thread.start()
+    told = [json.loads(line[6:]) for line in client.get(f"/v1/videos/{video['id']}/events").iter_lines() if line.startswith("data: ")]
+    stop.set()
+    thread.join()
+    assert told[-1]["status"] == "completed" and told[-1]["progress"] == 100
+    assert [one["progress"] for one in told] == sorted(one["progress"] for one in told)
+    content = client.get(f"/v1/videos/{video['id']}/content")
+    assert content.headers["content-type"] == "video/mp4" and content.content[4:8] == b"ftyp"
+    part = client.get(f"/v1/videos/{video['id']}/content", headers={"Range": "bytes=0-9"})
+    assert part.status_code == 206 and part.content == content.content[:10]
+    listed = client.get("/v1/videos").json()
+    assert [one["id"] for one in listed["data"]] == [video["id"]] and not listed["has_more"]
+    found = client.post("/v1/detect", files={"file": ("out.mp4", content.content)}).json()["text"]
+    assert "AI-generated" in found and "signed" in found
+    # Another browser sees none of it.
+    with TestClient(make_app(server)) as other:
+        other.get("/")
+        assert other.get("/v1/videos").json()["data"] == [] and other.get(f"/v1/videos/{video['id']}").status_code == 404
+        assert other.get(f"/v1/avatars/{avatar}").status_code == 404
+    assert client.delete(f"/v1/videos/{video['id']}").json()["deleted"]
+    assert client.get(f"/v1/videos/{video['id']}").status_code == 404
+
+
+def test_a_file_that_is_no_sound_fails_in_one_sentence(client: TestClient, server: Server, avatar: str) -> None:
+    made = client.post("/v1/videos", files={"audio": b"not a sound at all"}, data={"avatar": avatar}).json()
+    job = server.store.jobs.claim("w")
+    assert job is not None and job.id == made["id"]
+    make(server.store, job, "w")
+    error = client.get(f"/v1/videos/{made['id']}").json()["error"]
+    assert error["field"] == "audio" and "convert it to" in error["message"] and str(server.store.folder) not in error["message"]
+
+
+def test_a_still_follows_the_sliders(client: TestClient, avatar: str) -> None:
+    def still(**asked) -> bytes:
+        answer = client.post(f"/v1/avatars/{avatar}/still", json=asked)
+        assert answer.status_code == 200 and answer.headers["content-type"] == "image/jpeg"
+        return answer.content
+
+    rest, turned = still(), still(yaw=15, curves={"jawOpen": 0.5})
+    assert rest != turned and still() == rest == client.get(f"/v1/avatars/{avatar}/preview.jpg").content
+
+
+@pytest.mark.parametrize(
+    ("send", "status", "words"),
+    [
+        (lambda c, a: c.post("/v1/avatars", files={"photo": b"no picture"}, data={"consent": "true"}), 422, "not a picture"),
+        (lambda c, a: c.post("/v1/avatars", files={"photo": b"x"}), 400, "consent=true"),
+        (lambda c, a: c.post("/v1/avatars", files={"photo": b""}, data={"consent": "true"}), 422, "empty"),
+        (lambda c, a: c.post("/v1/avatars"), 400, "photo"),
+        (lambda c, a: c.get("/v1/avatars/avt_0"), 404, "no such portrait"),
+        (lambda c, a: c.get("/v1/avatars/..%2f..%2fjobs.sqlite"), 404, ""),
+        (lambda c, a: c.post(f"/v1/avatars/{a}/still", json={"yaw": 90}), 400, "yaw"),
+        (lambda c, a: c.post(f"/v1/avatars/{a}/still", json={"curves": {"nose": 1}}), 400, "nose"),
+        (lambda c, a: c.post("/v1/videos", data={"avatar": a}), 400, "one of audio and driving"),
+        (lambda c, a: c.post("/v1/videos", files={"audio": b"x"}, data={"avatar": a, "options": "{"}), 400, "options"),
+        (
+            lambda c, a: c.post("/v1/videos", files={"audio": b"x"}, data={"avatar": a, "options": '{"head_motion": 99}'}),
+            400,
+            "head_motion",
+        ),
+        (lambda c, a: c.get("/v1/videos/vid_0/events"), 404, "no such video"),
+        (lambda c, a: c.get("/v1/nothing"), 404, "nothing"),
+        (lambda c, a: c.put("/v1/videos"), 405, "kind of request"),
+        (lambda c, a: c.post("/v1/detect", files={"file": b"x"}), 422, ""),
+        (lambda c, a: c.get("/v1/avatars", headers={"Host": "example.org"}), 403, "not the server's own"),
+        (lambda c, a: c.get("/v1/avatars", headers={"Origin": "http://example.org"}), 403, "Another page"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_sentence(client: TestClient, avatar: str, send, status: int, words: str) -> None:
+    answered, _, message = error_of(send(client, avatar))
+    assert answered == status and words in message
+
+
+def test_the_page_asks_nobody_else(client: TestClient) -> None:
+    for name in ("", "main.js", "live.js", "style.css", "microphone.js"):
+        answer = client.get(f"/{name}")
+        assert answer.status_code == 200 and "default-src 'self'" in answer.headers["content-security-policy"]
+        assert "http://" not in answer.text.replace("http://www.w3.org", "") and "https://" not in answer.text
+    assert client.get("/../server.py").status_code == 404 and client.get("/v1/example.wav").content[:4] == b"RIFF"
+
+
+def test_a_token_is_asked_for(tmp_path: Path) -> None:
+    with TestClient(make_app(Server(tmp_path, workers=0, token="secret"))) as client:
+        assert error_of(client.get("/v1/avatars"))[:2] == (401, "E_NO_TOKEN")
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/v1/avatars", headers={"Authorization": "Bearer secret"}).status_code == 200
+        assert client.get("/?token=secret").status_code == 200 and client.get("/v1/avatars").status_code == 200  # by its cookie
+
+
+def test_a_conversation(client: TestClient, avatar: str) -> None:
+    samples, rate_hz = soundfile.read(EXAMPLES / "speech.wav", dtype="int16")
+    session = client.post("/v1/sessions", json={"avatar": avatar, "sample_rate": rate_hz}).json()
+    kinds, texts, times = set(), [], []
+    with client.websocket_connect(session["socket"]) as socket:
+        assert socket.receive_json()["type"] == "session.created"
+        socket.send_bytes(samples[: 3 * rate_hz].tobytes())
+        socket.send_text('{"type": "input_audio_buffer.commit"}')
+        socket.send_text('{"type": "nonsense"}')
+        until = time.monotonic() + 20.0
+        while time.monotonic() < until and not any(text["type"] == "speech.finished" for text in texts):
+            message = socket.receive()
+            if message.get("text") is not None:
+                texts.append(json.loads(message["text"]))
+                if texts[-1]["type"] == "speech.started":
+                    socket.send_text('{"type": "interrupt"}')
+            else:
+                kind, _, _, number, pts = struct.unpack("<BBHIQ", message["bytes"][:16])
+                kinds.add(kind)
+                if kind == 1:
+                    socket.send_text(json.dumps({"type": "ack", "pictures": number}))
+                    assert message["bytes"][16:18] == b"\xff\xd8"
+                else:
+                    times.append(pts)
+                    assert len(message["bytes"]) == 16 + 2 * rate_hz // 25
+    assert kinds == {1, 3} and np.all(np.diff(times) == 40_000)
+    finished = [text for text in texts if text["type"] == "speech.finished"]
+    assert len(finished) == 1 and finished[0]["interrupted"] and finished[0]["played_ms"] < 3000
+    assert any(text["type"] == "error" for text in texts)
+    with pytest.raises(Exception), client.websocket_connect(session["socket"]):  # noqa: B017 - a token opens one socket
+        pass
