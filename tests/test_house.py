@@ -54,8 +54,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": BELOW_THE_TOP | {"synth"},
     "evaluation": BELOW_THE_TOP,
     "app": BELOW_THE_TOP,
+    "export": BELOW_THE_TOP,
     "doctor": BELOW_THE_TOP,
-    "cli": BELOW_THE_TOP | {"kernels_ahead", "doctor", "synth", "training", "evaluation", "app"},
+    "cli": BELOW_THE_TOP | {"kernels_ahead", "doctor", "synth", "training", "evaluation", "app", "export"},
     "__main__": {"cli"},
     # The package itself names its exports as text and looks them up when they are used.
     "__init__": set(),

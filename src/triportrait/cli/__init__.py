@@ -53,6 +53,7 @@ COMMANDS = {
     "personalize": ("triportrait.cli.personalize", "Personalize"),
     "extract": ("triportrait.cli.extract", "Extract"),
     "motion": ("triportrait.cli.motion", "MotionCommand"),
+    "export": ("triportrait.cli.export", "Export"),
     "evaluate": ("triportrait.cli.evaluate", "Evaluate"),
     "data": ("triportrait.cli.data", "Data"),
     "train": ("triportrait.cli.train", "Train"),
