@@ -90,6 +90,14 @@ def test_what_makes_no_person_is_refused_in_one_sentence(
     pair = [np.concatenate([frame, frame], axis=1) for frame in frames[:3]]
     assert "several people" in refused(pair)
     nobody = np.zeros_like(frames[0])
+    # Somebody else comes in after the first frame, and stays.
+    width = nobody.shape[1]
+    entering = [
+        np.concatenate([nobody, frame], axis=1)[:, (shown := min(8 * index, width)) : shown + width]
+        for index, frame in enumerate(frames[:60])
+    ]
+    joined = [np.concatenate([frame, beside], axis=1) for frame, beside in zip(frames, entering, strict=False)]
+    assert "several people" in refused(joined)
     cut = [np.concatenate([frame, nobody] if index < 40 else [nobody, frame], axis=1) for index, frame in enumerate(frames[:60])]
     assert "has a cut at 1.6 s" in refused(cut)
     with pytest.raises(OptionError, match="--sources is 0"):
