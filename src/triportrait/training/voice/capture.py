@@ -1,9 +1,9 @@
 """Captured facial controls of fluent speech as targets of the voice networks: ``shared/data/speech_capture``.
 
-The rig that the controls belong to is not published; names tell what each control does. The curves of a voice network that never heard these
-clips, regressed on the controls with non-negative weights, agree: the jaw follows ``mouth_stretch_c``, the pucker ``mouth_oh_c``,
-``mouth_oo_c`` and ``mouth_pucker_?``, the lower lip ``mouth_lowerLipDepress_?``, smiles ``mouth_lipCornerPull_?``. Two weights come from no
-fit: that regression finds no jaw in ``mouth_oh_c``, but the data's own account of the opening counts .4 of it, and so do we; the jaw's
+The rig that the controls belong to is not published; names tell what each control does. The curves of a voice network that never heard
+these clips, regressed on the controls with non-negative weights, agree: the jaw follows ``mouth_stretch_c``, the pucker ``mouth_oh_c``,
+``mouth_oo_c`` and ``mouth_pucker_?``, the lower lip ``mouth_lowerLipDepress_?``, smiles ``mouth_lipCornerPull_?``. Two weights come from
+no fit: that regression finds no jaw in ``mouth_oh_c``, but the data's own account of the opening counts .4 of it, and so do we; the jaw's
 scale is 1, with which the 95th percentile of the opening is .05 to .12 face heights, where tracked lips of real speakers have .08.
 """
 
