@@ -87,7 +87,7 @@ class AudioOptions(ProtocolOptions):
     Args:
         seconds: at most so much of each clip, from its beginning.
         pose: ``"natural"`` (the driver makes head motion up), ``"still"``, or ``"clip"`` (the clip's own).
-        seed: of the driver, and of the draw among the clips of ``head_motion``.
+        seed: of everything random; driver and lent head motion draw from it and the clip's name.
         head_motion: folder of clips that lend their head motion (D.1): for each portrait one of the ten whose first frame shows the
             head turned most like it.
     """
@@ -241,8 +241,10 @@ def evaluate_voice(
     tell("portrait", 0, 1)
     portrait = tools.base.prepare_portrait(first)
     wave = tools.read_voice(path)
+    # Chance of its own for each clip: one seed for all would be one draw of blinks and brows, counted as many.
+    seed = zlib.crc32(f"{options.seed} {item.name}".encode())
     tell("motion", 0, 0)
-    asked = tools.talk(portrait, path, "still" if options.pose == "still" or poses is not None else "natural", options.seed)
+    asked = tools.talk(portrait, path, "still" if options.pose == "still" or poses is not None else "natural", seed)
     count = min(most, len(asked))
     if options.pose == "clip":
         frames = islice(tools.base.read_frames(path)[1], most)
@@ -287,7 +289,7 @@ def evaluate_voice(
     sheet: list[list[Array | None]] = [[real.pictures[i] for i in shown]]
     for name in options.avatars:
         try:
-            pictures = tools.speak(name, portrait, path, asked, options.seed)
+            pictures = tools.speak(name, portrait, path, asked, seed)
             drawn = _checked(name, pictures or _drawn(name, portrait, asked, tools), count, partial(tell, name))
             made = _watch(drawn, portrait, options, networks, tools, tools.track_video)
             values, reasons = _alone(made, sound, networks, tools, options)

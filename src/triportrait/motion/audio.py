@@ -80,11 +80,11 @@ def _ramp(values: Array, low: float, high: float) -> Array:
 
 
 #: Contact probabilities between which lips are brought together.
-CONTACT_FROM, CONTACT_TO = 0.095, 0.38
+CONTACT_FROM, CONTACT_TO = 0.085, 0.33
 
 #: The curve mouthRollLower between which the lower lip is brought to the teeth. The network gives the mean of what may
 #: come, 0.45 times the probability of a contact.
-TEETH_FROM, TEETH_TO = 0.045, 0.125
+TEETH_FROM, TEETH_TO = 0.033, 0.093
 
 
 class VoiceMotion:

@@ -224,6 +224,10 @@ class SpeechOptions:
     """Folder of filmed speakers with tracked faces (index.csv, audio, landmarks; words.csv gives them phonemes)."""
     head: Path | None = None
     """ict_facekit.npz, which explains their lips. Default: beside the folder."""
+    captured: Path | None = None
+    """Folder of fluent speech with captured facial controls (NAME.flac, NAME.npz)."""
+    captured_held_out: str = ""
+    """NAME of the captured clip that is only judged by; without it the seed draws one."""
     model: Path | None = None
     """Lips network that moves phoneme boundaries to where it hears them, and finds clips out of step. Default: the built-in one, for the
     latter alone."""

@@ -125,7 +125,8 @@ def load_packed_tracks(folder: Path, split: str) -> list[Tracked]:
 
     Args:
         folder: of speech.
-        split: ``tracked``, ``trackedtest`` (real lips) or ``labelled`` (pseudo-labels).
+        split: ``tracked``, ``trackedtest`` (real lips), ``captured``, ``capturedtest`` (captured controls) or ``labelled``
+            (pseudo-labels).
 
     Raises:
         MediaError: a file is damaged.
@@ -174,11 +175,13 @@ def speech_for(model: Literal["voice", "sync_expert"], folders: Sequence[Path]) 
         formant = [clip for clip in synthesised if clip.voice.startswith("espeak")]
         others = [clip for clip in synthesised if not clip.voice.startswith("espeak")]
         learned = others + formant[::2] + 6 * spoken("joined") + 14 * recordings
-        real = tracked("tracked") + 3 * tracked("labelled")
+        # Some dozen pieces of fluent speech weigh as much as the sentences of GRID.
+        real = tracked("tracked") + 3 * tracked("labelled") + 6 * tracked("captured")
     if not learned:
         where = ", ".join(f"'{folder}'" for folder in folders)
         raise EmptyMedia(f"there is no speech with phonemes in {where}; make some with 'triportrait data speech -o SPEECH'")
-    return Speech(learned, real, spoken("test", _MOST_HELD_OUT)[:_MOST_HELD_OUT], tracked("trackedtest")[:_MOST_HELD_OUT])
+    held_out = tracked("trackedtest")[:_MOST_HELD_OUT] + tracked("capturedtest")[:_MOST_HELD_OUT]
+    return Speech(learned, real, spoken("test", _MOST_HELD_OUT)[:_MOST_HELD_OUT], held_out)
 
 
 def load_tracked(shared_data: Path, split: str, phones: Mapping[str, tuple[Phone, ...]] | None = None) -> list[Tracked]:

@@ -46,6 +46,7 @@ def losses(
         + 0.5 * (both * gap_steps.abs()).mean()
         + 1.0 * contact
         + 0.5 * follow
+        + 0.3 * liveliness_loss(sure * from_curves, sure * opening_t)
     )
 
 
@@ -60,6 +61,18 @@ def concordance_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Ten
     spread = predicted.var(1, unbiased=False) + target.var(1, unbiased=False) + (mean_p - mean_t)[:, 0] ** 2
     # A window at rest has nothing to follow: 1e-5 is a movement of 0.003 face heights.
     return (1.0 - (2 * covariance + 1e-5) / (spread + 1e-5)).mean()
+
+
+def liveliness_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """How far spread and speed of rows [b, t] in face heights are from the target's, as shares of it; the mean over windows.
+
+    Errors row by row are least for an average, which moves less than any of the mouths it stands for.
+    """
+    wrong = torch.zeros((), device=predicted.device)
+    for ours, theirs in ((predicted, target), (predicted.diff(dim=1), target.diff(dim=1))):
+        # 4e-3 face heights: below that nothing is seen to move.
+        wrong = wrong + ((ours.std(1) - theirs.std(1)).abs() / (theirs.std(1) + 4e-3)).clamp(max=2.0).mean()
+    return wrong
 
 
 def viseme_loss(logits: torch.Tensor, visemes: torch.Tensor) -> torch.Tensor:

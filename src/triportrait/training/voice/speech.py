@@ -5,6 +5,7 @@ Each clip is a file of its own, and clips that are there are kept, so an interru
 * ``train_*``, ``test_*``, ``joined_*``, ``joinedtest_*``: synthesised speech with exact phonemes. ``test`` clips use voices, variants and
   languages that no ``train`` clip uses; ``joined`` voices join recorded speech.
 * ``recording_*``: real recordings with transcripts, their phonemes found by time warping.
+* ``captured_*``, ``capturedtest_*``: fluent speech with captured controls.
 * ``tracked_*``, ``trackedtest_*``: filmed speakers with their lips. ``labelled_*``: recordings labelled by networks.
 """
 
@@ -24,6 +25,7 @@ from triportrait.motion.audio_network import AudioToMotion, load_model
 from triportrait.motion.speech_features import RATE_HZ
 from triportrait.training.options import Progress, SpeechOptions
 from triportrait.training.voice.alignment import aligned_phones, refined_phones, viseme_scores
+from triportrait.training.voice.capture import load_captured
 from triportrait.training.voice.corpora import Spoken, Tracked, aligned, pseudo_labelled, write_spoken, write_tracked
 from triportrait.training.voice.lip_tracks import curves_from_landmarks, load_speech_av
 from triportrait.training.voice.synthesisers import FESTIVAL_VOICES, Espeak, Phone, Utterance, check_synthesisers, festival, flite
@@ -83,7 +85,7 @@ def pack_speech(options: SpeechOptions, out: Path, progress: Progress | None = N
     """
     if options.untranscribed is not None and len(options.teachers) < 2:
         raise OptionError("--untranscribed needs two networks that label it; name them with --teachers A B")
-    refuse_inputs(out, [options.recordings, options.tracked, options.untranscribed])
+    refuse_inputs(out, [options.recordings, options.tracked, options.captured, options.untranscribed])
     check_synthesisers(_programs(options))
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -98,11 +100,13 @@ def pack_speech(options: SpeechOptions, out: Path, progress: Progress | None = N
         _align_recordings(options.recordings, out, options, model, tell)
     if options.tracked is not None:
         _pack_tracks(options.tracked, out, options, model, tell)
+    if options.captured is not None:
+        _pack_captured(options, out, tell)
     if options.untranscribed is not None:
         _label(options.untranscribed, out, options.teachers, tell)
     count = sum(1 for _ in out.glob("*.npz"))
     if not count:
-        raise EmptyMedia("there is nothing to make; ask for --clips, --recordings, --tracked or --untranscribed")
+        raise EmptyMedia("there is nothing to make; ask for --clips, --recordings, --tracked, --captured or --untranscribed")
     return count
 
 
@@ -240,6 +244,17 @@ def _pack_tracks(folder: Path, out: Path, options: SpeechOptions, model: AudioTo
             clip = Tracked((waveform.samples * 32767).astype(np.int16), curves_from_landmarks(track, head), name, phones)
             write_tracked(path, aligned([clip], network)[0])
         progress("tracked lips", done, len(tracks))
+
+
+def _pack_captured(options: SpeechOptions, out: Path, progress: Progress) -> None:
+    """Fluent speech with captured controls, in pieces; contacts as the built-in network hears them."""
+    assert options.captured is not None
+    names = sorted(path.stem for path in options.captured.glob("*.npz"))
+    drawn = names[int(np.random.default_rng(options.seed).integers(len(names)))] if names else ""
+    pieces = load_captured(options.captured, load_model(options.model), options.captured_held_out or drawn)
+    for done, (split, piece) in enumerate(pieces, 1):
+        write_tracked(out / f"{split}_{piece.name}.npz", piece)
+        progress("captured lips", done, len(pieces))
 
 
 def _words_of(path: Path) -> dict[str, list[tuple[float, float, str]]]:
