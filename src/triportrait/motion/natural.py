@@ -35,6 +35,7 @@ import numpy as np
 
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.motion.arousal import Arousal
 from triportrait.motion.controls import NAMES, ControlCurves, Controls, control_rows
 from triportrait.motion.emotion import EMOTIONS, MANNERS, with_emotion
 from triportrait.motion.speech_features import Prosody
@@ -196,6 +197,7 @@ class NaturalMotion:
         self._silent_s = 10.0
         self._unpitched_s = 10.0
         self._mean_pitch = 0.0
+        self._arousal = Arousal(self._dt)
         self._lift = 0.0
         self._threshold = 0.35
         self._last_accent_s = -10.0
@@ -327,15 +329,17 @@ class NaturalMotion:
 
         style = self._style
         is_factor = style.manner is None
+        # One number for all that shows it: who is excited moves head and brows more, and blinks and looks about more often.
+        excited = math.exp(value["arousal"] * self._arousal.level)
         return _Amounts(
             mouth_gain=value["mouth_gain"] * manner("mouth_gain") * (style.mouth_gain if is_factor else 1.0),
-            expressiveness=value["expressiveness"] * manner("expressiveness"),
+            expressiveness=value["expressiveness"] * manner("expressiveness") * excited**0.8,
             brows=style.brow_gain if is_factor else 1.0,
-            head=value["head_motion"] * manner("head_motion") * np.array(style.head_gain if is_factor else (1.0, 1.0, 1.0)),
+            head=value["head_motion"] * manner("head_motion") * excited**0.5 * np.array(style.head_gain if is_factor else (1.0, 1.0, 1.0)),
             head_rate=manner("head_rate") * style.head_rate,
             pitch_rad=manner("pitch_rad", 0.0) * min(value["head_motion"], 1.0),
-            blinks_per_s=value["blinks_per_minute"] * manner("blink_rate") * style.blink_rate / 60.0,
-            gaze=value["gaze_motion"] * style.gaze_gain,
+            blinks_per_s=value["blinks_per_minute"] * manner("blink_rate") * style.blink_rate * excited**0.3 / 60.0,
+            gaze=value["gaze_motion"] * style.gaze_gain * excited**0.3,
             gaze_pitch_rad=manner("gaze_pitch_rad", 0.0) * min(value["gaze_motion"], 1.0),
             eye_contact=min(value["eye_contact"] * style.eye_contact, 1.0),
             chance=value["temperature"],
@@ -345,6 +349,9 @@ class NaturalMotion:
     def _listen(self, now_s: float) -> float:
         """Follow the voice to this row; the strength 0..1 of an accent that begins here, 0 = none."""
         energy, pitch = self._voice(self._row)
+        aside = 12 * math.log2(pitch / self._mean_pitch) if pitch > 0 and self._mean_pitch > 0 else 0.0
+        # An octave error is no excitement.
+        self._arousal.step(energy, aside, pitch > 0 and abs(aside) < 9)
         self._unpitched_s = 0.0 if pitch > 0 else self._unpitched_s + self._dt
         # Noise is loud, too, but nobody speaks for long without a voice.
         voiced = energy > -22.0 and self._unpitched_s < 0.6
