@@ -89,8 +89,17 @@ def test_what_makes_no_person_is_refused_in_one_sentence(
     assert "for 1.0 s; give a video with 4 s or more" in refused(frames[:25])
     pair = [np.concatenate([frame, frame], axis=1) for frame in frames[:3]]
     assert "several people" in refused(pair)
-    moved = [np.roll(255 - frame[:, ::-1] if index > 40 else frame, 0, axis=1) for index, frame in enumerate(frames[:60])]
-    assert "cut at" in refused(moved) or "for 1.6 s" in refused(moved)
+    nobody = np.zeros_like(frames[0])
+    # Somebody else comes in after the first frame, and stays.
+    width = nobody.shape[1]
+    entering = [
+        np.concatenate([nobody, frame], axis=1)[:, (shown := min(8 * index, width)) : shown + width]
+        for index, frame in enumerate(frames[:60])
+    ]
+    joined = [np.concatenate([frame, beside], axis=1) for frame, beside in zip(frames, entering, strict=False)]
+    assert "several people" in refused(joined)
+    cut = [np.concatenate([frame, nobody] if index < 40 else [nobody, frame], axis=1) for index, frame in enumerate(frames[:60])]
+    assert "has a cut at 1.6 s" in refused(cut)
     with pytest.raises(OptionError, match="--sources is 0"):
         PersonOptions(sources=0)
     assert cli.main(["personalize", str(tmp_path / "none.mp4"), "-o", str(tmp_path / "a.avatar")]) == 2

@@ -30,7 +30,6 @@ EXTRAS = {
     "fastapi": "app",
     "starlette": "app",
     "uvicorn": "app",
-    "multipart": "app",
     "websockets": "app",
 }
 #: Packages of several extras.

@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 
 #: Of shorter videos not enough is seen.
 SHORTEST_S = 4.0
-#: A second face of this share of the first one's width is somebody else.
-_COMPANION = 0.5
+#: A second face of this share of the first one's width is somebody else; seen in so many of the frames that are searched, one a second,
+#: it belongs to the video, and is no passer-by and no picture that the detector found for once.
+_COMPANION, _OFTEN = 0.5, 0.25
 #: The identity is fitted to so many rows.
 _IDENTITY_ROWS = 24
 #: The scene is gathered from so many frames; where what several of them show differs by so many levels, the camera moves.
@@ -206,7 +207,7 @@ def _watched(frames: Iterable[Array], fps: float, tracker: FaceTracker, name: st
     sharp: list[float] = []
     bodies: list[Array] = []
     follower = BodyFollower(tracker.person_mask)
-    for row in follow_face(tracker, _alone(frames, tracker, name), name=name, fps=fps, can_choose=False, with_pictures=True):
+    for row in follow_face(tracker, _alone(frames, fps, tracker, name), name=name, fps=fps, can_choose=False, with_pictures=True):
         if row.shot or row.changed:
             raise OptionError(f"{name} has a cut at {len(rows) / fps:.1f} s; give one uncut piece of it.")
         assert row.picture is not None
@@ -216,14 +217,17 @@ def _watched(frames: Iterable[Array], fps: float, tracker: FaceTracker, name: st
     return rows, np.array(sharp), np.stack(bodies)
 
 
-def _alone(frames: Iterable[Array], tracker: FaceTracker, name: str) -> Iterator[Array]:
-    """The frames, of which the first shows one person."""
+def _alone(frames: Iterable[Array], fps: float, tracker: FaceTracker, name: str) -> Iterator[Array]:
+    """The frames; behind the last one it is told whether they show one person."""
+    searched = several = 0
     for index, frame in enumerate(frames):
-        if not index:
+        if index % max(round(fps), 1) == 0:
             widths = sorted((face.width_px for face in tracker.detect(frame)), reverse=True)
-            if len(widths) > 1 and widths[1] > _COMPANION * widths[0]:
-                raise OptionError(f"{name} shows several people; crop it to one of them.")
+            searched += 1
+            several += len(widths) > 1 and widths[1] > _COMPANION * widths[0]
         yield frame
+    if several > _OFTEN * searched:
+        raise OptionError(f"{name} shows several people; crop it to one of them.")
 
 
 def _sharpness(picture: Array, landmarks: Array) -> float:

@@ -22,6 +22,8 @@ from triportrait.types import Array, FullHead, MotionFrame, PreparedPortrait, Re
 _BLENDED = 2
 #: Below this width (pixels of a 512 px crop) is detail, and comes from the best picture alone.
 _DETAIL_PX = 2.0
+#: A picture of no more than this share is not worth its time; what it has above it fades in.
+_FAINT = 0.02
 #: How much surer than the next the best picture's detail is taken.
 _BEST = 4
 #: A picture turned so much farther away is as unlike as one clear difference of mouth or eyes.
@@ -132,8 +134,7 @@ def weights_of(distances: Array) -> Array:
     weights = np.maximum(limit - distances, 0.0) ** 2
     if not weights.any():
         weights = (np.arange(len(distances)) == distances.argmin()).astype(float)
-    weights /= weights.sum()
-    weights[weights < 0.02] = 0.0
+    weights = np.maximum(weights / weights.sum() - _FAINT, 0.0)
     return weights / weights.sum()
 
 
