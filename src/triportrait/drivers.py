@@ -512,7 +512,7 @@ class MotionDriver:
             placed = retarget.without_blinks(placed)
             if rate > 0:
                 placed = retarget.with_blinks(placed, rate, options.seed)
-        if options.emotion != "neutral":
+        if options.emotion not in ("neutral", "auto"):
             weights = [options.emotion_strength * (name == options.emotion) for name in EMOTIONS]
             placed = placed.with_rows(expression=with_emotion(placed.expression, np.array(weights)))
         if self._pose is not None:

@@ -15,9 +15,10 @@ from triportrait.cli.terminal import say_lines
 @dataclass
 class Evaluate:
     """Measure quality by a protocol: reenact (first frame performs its own clip), cross (another clip), audio (its sound), personal
-    (a person from the first part of a clip), seams (of turned photographs), table N of the paper, opinions (people rate videos)."""
+    (a person from the first part of a clip), style (a voice in another clip's manner), seams (of turned photographs), table N of the
+    paper, opinions (people rate videos)."""
 
-    protocol: Positional[Literal["reenact", "cross", "audio", "personal", "seams", "table", "opinions"]]
+    protocol: Positional[Literal["reenact", "cross", "audio", "personal", "style", "seams", "table", "opinions"]]
     """Which protocol; tables 1, 2, 4, 7 put our rows beside those printed in the Real3D-Portrait paper; 3, 5, 6 show what it prints."""
     number: Positional[Literal["1", "2", "3", "4", "5", "6", "7"] | None] = None
     """Which table, after 'table'."""

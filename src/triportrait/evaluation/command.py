@@ -21,16 +21,16 @@ _BELONGS: dict[str, tuple[tuple[str, ...], Any]] = {
     "seconds": (("audio", "table"), 10.0),
     "pose": (("audio",), "natural"),
     "head_motion": (("audio", "table"), None),
-    "seed": (("audio", "table", "seams", "opinions"), 0),
+    "seed": (("audio", "table", "seams", "style", "opinions"), 0),
     "plots": (("reenact", "cross", "audio"), True),
     "given": (("personal",), 0.5),
-    "clips": (_CLIPS, None),
+    "clips": ((*_CLIPS, "style"), None),
     "every": (_CLIPS, 5),
     "sheets": (_MEASURED, False),
-    "limit": (_MEASURED, None),
+    "limit": ((*_MEASURED, "style"), None),
     "metric_weights": (_CLIPS, None),
     "jobs": (_MEASURED, 1),
-    "cache": (_CLIPS, None),
+    "cache": ((*_CLIPS, "style"), None),
     "portraits": (("seams",), None),
     "videos": (("opinions",), None),
     "answers": (("opinions",), ()),
@@ -100,8 +100,9 @@ def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = Non
         if not is_read and getattr(asked, name) != silent:
             word = f"'{asked.number}'" if name == "number" else f"--{name.replace('_', '-')}"
             where = " and ".join(protocols)
-            if protocols in (_CLIPS, _MEASURED):
-                where = f"reenact, cross, audio, personal{', seams' if protocols == _MEASURED else ''} and the measured tables"
+            if protocols[: len(_CLIPS)] == _CLIPS:
+                others = "".join(f", {protocol}" for protocol in protocols[len(_CLIPS) :])
+                where = f"reenact, cross, audio, personal{others} and the measured tables"
             what = f"table {asked.number}" if is_printed else asked.protocol
             raise OptionError(f"{word} does nothing with evaluate {what}; it belongs to {where}.")
     if asked.protocol == "opinions":
@@ -137,6 +138,11 @@ def _run_on_clips(asked: Asked, clips: Path, out: Path, progress: Callable[[Prog
         "jobs": asked.jobs,
         "cache": asked.cache,
     }
+    if asked.protocol == "style":
+        from triportrait.evaluation.style import StyleOptions, run_style
+
+        run_style(StyleOptions(clips, out, asked.seed, asked.limit, asked.cache), progress=progress)
+        return
     voice: dict[str, Any] = {"seconds": asked.seconds, "head_motion": asked.head_motion, "seed": asked.seed}
     if asked.protocol == "reenact":
         from triportrait.evaluation.reenact import ReenactOptions, run_reenact

@@ -100,6 +100,8 @@ class VoiceMotion:
         self._names = model.config["curves"]
         self._mouth, self._prosody, self._pauses = MouthStream(model), ProsodyTracker(), PauseFinder()
         self._natural = NaturalMotion(settings.controls, seed=settings.seed, curves=settings.curves, style=settings.style)
+        manner = None if settings.style is None else settings.style.manner
+        self._match = None if manner is None else manner.mouth_match()
         self._own = None if settings.voice is None else PersonalVoice(settings.voice)
         # Mouth rows whose natural motion is not determined yet, and how the person's own voice changes them.
         self._curves, self._contact = np.zeros((0, len(self._names)), np.float32), np.zeros(0, np.float32)
@@ -127,12 +129,17 @@ class VoiceMotion:
         motion = self._natural.advance(count if most is None else min(count, most))
         rows = len(motion)
         gains = VOICE_GAIN * self._natural.mouth_gains * self._gains[:rows]
-        spoken = mouth_expression(self._curves[:rows], self._contact[:rows], self._names, gains, self._added[:rows])
-        spoken *= 1.0 - self._pauses.rows(rows)[:, None]
+        talk = (1.0 - self._pauses.rows(rows))[:, None]
+        spoken = talk * self._spoken(rows, gains)
+        if self._match is not None:
+            spoken = self._match.rested(talk * self._spoken(rows, gains * self._match.gains(spoken)))
         self._curves, self._contact = self._curves[rows:], self._contact[rows:]
         self._gains, self._added = self._gains[rows:], self._added[rows:]
         expression = np.clip(self._changed(spoken) + motion.expression, 0.0, 1.0)
         return motion.with_rows(expression=with_emotion(expression, self._natural.emotions))
+
+    def _spoken(self, rows: int, gains: Array) -> Array:
+        return mouth_expression(self._curves[:rows], self._contact[:rows], self._names, gains, self._added[:rows])
 
     def _changed(self, spoken: Array) -> Array:
         """What the mouth says, rows [t, 44] in order; for those who let it say something else."""

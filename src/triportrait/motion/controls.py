@@ -34,6 +34,7 @@ class Controls:
         eye_contact: share of the head's turns that the eyes counter, 0..1.
         temperature: how far chance departs from the most likely motion, 0..2; 0 leaves only what the voice asks for.
         happy, sad, angry, surprised: strength of emotions, 0..1.
+        arousal: how much of the voice's arousal brows, head, gaze and blinks take on together, 0..1 (``--emotion auto``).
     """
 
     mouth_gain: float = NATURAL
@@ -47,6 +48,7 @@ class Controls:
     sad: float = 0.0
     angry: float = 0.0
     surprised: float = 0.0
+    arousal: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in self.items():
@@ -57,21 +59,22 @@ class Controls:
         return [(name, getattr(self, name)) for name in NAMES]
 
     def with_emotion(self, name: str, strength: float = EMOTION_STRENGTH) -> Controls:
-        """A copy that feels ``name`` alone, with ``strength`` 0..1.
+        """A copy that feels ``name`` alone, with ``strength`` 0..1; ``"auto"`` takes on the voice's arousal instead.
 
         Raises:
             OptionError: no such emotion, or a strength out of range.
         """
-        if name not in ("neutral", *EMOTIONS):
-            raise OptionError(f"--emotion is {name!r}; use neutral, {', '.join(EMOTIONS)}")
-        check(name if name != "neutral" else "happy", strength)
-        return replace(self, **{emotion: strength if emotion == name else 0.0 for emotion in EMOTIONS})
+        if name not in ("neutral", *EMOTIONS, "auto"):
+            raise OptionError(f"--emotion is {name!r}; use neutral, {', '.join(EMOTIONS)} or auto")
+        check("arousal", strength)
+        felt = {emotion: strength if emotion == name else 0.0 for emotion in EMOTIONS}
+        return replace(self, **felt, arousal=strength if name == "auto" else 0.0)
 
 
 NAMES: tuple[str, ...] = tuple(field.name for field in fields(Controls))
 
 #: Highest value of each control; the lowest is 0.
-HIGHEST: dict[str, float] = {name: voice_controls.HIGHEST["emotion_strength" if name in EMOTIONS else name] for name in NAMES}
+HIGHEST: dict[str, float] = {name: voice_controls.HIGHEST["emotion_strength" if name in (*EMOTIONS, "arousal") else name] for name in NAMES}
 
 
 def check(name: str, value: float) -> None:
@@ -109,7 +112,7 @@ class ControlCurves:
 
 
 def control_rows(controls: Controls, curves: ControlCurves | None, start: int, count: int) -> Array:
-    """All controls for rows ``start`` to ``start + count``: [count, 11] float64, columns as :data:`NAMES`."""
+    """All controls for rows ``start`` to ``start + count``: [count, 12] float64, columns as :data:`NAMES`."""
     table = np.tile(np.array([value for _, value in controls.items()]), (count, 1))
     for name, curve in (curves.values if curves else {}).items():
         table[:, NAMES.index(name)] = curve[np.minimum(np.arange(start, start + count), len(curve) - 1)]
@@ -124,7 +127,7 @@ class ControlTrack:
     curves: ControlCurves | None = None
 
     def rows(self, start: int, count: int) -> Array:
-        """[count, 11], columns as :data:`NAMES`."""
+        """[count, 12], columns as :data:`NAMES`."""
         return control_rows(self.controls, self.curves, start, count)
 
     def emotions(self, start: int, count: int) -> Array:

@@ -35,6 +35,7 @@ import numpy as np
 
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.motion.arousal import Arousal
 from triportrait.motion.controls import NAMES, ControlCurves, Controls, control_rows
 from triportrait.motion.emotion import EMOTIONS, MANNERS, with_emotion
 from triportrait.motion.speech_features import Prosody
@@ -174,6 +175,9 @@ class NaturalMotion:
     ) -> None:
         self._controls, self._curves = controls or Controls(), curves
         self._style = style or NATURAL_STYLE
+        manner = self._style.manner
+        self._head_match = None if manner is None else manner.head_match()
+        self._brow_match = None if manner is None else manner.brow_match()
         self._fps, self._dt = fps, 1.0 / fps
         streams = [np.random.default_rng([seed, number]) for number in range(11)]
         self._drift = _Drift(3, 0.2, self._dt, streams[0])
@@ -193,6 +197,7 @@ class NaturalMotion:
         self._silent_s = 10.0
         self._unpitched_s = 10.0
         self._mean_pitch = 0.0
+        self._arousal = Arousal(self._dt)
         self._lift = 0.0
         self._threshold = 0.35
         self._last_accent_s = -10.0
@@ -323,24 +328,30 @@ class NaturalMotion:
             return neutral + sum(weight * (getattr(how, name) - neutral) for weight, how in felt)
 
         style = self._style
+        is_factor = style.manner is None
+        # One number for all that shows it: who is excited moves head and brows more, and blinks and looks about more often.
+        excited = math.exp(value["arousal"] * self._arousal.level)
         return _Amounts(
-            mouth_gain=value["mouth_gain"] * manner("mouth_gain") * style.mouth_gain,
-            expressiveness=value["expressiveness"] * manner("expressiveness"),
-            brows=style.brow_gain,
-            head=value["head_motion"] * manner("head_motion") * np.array(style.head_gain),
+            mouth_gain=value["mouth_gain"] * manner("mouth_gain") * (style.mouth_gain if is_factor else 1.0),
+            expressiveness=value["expressiveness"] * manner("expressiveness") * excited**0.8,
+            brows=style.brow_gain if is_factor else 1.0,
+            head=value["head_motion"] * manner("head_motion") * excited**0.5 * np.array(style.head_gain if is_factor else (1.0, 1.0, 1.0)),
             head_rate=manner("head_rate") * style.head_rate,
             pitch_rad=manner("pitch_rad", 0.0) * min(value["head_motion"], 1.0),
-            blinks_per_s=value["blinks_per_minute"] * manner("blink_rate") * style.blink_rate / 60.0,
-            gaze=value["gaze_motion"] * style.gaze_gain,
+            blinks_per_s=value["blinks_per_minute"] * manner("blink_rate") * style.blink_rate * excited**0.3 / 60.0,
+            gaze=value["gaze_motion"] * style.gaze_gain * excited**0.3,
             gaze_pitch_rad=manner("gaze_pitch_rad", 0.0) * min(value["gaze_motion"], 1.0),
             eye_contact=min(value["eye_contact"] * style.eye_contact, 1.0),
             chance=value["temperature"],
-            smile=style.smile,
+            smile=style.smile if is_factor else 0.0,
         )
 
     def _listen(self, now_s: float) -> float:
         """Follow the voice to this row; the strength 0..1 of an accent that begins here, 0 = none."""
         energy, pitch = self._voice(self._row)
+        aside = 12 * math.log2(pitch / self._mean_pitch) if pitch > 0 and self._mean_pitch > 0 else 0.0
+        # An octave error is no excitement.
+        self._arousal.step(energy, aside, pitch > 0 and abs(aside) < 9)
         self._unpitched_s = 0.0 if pitch > 0 else self._unpitched_s + self._dt
         # Noise is loud, too, but nobody speaks for long without a voice.
         voiced = energy > -22.0 and self._unpitched_s < 0.6
@@ -425,7 +436,10 @@ class NaturalMotion:
         rise = math.radians(0.55 * max(min(self._lift, 6.0), -6.0) + 0.6 * self._energy_slow)
         rotation[0] -= rise * self._speaking * amounts.expressiveness
         limits = HEAD_LIMITS_RAD
-        rotation = amounts.head * limits * np.tanh(rotation / limits)
+        rotation = limits * np.tanh(rotation / limits)
+        if self._head_match is not None:
+            rotation = rotation * self._head_match.factors(rotation)
+        rotation = amounts.head * rotation
         rotation[0] += amounts.pitch_rad
         # Breathing and swaying move the head by some millimetres; a speaker leans about a little more.
         shift = amounts.head * np.array([0.12, 0.05, 0.09]) * (0.6 + 0.4 * self._speaking) * np.tanh(sway / 1.5) * chance
@@ -521,13 +535,17 @@ class NaturalMotion:
             since = now_s - start
             lift = max(lift, size * (_smooth_step(since / rise) - _smooth_step((since - rise - hold) / 0.35)))
         self._raises = [row for row in self._raises if now_s - row[0] < row[1] + row[2] + 0.35]
+        inner = max(lift + float(level[0]) + 0.03 * chance * drift[0], 0.0)
+        down = max(float(level[1]) - 0.5 * lift + 0.03 * chance * drift[1], 0.0)
         amount = amounts.expressiveness * amounts.brows * _smooth_step(now_s / 0.5)
-        inner = amount * max(lift + float(level[0]) + 0.03 * chance * drift[0], 0.0)
+        if self._brow_match is not None:
+            amount *= float(self._brow_match.factors(np.array([0.9 * inner - down]))[0])
+        inner, down = amount * inner, amount * down
         # High brows are seen at their outer ends, low raises rather in the middle.
         _raise(expression, "browInnerUp", inner)
         _raise(expression, "browOuterUp", 0.8 * inner)
         _raise(expression, "eyeWide", 0.22 * amount * lift)
-        _raise(expression, "browDown", amount * max(float(level[1]) - 0.5 * lift + 0.03 * chance * drift[1], 0.0))
+        _raise(expression, "browDown", down)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,13 @@ def blink_rows(motion: Motion) -> Array:
     return starts[(ends - starts) <= BLINK_LONGEST_S * motion.fps]
 
 
+def head_turns(motion: Motion) -> Array:
+    """Pitch, yaw and roll about the mean pose, in degrees, fitted over :data:`WINDOW` rows: float64 [t, 3]."""
+    turns = matrix_from_euler(motion.rotation_rad.astype(np.float64))
+    # Rotation vectors at the mean pose are (pitch, yaw, roll) for the small turns of a speaker.
+    return np.degrees(_fit(vector_from_matrix(mean_rotation(turns).T @ turns)))
+
+
 def measure(motion: Motion) -> MotionStatistics:
     """Figures of a motion of the open head; it is brought to 25 rows per second first.
 
@@ -98,10 +105,7 @@ def measure(motion: Motion) -> MotionStatistics:
     motion = resample(motion, FPS)
     if len(motion) < 2 * FPS:
         raise ValueError(f"{len(motion) / FPS:.1f} s are too short to measure; give at least 2 s")
-    turns = matrix_from_euler(motion.rotation_rad.astype(np.float64))
-    middle = mean_rotation(turns)
-    # Rotation vectors at the mean pose are (pitch, yaw, roll) for the small turns of a speaker.
-    vectors = np.degrees(_fit(vector_from_matrix(middle.T @ turns)))
+    vectors = head_turns(motion)
     speed = np.diff(vectors, axis=0) * FPS
     span = np.quantile(vectors, 0.95, axis=0) - np.quantile(vectors, 0.05, axis=0)
     brows = _fit(brow_height(motion))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.errors import MotionFileError
+from triportrait.motion.manner import Manner, manner_code
 from triportrait.types import Array, Motion
 
 
@@ -28,6 +29,8 @@ class SpeakingStyle:
         eye_contact: share of eye contact.
         mouth_gain: opening of the mouth.
         smile: added to the smile curves all the time, 0..0.4.
+        manner: spreads that head, brows and lips are brought to, and where the mouth rests; they take the place of ``head_gain``,
+            ``brow_gain``, ``mouth_gain`` and ``smile``.
     """
 
     head_gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -38,6 +41,7 @@ class SpeakingStyle:
     eye_contact: float = 1.0
     mouth_gain: float = 1.0
     smile: float = 0.0
+    manner: Manner | None = None
 
     @property
     def code(self) -> Array:
@@ -102,4 +106,5 @@ def style_of(motion: Motion) -> SpeakingStyle:
         eye_contact=factor("eye_contact", 0.3, 1.1),
         mouth_gain=factor("lip_opening", 0.6, 1.8),
         smile=float(np.clip(0.6 * (found.smile - REFERENCE["smile"]), 0.0, 0.3)),
+        manner=Manner(tuple(manner_code(motion).tolist())),
     )

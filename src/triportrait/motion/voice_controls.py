@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args
 
 from triportrait.errors import OptionError
 
-EmotionName = Literal["neutral", "happy", "sad", "angry", "surprised"]
-#: All but neutral; columns of emotion weights stand in this order.
-EMOTIONS: tuple[str, ...] = get_args(EmotionName)[1:]
+EmotionName = Literal["neutral", "happy", "sad", "angry", "surprised", "auto"]
+#: All but neutral, and auto, which is no expression; columns of emotion weights stand in this order.
+EMOTIONS: tuple[str, ...] = get_args(EmotionName)[1:-1]
 
 #: Amount of what lively speakers do.
 NATURAL = 1.0
@@ -59,7 +59,7 @@ class VoiceControls:
     gaze_motion: float = NATURAL
     """Looks aside and other movements of the eyes, for voices."""
     emotion: EmotionName = "neutral"
-    """Laid over any motion; lips that touch go on touching."""
+    """Laid over any motion; lips that touch go on touching. auto, for voices: as aroused as the voice, neither glad nor sad."""
     emotion_strength: float = EMOTION_STRENGTH
     """0 to 1."""
     style: Any = None
@@ -77,8 +77,8 @@ class VoiceControls:
             check_flag(name, getattr(self, name))
         if isinstance(self.head_motion, int | float):
             check_flag("head_motion", self.head_motion)
-        if self.emotion not in ("neutral", *EMOTIONS):
-            raise OptionError(f"--emotion is {self.emotion!r}; use neutral, {', '.join(EMOTIONS)}")
+        if self.emotion not in get_args(EmotionName):
+            raise OptionError(f"--emotion is {self.emotion!r}; use neutral, {', '.join(EMOTIONS)} or auto")
         check_seed(self.seed)
         self.blinks_per_minute()
 
