@@ -158,7 +158,7 @@ def _manner_of(video: PathLike, seconds: float, track: PersonTrack) -> PersonalM
     from triportrait.motion.personal_voice import learn_voice
     from triportrait.motion.style import style_of
 
-    style, voice = style_of(track.motion).code, None
+    style, voice = style_of(track.motion).numbers, None
     if probe(video).has_audio:
         sound = read_audio(video, 16_000)
         voice = learn_voice(sound.samples[: round(seconds * 16_000)], track.lip_opening, track.seen)
@@ -207,6 +207,7 @@ def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[Prepar
     """
     from triportrait.media.avatar_files import load_avatar
     from triportrait.motion.personal_voice import learned_numbers
+    from triportrait.motion.style import NATURAL_STYLE
 
     found, head = load_avatar(path), default_head() if head is None else head
     portrait = found.portrait
@@ -217,8 +218,9 @@ def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[Prepar
             "make it again from the photo with 'triportrait portrait save'"
         )
     voice = portrait.manner.voice
-    if voice is not None and len(voice) != learned_numbers():
-        raise MediaError(f"'{os.fspath(path)}' was made for another lip network; make it again with 'triportrait personalize'")
+    style = portrait.manner.style
+    if (voice is not None and len(voice) != learned_numbers()) or (style is not None and len(style) != len(NATURAL_STYLE.numbers)):
+        raise MediaError(f"'{os.fspath(path)}' was made for another voice; make it again with 'triportrait personalize'")
     return _with_remarks(portrait, Path(path).name), found.refined
 
 

@@ -287,7 +287,7 @@ class PersonalManner:
     """How a person moves, learned from a video of them.
 
     Args:
-        style: float32 [10], the code of a :class:`triportrait.motion.style.SpeakingStyle`; None where it is not known.
+        style: float32 [42], the numbers of a :class:`triportrait.motion.style.SpeakingStyle`; None where it is not known.
         voice: float32 [f + 1], from :func:`triportrait.motion.personal_voice.learn_voice`; None where nothing was learned.
     """
 

@@ -11,6 +11,7 @@ import soundfile
 
 from triportrait.motion.audio import AudioDriver, AudioSettings
 from triportrait.motion.lips import lip_opening
+from triportrait.motion.manner import Manner
 from triportrait.motion.personal_voice import PersonalVoice, learn_voice, learned_numbers
 from triportrait.motion.style import SpeakingStyle
 from triportrait.motion.voice_graph import MouthStream, load_voice
@@ -74,10 +75,11 @@ def test_too_little_speech_teaches_nothing(samples: np.ndarray) -> None:
 
 
 def test_a_persons_manner_is_the_default_and_yields_to_a_style_that_is_asked_for(learned: np.ndarray) -> None:
-    own = SpeakingStyle(brow_gain=2.0)
-    manner = PersonalManner(own.code, learned)
+    own = SpeakingStyle(brow_gain=2.0, manner=Manner(tuple(np.linspace(-1, 1, 32).astype(np.float32).tolist())))
+    manner = PersonalManner(own.numbers, learned)
     settings = AudioSettings().of_person(manner)
     assert settings.style is not None and settings.style.brow_gain == pytest.approx(2.0) and settings.voice is learned
+    assert settings.style.manner == own.manner
     asked = SpeakingStyle(brow_gain=0.5)
     assert replace(AudioSettings(), style=asked).of_person(manner).style is asked
     assert AudioSettings().of_person(PersonalManner()) == AudioSettings()

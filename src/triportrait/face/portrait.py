@@ -103,7 +103,7 @@ def portrait_from_landmarks(
     cover = head_cover(head, vertices, frame, size, FOCAL_IN_WIDTHS)
 
     face_mask = inside_face(landmarks, size)
-    alpha = refine_matte(image, person_mask, face_mask)
+    alpha = np.clip(refine_matte(image, person_mask, face_mask), 0.0, 1.0)
     share = settle_jaw(image, alpha, head_share(cover, landmarks), landmarks)
     head_alpha = np.minimum(alpha, alpha * share)
     background = background_behind(image, alpha, options.background_fill) if scene is None else scene

@@ -45,7 +45,7 @@ _HIGHEST = {
     "motion.gaze_rad": 1e2,
     "motion.landmarks": 1e6,
     "motion.body": 1e3,
-    "manner.style": 3.0,
+    "manner.style": 100.0,
     "manner.voice": 1e3,
     "planes.front": 1e6,
     "planes.across": 1e6,
@@ -77,7 +77,7 @@ _MOTION = {
 _LANDMARKS = {"motion.landmarks": ("F32", "478 2")}
 _BODY = {"motion.body": ("F32", "4")}
 #: How a person moves; each may be missing.
-_MANNER = {"manner.style": ("F32", "10"), "manner.voice": ("F32", "l")}
+_MANNER = {"manner.style": ("F32", "y"), "manner.voice": ("F32", "l")}
 #: What another picture of the person has; it is no larger than its crop.
 _OTHER = {name: kind for name, kind in (_PORTRAIT | _MOTION | _LANDMARKS).items() if name not in ("photo", "identity")}
 #: Planes may differ in their sizes, not in their channels.

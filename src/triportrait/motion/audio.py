@@ -50,7 +50,7 @@ class AudioSettings:
         """The same with a person's own voice, and their own manner where no other is asked for."""
         style = self.style
         if style is None and manner.style is not None:
-            style = SpeakingStyle.from_code(manner.style)
+            style = SpeakingStyle.from_numbers(manner.style)
         return replace(self, style=style, voice=manner.voice)
 
 

@@ -7,12 +7,12 @@ how far the mouth opens, whether it smiles. Their logarithms are the style's cod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from triportrait.errors import MotionFileError
-from triportrait.motion.manner import Manner, manner_code
+from triportrait.motion.manner import MEASURES, Manner, manner_code
 from triportrait.types import Array, Motion
 
 
@@ -48,6 +48,19 @@ class SpeakingStyle:
         """The style as numbers [10] float32: natural logarithms of the factors, then the smile; all zero = default."""
         factors = [*self.head_gain, self.head_rate, self.brow_gain, self.blink_rate, self.gaze_gain, self.eye_contact, self.mouth_gain]
         return np.array([*np.log(factors), self.smile], np.float32)
+
+    @property
+    def numbers(self) -> Array:
+        """All of the style, to be kept: :attr:`code`, and after it the manner's [32], NaN where there is none; float32 [42]."""
+        manner = np.full(len(MEASURES), np.nan, np.float32) if self.manner is None else np.array(self.manner.code, np.float32)
+        return np.concatenate([self.code, manner])
+
+    @classmethod
+    def from_numbers(cls, numbers: Array) -> SpeakingStyle:
+        """The inverse of :attr:`numbers`."""
+        manner = numbers[10:]
+        style = cls.from_code(numbers[:10])
+        return replace(style, manner=Manner(tuple(float(value) for value in manner))) if np.isfinite(manner).all() else style
 
     @classmethod
     def from_code(cls, code: Array) -> SpeakingStyle:
