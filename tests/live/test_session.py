@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tracemalloc
 from dataclasses import dataclass, field
 
@@ -276,6 +277,28 @@ def test_who_is_late_misses_pictures_and_never_sound() -> None:
     begun = clock.now
     speaker.step(25)
     assert clock.now - begun == pytest.approx(1.0, abs=0.05)
+
+
+def test_asyncio_gets_the_same_frames_and_ends_the_session() -> None:
+    async def first(count: int, speaker: Speaker) -> list[LiveFrame]:
+        frames, run = [], speaker.session.run_async()
+        async for frame in run:
+            frames.append(frame)
+            if len(frames) == count:
+                break
+        await run.aclose()
+        return frames
+
+    speaker, twin = Speaker(), Speaker()
+    assert not speaker.session.flush() and not speaker.session.interrupt()
+    for one in (speaker, twin):
+        one.push(3000)
+        assert one.session.flush()
+    twin.step(30)
+    frames = asyncio.run(first(30, speaker))
+    assert [frame.index for frame in frames] == list(range(30))
+    assert all(np.array_equal(a.sound, b.sound) and a.events == b.events for a, b in zip(frames, twin.frames, strict=True))
+    assert not speaker.session.push_audio(b"aa")
 
 
 def test_controls_are_checked_and_kept() -> None:

@@ -6,9 +6,11 @@ is nothing to synchronise and nothing drifts. Sound waits, as slots that motion 
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -221,19 +223,21 @@ class LiveSession:
             self._queue.push(self._at_own_rate(block, rate_hz))
         return True
 
-    def flush(self) -> None:
-        """The reply is complete: its ``speech_finished`` comes when its last sample has left."""
+    def flush(self) -> bool:
+        """The reply is complete: its ``speech_finished`` comes when its last sample has left. False where there is none to come."""
         with self._changed:
             self._end_resampler()
-            self._queue.flush()
+            return self._queue.flush()
 
-    def interrupt(self) -> None:
-        """Barge-in: sound fades within 10 ms, what waits is dropped, the mouth closes. In silence it does nothing."""
+    def interrupt(self) -> bool:
+        """Barge-in: sound fades within 10 ms, what waits is dropped, the mouth closes. In silence it does nothing and returns False."""
         with self._changed:
             self._resampler = None
-            if self._queue.interrupt():
+            is_interrupted = self._queue.interrupt()
+            if is_interrupted:
                 self._motion.interrupt()
             self._changed.notify_all()
+            return is_interrupted
 
     def set_controls(self, *, emotion: str | None = None, emotion_strength: float = EMOTION_STRENGTH, **amounts: float) -> None:
         """Other controls from the next frame on; those that are not named stay.
@@ -318,6 +322,20 @@ class LiveSession:
         finally:
             # Nobody waits for a session that has come to its end, whatever ended it.
             self.close()
+
+    async def run_async(self) -> AsyncIterator[LiveFrame]:
+        """:meth:`run` for asyncio: frames are waited for and drawn in a thread of their own.
+
+        Raises:
+            RuntimeError: see :meth:`run`.
+        """
+        frames, loop = self.run(), asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, "live") as thread:
+            try:
+                while (frame := await loop.run_in_executor(thread, next, frames, None)) is not None:
+                    yield frame
+            finally:
+                self.close()
 
     def _frame(self, index: int, late_s: float) -> LiveFrame:
         with self._changed:

@@ -87,10 +87,11 @@ class SoundQueue:
         self.queued += len(samples)
         self._waiting.append((reply, samples))
 
-    def flush(self) -> None:
-        """The open reply has no more samples."""
+    def flush(self) -> bool:
+        """The open reply has no more samples; False where there is no reply at all."""
         if self._unfinished:
             self._unfinished[-1].is_closed = True
+        return bool(self._unfinished)
 
     def compose(self) -> Array:
         """The next slot float32 [slot], which motion hears before it leaves.
