@@ -1,0 +1,5 @@
+"""TriPortrait in ComfyUI."""
+
+from .nodes import comfy_entrypoint
+
+__all__ = ["comfy_entrypoint"]
