@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -146,11 +145,10 @@ def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Pat
 def person(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> PortraitModel:
     """Several pictures of one person on one head; a photo alone is drawn as ``lifted`` draws it."""
     from triportrait.avatar.person.avatar import PersonAvatar
-    from triportrait.face.fitting import towards_one_face
 
     if weights is not None:
         raise OptionError(f"the avatar person has no weights; leave out ':{weights}'")
-    return PortraitModel(PersonAvatar(LiftedAvatar(head, whole_person=True), partial(towards_one_face, head)), head)
+    return PortraitModel(PersonAvatar(LiftedAvatar(head, whole_person=True)), head)
 
 
 def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> FrameModel:

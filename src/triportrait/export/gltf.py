@@ -14,8 +14,8 @@ from triportrait.types import Array
 _ARRAY_BUFFER, _INDEX_BUFFER = 34962, 34963
 _COMPONENTS = {np.dtype(np.uint8): 5121, np.dtype(np.uint16): 5123, np.dtype(np.uint32): 5125, np.dtype(np.float32): 5126}
 _SHAPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
-#: Displacements below this (metres) are none: nobody sees a thirtieth of a millimetre.
-_STILL_M = 3e-5
+#: Displacements below this (metres) are none: nobody sees a tenth of a millimetre.
+_STILL_M = 1e-4
 
 
 @dataclass(slots=True)

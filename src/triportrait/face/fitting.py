@@ -7,7 +7,6 @@ reprojection error; here pixels are those of a 512 px crop, so the weights below
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,7 +32,7 @@ from triportrait.geometry.landmarks import (
 )
 from triportrait.geometry.nearest import nearest_points
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler, matrix_from_vector
-from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, Motion, PreparedPortrait
+from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, Motion
 
 #: Rounds of spreading the landmark offsets over the mesh; the worst landmark is then met to about a pixel.
 _SPREAD_ROUNDS = 2
@@ -409,17 +408,3 @@ def spread_offset(head: OpenHead, person: Person) -> Array:
         left = person.landmark_offset - at_landmarks(total)
         total += (weight[..., None] * left[near]).sum(1)
     return total.astype(np.float32)
-
-
-def towards_one_face(head: OpenHead, portraits: Sequence[PreparedPortrait]) -> list[Array]:
-    """What to add to each portrait's mesh, [v, 3] float32 decimetres, so that all of one person have the same face.
-
-    Each meets its own picture's landmarks, the moment's play of features included that no curve explains; what they have in common is the
-    person. The outline stays each picture's own, because hair and ears hang on it.
-    """
-    corners = head.triangles[head.landmark_triangle]
-    own = [np.einsum("nk,nkc->nc", head.landmark_barycentric, portrait.vertex_offset[corners]) for portrait in portraits]
-    common = np.mean(own, axis=0)
-    inner = np.ones((FACE_POINTS, 1))
-    inner[OVAL] = 0.0
-    return [spread_offset(head, Person(portraits[0].identity, inner * (common - offset))) for offset in own]

@@ -1,12 +1,11 @@
 """An avatar of a person of whom several pictures are known: each frame is put together from those that show most of it.
 
-Every picture is drawn in the frame's pose by the one-photo avatar, on one shape. How the head is turned decides which of them show it;
+Every picture is drawn in the frame's pose by the one-photo avatar. How the head is turned decides which of them show it;
 which of them show mouth and eyes, how these look, never the pose. Low frequencies are blended, detail comes from the best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -65,28 +64,22 @@ class PersonAvatar:
     """:class:`triportrait.types.Avatar` for portraits with ``others``.
 
     Args:
-        inner: draws one picture; its state has the expressionless head as ``shape``, float32 [v, 3].
-        align: portraits of one person -> what to add to each one's ``shape`` so that all have the same face; None leaves them apart.
+        inner: draws one picture.
     """
 
     name = "person"
     whole_person = True
 
-    def __init__(self, inner: PhotoAvatar, align: Callable[[Sequence[PreparedPortrait]], list[Array]] | None = None) -> None:
+    def __init__(self, inner: PhotoAvatar) -> None:
         self.inner, self.head = inner, inner.head
-        self._align = align
 
     def prepare(self, portrait: PreparedPortrait) -> PersonState:
         """Everything that is computed once per person."""
-        portraits = (replace(portrait, others=()), *portrait.others)
-        aligned = self._align(portraits) if self._align is not None and portrait.others else [np.float32(0.0)] * len(portraits)
         sources = []
-        for one, change in zip(portraits, aligned, strict=True):
+        for one in (replace(portrait, others=()), *portrait.others):
             rotation = matrix_from_euler(np.asarray(one.motion.rotation_rad, np.float64))
-            state = self.inner.prepare(one)
-            state = replace(state, shape=state.shape + change)
-            sources.append(Source(state, rotation, FaceShape.of(one.landmarks), one.motion.body))
-        vertices = self.head.shape(portrait.identity) + portrait.vertex_offset + aligned[0]
+            sources.append(Source(self.inner.prepare(one), rotation, FaceShape.of(one.landmarks), one.motion.body))
+        vertices = self.head.shape(portrait.identity) + portrait.vertex_offset
         return PersonState(portrait, sources, vertices)
 
     def render(self, state: PersonState, frame: MotionFrame) -> RenderedHead:
