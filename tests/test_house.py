@@ -83,6 +83,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "transformers": ("nn/speech_networks.py",),
     # Belongs to the extras: no video is made with it.
     "scipy": ("array_files.py", "face/flame.py", "evaluation/", "synth/"),
+    "pyvirtualcam": ("media/devices.py",),
+    "sounddevice": ("media/devices.py",),
     "tyro": ("cli/",),
     "fastapi": ("app/",),
     "starlette": ("app/",),
@@ -95,7 +97,7 @@ CALLS_ONLY_IN: dict[tuple[str, str], tuple[str, ...]] = {
     ("Image", "open"): ("media/",),
     ("cv2", "imread"): (),
     ("cv2", "imwrite"): (),
-    ("cv2", "VideoCapture"): (),
+    ("cv2", "VideoCapture"): ("media/devices.py",),
     ("cv2", "VideoWriter"): (),
     ("torch", "load"): ("weights/", "training/"),
     ("torch", "save"): ("training/",),

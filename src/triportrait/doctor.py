@@ -27,7 +27,16 @@ _REQUIRED = (
 )
 #: Other wheels of the same library serve as well; of several that are installed only one is there, whatever pip says.
 _OTHER_OPENCVS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
-_OPTIONAL = {"torch": "paper", "scipy": "paper", "lightning": "train", "torchmetrics": "eval", "openvino": "fast", "dlib-bin": "identity"}
+_OPTIONAL = {
+    "torch": "paper",
+    "scipy": "paper",
+    "lightning": "train",
+    "torchmetrics": "eval",
+    "openvino": "fast",
+    "dlib-bin": "identity",
+    "pyvirtualcam": "camera",
+    "sounddevice": "microphone",
+}
 
 
 def report() -> tuple[list[str], bool]:
@@ -41,6 +50,7 @@ def report() -> tuple[list[str], bool]:
         version, fine = _version(name)
         hint = "" if fine else f" (only for [{extra}]: pip install 'triportrait[{extra}]')"
         lines.append(f"  {'ok     ' if fine else 'absent '} {name} {version}{hint}")
+    lines.append(f"  {_camera()}")
     lines.append(f"cores: {os.cpu_count()}")
     if find_spec("torch"):
         import torch
@@ -64,6 +74,15 @@ def _version(name: str) -> tuple[str, bool]:
             continue
         return version if known == name else f"({known} {version})", True
     return "", False
+
+
+def _camera() -> str:
+    from triportrait.media.devices import camera_driver, has_camera_driver
+
+    if has_camera_driver():
+        return "ok      virtual camera driver"
+    # Beyond Linux only an attempt to show something tells.
+    return f"{'absent ' if has_camera_driver() is False else 'unknown'} virtual camera driver; --camera needs {camera_driver()}"
 
 
 def _tracker() -> str:

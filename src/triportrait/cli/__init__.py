@@ -31,6 +31,8 @@ EXTRAS = {
     "starlette": "app",
     "uvicorn": "app",
     "websockets": "app",
+    "pyvirtualcam": "camera",
+    "sounddevice": "microphone",
 }
 #: Packages of several extras.
 _IN_SEVERAL = ("torch", "scipy")
@@ -56,6 +58,8 @@ COMMANDS = {
     "evaluate": ("triportrait.cli.evaluate", "Evaluate"),
     "data": ("triportrait.cli.data", "Data"),
     "train": ("triportrait.cli.train", "Train"),
+    "live": ("triportrait.cli.live", "Live"),
+    "stream": ("triportrait.cli.stream", "Stream"),
     "serve": ("triportrait.cli.serve", "Serve"),
     "detect": ("triportrait.cli.detect", "Detect"),
     "maker": ("triportrait.cli.maker", "Maker"),

@@ -13,6 +13,7 @@ import soxr
 from triportrait.drivers import BorrowedPose, voice_settings
 from triportrait.errors import OptionError
 from triportrait.geometry.fields import smooth_step
+from triportrait.live.watching import WatchedFace
 from triportrait.motion.audio import AudioSettings, VoiceMotion
 from triportrait.motion.controls import NAMES, Controls, ControlTrack
 from triportrait.motion.options import DriveOptions
@@ -141,7 +142,8 @@ class LiveMotion:
             raise OptionError("controls over time belong to a recording; change them with set_controls while the portrait is live")
         settings = voice_settings(options).of_person(portrait.manner)
         pose = BorrowedPose.of(options)
-        self._own = portrait.motion
+        self._portrait, self._own = portrait, portrait.motion
+        self._watched: WatchedFace | None = None
         self._pose = None if pose is None else pose.on(self._own)
         self._is_held = options.holds_mouth(bool(portrait.mouth_is_covered))
         self._face = LiveFace(settings, load_voice())
@@ -189,10 +191,18 @@ class LiveMotion:
         placed = from_rest(keep_in_view(chunk, own, eye_contact), own, emotions)
         if self._pose is not None:
             placed = with_clip_pose(placed, self._pose, self._given, eye_contact)
+        if self._watched is not None:
+            placed = self._watched.over(placed)
         if self._is_held:
             placed = hold_mouth(placed, own)
         self._given += 1
         return placed[0]
+
+    def see(self, image: Array, moment_s: float) -> bool:
+        """See :meth:`WatchedFace.see`; from the first picture on, the face follows what is seen."""
+        watched = self._watched or WatchedFace(self._portrait)
+        self._watched = watched
+        return watched.see(image, moment_s)
 
     def interrupt(self) -> None:
         """See :meth:`LiveFace.interrupt`."""

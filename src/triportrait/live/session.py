@@ -141,6 +141,8 @@ class EndlessMotion(Protocol):
 
     def set_controls(self, controls: Controls) -> None: ...
 
+    def see(self, image: Array, moment_s: float) -> bool: ...
+
 
 class LiveSession:
     """A portrait that goes on until it is closed. Push sound from any thread while one thread goes through :meth:`run`.
@@ -238,6 +240,19 @@ class LiveSession:
                 self._motion.interrupt()
             self._changed.notify_all()
             return is_interrupted
+
+    def push_frame(self, image: Array) -> bool:
+        """A picture of a webcam, whose face the portrait follows; half a second of a relaxed face comes first.
+
+        Out of sight for half a second, the portrait idles, and its mouth is the sound's. One thread pushes pictures.
+
+        Args:
+            image: uint8 [h, w, 3] RGB.
+
+        Returns:
+            Whether it shows a face.
+        """
+        return self._motion.see(image, self._clock.now_s())
 
     def set_controls(self, *, emotion: str | None = None, emotion_strength: float = EMOTION_STRENGTH, **amounts: float) -> None:
         """Other controls from the next frame on; those that are not named stay.

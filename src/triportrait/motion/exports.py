@@ -18,8 +18,8 @@ JSON_VERSION = 1
 #: Gaze angle at which an ``eyeLook*`` curve is 1. ARKit does not say; 30 degrees is about what its users measure.
 EYE_LOOK_FULL_RAD = np.radians(30.0)
 
-#: Column order of Live Link Face's CSV, in ARKit's names.
-_LIVE_LINK = (
+#: Order of the curves in Live Link Face, in ARKit's names.
+LIVE_LINK_CURVES = (
     "eyeBlinkLeft", "eyeLookDownLeft", "eyeLookInLeft", "eyeLookOutLeft", "eyeLookUpLeft", "eyeSquintLeft", "eyeWideLeft",
     "eyeBlinkRight", "eyeLookDownRight", "eyeLookInRight", "eyeLookOutRight", "eyeLookUpRight", "eyeSquintRight", "eyeWideRight",
     "jawForward", "jawRight", "jawLeft", "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthRight", "mouthLeft",
@@ -58,7 +58,7 @@ def write_live_link(first: Motion, chunks: Iterable[Motion], controls: ControlTr
     Head angles keep our signs: pitch positive down, yaw positive to the subject's left, roll positive counter-clockwise in the image.
     """
     arkit52(first)
-    heading = ["Timecode", "BlendshapeCount", *(name[0].upper() + name[1:] for name in _LIVE_LINK)]
+    heading = ["Timecode", "BlendshapeCount", *(name[0].upper() + name[1:] for name in LIVE_LINK_CURVES)]
     heading += ["HeadYaw", "HeadPitch", "HeadRoll"]
     heading += [f"{side}Eye{axis}" for side in ("Left", "Right") for axis in ("Yaw", "Pitch", "Roll")]
     count = len(heading) - 2
@@ -68,7 +68,7 @@ def write_live_link(first: Motion, chunks: Iterable[Motion], controls: ControlTr
     for chunk in chunks:
         curves = arkit52(chunk)
         eye = np.stack([chunk.gaze_rad[:, 1], chunk.gaze_rad[:, 0], np.zeros(len(chunk))], axis=1)
-        named = np.stack([curves[name] for name in _LIVE_LINK], axis=1)
+        named = np.stack([curves[name] for name in LIVE_LINK_CURVES], axis=1)
         table = np.concatenate([named, chunk.rotation_rad[:, [1, 0, 2]], eye, eye], axis=1)
         lines = [form % (_timecode(row + index, chunk.fps), *values) for index, values in enumerate(table.tolist())]
         file.write("".join(lines).encode("utf-8"))
