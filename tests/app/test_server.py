@@ -17,9 +17,11 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="pip install 'triportrait[app]'")
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from triportrait.app.server import Server, make_app
-from triportrait.app.worker import make, work
+from triportrait.app.store import KEPT_S
+from triportrait.app.worker import VIDEO, make, work
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -96,6 +98,44 @@ def test_a_file_that_is_no_sound_fails_in_one_sentence(client: TestClient, serve
     assert error["field"] == "audio" and "convert it to" in error["message"] and str(server.store.folder) not in error["message"]
 
 
+def test_a_worker_that_comes_back_late_leaves_the_video_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, job_id = server.store, "vid_late"
+    store.video_folder(job_id).mkdir()
+    store.jobs.add("sleepers", "avt_0", "audio", {}, job_id)
+    job = store.jobs.claim("asleep")
+    assert job is not None and job.id == job_id
+    store.jobs.release("asleep")
+    assert store.jobs.claim("awake") is not None
+    video = store.video_folder(job_id) / VIDEO
+    video.write_bytes(b"finished")
+    assert store.jobs.finish(job_id, "awake")
+    monkeypatch.setattr("triportrait.app.worker._perform", lambda store, job, progress: progress("rendering", 1, 2))
+    make(store, job, "asleep")
+    done = store.jobs.get(job_id)
+    assert done is not None and done.state == "completed" and video.read_bytes() == b"finished"
+
+
+def test_uploads_without_a_job_of_their_own_are_gone(tmp_path: Path) -> None:
+    server = Server(tmp_path, workers=0)
+    example = tmp_path / "avatars" / f"avt_{'0' * 24}"
+    example.mkdir()
+    (example / "about.json").write_text('{"client": "", "name": "example", "created": 0}')
+    with TestClient(make_app(server)) as client:
+
+        def post(key: str):
+            data = {"avatar": example.name}
+            return client.post("/v1/videos", files={"audio": b"x"}, data=data, headers={"Idempotency-Key": key})
+
+        assert post("same").json()["id"] == post("same").json()["id"]
+        answers = [post(str(number)).status_code for number in range(12)]
+        assert answers.count(202) == 9 and answers.count(429) == 3
+    assert len(list((tmp_path / "videos").iterdir())) == 10
+    # So is what a server left that was killed before it wrote the job.
+    (tmp_path / "videos" / "vid_lost").mkdir()
+    server.store.clean(time.time() + KEPT_S + 60.0)
+    assert len(list((tmp_path / "videos").iterdir())) == 10 and not (tmp_path / "videos" / "vid_lost").exists()
+
+
 def test_a_still_follows_the_sliders(client: TestClient, avatar: str) -> None:
     def still(**asked) -> bytes:
         answer = client.post(f"/v1/avatars/{avatar}/still", json=asked)
@@ -156,6 +196,9 @@ def test_a_token_is_asked_for(tmp_path: Path) -> None:
 def test_a_conversation(client: TestClient, avatar: str) -> None:
     samples, rate_hz = soundfile.read(EXAMPLES / "speech.wav", dtype="int16")
     session = client.post("/v1/sessions", json={"avatar": avatar, "sample_rate": rate_hz}).json()
+    with pytest.raises(WebSocketDisconnect) as refused, client.websocket_connect(f"/v1/sessions/{session['id']}/socket?token=%C3%A9"):
+        pass
+    assert refused.value.code == 4401
     kinds, texts, times = set(), [], []
     with client.websocket_connect(session["socket"]) as socket:
         assert socket.receive_json()["type"] == "session.created"

@@ -252,20 +252,28 @@ def test_closing_ends_open_replies_and_the_run() -> None:
 
 def test_who_is_late_misses_pictures_and_never_sound() -> None:
     clock, costs = TestClock(), {"fine": 0.09, "coarse": 0.01}
+    scenes: list[str] = []
+
+    def left_out() -> None:
+        scenes.append("left out")
 
     def drawing(name: str):
         def draw(row: MotionFrame) -> np.ndarray:
             clock.now += costs[name]
+            scenes.append("drawn")
             return PICTURE
 
         return draw
 
-    speaker = Speaker(clock, [Step("fine", drawing("fine")), Step("coarse", drawing("coarse")), Step("motion alone", None)])
+    steps = [Step("fine", drawing("fine"), 1, left_out), Step("coarse", drawing("coarse"), 1, left_out)]
+    speaker = Speaker(clock, [*steps, Step("motion alone", None, 1, left_out)])
     speaker.push(2 * RATE_HZ)
     speaker.step(250)
     assert speaker.session.stats.quality == "coarse" and speaker.session.stats.skipped > 5
     assert sum(len(frame.sound) for frame in speaker.frames) == 250 * SLOT
     assert all(frame.image is not None for frame in speaker.frames[-100:])
+    # What moves behind the person moves once a frame, drawn or not.
+    assert len(scenes) == 250 and scenes.count("left out") == speaker.session.stats.skipped
     # With room it tries the finer step again, which now is fast enough.
     costs["fine"] = 0.01
     speaker.step(300)

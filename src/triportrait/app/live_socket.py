@@ -93,7 +93,7 @@ class LiveSessions:
         """
         with self._lock:
             ticket = self._waiting.get(session_id)
-            if ticket is None or ticket.until < time.monotonic() or not secrets.compare_digest(ticket.token, token):
+            if ticket is None or ticket.until < time.monotonic() or not secrets.compare_digest(ticket.token.encode(), token.encode()):
                 raise ApiError("E_NO_TOKEN", "The session is over, or its token is wrong; begin another one.")
             self._open[session_id] = self._waiting.pop(session_id)
             return ticket

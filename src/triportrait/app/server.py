@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -317,7 +318,13 @@ def _add_videos(app: FastAPI, server: Server) -> None:
         folder = store.video_folder(job_id)
         folder.mkdir()
         upload.replace(folder / "driver")
-        job = store.jobs.add(client, found.id, kind, asked.model_dump(), job_id, idempotency_key)
+        job = None
+        try:
+            job = store.jobs.add(client, found.id, kind, asked.model_dump(), job_id, idempotency_key)
+        finally:
+            # A job that was refused, or that was there already, has no use for what came with it.
+            if job is None or job.id != job_id:
+                shutil.rmtree(folder, ignore_errors=True)
         return job.video(store.jobs.position(job))
 
     @app.get("/v1/videos")
@@ -339,8 +346,6 @@ def _add_videos(app: FastAPI, server: Server) -> None:
         if job.state in ("queued", "in_progress"):
             store.jobs.cancel(video_id)
         else:
-            import shutil
-
             shutil.rmtree(store.video_folder(video_id), ignore_errors=True)
             store.jobs.forget(video_id)
         return {"id": video_id, "object": "video.deleted", "deleted": True}

@@ -158,6 +158,11 @@ class Store:
         for job in self.jobs.older_than(moment):
             shutil.rmtree(self.video_folder(job.id), ignore_errors=True)
             self.jobs.forget(job.id)
+        for folder in (self.folder / "videos").iterdir():
+            # A server that was killed between taking an upload and writing its job leaves a folder without one.
+            with contextlib.suppress(OSError):
+                if folder.stat().st_mtime < moment and self.jobs.get(folder.name) is None:
+                    shutil.rmtree(folder, ignore_errors=True)
         for folder in (self.folder / "avatars").iterdir():
             about = folder / "about.json"
             if about.is_file() and (said := json.loads(about.read_text()))["client"] and said["created"] < moment:

@@ -70,7 +70,8 @@ def make(store: Store, job: Job, worker: str) -> None:
         _perform(store, job, progress)
         store.jobs.finish(job.id, worker)
     except _Cancelled:
-        (store.video_folder(job.id) / VIDEO).unlink(missing_ok=True)
+        # Whoever has the job now may have finished it: the video that lies there is theirs.
+        log.info("job %s went to another worker, or was cancelled", job.id)
     except TriPortraitError as error:
         store.jobs.finish(job.id, worker, _said(error, store, job))
     except Exception:

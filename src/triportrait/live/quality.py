@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,10 @@ _PATIENCE_S, _LONGEST_PATIENCE_S = 10.0, 160.0
 _SIDES_PX = (384, 256)
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One quality.
@@ -34,11 +39,13 @@ class Step:
         name: for people.
         draw: a motion row to a finished picture uint8 [s, s, 3]; None draws nothing.
         every: of so many frames one is drawn.
+        leave_out: takes the place of ``draw`` for a frame without a picture, so that what moves behind the person keeps its pace.
     """
 
     name: str
     draw: Callable[[MotionFrame], Array] | None
     every: int = 1
+    leave_out: Callable[[], object] = _nothing
 
 
 class Ladder:
@@ -82,9 +89,10 @@ def steps_of(portrait: Performer, background: Background | None, finish: Callabl
     prepared = portrait.prepared
     side = len(prepared.image)
     scenes = None if background is None else background.frames(side, FPS)
+    leave_out = _nothing if scenes is None else partial(next, scenes)
     own = portrait.model
     state = own.with_still_mouth(portrait.state) if holds_mouth else portrait.state
-    steps = [Step(f"{own.avatar.name} {side} px", _drawing(own, state, side, side, scenes, finish))]
+    steps = [Step(f"{own.avatar.name} {side} px", _drawing(own, state, side, side, scenes, finish), 1, leave_out)]
     draft = lifted(getattr(portrait, "head", None) or default_head())
     draw = steps[0].draw
     is_draft = own.avatar.name == draft.avatar.name
@@ -92,8 +100,8 @@ def steps_of(portrait: Performer, background: Background | None, finish: Callabl
         if smaller_px < side or (smaller_px == side and not is_draft):
             small = draft.prepare(smaller(prepared, smaller_px))
             draw = _drawing(draft, draft.with_still_mouth(small) if holds_mouth else small, smaller_px, side, scenes, finish)
-            steps.append(Step(f"{draft.avatar.name} {smaller_px} px", draw))
-    return [*steps, Step(f"{steps[-1].name}, every other picture", draw, 2), Step("motion alone", None)]
+            steps.append(Step(f"{draft.avatar.name} {smaller_px} px", draw, 1, leave_out))
+    return [*steps, Step(f"{steps[-1].name}, every other picture", draw, 2, leave_out), Step("motion alone", None, 1, leave_out)]
 
 
 def _drawing(

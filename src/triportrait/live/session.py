@@ -367,6 +367,8 @@ class LiveSession:
         began_s = self._clock.now_s()
         if step.draw is not None and drawn and not is_late and not self._is_closed:
             image = step.draw(row)
+        else:
+            step.leave_out()
         busy_s = self._clock.now_s() - began_s
         self._ladder.note(is_late, busy_s * FPS / step.every if image is not None else 0.0)
         with self._changed:
