@@ -1,0 +1,1 @@
+"""Tools of the Model Context Protocol over TriPortrait's REST server."""
