@@ -212,7 +212,7 @@ def build_mantle(
     signed = signed_distance(alpha, unit)
     skin = like_the_face(portrait)
     nodes = _inflated(portrait, head, surface, seen, signed, skin, whole_person=whole_person)
-    nodes, sheets = _cut_at_outline(nodes, _shows_sheet(portrait, nodes, alpha, mesh))
+    nodes, sheets = _cut_at_outline(nodes, _shows_sheet(portrait, nodes, alpha, mesh), size)
     total, count = len(nodes.x), sheets.count
 
     # Both sides end in the outline's plane where they end at the scene.
@@ -346,13 +346,18 @@ def _in_margin(y: Array, x: Array, margin: int, side: int) -> tuple[Array, Array
     return down, across
 
 
-def _cut_at_outline(nodes: _Nodes, shown: Array) -> tuple[_Nodes, _Sheets]:
-    """The grid cut along the outline; ``shown`` bool [h, w] are the nodes at which the front is drawn."""
+def _cut_at_outline(nodes: _Nodes, shown: Array, size: int) -> tuple[_Nodes, _Sheets]:
+    """The grid cut along the outline; ``shown`` bool [h, w] are the nodes at which the front is drawn, ``size`` is the crop's side.
+
+    Beyond the crop nothing is drawn outside the outline: the matte that softens it elsewhere ends with the crop.
+    """
     in_front = np.tile(_touched(shown), 2)
+    beyond = np.tile(_touched((nodes.x < 0) | (nodes.x > size) | (nodes.y < 0) | (nodes.y > size)), 2)
     behind = np.tile(_touched(nodes.rise > _FAR_RISE[0]), 2)
     chosen = in_front | behind
     triangles, parent, within, ends, share = _cut(grid_triangles(*nodes.x.shape)[chosen], nodes.inside_px.ravel())
-    in_front, behind = (flag[chosen][parent] for flag in (in_front, behind))
+    in_front, behind, beyond = (flag[chosen][parent] for flag in (in_front, behind, beyond))
+    in_front &= within | ~beyond
     cut = nodes.with_ends(ends, share)
     count = nodes.x.size
     # A cut lies on the outline, whatever rounding says.

@@ -25,6 +25,8 @@ _DETAIL_PX = 2.0
 _FAINT = 0.02
 #: How much surer than the next the best picture's detail is taken.
 _BEST = 4
+#: Pictures that are turned more alike are one picture for the head: to change between them would be a jump without a gain.
+_APART_DEG = 5.5
 #: A picture turned so much farther away is as unlike as one clear difference of mouth or eyes.
 _TURN_DEG = 40.0
 #: Round lips and eyes a window reaches so far beyond the outline (sizes of it), and ends as softly.
@@ -53,10 +55,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class PersonState:
-    """What depends on the person alone; ``vertices``: [v, 3], the expressionless head of the first picture."""
+    """What depends on the person alone.
+
+    Args:
+        sources: all pictures; ``by_pose``: which of them show the head, hair and body.
+        vertices: [v, 3], the expressionless head of the first picture.
+    """
 
     portrait: PreparedPortrait
     sources: list[Source]
+    by_pose: list[int]
     vertices: Array
 
 
@@ -80,7 +88,7 @@ class PersonAvatar:
             rotation = matrix_from_euler(np.asarray(one.motion.rotation_rad, np.float64))
             sources.append(Source(self.inner.prepare(one), rotation, FaceShape.of(one.landmarks), one.motion.body))
         vertices = self.head.shape(portrait.identity) + portrait.vertex_offset
-        return PersonState(portrait, sources, vertices)
+        return PersonState(portrait, sources, turned_apart([source.rotation for source in sources], _APART_DEG), vertices)
 
     def render(self, state: PersonState, frame: MotionFrame) -> RenderedHead:
         """See :class:`triportrait.types.Avatar`."""
@@ -99,7 +107,8 @@ class PersonAvatar:
                 drawn[index] = self.inner.render(source.state, _for_source(frame, source))
             return drawn[index]
 
-        pose = weights_of(away)
+        pose = np.zeros(len(away))
+        pose[state.by_pose] = weights_of(away[state.by_pose])
         best = picture(np.argmax(pose))
         rgb, alpha = _two_bands([picture(i) for i in np.flatnonzero(pose)], pose[pose > 0], size)
         unlike = {
@@ -116,6 +125,16 @@ class PersonAvatar:
         vertices = self.head.deform(state.vertices, frame.expression, frame.gaze_rad)
         posed = pose_points(self.head.landmarks478(vertices), frame.rotation_rad, frame.translation)
         return project(posed, len(state.portrait.image), state.portrait.focal)[0]
+
+
+def turned_apart(rotations: list[Array], least_deg: float) -> list[int]:
+    """The first of ``rotations`` [3, 3], then always the one that is farthest from those chosen, at least ``least_deg`` away."""
+    chosen = [0]
+    away = np.array([_angle_deg(rotations[0], rotation) for rotation in rotations])
+    while away.max() >= least_deg:
+        chosen.append(int(away.argmax()))
+        away = np.minimum(away, [_angle_deg(rotations[chosen[-1]], rotation) for rotation in rotations])
+    return chosen
 
 
 def weights_of(distances: Array) -> Array:
