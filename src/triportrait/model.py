@@ -20,7 +20,7 @@ from triportrait.errors import MissingPart, OptionError
 from triportrait.types import Array, Avatar, FrameModel, FullHead, MotionFrame, PreparedPortrait, RenderedHead
 
 if TYPE_CHECKING:
-    from triportrait.avatar.lifted.avatar import Belonging
+    from triportrait.avatar.lifted.avatar import Skinning
     from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar
     from triportrait.face.open_head import OpenHead
 
@@ -135,15 +135,13 @@ def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Pat
 def dual_field(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> PortraitModel:
     """A head's field and a static one, summed along the ray; ``weights`` as of :func:`oneshot`."""
     from triportrait.avatar.dual_field.avatar import DualFieldAvatar
-    from triportrait.avatar.dual_field.belonging import belonging
+    from triportrait.avatar.dual_field.skinning import skinning
 
-    return PortraitModel(DualFieldAvatar(_compact(head, volume, weights, belonging)), head)
+    return PortraitModel(DualFieldAvatar(_compact(head, volume, weights, skinning)), head)
 
 
-def _compact(
-    head: OpenHead, volume: VolumeQuality | None, weights: Path | None, belonging: Belonging | None = None
-) -> CompactOneShotAvatar:
-    """The embedded networks on a head that ends where ``belonging`` says."""
+def _compact(head: OpenHead, volume: VolumeQuality | None, weights: Path | None, skinning: Skinning | None = None) -> CompactOneShotAvatar:
+    """The embedded networks on the whole person, or, with ``skinning``, on the head's field."""
     from triportrait.avatar.mouth.painter import load_painter
     from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar, VolumeRenderer
     from triportrait.avatar.oneshot.planes import load_plane_encoder
@@ -156,7 +154,7 @@ def _compact(
 
         encoder = trained_plane_encoder(weights)
     renderer = VolumeRenderer(pack_field, render_near_surface)
-    return CompactOneShotAvatar(head, encoder, load_painter(), renderer, volume, belonging)
+    return CompactOneShotAvatar(head, encoder, load_painter(), renderer, volume, skinning)
 
 
 def person(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> PortraitModel:

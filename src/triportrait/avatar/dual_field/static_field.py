@@ -11,6 +11,7 @@ from triportrait.geometry.body import body_pivot, body_similarity, followed
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import foreground_colours, push_pull
+from triportrait.geometry.landmarks import JAW_ANGLES, UPPER_LIP_INSIDE
 from triportrait.geometry.rasteriser import rasterise
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, MotionFrame, PreparedPortrait
 
@@ -20,6 +21,8 @@ HALF_DM = 0.1
 _BEHIND_DM = 0.5
 #: From this share of the head on the static field's colours are those painted behind the head instead of the photo's.
 _PAINTED = 0.8
+#: What has less of the head's field has torso beside or behind it, and so does a rim of so many pixels of a 512 px crop round that.
+_WHOLE, _RIM_PX = 0.97, 12
 #: Vertices with a larger share of the neck are its column.
 _NECK = 0.005
 
@@ -68,7 +71,8 @@ class StaticField:
         torso = portrait.torso.astype(np.float32)
         painted = smooth_step(np.clip((share - _PAINTED) / (1.0 - _PAINTED), 0.0, 1.0))
         seen = (1.0 - share) * whole
-        optical = np.maximum(seen, apart * share * optical_depth(torso[..., 3] / 255.0))
+        behind_head = torso[..., 3] / 255.0 * _may_go_on(portrait, np.isfinite(neck), share)
+        optical = np.maximum(seen, apart * share * optical_depth(behind_head))
         pure = foreground_colours(portrait.image, portrait.person_alpha, portrait.background.astype(np.float32))
         colours = pure + painted[..., None] * (torso[..., :3] - pure)
         layer = np.dstack([colours, 1.0 - np.exp(-np.minimum(optical, OPAQUE))])
@@ -111,6 +115,27 @@ def _neck_depth(portrait: PreparedPortrait, head: FullHead, vertices: Array) -> 
         pixels.astype(np.float32), depth.astype(np.float32), np.ascontiguousarray(head.triangles[skin]), size, size, cull="back"
     )
     return drawn.depth
+
+
+def _may_go_on(portrait: PreparedPortrait, column: Array, share: Array) -> Array:
+    """Where something of the torso may lie behind the head, [s, s] in 0..1: the neck between the jaw's angles, and a rim along the torso.
+
+    Hair that is painted on behind the head would stay there as a ghost when the head turns.
+
+    Args:
+        column: bool [s, s], where the model has its neck; share: [s, s], of the head's field.
+    """
+    import cv2
+
+    size = len(share)
+    unit = size / 512
+    jaw = portrait.landmarks[list(JAW_ANGLES), 0]
+    neck = column.copy()
+    neck[:, : max(0, int(jaw.min()))] = neck[:, max(0, int(np.ceil(jaw.max()))) :] = False
+    neck[: max(0, int(portrait.landmarks[UPPER_LIP_INSIDE, 1]))] = False
+    ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(_RIM_PX * unit) + 1,) * 2)
+    rim = cv2.dilate(((share < _WHOLE) & (portrait.person_alpha > 0.5)).astype(np.uint8), ball)
+    return cv2.GaussianBlur((neck | rim.astype(bool)).astype(np.float32), (0, 0), 0.3 * _RIM_PX * unit)
 
 
 def _continued(depth: Array, typical: float) -> Array:

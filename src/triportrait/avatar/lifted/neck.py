@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from triportrait.geometry.fields import harmonic_fill
+from triportrait.geometry.fields import harmonic_fill, smooth_step
 from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
 from triportrait.types import Array
 
@@ -44,6 +44,8 @@ def certain_parts(x: Array, y: Array, landmarks: Array) -> tuple[Array, Array]:
     return below < _HEAD_ABOVE, (below > _BODY_BELOW) | ((below > _SHOULDERS_BELOW) & (beside > _SHOULDERS_BESIDE))
 
 
+#: Below this share of the head's motion a point belongs to head and torso.
+_BOTH_BELOW = 0.25
 #: What is opaque has this optical depth: less than a tenth of one of 255 levels comes through.
 OPAQUE = 8.0
 
@@ -56,6 +58,14 @@ def optical_depth(matte: Array) -> Array:
 def thinned(matte: Array, share: Array) -> Array:
     """What remains of a matte when a ``share`` in 0..1 of its density does: ``1 - (1 - a)^share``, float32."""
     return (1.0 - np.exp(-share * optical_depth(matte))).astype(np.float32)
+
+
+def belonging(share: Array) -> Array:
+    """How far what takes a ``share`` of the head's motion belongs to a field of the head: float64, 0..1.
+
+    Two fields show what belongs to both twice, as far apart as this share of the motion: so they share only what hardly moves.
+    """
+    return smooth_step(np.clip(np.asarray(share, np.float64) / _BOTH_BELOW, 0.0, 1.0))
 
 
 def body_row(landmarks: Array) -> float:

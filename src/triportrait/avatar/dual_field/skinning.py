@@ -1,4 +1,4 @@
-"""How far each pixel of a photo belongs to the head: on the neck's skin what the head model's own skinning says."""
+"""How far each pixel of a photo moves with the head: on the neck's skin what the head model's own skinning says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CELL_PX = 4
 _REGULARISATION = 1e-9
 
 
-def belonging(portrait: PreparedPortrait, head: FullHead, surface: Surface) -> Array:
+def skinning(portrait: PreparedPortrait, head: FullHead, surface: Surface) -> Array:
     """1 on the head, 0 on the torso, between them the model's own weights where its skin lies, and a membrane beside it: float32 [s, s]."""
     import cv2
 
