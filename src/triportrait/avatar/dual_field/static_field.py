@@ -11,7 +11,7 @@ from triportrait.geometry.body import body_pivot, body_similarity, followed
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import foreground_colours, push_pull
-from triportrait.geometry.landmarks import JAW_ANGLES, UPPER_LIP_INSIDE
+from triportrait.geometry.landmarks import CHIN, JAW_ANGLES, UPPER_LIP_INSIDE
 from triportrait.geometry.rasteriser import rasterise
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, MotionFrame, PreparedPortrait
 
@@ -129,10 +129,11 @@ def _may_go_on(portrait: PreparedPortrait, column: Array, share: Array) -> Array
 
     size = len(share)
     unit = size / 512
-    jaw = portrait.landmarks[list(JAW_ANGLES), 0]
-    neck = column.copy()
-    neck[:, : max(0, int(jaw.min()))] = neck[:, max(0, int(np.ceil(jaw.max()))) :] = False
-    neck[: max(0, int(portrait.landmarks[UPPER_LIP_INSIDE, 1]))] = False
+    jaw, chin = portrait.landmarks[list(JAW_ANGLES), 0], portrait.landmarks[CHIN, 1]
+    y, x = np.mgrid[:size, :size] + 0.5
+    # Drawn in upwards like a dome: what comes out beside a turned jaw slopes towards it.
+    drawn_in = np.maximum(chin - y, 0.0)
+    neck = column & (x > jaw.min() + drawn_in) & (x < jaw.max() - drawn_in) & (y > portrait.landmarks[UPPER_LIP_INSIDE, 1])
     ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(_RIM_PX * unit) + 1,) * 2)
     rim = cv2.dilate(((share < _WHOLE) & (portrait.person_alpha > 0.5)).astype(np.uint8), ball)
     return cv2.GaussianBlur((neck | rim.astype(bool)).astype(np.float32), (0, 0), 0.3 * _RIM_PX * unit)
