@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,6 +36,7 @@ def test_densities_add_and_colours_are_weighted_by_them() -> None:
     assert torch.allclose(colour, torch.tensor([[2 / 3, 0, 1 / 3], [0, 0, 1.0], [0, 0, 0]]))
 
 
+@torch.no_grad()
 def test_a_ray_is_the_sum_over_its_samples_written_out() -> None:
     dual = field()
     places = pixel_places(4)[None, 5:7]
@@ -42,7 +44,7 @@ def test_a_ray_is_the_sum_over_its_samples_written_out() -> None:
     seen = dual(places, rotation, translation, expression)
     step = 2 * TINY.range_dm / TINY.samples
     for ray in range(2):
-        light, rgb = 1.0, torch.zeros(3)
+        light, rgb = torch.tensor(1.0), torch.zeros(3)
         optical = {"head": 0.0, "static": 0.0}
         for k in range(TINY.samples):
             z = CAMERA_DISTANCE_DM - HOME[2] - TINY.range_dm + (k + 0.5) * step
@@ -98,7 +100,7 @@ def test_nothing_lies_outside_of_the_cubes() -> None:
 
 def test_a_scene_of_two_balls_is_learned_by_heart() -> None:
     """A red ball turns with the head, a blue one stands still; both fields must take their own, seen from five poses."""
-    size, yaws = 16, (-0.5, -0.25, 0.0, 0.25, 0.5)
+    size, yaws = 10, (-0.5, -0.25, 0.0, 0.25, 0.5)
     places = pixel_places(size)[None]
 
     def truth(yaw: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -109,25 +111,25 @@ def test_a_scene_of_two_balls_is_learned_by_heart() -> None:
         blue = ((where - torch.tensor([0.0, -0.7])).norm(dim=1) < 0.45).float() * (1 - red)
         return red[:, None] * torch.tensor([1.0, 0, 0]) + blue[:, None] * torch.tensor([0, 0, 1.0]), red, blue
 
-    dual = field()
-    optimiser = torch.optim.Adam(dual.parameters(), 2e-2)
-    poses = [(torch.tensor([[0.0, yaw, 0.0]]), torch.tensor([list(HOME)]), torch.zeros(1, 4)) for yaw in yaws]
-    aims = [truth(yaw) for yaw in yaws]
+    torch.manual_seed(0)
+    dual = DualField(replace(TINY, samples=16), HOME)
+    optimiser = torch.optim.Adam(dual.parameters(), 1e-2)
+    turns = torch.tensor([[0.0, yaw, 0.0] for yaw in yaws])
+    home = torch.tensor([list(HOME)])
+    picture, red, blue = (torch.stack(parts) for parts in zip(*(truth(yaw) for yaw in yaws), strict=True))
     errors = []
-    for step in range(150):
-        picture, red, blue = aims[step % len(yaws)]
-        seen = dual(places, *poses[step % len(yaws)])
-        loss = (seen.rgb[0] - picture).square().mean() + 0.1 * (
-            (seen.head_alpha[0] - red).abs().mean() + (seen.static_alpha[0] - blue).abs().mean()
-        )
+    for _ in range(100):
+        seen = dual(places.expand(len(yaws), -1, -1), turns, home.expand(len(yaws), -1), torch.zeros(len(yaws), 4))
+        mattes = (seen.head_alpha - red).abs().mean() + (seen.static_alpha - blue).abs().mean()
+        error = (seen.rgb - picture).square().mean()
         optimiser.zero_grad()
-        loss.backward()
+        (error + 0.1 * mattes).backward()
         optimiser.step()
-        errors.append(float((seen.rgb[0] - picture).square().mean()))
-    assert sum(errors[-5:]) / 5 < 0.02 < errors[0]
+        errors.append(float(error.detach()))
+    assert errors[-1] < 0.02 < errors[0]
     # Between the poses that were seen, too, the head's ball is where the head has it, and the other has not moved.
     with torch.no_grad():
-        between = dual(places, torch.tensor([[0.0, 0.375, 0.0]]), *poses[0][1:])
+        between = dual(places, torch.tensor([[0.0, 0.375, 0.0]]), home, torch.zeros(1, 4))
     picture, red, blue = truth(0.375)
     assert float((between.rgb[0] - picture).square().mean()) < 0.04
     assert float(between.head_alpha[0][red > 0].mean()) > 0.6 > 0.4 > float(between.head_alpha[0][blue > 0].mean())

@@ -53,7 +53,7 @@ def _layers(*widths: int) -> nn.Sequential:
 
 
 class HeadDeformation(nn.Module):
-    """From a moving head back to its rest: places [b, n, 3] in -1..1 and curves [b, e] -> shifts [b, n, 3] (48,387 numbers for 53 curves)."""
+    """From a moving head back to its rest: places [b, n, 3] in -1..1 and curves [b, e] -> shifts [b, n, 3] (48,387 numbers for 53)."""
 
     def __init__(self, expression: int) -> None:
         super().__init__()
