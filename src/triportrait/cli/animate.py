@@ -126,7 +126,7 @@ class Drawing:
     size: int | None = None
     """Side of the animated square in pixels. Default: 512; draft 384."""
     avatar: str | None = None
-    """Which avatar draws the head: lifted, oneshot, or real3d with weights you bring (real3d:FOLDER). Default: the quality's."""
+    """Which avatar draws the head: lifted, oneshot, dual_field, or real3d with weights you bring (real3d:FOLDER); else the quality's."""
     refine: float = 0.0
     """Seconds for fitting the oneshot avatar to the photo first."""
     background_fill: Literal["smooth", "knn"] = "smooth"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from triportrait.errors import OptionError
+from triportrait.evaluation.clip_folder import find_clips
 from triportrait.evaluation.printed import is_measured, printed, printed_markdown, run_printed
-from triportrait.evaluation.reenact import find_clips
 from triportrait.evaluation.running import Progress
 from triportrait.files import refuse_inputs
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from triportrait.errors import MediaError, OptionError
 from triportrait.evaluation.cache import TrackCache
-from triportrait.evaluation.reenact import find_clips
+from triportrait.evaluation.clip_folder import find_clips
 from triportrait.evaluation.report import write_report
 from triportrait.evaluation.running import Progress
 from triportrait.motion.audio import AudioDriver, AudioSettings

@@ -223,6 +223,24 @@ def _talk3d(options: TrainOptions, recipe: Any, device: str) -> Stage:
     return PersonalStage(fitted(recipe, frames), options.start, frames, judges)
 
 
+# -- ERLNet -----------------------------------------------------------------------------------------------------------------
+
+
+def _erlnet_field_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.erlnet.field import RECIPES
+
+    return RECIPES
+
+
+def _erlnet_field(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.training.data.clips import ClipSet
+    from triportrait.training.erlnet.field import FieldStage
+
+    if options.start is not None:
+        raise OptionError("erlnet.field begins with empty fields; leave out --start")
+    return FieldStage(recipe, ClipSet(options.data))
+
+
 # -- from options to data ---------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +273,7 @@ MODELS: dict[str, Trainable] = {
     "real3d.torso": Trainable(_torso_recipes, _torso, "small", _CLIPS),
     "real3d.audio_to_motion": Trainable(_audio_to_motion_recipes, _audio_to_motion, "small", _CLIPS),
     "talk3d": Trainable(_talk3d_recipes, _talk3d, "paper", _PERSON),
+    "erlnet.field": Trainable(_erlnet_field_recipes, _erlnet_field, "small", _CLIPS),
 }
 
 

@@ -22,6 +22,7 @@ Model = Literal[
     "real3d.torso",
     "real3d.audio_to_motion",
     "talk3d",
+    "erlnet.field",
 ]
 
 
