@@ -105,18 +105,18 @@ def test_quantised_vectors_pass_the_gradient_straight_through() -> None:
 
 def test_codes_are_the_nearest_entries() -> None:
     quantiser = Quantiser(2, 8, 4)
-    vectors = torch.randn(3, 5, 2, 4)
+    vectors = torch.nn.functional.normalize(torch.randn(3, 5, 2, 4), dim=-1)
     apart = (vectors[..., None, :] - quantiser.entries).norm(dim=-1)
     assert torch.equal(quantiser.nearest(vectors), apart.argmin(-1))
 
 
 def test_entries_that_serve_nobody_come_into_use() -> None:
-    """All tokens lie far from all entries but one: without help one entry would serve them all."""
+    """All entries but one look the other way: without help one would serve all tokens."""
     torch.manual_seed(0)
     quantiser = Quantiser(1, 16, 4)
-    quantiser.entries.data += 50.0
-    quantiser.entries.data[0, 0] = 0.0
-    tokens = torch.randn(8, 64, 4)
+    tokens = torch.nn.functional.normalize(torch.randn(8, 64, 4) + torch.tensor([3.0, 0, 0, 0]), dim=-1)
+    quantiser.weight.data[:] = torch.tensor([-1.0, 0.0, 0.0, 0.0])
+    quantiser.weight.data[0, 0] = torch.tensor([1.0, 0.0, 0.0, 0.0])
     assert len(quantiser.eval()(tokens).codes.unique()) == 1
     quantiser.train()
     for _ in range(200):

@@ -63,11 +63,11 @@ class MannerRecipe(Recipe):
     """
 
     network: MannerSizes = field(default_factory=MannerSizes)
-    steps: int = 6000
+    steps: int = 4200
     batch: int = 24
     average: float = 0.99
     frames: int = 72
-    vqvae_steps: int = 2200
+    vqvae_steps: int = 1500
     style_steps: int = 800
     rate: float = 1e-3
     variety: float = 0.3
@@ -80,7 +80,7 @@ class MannerRecipe(Recipe):
 
 
 def compact() -> MannerRecipe:
-    """Half an hour on one core."""
+    """Ten minutes of one core."""
     return MannerRecipe()
 
 
@@ -442,8 +442,8 @@ class MannerStage:
     # -- held-out -----------------------------------------------------------------------------------------------------------
 
     def validate(self, networks: Mapping[str, nn.Module]) -> tuple[Values, Array | None]:
-        """Shares of the held-out motion's deviation from the mean that the codes keep and that the predictor tells, the lips' opening
-        apart; the share of held-out windows whose style finds another window of the same person."""
+        """Shares of the held-out motion's variance that the codes keep and that the predictor tells, the lips' opening apart; the share
+        of held-out windows whose style finds another window of the same person."""
         judges = self._judges
         if judges is None:
             return {}, None
@@ -452,7 +452,7 @@ class MannerStage:
         gaps = self._gaps.to(device)
         for part in PARTS:
             rows, network = motion[..., part.columns], self._codes(part, networks)
-            values[f"{part.name}_kept_val"] = _gain(network(rows)[0], network.normal(rows))
+            values[f"{part.name}_kept_val"] = _explained(network(rows)[0], network.normal(rows))
         style = cast(StyleEncoder, networks["style"])
         if len(judges.pairs) > 1:
             first, second = (style(torch.from_numpy(judges.pairs[:, i]).to(device)) for i in range(2))
@@ -463,8 +463,8 @@ class MannerStage:
             heard, styles = torch.from_numpy(judges.heard).to(device), style(torch.from_numpy(judges.other).to(device))
             network = self._codes(EXPRESSION, networks)
             made, rows = generated(network, self._predictor(EXPRESSION, networks), heard, styles), told[..., EXPRESSION.columns]
-            values["expression_told_val"] = _gain(network.normal(made), network.normal(rows))
-            values["opening_told_val"] = _gain(made @ gaps, rows @ gaps, (rows @ gaps).mean())
+            values["expression_told_val"] = _explained(network.normal(made), network.normal(rows))
+            values["opening_told_val"] = _explained(made @ gaps, rows @ gaps, (rows @ gaps).mean())
         return values, None
 
     def save(self, networks: Mapping[str, nn.Module], folder: Path, notes: dict[str, str]) -> None:
@@ -479,9 +479,9 @@ class MannerStage:
         )
 
 
-def _gain(made: Tensor, truth: Tensor, mean: Tensor | float = 0.0) -> float:
-    """1 - the error over that of who always says ``mean``; normal rows have the mean 0."""
-    return float(1.0 - (made - truth).abs().mean() / (truth - mean).abs().mean())
+def _explained(made: Tensor, truth: Tensor, mean: Tensor | float = 0.0) -> float:
+    """Share of the variance about ``mean`` that is explained; who always says the mean explains nothing. Normal rows have the mean 0."""
+    return float(1.0 - (made - truth).square().mean() / (truth - mean).square().mean())
 
 
 @torch.no_grad()

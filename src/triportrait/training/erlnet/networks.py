@@ -47,7 +47,7 @@ class MannerSizes:
     """
 
     heard: int = 68
-    width: int = 96
+    width: int = 64
     layers: int = 2
     heads: int = 4
     reach: int = 6
@@ -159,19 +159,23 @@ class Quantiser(nn.Module):
     """
 
     #: Share of its fair part of the tokens below which an entry is moved, and how slowly shares are counted.
-    _IDLE, _KEPT = 0.03, 0.98
+    _IDLE, _KEPT = 0.1, 0.9
 
     def __init__(self, groups: int, codes: int, dimension: int, commitment: float = 0.25) -> None:
         super().__init__()
         self.groups, self.codes, self.commitment = groups, codes, commitment
-        self.entries = nn.Parameter(torch.randn(groups, codes, dimension) / math.sqrt(dimension))
+        self.weight = nn.Parameter(torch.randn(groups, codes, dimension))
         self.used: Tensor
-        self.register_buffer("used", torch.ones(groups, codes))
+        self.register_buffer("used", torch.zeros(groups, codes))
+
+    @property
+    def entries(self) -> Tensor:
+        """Unit vectors [groups, codes, dimension]; without a length to grow, what is quantised stays near them."""
+        return functional.normalize(self.weight, dim=-1)
 
     def nearest(self, vectors: Tensor) -> Tensor:
-        """[b, n, groups, dimension] -> codes [b, n, groups]."""
-        apart = self.entries.square().sum(-1) - 2 * torch.einsum("bngd,gkd->bngk", vectors, self.entries)
-        return apart.argmin(-1)
+        """Unit vectors [b, n, groups, dimension] -> codes [b, n, groups]."""
+        return torch.einsum("bngd,gkd->bngk", vectors, self.entries).argmax(-1)
 
     def vectors(self, codes: Tensor) -> Tensor:
         """Codes [b, n, groups] -> entries [b, n, groups * dimension]."""
@@ -179,7 +183,7 @@ class Quantiser(nn.Module):
         return self.entries[groups, codes].flatten(-2)
 
     def forward(self, vectors: Tensor) -> Quantised:
-        """[b, n, groups * dimension] -> :class:`Quantised`."""
+        """Unit vectors of each group [b, n, groups * dimension] -> :class:`Quantised`."""
         parted = vectors.view(*vectors.shape[:2], self.groups, -1)
         with torch.no_grad():
             if self.training:
@@ -188,7 +192,8 @@ class Quantiser(nn.Module):
             if self.training:
                 self._count(codes)
         chosen = self.vectors(codes)
-        loss = functional.mse_loss(chosen, vectors.detach()) + self.commitment * functional.mse_loss(vectors, chosen.detach())
+        off = (chosen - vectors.detach()).square().sum(-1).mean() + self.commitment * (vectors - chosen.detach()).square().sum(-1).mean()
+        loss = off / self.groups
         return Quantised(vectors + (chosen - vectors).detach(), codes, loss)
 
     def _count(self, codes: Tensor) -> None:
@@ -200,7 +205,7 @@ class Quantiser(nn.Module):
         if bool(idle.any()):
             seen = parted.flatten(0, 1).transpose(0, 1)
             drawn = seen[:, torch.randint(seen.shape[1], (self.codes,), device=seen.device)]
-            self.entries.data[idle] = drawn[idle]
+            self.weight.data[idle] = drawn[idle]
             self.used[idle] = 1.0
 
 
@@ -239,9 +244,10 @@ class MotionCodes(nn.Module):
         return (rows - self.mean) / self.scale
 
     def encode(self, rows: Tensor) -> Tensor:
-        """Normal rows [b, n * frames, size] -> vectors [b, n, groups * dimension] before they are quantised."""
+        """Normal rows [b, n * frames, size] -> unit vectors of each group [b, n, groups * dimension], before they are quantised."""
         tokens = self.enter(in_tokens(rows, self.code.frames))
-        return self.to_codes(self.encoder(tokens, torch.ones(tokens.shape[:2], device=tokens.device)))
+        vectors = self.to_codes(self.encoder(tokens, torch.ones(tokens.shape[:2], device=tokens.device)))
+        return functional.normalize(vectors.view(*vectors.shape[:2], self.code.groups, -1), dim=-1).flatten(-2)
 
     def codes(self, rows: Tensor) -> Tensor:
         """Rows [b, n * frames, size] as measured -> codes [b, n, groups]."""
