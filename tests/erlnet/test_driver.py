@@ -77,7 +77,8 @@ def test_motion_begins_at_rest_and_is_the_same_in_any_blocks(model: ErlnetModel)
     style = model.style(idle_motion(200, seed=1))
     whole = spoken(voice, model, style).motion()
     assert len(whole) == 150
-    assert not whole.rotation_rad[0].any() and not whole.expression[0].any() and not whole.gaze_rad[0].any()
+    assert not whole.rotation_rad[0].any() and not whole.gaze_rad[0].any()
+    assert not np.delete(whole.expression[0], ARKIT_EXPRESSIONS.index("mouthRollLower")).any()
     blocks = (Waveform(part, 16_000) for part in np.array_split(voice.samples, 31))
     chunks = list(LearnedSpeaker(blocks, AudioSettings(seed=1), model=model, style=style).chunks())
     assert len(chunks) > 5

@@ -17,10 +17,10 @@ from triportrait.erlnet.model import FILES, ErlnetModel, PartStream, load_erlnet
 from triportrait.erlnet.parts import PARTS, motion_of_rows
 from triportrait.errors import OptionError
 from triportrait.geometry.fields import smooth_step
-from triportrait.motion.audio import CONTACT_FROM, CONTACT_TO, AudioDriver, AudioSettings, ListeningFace, ramp
+from triportrait.motion.audio import CONTACT_FROM, CONTACT_TO, TEETH_FROM, TEETH_TO, AudioDriver, AudioSettings, ListeningFace, ramp
 from triportrait.motion.controls import ControlTrack
 from triportrait.motion.emotion import with_emotion
-from triportrait.motion.lips import close_lips
+from triportrait.motion.lips import close_lips, lip_to_teeth
 from triportrait.motion.options import DriveOptions
 from triportrait.motion.pauses import PauseFinder
 from triportrait.motion.style import SpeakingStyle
@@ -41,7 +41,8 @@ _FOREIGN = ("expressiveness", "gaze_motion", "blink", "controls")
 class LearnedMotion:
     """A face that listens and moves in a style, see :class:`triportrait.motion.audio.ListeningFace`.
 
-    Lips touch where the shipped voice network hears a contact, and rest in pauses: codes alone do not close them dependably.
+    Lips touch, and the lower lip meets the teeth, where the shipped voice network hears it, and they rest in pauses: codes alone do not do
+    so dependably.
 
     Args:
         model: the networks.
@@ -57,7 +58,8 @@ class LearnedMotion:
             for number, part in enumerate(PARTS)
         ]
         self._rows = [np.zeros((0, part.size), np.float32) for part in PARTS]
-        self._contact = np.zeros(0, np.float32)
+        # What the lips are to touch, a row each: one another, and the teeth.
+        self._touches = np.zeros((0, 2), np.float32)
         self._done = 0
 
     def hear(self, samples: Array) -> None:
@@ -75,23 +77,24 @@ class LearnedMotion:
         self._rows = [np.concatenate([rows, stream.finish()]) for rows, stream in zip(self._rows, self._streams, strict=True)]
 
     def _listen(self, heard: Array) -> None:
-        self._contact = np.concatenate([self._contact, heard[:, self._hearing.contact]])
+        self._touches = np.concatenate([self._touches, heard[:, [self._hearing.contact, self._hearing.teeth]]])
         self._rows = [np.concatenate([rows, stream.push(heard)]) for rows, stream in zip(self._rows, self._streams, strict=True)]
 
     def take(self, most: int | None = None) -> Motion:
         """The rows that are determined, about a second behind the sound; of no more than ``most`` of them."""
-        count = min(*map(len, self._rows), len(self._contact), self._pauses.ready)
+        count = min(*map(len, self._rows), len(self._touches), self._pauses.ready)
         count = count if most is None else min(count, most)
         expression, pose = (rows[:count].copy() for rows in self._rows)
-        contact, pause = self._contact[:count], self._pauses.rows(count)
-        self._rows, self._contact = [rows[count:] for rows in self._rows], self._contact[count:]
+        (contact, teeth), pause = self._touches[:count].T, self._pauses.rows(count)
+        self._rows, self._touches = [rows[count:] for rows in self._rows], self._touches[count:]
         grown = smooth_step(np.clip(np.arange(self._done, self._done + count) / _GROWN_ROWS, 0.0, 1.0))[:, None].astype(np.float32)
         pose *= self._controls.head_motion
         expression[:, _MOUTH] *= self._controls.mouth_gain
         expression[:, _JAW] *= 1.0 - pause
         motion = motion_of_rows(grown * expression, grown * pose)
+        touching = lip_to_teeth(motion.expression, ARKIT_EXPRESSIONS, ramp(teeth, TEETH_FROM, TEETH_TO) * (1.0 - pause))
         shut = np.maximum(ramp(contact, CONTACT_FROM, CONTACT_TO), pause)
-        closed = close_lips(motion.expression, ARKIT_EXPRESSIONS, shut, jaw_share=0.0)
+        closed = close_lips(touching, ARKIT_EXPRESSIONS, shut, jaw_share=0.0)
         emotions = self._track.emotions(self._done, count)
         self._done += count
         return motion.with_rows(expression=with_emotion(closed, emotions))

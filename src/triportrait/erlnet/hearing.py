@@ -35,6 +35,11 @@ class Hearing:
         """Column of the probability that the lips touch."""
         return len(self.curves) + 1
 
+    @property
+    def teeth(self) -> int:
+        """Column of the curve by which the lower lip meets the upper teeth."""
+        return self.curves.index("mouthRollLower")
+
     def push(self, samples: Array) -> tuple[Array, Prosody]:
         """The next samples [n] at 16 kHz -> rows [k, :attr:`size`] that are now final, and the prosody of these samples."""
         return self._taken(self._mouth.push(samples), self._bands.push(samples), self._prosody.push(samples))
