@@ -200,12 +200,12 @@ class DataManner:
 
     options: OmitArgPrefixes[MannerOptions]
     out: Annotated[Path, arg(aliases=("-o",))]
-    """File to write, ending in .npz."""
+    """Folder for the clips; those that are there are kept, so the same line goes on where an interrupted one ended."""
 
     def run(self) -> int:
         from triportrait.training.erlnet.pack import pack_manners
 
-        return _packed(pack_manners, self.options, self.out, "clips")
+        return _packed(pack_manners, self.options, self.out, "sources")
 
 
 def _packed(pack: Callable[..., Packed], options: object, out: Path, what: str) -> int:

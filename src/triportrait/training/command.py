@@ -258,7 +258,7 @@ _VIEWS = "make views with 'triportrait data views -o VIEWS'"
 _SPEECH = "make speech with 'triportrait data speech -o SPEECH'"
 _PERSON = "make clips of one person with 'triportrait personalize VIDEO --prior EG3D -o DIR'; they lie in DIR/clips"
 _MOUTHS = "make windows with 'triportrait data mouths -o FILE.npz'"
-_MANNERS = "make clips with 'triportrait data manner -o FILE.npz'"
+_MANNERS = "make clips with 'triportrait data manner -o FOLDER'"
 _LOWER_FACES = "make lower faces with 'triportrait data coverings -o FILE.npz'"
 
 #: All that can be trained, by the name of the command line.

@@ -15,7 +15,7 @@ from triportrait.files import atomic_file
 from triportrait.types import Array
 
 _FORMAT = "triportrait.manner.1"
-_REMEDY = "make clips with 'triportrait data manner -o FILE.npz'"
+_REMEDY = "make clips with 'triportrait data manner -o FOLDER'"
 #: Clips without ``val`` among their splits: one of so many is held out.
 _HELD_OUT_EVERY = 10
 
@@ -50,7 +50,7 @@ def write_manner_clips(path: Path, clips: Sequence[MannerClip]) -> None:
         OutputError: it cannot be written.
     """
     if not clips:
-        raise EmptyMedia("there is nothing to make; name --videos, --tracked, --captured or --voices")
+        raise EmptyMedia(f"'{path.stem}' has no clip; give another source")
     heard = [clip.heard for clip in clips if clip.heard is not None]
     arrays = {
         "format": np.array(_FORMAT),
@@ -70,13 +70,17 @@ def write_manner_clips(path: Path, clips: Sequence[MannerClip]) -> None:
 
 
 def read_manner_clips(paths: Sequence[Path]) -> list[MannerClip]:
-    """The clips of files of :func:`write_manner_clips`.
+    """The clips of files of :func:`write_manner_clips`, and of folders of them.
 
     Raises:
+        EmptyMedia: a folder has none.
         MediaError: a file is of another kind, or damaged.
     """
     clips: list[MannerClip] = []
-    for path in paths:
+    files = [file for path in paths for file in (sorted(path.glob("*.npz")) if path.is_dir() else [path])]
+    if not files:
+        raise EmptyMedia(f"there are no clips of manners in '{paths[0]}'; {_REMEDY}")
+    for path in files:
         try:
             with np.load(path, allow_pickle=False) as file:
                 if str(file["format"]) != _FORMAT:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from triportrait import drivers
 from triportrait.erlnet.hearing import heard_rows
 from triportrait.erlnet.parts import motion_rows
 from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError, TriPortraitError
-from triportrait.face.fitting import LandmarkFitter
+from triportrait.face.fitting import LandmarkFitter, Person
 from triportrait.files import refuse_inputs
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio import AudioDriver, AudioSettings
@@ -40,47 +41,60 @@ _SHAPE_CLIPS, _SQUARE_PX = 12, 512.0
 _UTTERANCES = 5
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One file to make.
+
+    Args:
+        name: of the file, without ending.
+        kind: for the progress.
+        make: its clips.
+    """
+
+    name: str
+    kind: str
+    make: Callable[[], list[MannerClip]]
+
+
 def pack_manners(options: MannerOptions, out: Path, progress: Progress | None = None) -> Packed:
-    """Make clips of all sources that are named. Videos and sounds that cannot be used are reported and left out.
+    """Make clips of all sources that are named, a file each; those that are there are kept. What cannot be used is reported and left out.
 
     Args:
         options: see there.
-        out: file to write, ending in .npz.
-        progress: called after every clip.
+        out: folder to write.
+        progress: called after every source.
 
     Raises:
         EmptyMedia: nothing could be made.
         MediaError: a folder cannot be read.
         OptionError: no source is named.
-        OutputError: the file cannot be written.
+        OutputError: the folder cannot be written.
     """
     named = (*options.videos, *options.voices, options.tracked, options.captured)
     if not any(named):
         raise OptionError("there is nobody to learn a manner from; name --videos, --tracked, --captured or --voices")
-    if out.suffix != ".npz":
-        raise OutputError(f"'{out}' is no name for packed clips; let it end in .npz")
     refuse_inputs(out, named)
-    tell = progress or (lambda what, done, total: None)
-    clips: list[MannerClip] = []
+    sources = [*_filmed(options.videos), *_tracked(options.tracked), *_captured(options), *_synthetic(options)]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"'{out}' cannot be written: {error.strerror or error}; choose another folder") from None
     left_out = 0
-    for source in _sources(options, tell):
-        if source is None:
-            left_out += 1
-        else:
-            clips.append(source)
-    write_manner_clips(out, clips)
-    return Packed(len(clips), left_out)
-
-
-def _sources(options: MannerOptions, tell: Progress) -> Iterator[MannerClip | None]:
-    for folder in options.videos:
-        yield from _filmed(folder, tell)
-    if options.tracked is not None:
-        yield from _tracked(options.tracked, tell)
-    if options.captured is not None:
-        yield from _captured(options.captured, options, tell)
-    if options.voices:
-        yield from _synthetic(options, tell)
+    for done, source in enumerate(sources, 1):
+        path = out / f"{source.name}.npz"
+        if not path.exists():
+            try:
+                write_manner_clips(path, source.make())
+            except OutputError:
+                raise
+            except TriPortraitError as error:
+                log.warning("%s left out: %s", source.name, error)
+                left_out += 1
+        if progress is not None:
+            progress(source.kind, done, len(sources))
+    if left_out == len(sources):
+        raise EmptyMedia("no clip was made: none of the sources can be used; give other ones")
+    return Packed(len(sources) - left_out, left_out)
 
 
 def _files(folder: Path, endings: tuple[str, ...], what: str) -> list[Path]:
@@ -92,26 +106,24 @@ def _files(folder: Path, endings: tuple[str, ...], what: str) -> list[Path]:
     return found
 
 
-def _filmed(folder: Path, tell: Progress) -> Iterator[MannerClip | None]:
+def _filmed(folders: Sequence[Path]) -> Iterator[_Source]:
     """Videos; those of one subfolder show one person."""
-    videos = _files(folder, _VIDEO_ENDINGS, "video")
-    for index, path in enumerate(videos):
-        try:
-            rows = motion_rows(drivers.motion_of_video(path, can_choose=False))
+
+    def made(path: Path, person: str, held_out: bool) -> list[MannerClip]:
+        rows = motion_rows(drivers.motion_of_video(path, can_choose=False))
+        return [MannerClip(*_of_one_length(rows, _heard_in(path)), person, "filmed", held_out)]
+
+    for folder in folders:
+        for index, path in enumerate(_files(folder, _VIDEO_ENDINGS, "video")):
             person = path.stem if path.parent == folder else path.parent.name
-            yield MannerClip(*_of_one_length(rows, _heard_in(path)), person, "filmed", is_held_out(index))
-        except TriPortraitError as error:
-            log.warning("%s left out: %s", path.name, error)
-            yield None
-        tell("videos", index + 1, len(videos))
+            name = "_".join(("video", folder.name, *path.relative_to(folder).with_suffix("").parts))
+            yield _Source(name, "videos", partial(made, path, person, is_held_out(index)))
 
 
 def _heard_in(path: Path) -> Array | None:
     """What is heard in a video; None where it is silent."""
     try:
         return heard_rows(read_audio(path, RATE_HZ).samples)
-    except EmptyMedia:
-        return None
     except MediaError as error:
         log.info("%s is learned from without its sound: %s", path.name, error)
         return None
@@ -124,23 +136,30 @@ def _of_one_length(motion: Array, heard: Array | None) -> tuple[Array, Array | N
     return motion[:count], heard[:count]
 
 
-def _tracked(folder: Path, tell: Progress) -> Iterator[MannerClip]:
+def _tracked(folder: Path | None) -> Iterator[_Source]:
     """A folder of ``speech_av``'s layout: one filmed speaker as landmarks, and the sound."""
+    if folder is None:
+        return
     tracks = load_speech_av(folder)
-    fitter = LandmarkFitter(drivers.default_head(), side_px=_SQUARE_PX)
     names = list(tracks)
-    squares = {name: _in_square(track) for name, (_, track) in tracks.items()}
-    spread = np.concatenate([squares[name][::25] for name in names[:: max(1, len(names) // _SHAPE_CLIPS)]])
-    person = fitter.fit_person(spread)[0]
-    for index, name in enumerate(names):
+    fitter = LandmarkFitter(drivers.default_head(), side_px=_SQUARE_PX)
+
+    @cache
+    def shape() -> Person:
+        spread = [_in_square(tracks[name][1])[::25] for name in names[:: max(1, len(names) // _SHAPE_CLIPS)]]
+        return fitter.fit_person(np.concatenate(spread))[0]
+
+    def made(name: str) -> list[MannerClip]:
         split, track = tracks[name]
-        motion = smooth_motion(fitter.fit_motion(squares[name], person))
+        motion = smooth_motion(fitter.fit_motion(_in_square(track), shape()))
         # Inner lips that touch in the picture touch in the curves.
         contact = np.clip((0.013 - lip_opening_of(track)) / 0.008, 0.0, 1.0)
         motion = motion.with_rows(expression=close_lips(motion.expression, ARKIT_EXPRESSIONS, contact, jaw_share=0.0))
         heard = heard_rows(read_audio(folder / "audio" / f"{name}.flac", RATE_HZ).samples)
-        yield MannerClip(*_of_one_length(motion_rows(motion), heard), folder.name, "filmed", split == "val")
-        tell("tracked clips", index + 1, len(names))
+        return [MannerClip(*_of_one_length(motion_rows(motion), heard), folder.name, "filmed", split == "val")]
+
+    for name in names:
+        yield _Source(f"tracked_{folder.name}_{name}", "tracked clips", partial(made, name))
 
 
 def _in_square(track: FaceTrack) -> Array:
@@ -151,20 +170,27 @@ def _in_square(track: FaceTrack) -> Array:
     return (points - (0.5 * (low + high) - 0.5 * side)) * (_SQUARE_PX / side)
 
 
-def _captured(folder: Path, options: MannerOptions, tell: Progress) -> Iterator[MannerClip]:
+def _captured(options: MannerOptions) -> Iterator[_Source]:
     """Captured lips; what the capture does not move is our natural motion's."""
-    held_out = options.captured_held_out or sorted(path.stem for path in folder.glob("*.npz"))[-1]
-    pieces = load_captured(folder, load_model(), held_out)
+    folder = options.captured
+    if folder is None:
+        return
     lips = [ARKIT_EXPRESSIONS.index(name) for name in (*CONTROL_MAP, "mouthClose")]
-    for index, (split, piece) in enumerate(pieces):
-        samples = piece.samples.astype(np.float32) / 32768.0
-        natural = AudioDriver(Waveform(samples, RATE_HZ), AudioSettings(seed=index)).motion()
-        count = min(len(natural), len(piece.targets.expression))
-        expression = natural.expression[:count].copy()
-        expression[:, lips] = piece.targets.expression[:count, lips]
-        motion = motion_rows(natural.rows(slice(0, count)).with_rows(expression=expression))
-        yield MannerClip(*_of_one_length(motion, heard_rows(samples)), folder.name, "captured", split.endswith("test"))
-        tell("captured clips", index + 1, len(pieces))
+
+    def made(folder: Path) -> list[MannerClip]:
+        held_out = options.captured_held_out or max((path.stem for path in folder.glob("*.npz")), default="")
+        clips = []
+        for index, (split, piece) in enumerate(load_captured(folder, load_model(), held_out)):
+            samples = piece.samples.astype(np.float32) / 32768.0
+            natural = AudioDriver(Waveform(samples, RATE_HZ), AudioSettings(seed=index)).motion()
+            count = min(len(natural), len(piece.targets.expression))
+            expression = natural.expression[:count].copy()
+            expression[:, lips] = piece.targets.expression[:count, lips]
+            motion = motion_rows(natural.rows(slice(0, count)).with_rows(expression=expression))
+            clips.append(MannerClip(*_of_one_length(motion, heard_rows(samples)), folder.name, "captured", split.endswith("test")))
+        return clips
+
+    yield _Source(f"captured_{folder.name}", "captured clips", partial(made, folder))
 
 
 # -- synthetic people -------------------------------------------------------------------------------------------------------
@@ -194,28 +220,34 @@ def drawn_style(random: np.random.Generator, middle: Array) -> SpeakingStyle:
     )
 
 
-def _synthetic(options: MannerOptions, tell: Progress) -> Iterator[MannerClip | None]:
+def _synthetic(options: MannerOptions) -> Iterator[_Source]:
     """People by chance, who say some of the recordings each in a manner of their own; one of ten is held out."""
+    if not options.voices:
+        return
     paths = [path for folder in options.voices for path in _files(folder, _SOUND_ENDINGS, "recording")]
-    random = np.random.default_rng(options.seed)
-    sounds: dict[Path, tuple[Array, Array]] = {}
-    middle: Array | None = None
+
+    @cache
+    def sound(path: Path) -> tuple[Array, Array]:
+        samples = read_audio(path, RATE_HZ).samples
+        return samples, heard_rows(samples)
+
+    @cache
+    def middle() -> Array:
+        return manner_code(_spoken(sound(paths[0])[0], 0, None))
+
+    def made(person: int) -> list[MannerClip]:
+        random, clips = np.random.default_rng([options.seed, person]), []
+        style = drawn_style(random, middle())
+        for index in random.permutation(len(paths))[:_UTTERANCES]:
+            samples, heard = sound(paths[index])
+            motion = motion_rows(_spoken(samples, int(random.integers(1 << 31)), style))
+            name = f"synthetic_{options.seed}_{person}"
+            clips.append(MannerClip(*_of_one_length(motion, heard), name, "synthetic", is_held_out(person)))
+        return clips
+
     for person in range(options.people):
-        chosen = [paths[i] for i in random.permutation(len(paths))[:_UTTERANCES]]
-        seeds = random.integers(1 << 31, size=len(chosen))
-        drawn: SpeakingStyle | None = None
-        for path, seed in zip(chosen, seeds.tolist(), strict=True):
-            if path not in sounds:
-                samples = read_audio(path, RATE_HZ).samples
-                sounds[path] = samples, heard_rows(samples)
-            samples, heard = sounds[path]
-            if middle is None:
-                middle = manner_code(_spoken(samples, 0, None))
-            drawn = drawn or drawn_style(random, middle)
-            motion = motion_rows(_spoken(samples, seed, drawn))
-            yield MannerClip(*_of_one_length(motion, heard), f"synthetic_{options.seed}_{person}", "synthetic", is_held_out(person))
-        tell("synthetic people", person + 1, options.people)
+        yield _Source(f"synthetic_{options.seed}_{person}", "synthetic people", partial(made, person))
 
 
 def _spoken(samples: Array, seed: int, style: SpeakingStyle | None) -> Motion:
-    return AudioDriver(Waveform(samples, RATE_HZ), replace(AudioSettings(seed=seed), style=style)).motion()
+    return AudioDriver(Waveform(samples, RATE_HZ), AudioSettings(seed=seed, style=style)).motion()
