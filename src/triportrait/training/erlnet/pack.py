@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -226,7 +226,7 @@ def _synthetic(options: MannerOptions) -> Iterator[_Source]:
         return
     paths = [path for folder in options.voices for path in _files(folder, _SOUND_ENDINGS, "recording")]
 
-    @cache
+    @lru_cache(maxsize=64)
     def sound(path: Path) -> tuple[Array, Array]:
         samples = read_audio(path, RATE_HZ).samples
         return samples, heard_rows(samples)
