@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
     from triportrait.media.pcm import Samples
-    from triportrait.motion.audio import AudioSettings
+    from triportrait.motion.audio import AudioDriver, AudioSettings
+    from triportrait.motion.controls import ControlTrack
     from triportrait.motion.shots import Shot
 
 log = logging.getLogger(__name__)
@@ -169,18 +170,27 @@ def read_motion(path: PathLike) -> Motion:
     return load_motion(path)
 
 
-def motion_of_audio(voice: PathLike | Sound, settings: AudioSettings | None = None) -> Iterator[Motion]:
-    """Motion chunks of a voice, a file or sound in memory, starting at rest; memory does not grow with its length."""
+def motion_of_audio(
+    voice: PathLike | Sound, settings: AudioSettings | None = None, speaker: Callable[..., AudioDriver] | None = None
+) -> Iterator[Motion]:
+    """Motion chunks of a voice, a file or sound in memory, starting at rest; memory does not grow with its length.
+
+    Args:
+        voice: see above.
+        settings: of the speaker.
+        speaker: takes the sound and the settings; None takes :class:`~triportrait.motion.audio.AudioDriver`.
+    """
     from triportrait.media.audio import heard, stream_voice
     from triportrait.motion.audio import AudioDriver
 
+    speaker = speaker or AudioDriver
     if isinstance(voice, Waveform):
-        return AudioDriver(heard(voice), settings).chunks()
+        return speaker(heard(voice), settings).chunks()
     if isinstance(voice, Sound):
         rate_hz, blocks = voice.rate_hz, voice.blocks()
     else:
         rate_hz, blocks = 16_000, stream_voice(voice, 16_000, 1.0)
-    return AudioDriver((Waveform(block, rate_hz) for block in blocks), settings).chunks()
+    return speaker((Waveform(block, rate_hz) for block in blocks), settings).chunks()
 
 
 #: Called with what is being done, how many are done and how many there are (0 = not known).
@@ -398,6 +408,8 @@ class Passes:
 class VoiceDriver:
     """Speech, and the head, eyes and brows that go with it, from a recording. Memory does not grow with its length.
 
+    Another way to speak is a subclass with a :attr:`_speaker` of its own.
+
     Args:
         source: wav, mp3, flac, m4a, ogg, or a video with sound; or sound from memory: a :class:`Waveform`, an array, or an iterable of
             blocks of either, which is asked for its next block when it is needed.
@@ -409,6 +421,9 @@ class VoiceDriver:
         MediaError, EmptyMedia: no readable sound.
         OptionError, MotionFileError: what the options name cannot be had. So do all drivers.
     """
+
+    #: See :func:`motion_of_audio`.
+    _speaker: Callable[..., AudioDriver] | None = None
 
     def __init__(
         self,
@@ -429,6 +444,17 @@ class VoiceDriver:
         self._pose = BorrowedPose.of(self._options, **tools)
         self.inputs = self._options.files()
 
+    @property
+    def track(self) -> ControlTrack:
+        """The controls, row by row."""
+        from triportrait.motion.controls import ControlTrack
+
+        return ControlTrack(self._settings.controls, self._settings.curves)
+
+    def relative(self) -> Iterator[Motion]:
+        """The motion without any portrait, piece by piece; it begins at rest."""
+        return motion_of_audio(self._voice, self._settings, self._speaker)
+
     def chunks(self, portrait: PreparedPortrait) -> Iterable[Motion]:
         """See :class:`triportrait.types.Driver`."""
         own, settings = portrait.motion, self._settings.of_person(portrait.manner)
@@ -436,12 +462,11 @@ class VoiceDriver:
         return Passes(lambda: self._spoken(settings, own, pose))
 
     def _spoken(self, settings: AudioSettings, own: MotionFrame, pose: Motion | None) -> Iterator[Motion]:
-        from triportrait.motion.controls import ControlTrack
         from triportrait.motion.retarget import from_rest, keep_in_view, with_clip_pose
 
         eye_contact = self._options.eye_contact
-        done, track = 0, ControlTrack(settings.controls, settings.curves)
-        for chunk in motion_of_audio(self._voice, settings):
+        done, track = 0, self.track
+        for chunk in motion_of_audio(self._voice, settings, self._speaker):
             placed = from_rest(keep_in_view(chunk, own, eye_contact), own, track.emotions(done, len(chunk)))
             yield placed if pose is None else with_clip_pose(placed, pose, done, eye_contact)
             done += len(chunk)

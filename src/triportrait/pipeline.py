@@ -19,6 +19,7 @@ from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
 from triportrait.motion.voice_controls import EMOTION_STRENGTH, EmotionName
 from triportrait.performance import Performance
+from triportrait.speakers import voice_driver_of
 from triportrait.types import (
     Array,
     Driver,
@@ -413,7 +414,9 @@ class Portrait:
             progress: called after each frame of a clip that the options name.
             rate_hz: samples per second of arrays and blocks.
         """
-        return self._driven_by("voice", audio, options, progress, rate_hz=rate_hz)
+        make = voice_driver_of(options or DriveOptions())
+        driver = make(audio, options, progress=progress, tracker=self.tracker, head=self.head, rate_hz=rate_hz)
+        return self.driven_by(driver, options)
 
     def drive(self, video: PathLike, options: DriveOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait does what the person in a clip does; the clip's sound goes along."""

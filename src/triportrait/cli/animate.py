@@ -297,12 +297,15 @@ class Animate:
         """The work of our own avatars, everything that goes into it being looked at."""
         from triportrait.drivers import check_option_files
         from triportrait.motion.options import DriveOptions, check_driver_face
+        from triportrait.speakers import voice_driver_of
 
         options = DriveOptions(**self.movement.given())
         if driver.driving is None:
             check_driver_face(options)
         self._check_files(driver, background, options.files())
         check_option_files(options)
+        if driver.driving is None and driver.motion is None:
+            voice_driver_of(options)
         return partial(self._perform_here, driver, options)
 
     def _prepared_paper(self, driver: Driver, background: Background | None) -> Callable[[Progress], Performance]:

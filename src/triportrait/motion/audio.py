@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -70,11 +71,11 @@ def mouth_expression(curves: Array, contact: Array, names: tuple[str, ...], gain
         expression[:, jaw] = np.minimum(expression[:, jaw] + added / gap_weights(ARKIT_EXPRESSIONS)[jaw], 1.0)
     if "mouthRollLower" in names:
         roll = curves[:, names.index("mouthRollLower")]
-        expression = lip_to_teeth(expression, ARKIT_EXPRESSIONS, _ramp(roll, TEETH_FROM, TEETH_TO))
-    return close_lips(expression, ARKIT_EXPRESSIONS, _ramp(contact, CONTACT_FROM, CONTACT_TO), jaw_share=0.0)
+        expression = lip_to_teeth(expression, ARKIT_EXPRESSIONS, ramp(roll, TEETH_FROM, TEETH_TO))
+    return close_lips(expression, ARKIT_EXPRESSIONS, ramp(contact, CONTACT_FROM, CONTACT_TO), jaw_share=0.0)
 
 
-def _ramp(values: Array, low: float, high: float) -> Array:
+def ramp(values: Array, low: float, high: float) -> Array:
     """0 up to ``low``, 1 from ``high``, smooth between."""
     return smooth_step(np.clip((values - low) / (high - low), 0.0, 1.0))
 
@@ -85,6 +86,22 @@ CONTACT_FROM, CONTACT_TO = 0.085, 0.33
 #: The curve mouthRollLower between which the lower lip is brought to the teeth. The network gives the mean of what may
 #: come, 0.45 times the probability of a contact.
 TEETH_FROM, TEETH_TO = 0.033, 0.093
+
+
+class ListeningFace(Protocol):
+    """What turns sound into motion as it comes in."""
+
+    def hear(self, samples: Array) -> None:
+        """Take the next samples [n] at 16 kHz."""
+        ...
+
+    def end(self) -> None:
+        """No more sound will come."""
+        ...
+
+    def take(self, most: int | None = None) -> Motion:
+        """The rows that are determined; of no more than ``most`` of them."""
+        ...
 
 
 class VoiceMotion:
@@ -188,7 +205,7 @@ class AudioDriver:
             yield from self._chunks()
 
     def _chunks(self) -> Iterator[Motion]:
-        face, heard = VoiceMotion(self.settings, self._model), 0
+        face, heard = self._face(), 0
         for samples in self._blocks():
             heard += len(samples)
             face.hear(samples)
@@ -199,6 +216,10 @@ class AudioDriver:
         face.end()
         if len(chunk := face.take()):
             yield chunk
+
+    def _face(self) -> ListeningFace:
+        """Who listens; for those who let another one do so."""
+        return VoiceMotion(self.settings, self._model)
 
     def motion(self) -> Motion:
         """All chunks in one, relative to the portrait's own pose (the first row's rotation, translation and gaze are zero)."""
