@@ -63,12 +63,15 @@ class SeenNodes:
         return rest + self.seen[:, None] * (own - rest)
 
 
-def look(portrait: PreparedPortrait, photo: Array, points: Array, normals: Array, triangles: Array) -> SeenNodes:
+def look(
+    portrait: PreparedPortrait, photo: Array, points: Array, normals: Array, triangles: Array, given: Array | None = None
+) -> SeenNodes:
     """What the photo tells of the colours of a surface.
 
     Args:
         photo: [s, s, 3] float32, colours of the person, continued beyond the outline.
         points: [n, 3] in the head's space and the photo's expression; normals: [n, 3]; triangles: [f, 3] int32, all that hides.
+        given: [n, 3] colours of nodes that look otherwise than the photo shows them; not a number for all others.
     """
     size, motion = len(photo), portrait.motion
     unit = size / 512
@@ -101,15 +104,19 @@ def look(portrait: PreparedPortrait, photo: Array, points: Array, normals: Array
     other = points * (-1, 1, 1)
     mirror, mirror_depth = projected(other)
     mirror_seen = seen_at(other, normals * (-1, 1, 1), mirror, mirror_depth, _MIRRORED_DM)
+    told = np.zeros(len(points), bool) if given is None else np.isfinite(given).all(1)
+    seen, mirror_seen = seen * ~told, mirror_seen * ~told
     own, opposite = sampled(photo, pixels), sampled(photo, mirror)
     tone = np.zeros((len(points), 3))
     both = np.flatnonzero((seen > 0.9) & (mirror_seen > 0.9))
     if len(both):
         tone = _spread(points, both, (own - opposite)[both], triangles)
-    known = np.flatnonzero((seen > 0.9) | (mirror_seen > 0.9))
+    known = np.flatnonzero((seen > 0.9) | (mirror_seen > 0.9) | told)
     if not len(known):
         known = np.arange(len(points))
     colours = np.where((seen > 0.9)[:, None], own, np.clip(opposite + tone, 0.0, 255.0))
+    if given is not None:
+        colours[told] = given[told]
     filled = _spread(points, known, colours[known], triangles)
     return SeenNodes(pixels, seen, mirror, mirror_seen, tone, filled)
 

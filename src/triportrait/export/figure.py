@@ -8,14 +8,19 @@ import numpy as np
 
 from triportrait.avatar.lifted import shading_kernels as kernels
 from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedState
+from triportrait.avatar.lifted.eyes import eye_opening
+from triportrait.avatar.lifted.lids import closed_expression
 from triportrait.avatar.lifted.surface import face_weight
+from triportrait.avatar.lifted.unseen_colours import sampled
 from triportrait.avatar.mouth.parts import MouthPart, tongue_amounts
 from triportrait.export.colours import Sheet, continued, look, paint
 from triportrait.export.curves import Blendshape, blendshapes
 from triportrait.export.hull import Hull, build_hull, triangles_of
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, JAW_ENDS_OF_68
+from triportrait.geometry.fields import grid_triangles
+from triportrait.geometry.filling import push_pull
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, JAW_ENDS_OF_68, OUTER_LIPS
 from triportrait.geometry.nearest import nearest_points
 from triportrait.geometry.normals import vertex_normals
 from triportrait.types import ARKIT_EXPRESSIONS, Array, HeadPart, PreparedPortrait
@@ -33,14 +38,22 @@ BONES: dict[str, tuple[str | None, tuple[float, float, float]]] = {
 _FACE, _NECK, _DEEP_DM = 0.05, 0.2, 0.2
 #: Borders so near lips and lids are those of the face's openings (decimetres).
 _OPENING_DM = 0.12
-#: Quads of the hull whose corners all lie so deep below the face are left out.
-_COVERED = 0.75
+#: Round eyes and mouth, so far (decimetres), the hull is left out where it lies so deep below the face: it would show in their openings.
+_COVERED, _ROUND_OPENINGS_DM = 0.5, 0.3
 #: The face's border lies so far below (decimetres).
 _DIVES_DM = 0.06
 #: Displacements below this are none, and up to twice as much they are smaller (decimetres): a curve's tail is not seen, but fills files.
 _TAIL_DM = 2e-3
-#: The jaw's curve at which the mouth's inside is lit.
-_LIT_AT = 0.5
+#: The jaw's curve at which the mouth's inside is lit; lips, which a file cannot let throw shadows, take this share of it from teeth.
+_LIT_AT, _TEETH_SHADE = 0.35, 0.72
+#: Lids that closing stretches by this factor, in area, were folded away in the photo.
+_FOLDED = 2.0
+#: A place of the photo that is so much inside an open eye is no lid.
+_IN_EYE = 0.25
+#: Lashes reach so far from an opening, in widths of the eye.
+_LASHES = 0.14
+#: The bag behind the mouth: its middle behind the lips (decimetres), where along its depth it is open, and its share of the lining's light.
+_BAG_BEHIND_DM, _BAG_OPEN, _BAG_SHADE = 0.36, 0.9, 0.6
 #: Rows of teeth have so many texels per texel of their own picture.
 _TEETH_SCALE = 0.5
 
@@ -122,14 +135,17 @@ def _skin(
 ) -> tuple[Part, Part]:
     """Face, eyeballs and hull: what moves, and what stands still."""
     count, photo = len(state.source), continued(state.photo[..., :3], state.photo[..., 3])
-    shown = hull.quads[hull.covered[hull.quads].min(1) < _COVERED]
+    openings = head.landmarks478(state.source)[np.concatenate([OUTER_LIPS, EYE_LEFT_RIM, EYE_RIGHT_RIM])]
+    hidden = (hull.covered > _COVERED) & (nearest_points(openings, hull.points)[0][:, 0] < _ROUND_OPENINGS_DM)
+    shown = hull.quads[~hidden[hull.quads].all(1)]
     eyes = [state.triangles[state.kind == kind] for kind in (kernels.EYE_LEFT, kernels.EYE_RIGHT)]
     normals = np.concatenate([vertex_normals(state.source, np.ascontiguousarray(face)), hull.normals])
     # The face's border, a saw of triangles, dives below the hull.
     sunk = -_DIVES_DM * (1.0 - np.clip(2.0 * deep, 0.0, 1.0))[:, None] * normals[:count]
     points = np.concatenate([state.source + sunk, hull.points])
     solid = np.concatenate([face, triangles_of(shown) + count]).astype(np.int32)
-    seen = look(portrait, photo, points, normals, np.ascontiguousarray(solid))
+    given = np.concatenate([_lids(portrait, head, state, face), np.full(hull.points.shape, np.nan)])
+    seen = look(portrait, photo, points, normals, np.ascontiguousarray(solid), given)
     quads = np.concatenate([face[:, [0, 1, 2, 2]], shown + count])
     sheet, begins = paint(photo, seen, points, normals, quads, list(state.eye_textures))
 
@@ -179,6 +195,35 @@ def _skin(
     return part("skin", moving, True), part("skin", ~moving, False)
 
 
+def _lids(portrait: PreparedPortrait, head: OpenHead, state: LiftedState, face: Array) -> Array:
+    """Colours [v, 3] of the skin that open lids fold away, as it is closed; not a number elsewhere. The photo's few pixels would be streaks."""
+    import cv2
+
+    size, motion = len(portrait.image), portrait.motion
+    closed = head.deform(state.shape, closed_expression(head, motion), motion.gaze_rad)
+    pixels, _ = project(pose_points(state.source, motion.rotation_rad, motion.translation), size, portrait.focal)
+
+    def area(places: Array) -> Array:
+        first, second = places[face[:, 1]] - places[face[:, 0]], places[face[:, 2]] - places[face[:, 0]]
+        cross = np.cross(np.pad(first, ((0, 0), (0, 3 - first.shape[1]))), np.pad(second, ((0, 0), (0, 3 - second.shape[1]))))
+        return np.linalg.norm(cross, axis=1)
+
+    stretch = area(closed) / np.maximum(area(pixels), 1e-6)
+    usual = float(np.median(stretch))
+    folded = face[(stretch > _FOLDED * usual) & (state.lid[face].max((1, 2)) > 0.2)]
+    # The lids' margins lie in the photo's open eyes, whose colours no lid has.
+    opened = np.maximum(*(eye_opening(portrait, rim) for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM))).astype(np.float32)
+    is_lid = (sampled(opened[..., None], pixels).reshape(-1) > _IN_EYE) & (head.part == HeadPart.SKIN)
+    is_lid[folded] = True
+    # Nor do they have the colours of the lashes.
+    width_px = float(np.ptp(portrait.landmarks[EYE_LEFT_RIM, 0]) + np.ptp(portrait.landmarks[EYE_RIGHT_RIM, 0])) / 2
+    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(_LASHES * width_px) + 1,) * 2)
+    skin = push_pull(state.photo[..., :3], 1.0 - cv2.dilate((opened > 0.0).astype(np.uint8), reach).astype(np.float32))
+    result = np.full(state.source.shape, np.nan)
+    result[is_lid] = sampled(np.ascontiguousarray(skin, np.float32), state.lids.closed_pixels[is_lid])
+    return result
+
+
 def without_tails(displacement: Array) -> Array:
     """Displacements [..., 3] (decimetres) whose smallest are 0, without a step."""
     length = np.linalg.norm(displacement, axis=-1, keepdims=True)
@@ -208,7 +253,7 @@ def _mouth(head: OpenHead, state: LiftedState, neutral: Array, shapes: list[Blen
     flesh = _sampled_texture(tongue)[:, :3] * tongue_light
     place = _carried(tongue, neutral, np.zeros_like(opened), head)
     moved = [_carried(tongue, neutral + s.displacement, s.expression, head) - place for s in shapes]
-    parts = [_joined(lining, _coloured(tongue.triangles, place, moved, flesh))]
+    parts = [_joined(_joined(lining, _cavity(head, neutral, shapes, baked.lining_rgb)), _coloured(tongue.triangles, place, moved, flesh))]
     teeth: list[Part] = []
     pictures = [_teeth_picture(row) for row in rows]
     wide = max(picture.shape[1] for picture in pictures)
@@ -219,9 +264,28 @@ def _mouth(head: OpenHead, state: LiftedState, neutral: Array, shapes: list[Blen
         moved = [row.carried(neutral + s.displacement)[0] - place for s in shapes]
         part = _coloured(row.triangles, place, moved, light)
         texels = row.texels * np.float32(_TEETH_SCALE) + np.array([0, top], np.float32)
+        light = light * np.float32(_TEETH_SHADE)
         teeth.append(Part("teeth", part.triangles, place, part.displacement, part.joints, part.weights, texels, light, both))
         top += len(picture)
     return [*parts, _joined(*teeth)]
+
+
+def _cavity(head: OpenHead, neutral: Array, shapes: list[Blendshape], lining_rgb: Array) -> Part:
+    """A dark bag behind teeth and lining, so that no view between the lips leaves the head."""
+    lips = head.landmarks478(neutral)[INNER_LIPS]
+    jaw = head.part == HeadPart.TEETH_LOWER
+    around, along = np.meshgrid(np.linspace(0.0, 2.0 * np.pi, 17), np.linspace(0.0, np.pi, 13))
+    wide = np.sin(along) ** 0.35
+    ball = np.stack([wide * np.cos(around), wide * np.sin(around), np.cos(along)], -1).reshape(-1, 3)
+    half_width = 0.5 * float(np.ptp(lips[:, 0]))
+    place = lips.mean(0) + np.array([0.0, -0.05, -_BAG_BEHIND_DM]) + ball * (half_width + 0.08, 0.3, 0.3)
+    triangles = grid_triangles(*around.shape)
+    triangles = triangles[ball[triangles, 2].max(1) < _BAG_OPEN]
+    low = 0.5 - 0.5 * ball[:, 1:2]
+    moved = [low * s.displacement[jaw].mean(0) for s in shapes]
+    dark = np.tile(_BAG_SHADE * np.quantile(lining_rgb, 0.1, axis=0), (len(place), 1))
+    used, renumbered = np.unique(triangles, return_inverse=True)
+    return _coloured(renumbered.reshape(-1, 3), place[used].astype(np.float32), [m[used].astype(np.float32) for m in moved], dark[used])
 
 
 def _carried(part: MouthPart, vertices: Array, expression: Array, head: OpenHead) -> Array:

@@ -50,8 +50,12 @@ _NECK_BACK_DM, _NECK_WIDE_DM, _NECK_BACK_FROM_DM = -1.25, 0.62, (-0.45, -0.95)
 _NAPE_DM = -0.75, -0.2
 #: Rounds of smoothing: of the hair's thickness, of the field, of the surface.
 _THICKNESS_ROUNDS, _FIELD_ROUNDS, _SURFACE_ROUNDS = 12, 2, 8
+#: Gaps of twice so many voxels are closed.
+_CLOSED_VOXELS = 2
 #: What stands off the model follows it less, by this distance (decimetres).
 _FADE_DM = 0.2
+#: From the first height over the face on, hair is seen, and below the second one it is the face's own surface (decimetres).
+_ABOVE_FACE_DM = 0.05, 0.02
 #: Below the face the hull lies by this much, so that the face is what one sees (decimetres).
 _SUNK_DM = 0.02
 
@@ -109,7 +113,10 @@ def build_hull(portrait: PreparedPortrait, head: OpenHead, state: LiftedState, f
     weight = closeness / closeness.sum(1, keepdims=True)
     covered = (weight * face[solid.vertices[index]]).sum(1)
     normals = vertex_normals(points, triangles_of(quads))
-    under = smooth_step(np.clip((0.12 - near[:, 0]) / 0.06, 0.0, 1.0))
+    # Hair that stands before the face is seen.
+    above = (weight * ((points[:, None] - solid.skin[index]) * solid.normals[index]).sum(-1)).sum(1)
+    high, low = _ABOVE_FACE_DM
+    under = smooth_step(np.clip((high - above) / (high - low), 0.0, 1.0))
     points = points - normals * (_SUNK_DM * smooth_step(np.clip(2.0 * covered - 0.6, 0.0, 1.0)) * under)[:, None]
     on_head = (weight * solid.on_face[index]).sum(1) * under
     share = np.maximum(_share(portrait, state, points), np.minimum(2.0 * on_head, 1.0))
@@ -131,12 +138,14 @@ def build_hull(portrait: PreparedPortrait, head: OpenHead, state: LiftedState, f
 class _Solid:
     """A field [x, y, z], positive inside, whose first node lies at ``origin`` [3].
 
-    ``skin`` [k, 3] are the places of the model's vertices ``vertices`` [k] on the solid, with their hair; ``on_face`` [k] tells the face.
+    ``skin`` [k, 3] are the places of the model's vertices ``vertices`` [k] without hair, with their ``normals`` [k, 3]; ``on_face`` [k] tells
+    the face.
     """
 
     field: Array
     origin: Array
     skin: Array
+    normals: Array
     vertices: Array
     on_face: Array
 
@@ -187,13 +196,15 @@ class _Solid:
         half = np.sqrt(hung * (2.0 * _HANGING_DM - hung))
         slab = np.maximum(slab, np.where(hung > 0.0, np.minimum(depth - plane_at, plane_at + half - depth), -1.0))
         slab = np.clip(slab, -_BAND_DM, _BAND_DM)
-        field = np.minimum(np.maximum(model, slab), np.minimum(within, border)).reshape(shape)
+        field = _closed(np.maximum(model, slab).reshape(shape), _CLOSED_VOXELS)
+        field = np.minimum(field, np.minimum(within, border).reshape(shape))
         for _ in range(_FIELD_ROUNDS):
             field = _blurred(field)
         field[[0, -1]] = field[:, [0, -1]] = field[:, :, [0, -1]] = -_BAND_DM
         on_face = face_weight(head, surface.source)
         vertices = np.flatnonzero(kept)
-        return _Solid(field.astype(np.float64), low, grown[vertices], vertices, on_face[vertices])
+        normals = vertex_normals(surface.source, surface.skin)
+        return _Solid(field.astype(np.float64), low, surface.source[vertices], normals[vertices], vertices, on_face[vertices])
 
 
 def _with_hair(head: OpenHead, source: Array, skin: Array, swollen: Array, portrait: PreparedPortrait) -> Array:
@@ -290,6 +301,19 @@ def _share(portrait: PreparedPortrait, state: LiftedState, points: Array) -> Arr
     motion = portrait.motion
     pixels, _ = project(pose_points(points, motion.rotation_rad, motion.translation), len(portrait.image), portrait.focal)
     return np.clip(sampled(_share_picture(portrait, state), pixels).reshape(-1), 0.0, 1.0)
+
+
+def _closed(field: Array, reach: int) -> Array:
+    """A field [x, y, z] whose gaps of up to twice ``reach`` voxels are filled (a morphological closing)."""
+    for best in (np.maximum, np.minimum):
+        for _ in range(reach):
+            for axis in range(3):
+                first, last = (tuple(s if a == axis else slice(None) for a in range(3)) for s in (slice(1, None), slice(None, -1)))
+                grown = field.copy()
+                grown[first] = best(grown[first], field[last])
+                grown[last] = best(grown[last], field[first])
+                field = grown
+    return field
 
 
 def _blurred(field: Array) -> Array:
