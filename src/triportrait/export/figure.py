@@ -16,6 +16,7 @@ from triportrait.avatar.mouth.parts import MouthPart, tongue_amounts
 from triportrait.export.colours import Sheet, continued, look, paint
 from triportrait.export.curves import Blendshape, blendshapes
 from triportrait.export.hull import Hull, build_hull, triangles_of
+from triportrait.export.skeleton import BONES, bone, on_bone
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import grid_triangles
@@ -25,15 +26,6 @@ from triportrait.geometry.nearest import nearest_points
 from triportrait.geometry.normals import vertex_normals
 from triportrait.types import ARKIT_EXPRESSIONS, Array, HeadPart, PreparedPortrait
 
-#: Bones: name -> parent and place in head space (decimetres). Heads turn about the head model's own origin.
-BONES: dict[str, tuple[str | None, tuple[float, float, float]]] = {
-    "Hips": (None, (0.0, -7.0, -0.6)),
-    "Spine": ("Hips", (0.0, -3.0, -0.6)),
-    "Neck": ("Spine", (0.0, -1.2, -0.4)),
-    "Head": ("Neck", (0.0, 0.0, 0.0)),
-    "LeftEye": ("Head", (0.0, 0.0, 0.0)),
-    "RightEye": ("Head", (0.0, 0.0, 0.0)),
-}
 #: The face that is drawn by itself: vertices with at least so much of it, and not on the neck; below the hull from this depth on (dm).
 _FACE, _NECK, _DEEP_DM = 0.05, 0.2, 0.2
 #: Borders so near lips and lids are those of the face's openings (decimetres).
@@ -102,7 +94,7 @@ def build_figure(portrait: PreparedPortrait, head: OpenHead) -> Figure:
     face, deep = _face(portrait, head, state)
     hull = build_hull(portrait, head, state, deep)
     moving, still = _skin(portrait, head, state, neutral, shapes, face, deep, hull)
-    bones = {name: np.array(place, np.float32) for name, (_, place) in BONES.items()}
+    bones = {name: np.array(one.place, np.float32) for name, one in BONES.items()}
     bones |= dict(zip(("LeftEye", "RightEye"), head.eye_centres(state.shape).astype(np.float32), strict=True))
     mouth = _mouth(head, state, neutral, shapes)
     return Figure([moving, *mouth], [still], [shape.name for shape in shapes], bones)
@@ -155,7 +147,7 @@ def _skin(
     moved = without_tails(moved)
     moves = (moved != 0.0).any((0, 2))
     joints, weights = np.zeros((len(points), 4), np.uint8), np.zeros((len(points), 4), np.float32)
-    joints[:, 0], joints[count:, 1] = bone("Head"), bone("Spine")
+    joints[:, 0], joints[count:, 1] = bone("Head"), bone("Spine2")
     weights[:count, 0], weights[count:, 0], weights[count:, 1] = 1.0, hull.share, 1.0 - hull.share
     joints[weights == 0.0] = 0
     for side, name in enumerate(("LeftEye", "RightEye")):
@@ -228,18 +220,6 @@ def without_tails(displacement: Array) -> Array:
     """Displacements [..., 3] (decimetres) whose smallest are 0, without a step."""
     length = np.linalg.norm(displacement, axis=-1, keepdims=True)
     return displacement * np.clip(length / _TAIL_DM - 1.0, 0.0, 1.0)
-
-
-def bone(name: str) -> int:
-    """The number of a bone."""
-    return list(BONES).index(name)
-
-
-def on_bone(name: str, count: int) -> tuple[Array, Array]:
-    """Joints and weights [count, 4] of vertices that follow one bone."""
-    joints, weights = np.zeros((count, 4), np.uint8), np.zeros((count, 4), np.float32)
-    joints[:, 0], weights[:, 0] = bone(name), 1.0
-    return joints, weights
 
 
 def _mouth(head: OpenHead, state: LiftedState, neutral: Array, shapes: list[Blendshape]) -> list[Part]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from triportrait.drivers import default_head
 from triportrait.errors import OutputError
-from triportrait.export.figure import BONES, Figure, Part, build_figure
+from triportrait.export.figure import Figure, Part, build_figure
 from triportrait.export.gltf import Gltf
+from triportrait.export.skeleton import BONES, FLOOR_DM
 from triportrait.face.open_head import OpenHead
 from triportrait.files import atomic_file
 from triportrait.types import Array, PathLike, PreparedPortrait
@@ -72,12 +73,12 @@ def file_of(figure: Figure, room_bytes: int = 0) -> Gltf:
     for index, mesh in enumerate(meshes):
         roots.append(len(nodes))
         nodes.append({"name": mesh["name"], "mesh": index, "skin": 0})
-    joints = list(range(1, 1 + len(BONES)))
+    joints = list(range(len(BONES)))
     file.tree = {
         "asset": {"version": "2.0", "generator": "TriPortrait"},
         "extensionsUsed": ["KHR_materials_unlit"],
         "scene": 0,
-        "scenes": [{"nodes": roots}],
+        "scenes": [{"name": "Armature", "nodes": roots}],
         "nodes": nodes,
         "meshes": meshes,
         "skins": [{"joints": joints, "inverseBindMatrices": _inverse_binds(file, figure), "skeleton": joints[0]}],
@@ -112,7 +113,7 @@ _NUMBERS = {material["name"]: number for number, material in enumerate(_MATERIAL
 
 def _primitive(file: Gltf, part: Part, pictures: list[Array]) -> dict[str, Any]:
     kind = np.uint16 if len(part.position) < 0xFFFF else np.uint32
-    attributes = {"POSITION": file.accessor((part.position * _METRES).astype(np.float32), bounds=True)}
+    attributes = {"POSITION": file.accessor(_standing(part.position), bounds=True)}
     if part.texels is not None and part.picture is not None:
         if not any(part.picture is picture for picture in pictures):
             pictures.append(part.picture)
@@ -141,14 +142,25 @@ def _linear(srgb: Array) -> Array:
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
+def mesh_node(file: Gltf) -> int:
+    """The number of the node of the mesh with blendshapes."""
+    return next(number for number, node in enumerate(file.tree["nodes"]) if node["name"] == "Wolf3D_Head")
+
+
+def _standing(places: Array) -> Array:
+    """Places [..., 3] of head space (decimetres) in metres above the floor."""
+    return ((places - np.array([0.0, FLOOR_DM, 0.0], np.float32)) * _METRES).astype(np.float32)
+
+
 def _skeleton(figure: Figure) -> list[dict[str, Any]]:
-    """Nodes, the first of which is the armature; the bones follow in their order."""
-    names = list(BONES)
-    nodes: list[dict[str, Any]] = [{"name": "Armature", "children": [1]}]
-    for name, (parent, _) in BONES.items():
-        start = figure.bones[parent] if parent is not None else np.zeros(3, np.float32)
-        children = [1 + names.index(other) for other, (above, _) in BONES.items() if above == name]
-        node: dict[str, Any] = {"name": name, "translation": ((figure.bones[name] - start) * _METRES).tolist()}
+    """The bones' nodes, in their order."""
+    numbers = {name: number for number, name in enumerate(BONES)}
+    nodes: list[dict[str, Any]] = []
+    for name, one in BONES.items():
+        place = _standing(figure.bones[name])
+        start = np.zeros(3, np.float32) if one.parent is None else _standing(figure.bones[one.parent])
+        children = [numbers[other] for other, below in BONES.items() if below.parent == name]
+        node: dict[str, Any] = {"name": name, "translation": [round(float(value), 5) for value in place - start]}
         nodes.append(node | ({"children": children} if children else {}))
     return nodes
 
@@ -156,7 +168,7 @@ def _skeleton(figure: Figure) -> list[dict[str, Any]]:
 def _inverse_binds(file: Gltf, figure: Figure) -> int:
     matrices = np.tile(np.eye(4, dtype=np.float32), (len(BONES), 1, 1))
     for matrix, name in zip(matrices, BONES, strict=True):
-        matrix[3, :3] = -figure.bones[name] * _METRES  # column by column, as glTF stores matrices
+        matrix[3, :3] = -_standing(figure.bones[name])  # column by column, as glTF stores matrices
     return file.accessor(matrices.reshape(len(BONES), 16), is_vertex=False)
 
 
