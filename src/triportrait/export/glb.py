@@ -12,7 +12,7 @@ from triportrait.drivers import default_head
 from triportrait.errors import OutputError
 from triportrait.export.figure import Figure, Part, build_figure
 from triportrait.export.gltf import Gltf
-from triportrait.export.skeleton import BONES, FLOOR_DM
+from triportrait.export.skeleton import BONES, FLOOR_DM, axes
 from triportrait.face.open_head import OpenHead
 from triportrait.files import atomic_file
 from triportrait.types import Array, PathLike, PreparedPortrait
@@ -154,21 +154,26 @@ def _standing(places: Array) -> Array:
 
 def _skeleton(figure: Figure) -> list[dict[str, Any]]:
     """The bones' nodes, in their order."""
-    numbers = {name: number for number, name in enumerate(BONES)}
+    numbers, turned = {name: number for number, name in enumerate(BONES)}, axes()
     nodes: list[dict[str, Any]] = []
     for name, one in BONES.items():
         place = _standing(figure.bones[name])
-        start = np.zeros(3, np.float32) if one.parent is None else _standing(figure.bones[one.parent])
+        if one.parent is not None:
+            place = (place - _standing(figure.bones[one.parent])) @ turned[one.parent]
+        node: dict[str, Any] = {"name": name, "translation": [round(float(value), 5) for value in place]}
+        if one.turn[3] != 1.0:
+            node["rotation"] = list(one.turn)
         children = [numbers[other] for other, below in BONES.items() if below.parent == name]
-        node: dict[str, Any] = {"name": name, "translation": [round(float(value), 5) for value in place - start]}
         nodes.append(node | ({"children": children} if children else {}))
     return nodes
 
 
 def _inverse_binds(file: Gltf, figure: Figure) -> int:
     matrices = np.tile(np.eye(4, dtype=np.float32), (len(BONES), 1, 1))
-    for matrix, name in zip(matrices, BONES, strict=True):
-        matrix[3, :3] = -_standing(figure.bones[name])  # column by column, as glTF stores matrices
+    for matrix, (name, turn) in zip(matrices, axes().items(), strict=True):
+        # Column by column, as glTF stores matrices: of a rotation's inverse that is the rotation itself.
+        matrix[:3, :3] = turn
+        matrix[3, :3] = -_standing(figure.bones[name]) @ turn
     return file.accessor(matrices.reshape(len(BONES), 16), is_vertex=False)
 
 

@@ -17,11 +17,19 @@ FLOOR_DM = -16.1
 
 @dataclass(frozen=True, slots=True)
 class Bone:
-    """One bone: its parent's name, its place in head space (decimetres; heads turn about the model's own origin), its name in VRM 1.0."""
+    """One bone.
+
+    Args:
+        parent: its name.
+        place: in head space (decimetres); heads turn about the model's own origin.
+        vrm: its name in VRM 1.0.
+        turn: quaternion (x, y, z, w) of its axes at rest in its parent's. Programs with poses of their own want legs along their own y.
+    """
 
     parent: str | None
     place: tuple[float, float, float]
     vrm: str | None
+    turn: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)
 
 
 def _limbs() -> dict[str, Bone]:
@@ -42,10 +50,13 @@ def _limbs() -> dict[str, Bone]:
                 )
         leg = (("UpLeg", "Hips", -6.6, -0.6, "UpperLeg"), ("Leg", "UpLeg", -11.2, -0.6, "LowerLeg"))
         for name, parent, high, ahead, said in (*leg, ("Foot", "Leg", -15.3, -0.7, "Foot"), ("ToeBase", "Foot", -15.9, 0.6, "Toes")):
-            bones[side + name] = Bone(parent if parent == "Hips" else side + parent, (sign * 0.9, high, ahead), vrm + said)
+            above = parent if parent == "Hips" else side + parent
+            bones[side + name] = Bone(above, (sign * 0.9, high, ahead), vrm + said, _TURNS.get(name, (0.0, 0.0, 0.0, 1.0)))
     return bones
 
 
+#: Thighs point down, feet ahead.
+_TURNS = {"UpLeg": (0.0, 0.0, 1.0, 0.0), "Foot": (float(np.sin(0.57)), 0.0, 0.0, float(np.cos(0.57)))}
 _JOINTS = ("Proximal", "Intermediate", "Distal")
 #: Name, how far ahead of the hand's middle (decimetres), where the first joint lies beyond the wrist, and VRM's names.
 _FINGERS = (
@@ -67,6 +78,22 @@ BONES: dict[str, Bone] = {
     "RightEye": Bone("Head", (-0.32, 0.28, 0.0), "rightEye"),
     **_limbs(),
 }
+
+
+def axes() -> dict[str, Array]:
+    """The bones' axes at rest as columns of a rotation [3, 3] in head space."""
+    result: dict[str, Array] = {}
+    for name, one in BONES.items():
+        x, y, z, w = one.turn
+        turn = np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+        result[name] = turn if one.parent is None else result[one.parent] @ turn
+    return result
 
 
 def bone(name: str) -> int:
