@@ -176,7 +176,7 @@ class NaturalMotion:
         self._controls, self._curves = controls or Controls(), curves
         self._style = style or NATURAL_STYLE
         manner = self._style.manner
-        self._head_match = None if manner is None else manner.head_match()
+        self._head_match = None if manner is None else manner.head_match(1.0 / fps)
         self._brow_match = None if manner is None else manner.brow_match()
         self._fps, self._dt = fps, 1.0 / fps
         streams = [np.random.default_rng([seed, number]) for number in range(11)]
@@ -227,8 +227,8 @@ class NaturalMotion:
         self._brow_drift = _Drift(2, 0.3, self._dt, streams[9])
         #: Emotion weights [k, 4] of the rows that :meth:`advance` gave last.
         self.emotions = np.zeros((0, len(EMOTIONS)), np.float32)
-        #: Mouth gains [k] of these rows.
-        self.mouth_gains = np.zeros(0, np.float32)
+        #: Mouth gains [k] of these rows, and how loud the voice is in them, in dB against the running level [k].
+        self.mouth_gains, self.energies_db = np.zeros(0, np.float32), np.zeros(0, np.float32)
 
     # --- the voice
     # -------------------------------------------------------------------------------------------------------------------
@@ -289,11 +289,13 @@ class NaturalMotion:
         expression = np.zeros((count, len(ARKIT_EXPRESSIONS)), np.float32)
         rotation, translation, gaze, body = (np.zeros((count, width)) for width in (3, 3, 2, len(BODY_COLUMNS)))
         emotions, gains = np.zeros((count, len(EMOTIONS)), np.float32), np.ones(count, np.float32)
+        energies_db = np.zeros(count, np.float32)
         table = control_rows(self._controls, self._curves, self._row, count)
         for index in range(count):
             now_s = self._row * self._dt
             amounts = self._amounts(table[index], now_s, emotions[index])
             gains[index] = amounts.mouth_gain
+            energies_db[index] = sum(self._voice(self._row + step)[0] for step in (-1, 0, 1)) / 3.0
             accent = self._listen(now_s)
             rotation[index], translation[index] = self._head(now_s, accent, amounts)
             # Turning on the neck moves the head's centre too.
@@ -304,7 +306,7 @@ class NaturalMotion:
             self._brows(now_s, accent, expression[index], amounts)
             self._row += 1
         self._forget()
-        self.emotions, self.mouth_gains = emotions, gains
+        self.emotions, self.mouth_gains, self.energies_db = emotions, gains, energies_db
         return Motion(
             np.clip(expression, 0.0, 1.0),
             rotation.astype(np.float32),
@@ -438,7 +440,7 @@ class NaturalMotion:
         limits = HEAD_LIMITS_RAD
         rotation = limits * np.tanh(rotation / limits)
         if self._head_match is not None:
-            rotation = rotation * self._head_match.factors(rotation)
+            rotation = self._head_match.matched(rotation)
         rotation = amounts.head * rotation
         rotation[0] += amounts.pitch_rad
         # Breathing and swaying move the head by some millimetres; a speaker leans about a little more.
