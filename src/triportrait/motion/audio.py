@@ -14,7 +14,7 @@ import numpy as np
 from triportrait.concurrency import calm_libraries
 from triportrait.errors import MediaError
 from triportrait.geometry.fields import smooth_step
-from triportrait.motion.amplitude import GAINS, in_group, opening_gains
+from triportrait.motion.amplitude import GAINS, in_group, opening_gains, with_unsaid
 from triportrait.motion.controls import ControlCurves, Controls
 from triportrait.motion.emotion import with_emotion
 from triportrait.motion.lips import close_lips, gap_weights, lip_to_teeth
@@ -143,9 +143,11 @@ class VoiceMotion:
         known = opening_gains(self._natural.energies_db) if self._own is None else VOICE_GAIN * self._gains[:rows]
         gains = self._natural.mouth_gains
         talk = (1.0 - self._pauses.rows(rows))[:, None]
+        noise = talk * np.minimum(gains, 1.0)[:, None] * self._natural.unsaid
         spoken = talk * self._spoken(known, gains)
         if self._match is not None:
             spoken = self._match.rested(talk * self._spoken(known, gains * self._match.gains(spoken)))
+        spoken = with_unsaid(spoken, ARKIT_EXPRESSIONS, noise)
         self._curves, self._contact = self._curves[rows:], self._contact[rows:]
         self._gains, self._added = self._gains[rows:], self._added[rows:]
         expression = np.clip(self._changed(spoken) + motion.expression, 0.0, 1.0)
