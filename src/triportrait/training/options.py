@@ -236,6 +236,8 @@ class SpeechOptions:
     """Synthesised clips of other voices, to be judged by."""
     joined_clips: int = 0
     """Clips of festival's voices that join recorded speech."""
+    sung_clips: int = 0
+    """Clips of seven seconds of sung syllables, made by formulas."""
     recordings: Path | None = None
     """CSV of real recordings with the columns file and transcript; flite's words are warped onto them."""
     voice: str = "awb"
