@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from triportrait.avatar.person.head_space import HeadSpace
+from triportrait.avatar.person.linear_delta import DrawnDelta
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
 from triportrait.geometry.rotations import matrix_from_euler
@@ -53,11 +55,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class PersonState:
-    """What depends on the person alone; ``vertices``: [v, 3], the expressionless head of the first picture."""
+    """What depends on the person alone; ``vertices``: [v, 3], the expressionless head of the first picture; ``delta``: what was learned."""
 
     portrait: PreparedPortrait
     sources: list[Source]
     vertices: Array
+    delta: DrawnDelta | None = None
 
 
 class PersonAvatar:
@@ -80,7 +83,11 @@ class PersonAvatar:
             rotation = matrix_from_euler(np.asarray(one.motion.rotation_rad, np.float64))
             sources.append(Source(self.inner.prepare(one), rotation, FaceShape.of(one.landmarks), one.motion.body))
         vertices = self.head.shape(portrait.identity) + portrait.vertex_offset
-        return PersonState(portrait, sources, vertices)
+        delta = None
+        if portrait.delta is not None:
+            space = HeadSpace.of(self.head, sources[0].state, portrait.delta.pictures.shape[1])
+            delta = DrawnDelta(space, portrait.delta)
+        return PersonState(portrait, sources, vertices, delta)
 
     def render(self, state: PersonState, frame: MotionFrame) -> RenderedHead:
         """See :class:`triportrait.types.Avatar`."""
@@ -110,6 +117,8 @@ class PersonAvatar:
             share = weights_of(unlike[part] + away / _TURN_DEG)
             for rim in rims:
                 _put_window(rgb, [picture(i).rgb for i in np.flatnonzero(share)], share[share > 0], landmarks[rim])
+        if state.delta is not None:
+            state.delta.add(rgb, alpha, frame)
         return RenderedHead(rgb, alpha, best.depth)
 
     def _landmarks(self, state: PersonState, frame: MotionFrame) -> Array:
