@@ -113,6 +113,7 @@ def prepare_person(
     options: PersonOptions | None = None,
     progress: Progress | None = None,
     *,
+    learn: bool = True,
     tracker: FaceTracker | None = None,
     head: OpenHead | None = None,
 ) -> PreparedPortrait:
@@ -122,6 +123,7 @@ def prepare_person(
         source: file of the video, or files of the photographs, the first of which is animated.
         options: how many pictures are kept, and how much of the video is looked at.
         progress: called after each frame.
+        learn: what the pictures of a video lack, too, see :func:`learn_delta`.
         tracker: finds the face and the person's outline; None takes the default.
         head: is fitted to the face; None takes the default.
 
@@ -149,7 +151,7 @@ def prepare_person(
             yield from counted((frame for _, frame in islice(reader.frames(FPS), most)), progress, "looking at the video", total)
 
     portrait, track = person_of_frames(read, FPS, tracker, head, options, f"'{os.fspath(source)}'")
-    delta = learn_delta(portrait, read, track, head=head)
+    delta = learn_delta(portrait, read, track, head=head) if learn else None
     return _with_remarks(replace(portrait, manner=_manner_of(source, options.seconds, track), delta=delta), Path(source).name)
 
 
@@ -185,9 +187,14 @@ def _manner_of(video: PathLike, seconds: float, track: PersonTrack) -> PersonalM
 
 
 def save_person(
-    source: PathLike | Sequence[PathLike], path: PathLike, options: PersonOptions | None = None, progress: Progress | None = None
+    source: PathLike | Sequence[PathLike],
+    path: PathLike,
+    options: PersonOptions | None = None,
+    progress: Progress | None = None,
+    *,
+    learn: bool = True,
 ) -> PreparedPortrait:
-    """Make a person, see :func:`prepare_person`, and write the avatar file; returns what it holds.
+    """Make a person, see :func:`prepare_person` for the arguments, and write the avatar file; returns what it holds.
 
     Raises:
         OutputError: the target cannot be written, or is a source.
@@ -195,7 +202,7 @@ def save_person(
     from triportrait.media.avatar_files import save_avatar
 
     refuse_inputs(path, [source] if isinstance(source, str | os.PathLike) else list(source))
-    portrait = prepare_person(source, options, progress)
+    portrait = prepare_person(source, options, progress, learn=learn)
     save_avatar(path, portrait)
     return portrait
 

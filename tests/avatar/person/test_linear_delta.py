@@ -79,7 +79,7 @@ def test_the_heads_own_picture_knows_the_frame_and_the_frame_knows_it(
     space = HeadSpace.of(person.head, state.sources[0].state, 128)
     places, seen = space.places(turned, 256)
     pixels, shown = space.pixels(turned, 256)
-    assert shown.mean() > 0.3 and seen.mean() > 0.05
+    assert 0.3 < shown.mean() < 0.9 and 0.05 < seen.mean() < 0.5
     rows, columns = np.nonzero(shown)
     x, y = (np.clip(pixels[rows, columns, axis].astype(int), 0, 255) for axis in (0, 1))
     met = seen[y, x]

@@ -67,9 +67,9 @@ class HeadSpace:
         return HeadSpace(head, state, skin, front, *places, skin_depth, front_depth, size_px)
 
     def places(self, frame: MotionFrame, size_px: int) -> tuple[Array, Array]:
-        """Where the pixels of a frame ``size_px`` wide lie in the head's own picture: float32 [s, s, 2]; bool [s, s]: it is seen there.
+        """Where the pixels of a frame ``size_px`` wide lie in the head's own picture: float32 [s, s, 2]; bool [s, s]: the head is there.
 
-        What is not seen (the lips' inside, the scene) goes on smoothly.
+        Where the head's skin has holes (between lips and lids), and beyond the head, places go on smoothly.
         """
         (skin_pixels, skin_depth), (front_pixels, front_depth) = _projected(self.head, self.state, frame, size_px)
         found = np.zeros((size_px, size_px, 2), np.float32)
@@ -77,7 +77,7 @@ class HeadSpace:
         draw_attributes(skin_pixels, skin_depth, self.skin, self.skin_places, found, depth, 0.0, True)
         draw_attributes(front_pixels, front_depth, self.front, self.front_places, found, depth)
         seen = depth < np.inf
-        return push_pull(found, seen.astype(np.float32)), seen
+        return push_pull(found, seen.astype(np.float32)), without_holes(seen)
 
     def pixels(self, frame: MotionFrame, size_px: int) -> tuple[Array, Array]:
         """Where the places of the head's own picture lie in a frame ``size_px`` wide: float32 [c, c, 2]; bool [c, c]: it shows them."""
@@ -96,7 +96,15 @@ class HeadSpace:
         x, y = (np.clip(filled[..., axis].astype(int), 0, size_px - 1) for axis in (0, 1))
         shown = filled[..., 2] < np.where(np.isfinite(nearest), nearest, np.float32(1e6))[y, x] + _BEHIND_DM
         inside = ((filled[..., :2] >= 0) & (filled[..., :2] < size_px)).all(-1)
-        return np.ascontiguousarray(filled[..., :2]), shown & inside
+        return np.ascontiguousarray(filled[..., :2]), without_holes(drawn) & shown & inside
+
+
+def without_holes(mask: Array) -> Array:
+    """The mask, bool [h, w], and whatever it surrounds."""
+    import cv2
+
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.zeros(mask.shape, np.uint8), outlines, -1, 1, cv2.FILLED) > 0
 
 
 def _projected(head: FullHead, state: LiftedState, frame: MotionFrame, size_px: int) -> list[tuple[Array, Array]]:

@@ -13,10 +13,8 @@ from triportrait.avatar.person.linear_delta import SPACE_PX, Residuals, fit_line
 from triportrait.geometry.crops import cut
 from triportrait.types import Array, Motion, PersonalDelta, PreparedPortrait
 
-#: At most so many frames are drawn, and no more than every second one: neighbours tell the same.
-_MOST_FRAMES, _EVERY = 240, 2
-#: From fewer frames nothing is learned.
-_FEWEST_FRAMES = 40
+#: At most so many frames are drawn, spread over the video; from fewer than the second number nothing is learned.
+_MOST_FRAMES, _FEWEST_FRAMES = 240, 40
 
 
 def learn_linear_delta(
@@ -38,7 +36,7 @@ def learn_linear_delta(
         None where too little was seen, or nothing of it helps in frames that were held out.
     """
     usable = np.flatnonzero(seen[: len(motion)])
-    count = min(_MOST_FRAMES, len(usable) // _EVERY)
+    count = min(_MOST_FRAMES, len(usable))
     if count < _FEWEST_FRAMES:
         return None
     chosen = set(usable[np.linspace(0, len(usable) - 1, count).astype(int)].tolist())
@@ -49,7 +47,7 @@ def learn_linear_delta(
         if index in chosen:
             real = cut(frame, portrait.crop_box, len(portrait.image))
             difference, shown = residual(space, real, avatar.render(state, motion[index]), motion[index])
-            found.append((difference, shown, motion_features(motion[index])))
+            found.append((difference.astype(np.float16), shown, motion_features(motion[index])))
         if len(found) == len(chosen):
             break
     differences, shown, features = (np.stack(part) for part in zip(*found, strict=True))

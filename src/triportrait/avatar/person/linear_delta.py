@@ -53,7 +53,7 @@ class Residuals:
     """What frames of a video lack when they are drawn, in the head's own picture.
 
     Args:
-        differences: float32 [n, c, c, 3], levels of colour, real minus drawn.
+        differences: float16 or float32 [n, c, c, 3], levels of colour, real minus drawn.
         shown: bool [n, c, c], where both show the head.
         features: float64 [n, f], of :func:`motion_features`.
     """
@@ -88,17 +88,22 @@ def fit_linear_delta(seen: Residuals) -> PersonalDelta | None:
     stretch = np.arange(count) * _STRETCHES // count
     inside = _inside(seen.shown.mean(0, dtype=np.float32))
     shown = seen.shown & (inside > 0)
-    differences = np.where(shown[..., None], seen.differences, np.float32(0))
-    mean, strength = _mean(differences, shown, stretch)
+    rest = np.where(shown[..., None], seen.differences, np.float32(0))
+    mean, strength = _mean(rest, shown, stretch)
     pictures, weights = [mean * (inside * strength)[..., None]], [np.eye(1, seen.features.shape[1] + 1, seen.features.shape[1])[0]]
 
-    rest = np.where(shown[..., None], differences - mean, np.float32(0)).reshape(count, -1)
-    basis, values = _principal(rest, min(_COMPONENTS, count // 3))
+    rest -= mean
+    rest *= shown[..., None]
+    basis, values = _principal(rest.reshape(count, -1), min(_COMPONENTS, count // 3))
     features = seen.features - seen.features.mean(0)
     guesses = [_held_out(features, values, stretch, ridge) for ridge in _RIDGES]
     best = int(np.argmin([((guess - values) ** 2).sum() for guess in guesses]))
-    drawn = (guesses[best].astype(np.float32) @ basis).reshape(differences.shape)
-    strength = _strength((drawn * rest.reshape(drawn.shape)).sum((0, 3)), (drawn**2).sum((0, 3)))
+    agree, size = np.zeros((2, side, side), np.float32)
+    for row, guess in zip(rest, guesses[best].astype(np.float32), strict=True):
+        drawn = (guess @ basis).reshape(row.shape)
+        agree += (drawn * row).sum(-1)
+        size += (drawn**2).sum(-1)
+    strength = _strength(agree, size)
     mapped = _ridge(features, values, _RIDGES[best])
     pictures += list(basis.reshape(-1, side, side, 3) * (inside * strength)[..., None])
     weights += list(np.column_stack([mapped.T, -seen.features.mean(0) @ mapped]))
@@ -196,9 +201,9 @@ class DrawnDelta:
         import cv2
 
         size = len(rgb)
-        places, _ = self.space.places(frame, MAP_PX)
-        change = cv2.remap(
-            self.picture(frame), places[..., 0] - 0.5, places[..., 1] - 0.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
-        )
+        places, head = self.space.places(frame, MAP_PX)
+        x, y = places[..., 0] - 0.5, places[..., 1] - 0.5
+        change = cv2.remap(self.picture(frame), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        change *= cv2.blur(head.astype(np.float32), (3, 3))[..., None]
         rgb += alpha[..., None] * cv2.resize(change, (size, size), interpolation=cv2.INTER_LINEAR)
         np.clip(rgb, 0.0, alpha[..., None], out=rgb)
