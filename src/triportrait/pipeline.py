@@ -231,7 +231,7 @@ def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[Prepar
     Raises:
         MediaError: missing, foreign, newer, damaged, or of another head model.
     """
-    from triportrait.avatar.person.linear_delta import motion_features
+    from triportrait.avatar.person.linear_delta import delta_features
     from triportrait.media.avatar_files import load_avatar
     from triportrait.motion.personal_voice import learned_numbers
     from triportrait.motion.style import NATURAL_STYLE
@@ -249,7 +249,10 @@ def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[Prepar
     if (
         (voice is not None and len(voice) != learned_numbers())
         or (style is not None and len(style) != len(NATURAL_STYLE.numbers))
-        or (delta is not None and delta.weights.shape[1] != len(motion_features(portrait.motion)) + 1)
+        or (
+            delta is not None
+            and delta.weights.shape[1] != len(delta_features(portrait.motion, np.zeros((3, 1 + len(portrait.others))))) + 1
+        )
     ):
         raise MediaError(f"'{os.fspath(path)}' was made for another voice or avatar; make it again with 'triportrait personalize'")
     return _with_remarks(portrait, Path(path).name), found.refined

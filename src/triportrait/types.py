@@ -299,7 +299,8 @@ class PersonalManner:
 class PersonalDelta:
     """What a person's pictures lack to look like the video: a sum of pictures in the head's own space, weighted by the motion.
 
-    Row f of a motion gives ``clip(weights @ (f, 1), lowest, highest)``; see :mod:`triportrait.avatar.person.linear_delta`.
+    The weights of a frame are ``clip(weights @ (numbers of the frame, 1), lowest, highest)``; see
+    :mod:`triportrait.avatar.person.linear_delta`.
 
     Args:
         pictures: uint8 [k, c, c, 3]; 128 is no change.

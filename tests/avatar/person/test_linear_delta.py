@@ -11,7 +11,7 @@ from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.person.avatar import PersonAvatar
 from triportrait.avatar.person.head_space import HeadSpace
 from triportrait.avatar.person.learning import learn_linear_delta
-from triportrait.avatar.person.linear_delta import DrawnDelta, Residuals, fit_linear_delta, motion_features
+from triportrait.avatar.person.linear_delta import DrawnDelta, Residuals, delta_features, fit_linear_delta
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.landmarks import CHIN
 from triportrait.types import Array, Motion, MotionFrame, PersonalDelta, PreparedPortrait
@@ -90,7 +90,7 @@ def test_the_heads_own_picture_knows_the_frame_and_the_frame_knows_it(
 
 def test_nothing_outside_the_head_layer_changes(astronaut_portrait: PreparedPortrait, person: PersonAvatar, turned: MotionFrame) -> None:
     """Even a change of every place by half of all levels leaves alpha, the scene and the shoulders as they are."""
-    count = len(motion_features(turned))
+    count = len(delta_features(turned, np.ones((3, 1))))
     pictures = np.full((1, 64, 64, 3), 255, np.uint8)
     weights = np.zeros((1, count + 1), np.float32)
     weights[0, -1] = 1.0
@@ -128,6 +128,6 @@ def test_a_tint_of_the_head_is_learned_from_frames(astronaut_portrait: PreparedP
     delta = learn_linear_delta(person, portrait, video, motion, np.ones(count, bool))
     assert delta is not None
     space = HeadSpace.of(open_head, state.sources[0].state, delta.pictures.shape[1])
-    change = 255.0 * DrawnDelta(space, delta).picture(motion[10])
+    change = 255.0 * DrawnDelta(space, delta).picture(motion[10], np.ones((3, 1)))
     middle = change[len(change) // 2 - 8 : len(change) // 2 + 8, len(change) // 2 - 8 : len(change) // 2 + 8]
     np.testing.assert_allclose(middle.mean((0, 1)), (20.0, -14.0, 0.0), atol=2.0)

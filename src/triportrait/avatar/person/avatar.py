@@ -94,9 +94,7 @@ class PersonAvatar:
         portrait = state.portrait
         size = len(portrait.image)
         landmarks = self._landmarks(state, frame)
-        shape = FaceShape.of(landmarks)
-        turn = matrix_from_euler(np.asarray(frame.rotation_rad, np.float64))
-        away = np.array([_angle_deg(turn, source.rotation) for source in state.sources])
+        pose, mouth, eyes = shares = _shares(state.sources, frame, landmarks)
         drawn: dict[int, RenderedHead] = {}
 
         def picture(which: Any) -> RenderedHead:
@@ -106,20 +104,17 @@ class PersonAvatar:
                 drawn[index] = self.inner.render(source.state, _for_source(frame, source))
             return drawn[index]
 
-        pose = weights_of(away)
         best = picture(np.argmax(pose))
         rgb, alpha = _two_bands([picture(i) for i in np.flatnonzero(pose)], pose[pose > 0], size)
-        unlike = {
-            "mouth": np.array([np.linalg.norm(source.shape.mouth() - shape.mouth()) for source in state.sources]),
-            "eyes": np.array([np.linalg.norm(source.shape.eyes() - shape.eyes()) for source in state.sources]),
-        }
-        for part, rims in (("mouth", (OUTER_LIPS,)), ("eyes", (EYE_LEFT_RIM, EYE_RIGHT_RIM))):
-            share = weights_of(unlike[part] + away / _TURN_DEG)
-            for rim in rims:
-                _put_window(rgb, [picture(i).rgb for i in np.flatnonzero(share)], share[share > 0], landmarks[rim])
+        for share, rim in ((mouth, OUTER_LIPS), (eyes, EYE_LEFT_RIM), (eyes, EYE_RIGHT_RIM)):
+            _put_window(rgb, [picture(i).rgb for i in np.flatnonzero(share)], share[share > 0], landmarks[rim])
         if state.delta is not None:
-            state.delta.add(rgb, alpha, frame)
+            state.delta.add(rgb, alpha, frame, shares)
         return RenderedHead(rgb, alpha, best.depth)
+
+    def shares(self, state: PersonState, frame: MotionFrame) -> Array:
+        """How much of a frame each picture lends for the head, for its mouth and for its eyes: float64 [3, k]."""
+        return _shares(state.sources, frame, self._landmarks(state, frame))
 
     def _landmarks(self, state: PersonState, frame: MotionFrame) -> Array:
         vertices = self.head.deform(state.vertices, frame.expression, frame.gaze_rad)
@@ -138,6 +133,16 @@ def weights_of(distances: Array) -> Array:
         weights = (np.arange(len(distances)) == distances.argmin()).astype(float)
     weights = np.maximum(weights / weights.sum() - _FAINT, 0.0)
     return weights / weights.sum()
+
+
+def _shares(sources: list[Source], frame: MotionFrame, landmarks: Array) -> Array:
+    """See :meth:`PersonAvatar.shares`; ``landmarks`` [478, 2] are the frame's, in pixels."""
+    shape = FaceShape.of(landmarks)
+    turn = matrix_from_euler(np.asarray(frame.rotation_rad, np.float64))
+    away = np.array([_angle_deg(turn, source.rotation) for source in sources])
+    mouth = np.array([np.linalg.norm(source.shape.mouth() - shape.mouth()) for source in sources])
+    eyes = np.array([np.linalg.norm(source.shape.eyes() - shape.eyes()) for source in sources])
+    return np.stack([weights_of(distances) for distances in (away, mouth + away / _TURN_DEG, eyes + away / _TURN_DEG)])
 
 
 def _angle_deg(one: Array, other: Array) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from triportrait.avatar.person.avatar import PersonAvatar
 from triportrait.avatar.person.head_space import HeadSpace
-from triportrait.avatar.person.linear_delta import SPACE_PX, Residuals, fit_linear_delta, motion_features, residual
+from triportrait.avatar.person.linear_delta import SPACE_PX, Residuals, delta_features, fit_linear_delta, residual
 from triportrait.geometry.crops import cut
 from triportrait.types import Array, Motion, PersonalDelta, PreparedPortrait
 
@@ -47,7 +47,7 @@ def learn_linear_delta(
         if index in chosen:
             real = cut(frame, portrait.crop_box, len(portrait.image))
             difference, shown = residual(space, real, avatar.render(state, motion[index]), motion[index])
-            found.append((difference.astype(np.float16), shown, motion_features(motion[index])))
+            found.append((difference.astype(np.float16), shown, delta_features(motion[index], avatar.shares(state, motion[index]))))
         if len(found) == len(chosen):
             break
     differences, shown, features = (np.stack(part) for part in zip(*found, strict=True))

@@ -2,8 +2,9 @@
 
 The difference between real frames and drawn ones is carried into the head's own picture (:mod:`head_space`), where the same point of the
 head has the same place in every frame. Its mean and its principal components are pictures; ridge regression tells their weights from
-expression, pose and gaze. How much of that is added is decided place by place, from the frames of a stretch of the video that had no part
-in it: nothing where it does not help. It is added to the head layer alone.
+expression, pose and gaze, and from what each of the person's pictures lends to the frame, since each has errors of its own. How much of
+that is added is decided place by place, from the frames of a stretch of the video that had no part in it: nothing where it does not help.
+It is added to the head layer alone.
 
 Our own, for the setting of Talk3D (Ko et al., 2024): a delta that is drawn with the head, and the baseline for a learned one.
 Legend: n frames, c the side of the head's own picture, k pictures, f numbers of a motion row.
@@ -20,8 +21,8 @@ from triportrait.types import Array, MotionFrame, PersonalDelta, RenderedHead
 
 #: Side of the head's own picture, and of the map that tells a frame's pixels their places in it.
 SPACE_PX, MAP_PX = 192, 192
-#: What counts as a clear difference of an expression curve, an angle in radians and a way in decimetres.
-_EXPRESSION, _ANGLE_RAD, _WAY_DM = 0.5, 0.1, 0.2
+#: What counts as a clear difference of an expression curve, an angle in radians, a way in decimetres and a picture's share.
+_EXPRESSION, _ANGLE_RAD, _WAY_DM, _SHARE = 0.5, 0.1, 0.2, 0.5
 #: The video is cut into so many stretches; each is predicted from the others.
 _STRETCHES = 5
 #: Principal components at most, and the strengths of the ridge that are tried.
@@ -37,13 +38,14 @@ _SHOWN, _SOFT = 0.5, 0.015
 _NOTHING, _MOST = 128.0, 127.0
 
 
-def motion_features(frame: MotionFrame) -> Array:
-    """The numbers of a motion row that the map takes: float64 [f]."""
+def delta_features(frame: MotionFrame, shares: Array) -> Array:
+    """The numbers that the map takes, of a motion row and of what each picture lends for it [3, k]: float64 [f]."""
     parts = (
         frame.expression / _EXPRESSION,
         frame.rotation_rad / _ANGLE_RAD,
         frame.translation / _WAY_DM,
         frame.gaze_rad / _ANGLE_RAD,
+        shares.ravel() / _SHARE,
     )
     return np.concatenate(parts).astype(np.float64)
 
@@ -55,7 +57,7 @@ class Residuals:
     Args:
         differences: float16 or float32 [n, c, c, 3], levels of colour, real minus drawn.
         shown: bool [n, c, c], where both show the head.
-        features: float64 [n, f], of :func:`motion_features`.
+        features: float64 [n, f], of :func:`delta_features`.
     """
 
     differences: Array
@@ -189,21 +191,21 @@ class DrawnDelta:
         self.space, self._delta = space, delta
         self._pictures = (delta.pictures.astype(np.float32) - np.float32(_NOTHING)) * (delta.level / 255.0)[:, None, None, None]
 
-    def picture(self, frame: MotionFrame) -> Array:
-        """What is added, in the head's own picture: float32 [c, c, 3] in 0..1."""
+    def picture(self, frame: MotionFrame, shares: Array) -> Array:
+        """What is added, in the head's own picture: float32 [c, c, 3] in 0..1; arguments as in :func:`delta_features`."""
         delta = self._delta
-        row = np.append(motion_features(frame), 1.0)
+        row = np.append(delta_features(frame, shares), 1.0)
         coefficients = np.clip(delta.weights @ row, delta.lowest, delta.highest).astype(np.float32)
         return np.tensordot(coefficients, self._pictures, 1)
 
-    def add(self, rgb: Array, alpha: Array, frame: MotionFrame) -> None:
+    def add(self, rgb: Array, alpha: Array, frame: MotionFrame, shares: Array) -> None:
         """Add it to premultiplied colours [s, s, 3] with alpha [s, s], in place; what has no alpha stays as it is."""
         import cv2
 
         size = len(rgb)
         places, head = self.space.places(frame, MAP_PX)
         x, y = places[..., 0] - 0.5, places[..., 1] - 0.5
-        change = cv2.remap(self.picture(frame), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        change = cv2.remap(self.picture(frame, shares), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         change *= cv2.blur(head.astype(np.float32), (3, 3))[..., None]
         rgb += alpha[..., None] * cv2.resize(change, (size, size), interpolation=cv2.INTER_LINEAR)
         np.clip(rgb, 0.0, alpha[..., None], out=rgb)
