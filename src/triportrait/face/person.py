@@ -149,6 +149,8 @@ def person_of_frames(
             portrait = replace(portrait, background=scene)
         made.append(portrait)
     opening = np.array([shape.gap_in_faces for shape in shapes])
+    if body is not None:
+        motion = motion.with_rows(body=body - body[chosen[0]])
     return replace(made[0], others=tuple(made[1:])), PersonTrack(motion, opening, seen)
 
 
