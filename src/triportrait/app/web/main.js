@@ -7,9 +7,10 @@ const api = async (path, options = {}) => {
   if (response.ok) return response;
   let body = {};
   try { body = (await response.json()).error ?? {}; } catch { /* an answer without words */ }
-  throw { message: body.message ?? "The server could not do that.", field: body.field };
+  throw { message: words(body) || "The server could not do that.", field: body.field };
 };
-const say = (id, error) => { $(id).textContent = error?.message ?? ""; };
+const words = (error) => [error?.message, error?.remedy].filter(Boolean).join(" ");
+const say = (id, error) => { $(id).textContent = words(error); };
 
 let avatar = null;
 let example = null;   // the example voice, once loaded
@@ -232,7 +233,7 @@ async function showQueue() {
     const text = Object.assign(document.createElement("span"), { className: "grow" });
     const when = new Date(video.created_at * 1000).toLocaleTimeString();
     const cancelled = video.error?.code === "E_CANCELLED";
-    text.textContent = `${when}: ${cancelled ? "cancelled" : WORDS[video.status]}${video.status === "failed" && !cancelled ? `. ${video.error.message}` : ""}`;
+    text.textContent = `${when}: ${cancelled ? "cancelled" : WORDS[video.status]}${video.status === "failed" && !cancelled ? `. ${words(video.error)}` : ""}`;
     row.append(text);
     const button = (label, act) => { const one = Object.assign(document.createElement("button"), { type: "button", textContent: label }); one.addEventListener("click", act); row.append(one); };
     if (video.status === "completed") button("Show", () => showVideo(video.id));
