@@ -19,6 +19,7 @@ STATUS = {
     "E_FOREIGN_PAGE": 403,
     "E_NOT_FOUND": 404,
     "E_NOT_READY": 409,
+    "E_CHOOSE_FACE": 409,
     "E_TOO_LARGE": 413,
     "E_FULL": 429,
 }
@@ -34,6 +35,14 @@ class ApiError(TriPortraitError):
     @property
     def status(self) -> int:
         return STATUS.get(self.code, 422)
+
+
+class ChooseFace(ApiError):
+    """A photo shows several people; ``faces`` has the number and the box of each, see :func:`triportrait.app.photo_child.prepare`."""
+
+    def __init__(self, faces: list[dict[str, Any]]) -> None:
+        super().__init__("E_CHOOSE_FACE", f"The photo shows {len(faces)} faces; choose one of them by its number (face).", "face")
+        self.faces = faces
 
 
 class VideoOptions(BaseModel):
@@ -113,4 +122,5 @@ class Job:
 
 def error_body(error: TriPortraitError) -> dict[str, Any]:
     """What is said of an error: its code and one sentence that holds the remedy; never a path or a class."""
-    return {"error": {"code": error.code, "message": str(error), "field": getattr(error, "field", None)}}
+    body = {"error": {"code": error.code, "message": str(error), "field": getattr(error, "field", None)}}
+    return body | {"faces": error.faces} if isinstance(error, ChooseFace) else body

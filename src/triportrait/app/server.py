@@ -27,10 +27,11 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from triportrait.app.heads import add_heads
 from triportrait.app.jobs import new_id
 from triportrait.app.live_socket import LiveSessions, converse
 from triportrait.app.schemas import ApiError, Job, SessionRequest, StillRequest, VideoOptions, error_body
-from triportrait.app.store import MEDIA_BYTES, PHOTO_BYTES, Avatar, Store
+from triportrait.app.store import MEDIA_BYTES, PHOTO_BYTES, Avatar, Store, within_limits
 from triportrait.app.worker import VIDEO
 from triportrait.errors import TriPortraitError
 
@@ -204,6 +205,7 @@ def make_app(server: Server) -> FastAPI:
     _add_avatars(app, server)
     _add_videos(app, server)
     _add_others(app, server)
+    add_heads(app, lambda request, avatar_id: server.store.avatar(avatar_id, _client(request)), within_limits)
     _add_page(app, server)
     return app
 
@@ -254,11 +256,13 @@ def _add_avatars(app: FastAPI, server: Server) -> None:
     store = server.store
 
     @app.post("/v1/avatars", status_code=201)
-    def add_avatar(request: Request, photo: Upload, name: Text = "", consent: Agreed = False) -> dict[str, Any]:
+    def add_avatar(
+        request: Request, photo: Upload, name: Text = "", consent: Agreed = False, face: Annotated[int | None, Form(ge=1)] = None
+    ) -> dict[str, Any]:
         if not consent:
             raise ApiError("E_OPTION", "Say that you may animate this person (consent=true).", "consent")
         upload = store.take(_file_of(photo), PHOTO_BYTES, "photo")
-        return store.add_avatar(_client(request), upload, name or (photo.filename or "")[:80]).answer()
+        return store.add_avatar(_client(request), upload, name or (photo.filename or "")[:80], face).answer()
 
     @app.get("/v1/avatars")
     def avatars(request: Request) -> dict[str, Any]:

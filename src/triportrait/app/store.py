@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from triportrait.app.jobs import JobTable, new_id
-from triportrait.app.schemas import ApiError
+from triportrait.app.schemas import ApiError, ChooseFace
 
 #: Bytes that are taken: of photos, and of voices and videos.
 PHOTO_BYTES, MEDIA_BYTES = 20 << 20, 200 << 20
@@ -91,10 +91,17 @@ class Store:
             raise ApiError("E_INPUT", "The file is empty; choose another one.", field)
         return target
 
-    def add_avatar(self, client: str, photo: Path, name: str) -> Avatar:
+    def add_avatar(self, client: str, photo: Path, name: str, face: int | None = None) -> Avatar:
         """Prepare an uploaded photo, or take an avatar file, in a process of its own; the upload is gone afterwards.
 
+        Args:
+            client: whose it is.
+            photo: the upload.
+            name: to show.
+            face: which one, counted from the left, where the photo shows several.
+
         Raises:
+            ChooseFace: there are several, and none is chosen.
             ApiError: no photo, no face in it, or it takes too long.
         """
         avatar = Avatar(new_id("avt"), client, name[:80] or "portrait", time.time(), Path())
@@ -102,7 +109,7 @@ class Store:
         folder.mkdir()
         made = Avatar(avatar.id, avatar.client, avatar.name, avatar.created, folder)
         try:
-            self._prepare(photo, made.file)
+            self._prepare(photo, made.file, face)
             (folder / "about.json").write_text(json.dumps({"client": client, "name": made.name, "created": made.created}))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -111,14 +118,19 @@ class Store:
             photo.unlink(missing_ok=True)
         return made
 
-    def _prepare(self, photo: Path, target: Path) -> None:
-        command = [sys.executable, "-m", "triportrait", "portrait", "save", str(photo), "-o", str(target)]
+    def _prepare(self, photo: Path, target: Path, face: int | None) -> None:
+        command = [sys.executable, "-m", "triportrait.app.photo_child", str(photo), str(target), *([] if face is None else [str(face)])]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_PREPARE_S, preexec_fn=_within_limits, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_PREPARE_S, preexec_fn=within_limits, check=False)
+            said = json.loads(done.stdout)
         except subprocess.TimeoutExpired:
             raise ApiError("E_INPUT", "The photo takes too long to read; use a smaller one.", "photo") from None
-        if done.returncode:
-            raise ApiError("E_NO_FACE" if "face" in done.stderr else "E_INPUT", _sentence(done.stderr, photo), "photo")
+        except ValueError:  # it was stopped, for want of memory or by a fault
+            raise ApiError("E_INPUT", "The photo could not be read; use a smaller JPEG, PNG or WebP picture.", "photo") from None
+        if "faces" in said:
+            raise ChooseFace(said["faces"])
+        if "error" in said:
+            raise ApiError(said["error"]["code"], _sentence(said["error"]["message"], photo), "photo")
 
     def avatar(self, avatar_id: str, client: str) -> Avatar:
         """A client's avatar, or an example that everybody has.
@@ -173,7 +185,7 @@ class Store:
                     upload.unlink()
 
 
-def _within_limits() -> None:
+def within_limits() -> None:
     """In the child: no more memory than a photo needs, and last in line for the processor."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
@@ -183,10 +195,8 @@ def _within_limits() -> None:
         os.nice(5)
 
 
-def _sentence(said: str, upload: Path) -> str:
-    """The last error that the program said, without the upload's path."""
-    lines = [line.removeprefix("triportrait: ") for line in said.splitlines() if line.startswith("triportrait: ")]
-    text = lines[-1] if lines else "the file could not be read; use a JPEG, PNG or WebP picture."
+def _sentence(text: str, upload: Path) -> str:
+    """What was said of an upload, without its path."""
     for name in (str(upload), upload.name):
         text = text.replace(f"'{name}'", "the photo").replace(name, "the photo")
     return text[:1].upper() + text[1:]
