@@ -305,19 +305,21 @@ def _add_videos(app: FastAPI, server: Server) -> None:
         avatar: Text,
         audio: Annotated[UploadFile | None, File()] = None,
         driving: Annotated[UploadFile | None, File()] = None,
+        motion: Annotated[UploadFile | None, File()] = None,
         options: Text = "{}",
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     ) -> dict[str, Any]:
         client = _client(request)
         found = store.avatar(avatar, client)
-        driver = audio or driving
-        if driver is None or (audio is not None and driving is not None):
-            raise ApiError("E_OPTION", "Give one of audio and driving: a voice, or a video of somebody to imitate.", "audio")
+        given = [(kind, file) for kind, file in (("audio", audio), ("driving", driving), ("motion", motion)) if file is not None]
+        if len(given) != 1:
+            raise ApiError("E_OPTION", "Give one of audio, driving and motion: a voice, a video to imitate, or a motion file.", "audio")
+        [(kind, driver)] = given
         try:
             asked = VideoOptions.model_validate_json(options)
         except ValidationError as error:
             raise _first_of([{"loc": ("options", *one["loc"]), "msg": one["msg"]} for one in error.errors()]) from None
-        job_id, kind = new_id("vid"), "audio" if audio is not None else "driving"
+        job_id = new_id("vid")
         upload = store.take(_file_of(driver), MEDIA_BYTES, kind)
         folder = store.video_folder(job_id)
         folder.mkdir()
@@ -435,7 +437,7 @@ def _add_others(app: FastAPI, server: Server) -> None:
 
 
 def _add_page(app: FastAPI, server: Server) -> None:
-    kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json"}
+    kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml"}
 
     @app.get("/{name:path}", include_in_schema=False)
     def page(request: Request, name: str) -> Response:

@@ -44,7 +44,8 @@ class Avatar:
 
     def answer(self) -> dict[str, Any]:
         """What the API says of it."""
-        return {"id": self.id, "object": "avatar", "name": self.name, "status": "ready", "created_at": int(self.created)}
+        said = {"id": self.id, "object": "avatar", "name": self.name, "status": "ready", "created_at": int(self.created)}
+        return said | {"example": not self.client}
 
 
 class Store:

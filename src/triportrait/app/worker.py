@@ -93,17 +93,30 @@ def _perform(store: Store, job: Job, progress: Any) -> None:
     portrait = Portrait.from_image(store.folder / "avatars" / job.avatar / "portrait.avatar", quality=quality)
     options = DriveOptions(**asked)
     source = folder / "driver"
-    performance = portrait.talk(source, options, progress) if job.kind == "audio" else portrait.drive(source, options, progress)
+    if job.kind == "motion":
+        source = _with_ending(source)
+    verbs: dict[str, Any] = {"audio": portrait.talk, "driving": portrait.drive, "motion": portrait.perform}
+    performance = verbs[job.kind](source, options, progress=progress)
     background = Background(scene) if scene else None
     performance.save(folder / VIDEO, full_frame=full_frame, background=background, progress=progress)
+
+
+def _with_ending(source: Path) -> Path:
+    """A motion file under a name with the ending that its content calls for."""
+    with source.open("rb") as file:
+        head = file.read(2)
+    target = source.with_suffix(".npz" if head == b"PK" else ".csv")
+    shutil.copyfile(source, target)
+    return target
 
 
 def _said(error: TriPortraitError, store: Store, job: Job) -> dict[str, Any]:
     """An error without the server's paths."""
     body: dict[str, Any] = error_body(error)["error"]
-    for path in (str(store.video_folder(job.id) / "driver"), str(store.folder)):
+    source = store.video_folder(job.id) / "driver"
+    for path in (*(str(source.with_suffix(ending)) for ending in (".npz", ".csv", "")), str(store.folder)):
         body["message"] = body["message"].replace(f"'{path}'", "the file").replace(path, "the file")
-    return body | {"field": "audio" if job.kind == "audio" else "driving"}
+    return body | {"field": job.kind}
 
 
 def main() -> None:
