@@ -1,5 +1,6 @@
 // How the portrait moves in a video, and what the video shows: the fields, and what they say.
 import { $, choice, make, resetField, slider } from "./dom.js";
+import { flagOf } from "./same.js";
 import { tell } from "./state.js";
 import { t } from "./strings.js";
 
@@ -13,7 +14,6 @@ const AMOUNTS = [
   ["expressiveness", 0, 2, 0.1, 1], ["eye_contact", 0, 1, 0.1, 0.9],
 ];
 export const USUAL = { quality: "standard", emotion: "neutral", background: null, full_frame: false, mouth: "auto", seed: 0, ...Object.fromEntries(AMOUNTS.map(([name, , , , value]) => [name, value])) };
-export const flagOf = (name) => `--${name.replaceAll("_", "-")}`;
 
 // Only what differs from the usual is sent, shown in commands, and so on.
 export function videoOptions() {

@@ -1,13 +1,15 @@
 // The same video elsewhere: as a command and as Python. These functions know nothing of the page.
 
 // A word for a POSIX shell.
-export const shellWord = (text) => (/^[\w@%+=:,./-]+$/.test(text) && !text.startsWith("-") ? text : `'${text.replaceAll("'", `'"'"'`)}'`);
-const flagOf = (name) => `--${name.replaceAll("_", "-")}`;
+const shellWord = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`);
+// A file whose name begins with a dash is no flag.
+const shellFile = (name) => shellWord(name.startsWith("-") ? `./${name}` : name);
+export const flagOf = (name) => `--${name.replaceAll("_", "-")}`;
 
 // `options` are those that differ from the usual; the names are those of the API, which are the command line's.
 export function command(photo, kind, driver, options) {
   const words = Object.entries(options).map(([name, value]) => (value === true ? flagOf(name) : `${flagOf(name)} ${shellWord(String(value))}`));
-  return ["triportrait animate", shellWord(photo), `--${kind} ${shellWord(driver)}`, ...words, "-o out.mp4"].join(" ");
+  return ["triportrait animate", shellFile(photo), `--${kind} ${shellFile(driver)}`, ...words, "-o out.mp4"].join(" ");
 }
 
 // Options of the portrait, of the motion and of the file.

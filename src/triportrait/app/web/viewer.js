@@ -19,8 +19,10 @@ out vec4 shown;
 void main() {
   // Pictures are sRGB as the screen is; colours of vertices are linear.
   vec4 colour = isPainted ? texture(picture, at) : vec4(pow(tint.rgb, vec3(1.0 / 2.2)), tint.a);
-  if (colour.a < cutoff) discard;
-  shown = vec4(colour.rgb, 1.0);
+  // The outline covers a pixel as far as its slope says, which the samples of the canvas smooth.
+  float covered = cutoff > 0.0 ? clamp((colour.a - cutoff) / max(fwidth(colour.a), 1e-4) + 0.5, 0.0, 1.0) : 1.0;
+  if (covered <= 0.0) discard;
+  shown = vec4(colour.rgb, covered);
 }`;
 // glTF's numbers of component types, and how many components a type has.
 const KINDS = { 5121: Uint8Array, 5123: Uint16Array, 5125: Uint32Array, 5126: Float32Array };
@@ -58,7 +60,7 @@ function chunksOf(buffer) {
 export class Viewer {
   // Show the head of a GLB file (ArrayBuffer) in a canvas. Throws where there is no WebGL, or the file is another.
   static async open(canvas, buffer) {
-    const gl = canvas.getContext("webgl2", { antialias: true });
+    const gl = canvas.getContext("webgl2", { antialias: true, alpha: false });
     if (!gl) throw new Error("no WebGL");
     const [tree, data] = chunksOf(buffer), viewer = new Viewer(canvas, gl, tree, data);
     await viewer.loadPictures();
@@ -79,6 +81,8 @@ export class Viewer {
     this.front();
     this.watcher = new ResizeObserver(() => this.draw());
     this.watcher.observe(canvas);
+    this.scheme = matchMedia("(prefers-color-scheme: dark)");
+    this.scheme.onchange = () => this.draw();
   }
 
   compile() {
@@ -224,9 +228,12 @@ export class Viewer {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     if (this.isStale) this.deform();
     gl.viewport(0, 0, width, height);
-    gl.clearColor(0, 0, 0, 0);
+    // What stands behind the head is the page's own colour, dark or light.
+    const ground = getComputedStyle(canvas.parentElement).backgroundColor.match(/[\d.]+/g).map((value) => value / 255);
+    gl.clearColor(ground[0], ground[1], ground[2], 1);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.enable(gl.DEPTH_TEST);
+    gl.enable(gl.SAMPLE_ALPHA_TO_COVERAGE);
     gl.useProgram(program);
     // The camera looks at the middle of the face from a point on a sphere round it.
     const towards = times(shift([0, 0, -this.distance_m]), turn([this.pitch_rad, 0, 0]));
@@ -249,6 +256,7 @@ export class Viewer {
   close() {
     const { gl } = this;
     this.watcher.disconnect();
+    this.scheme.onchange = null;
     for (const { array, buffer } of this.parts) { gl.deleteVertexArray(array); gl.deleteBuffer(buffer); }
     for (const picture of this.pictures ?? []) gl.deleteTexture(picture);
     gl.deleteProgram(this.program);
