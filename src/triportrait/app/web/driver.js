@@ -23,7 +23,7 @@ const part = () => [Number($("trim-from").value), Number($("trim-to").value) || 
 function showKind() {
   const { kind } = state, file = files[kind];
   $("driver").accept = ACCEPTED[kind];
-  $("driver-name").textContent = file?.name ?? t(`driver.drop.${kind}`);
+  $("driver-name").textContent = file?.name ?? (kind === "audio" && state.example ? t("driver.drop.other") : t(`driver.drop.${kind}`));
   $("voice-buttons").hidden = kind !== "audio";
   $("voice").hidden = kind !== "audio" || !(file ?? state.example);
   say("driver-error");

@@ -26,7 +26,7 @@ async function show() {
     if (viewed !== id) return;
     viewer?.close();
     viewer = await Viewer.open($("globe"), file);
-    $("head-state").textContent = t("head.stats", { triangles: viewer.triangles, curves: viewer.curves.size, size: (file.byteLength / 1e6).toFixed(1) });
+    $("head-state").textContent = t("head.stats", { triangles: viewer.triangles.toLocaleString(), curves: viewer.curves.size, size: (file.byteLength / 1e6).toFixed(1) });
     $("head-glb").href = `/v1/avatars/${id}/avatar.glb`;
     $("head-avatar").href = `/v1/avatars/${id}/file`;
     $("head-front").disabled = false;

@@ -155,6 +155,16 @@ function showMicrophone() {
   $("microphone").setAttribute("aria-pressed", Boolean(microphone));
 }
 
+// Until it lives, the portrait's still stands in its place.
+async function showRest() {
+  if (socket || !state.avatar || $("live").hidden) return;
+  const picture = new Image();
+  picture.src = `/v1/avatars/${state.avatar.id}/preview.jpg`;
+  await picture.decode().catch(() => { /* no picture, no place-holder */ });
+  const face = $("face");
+  if (!socket && picture.naturalWidth) face.getContext("2d").drawImage(picture, 0, 0, face.width, face.height);
+}
+
 function sendControls() {
   const controls = { emotion: $("live-emotion").value, emotion_strength: Number($("live-emotion_strength").value) };
   for (const [name] of CONTROLS) controls[name] = Number($(`live-${name}`).value);
@@ -191,4 +201,5 @@ export function startLive() {
   on("example", () => { $("say-example").hidden = !state.example; });
   // Whoever goes to another tab, or takes another portrait, has left.
   for (const event of ["avatar", "tab-make", "tab-head", "tab-check"]) on(event, () => socket?.close());
+  for (const event of ["avatar", "tab-live"]) on(event, showRest);
 }

@@ -26,14 +26,20 @@ export function videoOptions() {
   return Object.fromEntries(Object.entries(all).filter(([name, value]) => value !== USUAL[name]));
 }
 
+// The whole photo keeps its own background.
 export function background() {
+  if ($("frame").value === "full") return null;
   const chosen = $("background").value;
   return chosen === "own" ? $("colour").value : chosen || null;
 }
 
 export function startOptions() {
   const fields = $("option-fields"), changed = () => tell("options");
-  const look = () => { $("colour").closest("label").hidden = $("background").value !== "own"; tell("look"); };
+  const look = () => {
+    $("background").disabled = $("frame").value === "full";
+    $("colour").closest("label").hidden = $("background").value !== "own" || $("background").disabled;
+    tell("look");
+  };
   choice(fields, { id: "quality", name: t("options.quality"), value: "standard", flag: "--quality", choices: ["draft", "standard", "high"].map((name) => [name, t(`options.quality.${name}`)]) }, changed);
   choice(fields, { id: "emotion", name: t("options.emotion"), value: "neutral", flag: "--emotion", choices: emotionChoices("auto") }, () => { changed(); look(); });
   for (const [id, low, high, step, value] of AMOUNTS) slider(fields, { id, name: t(`options.${id}`), low, high, step, value, flag: flagOf(id) }, changed);
@@ -42,7 +48,7 @@ export function startOptions() {
   const colour = make("input", { type: "color", id: "colour", value: "#204060" });
   colour.addEventListener("input", () => { changed(); look(); });
   fields.append(make("label", { hidden: true }, make("span", { textContent: t("options.colour") }), colour));
-  choice(fields, { id: "frame", name: t("options.frame"), value: "square", flag: "--full-frame", choices: [["square", t("options.frame.square")], ["full", t("options.frame.full")]] }, changed);
+  choice(fields, { id: "frame", name: t("options.frame"), value: "square", flag: "--full-frame", choices: [["square", t("options.frame.square")], ["full", t("options.frame.full")]] }, () => { changed(); look(); });
   choice(fields, { id: "mouth", name: t("options.mouth"), value: "auto", flag: "--mouth", choices: ["auto", "free", "still"].map((name) => [name, t(`options.mouth.${name}`)]) }, changed);
   const seed = make("input", { type: "number", id: "seed", min: 0, max: 2 ** 31 - 1, step: 1, value: 0, title: t("app.flag", { flag: "--seed" }) });
   seed.addEventListener("change", changed);
