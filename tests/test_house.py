@@ -111,6 +111,7 @@ HEAVY = {"onnxruntime", "cv2", "av", "numba", "scipy", "PIL", "soundfile", "c2pa
 ENTRANCES = {
     "triportrait.__main__": "python -m triportrait",
     "triportrait.cli.__main__": "python -m triportrait.cli",
+    "triportrait.app.photo_child": "a limited process that prepares uploaded photos",
     "triportrait.kernels_ahead": "a process that compiles kernels for a video",
     "triportrait.training.data.worker": "a process of 'triportrait data prepare'",
     "triportrait.app.worker": "a process of 'triportrait serve' that makes videos",

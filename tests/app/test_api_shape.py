@@ -40,6 +40,7 @@ def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Test
     refused = subprocess.CompletedProcess([], 2, "", "triportrait: 'x' is not a picture; give a JPEG\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("triportrait.app.store.run_limited", lambda *arguments, **named: refused)
+        patch.setattr("triportrait.app.heads.run_limited", lambda *arguments, **named: refused)
         patch.setattr("triportrait.app.server.run_limited", lambda *arguments, **named: refused)
         with TestClient(make_app(server), raise_server_exceptions=False) as client:
             yield client, client.get("/openapi.json").json()
@@ -99,6 +100,8 @@ def test_whatever_is_sent_is_answered_as_described(open_server: tuple[TestClient
     if "application/json" in body:
         content["content"] = json.dumps(data.draw(values(body["application/json"]["schema"], described)))
         headers["content-type"] = "application/json"
+    elif "application/octet-stream" in body:
+        content["content"] = data.draw(st.binary(max_size=60))
     elif "multipart/form-data" in body:
         schema = body["multipart/form-data"]["schema"]
         texts: dict[str, str] = {}

@@ -125,7 +125,9 @@ def test_a_still_follows_the_sliders(client: TestClient, avatar: str) -> None:
         (lambda c, a: c.get("/v1/avatars/..%2f..%2fjobs.sqlite"), 404, ""),
         (lambda c, a: c.post(f"/v1/avatars/{a}/still", json={"yaw": 90}), 400, "yaw"),
         (lambda c, a: c.post(f"/v1/avatars/{a}/still", json={"curves": {"nose": 1}}), 400, "nose"),
-        (lambda c, a: c.post("/v1/videos", data={"avatar": a}), 400, "exactly one of audio and driving"),
+        (lambda c, a: c.post("/v1/videos", data={"avatar": a}), 400, "multipart/form-data"),
+        (lambda c, a: c.post("/v1/videos", files={"x": b"x"}, data={"avatar": a}), 400, "exactly one of audio, driving, motion"),
+        (lambda c, a: c.post("/v1/motions", files={"x": b"x"}), 400, "exactly one of audio, driving."),
         (lambda c, a: c.post("/v1/videos", files={"audio": b"x"}, data={"avatar": a, "options": "{"}), 400, "options"),
         (
             lambda c, a: c.post("/v1/videos", files={"audio": b"x"}, data={"avatar": a, "options": '{"head_motion": 99}'}),

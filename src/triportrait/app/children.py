@@ -28,18 +28,24 @@ try:
     os.nice(5)
 except (ImportError, ValueError, OSError):
     pass
-os.execv(sys.executable, [sys.executable, "-m", "triportrait", *sys.argv[4:]])
+os.execv(sys.executable, [sys.executable, "-m", *sys.argv[4:]])
 """
 
 
 def run_limited(
-    arguments: list[str], field: str, *, memory_bytes: int = MEMORY_BYTES, clock_s: float = CLOCK_S
+    arguments: list[str],
+    field: str,
+    *,
+    module: str = "triportrait",
+    memory_bytes: int = MEMORY_BYTES,
+    clock_s: float = CLOCK_S,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``triportrait ARGUMENTS`` within limits.
+    """Run a program of ours within limits.
 
     Args:
-        arguments: of the command line.
+        arguments: of its command line.
         field: whose file it reads, for what is said of it.
+        module: the program.
         memory_bytes, clock_s: what it may use.
 
     Raises:
@@ -49,7 +55,7 @@ def run_limited(
         raise ApiError("E_FULL", "The server reads as many files as it can.", field, "Try again in a minute.")
     try:
         limits = [f"{memory_bytes}", f"{PROCESSOR_S}", f"{OUTPUT_BYTES}"]
-        command = [sys.executable, "-c", _LIMITED, *limits, *arguments]
+        command = [sys.executable, "-c", _LIMITED, *limits, module, *arguments]
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=clock_s, check=False
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +25,7 @@ from triportrait.app.worker import FORMATS, VARIANTS, made_file
 _EVENTS_S = 0.3
 _WAITING = ("queued", "in_progress")
 _MEDIA = {"audio": MEDIA_BYTES, "driving": MEDIA_BYTES}
+_VIDEO = _MEDIA | {"motion": MEDIA_BYTES}
 Order = Literal["asc", "desc"]
 
 
@@ -32,13 +33,13 @@ def add_videos(app: FastAPI, store: Store) -> None:
     """Videos, in the shape of OpenAI's videos API."""
     find = _finder(store, "vid", "video")
 
-    @app.post("/v1/videos", status_code=202, openapi_extra=form_body(VideoForm, {"audio": False, "driving": False}))
+    @app.post("/v1/videos", status_code=202, openapi_extra=form_body(VideoForm, dict.fromkeys(_VIDEO, False)))
     async def add_video(request: Request, idempotency_key: Annotated[str | None, Header(max_length=200)] = None) -> dict[str, Any]:
         client = client_of(request)
-        async with received(request, store.folder / "incoming", _MEDIA) as form:
+        async with received(request, store.folder / "incoming", _VIDEO) as form:
             asked = form.read(VideoForm)
             found = await run_in_threadpool(store.avatar, asked.avatar, client)
-            kind, driver = _one_of(form.files)
+            kind, driver = _one_of(form.files, _VIDEO)
             options = _options_of(asked.options)
             job = await run_in_threadpool(
                 _take, store, client, found.id, kind, options.model_dump(), new_id("vid"), idempotency_key, driver
@@ -72,12 +73,12 @@ def add_motions(app: FastAPI, store: Store) -> None:
     """Motion of a voice or of the person in a video, as a file; in the shape of videos."""
     find = _finder(store, "mot", "motion")
 
-    @app.post("/v1/motions", status_code=202, openapi_extra=form_body(MotionForm, {"audio": False, "driving": False}))
+    @app.post("/v1/motions", status_code=202, openapi_extra=form_body(MotionForm, dict.fromkeys(_MEDIA, False)))
     async def add_motion(request: Request, idempotency_key: Annotated[str | None, Header(max_length=200)] = None) -> dict[str, Any]:
         client = client_of(request)
         async with received(request, store.folder / "incoming", _MEDIA) as form:
             asked = form.read(MotionForm)
-            kind, driver = _one_of(form.files)
+            kind, driver = _one_of(form.files, _MEDIA)
             options = {"format": asked.format}
             job = await run_in_threadpool(_take, store, client, "", kind, options, new_id("mot"), idempotency_key, driver)
             return job.answer(await run_in_threadpool(store.jobs.position, job))
@@ -109,10 +110,11 @@ def _finder(store: Store, kind: str, noun: str) -> Callable[[Request, str], Job]
     return find
 
 
-def _one_of(files: dict[str, Upload]) -> tuple[str, Upload]:
+def _one_of(files: dict[str, Upload], kinds: Iterable[str]) -> tuple[str, Upload]:
     if len(files) != 1:
-        remedy = "Send a voice as audio, or a video of somebody to imitate as driving."
-        raise ApiError("E_OPTION", "There is not exactly one of audio and driving.", "audio", remedy)
+        wanted = "Send a voice as audio, or a video of somebody to imitate as driving, or a motion file as motion."
+        remedy = wanted if "motion" in kinds else wanted.rpartition(",")[0]
+        raise ApiError("E_OPTION", f"There is not exactly one of {', '.join(kinds)}.", "audio", remedy)
     return next(iter(files.items()))
 
 

@@ -25,6 +25,7 @@ STATUS = {
     "E_FOREIGN_PAGE": 403,
     "E_NOT_FOUND": 404,
     "E_NOT_READY": 409,
+    "E_CHOOSE_FACE": 409,
     "E_TOO_LARGE": 413,
     "E_FULL": 429,
     "E_INTERNAL": 500,
@@ -61,6 +62,14 @@ class ApiError(TriPortraitError):
     @property
     def status(self) -> int:
         return STATUS.get(self.code, 422)
+
+
+class ChooseFace(ApiError):
+    """A photo shows several people; ``faces`` has the number and the box of each, see :func:`triportrait.app.photo_child.prepare`."""
+
+    def __init__(self, faces: list[dict[str, Any]]) -> None:
+        super().__init__("E_CHOOSE_FACE", f"The photo shows {len(faces)} faces; choose one of them by its number (face).", "face")
+        self.faces = faces
 
 
 class VideoOptions(BaseModel):
@@ -108,6 +117,8 @@ class AvatarForm(BaseModel):
 
     name: str = Field(default="", max_length=200)
     consent: bool = False
+    #: Which one, counted from the left, where a photo shows several.
+    face: int | None = Field(default=None, ge=1, le=100)
 
 
 class VideoForm(BaseModel):
@@ -187,9 +198,10 @@ class Fault(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """The body of every answer that is no success."""
+    """The body of every answer that is no success; ``faces`` are those among which one is to be chosen."""
 
     error: Fault
+    faces: list[dict[str, Any]] | None = None
 
 
 def fault_of(error: TriPortraitError, field: str | None = None, hidden: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -217,14 +229,16 @@ def fault_of(error: TriPortraitError, field: str | None = None, hidden: Mapping[
 
 def error_body(error: TriPortraitError) -> dict[str, Any]:
     """What is said of an error: its code, what is wrong, and what to do about it."""
-    return {"error": fault_of(error)}
+    body: dict[str, Any] = {"error": fault_of(error)}
+    return body | {"faces": error.faces} if isinstance(error, ChooseFace) else body
 
 
 def first_fault(errors: Any) -> ApiError:
     """The first of a validation's errors as one of ours."""
     first = errors[0] if errors else {"loc": ("body",), "msg": "is wrong"}
     field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header"))
-    return ApiError("E_OPTION", f"{field or 'The request'}: {first['msg']}", field or None, _REMEDIES["E_OPTION"])
+    what = f"The value of {field}" if field else "The request"
+    return ApiError("E_OPTION", f"{what} is wrong: {first['msg']}", field or None, _REMEDIES["E_OPTION"])
 
 
 def _sentence(text: str) -> str:

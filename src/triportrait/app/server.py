@@ -28,6 +28,7 @@ from starlette.exceptions import HTTPException
 
 from triportrait.app.access import CLIENT_COOKIE, TOKEN_COOKIE, Access, client_of, cookie
 from triportrait.app.children import refusal, run_limited
+from triportrait.app.heads import add_heads
 from triportrait.app.job_routes import add_motions, add_videos
 from triportrait.app.live_socket import LiveSessions, converse
 from triportrait.app.schemas import ApiError, AvatarForm, ErrorAnswer, SessionRequest, StillRequest, error_body, first_fault
@@ -184,6 +185,7 @@ def make_app(server: Server) -> FastAPI:
     add_videos(app, server.store)
     add_motions(app, server.store)
     _add_others(app, server)
+    add_heads(app, server.store)
     _add_page(app, server)
     return app
 
@@ -240,7 +242,7 @@ def _add_avatars(app: FastAPI, server: Server) -> None:
                     "E_OPTION", "Nothing says that the person agreed.", "consent", "Say that you may animate them (consent=true)."
                 )
             consent = _AGREED.format(when=time.strftime("%Y-%m-%d", time.gmtime()))
-            added = await run_in_threadpool(store.add_avatar, client, photo.path, said.name or photo.name[:80], consent)
+            added = await run_in_threadpool(store.add_avatar, client, photo.path, said.name or photo.name[:80], consent, said.face)
             return added.answer()
 
     @app.get("/v1/avatars")
@@ -320,7 +322,7 @@ def _add_others(app: FastAPI, server: Server) -> None:
 
 
 def _add_page(app: FastAPI, server: Server) -> None:
-    kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json"}
+    kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml"}
 
     @app.get("/{name:path}", include_in_schema=False)
     def page(request: Request, name: str) -> Response:

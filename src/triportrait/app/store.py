@@ -13,7 +13,7 @@ from typing import Any
 
 from triportrait.app.children import refusal, run_limited
 from triportrait.app.jobs import JobTable, new_id
-from triportrait.app.schemas import KEPT_S, ApiError
+from triportrait.app.schemas import KEPT_S, ApiError, ChooseFace
 from triportrait.errors import OutputError
 from triportrait.files import atomic_file
 
@@ -47,7 +47,8 @@ class Avatar:
 
     def answer(self) -> dict[str, Any]:
         """What the API says of it."""
-        return {"id": self.id, "object": "avatar", "name": self.name, "status": "ready", "created_at": int(self.created)}
+        said = {"id": self.id, "object": "avatar", "name": self.name, "status": "ready", "created_at": int(self.created)}
+        return said | {"example": not self.client}
 
 
 class Store:
@@ -67,7 +68,7 @@ class Store:
         """Where a job's input lies and its video will."""
         return self.folder / "videos" / job_id
 
-    def add_avatar(self, client: str, photo: Path, name: str, consent: str = "") -> Avatar:
+    def add_avatar(self, client: str, photo: Path, name: str, consent: str = "", face: int | None = None) -> Avatar:
         """Prepare an uploaded photo, or take an avatar file, in a limited process of its own.
 
         Args:
@@ -75,8 +76,10 @@ class Store:
             photo: the upload, which stays.
             name: for people.
             consent: how the person agreed, for the statements of the videos.
+            face: which one, counted from the left, where the photo shows several.
 
         Raises:
+            ChooseFace: there are several, and none is chosen.
             ApiError: no photo, no face in it, it takes too long, or the disk is full.
         """
         avatar_id, created = new_id("avt"), time.time()
@@ -84,9 +87,12 @@ class Store:
         made = Avatar(avatar_id, client, name[:80] or "portrait", created, folder, consent)
         try:
             folder.mkdir()
-            done = run_limited(["portrait", "save", str(photo), "-o", str(made.file)], "photo")
+            chosen = [] if face is None else [str(face)]
+            done = run_limited([str(photo), str(made.file), *chosen], "photo", module="triportrait.app.photo_child")
             if done.returncode:
                 raise refusal(done, str(photo), "photo", "the photo")
+            if faces := json.loads(done.stdout)["faces"]:
+                raise ChooseFace(faces)
             about = {"client": client, "name": made.name, "created": created, "consent": consent}
             with atomic_file(folder / "about.json") as draft:
                 draft.write_text(json.dumps(about))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -130,7 +131,10 @@ def _make_video(store: Store, job: Job, progress: Any) -> dict[str, Any]:
     portrait = Portrait.from_image(avatar.file, quality=quality)
     options = DriveOptions(**asked)
     source = folder / "driver"
-    performance = portrait.talk(source, options, progress) if job.kind == "audio" else portrait.drive(source, options, progress)
+    if job.kind == "motion":
+        source = _with_ending(source)
+    verbs: dict[str, Any] = {"audio": portrait.talk, "driving": portrait.drive, "motion": portrait.perform}
+    performance = verbs[job.kind](source, options, progress=progress)
     background = Background(scene) if scene else None
     # A job that was interrupted goes on with its next frame; what is transparent begins again.
     is_resumed = kind == "mp4"
@@ -144,6 +148,15 @@ def _make_video(store: Store, job: Job, progress: Any) -> dict[str, Any]:
     )
     told = _add_variants(performance, folder, made)
     return told | {"format": kind}
+
+
+def _with_ending(source: Path) -> Path:
+    """A motion file under a name with the ending that its content calls for."""
+    with source.open("rb") as file:
+        head = file.read(2)
+    target = source.with_suffix(".npz" if head == b"PK" else ".csv")
+    shutil.copyfile(source, target)
+    return target
 
 
 def _add_variants(performance: Performance, folder: Path, made: Path) -> dict[str, Any]:
@@ -179,8 +192,9 @@ def _make_motion(store: Store, job: Job, progress: Any) -> dict[str, Any]:
 def _said(error: TriPortraitError, store: Store, job: Job) -> dict[str, Any]:
     """An error without the server's paths."""
     folder = store.video_folder(job.id)
-    hidden = {str(folder / "driver"): "the file", str(folder / made_file(job)): "the video", str(store.folder): "the server's folder"}
-    return fault_of(error, "audio" if job.kind == "audio" else "driving", hidden)
+    hidden = {str(folder / f"driver{ending}"): "the file" for ending in (".npz", ".csv", "")}
+    hidden |= {str(folder / made_file(job)): "the video", str(store.folder): "the server's folder"}
+    return fault_of(error, job.kind, hidden)
 
 
 def main() -> None:
