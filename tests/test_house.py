@@ -76,7 +76,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "c2pa": ("provenance/",),
     "lightning": ("training/",),
     "webdataset": ("training/",),
-    "ray": ("training/data/",),
+    "ray": ("training/data/", "app/ray_workers.py"),
     "tensorboard": ("training/",),
     "torchmetrics": ("evaluation/",),
     "threadpoolctl": ("concurrency.py", "training/data/"),

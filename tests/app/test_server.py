@@ -77,7 +77,7 @@ def test_a_worker_that_comes_back_late_leaves_the_video_alone(server: Server, mo
     video = store.video_folder(job_id) / VIDEO
     video.write_bytes(b"finished")
     assert store.jobs.finish(job_id, "awake")
-    monkeypatch.setattr("triportrait.app.worker._make_video", lambda store, job, progress: progress("rendering", 1, 2))
+    monkeypatch.setattr("triportrait.app.worker.perform", lambda store, job, progress: progress("rendering", 1, 2))
     make(store, job, "asleep")
     done = store.jobs.get(job_id)
     assert done is not None and done.state == "completed" and video.read_bytes() == b"finished"

@@ -164,10 +164,11 @@ class JobTable:
         with self._alone() as table:
             table.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
-    def release(self, worker: str) -> None:
-        """A worker is gone: its claims are open again at once."""
+    def release(self, worker: str, job_id: str | None = None) -> None:
+        """A worker is gone: its claims are open again at once; or one of them, which it cannot keep."""
         with self._alone() as table:
-            table.execute("UPDATE jobs SET lease = 0 WHERE worker = ? AND state = 'in_progress'", (worker,))
+            change = "UPDATE jobs SET lease = 0 WHERE worker = ? AND state = 'in_progress' AND id = COALESCE(?, id)"
+            table.execute(change, (worker, job_id))
 
     def older_than(self, moment: float) -> list[Job]:
         """Jobs that ended before a moment."""

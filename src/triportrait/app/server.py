@@ -65,10 +65,11 @@ class Server:
 
     Args:
         folder: of everything that is kept.
-        workers: processes that make videos.
+        workers: processes that make videos; with ``ray`` jobs that the cluster makes at a time, 0 for as many as its cores bear.
         token: every request must bear, or several of them, with blanks between; each sees its own videos. None asks for none.
         hosts: names under which the server is reached, besides this machine's own.
         examples: photos that every client finds, and example_voice: what they say.
+        ray: address of a Ray cluster that makes the videos.
     """
 
     def __init__(
@@ -80,12 +81,15 @@ class Server:
         hosts: tuple[str, ...] = (),
         examples: tuple[Path, ...] = (),
         example_voice: Path | None = None,
+        ray: str | None = None,
     ) -> None:
         self.store = Store(folder)
         self.access = Access(tuple((token or "").split()), hosts)
         self.live = LiveSessions()
         self.example_voice = example_voice
-        self._wanted, self._examples = workers, examples
+        self._examples = examples
+        # One process hands all jobs to a cluster.
+        self._wanted, self._program = (workers, ["worker"]) if ray is None else (1, ["ray_workers", ray, f"{workers}"])
         self._workers: list[subprocess.Popen[bytes]] = []
         self._ready: OrderedDict[str, Any] = OrderedDict()
         self._drawing = asyncio.Lock()
@@ -102,7 +106,8 @@ class Server:
                     self._workers.remove(process)
                     self.store.jobs.release(f"{process.pid}")
                 while len(self._workers) < self._wanted:
-                    command = [sys.executable, "-m", "triportrait.app.worker", str(self.store.folder)]
+                    module, *more = self._program
+                    command = [sys.executable, "-m", f"triportrait.app.{module}", str(self.store.folder), *more]
                     self._workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
                 await run_in_threadpool(self.live.sweep)
                 if time.monotonic() - cleaned > _CLEAN_EVERY_S:
