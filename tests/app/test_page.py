@@ -223,7 +223,7 @@ def test_2_a_photo_of_two_and_a_voice_are_dropped(visit: Visit, astronaut: np.nd
     choose(page, quality="draft")
     page.click("#go")
     width, duration_s = until_video(page)
-    assert width == 384 and abs(duration_s - 1.2) <= 0.05
+    assert width == 512 and abs(duration_s - 1.2) <= 0.05
     page.click("#delete-avatar")
     page.click("#delete-avatar")
     until(page, "id => document.querySelector('#avatars input:checked').value === id", arg=before)
@@ -238,12 +238,12 @@ def test_3_errors_stand_under_the_field_at_fault(visit: Visit, tmp_path: Path) -
     page.set_input_files("#photo", empty)
     assert "Tick the box" in visit.text("photo-error")
     page.check("#consent")
-    for path, words in ((wrong, "picture"), (empty, "face"), (large, "MB")):
+    for path, words, remedy in ((wrong, "picture", "save it"), (empty, "face", "use"), (large, "MB", "use")):
         page.set_input_files("#photo", path)
         until(page, "document.getElementById('photo-error').textContent !== ''", within_ms=LONG_MS)
         until(page, "!document.getElementById('photo').disabled", within_ms=LONG_MS)
         said = visit.text("photo-error")
-        assert words in said and ("use" in said.lower() or "choose" in said.lower()), said
+        assert words in said and remedy in said.lower(), said
         assert page.locator("#photo").get_attribute("aria-invalid") is not None
     page.set_input_files("#driver", wrong)
     choose(page, quality="draft")
@@ -299,7 +299,7 @@ def test_6_a_video_survives_worker_and_server(browser: Any, tmp_path: Path, long
         until(page, "document.getElementById('state').textContent.includes('does not answer')")
         server.start(port)
         width, duration_s = until_video(page)
-        assert width == 384 and abs(duration_s - soundfile.info(long_voice).duration) <= 0.05
+        assert width == 512 and abs(duration_s - soundfile.info(long_voice).duration) <= 0.05
         assert not visit.complaints
         visit.context.close()
     finally:
@@ -350,9 +350,12 @@ def test_8_live_by_websocket(visit: Visit) -> None:
         moved.append(float(np.abs(np.array(page.evaluate(MOUTH), float) - rest).mean()))
     page.keyboard.press("Escape")
     until(page, "document.getElementById('live-state').textContent === 'Interrupted.'", within_ms=5000)
-    page.wait_for_timeout(1000)
-    closed = float(np.abs(np.array(page.evaluate(MOUTH), float) - rest).mean())
-    assert max(moved) > 2.0 and closed < max(moved)
+    assert max(moved) > 2.0
+    # A machine with much to do leaves out pictures; the mouth closes with the next one.
+    ends = time.monotonic() + 30.0
+    while float(np.abs(np.array(page.evaluate(MOUTH), float) - rest).mean()) > 0.6 * max(moved):
+        assert time.monotonic() < ends, "the mouth stays open"
+        page.wait_for_timeout(100)
     page.select_option("#live-emotion", "happy")
     page.locator("#live-head_motion").fill("0")
     page.click("#microphone")
@@ -515,7 +518,7 @@ def test_16_the_copied_command_makes_the_same_video(visit: Visit, short_voice: P
     visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = visit.until_ready()
     choose(page, emotion="happy", background="green")
-    make_video(page, short_voice)
+    make_video(page, short_voice, "standard")
     until_video(page)
     page.click("#copy-command")
     until(page, "document.getElementById('copied').textContent !== ''")
