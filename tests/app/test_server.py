@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from PIL import Image
 
 pytest.importorskip("fastapi", reason="pip install 'triportrait[app]'")
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from app_answers import error_of
 from triportrait.app.server import Server, make_app
 from triportrait.app.store import KEPT_S
 from triportrait.app.worker import VIDEO, make, work
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server without processes of its own."""
-    return Server(tmp_path_factory.mktemp("server"), workers=0, example_voice=EXAMPLES / "speech.wav")
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[TestClient]:
-    with TestClient(make_app(server)) as one:
-        one.get("/")
-        yield one
-
-
-@pytest.fixture(scope="module")
-def avatar(client: TestClient, astronaut: np.ndarray) -> str:
-    photo = io.BytesIO()
-    Image.fromarray(astronaut).save(photo, "PNG")
-    answer = client.post("/v1/avatars", files={"photo": photo.getvalue()}, data={"consent": "true", "name": "me"})
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["id"])
-
-
-def error_of(answer) -> tuple[int, str, str]:
-    body = answer.json()["error"]
-    assert set(body) == {"code", "message", "field"}
-    for word in ("Traceback", "/tmp", "site-packages", "Error("):
-        assert word not in body["message"]
-    return answer.status_code, body["code"], body["message"]
 
 
 def test_a_photo_and_a_voice_become_a_video(client: TestClient, server: Server, avatar: str, voice: Path) -> None:
@@ -95,7 +63,7 @@ def test_a_file_that_is_no_sound_fails_in_one_sentence(client: TestClient, serve
     assert job is not None and job.id == made["id"]
     make(server.store, job, "w")
     error = client.get(f"/v1/videos/{made['id']}").json()["error"]
-    assert error["field"] == "audio" and "convert it to" in error["message"] and str(server.store.folder) not in error["message"]
+    assert error["field"] == "audio" and "onvert it to" in error["remedy"] and str(server.store.folder) not in str(error)
 
 
 def test_a_worker_that_comes_back_late_leaves_the_video_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +77,7 @@ def test_a_worker_that_comes_back_late_leaves_the_video_alone(server: Server, mo
     video = store.video_folder(job_id) / VIDEO
     video.write_bytes(b"finished")
     assert store.jobs.finish(job_id, "awake")
-    monkeypatch.setattr("triportrait.app.worker._perform", lambda store, job, progress: progress("rendering", 1, 2))
+    monkeypatch.setattr("triportrait.app.worker._make_video", lambda store, job, progress: progress("rendering", 1, 2))
     make(store, job, "asleep")
     done = store.jobs.get(job_id)
     assert done is not None and done.state == "completed" and video.read_bytes() == b"finished"
@@ -157,7 +125,9 @@ def test_a_still_follows_the_sliders(client: TestClient, avatar: str) -> None:
         (lambda c, a: c.get("/v1/avatars/..%2f..%2fjobs.sqlite"), 404, ""),
         (lambda c, a: c.post(f"/v1/avatars/{a}/still", json={"yaw": 90}), 400, "yaw"),
         (lambda c, a: c.post(f"/v1/avatars/{a}/still", json={"curves": {"nose": 1}}), 400, "nose"),
-        (lambda c, a: c.post("/v1/videos", data={"avatar": a}), 400, "one of audio, driving and motion"),
+        (lambda c, a: c.post("/v1/videos", data={"avatar": a}), 400, "multipart/form-data"),
+        (lambda c, a: c.post("/v1/videos", files={"x": b"x"}, data={"avatar": a}), 400, "exactly one of audio, driving, motion"),
+        (lambda c, a: c.post("/v1/motions", files={"x": b"x"}), 400, "exactly one of audio, driving."),
         (lambda c, a: c.post("/v1/videos", files={"audio": b"x"}, data={"avatar": a, "options": "{"}), 400, "options"),
         (
             lambda c, a: c.post("/v1/videos", files={"audio": b"x"}, data={"avatar": a, "options": '{"head_motion": 99}'}),

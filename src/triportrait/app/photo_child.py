@@ -1,7 +1,7 @@
 """A process that prepares an uploaded photo: ``python -m triportrait.app.photo_child PHOTO TARGET [FACE]``.
 
-It prints one line of JSON: ``{}`` when the avatar file is written, ``{"faces": [...]}`` when the photo shows several people and none was
-chosen, and ``{"error": {"code", "message"}}`` when nothing can be made of it. Whatever a photo does to it, the server goes on.
+It prints one line of JSON: ``{"faces": []}`` when the avatar file is written, and all faces when the photo shows several people and none
+was chosen. What is wrong with the photo it says as every program of ours does. Whatever a photo does to it, the server goes on.
 """
 
 from __future__ import annotations
@@ -68,9 +68,12 @@ def main() -> None:
     photo, target = Path(sys.argv[1]), Path(sys.argv[2])
     try:
         faces = prepare(photo, target, int(sys.argv[3]) if len(sys.argv) > 3 else None)
-        print(json.dumps({"faces": faces} if faces else {}))
     except TriPortraitError as error:
-        print(json.dumps({"error": {"code": error.code, "message": str(error)}}))
+        sys.stderr.write(f"triportrait: {error}\n")
+        sys.exit(error.exit_code)
+    except MemoryError:
+        sys.exit(1)
+    sys.stdout.write(json.dumps({"faces": faces}) + "\n")
 
 
 if __name__ == "__main__":
