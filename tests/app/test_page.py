@@ -24,6 +24,8 @@ import pytest
 import soundfile
 from PIL import Image
 
+import triportrait
+
 pytest.importorskip("fastapi", reason="pip install 'triportrait[app]'")
 playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests drive a browser: pip install 'triportrait[page]'")
 
@@ -34,7 +36,7 @@ pytestmark = [
     # One of them makes videos for minutes on a slow machine.
     pytest.mark.timeout(900),
 ]
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(triportrait.__file__).parent / "app" / "examples"
 FLAGS = [
     *(
         "--no-sandbox",
@@ -126,6 +128,14 @@ class Visit:
         return str(self.page.locator(f"#{name}").inner_text())
 
 
+def until(page: Any, script: str, arg: Any = None, within_ms: float = 30_000) -> None:
+    """Wait until a script is true. Playwright's own way evaluates text in the page, which the page's security policy forbids."""
+    ends = time.monotonic() + within_ms / 1000.0
+    while not page.evaluate(script, arg):
+        assert time.monotonic() < ends, f"never true: {script}"
+        page.wait_for_timeout(50)
+
+
 @pytest.fixture
 def visit(browser: Any, served: Served) -> Iterator[Visit]:
     one = Visit(browser, served.address)
@@ -178,13 +188,13 @@ def make_video(page: Any, voice: Path, quality: str = "draft") -> None:
 def until_video(page: Any) -> list[float]:
     """Width and duration of the video that is shown once it is made."""
     page.wait_for_selector("#video:visible", timeout=LONG_MS)
-    page.wait_for_function("document.getElementById('video').readyState > 0")
+    until(page, "document.getElementById('video').readyState > 0")
     return list(page.evaluate("(() => { const one = document.getElementById('video'); return [one.videoWidth, one.duration]; })()"))
 
 
 def until_working(page: Any) -> None:
     """The video is being drawn."""
-    page.wait_for_function("document.getElementById('progress').value > 0 && !document.getElementById('progress').hidden", timeout=LONG_MS)
+    until(page, "document.getElementById('progress').value > 0 && !document.getElementById('progress').hidden", within_ms=LONG_MS)
 
 
 def test_1_one_click_makes_a_video(visit: Visit) -> None:
@@ -194,7 +204,7 @@ def test_1_one_click_makes_a_video(visit: Visit) -> None:
     said_s = soundfile.info(EXAMPLES / "speech.wav").duration
     assert width == 512 and abs(duration_s - said_s) <= 0.04
     assert page.locator("#download").get_attribute("href") and "ready" in visit.text("state")
-    page.wait_for_function("document.getElementById('video').currentTime > 0.2")
+    until(page, "document.getElementById('video').currentTime > 0.2")
 
 
 def test_2_a_photo_of_two_and_a_voice_are_dropped(visit: Visit, astronaut: np.ndarray, short_voice: Path, tmp_path: Path) -> None:
@@ -208,17 +218,17 @@ def test_2_a_photo_of_two_and_a_voice_are_dropped(visit: Visit, astronaut: np.nd
     faces = page.locator("#faces button")
     assert faces.count() == 2 and "2" in (faces.nth(1).get_attribute("aria-label") or "")
     faces.nth(1).click()
-    page.wait_for_function("id => document.querySelector('#avatars input:checked').value !== id", arg=before, timeout=LONG_MS)
+    until(page, "id => document.querySelector('#avatars input:checked').value !== id", arg=before, within_ms=LONG_MS)
     assert page.locator("#delete-avatar").is_visible()
     drop(page, "#driver-drop", short_voice)
     page.wait_for_selector("#trim", state="visible")
     choose(page, quality="draft")
     page.click("#go")
     width, duration_s = until_video(page)
-    assert width == 384 and abs(duration_s - 1.2) <= 0.05
+    assert width == 512 and abs(duration_s - 1.2) <= 0.05
     page.click("#delete-avatar")
     page.click("#delete-avatar")
-    page.wait_for_function("id => document.querySelector('#avatars input:checked').value === id", arg=before)
+    until(page, "id => document.querySelector('#avatars input:checked').value === id", arg=before)
 
 
 def test_3_errors_stand_under_the_field_at_fault(visit: Visit, tmp_path: Path) -> None:
@@ -230,17 +240,17 @@ def test_3_errors_stand_under_the_field_at_fault(visit: Visit, tmp_path: Path) -
     page.set_input_files("#photo", empty)
     assert "Tick the box" in visit.text("photo-error")
     page.check("#consent")
-    for path, words in ((wrong, "picture"), (empty, "face"), (large, "MB")):
+    for path, words, remedy in ((wrong, "picture", "save it"), (empty, "face", "use"), (large, "MB", "use")):
         page.set_input_files("#photo", path)
-        page.wait_for_function("document.getElementById('photo-error').textContent !== ''", timeout=LONG_MS)
-        page.wait_for_function("!document.getElementById('photo').disabled", timeout=LONG_MS)
+        until(page, "document.getElementById('photo-error').textContent !== ''", within_ms=LONG_MS)
+        until(page, "!document.getElementById('photo').disabled", within_ms=LONG_MS)
         said = visit.text("photo-error")
-        assert words in said and ("use" in said.lower() or "choose" in said.lower()), said
+        assert words in said and remedy in said.lower(), said
         assert page.locator("#photo").get_attribute("aria-invalid") is not None
     page.set_input_files("#driver", wrong)
     choose(page, quality="draft")
     page.click("#go")
-    page.wait_for_function("document.getElementById('driver-error').textContent !== ''", timeout=LONG_MS)
+    until(page, "document.getElementById('driver-error').textContent !== ''", within_ms=LONG_MS)
     assert page.locator("#go").is_enabled() and page.locator("#progress").is_hidden()
 
 
@@ -250,9 +260,9 @@ def test_4_a_video_is_cancelled(visit: Visit, long_voice: Path) -> None:
     until_working(page)
     page.click("#queue-open")
     page.locator("#queue li").first.get_by_role("button", name=re.compile("^Cancel")).click()
-    page.wait_for_function("document.querySelector('#queue li .status').textContent === 'cancelled'", timeout=5000)
+    until(page, "document.querySelector('#queue li .status').textContent === 'cancelled'", within_ms=5000)
     page.keyboard.press("Escape")
-    page.wait_for_function("document.getElementById('progress').hidden", timeout=5000)
+    until(page, "document.getElementById('progress').hidden", within_ms=5000)
     assert "cancelled" in visit.text("state") and not visit.text("video-error")
     page.click("#queue-open")
     row = page.locator("#queue li").first
@@ -269,7 +279,7 @@ def test_5_a_reload_finds_the_video_again(visit: Visit, long_voice: Path) -> Non
     page.wait_for_selector("#cancel", state="visible")
     until_working(page)
     page.click("#cancel")
-    page.wait_for_function("document.getElementById('progress').hidden")
+    until(page, "document.getElementById('progress').hidden")
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="the test finds the server's processes in /proc")
@@ -288,35 +298,34 @@ def test_6_a_video_survives_worker_and_server(browser: Any, tmp_path: Path, long
         server.stop(signal.SIGKILL)
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
-        page.wait_for_function("document.getElementById('state').textContent.includes('does not answer')")
+        until(page, "document.getElementById('state').textContent.includes('does not answer')")
         server.start(port)
         width, duration_s = until_video(page)
-        assert width == 384 and abs(duration_s - soundfile.info(long_voice).duration) <= 0.05
+        assert width == 512 and abs(duration_s - soundfile.info(long_voice).duration) <= 0.05
         assert not visit.complaints
         visit.context.close()
     finally:
         server.stop()
 
 
-def bytes_of(page: Any, address: str) -> bytes:
-    """What lies at an address that a script names."""
-    return bytes(page.evaluate(f"fetch({address}).then((it) => it.arrayBuffer()).then((it) => [...new Uint8Array(it)])"))
-
-
-def still_of(page: Any) -> bytes:
-    """The picture that the page shows."""
-    return bytes_of(page, "document.getElementById('still').src")
+def still_of(page: Any) -> str:
+    """The picture that the page shows, pixel by pixel."""
+    return str(
+        page.evaluate("""(() => { const image = document.getElementById('still'), canvas = document.createElement('canvas');
+        canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+        canvas.getContext('2d').drawImage(image, 0, 0); return canvas.toDataURL(); })()""")
+    )
 
 
 def test_7_sliders_pose_the_portrait(visit: Visit) -> None:
     page = visit.until_ready()
     rest, shown = still_of(page), page.locator("#still").get_attribute("src")
     page.locator("#try-yaw").fill("15")
-    page.wait_for_function("src => document.getElementById('still').src !== src", arg=shown)
+    until(page, "src => document.getElementById('still').src !== src", arg=shown)
     assert still_of(page) != rest
     shown = page.locator("#still").get_attribute("src")
     choose(page, background="green")
-    page.wait_for_function("src => document.getElementById('still').src !== src", arg=shown)
+    until(page, "src => document.getElementById('still').src !== src", arg=shown)
     choose(page, background="")
     page.click("#reset")
     page.wait_for_timeout(1500)
@@ -333,23 +342,26 @@ def test_8_live_by_websocket(visit: Visit) -> None:
     page.click("#tab-live")
     page.click("#start")
     page.wait_for_selector("#interrupt:enabled", timeout=LONG_MS)
-    page.wait_for_function("document.getElementById('live-stats').textContent !== ''", timeout=LONG_MS)
+    until(page, "document.getElementById('live-stats').textContent !== ''", within_ms=LONG_MS)
     rest = np.array(page.evaluate(MOUTH), float)
     page.click("#say-example")
-    page.wait_for_function("document.getElementById('live-state').textContent.startsWith('It speaks')", timeout=LONG_MS)
+    until(page, "document.getElementById('live-state').textContent.startsWith('It speaks')", within_ms=LONG_MS)
     moved = []
     for _ in range(20):
         page.wait_for_timeout(120)
         moved.append(float(np.abs(np.array(page.evaluate(MOUTH), float) - rest).mean()))
     page.keyboard.press("Escape")
-    page.wait_for_function("document.getElementById('live-state').textContent === 'Interrupted.'", timeout=5000)
-    page.wait_for_timeout(1000)
-    closed = float(np.abs(np.array(page.evaluate(MOUTH), float) - rest).mean())
-    assert max(moved) > 2.0 and closed < max(moved)
+    until(page, "document.getElementById('live-state').textContent === 'Interrupted.'", within_ms=5000)
+    assert max(moved) > 2.0
+    # A machine with much to do leaves out pictures; the mouth closes with the next one.
+    ends = time.monotonic() + 30.0
+    while float(np.abs(np.array(page.evaluate(MOUTH), float) - rest).mean()) > 0.6 * max(moved):
+        assert time.monotonic() < ends, "the mouth stays open"
+        page.wait_for_timeout(100)
     page.select_option("#live-emotion", "happy")
     page.locator("#live-head_motion").fill("0")
     page.click("#microphone")
-    page.wait_for_function("document.getElementById('microphone').getAttribute('aria-pressed') === 'true'")
+    until(page, "document.getElementById('microphone').getAttribute('aria-pressed') === 'true'")
     page.click("#stop")
     page.wait_for_selector("#start:enabled")
     assert not visit.text("live-error")
@@ -379,7 +391,7 @@ def test_10_the_head_stands_in_space(visit: Visit, tmp_path: Path) -> None:
     page.click("#curves-reset")
     assert np.abs(picture() - rest).mean() < 0.2
     page.click("#head-play")
-    page.wait_for_function("document.getElementById('head-play').textContent === 'Pause'", timeout=LONG_MS)
+    until(page, "document.getElementById('head-play').textContent === 'Pause'", within_ms=LONG_MS)
     spoken = picture()
     assert np.abs(spoken - rest).max() > 20.0
 
@@ -391,12 +403,12 @@ def test_11_its_own_videos_are_known(visit: Visit, short_voice: Path, tmp_path: 
     page.click("#tab-check")
     page.click("#check-last")
     page.wait_for_selector("#verdict .answer", timeout=LONG_MS)
-    assert "AI-generated" in visit.text("verdict")
+    assert "is AI-generated" in visit.text("verdict") and "watermark" in visit.text("verdict")
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "foreign.png")
     page.set_input_files("#suspect", tmp_path / "foreign.png")
-    page.wait_for_function("!document.getElementById('verdict').textContent.includes('AI-generated by')", timeout=LONG_MS)
+    until(page, "!document.getElementById('verdict').textContent.includes('is AI-generated')", within_ms=LONG_MS)
     page.wait_for_selector("#verdict .answer", timeout=LONG_MS)
-    assert "AI-generated by" not in visit.text("verdict") and not visit.text("check-error")
+    assert "is AI-generated" not in visit.text("verdict") and not visit.text("check-error")
 
 
 def test_12_no_request_leaves_the_machine(visit: Visit) -> None:
@@ -508,16 +520,16 @@ def test_16_the_copied_command_makes_the_same_video(visit: Visit, short_voice: P
     visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = visit.until_ready()
     choose(page, emotion="happy", background="green")
-    make_video(page, short_voice)
+    make_video(page, short_voice, "standard")
     until_video(page)
     page.click("#copy-command")
-    page.wait_for_function("document.getElementById('copied').textContent !== ''")
+    until(page, "document.getElementById('copied').textContent !== ''")
     command = page.evaluate("navigator.clipboard.readText()")
     made = page.evaluate(
         "fetch(document.getElementById('download').href).then((it) => it.arrayBuffer()).then((it) => [...new Uint8Array(it)])"
     )
     (tmp_path / "page.mp4").write_bytes(bytes(made))
-    shutil.copy(EXAMPLES / "portrait.png", tmp_path)
+    shutil.copy(EXAMPLES / "portrait.jpg", tmp_path)
     shutil.copy(short_voice, tmp_path)
     words = shlex.split(command)
     assert words[0] == "triportrait"

@@ -8,10 +8,9 @@ async function check(file) {
   say("check-error");
   $("verdict").replaceChildren(t("check.looking"));
   try {
-    const { text } = await send("/v1/detect", { file });
-    // The first sentence is the answer, the rest are its reasons.
-    const [answer, ...reasons] = text.split("\n").filter((line) => line.trim());
-    $("verdict").replaceChildren(make("p", { className: "answer", textContent: answer }), ...reasons.map((reason) => make("p", { textContent: reason })));
+    const { generated, text } = await send("/v1/detect", { file });
+    const answer = t(generated ? "check.yes" : "check.no"), [, ...reasons] = text.split("\n");
+    $("verdict").replaceChildren(make("p", { className: "answer", textContent: answer }), ...reasons.map((reason) => make("p", { textContent: reason.trim() })));
   } catch (error) {
     $("verdict").replaceChildren();
     say("check-error", error);

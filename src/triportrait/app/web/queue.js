@@ -1,7 +1,7 @@
 // The drawer with all videos of this browser: how far they are; show, download, cancel, delete.
 import { get, remove } from "./api.js";
 import { $, make, say, twice } from "./dom.js";
-import { showVideo } from "./result.js";
+import { contentOf, showVideo } from "./result.js";
 import { on } from "./state.js";
 import { openTab } from "./tabs.js";
 import { t } from "./strings.js";
@@ -33,7 +33,7 @@ function row(video) {
   const time = new Date(video.created_at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
   const isCancelled = video.error?.code === "E_CANCELLED", isUnderWay = UNDER_WAY.includes(video.status);
   const status = isCancelled ? t("queue.cancelled") : video.status === "in_progress" ? t("queue.in_progress", { progress: video.progress }) : t(`queue.${video.status}`);
-  const picture = make("img", { src: `/v1/avatars/${video.avatar}/preview.jpg`, alt: "", width: 56, height: 56, loading: "lazy" });
+  const picture = make("img", { src: video.status === "completed" ? contentOf(video, "thumbnail") : `/v1/avatars/${video.avatar}/preview.jpg`, alt: "", width: 56, height: 56, loading: "lazy" });
   // The portrait may be deleted already.
   picture.addEventListener("error", () => { picture.style.visibility = "hidden"; });
   const words = make("div", { className: "grow" }, make("strong", { textContent: t("queue.row", { time }) }), make("span", { className: "status", textContent: status }));
@@ -46,9 +46,13 @@ function row(video) {
     return one;
   };
   if (video.status === "completed") {
-    button("show").addEventListener("click", () => { $("queue-drawer").close(); openTab("make"); showVideo(video.id); });
-    const action = t("queue.download");
-    buttons.append(make("a", { className: "button", href: `/v1/videos/${video.id}/content`, download: "portrait.mp4", textContent: action, "aria-label": t("queue.action", { action, time }) }));
+    button("show").addEventListener("click", () => { $("queue-drawer").close(); openTab("make"); showVideo(video); });
+    const link = (name, href, download) => {
+      const action = t(`queue.${name}`);
+      buttons.append(make("a", { className: "button", href, download, textContent: action, "aria-label": t("queue.action", { action, time }) }));
+    };
+    link("download", contentOf(video), `portrait.${video.format ?? "mp4"}`);
+    link("motion", contentOf(video, "motion"), "motion.npz");
   }
   const away = async () => {
     say("queue-error");

@@ -98,21 +98,29 @@ function end(video) {
   $("state").setAttribute("aria-live", "polite");
   const isCancelled = video.error?.code === "E_CANCELLED";
   $("state").textContent = video.status === "completed" ? t("result.ready") : isCancelled ? t("result.cancelled") : "";
-  if (video.status === "completed") showVideo(video.id);
+  if (video.status === "completed") showVideo(video);
   else if (!isCancelled) say(DRIVER_FIELDS.includes(video.error?.field) ? "driver-error" : "video-error", video.error);
   tell("queue");
 }
 
-// Show a finished video; null shows the portrait's still again.
-export function showVideo(id) {
-  const video = $("video");
-  $("still").hidden = Boolean(id);
-  video.hidden = $("download").hidden = $("again").hidden = !id;
-  if (!id) { video.pause(); video.removeAttribute("src"); return; }
-  video.src = $("download").href = `/v1/videos/${id}/content`;
+// Show a finished video; null shows the portrait's still again. Some formats no browser plays; they are downloaded.
+export function showVideo(made) {
+  const video = $("video"), ending = made?.format ?? "mp4", isPlayed = made && ["mp4", "webm"].includes(ending);
+  $("still").hidden = Boolean(isPlayed);
+  video.hidden = !isPlayed;
+  $("download").hidden = $("download-motion").hidden = $("again").hidden = !made;
+  if (!isPlayed) { video.pause(); video.removeAttribute("src"); }
+  if (!made) return;
+  $("download").href = contentOf(made);
+  $("download").download = `portrait.${ending}`;
+  $("download-motion").href = contentOf(made, "motion");
+  if (!isPlayed) { $("state").textContent = t("result.no_player"); return; }
+  video.src = contentOf(made);
   // Whoever wants less motion starts it himself; elsewhere a browser may want a click first.
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches) video.play().catch(() => { /* the controls are there */ });
 }
+
+export const contentOf = ({ id }, variant) => `/v1/videos/${id}/content${variant ? `?variant=${variant}` : ""}`;
 
 export async function copy(text, words) {
   $("copied-text").hidden = true;
@@ -142,5 +150,5 @@ export function startResult() {
 // The last finished video as a file, for the check.
 export async function lastVideo() {
   const { data } = await get("/v1/videos?limit=20"), found = data.find((video) => video.status === "completed");
-  return found ? new File([await (await api(`/v1/videos/${found.id}/content`)).blob()], "video.mp4", { type: "video/mp4" }) : null;
+  return found ? new File([await (await api(contentOf(found))).blob()], `video.${found.format ?? "mp4"}`) : null;
 }

@@ -7,9 +7,11 @@ const shellFile = (name) => shellWord(name.startsWith("-") ? `./${name}` : name)
 export const flagOf = (name) => `--${name.replaceAll("_", "-")}`;
 
 // `options` are those that differ from the usual; the names are those of the API, which are the command line's.
-export function command(photo, kind, driver, options) {
-  const words = Object.entries(options).map(([name, value]) => (value === true ? flagOf(name) : `${flagOf(name)} ${shellWord(String(value))}`));
-  return ["triportrait animate", shellFile(photo), `--${kind} ${shellFile(driver)}`, ...words, "-o out.mp4"].join(" ");
+export function command(photo, kind, driver, { format = "mp4", ...options }) {
+  // The server keeps portraits at 512 px, also for drafts.
+  const shown = options.quality === "draft" ? { ...options, size: 512 } : options;
+  const words = Object.entries(shown).map(([name, value]) => (value === true ? flagOf(name) : `${flagOf(name)} ${shellWord(String(value))}`));
+  return ["triportrait animate", shellFile(photo), `--${kind} ${shellFile(driver)}`, ...words, `-o out.${format}`].join(" ");
 }
 
 // Options of the portrait, of the motion and of the file.
@@ -18,15 +20,16 @@ const BACKGROUND = "from triportrait.background import Background";
 const literal = (value) => (value === true ? "True" : JSON.stringify(value));
 const VERB = { audio: "talk", driving: "drive", motion: "perform" };
 
-export function python(photo, kind, driver, options) {
+export function python(photo, kind, driver, { format = "mp4", ...options }) {
   const at = (place) => Object.entries(options).filter(([name]) => (PLACE[name] ?? "motion") === place)
     .map(([name, value]) => `${name}=${name === "background" ? `Background(${literal(value)})` : literal(value)}`);
-  const motion = at("motion");
+  const motion = at("motion"), isDraft = options.quality === "draft";
   return [
-    `from triportrait import ${motion.length ? "DriveOptions, " : ""}Portrait`, ...(options.background ? [BACKGROUND] : []), "",
-    `portrait = Portrait.from_image(${[literal(photo), ...at("portrait")].join(", ")})`,
+    `from triportrait import ${motion.length ? "DriveOptions, " : ""}Portrait`, ...(options.background ? [BACKGROUND] : []),
+    ...(isDraft ? ["from triportrait.face.portrait import PortraitOptions"] : []), "",
+    `portrait = Portrait.from_image(${[literal(photo), ...(isDraft ? ["PortraitOptions(512)"] : []), ...at("portrait")].join(", ")})`,
     `performance = portrait.${VERB[kind]}(${[literal(driver), ...(motion.length ? [`DriveOptions(${motion.join(", ")})`] : [])].join(", ")})`,
-    `performance.save(${['"out.mp4"', ...at("file")].join(", ")})`,
+    `performance.save(${[`"out.${format}"`, ...at("file")].join(", ")})`,
   ].join("\n");
 }
 

@@ -25,7 +25,8 @@ function pose() {
   if (value("wink")) curves.eyeBlinkLeft = Math.max(curves.eyeBlinkLeft ?? 0, value("wink"));
   return {
     curves, yaw: value("yaw"), pitch: value("pitch"), roll: value("roll"), gaze: [value("gazePitch"), value("gazeYaw")],
-    emotion: $("emotion").value === "auto" ? "neutral" : $("emotion").value, background: background(),
+    emotion: $("emotion").value === "auto" ? "neutral" : $("emotion").value, 
+    background: background() === "transparent" ? null : background(),
   };
 }
 
@@ -65,4 +66,4 @@ export function startStill() {
 }
 
 // Examples have names without an ending.
-export const photoName = () => (/\.\w+$/.test(state.avatar?.name ?? "") ? state.avatar.name : `${state.avatar?.name ?? "photo"}.png`);
+export const photoName = () => (/\.\w+$/.test(state.avatar?.name ?? "") ? state.avatar.name : `${state.avatar?.name ?? "photo"}.jpg`);
