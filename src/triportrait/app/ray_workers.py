@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import queue
+import shutil
 import signal
 import sys
 import tempfile
@@ -173,6 +174,7 @@ class RayWorkers:
                         self._ray.cancel(made, force=True)
                         return
                 elif kind == "made":
+                    shutil.rmtree(self._pieces(job), ignore_errors=True)
                     jobs.finish(job.id, self._worker, made=json.loads(text))
                 else:
                     jobs.finish(job.id, self._worker, json.loads(text))
@@ -188,12 +190,15 @@ class RayWorkers:
 
     def _files(self, job: Job) -> dict[str, bytes]:
         root, folder = self._store.folder, self._store.video_folder(job.id)
-        pieces = folder / f"{made_file(job)}{PIECES_SUFFIX}"
+        pieces = self._pieces(job)
         paths = [folder / "driver", *(pieces.glob("[0-9]*.mp4") if pieces.is_dir() else ())]
         if job.avatar:
             avatar = self._store.avatar(job.avatar, job.client)
             paths += [avatar.file, avatar.folder / "about.json"]
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+
+    def _pieces(self, job: Job) -> Path:
+        return self._store.video_folder(job.id) / f"{made_file(job)}{PIECES_SUFFIX}"
 
     def _keep(self, place: str, content: bytes) -> None:
         """Write a file where it belongs; a machine names places in a job's folder alone."""
