@@ -143,7 +143,8 @@ def test_commands_are_those_of_a_shell(tmp_path: Path) -> None:
     (tmp_path / "same.mjs").write_text((WEB / "same.js").read_text())
     (tmp_path / "ask.mjs").write_text(
         "import { command, python, stillPython } from './same.mjs';\n"
-        "const options = { quality: 'draft', emotion: 'happy', head_motion: 0.5, full_frame: true, background: '#204060', format: 'webm' };\n"
+        "const options = { quality: 'draft', emotion: 'happy', head_motion: 0.5, full_frame: true, background: '#204060' };\n"
+        "options.format = 'webm';\n"
         "const pose = { curves: { jawOpen: 0.3 }, pitch: 0, yaw: 10, roll: 0, gaze: [0, 5], emotion: 'happy', background: 'white' };\n"
         "console.log(JSON.stringify([command(\"it's me.jpg\", 'audio', '-a b.wav', options), python('me.jpg', 'audio', 'a.wav', options),"
         " python('me.jpg', 'driving', 'a.mp4', {}), stillPython('me.jpg', pose)]));\n"
