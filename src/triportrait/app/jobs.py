@@ -44,6 +44,7 @@ class JobTable:
         self._path, self._now = path, now
         with self._open() as table:
             table.execute("PRAGMA journal_mode=WAL")
+        with self._alone() as table:
             table.execute(_TABLE)
             if "made" not in {column[1] for column in table.execute("PRAGMA table_info(jobs)")}:  # a table of an older version
                 table.execute("ALTER TABLE jobs ADD COLUMN made TEXT")

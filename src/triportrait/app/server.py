@@ -102,17 +102,13 @@ class Server:
             preparing = asyncio.create_task(run_in_threadpool(self._add_examples))
             while True:
                 self.is_prepared = preparing.done()
-                for process in [one for one in self._workers if one.poll() is not None]:
-                    self._workers.remove(process)
-                    self.store.jobs.release(f"{process.pid}")
-                while len(self._workers) < self._wanted:
-                    module, *more = self._program
-                    command = [sys.executable, "-m", f"triportrait.app.{module}", str(self.store.folder), *more]
-                    self._workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
-                await run_in_threadpool(self.live.sweep)
-                if time.monotonic() - cleaned > _CLEAN_EVERY_S:
-                    cleaned = time.monotonic()
-                    await run_in_threadpool(self.store.clean)
+                try:
+                    await run_in_threadpool(self._mend)
+                    if time.monotonic() - cleaned > _CLEAN_EVERY_S:
+                        cleaned = time.monotonic()
+                        await run_in_threadpool(self.store.clean)
+                except (OSError, sqlite3.Error) as error:  # a full disk passes; until then the server answers
+                    log.warning("the server cannot look after its workers and files: %s", error)
                 await asyncio.sleep(_CARE_S)
         finally:
             for process in self._workers:
@@ -120,6 +116,17 @@ class Server:
             for process in self._workers:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(10)
+
+    def _mend(self) -> None:
+        """Give back what dead workers had claimed, start others, and end conversations that nobody opened."""
+        for process in [one for one in self._workers if one.poll() is not None]:
+            self._workers.remove(process)
+            self.store.jobs.release(f"{process.pid}")
+        while len(self._workers) < self._wanted:
+            module, *more = self._program
+            command = [sys.executable, "-m", f"triportrait.app.{module}", str(self.store.folder), *more]
+            self._workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+        self.live.sweep()
 
     def _add_examples(self) -> None:
         names = {avatar.name for avatar in self.store.avatars("")}
