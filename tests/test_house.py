@@ -78,7 +78,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "c2pa": ("provenance/",),
     "lightning": ("training/",),
     "webdataset": ("training/",),
-    "ray": ("training/data/",),
+    "ray": ("training/data/", "app/ray_workers.py"),
     "tensorboard": ("training/",),
     "torchmetrics": ("evaluation/",),
     "threadpoolctl": ("concurrency.py", "training/data/"),
@@ -91,6 +91,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "fastapi": ("app/",),
     "starlette": ("app/",),
     "uvicorn": ("cli/serve.py",),
+    "python_multipart": ("app/",),
     "rich": ("cli/",),
 }
 
@@ -112,8 +113,11 @@ HEAVY = {"onnxruntime", "cv2", "av", "numba", "scipy", "PIL", "soundfile", "c2pa
 ENTRANCES = {
     "triportrait.__main__": "python -m triportrait",
     "triportrait.cli.__main__": "python -m triportrait.cli",
+    "triportrait.app.photo_child": "a limited process that prepares uploaded photos",
     "triportrait.kernels_ahead": "a process that compiles kernels for a video",
     "triportrait.training.data.worker": "a process of 'triportrait data prepare'",
+    "triportrait.app.worker": "a process of 'triportrait serve' that makes videos",
+    "triportrait.app.live_process": "a process of 'triportrait serve' that draws one live portrait",
     "triportrait.weights.reading_child": "a limited process that reads foreign checkpoints",
     "triportrait.avatar.oneshot.guide_plain": "the plain twin of avatar/oneshot/guide.py, which a test holds against it",
     "triportrait.synth.deferred_torch": "the torch twin of synth/deferred.py, which a test holds against it",

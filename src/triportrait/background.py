@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,21 @@ class Background:
                 # A damaged picture is known before any work is done, as a damaged video is.
                 image = read_image(what)
                 self._image = composite_over(image) if image.shape[-1] == 4 else image
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells this scene from others; a file is told by its content.
+
+        Raises:
+            MediaError: the file has gone.
+        """
+        if self.file is None:
+            return self._what.lower()
+        try:
+            with self.file.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise MediaError(f"'{self.file}' cannot be read ({error.strerror}); check the path.") from error
 
     @staticmethod
     def _hex(what: str) -> tuple[int, int, int] | None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +20,7 @@ from triportrait.composite.fusion import PasteBack
 from triportrait.concurrency import calm_libraries, in_order, thread_count
 from triportrait.drivers import Progress
 from triportrait.errors import EmptyMedia, MediaError, OptionError
-from triportrait.files import refuse_inputs
+from triportrait.files import make_folder, refuse_inputs
 from triportrait.geometry.crops import resized
 from triportrait.motion.timing import NOTHING, join_motion
 from triportrait.provenance.maker import Account
@@ -37,8 +42,19 @@ from triportrait.types import (
 if TYPE_CHECKING:
     from triportrait.provenance.manifest import VideoSigner
 
+#: Frames of a piece of a video that can be resumed, and the ending of the folder that keeps the pieces.
+PIECE_FRAMES, PIECES_SUFFIX = 100, ".parts"
 #: Full photographs are written up to this side; H.264 players give up beyond.
 _FULL_FRAME_LIMIT_PX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a video shows, see :meth:`Performance.save`."""
+
+    full_frame: bool
+    debug_panel: bool
+    background: Background | None
 
 
 class Performer(Protocol):
@@ -98,24 +114,25 @@ class Performance:
             EmptyMedia: there is no frame.
             OptionError: panels or a background in the whole photograph, or panels with a transparent background.
         """
-        if full_frame and (debug or background is not None):
-            raise OptionError("the whole photograph has no panels and keeps its own background; leave out full_frame, or the others")
+        _check_look(debug, full_frame, background)
         if background is not None and background.is_transparent:
-            if debug or full_frame:
-                raise OptionError("--background transparent shows the person alone; leave out --debug-panel and --full-frame")
             yield from self._cut_out()
             return
-        prepared = self.portrait.prepared
-        paste = PasteBack(prepared) if full_frame else None
+        side = self.portrait.prepared.image.shape[0]
+        scenes = background.frames(side, self.fps) if background is not None else None
         index = 0
-        scenes = background.frames(prepared.image.shape[0], self.fps) if background is not None else None
-        with calm_libraries():
-            rows = self._rows(still_body=full_frame)
-            for image, panels in self._pictures_with_panels(rows, scenes) if debug else self._pictures(rows, scenes):
-                yield Frame(paste(image) if paste else image, index / self.fps, panels)
-                index += 1
+        for frame in self._drawn(self._rows(still_body=full_frame), scenes, debug, full_frame):
+            yield replace(frame, time_s=index / self.fps)
+            index += 1
         if not index:
             raise EmptyMedia(NOTHING)
+
+    def _drawn(self, rows: Iterator[MotionFrame], scenes: Iterator[Array] | None, debug: bool, full_frame: bool) -> Iterator[Frame]:
+        """Pictures of some rows, before scenes from where these stand."""
+        paste = PasteBack(self.portrait.prepared) if full_frame else None
+        with calm_libraries():
+            for image, panels in self._pictures_with_panels(rows, scenes) if debug else self._pictures(rows, scenes):
+                yield Frame(paste(image) if paste else image, 0.0, panels)
 
     def _cut_out(self) -> Iterator[Frame]:
         """Crops with alpha."""
@@ -161,6 +178,7 @@ class Performance:
         marks: Marks | None = None,
         crf: int = 18,
         progress: Progress | None = None,
+        resume: bool = False,
     ) -> Path:
         """Write a video; it appears whole or not at all.
 
@@ -171,10 +189,13 @@ class Performance:
             marks: label, watermark and manifest, all on by default, and who answers for the video.
             crf: x264's and VP9's quality, lower is better.
             progress: called after each frame.
+            resume: finish the video in pieces of 100 frames, which lie in the folder ``<path>.parts`` until it is complete. After an
+                interruption, whatever it was, the same call draws what is missing and nothing else.
 
         Raises:
             OutputError: the target cannot be written, is a file that was read, or carries no alpha where that is asked for.
-            OptionError: ``crf`` is out of range, or the marks' maker or consent cannot be stated.
+            OptionError: ``crf`` is out of range, the marks' maker or consent cannot be stated, or pieces are asked for of what is
+                transparent.
         """
         from triportrait import __version__
 
@@ -200,6 +221,14 @@ class Performance:
             "before_commit": (lambda draft: signer.sign(draft, finish.payload)) if signer is not None else None,
         }
         is_transparent = background is not None and background.is_transparent
+        if resume:
+            if is_transparent:
+                raise OptionError("a transparent video is not written in pieces; leave out --resume")
+            look = _Look(full_frame, debug_panel, background)
+            self._save_in_pieces(target, size, finish, look, settings.pop("crf"), progress, **settings)
+            if signer is not None:
+                signer.note_beside()
+            return target
         write = self._write_transparent if is_transparent else self._write
         with write(target, size, finish, **settings) as put:
             for index, frame in enumerate(frames):
@@ -210,13 +239,69 @@ class Performance:
             signer.note_beside()
         return target
 
+    @calm_libraries()
+    def _save_in_pieces(
+        self,
+        target: Path,
+        size: tuple[int, int],
+        finish: Finish,
+        look: _Look,
+        crf: int,
+        progress: Progress | None,
+        **settings: Any,
+    ) -> None:
+        """Draw the pieces that are not there yet, then join all."""
+        from triportrait.media.segments import frames_in, join_segments
+        from triportrait.media.video import VideoWriter, check_video_output
+
+        _check_look(look.debug_panel, look.full_frame, look.background)
+        check_video_output(target)
+        folder = target.with_name(f"{target.name}{PIECES_SUFFIX}")
+        make_folder(folder)
+        rows, done = self._rows(still_body=look.full_frame), 0
+        side = len(self.portrait.prepared.image)
+        scenes = None if look.background is None else look.background.frames(side, self.fps)
+        pieces: list[Path] = []
+        key = b""
+        while batch := list(islice(rows, PIECE_FRAMES)):
+            key = key or self._key(batch[0], size, look, finish, crf)
+            piece = folder / f"{len(pieces):06d}-{_fingerprint(key, batch)}.mp4"
+            pieces.append(piece)
+            if frames_in(piece) == len(batch):
+                done += len(batch)
+                if scenes is not None:
+                    deque(islice(scenes, len(batch)), maxlen=0)
+                if progress:
+                    progress("rendering", done, self.frame_count)
+                continue
+            with VideoWriter(piece, size, self.fps, background=True, crf=crf) as writer:
+                for frame in self._drawn(iter(batch), scenes, look.debug_panel, look.full_frame):
+                    writer.write(finish(_side_by_side(frame)))
+                    done += 1
+                    if progress:
+                        progress("rendering", done, self.frame_count)
+        if not pieces:
+            raise EmptyMedia(NOTHING)
+        join_segments(pieces, target, self.fps, **settings)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _key(self, row: MotionFrame, size: tuple[int, int], look: _Look, finish: Finish, crf: int) -> bytes:
+        """What all pieces depend on besides their rows. One picture stands for the portrait, the avatar and its weights."""
+        from triportrait import __version__
+
+        picture = next(self._drawn(iter([row]), None, False, False)).image
+        photo = self.portrait.prepared.photo if look.full_frame else None
+        scene = None if look.background is None else look.background.fingerprint
+        parts = (__version__, size, self.fps, look.debug_panel, look.full_frame, scene, finish.fingerprint, crf, picture, photo)
+        return _fingerprint(b"", parts).encode()
+
     @contextmanager
     def _write(self, target: Path, size: tuple[int, int], finish: Finish, **settings: Any) -> Iterator[Callable[[Frame], None]]:
         """What takes marked frames one by one; the file is there when the block ends well."""
         from triportrait.media.video import VideoWriter
 
         with VideoWriter(target, size, self.fps, background=True, **settings) as writer:
-            yield lambda frame: writer.write(finish(np.hstack([*frame.debug.values(), frame.image])))
+            yield lambda frame: writer.write(finish(_side_by_side(frame)))
 
     @contextmanager
     def _write_transparent(self, target: Path, size: tuple[int, int], finish: Finish, **settings: Any) -> Iterator[Callable[[Frame], None]]:
@@ -236,6 +321,39 @@ class Performance:
         from triportrait.provenance.manifest import VideoSigner
 
         return VideoSigner(target, self.sources, target.name, f"TriPortrait {__version__}", account=account)
+
+
+def _check_look(debug: bool, full_frame: bool, background: Background | None) -> None:
+    """OptionError for what one video cannot show together."""
+    if full_frame and (debug or background is not None):
+        raise OptionError("the whole photograph has no panels and keeps its own background; leave out full_frame, or the others")
+    if debug and background is not None and background.is_transparent:
+        raise OptionError("--background transparent shows the person alone; leave out --debug-panel and --full-frame")
+
+
+def _side_by_side(frame: Frame) -> Array:
+    return np.hstack([*frame.debug.values(), frame.image])
+
+
+def _fingerprint(key: bytes, value: Any) -> str:
+    """32 hexadecimal digits that tell values apart: arrays, numbers, texts, and sequences and records of them."""
+    found = hashlib.blake2b(key, digest_size=16)
+
+    def take(part: Any) -> None:
+        if isinstance(part, np.ndarray):
+            found.update(f"{part.dtype} {part.shape}".encode())
+            found.update(np.ascontiguousarray(part).data)
+        elif is_dataclass(part):
+            take([getattr(part, one.name) for one in fields(part)])
+        elif isinstance(part, list | tuple):
+            found.update(f"{len(part)}".encode())
+            for one in part:
+                take(one)
+        else:
+            found.update(repr(part).encode())
+
+    take(value)
+    return found.hexdigest()
 
 
 def _panels(source: Array, pncc: Array, head: RenderedHead, row: MotionFrame) -> dict[str, Array]:

@@ -38,7 +38,8 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, **content: Any
         raise ToolError(f"no server answers at {client.base_url}; start 'triportrait serve', or set {ADDRESS}") from None
     if answer.is_error:
         try:
-            said = answer.json()["error"]["message"]
+            error = answer.json()["error"]
+            said = " ".join(filter(None, (error["message"], error.get("remedy"))))
         except (ValueError, KeyError, TypeError):
             said = f"the server answered {answer.status_code}"
         raise ToolError(said)
@@ -114,7 +115,8 @@ async def make_video(
             await asyncio.shield(client.delete(place))
             raise
         if video["status"] != "completed":
-            raise ToolError((video.get("error") or {}).get("message") or "the video was not made")
+            error = video.get("error") or {}
+            raise ToolError(" ".join(filter(None, (error.get("message"), error.get("remedy")))) or "the video was not made")
         target.write_bytes((await _ask(client, "GET", f"{place}/content")).content)
     return f"{target}, with a visible label, an invisible watermark and a signed statement"
 

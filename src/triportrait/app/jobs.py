@@ -14,21 +14,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from triportrait.app.schemas import ApiError, Job
+from triportrait.app.schemas import ApiError, Job, fault_of
 
 #: A claim holds so long without a sign of life, and a job is tried so often.
 LEASE_S, ATTEMPTS = 20.0, 3
 #: Jobs of one client, and of all, that may wait or run.
 _PER_CLIENT, _IN_ALL = 10, 200
+_WITHOUT_FAULT = "Try it once more, and report it if it happens again."
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, client TEXT NOT NULL, avatar TEXT NOT NULL, kind TEXT NOT NULL, options TEXT NOT NULL, state TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0, progress INTEGER NOT NULL DEFAULT 0, lease REAL NOT NULL DEFAULT 0, worker TEXT,
-    created REAL NOT NULL, started REAL, finished REAL, error TEXT, idempotency TEXT, UNIQUE (client, idempotency)
+    created REAL NOT NULL, started REAL, finished REAL, error TEXT, idempotency TEXT, made TEXT, UNIQUE (client, idempotency)
 )
 """
-_FIELDS = "id, client, avatar, kind, options, state, attempts, progress, created, started, finished, error"
+_FIELDS = "id, client, avatar, kind, options, state, attempts, progress, created, started, finished, error, made"
 
 
 class JobTable:
@@ -43,7 +44,10 @@ class JobTable:
         self._path, self._now = path, now
         with self._open() as table:
             table.execute("PRAGMA journal_mode=WAL")
+        with self._alone() as table:
             table.execute(_TABLE)
+            if "made" not in {column[1] for column in table.execute("PRAGMA table_info(jobs)")}:  # a table of an older version
+                table.execute("ALTER TABLE jobs ADD COLUMN made TEXT")
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -79,7 +83,7 @@ class JobTable:
             waiting = "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'in_progress')"
             own = table.execute(f"{waiting} AND client = ?", (client,)).fetchone()[0]
             if own >= _PER_CLIENT or table.execute(waiting).fetchone()[0] >= _IN_ALL:
-                raise ApiError("E_FULL", "Too many videos are waiting; try again when one of them is ready.")
+                raise ApiError("E_FULL", "Too many videos are waiting.", None, "Try again when one of them is ready.")
             table.execute(
                 "INSERT INTO jobs (id, client, avatar, kind, options, state, created, idempotency) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
                 (job_id, client, avatar, kind, json.dumps(options), self._now(), idempotency),
@@ -98,21 +102,23 @@ class JobTable:
             question = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND created < ?"
             return int(table.execute(question, (job.created,)).fetchone()[0])
 
-    def of_client(self, client: str, limit: int = 20, after: str | None = None) -> list[Job]:
-        """A client's jobs, the newest first; those that are older than ``after``."""
-        older = ""
-        if after is not None:
-            older = "AND created < (SELECT created FROM jobs WHERE id = :after)"
-        question = f"SELECT {_FIELDS} FROM jobs WHERE client = :client {older} ORDER BY created DESC, id LIMIT :limit"
+    def of_client(
+        self, client: str | None, limit: int = 20, after: str | None = None, *, kind: str = "", newest_first: bool = True
+    ) -> list[Job]:
+        """A client's jobs, or with None everybody's, in order of their age; those that stand behind ``after``, with ids of a ``kind``."""
+        order, behind = ("DESC", "<") if newest_first else ("ASC", ">")
+        place = "" if after is None else f"AND (created, id) {behind} (SELECT created, id FROM jobs WHERE id = :after)"
+        question = f"""SELECT {_FIELDS} FROM jobs WHERE client = COALESCE(:client, client) AND substr(id, 1, length(:kind)) = :kind {place}
+            ORDER BY created {order}, id {order} LIMIT :limit"""
         with self._open() as table:
-            rows = table.execute(question, {"client": client, "after": after, "limit": limit}).fetchall()
+            rows = table.execute(question, {"client": client, "after": after, "limit": limit, "kind": kind}).fetchall()
         return [_job(row) for row in rows]
 
     def claim(self, worker: str) -> Job | None:
         """The next job for a worker: of the client who had the fewest, then the oldest. One that was tried too often fails."""
         now = self._now()
         with self._alone() as table:
-            lost = {"code": "E_INTERNAL", "message": "The video could not be made: its worker stopped three times.", "field": None}
+            lost = fault_of(ApiError("E_INTERNAL", "The video could not be made: its worker stopped three times.", None, _WITHOUT_FAULT))
             table.execute(
                 "UPDATE jobs SET state = 'failed', error = ?, finished = ? WHERE state = 'in_progress' AND lease < ? AND attempts >= ?",
                 (json.dumps(lost), now, now, ATTEMPTS),
@@ -126,7 +132,7 @@ class JobTable:
             if row is None:
                 return None
             table.execute(
-                """UPDATE jobs SET state = 'in_progress', worker = ?, lease = ?, attempts = attempts + 1, progress = 0,
+                """UPDATE jobs SET state = 'in_progress', worker = ?, lease = ?, attempts = attempts + 1,
                 started = COALESCE(started, ?) WHERE id = ?""",
                 (worker, now + LEASE_S, now, row[0]),
             )
@@ -134,35 +140,36 @@ class JobTable:
 
     def renew(self, job_id: str, worker: str, progress: int) -> bool:
         """A sign of life; False where the job is no longer this worker's."""
-        change = "UPDATE jobs SET lease = ?, progress = ? WHERE id = ? AND worker = ? AND state = 'in_progress'"
+        change = "UPDATE jobs SET lease = ?, progress = MAX(progress, ?) WHERE id = ? AND worker = ? AND state = 'in_progress'"
         with self._alone() as table:
             return table.execute(change, (self._now() + LEASE_S, progress, job_id, worker)).rowcount == 1
 
-    def finish(self, job_id: str, worker: str, error: dict[str, Any] | None = None) -> bool:
-        """A job's end; False where it is no longer this worker's."""
+    def finish(self, job_id: str, worker: str, error: dict[str, Any] | None = None, made: dict[str, Any] | None = None) -> bool:
+        """A job's end, with its error or with what there is to say of what was made; False where it is no longer this worker's."""
         state, progress = ("completed", 100) if error is None else ("failed", 0)
         with self._alone() as table:
-            change = """UPDATE jobs SET state = ?, progress = MAX(progress, ?), finished = ?, error = ? WHERE id = ? AND worker = ?
-            AND state = 'in_progress'"""
-            said = None if error is None else json.dumps(error)
-            return table.execute(change, (state, progress, self._now(), said, job_id, worker)).rowcount == 1
+            change = """UPDATE jobs SET state = ?, progress = MAX(progress, ?), finished = ?, error = ?, made = ?
+            WHERE id = ? AND worker = ? AND state = 'in_progress'"""
+            said, told = (None if one is None else json.dumps(one) for one in (error, made))
+            return table.execute(change, (state, progress, self._now(), said, told, job_id, worker)).rowcount == 1
 
-    def cancel(self, job_id: str) -> None:
-        """Stop a job that waits or runs; its worker notices with its next sign of life."""
-        said = json.dumps({"code": "E_CANCELLED", "message": "The video was cancelled.", "field": None})
+    def cancel(self, job_id: str) -> bool:
+        """Stop a job that waits or runs; its worker notices with its next sign of life. False where it does neither."""
+        said = json.dumps(fault_of(ApiError("E_CANCELLED", "The video was cancelled.", None, "Ask for it again if you want it.")))
         with self._alone() as table:
             change = "UPDATE jobs SET state = 'failed', error = ?, finished = ? WHERE id = ? AND state IN ('queued', 'in_progress')"
-            table.execute(change, (said, self._now(), job_id))
+            return table.execute(change, (said, self._now(), job_id)).rowcount == 1
 
     def forget(self, job_id: str) -> None:
         """Take a job out of the table."""
         with self._alone() as table:
             table.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
-    def release(self, worker: str) -> None:
-        """A worker is gone: its claims are open again at once."""
+    def release(self, worker: str, job_id: str | None = None) -> None:
+        """A worker is gone: its claims are open again at once; or one of them, which it cannot keep."""
         with self._alone() as table:
-            table.execute("UPDATE jobs SET lease = 0 WHERE worker = ? AND state = 'in_progress'", (worker,))
+            change = "UPDATE jobs SET lease = 0 WHERE worker = ? AND state = 'in_progress' AND id = COALESCE(?, id)"
+            table.execute(change, (worker, job_id))
 
     def older_than(self, moment: float) -> list[Job]:
         """Jobs that ended before a moment."""
@@ -184,5 +191,5 @@ def new_id(kind: str) -> str:
 def _job(row: tuple[Any, ...]) -> Job:
     values = list(row)
     values[4] = json.loads(values[4])
-    values[11] = None if values[11] is None else json.loads(values[11])
+    values[11], values[12] = (None if one is None else json.loads(one) for one in values[11:13])
     return Job(*values)

@@ -1,7 +1,8 @@
 """The live portrait over a WebSocket: sound in, pictures and sound out by one clock.
 
 A binary message from the client is PCM of 16 bit, mono. Binary messages to it have a header of 16 bytes (little-endian: kind, flags, reply,
-number, time in microseconds) before a JPEG (kind 1) or PCM (kind 3). Text is JSON with a ``type``.
+number, time in microseconds) before a JPEG (kind 1) or PCM (kind 3). Text is JSON with a ``type``. The portrait is drawn by a process of
+its own (:mod:`triportrait.app.live_process`); should that one end before its time, the client is told and another one goes on.
 """
 
 from __future__ import annotations
@@ -11,43 +12,124 @@ import contextlib
 import json
 import logging
 import secrets
-import struct
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from triportrait.app.schemas import ApiError
+from triportrait.app import live_process as wire
+from triportrait.app.schemas import ApiError, fault_of
 from triportrait.app.store import Avatar
-from triportrait.errors import TriPortraitError
 
 log = logging.getLogger(__name__)
 
 #: Conversations at a time; each draws 25 pictures a second.
 _MOST = 2
-#: A session must be opened within this time, and ends after so long in all.
-_OPEN_WITHIN_S, _LONGEST_S = 60.0, 2 * 3600.0
-#: Pictures that the client has not acknowledged; more are left out, sound never.
-_UNSEEN = 3
-_JPEG, _PCM = 1, 3
-_HEADER = struct.Struct("<BBHIQ")
-_FIRST, _LAST = 2, 4
-#: A message with sound is no longer than this.
-_LONGEST_BYTES = 1 << 20
+#: A session must be opened within this time, and ends after so long in all, or after so long without a word.
+_OPEN_WITHIN_S, _LONGEST_S, _IDLE_S = 60.0, 2 * 3600.0, 300.0
+#: A message with sound or text is no longer than this.
+_LONGEST_BYTES, _LONGEST_TEXT = 1 << 20, 64 << 10
+#: Messages that wait for a client; who cannot keep up with the sound has left.
+_WAITING = 256
+#: A process has so long to get ready, is silent for so long at most, and is replaced so often.
+_READY_S, _SILENT_S, _LIVES = 90.0, 10.0, 3
+_END_S = 3.0
+
+
+class LiveProcess:
+    """The process of one session, seen from the server.
+
+    Args:
+        avatar: who is drawn.
+        rate_hz: of the sound.
+    """
+
+    def __init__(self, avatar: Avatar, rate_hz: int) -> None:
+        self._ring = wire.PictureRing() if wire.PictureRing.IS_THERE else None
+        handles = () if self._ring is None else (self._ring.handle,)
+        command = [sys.executable, "-m", "triportrait.app.live_process", str(avatar.file), f"{rate_hz}", *map(str, handles or (-1,))]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._lock = threading.Lock()
+        self._reader: threading.Thread | None = None
+        try:
+            self._process = subprocess.Popen(command, pass_fds=handles, bufsize=1 << 16, **pipes)
+        except OSError:
+            self._drop_ring()
+            raise ApiError("E_FULL", "The server cannot start another process.", None, "Try again later.") from None
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def read(self, take: Callable[[bytes, bytes], None]) -> None:
+        """Call ``take`` from a thread with each message, pictures with their bytes; at the end with an empty kind."""
+        self._reader = threading.Thread(target=self._read, args=(take,), name="live-reader", daemon=True)
+        self._reader.start()
+
+    def _read(self, take: Callable[[bytes, bytes], None]) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError, ValueError):
+            while (message := wire.receive(self._process.stdout)) is not None:
+                kind, data = message
+                if kind == wire.PICTURE and self._ring is not None:
+                    picture = self._ring.take(wire.HEADER.unpack_from(data)[3])
+                    if picture is None:  # a newer one is on its way
+                        continue
+                    data += picture
+                take(kind, data)
+        take(b"", b"")
+
+    def send(self, kind: bytes, data: bytes = b"") -> None:
+        """Tell the process something; nothing happens where it is gone. This may wait."""
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            assert self._process.stdin is not None
+            wire.send(self._process.stdin, kind, data)
+
+    def kill(self) -> None:
+        """End it at once."""
+        with contextlib.suppress(OSError):
+            self._process.kill()
+
+    def close(self) -> None:
+        """End it, and wait until it and its thread are gone."""
+        killer = threading.Timer(_END_S, self.kill)
+        killer.start()
+        with contextlib.suppress(OSError, ValueError):
+            # Not under the lock: who waits to write is freed by the reader's end.
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        self._process.wait()
+        killer.cancel()
+        if self._reader is not None and self._reader is not threading.current_thread():
+            self._reader.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._drop_ring()
+
+    def _drop_ring(self) -> None:
+        with self._lock:
+            ring, self._ring = self._ring, None
+        if ring is not None:
+            ring.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A session that may be opened once."""
+    """A session that may be opened once; its process gets ready meanwhile."""
 
     id: str
     token: str
     avatar: Avatar
     sample_rate: int
     until: float
+    process: LiveProcess
     done: threading.Event
 
 
@@ -62,7 +144,8 @@ class LiveSessions:
     @property
     def count(self) -> int:
         """How many converse."""
-        return len([ticket for ticket in self._open.values() if not ticket.done.is_set()])
+        with self._lock:
+            return len([ticket for ticket in self._open.values() if not ticket.done.is_set()])
 
     def add(self, avatar: Avatar, sample_rate: int) -> dict[str, Any]:
         """A session, with the token that opens its socket once.
@@ -71,16 +154,15 @@ class LiveSessions:
             ApiError: as many converse as may.
         """
         if sample_rate % 25:
-            raise ApiError("E_OPTION", "sample_rate must be a multiple of 25, such as 16000, 24000 or 48000.", "sample_rate")
-        now = time.monotonic()
+            raise ApiError("E_OPTION", "sample_rate is no multiple of 25.", "sample_rate", "Use 16000, 24000 or 48000.")
+        self.sweep()
         with self._lock:
-            self._waiting = {key: ticket for key, ticket in self._waiting.items() if ticket.until > now}
-            self._open = {key: ticket for key, ticket in self._open.items() if not ticket.done.is_set()}
             if len(self._open) + len(self._waiting) >= _MOST:
-                raise ApiError("E_FULL", "As many conversations are going on as this machine can draw; try again later.")
-            ticket = Ticket(
-                f"ses_{secrets.token_hex(12)}", secrets.token_urlsafe(24), avatar, sample_rate, now + _OPEN_WITHIN_S, threading.Event()
-            )
+                raise ApiError("E_FULL", "As many conversations are going on as this machine can draw.", None, "Try again later.")
+            until = time.monotonic() + _OPEN_WITHIN_S
+            process = LiveProcess(avatar, sample_rate)
+            names = f"ses_{secrets.token_hex(12)}", secrets.token_urlsafe(24)
+            ticket = Ticket(*names, avatar, sample_rate, until, process, threading.Event())
             self._waiting[ticket.id] = ticket
         socket = f"/v1/sessions/{ticket.id}/socket?token={ticket.token}"
         return {"id": ticket.id, "object": "session", "token": ticket.token, "socket": socket, "fps": 25, "sample_rate": sample_rate}
@@ -94,149 +176,250 @@ class LiveSessions:
         with self._lock:
             ticket = self._waiting.get(session_id)
             if ticket is None or ticket.until < time.monotonic() or not secrets.compare_digest(ticket.token.encode(), token.encode()):
-                raise ApiError("E_NO_TOKEN", "The session is over, or its token is wrong; begin another one.")
+                raise ApiError("E_NO_TOKEN", "The session is over, or its token is wrong.", None, "Begin another one.")
             self._open[session_id] = self._waiting.pop(session_id)
             return ticket
 
+    def sweep(self) -> None:
+        """Forget those that ended, and end those that nobody opened in time."""
+        now = time.monotonic()
+        with self._lock:
+            late = [ticket for ticket in self._waiting.values() if ticket.until <= now]
+            for ticket in late:
+                del self._waiting[ticket.id]
+            self._open = {key: ticket for key, ticket in self._open.items() if not ticket.done.is_set()}
+        for ticket in late:
+            ticket.process.close()
+
     def close(self) -> None:
         """End all."""
-        for ticket in self._open.values():
-            ticket.done.set()
+        with self._lock:
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+            for ticket in self._open.values():
+                ticket.done.set()
+        for ticket in waiting:
+            ticket.process.close()
+
+
+class _Conversation:
+    """What the server knows of one conversation while processes come and go.
+
+    Frames, pictures and replies are numbered by each process from its own beginning; here they go on.
+    """
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket, self.process = ticket, ticket.process
+        self.messages: asyncio.Queue[tuple[LiveProcess, bytes, bytes]] = asyncio.Queue(_WAITING)
+        self.reason = ""
+        self._loop = asyncio.get_running_loop()
+        self._began: float | None = None
+        self._controls: dict[str, Any] = {}
+        #: Frames, pictures and replies of the processes before, the last ones told, and the reply that is open.
+        self._base = self._last = (0, 0, 0)
+        self._open_reply: int | None = None
+        self._played_from = 0
+
+    def attach(self) -> None:
+        """Hear the process from now on."""
+        process = self.process
+
+        def take(kind: bytes, data: bytes) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is over
+                self._loop.call_soon_threadsafe(put, kind, data)
+
+        def put(kind: bytes, data: bytes) -> None:
+            if not self.messages.full():
+                self.messages.put_nowait((process, kind, data))
+            elif process is self.process:
+                self.reason = "The sound could not be sent fast enough. Use a faster connection."
+                self.ticket.done.set()
+
+        process.read(take)
+
+    async def ready(self) -> None:
+        """Wait until the process can draw, and begin.
+
+        Raises:
+            ApiError: it cannot.
+        """
+        until = time.monotonic() + _READY_S
+        while not self.ticket.done.is_set():
+            try:
+                process, kind, data = await asyncio.wait_for(self.messages.get(), max(until - time.monotonic(), 0.01))
+            except TimeoutError:
+                break
+            if process is not self.process:
+                continue
+            if kind == wire.READY:
+                if self._controls:
+                    said = json.dumps({"type": "session.update", "controls": self._controls}).encode()
+                    await run_in_threadpool(process.send, wire.SAID, said)
+                now = time.monotonic()
+                if self._began is None:
+                    self._began = now
+                else:
+                    # The clock went on while nobody drew.
+                    self._base = max(round(25 * (now - self._began)), self._last[0] + 1), self._last[1], self._last[2]
+                await run_in_threadpool(process.send, wire.BEGIN)
+                return
+            if kind == wire.REFUSED:
+                fault = json.loads(data)
+                raise ApiError(fault["code"], fault["message"], fault["field"], fault["remedy"])
+            if not kind:
+                break
+        raise ApiError("E_INTERNAL", "The portrait cannot be drawn.", None, "Begin another session, and report it if it happens again.")
+
+    def placed(self, data: bytes) -> bytes:
+        """A picture or sound with its numbers and its time in the whole conversation."""
+        kind, flags, reply, number, pts = wire.HEADER.unpack_from(data)
+        frames, pictures, replies = self._base
+        reply += replies if reply else 0
+        number += pictures if kind == wire.JPEG else frames
+        known = self._last
+        self._last = (known[0], number, known[2]) if kind == wire.JPEG else (number, known[1], max(known[2], reply))
+        numbers = reply & 0xFFFF, number & 0xFFFFFFFF, pts + frames * 40_000
+        return wire.HEADER.pack(kind, flags, *numbers) + data[wire.HEADER.size :]
+
+    def told(self, data: bytes) -> dict[str, Any]:
+        """A text with its numbers in the whole conversation."""
+        said: dict[str, Any] = json.loads(data)
+        frames, _, replies = self._base
+        if "reply" in said:
+            said["reply"] += replies
+        if "pts" in said:
+            said["pts"] += frames * 40_000
+        if said["type"] == "speech.started":
+            self._open_reply, self._played_from = said["reply"], self._last[0]
+        elif said["type"] == "speech.finished":
+            self._open_reply = None
+        elif said["type"] == "session.updated":
+            self._controls |= said["controls"]
+        return said
+
+    def seen(self, number: int) -> bytes:
+        """A client's count of pictures, as the present process counts."""
+        return f"{max(number - self._base[1], 0)}".encode()
+
+    def lost(self) -> list[dict[str, Any]]:
+        """What a client is told when the process has gone: the reply that was open ends, and what happens now."""
+        told: list[dict[str, Any]] = []
+        if self._open_reply is not None:
+            played_ms = 40 * (self._last[0] - self._played_from)
+            told.append({"type": "speech.finished", "reply": self._open_reply, "played_ms": played_ms, "interrupted": True})
+            self._open_reply = None
+        remedy = "It starts again by itself; send the reply again that was interrupted."
+        error = ApiError("E_LIVE_STOPPED", "The process that draws the portrait has ended.", None, remedy)
+        return [*told, {"type": "error", **fault_of(error)}]
 
 
 async def converse(websocket: WebSocket, ticket: Ticket) -> None:
     """One conversation, until either side ends it."""
     await websocket.accept()
-    loop = asyncio.get_running_loop()
-    out: asyncio.Queue[bytes | str | None] = asyncio.Queue(256)
-    seen = [0, 0]  # pictures sent and acknowledged
-
-    def send(message: bytes | str | None) -> None:
-        # Who cannot keep up with the sound has left.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(lambda: ticket.done.set() if out.full() else out.put_nowait(message))
-
-    started: asyncio.Future[Any] = loop.create_future()
-    threading.Thread(target=_draw, args=(ticket, send, seen, loop, started), daemon=True).start()
-    writer = asyncio.create_task(_write(websocket, out))
+    talk = _Conversation(ticket)
+    talk.attach()
+    reason = ""
+    tasks: list[asyncio.Task[Any]] = []
     try:
-        session = await started
-        await _listen(websocket, ticket, session, seen, send)
-    except TriPortraitError as error:
-        send(json.dumps({"type": "session.ended", "reason": str(error)}))
-    except WebSocketDisconnect:
+        await talk.ready()
+        created = {"type": "session.created", "session": ticket.id, "sample_rate": ticket.sample_rate, "fps": 25}
+        await websocket.send_text(json.dumps(created))
+        tasks = [asyncio.create_task(_write(websocket, talk)), asyncio.create_task(_listen(websocket, talk))]
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            reason = task.result() or reason
+    except ApiError as error:
+        fault = fault_of(error)
+        reason = f"{fault['message']} {fault['remedy']}"
+    except (WebSocketDisconnect, RuntimeError):  # it went while something was sent
         pass
     finally:
         ticket.done.set()
-        send(None)
-        with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
-            await asyncio.wait_for(writer, 5.0)
+        # A server that stops cancels this, and then nothing may be waited for.
+        threading.Thread(target=talk.process.close, name="live-closer").start()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            if reason:
+                await asyncio.wait_for(websocket.send_text(json.dumps({"type": "session.ended", "reason": reason})), 2.0)
             await websocket.close()
 
 
-async def _write(websocket: WebSocket, out: asyncio.Queue[bytes | str | None]) -> None:
-    while (message := await out.get()) is not None:
-        if isinstance(message, bytes):
-            await websocket.send_bytes(message)
-        else:
-            await websocket.send_text(message)
+async def _write(websocket: WebSocket, talk: _Conversation) -> str:
+    """Send what the process says, and replace it when it dies; returns why the session ends."""
+    lives = _LIVES
+    while not talk.ticket.done.is_set():
+        try:
+            process, kind, data = await asyncio.wait_for(talk.messages.get(), _SILENT_S)
+        except TimeoutError:
+            talk.process.kill()
+            continue
+        if process is not talk.process:
+            continue
+        if kind == wire.TEXT:
+            await websocket.send_text(json.dumps(talk.told(data)))
+        elif kind:
+            await websocket.send_bytes(talk.placed(data))
+        elif not talk.ticket.done.is_set():
+            for message in talk.lost():
+                await websocket.send_text(json.dumps(message))
+            log.warning("the process of live session %s has ended", talk.ticket.id)
+            lives -= 1
+            await run_in_threadpool(process.close)
+            if not lives:
+                return "The portrait stopped several times. Begin another session, and report it if it happens again."
+            talk.process = await run_in_threadpool(LiveProcess, talk.ticket.avatar, talk.ticket.sample_rate)
+            talk.attach()
+            await talk.ready()
+            await websocket.send_text(json.dumps({"type": "session.restarted", "session": talk.ticket.id}))
+    return talk.reason
 
 
-async def _listen(websocket: WebSocket, ticket: Ticket, session: Any, seen: list[int], send: Any) -> None:
-    until = time.monotonic() + _LONGEST_S
-    while not ticket.done.is_set() and time.monotonic() < until:
+async def _listen(websocket: WebSocket, talk: _Conversation) -> str:
+    """Hear the client until it goes; returns why the session ends, empty where the client ended it."""
+    began = heard = time.monotonic()
+    while not talk.ticket.done.is_set():
+        now = time.monotonic()
+        if now - began > _LONGEST_S:
+            return f"A session lasts {_LONGEST_S / 3600:g} hours at most. Begin another one."
+        if now - heard > _IDLE_S:
+            return f"Nobody said anything for {_IDLE_S / 60:g} minutes. Begin another session."
         try:
             message = await asyncio.wait_for(websocket.receive(), 1.0)
         except TimeoutError:
             continue
         if message["type"] == "websocket.disconnect":
-            return
+            return ""
         data, text = message.get("bytes"), message.get("text")
         if data is not None:
+            heard = time.monotonic()
             if len(data) % 2 or len(data) > _LONGEST_BYTES:
-                send(json.dumps({"type": "error", "message": "Sound must be PCM of 16 bit in messages of up to 1 MB."}))
-            elif not session.push_audio(np.frombuffer(data, "<i2"), ticket.sample_rate, wait=False):
-                send(json.dumps({"type": "input.full"}))
+                await _complain(websocket, "The sound cannot be read.", "Send PCM of 16 bit in messages of up to 1 MB.")
+            else:
+                await run_in_threadpool(talk.process.send, wire.SOUND, data)
         elif text is not None:
-            _told(text, session, seen, send)
+            if await _told(websocket, text, talk):
+                heard = time.monotonic()
+    return talk.reason
 
 
-def _told(text: str, session: Any, seen: list[int], send: Any) -> None:
-    """Do what a text message says."""
+async def _told(websocket: WebSocket, text: str, talk: _Conversation) -> bool:
+    """Pass on what a text message says; whether it says more than that pictures were seen."""
     try:
+        if len(text) > _LONGEST_TEXT:
+            raise ValueError
         said = json.loads(text)
         kind = said["type"]
-        if kind == "input_audio_buffer.commit":
-            session.flush()
-        elif kind in ("interrupt", "response.cancel", "output_audio_buffer.clear"):
-            session.interrupt()
-        elif kind == "session.update":
-            session.set_controls(**{str(name): value for name, value in said.get("controls", {}).items()})
-        elif kind == "ack":
-            seen[1] = max(seen[1], min(int(said["pictures"]), seen[0]))
-        else:
-            send(json.dumps({"type": "error", "message": "There is no message of this type."}))
-    except TriPortraitError as error:
-        send(json.dumps({"type": "error", "message": str(error)}))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        send(json.dumps({"type": "error", "message": "The message cannot be read; send JSON with a type."}))
+        if kind == "ack":
+            await run_in_threadpool(talk.process.send, wire.SEEN, talk.seen(int(said["pictures"])))
+            return False
+        await run_in_threadpool(talk.process.send, wire.SAID, json.dumps(said).encode())
+        return True
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        await _complain(websocket, "The message cannot be read.", "Send JSON with a type.")
+        return False
 
 
-def _draw(ticket: Ticket, send: Any, seen: list[int], loop: asyncio.AbstractEventLoop, started: asyncio.Future[Any]) -> None:
-    """The session's thread: frames as they are due."""
-    from triportrait.live.session import LiveOptions
-    from triportrait.pipeline import Portrait
-
-    def begin(session: Any, error: Exception | None) -> None:
-        if not started.done():
-            started.set_exception(error) if error is not None else started.set_result(session)
-
-    try:
-        portrait = Portrait.from_image(ticket.avatar.file, quality="draft")
-        session = portrait.live(LiveOptions(sample_rate_hz=ticket.sample_rate))
-    except Exception as error:
-        loop.call_soon_threadsafe(begin, None, error)
-        return
-    loop.call_soon_threadsafe(begin, session, None)
-    try:
-        _play(ticket, session, send, seen)
-    except Exception:
-        log.exception("a live session failed")
-        send(json.dumps({"type": "session.ended", "reason": "The portrait stopped, which is a fault of the program; please report it."}))
-    finally:
-        ticket.done.set()
-
-
-def _play(ticket: Ticket, session: Any, send: Any, seen: list[int]) -> None:
-    """Send frames as they are due, until the session is done."""
-    from triportrait.media.images import picture_to_bytes
-
-    send(json.dumps({"type": "session.created", "session": ticket.id, "sample_rate": ticket.sample_rate, "fps": 25}))
-    first = set()
-    with session:
-        for frame in session.run():
-            if ticket.done.is_set():
-                return
-            pts, flags = round(frame.time_s * 1e6), 0
-            for event in frame.events:
-                if event.kind == "speech_started":
-                    send(json.dumps({"type": "speech.started", "reply": event.reply, "pts": pts}))
-                elif event.kind == "speech_finished":
-                    flags |= _LAST
-                    ended = {"reply": event.reply, "played_ms": round(1000 * event.played_s), "interrupted": event.interrupted}
-                    send(json.dumps({"type": "speech.finished", **ended}))
-                else:
-                    send(json.dumps({"type": event.kind.replace("queue_", "input.")}))
-            if frame.reply and frame.reply not in first:
-                first.add(frame.reply)
-                flags |= _FIRST
-            sound = (np.clip(frame.sound, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
-            send(_HEADER.pack(_PCM, flags, frame.reply & 0xFFFF, frame.index & 0xFFFFFFFF, pts) + sound)
-            if frame.image is not None and seen[0] - seen[1] < _UNSEEN:
-                seen[0] += 1
-                picture = picture_to_bytes(frame.image, 85)
-                send(_HEADER.pack(_JPEG, flags, frame.reply & 0xFFFF, seen[0] & 0xFFFFFFFF, pts) + picture)
-            if frame.index % 25 == 0:
-                stats = session.stats
-                send(json.dumps({"type": "stats", "level": stats.quality, "render_ms": stats.picture_ms, "dropped": stats.skipped}))
+async def _complain(websocket: WebSocket, message: str, remedy: str) -> None:
+    await websocket.send_text(json.dumps({"type": "error", "code": "E_INPUT", "message": message, "remedy": remedy, "field": None}))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from triportrait.errors import TriPortraitError
 from triportrait.motion.voice_controls import EMOTION_STRENGTH, EYE_CONTACT, HIGHEST, NATURAL, EmotionName
 
-#: A colour to stand behind the person.
-_COLOUR = r"^(#[0-9a-fA-F]{6}|white|black|grey|gray|green|blue)$"
+#: What was uploaded or made is deleted after so many seconds.
+KEPT_S = 24 * 3600.0
+#: A colour to stand behind the person, or nothing.
+_COLOUR, _SCENE = (rf"^(#[0-9a-fA-F]{{6}}|white|black|grey|gray|green|blue{more})$" for more in ("", "|transparent"))
+#: From this percentage on the time that is left can be told.
+_TELLING = 5
 #: Error codes -> HTTP status; everything else that lies with an input is 422.
 STATUS = {
     "E_OPTION": 400,
@@ -19,21 +25,51 @@ STATUS = {
     "E_FOREIGN_PAGE": 403,
     "E_NOT_FOUND": 404,
     "E_NOT_READY": 409,
+    "E_CHOOSE_FACE": 409,
     "E_TOO_LARGE": 413,
     "E_FULL": 429,
+    "E_INTERNAL": 500,
+    "E_STARTING": 503,
+    "E_NO_SPACE": 507,
 }
+#: What to do about an error whose own words do not say it.
+_REMEDIES = {
+    "E_OPTION": "The description of all requests is at /openapi.json.",
+    "E_MEDIA_FORMAT": "Export the file again, as MP4, WAV, MP3, JPEG or PNG.",
+    "E_TOO_LARGE": "Use a smaller one.",
+    "E_EMPTY": "Choose another file.",
+    "E_NO_FACE": "Use a photo of one person who looks towards the camera.",
+    "E_IO": "Look whether the server's disk is full.",
+    "E_INTERNAL": "Please report it.",
+}
+_USUAL_REMEDY = "Try it with another file."
 
 
 class ApiError(TriPortraitError):
-    """An answer that is no success: a code, one sentence with the remedy, and which field is at fault."""
+    """An answer that is no success.
 
-    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+    Args:
+        code: for programs.
+        message: one sentence; without ``remedy`` it ends in one, after a semicolon.
+        field: of the request that is at fault.
+        remedy: what to do about it, one sentence.
+    """
+
+    def __init__(self, code: str, message: str, field: str | None = None, remedy: str | None = None) -> None:
         super().__init__(message)
-        self.code, self.field = code, field
+        self.code, self.field, self.remedy = code, field, remedy
 
     @property
     def status(self) -> int:
         return STATUS.get(self.code, 422)
+
+
+class ChooseFace(ApiError):
+    """A photo shows several people; ``faces`` has the number and the box of each, see :func:`triportrait.app.photo_child.prepare`."""
+
+    def __init__(self, faces: list[dict[str, Any]]) -> None:
+        super().__init__("E_CHOOSE_FACE", f"The photo shows {len(faces)} faces; choose one of them by its number (face).", "face")
+        self.faces = faces
 
 
 class VideoOptions(BaseModel):
@@ -50,7 +86,17 @@ class VideoOptions(BaseModel):
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     quality: Literal["draft", "standard", "high"] = "standard"
     full_frame: bool = False
-    background: str | None = Field(default=None, pattern=_COLOUR)
+    background: str | None = Field(default=None, pattern=_SCENE)
+    #: webm, mov (ProRes 4444) and zip (PNG files) carry the person alone, with alpha.
+    format: Literal["mp4", "webm", "mov", "zip"] = "mp4"
+
+    @model_validator(mode="after")
+    def _format_fits(self) -> VideoOptions:
+        if (self.background == "transparent") != (self.format != "mp4"):
+            raise ValueError("format: webm, mov and zip go with the background transparent, mp4 with any other")
+        if self.full_frame and self.background is not None:
+            raise ValueError("full_frame keeps the photo's own background; leave out one of them")
+        return self
 
 
 class StillRequest(BaseModel):
@@ -64,6 +110,28 @@ class StillRequest(BaseModel):
     gaze: tuple[float, float] = (0.0, 0.0)
     emotion: EmotionName = "neutral"
     background: str | None = Field(default=None, pattern=_COLOUR)
+
+
+class AvatarForm(BaseModel):
+    """What comes with a photo."""
+
+    name: str = Field(default="", max_length=200)
+    consent: bool = False
+    #: Which one, counted from the left, where a photo shows several.
+    face: int | None = Field(default=None, ge=1, le=100)
+
+
+class VideoForm(BaseModel):
+    """What comes with a voice or a video; ``options`` is :class:`VideoOptions` as JSON."""
+
+    avatar: str = Field(max_length=100)
+    options: str = "{}"
+
+
+class MotionForm(BaseModel):
+    """What comes with a voice or a video whose motion is wanted."""
+
+    format: Literal["npz", "csv", "json", "livelink"] = "npz"
 
 
 class SessionRequest(BaseModel):
@@ -90,27 +158,89 @@ class Job:
     started: float | None
     finished: float | None
     error: dict[str, Any] | None
+    made: dict[str, Any] | None = None
 
-    def video(self, position: int = 0) -> dict[str, Any]:
-        """The video object of OpenAI's API; ``position`` counts the jobs before it."""
-        spent = None if self.started is None else max((self.finished or 0.0) - self.started, 0.0)
+    def answer(self, position: int = 0, now: float | None = None) -> dict[str, Any]:
+        """The video object of OpenAI's API, or a motion in the same shape; ``position`` counts the jobs before it."""
+        made = self.made or {}
         return {
             "id": self.id,
-            "object": "video",
+            "object": "motion" if self.id.startswith("mot_") else "video",
             "model": "triportrait",
             "status": self.state,
             "progress": self.progress,
             "created_at": int(self.created),
             "completed_at": None if self.finished is None else int(self.finished),
-            "expires_at": None,
-            "seconds": None if spent is None or self.finished is None else f"{spent:.1f}",
-            "size": None,
+            "expires_at": None if self.finished is None else int(self.finished + KEPT_S),
+            "seconds": made.get("seconds"),
+            "size": made.get("size"),
+            "format": made.get("format"),
             "error": self.error,
-            "avatar": self.avatar,
+            "avatar": self.avatar or None,
             "position": position if self.state == "queued" else 0,
+            "seconds_left": self._seconds_left(time.time() if now is None else now),
         }
+
+    def _seconds_left(self, now: float) -> int | None:
+        """How long it takes still, as it went so far."""
+        if self.state != "in_progress" or self.started is None or self.progress < _TELLING:
+            return None
+        return round((now - self.started) * (100 - self.progress) / self.progress)
+
+
+class Fault(BaseModel):
+    """What is said of an error; never a path or a class."""
+
+    code: str
+    message: str
+    remedy: str
+    field: str | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is no success; ``faces`` are those among which one is to be chosen."""
+
+    error: Fault
+    faces: list[dict[str, Any]] | None = None
+
+
+def fault_of(error: TriPortraitError, field: str | None = None, hidden: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """An error as :class:`Fault` describes it.
+
+    Args:
+        error: whose sentence may end in the remedy, after a semicolon.
+        field: at fault, where the error does not say it itself.
+        hidden: what a sentence must not show -> what it shows instead.
+    """
+    text = str(error)
+    for shown, instead in (hidden or {}).items():
+        text = text.replace(f"'{shown}'", instead).replace(shown, instead)
+    remedy = getattr(error, "remedy", None)
+    if remedy is None:
+        # Our sentences have the form "what is wrong; what to do", or are two sentences.
+        text, _, remedy = text.partition("; ") if "; " in text else text.partition(". ")
+    return Fault(
+        code=error.code,
+        message=_sentence(text),
+        remedy=_sentence(remedy or _REMEDIES.get(error.code, _USUAL_REMEDY)),
+        field=getattr(error, "field", None) or field,
+    ).model_dump()
 
 
 def error_body(error: TriPortraitError) -> dict[str, Any]:
-    """What is said of an error: its code and one sentence that holds the remedy; never a path or a class."""
-    return {"error": {"code": error.code, "message": str(error), "field": getattr(error, "field", None)}}
+    """What is said of an error: its code, what is wrong, and what to do about it."""
+    body: dict[str, Any] = {"error": fault_of(error)}
+    return body | {"faces": error.faces} if isinstance(error, ChooseFace) else body
+
+
+def first_fault(errors: Any) -> ApiError:
+    """The first of a validation's errors as one of ours."""
+    first = errors[0] if errors else {"loc": ("body",), "msg": "is wrong"}
+    field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header"))
+    what = f"The value of {field}" if field else "The request"
+    return ApiError("E_OPTION", f"{what} is wrong: {first['msg']}", field or None, _REMEDIES["E_OPTION"])
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -7,45 +7,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import json
+import logging
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import IO, Annotated, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, File, Form, Header, Request, Response, UploadFile, WebSocket
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from pydantic import ValidationError
+from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from triportrait.app.jobs import new_id
+from triportrait.app.access import CLIENT_COOKIE, TOKEN_COOKIE, Access, client_of, cookie
+from triportrait.app.children import refusal, run_limited
+from triportrait.app.heads import add_heads
+from triportrait.app.job_routes import add_motions, add_videos
 from triportrait.app.live_socket import LiveSessions, converse
-from triportrait.app.schemas import ApiError, Job, SessionRequest, StillRequest, VideoOptions, error_body
+from triportrait.app.schemas import ApiError, AvatarForm, ErrorAnswer, SessionRequest, StillRequest, error_body, first_fault
 from triportrait.app.store import MEDIA_BYTES, PHOTO_BYTES, Avatar, Store
-from triportrait.app.worker import VIDEO
+from triportrait.app.uploads import form_body, received
 from triportrait.errors import TriPortraitError
 
-Upload = Annotated[UploadFile, File()]
-Text = Annotated[str, Form()]
-Agreed = Annotated[bool, Form()]
+log = logging.getLogger(__name__)
 
 WEB = Path(__file__).parent / "web"
-#: Who asks without a cookie shares one place with others of that kind.
-_PROGRAMS, _COOKIE, _TOKEN = "programs", "triportrait_client", "triportrait_token"
+#: Photos and a voice with which everybody can begin.
+EXAMPLES = Path(__file__).parent / "examples"
 #: Portraits whose stills are drawn are kept ready.
 _READY = 3
-#: Videos' events are looked for so often, and workers and old files are looked after.
-_EVENTS_S, _CARE_S = 0.3, 1.0
+#: Workers and old files are looked after so often.
+_CARE_S = 1.0
 _CLEAN_EVERY_S = 600.0
+#: With less room than this the server is not ready.
+_ROOM_BYTES = 64 << 20
 _SECURITY = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self' ws: wss:; "
     "worker-src 'self' blob:; frame-ancestors 'none'",
@@ -53,7 +55,9 @@ _SECURITY = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-_LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]", "testserver")
+#: What the statements of videos say of how a person agreed.
+_AGREED = "Whoever uploaded the photo declared on {when} that they may animate this person."
+_EXAMPLE = "The person of this example does not exist."
 
 
 class Server:
@@ -61,10 +65,11 @@ class Server:
 
     Args:
         folder: of everything that is kept.
-        workers: processes that make videos.
-        token: every request must bear; None asks for none.
+        workers: processes that make videos; with ``ray`` jobs that the cluster makes at a time, 0 for as many as its cores bear.
+        token: every request must bear, or several of them, with blanks between; each sees its own videos. None asks for none.
         hosts: names under which the server is reached, besides this machine's own.
         examples: photos that every client finds, and example_voice: what they say.
+        ray: address of a Ray cluster that makes the videos.
     """
 
     def __init__(
@@ -76,31 +81,34 @@ class Server:
         hosts: tuple[str, ...] = (),
         examples: tuple[Path, ...] = (),
         example_voice: Path | None = None,
+        ray: str | None = None,
     ) -> None:
         self.store = Store(folder)
-        self.token, self.hosts = token, (*_LOCAL_HOSTS, *hosts)
+        self.access = Access(tuple((token or "").split()), hosts)
         self.live = LiveSessions()
         self.example_voice = example_voice
-        self._wanted, self._examples = workers, examples
+        self._examples = examples
+        # One process hands all jobs to a cluster.
+        self._wanted, self._program = (workers, ["worker"]) if ray is None else (1, ["ray_workers", ray, f"{workers}"])
         self._workers: list[subprocess.Popen[bytes]] = []
         self._ready: OrderedDict[str, Any] = OrderedDict()
         self._drawing = asyncio.Lock()
+        self.is_prepared = False
 
     async def care(self) -> None:
         """Keep the workers running, and the folder clean, until cancelled."""
         cleaned = 0.0
         try:
-            await run_in_threadpool(self._add_examples)
+            preparing = asyncio.create_task(run_in_threadpool(self._add_examples))
             while True:
-                for process in [one for one in self._workers if one.poll() is not None]:
-                    self._workers.remove(process)
-                    self.store.jobs.release(f"{process.pid}")
-                while len(self._workers) < self._wanted:
-                    command = [sys.executable, "-m", "triportrait.app.worker", str(self.store.folder)]
-                    self._workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
-                if time.monotonic() - cleaned > _CLEAN_EVERY_S:
-                    cleaned = time.monotonic()
-                    await run_in_threadpool(self.store.clean)
+                self.is_prepared = preparing.done()
+                try:
+                    await run_in_threadpool(self._mend)
+                    if time.monotonic() - cleaned > _CLEAN_EVERY_S:
+                        cleaned = time.monotonic()
+                        await run_in_threadpool(self.store.clean)
+                except (OSError, sqlite3.Error) as error:  # a full disk passes; until then the server answers
+                    log.warning("the server cannot look after its workers and files: %s", error)
                 await asyncio.sleep(_CARE_S)
         finally:
             for process in self._workers:
@@ -109,12 +117,32 @@ class Server:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(10)
 
+    def _mend(self) -> None:
+        """Give back what dead workers had claimed, start others, and end conversations that nobody opened."""
+        for process in [one for one in self._workers if one.poll() is not None]:
+            self._workers.remove(process)
+            self.store.jobs.release(f"{process.pid}")
+        while len(self._workers) < self._wanted:
+            module, *more = self._program
+            command = [sys.executable, "-m", f"triportrait.app.{module}", str(self.store.folder), *more]
+            self._workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+        self.live.sweep()
+
     def _add_examples(self) -> None:
         names = {avatar.name for avatar in self.store.avatars("")}
         for photo in self._examples:
             if photo.stem not in names:
-                with photo.open("rb") as file, contextlib.suppress(ApiError):
-                    self.store.add_avatar("", self.store.take(file, PHOTO_BYTES, "photo"), photo.stem)
+                with contextlib.suppress(ApiError):
+                    self.store.add_avatar("", photo, photo.stem, _EXAMPLE)
+
+    @property
+    def lacks(self) -> str | None:
+        """What keeps the server from making videos, one sentence; None where nothing does."""
+        if not self.is_prepared:
+            return "The examples are being prepared."
+        if self._wanted and not any(process.poll() is None for process in self._workers):
+            return "No worker runs."
+        return None if shutil.disk_usage(self.store.folder).free > _ROOM_BYTES else "The disk is full."
 
     async def still(self, avatar: Avatar, asked: StillRequest) -> bytes:
         """A portrait in a pose, as JPEG."""
@@ -124,6 +152,7 @@ class Server:
     def _still(self, avatar: Avatar, asked: StillRequest) -> bytes:
         from triportrait.background import Background
         from triportrait.media.images import picture_to_bytes
+        from triportrait.provenance.marks import Finish, Marks
 
         turn, gaze = (np.radians(angles).tolist() for angles in ((asked.pitch, asked.yaw, asked.roll), asked.gaze))
         frame = self.portrait(avatar).still(
@@ -133,7 +162,8 @@ class Server:
             emotion=asked.emotion,
             background=Background(asked.background) if asked.background else None,
         )
-        return picture_to_bytes(frame.image, 90)
+        marks = Marks(manifest=False)
+        return picture_to_bytes(Finish(marks, frame.image.shape[1::-1], marks.account().number)(frame.image), 90)
 
     def portrait(self, avatar: Avatar) -> Any:
         """The portrait of an avatar, ready to be drawn; the last few are kept."""
@@ -145,45 +175,6 @@ class Server:
                 self._ready.popitem(last=False)
         self._ready.move_to_end(avatar.id)
         return self._ready[avatar.id]
-
-    def refuse_strangers(self, headers: Any, query: Any) -> None:
-        """Only those who come by :meth:`refuse_foreign_pages`, and bear the token.
-
-        Raises:
-            ApiError: someone else.
-        """
-        self.refuse_foreign_pages(headers)
-        if self.token is not None:
-            given = headers.get("authorization", "").removeprefix("Bearer ") or query.get("token", "") or _cookie(headers, _TOKEN)
-            if not hmac.compare_digest(given.encode(), self.token.encode()):
-                raise ApiError("E_NO_TOKEN", "The token is missing or wrong; open the address with the token that the server printed.")
-
-    def refuse_foreign_pages(self, headers: Any) -> None:
-        """Only those who reach the server by a name of its own, and from its own page.
-
-        Raises:
-            ApiError: someone else.
-        """
-        host = headers.get("host", "")
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if name not in self.hosts:
-            raise ApiError("E_FOREIGN_PAGE", "This address is not the server's own; open the page by the address that it prints.")
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
-            raise ApiError("E_FOREIGN_PAGE", "Another page may not use this server; open the server's own page.")
-
-
-def _cookie(headers: Any, name: str) -> str:
-    for part in headers.get("cookie", "").split(";"):
-        key, _, value = part.strip().partition("=")
-        if key == name:
-            return str(value)
-    return ""
-
-
-def _client(request: Request | WebSocket) -> str:
-    value = _cookie(request.headers, _COOKIE)
-    return value if value.isalnum() and len(value) == 32 else _PROGRAMS
 
 
 def make_app(server: Server) -> FastAPI:
@@ -199,11 +190,14 @@ def make_app(server: Server) -> FastAPI:
             await care
         server.live.close()
 
-    app = FastAPI(title="TriPortrait", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    errors: dict[int | str, dict[str, Any]] = {code: {"model": ErrorAnswer} for code in ("4XX", "5XX", 422)}
+    app = FastAPI(title="TriPortrait", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan, responses=errors)
     _guard(app, server)
     _add_avatars(app, server)
-    _add_videos(app, server)
+    add_videos(app, server.store)
+    add_motions(app, server.store)
     _add_others(app, server)
+    add_heads(app, server.store)
     _add_page(app, server)
     return app
 
@@ -211,201 +205,104 @@ def make_app(server: Server) -> FastAPI:
 def _guard(app: FastAPI, server: Server) -> None:
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        if request.url.path != "/healthz":
+        if request.url.path not in ("/healthz", "/readyz"):
             try:
-                server.refuse_strangers(request.headers, request.query_params)
+                server.access.refuse_strangers(request.headers, request.query_params)
             except ApiError as error:
                 return JSONResponse(error_body(error), error.status, headers=_SECURITY)
         response = await call_next(request)
         response.headers.update(_SECURITY)
-        if server.token is not None and request.query_params.get("token"):
-            response.set_cookie(_TOKEN, server.token, httponly=True, samesite="strict")
+        if (token := server.access.known(request.query_params.get("token", ""))) is not None:
+            response.set_cookie(TOKEN_COOKIE, token, httponly=True, samesite="strict")
         return response
 
     @app.exception_handler(TriPortraitError)
     async def told(request: Request, error: TriPortraitError) -> JSONResponse:
         status = error.status if isinstance(error, ApiError) else 400 if error.code == "E_OPTION" else 422
-        headers = {"Retry-After": "10"} if status == 429 else None
+        headers = {"Retry-After": "10"} if status in (429, 503) else None
         return JSONResponse(error_body(error), status, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def wrong(request: Request, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse(error_body(_first_of(error.errors())), 400)
+        return JSONResponse(error_body(first_fault(error.errors())), 400)
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
         words = {404: "There is nothing at this address.", 405: "This address does not take that kind of request."}
         code = "E_NOT_FOUND" if error.status_code == 404 else "E_OPTION"
-        return JSONResponse(error_body(ApiError(code, words.get(error.status_code, "The request cannot be read."))), error.status_code)
+        told = ApiError(code, words.get(error.status_code, "The request cannot be read."), None, "All addresses stand at /openapi.json.")
+        return JSONResponse(error_body(told), error.status_code, headers=error.headers)
 
-
-def _first_of(errors: Any) -> ApiError:
-    """A validation error as one of ours."""
-    first = errors[0] if errors else {"loc": ("body",), "msg": "is wrong"}
-    field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header"))
-    return ApiError("E_OPTION", f"{field or 'The request'}: {first['msg']}.", field or None)
-
-
-def _file_of(upload: UploadFile) -> IO[bytes]:
-    return upload.file
+    @app.exception_handler(sqlite3.OperationalError)
+    @app.exception_handler(OSError)
+    async def unkept(request: Request, error: Exception) -> JSONResponse:
+        log.warning("%s %s: %s", request.method, request.url.path, error)
+        told = ApiError("E_NO_SPACE", "The server cannot write what it must keep.", None, "Free some space on its disk and try again.")
+        return JSONResponse(error_body(told), told.status)
 
 
 def _add_avatars(app: FastAPI, server: Server) -> None:
     store = server.store
 
-    @app.post("/v1/avatars", status_code=201)
-    def add_avatar(request: Request, photo: Upload, name: Text = "", consent: Agreed = False) -> dict[str, Any]:
-        if not consent:
-            raise ApiError("E_OPTION", "Say that you may animate this person (consent=true).", "consent")
-        upload = store.take(_file_of(photo), PHOTO_BYTES, "photo")
-        return store.add_avatar(_client(request), upload, name or (photo.filename or "")[:80]).answer()
+    @app.post("/v1/avatars", status_code=201, openapi_extra=form_body(AvatarForm, {"photo": True}))
+    async def add_avatar(request: Request) -> dict[str, Any]:
+        client = client_of(request)
+        async with received(request, store.folder / "incoming", {"photo": PHOTO_BYTES}) as form:
+            photo, said = form.file("photo"), form.read(AvatarForm)
+            if not said.consent:
+                raise ApiError(
+                    "E_OPTION", "Nothing says that the person agreed.", "consent", "Say that you may animate them (consent=true)."
+                )
+            consent = _AGREED.format(when=time.strftime("%Y-%m-%d", time.gmtime()))
+            added = await run_in_threadpool(store.add_avatar, client, photo.path, said.name or photo.name[:80], consent, said.face)
+            return added.answer()
 
     @app.get("/v1/avatars")
     def avatars(request: Request) -> dict[str, Any]:
-        return {"object": "list", "data": [avatar.answer() for avatar in store.avatars(_client(request))]}
+        return {"object": "list", "data": [avatar.answer() for avatar in store.avatars(client_of(request))]}
 
     @app.get("/v1/avatars/{avatar_id}")
     def avatar(request: Request, avatar_id: str) -> dict[str, Any]:
-        return store.avatar(avatar_id, _client(request)).answer()
+        return store.avatar(avatar_id, client_of(request)).answer()
 
     @app.delete("/v1/avatars/{avatar_id}")
     def remove_avatar(request: Request, avatar_id: str) -> dict[str, Any]:
-        store.remove_avatar(store.avatar(avatar_id, _client(request)))
+        store.remove_avatar(store.avatar(avatar_id, client_of(request)))
         return {"id": avatar_id, "object": "avatar", "deleted": True}
 
     @app.get("/v1/avatars/{avatar_id}/file")
     def avatar_file(request: Request, avatar_id: str) -> FileResponse:
-        return FileResponse(store.avatar(avatar_id, _client(request)).file, filename="portrait.avatar")
+        return FileResponse(store.avatar(avatar_id, client_of(request)).file, filename="portrait.avatar")
 
     @app.get("/v1/avatars/{avatar_id}/preview.jpg")
     async def preview(request: Request, avatar_id: str) -> Response:
-        return Response(await server.still(store.avatar(avatar_id, _client(request)), StillRequest()), media_type="image/jpeg")
+        return Response(await server.still(store.avatar(avatar_id, client_of(request)), StillRequest()), media_type="image/jpeg")
 
     @app.post("/v1/avatars/{avatar_id}/still")
     async def still(request: Request, avatar_id: str, asked: StillRequest) -> Response:
-        return Response(await server.still(store.avatar(avatar_id, _client(request)), asked), media_type="image/jpeg")
-
-
-def _add_videos(app: FastAPI, server: Server) -> None:
-    store = server.store
-
-    def job_of(request: Request, video_id: str) -> Job:
-        job = store.jobs.get(video_id, _client(request))
-        if job is None:
-            raise ApiError("E_NOT_FOUND", "There is no such video.", "id")
-        return job
-
-    @app.post("/v1/videos", status_code=202)
-    def add_video(
-        request: Request,
-        avatar: Text,
-        audio: Annotated[UploadFile | None, File()] = None,
-        driving: Annotated[UploadFile | None, File()] = None,
-        options: Text = "{}",
-        idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
-    ) -> dict[str, Any]:
-        client = _client(request)
-        found = store.avatar(avatar, client)
-        driver = audio or driving
-        if driver is None or (audio is not None and driving is not None):
-            raise ApiError("E_OPTION", "Give one of audio and driving: a voice, or a video of somebody to imitate.", "audio")
-        try:
-            asked = VideoOptions.model_validate_json(options)
-        except ValidationError as error:
-            raise _first_of([{"loc": ("options", *one["loc"]), "msg": one["msg"]} for one in error.errors()]) from None
-        job_id, kind = new_id("vid"), "audio" if audio is not None else "driving"
-        upload = store.take(_file_of(driver), MEDIA_BYTES, kind)
-        folder = store.video_folder(job_id)
-        folder.mkdir()
-        upload.replace(folder / "driver")
-        job = None
-        try:
-            job = store.jobs.add(client, found.id, kind, asked.model_dump(), job_id, idempotency_key)
-        finally:
-            # A job that was refused, or that was there already, has no use for what came with it.
-            if job is None or job.id != job_id:
-                shutil.rmtree(folder, ignore_errors=True)
-        return job.video(store.jobs.position(job))
-
-    @app.get("/v1/videos")
-    def videos(request: Request, limit: int = 20, after: str | None = None) -> dict[str, Any]:
-        count = min(max(limit, 1), 100)
-        jobs = store.jobs.of_client(_client(request), count + 1, after)
-        data = [job.video() for job in jobs[:count]]
-        first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-        return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": len(jobs) > count}
-
-    @app.get("/v1/videos/{video_id}")
-    def video(request: Request, video_id: str) -> dict[str, Any]:
-        job = job_of(request, video_id)
-        return job.video(store.jobs.position(job))
-
-    @app.delete("/v1/videos/{video_id}")
-    def remove_video(request: Request, video_id: str) -> dict[str, Any]:
-        job = job_of(request, video_id)
-        if job.state in ("queued", "in_progress"):
-            store.jobs.cancel(video_id)
-        else:
-            shutil.rmtree(store.video_folder(video_id), ignore_errors=True)
-            store.jobs.forget(video_id)
-        return {"id": video_id, "object": "video.deleted", "deleted": True}
-
-    @app.get("/v1/videos/{video_id}/content")
-    def content(request: Request, video_id: str, variant: str = "video") -> FileResponse:
-        if variant != "video":
-            raise ApiError("E_OPTION", "variant can only be video.", "variant")
-        job = job_of(request, video_id)
-        if job.state != "completed":
-            raise ApiError("E_NOT_READY", "The video is not ready; ask again when its status is completed.", "id")
-        return FileResponse(store.video_folder(video_id) / VIDEO, media_type="video/mp4", filename=f"{video_id}.mp4")
-
-    @app.get("/v1/videos/{video_id}/events")
-    async def events(request: Request, video_id: str) -> StreamingResponse:
-        job_of(request, video_id)
-
-        async def stream() -> AsyncIterator[str]:
-            said = None
-            while not await request.is_disconnected():
-                job = await run_in_threadpool(store.jobs.get, video_id)
-                if job is None:
-                    return
-                now = job.video(await run_in_threadpool(store.jobs.position, job))
-                if now != said:
-                    said = now
-                    kind = job.state if job.state in ("completed", "failed") else "progress"
-                    yield f"id: {job.progress}\nevent: {kind}\ndata: {json.dumps(now)}\n\n"
-                if job.state in ("completed", "failed"):
-                    return
-                await asyncio.sleep(_EVENTS_S)
-
-        return StreamingResponse(stream(), media_type="text/event-stream")
+        return Response(await server.still(store.avatar(avatar_id, client_of(request)), asked), media_type="image/jpeg")
 
 
 def _add_others(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/detect")
-    def detect(file: Upload) -> dict[str, Any]:
-        from triportrait.media.sampling import sampled_frames
-        from triportrait.provenance import detect as provenance
-        from triportrait.provenance.reading import FRAME_LIMIT
-
-        upload = server.store.take(_file_of(file), MEDIA_BYTES, "file", file.filename)
-        try:
-            report = provenance.detect(sampled_frames(upload, FRAME_LIMIT), upload)
-            return {"text": str(report).replace(str(upload), "the file")}
-        except TriPortraitError as error:
-            raise ApiError(error.code, str(error).replace(f"'{upload}'", "the file").replace(str(upload), "the file"), "file") from None
-        finally:
-            upload.unlink(missing_ok=True)
+    @app.post("/v1/detect", openapi_extra=form_body(None, {"file": True}))
+    async def detect(request: Request) -> dict[str, Any]:
+        async with received(request, server.store.folder / "incoming", {"file": MEDIA_BYTES}) as form:
+            path = str(form.file("file").path)
+            done = await run_in_threadpool(run_limited, ["detect", path, "--json"], "file")
+            if done.returncode:
+                raise refusal(done, path, "file", "the file")
+            found: dict[str, Any] = json.loads(done.stdout)
+            return found | {"text": found["text"].replace(path, "the file")}
 
     @app.post("/v1/sessions", status_code=201)
     def add_session(request: Request, asked: SessionRequest) -> dict[str, Any]:
-        avatar = server.store.avatar(asked.avatar, _client(request))
+        avatar = server.store.avatar(asked.avatar, client_of(request))
         return server.live.add(avatar, asked.sample_rate)
 
     @app.websocket("/v1/sessions/{session_id}/socket")
     async def socket(websocket: WebSocket, session_id: str, token: str = "") -> None:
         try:
-            server.refuse_foreign_pages(websocket.headers)
+            server.access.refuse_foreign_pages(websocket.headers)
             ticket = server.live.take(session_id, token)
         except ApiError:
             await websocket.close(4401)
@@ -415,12 +312,18 @@ def _add_others(app: FastAPI, server: Server) -> None:
     @app.get("/v1/example.wav")
     def example() -> FileResponse:
         if server.example_voice is None:
-            raise ApiError("E_NOT_FOUND", "There is no example voice.")
+            raise ApiError("E_NOT_FOUND", "There is no example voice.", None, "Send a voice of your own.")
         return FileResponse(server.example_voice, media_type="audio/wav")
 
     @app.get("/healthz")
     def health() -> dict[str, str]:
         return {"status": "ok"}
+
+    @app.get("/readyz")
+    def ready() -> dict[str, str]:
+        if (lack := server.lacks) is not None:
+            raise ApiError("E_STARTING", lack, None, "Ask again in some seconds, and look at the server's output if that does not help.")
+        return {"status": "ready"}
 
     @app.get("/metrics")
     def metrics() -> Response:
@@ -431,16 +334,16 @@ def _add_others(app: FastAPI, server: Server) -> None:
 
 
 def _add_page(app: FastAPI, server: Server) -> None:
-    kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json"}
+    kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml"}
 
     @app.get("/{name:path}", include_in_schema=False)
     def page(request: Request, name: str) -> Response:
         path = WEB / (name or "index.html")
         if "/" in name or path.suffix not in kinds or not path.is_file():
-            raise ApiError("E_NOT_FOUND", "There is nothing at this address.")
+            raise ApiError("E_NOT_FOUND", "There is nothing at this address.", None, "All addresses stand at /openapi.json.")
         response = FileResponse(path, media_type=kinds[path.suffix])
-        if not name and not _cookie(request.headers, _COOKIE):
+        if not name and not cookie(request.headers, CLIENT_COOKIE):
             import secrets
 
-            response.set_cookie(_COOKIE, secrets.token_hex(16), max_age=365 * 86400, httponly=True, samesite="strict")
+            response.set_cookie(CLIENT_COOKIE, secrets.token_hex(16), max_age=365 * 86400, httponly=True, samesite="strict")
         return response

@@ -6,36 +6,39 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from triportrait.app.children import refusal, run_limited
 from triportrait.app.jobs import JobTable, new_id
-from triportrait.app.schemas import ApiError
+from triportrait.app.schemas import KEPT_S, ApiError, ChooseFace
+from triportrait.errors import OutputError
+from triportrait.files import atomic_file
 
 #: Bytes that are taken: of photos, and of voices and videos.
 PHOTO_BYTES, MEDIA_BYTES = 20 << 20, 200 << 20
-#: What was uploaded or made is deleted after so many seconds.
-KEPT_S = 24 * 3600.0
-#: A photo is prepared within this time and memory.
-_PREPARE_S, _PREPARE_BYTES = 120.0, 6 << 30
-_CHUNK = 1 << 20
-#: Endings by which signed statements are found in a file.
-_ENDINGS = (".mp4", ".mov", ".webm", ".png", ".jpg", ".jpeg", ".webp", ".gif")
+#: The file with the table of jobs.
+TABLE = "jobs.sqlite"
+
+
+def usual_folder() -> Path:
+    """Where a server of this user keeps things unless told otherwise."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "triportrait" / "server"
 
 
 @dataclass(frozen=True, slots=True)
 class Avatar:
-    """A portrait that was uploaded: its id, its owner, its name, and its folder."""
+    """A portrait that was uploaded: its id, its owner, its name, its folder, and how the person agreed."""
 
     id: str
     client: str
     name: str
     created: float
     folder: Path
+    consent: str = ""
 
     @property
     def file(self) -> Path:
@@ -44,7 +47,8 @@ class Avatar:
 
     def answer(self) -> dict[str, Any]:
         """What the API says of it."""
-        return {"id": self.id, "object": "avatar", "name": self.name, "status": "ready", "created_at": int(self.created)}
+        said = {"id": self.id, "object": "avatar", "name": self.name, "status": "ready", "created_at": int(self.created)}
+        return said | {"example": not self.client}
 
 
 class Store:
@@ -58,67 +62,47 @@ class Store:
         self.folder = folder
         for name in ("avatars", "videos", "incoming"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        self.jobs = JobTable(folder / "jobs.sqlite")
+        self.jobs = JobTable(folder / TABLE)
 
     def video_folder(self, job_id: str) -> Path:
         """Where a job's input lies and its video will."""
         return self.folder / "videos" / job_id
 
-    def take(self, source: IO[bytes], limit: int, field: str, name: str | None = None) -> Path:
-        """Write an upload to a file with a name of ours, and with the ending of the ``name`` that it had if that is one of a few.
+    def add_avatar(self, client: str, photo: Path, name: str, consent: str = "", face: int | None = None) -> Avatar:
+        """Prepare an uploaded photo, or take an avatar file, in a limited process of its own.
+
+        Args:
+            client: whose it is; empty for an example that everybody has.
+            photo: the upload, which stays.
+            name: for people.
+            consent: how the person agreed, for the statements of the videos.
+            face: which one, counted from the left, where the photo shows several.
 
         Raises:
-            ApiError: larger than ``limit`` bytes, empty, or the disk is full.
+            ChooseFace: there are several, and none is chosen.
+            ApiError: no photo, no face in it, it takes too long, or the disk is full.
         """
-        ending = Path(name or "").suffix.lower()
-        target = self.folder / "incoming" / (new_id("upload") + (ending if ending in _ENDINGS else ""))
-        size = 0
+        avatar_id, created = new_id("avt"), time.time()
+        folder = self.folder / "avatars" / avatar_id
+        made = Avatar(avatar_id, client, name[:80] or "portrait", created, folder, consent)
         try:
-            with target.open("wb") as file:
-                while chunk := source.read(_CHUNK):
-                    size += len(chunk)
-                    if size > limit:
-                        raise ApiError("E_TOO_LARGE", f"The file is larger than {limit >> 20} MB; use a smaller one.", field)
-                    file.write(chunk)
-        except OSError:
-            target.unlink(missing_ok=True)
-            raise ApiError("E_FULL", "The server has no room for the file; try again later.", field) from None
-        except ApiError:
-            target.unlink(missing_ok=True)
-            raise
-        if not size:
-            target.unlink(missing_ok=True)
-            raise ApiError("E_INPUT", "The file is empty; choose another one.", field)
-        return target
-
-    def add_avatar(self, client: str, photo: Path, name: str) -> Avatar:
-        """Prepare an uploaded photo, or take an avatar file, in a process of its own; the upload is gone afterwards.
-
-        Raises:
-            ApiError: no photo, no face in it, or it takes too long.
-        """
-        avatar = Avatar(new_id("avt"), client, name[:80] or "portrait", time.time(), Path())
-        folder = self.folder / "avatars" / avatar.id
-        folder.mkdir()
-        made = Avatar(avatar.id, avatar.client, avatar.name, avatar.created, folder)
-        try:
-            self._prepare(photo, made.file)
-            (folder / "about.json").write_text(json.dumps({"client": client, "name": made.name, "created": made.created}))
+            folder.mkdir()
+            chosen = [] if face is None else [str(face)]
+            done = run_limited([str(photo), str(made.file), *chosen], "photo", module="triportrait.app.photo_child")
+            if done.returncode:
+                raise refusal(done, str(photo), "photo", "the photo")
+            if faces := json.loads(done.stdout)["faces"]:
+                raise ChooseFace(faces)
+            about = {"client": client, "name": made.name, "created": created, "consent": consent}
+            with atomic_file(folder / "about.json") as draft:
+                draft.write_text(json.dumps(about))
+        except (OSError, OutputError):
+            shutil.rmtree(folder, ignore_errors=True)
+            raise ApiError("E_NO_SPACE", "The server has no room for the portrait.", "photo", "Try again later.") from None
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        finally:
-            photo.unlink(missing_ok=True)
         return made
-
-    def _prepare(self, photo: Path, target: Path) -> None:
-        command = [sys.executable, "-m", "triportrait", "portrait", "save", str(photo), "-o", str(target)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_PREPARE_S, preexec_fn=_within_limits, check=False)
-        except subprocess.TimeoutExpired:
-            raise ApiError("E_INPUT", "The photo takes too long to read; use a smaller one.", "photo") from None
-        if done.returncode:
-            raise ApiError("E_NO_FACE" if "face" in done.stderr else "E_INPUT", _sentence(done.stderr, photo), "photo")
 
     def avatar(self, avatar_id: str, client: str) -> Avatar:
         """A client's avatar, or an example that everybody has.
@@ -131,8 +115,8 @@ class Store:
         if avatar_id.startswith("avt_") and avatar_id[4:].isalnum() and (folder / "about.json").is_file():
             about = json.loads((folder / "about.json").read_text())
             if about["client"] in (client, ""):
-                return Avatar(avatar_id, about["client"], about["name"], about["created"], folder)
-        raise ApiError("E_NOT_FOUND", "There is no such portrait; upload the photo again.", "avatar")
+                return Avatar(avatar_id, about["client"], about["name"], about["created"], folder, about.get("consent", ""))
+        raise ApiError("E_NOT_FOUND", "There is no such portrait.", "avatar", "Upload the photo again.")
 
     def avatars(self, client: str) -> list[Avatar]:
         """A client's avatars and the examples, the newest first."""
@@ -149,7 +133,7 @@ class Store:
             ApiError: it is an example.
         """
         if not avatar.client:
-            raise ApiError("E_OPTION", "The examples stay; upload a photo of your own.", "avatar")
+            raise ApiError("E_OPTION", "The examples stay.", "avatar", "Upload a photo of your own.")
         shutil.rmtree(avatar.folder, ignore_errors=True)
 
     def clean(self, now: float | None = None) -> None:
@@ -170,23 +154,4 @@ class Store:
         for upload in (self.folder / "incoming").iterdir():
             with contextlib.suppress(OSError):
                 if upload.stat().st_mtime < moment:
-                    upload.unlink()
-
-
-def _within_limits() -> None:
-    """In the child: no more memory than a photo needs, and last in line for the processor."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_PREPARE_BYTES, _PREPARE_BYTES))
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(5)
-
-
-def _sentence(said: str, upload: Path) -> str:
-    """The last error that the program said, without the upload's path."""
-    lines = [line.removeprefix("triportrait: ") for line in said.splitlines() if line.startswith("triportrait: ")]
-    text = lines[-1] if lines else "the file could not be read; use a JPEG, PNG or WebP picture."
-    for name in (str(upload), upload.name):
-        text = text.replace(f"'{name}'", "the photo").replace(name, "the photo")
-    return text[:1].upper() + text[1:]
+                    shutil.rmtree(upload) if upload.is_dir() else upload.unlink()

@@ -61,6 +61,7 @@ COMMANDS = {
     "live": ("triportrait.cli.live", "Live"),
     "stream": ("triportrait.cli.stream", "Stream"),
     "serve": ("triportrait.cli.serve", "Serve"),
+    "jobs": ("triportrait.cli.jobs", "Jobs"),
     "detect": ("triportrait.cli.detect", "Detect"),
     "maker": ("triportrait.cli.maker", "Maker"),
     "weights": ("triportrait.cli.weights", "Weights"),

@@ -115,6 +115,8 @@ class Look:
     """Write source | PNCC | raw render | depth | final side by side."""
     crf: int = 18
     """Video quality, lower is better (0 to 51)."""
+    resume: bool = False
+    """Keep finished pieces in OUT.parts until the video is complete, and go on from those that an interrupted run has left there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +251,7 @@ class Animate:
                 marks=marks,
                 crf=self.look.crf,
                 progress=progress,
+                resume=self.look.resume,
             )
         say(f"{self.out}  ({time.perf_counter() - started:.1f} s)")
         return 0
@@ -270,6 +273,10 @@ class Animate:
             raise OptionError("--background and --debug-panel work on the crop; leave out --full-frame")
         if self.look.debug_panel and self.look.background == "transparent":
             raise OptionError("--background transparent shows the person alone; leave out --debug-panel")
+        if self.look.resume and self.look.background == "transparent":
+            raise OptionError("a transparent video is not written in pieces; leave out --resume")
+        if self.look.resume and self.drawing.refine:
+            raise OptionError("--refine differs from run to run, so nothing could go on; refine once with 'triportrait portrait save'")
         check_size(self.drawing.size)
         check_refine(self.drawing.refine)
 
@@ -284,7 +291,7 @@ class Animate:
             foreign = [*motion, *changed(self.drawing), *changed(self.movement, besides=known), *changed(self.person)]
         elif self.preset == "talk3d":
             moving = changed(self.movement, besides={"pose", "blink", "seed"})
-            look = changed(self.look, besides={"crop", "crf"})
+            look = changed(self.look, besides={"crop", "crf", "resume"})
             foreign = [*motion, *changed(self.drawing), *moving, *look, *changed(self.paper, besides={"weights", "device", "batch"})]
         else:
             foreign, rule = changed(self.paper), "belongs to --preset paper; add that"

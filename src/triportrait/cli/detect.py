@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ class Detect:
 
     file: Positional[Path]
     """Video, GIF or picture to look at."""
+    json: bool = False
+    """Write the answer as JSON, for programs."""
     maker: str | None = None
     """A name or an id: say whether the watermark bears its number."""
 
@@ -28,5 +31,6 @@ class Detect:
 
         maker = None if self.maker is None else Account(self.maker.strip()).maker
         check_readable(self.file)
-        say_lines(detect(sampled_frames(self.file, FRAME_LIMIT), self.file, maker=maker))
+        report = detect(sampled_frames(self.file, FRAME_LIMIT), self.file, maker=maker)
+        say_lines(json.dumps(report.record()) if self.json else report)
         return 0

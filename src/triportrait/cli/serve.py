@@ -26,8 +26,10 @@ class Serve:
     """Where uploads, portraits and videos lie; they are deleted after a day. Default: the user's data folder."""
     workers: int = 0
     """Processes that make videos. Default: one for two processors."""
+    ray: str | None = None
+    """Address of a Ray cluster that makes the videos instead, auto for this machine's; --workers then is how many at a time."""
     token: Path | None = None
-    """File with the token that every request must bear."""
+    """File with the token that every request must bear; or with several, one a line, whose bearers see their own videos each."""
     public_name: str | None = None
     """Host name under which a proxy shows the server."""
 
@@ -36,7 +38,8 @@ class Serve:
 
         import uvicorn
 
-        from triportrait.app.server import Server, make_app
+        from triportrait.app.server import EXAMPLES, Server, make_app
+        from triportrait.app.store import usual_folder
         from triportrait.files import check_readable, make_folder
 
         if not 0 <= self.port <= 65535:
@@ -44,20 +47,25 @@ class Serve:
         if not 0 <= self.workers <= 64:
             raise OptionError(f"--workers is {self.workers}; use a number up to 64.")
         token = check_readable(self.token).read_text().strip() if self.token is not None else None
+        if token == "":
+            raise OptionError(f"the file '{self.token}' holds no token; write one into it, or leave out --token")
         if token is None and self.host not in _LOOPBACK:
             token = secrets.token_urlsafe(24)
-        folder = self.folder or _usual_folder()
+        if self.ray is not None:
+            from triportrait.app.ray_workers import connect
+
+            connect(self.ray).shutdown()
+        folder = self.folder or usual_folder()
         make_folder(folder)
         hosts = tuple(name for name in (self.host, self.public_name) if name)
-        examples = Path(__file__).parents[3] / "examples"
-        photos, voice = tuple(sorted(examples.glob("portrait*.png"))), examples / "speech.wav"
         server = Server(
             folder,
-            workers=self.workers or max(1, (os.cpu_count() or 2) // 2),
+            workers=self.workers or (max(1, (os.cpu_count() or 2) // 2) if self.ray is None else 0),
+            ray=self.ray,
             token=token,
             hosts=hosts,
-            examples=photos,
-            example_voice=voice if voice.is_file() else None,
+            examples=tuple(sorted(EXAMPLES.glob("*.jpg"))),
+            example_voice=EXAMPLES / "speech.wav",
         )
         listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -71,8 +79,3 @@ class Serve:
         config = uvicorn.Config(make_app(server), log_level="warning", timeout_graceful_shutdown=3)
         uvicorn.Server(config).run(sockets=[listener])
         return 0
-
-
-def _usual_folder() -> Path:
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "triportrait" / "server"

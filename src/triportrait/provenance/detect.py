@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from triportrait.provenance.maker import NO_MAKER, maker_number, shown_number
 from triportrait.provenance.manifest import ManifestInfo, read_manifest
@@ -47,6 +48,22 @@ class ProvenanceReport:
         if self.maker_number is None:
             return self.watermark.bears_expected if self.asked_maker is None else None
         return self.maker_number == maker_number(self.manifest.maker)
+
+    def record(self) -> dict[str, Any]:
+        """The same for programs: whether it was generated, what each mark says, and the text for people."""
+        seen, said = self.watermark, self.manifest
+        return {
+            "generated": self.is_marked,
+            "watermark": {"found": bool(seen.found), "score": round(float(seen.score), 2), "maker_number": self.maker_number},
+            "manifest": {
+                "state": said.state,
+                "signer": said.signer,
+                "software": said.software,
+                "maker": said.maker,
+                "consent": said.consent,
+            },
+            "text": str(self),
+        }
 
     def __str__(self) -> str:
         verdict = "AI-generated" if self.is_marked else "No mark found (which does not prove that it is a recording)"

@@ -66,6 +66,11 @@ class Finish:
             image = draw_label(image)
         return self._watermark.apply(image) if self._watermark else image
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells these marks from others."""
+        return f"label {self._has_label}, watermark {self.payload}"
+
     def without_scene(self, image: Array, alpha: Array) -> tuple[Array, Array]:
         """The same for a person without a scene: uint8 [h, w, 3] not multiplied by alpha, and alpha uint8 [h, w].
 

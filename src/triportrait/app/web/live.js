@@ -1,123 +1,205 @@
 // The live portrait: sound goes out as PCM, pictures and sound come back and are played by the sound's clock.
-const $ = (id) => document.getElementById(id);
-const RATE = 24000;
+import { post } from "./api.js";
+import { $, choice, say, slider, takeFiles } from "./dom.js";
+import { emotionChoices } from "./options.js";
+import { decode } from "./sound.js";
+import { on, state } from "./state.js";
+import { t } from "./strings.js";
 
-export function startLive({ api, say, avatar }) {
-  let socket = null, context = null, offset = null, pictures = [], shown = 0, asked = null, microphone = null;
-  const controls = ["interrupt", "stop", "speech", "microphone", "live-emotion"];
-  const enable = (on) => { controls.forEach((id) => { $(id).disabled = !on; }); $("start").disabled = on; };
-  const tell = (message) => { if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); };
+const RATE_HZ = 24000;
+// Kinds of binary messages, behind a header of 16 bytes: kind, flags, reply, number, time in microseconds.
+const JPEG = 1, PCM = 3, HEADER_BYTES = 16;
+// So much sound is kept ready against jitter, and so much of a file is sent at a time; half a minute may wait.
+const LEAD_S = 0.06, PIECE_SAMPLES = 12000, LONGEST_S = 25;
+const ALIVE = ["interrupt", "stop", "speech", "microphone", "say-example"];
+// Sliders: control, lowest, highest, step, usual value.
+const CONTROLS = [
+  ["head_motion", 0, 2, 0.1, 1], ["expressiveness", 0, 2, 0.1, 1], ["mouth_gain", 0, 2, 0.1, 1],
+  ["gaze_motion", 0, 2, 0.1, 1], ["eye_contact", 0, 1, 0.1, 0.9], ["blinks_per_minute", 0, 60, 1, 26],
+];
 
-  $("start").addEventListener("click", async () => {
-    say("live-error");
-    if (!avatar()) { say("live-error", { message: "Choose a portrait first." }); return; }
-    $("start").disabled = true;
-    $("live-state").textContent = "Getting ready …";
-    context = new AudioContext({ sampleRate: RATE });
-    try {
-      const session = await (await api("/v1/sessions", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ avatar: avatar(), sample_rate: RATE }) })).json();
-      socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${session.socket}`);
-    } catch (error) { say("live-error", error); enable(false); $("live-state").textContent = ""; return; }
-    socket.binaryType = "arraybuffer";
-    socket.onmessage = ({ data }) => (typeof data === "string" ? hear(JSON.parse(data)) : receive(data));
-    socket.onclose = end;
-    requestAnimationFrame(draw);
-  });
+let socket = null, context = null, output = null, offset_s = null, pictures = [], sources = [], asked_ms = null, microphone = null;
+let shown = [];  // when the last pictures were shown, for the rate
 
-  function hear(message) {
-    if (message.type === "session.created") { enable(true); $("live-state").textContent = "Listening. Say a recording, or open the microphone."; }
-    else if (message.type === "speech.started" && asked !== null) { $("live-state").textContent = `First move after ${((performance.now() - asked) / 1000).toFixed(2)} s`; asked = null; }
-    else if (message.type === "speech.finished" && message.interrupted) $("live-state").textContent = "Interrupted.";
-    else if (message.type === "error") say("live-error", message);
-    else if (message.type === "session.ended") { say("live-error", { message: message.reason }); socket.close(); }
+const tellServer = (message) => { if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); };
+const enable = (isAlive) => { ALIVE.forEach((id) => { $(id).disabled = !isAlive; }); $("start").disabled = isAlive; };
+const show = (name, values) => { $("live-state").textContent = name ? t(name, values) : ""; };
+
+async function start() {
+  say("live-error");
+  if (!state.avatar) { say("live-error", { message: t("who.none") }); return; }
+  $("start").disabled = true;
+  show("live.starting");
+  context = new AudioContext({ sampleRate: RATE_HZ });
+  output = context.createGain();
+  output.connect(context.destination);
+  try {
+    const session = await post("/v1/sessions", { avatar: state.avatar.id, sample_rate: RATE_HZ });
+    socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${session.socket}`);
+  } catch (error) {
+    say("live-error", error);
+    end();
+    return;
   }
+  socket.binaryType = "arraybuffer";
+  socket.onmessage = ({ data }) => (typeof data === "string" ? hear(JSON.parse(data)) : receive(data));
+  socket.onclose = end;
+  requestAnimationFrame(draw);
+}
 
-  function receive(buffer) {
-    const view = new DataView(buffer), kind = view.getUint8(0), number = view.getUint32(4, true), pts = Number(view.getBigUint64(8, true)) / 1e6;
-    if (kind === 3) {
-      const pcm = new Int16Array(buffer, 16), block = context.createBuffer(1, pcm.length, RATE), samples = block.getChannelData(0);
-      for (let i = 0; i < pcm.length; i += 1) samples[i] = pcm[i] / 32768;
-      // The first block, or one that comes too late, sets the clock anew: 60 ms are kept ready.
-      if (offset === null || pts + offset < context.currentTime) offset = context.currentTime + 0.06 - pts;
-      const source = context.createBufferSource();
-      source.buffer = block;
-      source.connect(context.destination);
-      source.start(pts + offset);
-    } else if (kind === 1) {
-      createImageBitmap(new Blob([new Uint8Array(buffer, 16)], { type: "image/jpeg" })).then((image) => pictures.push({ pts, image, number }));
-    }
+function hear(message) {
+  const { type } = message;
+  if (type === "session.created") { enable(true); show("live.listening"); $("interrupt").focus(); sendControls(); }
+  else if (type === "speech.started") {
+    if (asked_ms === null) show("live.speaking");
+    else show("live.moved", { seconds: ((performance.now() - asked_ms) / 1000).toFixed(2) });
+    asked_ms = null;
+  } else if (type === "speech.finished") show(message.interrupted ? "live.interrupted" : "live.listening");
+  else if (type === "stats") showStats(message);
+  else if (type === "input.full") say("live-error", { message: t("live.full") });
+  else if (type === "error") say("live-error", message.error ?? message);
+  else if (type === "session.ended") { if (message.reason) say("live-error", { message: message.reason }); socket?.close(); }
+}
+
+function showStats({ level, render_ms, dropped }) {
+  const now = performance.now();
+  shown = shown.filter((moment) => now - moment < 2000);
+  $("live-stats").textContent = t("live.stats", { fps: Math.round(shown.length / 2), render: Math.round(render_ms), level, dropped });
+}
+
+function receive(buffer) {
+  const view = new DataView(buffer), kind = view.getUint8(0), number = view.getUint32(4, true), pts_s = Number(view.getBigUint64(8, true)) / 1e6;
+  if (kind === PCM) play(new Int16Array(buffer, HEADER_BYTES), pts_s);
+  else if (kind === JPEG) {
+    createImageBitmap(new Blob([new Uint8Array(buffer, HEADER_BYTES)], { type: "image/jpeg" }))
+      .then((image) => pictures.push({ pts_s, image, number })).catch(() => { /* the next one comes in 40 ms */ });
   }
+}
 
-  function draw() {
-    if (!socket) return;
-    const now = context.currentTime - (offset ?? 0);
-    let next = null;
-    while (pictures.length && pictures[0].pts <= now) { next?.image.close(); next = pictures.shift(); }
-    if (next) {
-      const face = $("face");
-      if (face.width !== next.image.width) { face.width = next.image.width; face.height = next.image.height; }
-      face.getContext("2d").drawImage(next.image, 0, 0);
-      next.image.close();
-      shown = next.number;
-      tell({ type: "ack", pictures: shown });
-    }
-    requestAnimationFrame(draw);
+function play(pcm, pts_s) {
+  const block = context.createBuffer(1, pcm.length, RATE_HZ), samples = block.getChannelData(0);
+  for (let i = 0; i < pcm.length; i += 1) samples[i] = pcm[i] / 32768;
+  // The first block, or one that comes too late, sets the clock anew.
+  if (offset_s === null || pts_s + offset_s < context.currentTime) offset_s = context.currentTime + LEAD_S - pts_s;
+  const source = context.createBufferSource();
+  source.buffer = block;
+  source.connect(output);
+  source.onended = () => { sources = sources.filter((one) => one !== source); };
+  source.start(pts_s + offset_s);
+  sources.push(source);
+}
+
+function draw() {
+  if (!socket) return;
+  const now_s = context.currentTime - (offset_s ?? 0);
+  let next = null;
+  while (pictures.length && pictures[0].pts_s <= now_s) { next?.image.close(); next = pictures.shift(); }
+  if (next) {
+    const face = $("face");
+    if (face.width !== next.image.width) { face.width = next.image.width; face.height = next.image.height; }
+    face.getContext("2d").drawImage(next.image, 0, 0);
+    next.image.close();
+    shown.push(performance.now());
+    tellServer({ type: "ack", pictures: next.number });
   }
+  requestAnimationFrame(draw);
+}
 
-  const send = (samples) => {
-    const pcm = new Int16Array(samples.length);
-    for (let i = 0; i < samples.length; i += 1) pcm[i] = Math.max(-1, Math.min(1, samples[i])) * 32767;
-    if (socket?.readyState === WebSocket.OPEN) socket.send(pcm.buffer);
-  };
+// What was said already and waits in the browser is dropped at once; the server closes the mouth.
+function interrupt() {
+  tellServer({ type: "interrupt" });
+  for (const source of sources) source.stop();
+  sources = [];
+}
 
-  $("speech").addEventListener("change", async (event) => {
-    const [file] = event.target.files;
-    event.target.value = "";
-    if (!file) return;
-    say("live-error");
-    try {
-      const sound = await context.decodeAudioData(await file.arrayBuffer());
-      const samples = sound.getChannelData(0).subarray(0, 25 * RATE);
-      asked = performance.now();
-      for (let start = 0; start < samples.length; start += 12000) send(samples.subarray(start, start + 12000));
-      tell({ type: "input_audio_buffer.commit" });
-    } catch { say("live-error", { message: "The file has no sound that the browser reads; use WAV, MP3 or M4A." }); }
-  });
+const sendSamples = (samples) => {
+  const pcm = Int16Array.from(samples, (value) => Math.max(-1, Math.min(1, value)) * 32767);
+  if (socket?.readyState === WebSocket.OPEN) socket.send(pcm.buffer);
+};
 
-  $("microphone").addEventListener("click", async () => {
-    if (microphone) { closeMicrophone(); return; }
-    if (!navigator.mediaDevices) { say("live-error", { message: "A browser gives the microphone to pages of this machine or over HTTPS only." }); return; }
-    try {
-      const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true } });
-      await context.audioWorklet.addModule("microphone.js");
-      const source = context.createMediaStreamSource(stream), node = new AudioWorkletNode(context, "microphone");
-      node.port.onmessage = ({ data }) => send(data);
-      source.connect(node);
-      microphone = { stream, source };
-      $("microphone").textContent = "Close the microphone";
-    } catch { say("live-error", { message: "The microphone could not be opened; allow it in the browser." }); }
-  });
+async function speak(file) {
+  say("live-error");
+  try {
+    const sound = await decode(file, RATE_HZ), samples = sound.getChannelData(0).subarray(0, LONGEST_S * RATE_HZ);
+    asked_ms = performance.now();
+    for (let first = 0; first < samples.length; first += PIECE_SAMPLES) sendSamples(samples.subarray(first, first + PIECE_SAMPLES));
+    tellServer({ type: "input_audio_buffer.commit" });
+  } catch (error) { say("live-error", error); }
+}
 
-  function closeMicrophone() {
-    microphone?.source.disconnect();
-    microphone?.stream.getTracks().forEach((track) => track.stop());
-    microphone = null;
-    $("microphone").textContent = "Microphone";
-    tell({ type: "input_audio_buffer.commit" });
-  }
+async function openMicrophone() {
+  if (microphone) { closeMicrophone(); return; }
+  if (!navigator.mediaDevices) { say("live-error", { message: t("error.insecure") }); return; }
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true } });
+    await context.audioWorklet.addModule("microphone.js");
+    const source = context.createMediaStreamSource(stream), node = new AudioWorkletNode(context, "microphone");
+    node.port.onmessage = ({ data }) => sendSamples(data);
+    source.connect(node);
+    microphone = { stream, source };
+    showMicrophone();
+  } catch { say("live-error", { message: t("error.microphone") }); }
+}
 
-  $("interrupt").addEventListener("click", () => tell({ type: "interrupt" }));
-  $("live-emotion").addEventListener("change", (event) => tell({ type: "session.update", controls: { emotion: event.target.value } }));
+function closeMicrophone() {
+  if (!microphone) return;
+  microphone.source.disconnect();
+  microphone.stream.getTracks().forEach((track) => track.stop());
+  microphone = null;
+  showMicrophone();
+  tellServer({ type: "input_audio_buffer.commit" });
+}
+
+function showMicrophone() {
+  $("microphone").textContent = t(microphone ? "live.microphone.off" : "live.microphone");
+  $("microphone").setAttribute("aria-pressed", Boolean(microphone));
+}
+
+// Until it lives, the portrait's still stands in its place.
+async function showRest() {
+  if (socket || !state.avatar || $("live").hidden) return;
+  const picture = new Image();
+  picture.src = `/v1/avatars/${state.avatar.id}/preview.jpg`;
+  await picture.decode().catch(() => { /* no picture, no place-holder */ });
+  const face = $("face");
+  if (!socket && picture.naturalWidth) face.getContext("2d").drawImage(picture, 0, 0, face.width, face.height);
+}
+
+function sendControls() {
+  const controls = { emotion: $("live-emotion").value, emotion_strength: Number($("live-emotion_strength").value) };
+  for (const [name] of CONTROLS) controls[name] = Number($(`live-${name}`).value);
+  tellServer({ type: "session.update", controls });
+}
+
+function end() {
+  closeMicrophone();
+  socket = offset_s = asked_ms = null;
+  pictures.forEach(({ image }) => image.close());
+  pictures = [];
+  sources = [];
+  context?.close();
+  context = null;
+  enable(false);
+  $("live-stats").textContent = "";
+  show($("live-error").textContent ? null : "live.ended");
+}
+
+export function startLive() {
+  const box = $("live-controls");
+  choice(box, { id: "live-emotion", name: t("options.emotion"), value: "neutral", choices: emotionChoices() }, sendControls);
+  slider(box, { id: "live-emotion_strength", name: t("options.emotion_strength"), low: 0, high: 1, step: 0.1, value: 0.7 }, sendControls);
+  for (const [name, low, high, step, value] of CONTROLS) slider(box, { id: `live-${name}`, name: t(`options.${name}`), low, high, step, value }, sendControls);
+  $("start").addEventListener("click", start);
+  $("interrupt").addEventListener("click", interrupt);
   $("stop").addEventListener("click", () => socket?.close());
-
-  function end() {
-    closeMicrophone();
-    socket = null;
-    offset = null;
-    pictures.forEach(({ image }) => image.close());
-    pictures = [];
-    context?.close();
-    enable(false);
-    if (!$("live-error").textContent) $("live-state").textContent = "Ended.";
-  }
+  $("microphone").addEventListener("click", openMicrophone);
+  $("say-example").addEventListener("click", () => speak(state.example));
+  takeFiles($("speech"), speak);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && socket && !$("live").hidden && !document.querySelector("dialog[open]")) interrupt();
+  });
+  on("example", () => { $("say-example").hidden = !state.example; });
+  // Whoever goes to another tab, or takes another portrait, has left.
+  for (const event of ["avatar", "tab-make", "tab-head", "tab-check"]) on(event, () => socket?.close());
+  for (const event of ["avatar", "tab-live"]) on(event, showRest);
 }

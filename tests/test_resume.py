@@ -1,0 +1,162 @@
+"""Videos in pieces: an interrupted one goes on, each frame is drawn once, and the result is the uninterrupted one's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import triportrait.performance
+from triportrait.background import Background
+from triportrait.errors import OptionError
+from triportrait.media.video import VideoReader
+from triportrait.motion.options import DriveOptions
+from triportrait.performance import PIECES_SUFFIX, Performance
+from triportrait.pipeline import Portrait
+from triportrait.provenance.marks import Marks
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PLAIN = Marks(label=True, watermark=True, manifest=False)
+
+
+@pytest.fixture(scope="module")
+def sentence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of the example speech."""
+    samples, rate_hz = soundfile.read(EXAMPLES / "speech.wav")
+    path = tmp_path_factory.mktemp("voice") / "voice.wav"
+    soundfile.write(path, samples[: 2 * rate_hz], rate_hz)
+    return path
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Counter[float]:
+    """How often each row was drawn, by its jaw and turn."""
+    monkeypatch.setattr(triportrait.performance, "PIECE_FRAMES", 10)
+    seen: Counter[float] = Counter()
+    draw = Performance._pictures
+
+    def counted(self: Performance, rows, scenes):
+        def told():
+            for row in rows:
+                seen[float(np.sum(row.expression, dtype=np.float64) + np.sum(row.rotation_rad, dtype=np.float64))] += 1
+                yield row
+
+        return draw(self, told(), scenes)
+
+    monkeypatch.setattr(Performance, "_pictures", counted)
+    return seen
+
+
+def frames_of(video: Path) -> list[np.ndarray]:
+    with VideoReader(video) as reader:
+        return [frame for _, frame in reader.frames(None)]
+
+
+class Broken(Exception):
+    pass
+
+
+def broken_after(count: int):
+    def progress(what: str, done: int, total: int) -> None:
+        if done == count:
+            raise Broken
+
+    return progress
+
+
+@pytest.mark.parametrize("scene", [None, "clip"])
+def test_an_interrupted_video_goes_on_and_is_the_uninterrupted_one(
+    talking_portrait: Portrait, sentence: Path, clip: Path, tmp_path: Path, drawn: Counter[float], scene: str | None
+) -> None:
+    performance = talking_portrait.talk(sentence, DriveOptions(seed=4))
+    background = None if scene is None else Background(str(clip))
+    whole = performance.save(tmp_path / "whole.mp4", marks=PLAIN, resume=True, background=background)
+    drawn.clear()
+    video = tmp_path / "video.mp4"
+    for count in (25, 43):
+        with pytest.raises(Broken):
+            performance.save(video, marks=PLAIN, resume=True, background=background, progress=broken_after(count))
+        assert not video.exists()
+    told: list[int] = []
+    performance.save(video, marks=PLAIN, resume=True, background=background, progress=lambda what, done, total: told.append(done))
+    assert video.read_bytes() == whole.read_bytes()
+    assert told[:4] == [10, 20, 30, 40] and told[-1] == performance.frame_count == len(frames_of(video))
+    # Pieces that were whole were not drawn again; the piece that was cut off was, and the first row tells the portrait each time.
+    first = next(iter(drawn))
+    assert drawn.total() <= 3 + 50 + 2 * 10 and drawn[first] == 1 + 3
+    assert list(drawn.values()).count(1) >= 25
+    assert not (tmp_path / f"video.mp4{PIECES_SUFFIX}").exists()
+
+
+def test_pieces_join_to_what_is_written_at_once(talking_portrait: Portrait, sentence: Path, tmp_path: Path, drawn: Counter[float]) -> None:
+    performance = talking_portrait.talk(sentence)
+    at_once = performance.save(tmp_path / "once.mp4", marks=PLAIN)
+    joined = performance.save(tmp_path / "joined.mp4", marks=PLAIN, resume=True)
+    with VideoReader(at_once) as one, VideoReader(joined) as other:
+        assert (one.frame_count, one.fps, one.size, one.has_audio) == (other.frame_count, other.fps, other.size, other.has_audio)
+        assert abs(one.seconds - other.seconds) < 0.001
+    differences = [np.abs(a.astype(int) - b).mean() for a, b in zip(frames_of(at_once), frames_of(joined), strict=True)]
+    assert max(differences) < 1.5  # both are encoded, with other key frames
+
+
+def test_pieces_of_another_video_are_left_alone(talking_portrait: Portrait, sentence: Path, tmp_path: Path, drawn: Counter[float]) -> None:
+    video = tmp_path / "video.mp4"
+    with pytest.raises(Broken):
+        talking_portrait.talk(sentence, DriveOptions(seed=1)).save(video, marks=PLAIN, resume=True, progress=broken_after(30))
+    other = talking_portrait.talk(sentence, DriveOptions(seed=2))
+    other.save(video, marks=PLAIN, resume=True)
+    assert video.read_bytes() == other.save(tmp_path / "other.mp4", marks=PLAIN, resume=True).read_bytes()
+    # So are those with other marks, and a piece that somebody has cut off.
+    with pytest.raises(Broken):
+        other.save(video, marks=PLAIN, resume=True, progress=broken_after(30))
+    piece = sorted((tmp_path / f"video.mp4{PIECES_SUFFIX}").glob("*.mp4"))[1]
+    piece.write_bytes(piece.read_bytes()[:3000])
+    plain = Marks(label=False, watermark=True, manifest=False)
+    assert other.save(video, marks=plain, resume=True).read_bytes() != (tmp_path / "other.mp4").read_bytes()
+    with pytest.raises(Broken):
+        other.save(video, marks=PLAIN, resume=True, progress=broken_after(30))
+    other.save(video, marks=PLAIN, resume=True)
+    assert video.read_bytes() == (tmp_path / "other.mp4").read_bytes()
+
+
+def test_what_is_transparent_has_no_pieces(talking_portrait: Portrait, sentence: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="leave out --resume"):
+        talking_portrait.talk(sentence).save(tmp_path / "out.webm", background=Background("transparent"), resume=True)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9 is POSIX")
+def test_the_command_goes_on_after_kill_9(tmp_path: Path) -> None:
+    """A whole run is killed once its first piece is there; the next one keeps that piece."""
+    samples, rate_hz = soundfile.read(EXAMPLES / "speech.wav")
+    voice, video = tmp_path / "voice.wav", tmp_path / "out.mp4"
+    soundfile.write(voice, np.tile(samples, 2)[: 12 * rate_hz], rate_hz)
+    options = ["--quality", "draft", "--resume", "--threads", "1", "--no-manifest"]
+    command = [sys.executable, "-m", "triportrait", "animate", str(EXAMPLES / "portrait.png"), str(voice), "-o", str(video), *options]
+    folder = tmp_path / f"out.mp4{PIECES_SUFFIX}"
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 120.0
+    while time.monotonic() < until and process.poll() is None and not list(folder.glob("[0-9]*.mp4")):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("[0-9]*.mp4")}
+    assert kept and not video.exists()
+    copies = {path: path.read_bytes() for path in kept}
+    again = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while again.poll() is None:
+        for path, moment in kept.items():
+            # Until the end the pieces lie there untouched.
+            if path.exists():
+                assert path.stat().st_mtime_ns == moment and path.read_bytes() == copies[path]
+        time.sleep(0.05)
+    assert again.returncode == 0 and not folder.exists()
+    with VideoReader(video) as reader:
+        assert reader.frame_count == 300 and len(list(reader.frames(None))) == 300
