@@ -302,7 +302,7 @@ class Animate:
 
     def _prepared(self, driver: Driver, background: Background | None) -> Callable[[Progress], Performance]:
         """The work of our own avatars, everything that goes into it being looked at."""
-        from triportrait.drivers import check_option_files
+        from triportrait.driver_files import check_option_files
         from triportrait.motion.options import DriveOptions, check_driver_face
         from triportrait.speakers import voice_driver_of
 
@@ -364,7 +364,7 @@ class Animate:
     # -- the work ----------------------------------------------------------------------------------------------------------
 
     def _perform_here(self, driver: Driver, options: DriveOptions, progress: Progress) -> Performance:
-        from triportrait.drivers import read_motion
+        from triportrait.driver_files import read_motion
         from triportrait.pipeline import Portrait
 
         drawing = self.drawing

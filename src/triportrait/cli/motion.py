@@ -38,7 +38,7 @@ class MotionCommand:
     """How it moves."""
 
     def run(self) -> int:
-        from triportrait.drivers import check_option_files
+        from triportrait.driver_files import check_option_files
         from triportrait.files import check_readable
         from triportrait.media.audio import AudioReader
         from triportrait.motion.files import write_motion
