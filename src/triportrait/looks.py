@@ -15,6 +15,7 @@ from triportrait.face.open_head import OpenHead
 from triportrait.face.portrait import PortraitOptions, person_of, portrait_from_landmarks
 from triportrait.face.tracker import FaceTracker
 from triportrait.geometry.crops import resized
+from triportrait.geometry.filling import push_pull
 from triportrait.model import lifted
 from triportrait.types import Array, MotionFrame, PreparedPortrait
 
@@ -22,6 +23,10 @@ from triportrait.types import Array, MotionFrame, PreparedPortrait
 _COMPARED_PX, _FINE_PX = 128, 3.0
 #: Of an edited picture at least this correlation of its lines with the original's is left.
 _SAME_LINES = 0.5
+#: An edit is what differs by more levels, over so many pixels of a 512 px crop.
+_EDIT_LEVELS, _EDIT_PX = 8.0, 2.0
+#: So near their outline (pixels of a 512 px crop) two drawn pictures are not compared.
+_EDGE_PX = 7.0
 
 
 def with_look(
@@ -37,6 +42,8 @@ def with_look(
     Raises:
         OptionError: it is not square, or looks like none of the pictures.
     """
+    import cv2
+
     pictures = [replace(portrait, others=()), *portrait.others]
     size = len(portrait.image)
     expect_square(edited, name)
@@ -47,15 +54,33 @@ def with_look(
     model = lifted(head)
     states = [model.prepare(one) for one in (before, after)]
 
-    def carried(other: PreparedPortrait) -> PreparedPortrait:
+    def edited_like(other: PreparedPortrait) -> PreparedPortrait:
         frame = _as_seen_from(other.motion, before.motion)
         (old, old_layer), (new, new_layer) = (model.step(state, frame) for state in states)
-        difference = (new.astype(np.float32) - old) * np.maximum(old_layer.alpha, new_layer.alpha)[..., None]
-        image = np.clip(other.image + difference + 0.5, 0, 255).astype(np.uint8)
+        difference = new.astype(np.float32) - old
+        carried = _smooth_at_outline(difference, np.minimum(old_layer.alpha, new_layer.alpha)) * other.person_alpha[..., None]
+        # Hats and longer hair lie beyond the old outline.
+        beyond = cv2.morphologyEx(np.maximum(new_layer.alpha - other.person_alpha, 0.0), cv2.MORPH_OPEN, _round(_EDGE_PX, size))
+        image = np.clip(other.image + carried + beyond[..., None] * difference + 0.5, 0, 255).astype(np.uint8)
         return _with_image(other, image, portrait, tracker, head)
 
-    first, *others = [after if index == which else carried(other) for index, other in enumerate(pictures)]
+    first, *others = [after if index == which else edited_like(other) for index, other in enumerate(pictures)]
     return replace(first, others=tuple(others), manner=portrait.manner, mouth_is_covered=None)
+
+
+def _smooth_at_outline(difference: Array, alpha: Array) -> Array:
+    """``difference`` [s, s, 3] well inside ``alpha`` [s, s], spread from there: two pictures' outlines are never quite the same."""
+    import cv2
+
+    inside = cv2.erode((alpha > 0.9).astype(np.float32), _round(_EDGE_PX, len(alpha)), borderValue=(1.0,))
+    return push_pull(difference, inside) if inside.any() else difference
+
+
+def _round(radius_px: float, size: int) -> Array:
+    """A disc, its radius in pixels of a 512 px crop."""
+    import cv2
+
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(round(radius_px * size / 512), 1) + 1,) * 2)
 
 
 def expect_square(edited: Array, name: str) -> None:
@@ -88,6 +113,8 @@ def _edited_one(pictures: list[PreparedPortrait], edited: Array, name: str) -> i
 
 def _with_image(one: PreparedPortrait, image: Array, portrait: PreparedPortrait, tracker: FaceTracker, head: OpenHead) -> PreparedPortrait:
     """The picture ``one`` of the ``portrait`` with other pixels [s, s, 3]: new mattes and layers, its own place and motion."""
+    import cv2
+
     size = len(image)
     made = portrait_from_landmarks(
         image,
@@ -100,7 +127,11 @@ def _with_image(one: PreparedPortrait, image: Array, portrait: PreparedPortrait,
         person_of(portrait, head),
         portrait.background,
     )
-    return replace(made, motion=one.motion, landmarks=one.landmarks, identity=one.identity, vertex_offset=one.vertex_offset)
+    # Where nothing was edited the outline stays as it was, to the last strand.
+    edited = cv2.GaussianBlur(np.abs(image.astype(np.float32) - one.image).max(-1), (0, 0), _EDIT_PX * size / 512)
+    part = np.clip(edited / _EDIT_LEVELS - 1.0, 0.0, 1.0) * (one.person_alpha < 0.5)
+    mattes = {name: getattr(one, name) + part * (getattr(made, name) - getattr(one, name)) for name in ("person_alpha", "head_alpha")}
+    return replace(made, motion=one.motion, landmarks=one.landmarks, identity=one.identity, vertex_offset=one.vertex_offset, **mattes)
 
 
 def _as_seen_from(frame: MotionFrame, source: MotionFrame) -> MotionFrame:
