@@ -15,6 +15,7 @@ import numpy as np
 
 from triportrait.avatar.dual_field import integral_kernels as kernels
 from triportrait.avatar.dual_field.static_field import HALF_DM, StaticField
+from triportrait.avatar.lifted.outline import BAND_PX
 from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar, CompactState
 from triportrait.avatar.oneshot.planes import PhotoPlanes
 from triportrait.types import MotionFrame, PreparedPortrait, RenderedHead
@@ -67,6 +68,7 @@ class DualFieldAvatar:
             static.depth,
             np.float32(static.depth_under(frame)),
             static.back(frame),
+            np.float32(BAND_PX * len(drawn.alpha) / 512),
             np.float32(HALF_DM),
             out.rgb,
             out.alpha,
