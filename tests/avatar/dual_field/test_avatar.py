@@ -131,7 +131,5 @@ def test_a_head_that_leans_is_not_drawn_over_by_its_neck(model, state, astronaut
     assert solid.sum() > 5000 and np.abs(layer.rgb - head.rgb)[solid].max() < 0.02
 
 
-def test_planes_can_be_put_in_their_place(model, state) -> None:
-    planes = state.avatar.head.planes
-    assert model.avatar.with_planes(state.avatar, planes).head.planes is planes
-    assert model.avatar.with_covered_mouth(state.avatar).head.mouth is None
+def test_a_covered_mouth_is_not_painted(model, state) -> None:
+    assert state.avatar.head.mouth is not None and model.with_still_mouth(state).avatar.head.mouth is None

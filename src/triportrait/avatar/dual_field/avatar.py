@@ -17,7 +17,6 @@ from triportrait.avatar.dual_field import integral_kernels as kernels
 from triportrait.avatar.dual_field.static_field import HALF_DM, StaticField
 from triportrait.avatar.lifted.outline import BAND_PX
 from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar, CompactState
-from triportrait.avatar.oneshot.planes import PhotoPlanes
 from triportrait.types import MotionFrame, PreparedPortrait, RenderedHead
 
 
@@ -47,10 +46,6 @@ class DualFieldAvatar:
         state = self.head.prepare(portrait)
         own = self.head.lifted.draw(state.lifted, portrait.motion)
         return DualState(state, StaticField.of(portrait, self.head.head, state.lifted.source, state.lifted.photo[..., 3], own.depth))
-
-    def with_planes(self, state: DualState, planes: PhotoPlanes) -> DualState:
-        """The same portrait with other planes of the head, e.g. refined ones."""
-        return replace(state, head=self.head.with_planes(state.head, planes))
 
     def with_covered_mouth(self, state: DualState) -> DualState:
         """See :meth:`CompactOneShotAvatar.with_covered_mouth`."""
