@@ -412,6 +412,7 @@ class Portrait:
         avatar: str | None = None,
         progress: Progress | None = None,
         *,
+        learn: bool = True,
         tracker: FaceTracker | None = None,
         head: OpenHead | None = None,
     ) -> Portrait:
@@ -420,7 +421,7 @@ class Portrait:
         Args:
             avatar: draws the head; None takes ``person``, which uses all pictures.
         """
-        prepared = prepare_person(source, options, progress, tracker=tracker, head=head)
+        prepared = prepare_person(source, options, progress, learn=learn, tracker=tracker, head=head)
         first = source if isinstance(source, str | os.PathLike) else source[0]
         return cls(prepared, avatar, Path(first), tracker=tracker, head=head)
 
