@@ -339,11 +339,11 @@ async def converse(websocket: WebSocket, ticket: Ticket) -> None:
         threading.Thread(target=talk.process.close, name="live-closer").start()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            if reason:
-                await asyncio.wait_for(websocket.send_text(json.dumps({"type": "session.ended", "reason": reason})), 2.0)
-            await websocket.close()
+    await asyncio.sleep(0)  # the tasks end
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+        if reason:
+            await asyncio.wait_for(websocket.send_text(json.dumps({"type": "session.ended", "reason": reason})), 2.0)
+        await websocket.close()
 
 
 async def _write(websocket: WebSocket, talk: _Conversation) -> str:
