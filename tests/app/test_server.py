@@ -46,8 +46,14 @@ def test_a_photo_and_a_voice_become_a_video(client: TestClient, server: Server, 
     assert part.status_code == 206 and part.content == content.content[:10]
     listed = client.get("/v1/videos").json()
     assert [one["id"] for one in listed["data"]] == [video["id"]] and not listed["has_more"]
-    found = client.post("/v1/detect", files={"file": ("out.mp4", content.content)}).json()["text"]
-    assert "AI-generated" in found and "signed" in found
+    found = client.post("/v1/detect", files={"file": ("out.mp4", content.content)}).json()
+    assert "AI-generated" in found["text"] and "signed" in found["text"] and found["generated"]
+    assert "may animate this person" in found["manifest"]["consent"]
+    done = client.get(f"/v1/videos/{video['id']}").json()
+    assert (done["seconds"], done["size"], done["format"]) == ("1.00", "512x512", "mp4")
+    for variant, start in (("thumbnail", b"\xff\xd8"), ("motion", b"PK")):
+        assert client.get(f"/v1/videos/{video['id']}/content", params={"variant": variant}).content.startswith(start)
+    assert not (server.store.video_folder(video["id"]) / f"{VIDEO}.parts").exists()
     # Another browser sees none of it.
     with TestClient(make_app(server)) as other:
         other.get("/")
@@ -66,6 +72,36 @@ def test_a_file_that_is_no_sound_fails_in_one_sentence(client: TestClient, serve
     assert error["field"] == "audio" and "onvert it to" in error["remedy"] and str(server.store.folder) not in str(error)
 
 
+def test_a_voice_becomes_a_motion_file(client: TestClient, server: Server, voice: Path) -> None:
+    made = client.post("/v1/motions", files={"audio": voice.read_bytes()}, data={"format": "livelink"}).json()
+    assert made["object"] == "motion" and made["status"] == "queued" and client.get("/v1/videos").json()["data"] == []
+    job = server.store.jobs.claim("w")
+    assert job is not None and job.id == made["id"]
+    make(server.store, job, "w")
+    done = client.get(f"/v1/motions/{job.id}").json()
+    assert (done["status"], done["seconds"], done["format"]) == ("completed", "1.00", "livelink")
+    content = client.get(f"/v1/motions/{job.id}/content")
+    assert content.headers["content-type"].startswith("text/csv") and content.text.count("\n") >= 25 and "JawOpen" in content.text
+    assert [one["id"] for one in client.get("/v1/motions").json()["data"]] == [job.id]
+    assert error_of(client.get(f"/v1/videos/{job.id}"))[:2] == (404, "E_NOT_FOUND")
+    assert client.delete(f"/v1/motions/{job.id}").json()["object"] == "motion.deleted"
+
+
+def test_a_transparent_video_is_a_file_of_its_own_kind(client: TestClient, server: Server, avatar: str, voice: Path) -> None:
+    data = {"avatar": avatar, "options": '{"quality": "draft", "background": "transparent", "format": "webm"}'}
+    made = client.post("/v1/videos", files={"audio": voice.read_bytes()}, data=data).json()
+    job = server.store.jobs.claim("w")
+    assert job is not None and job.id == made["id"]
+    make(server.store, job, "w")
+    content = client.get(f"/v1/videos/{job.id}/content")
+    assert content.headers["content-type"] == "video/webm" and content.content[:4] == b"\x1aE\xdf\xa3"
+    assert error_of(client.get(f"/v1/videos/{job.id}/content?variant=thumbnail"))[0] == 404
+    client.delete(f"/v1/videos/{job.id}")
+    for wrong in ('{"format": "webm"}', '{"background": "transparent"}', '{"background": "white", "full_frame": true}'):
+        answer = client.post("/v1/videos", files={"audio": b"x"}, data={"avatar": avatar, "options": wrong})
+        assert error_of(answer)[:2] == (400, "E_OPTION")
+
+
 def test_a_worker_that_comes_back_late_leaves_the_video_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     store, job_id = server.store, "vid_late"
     store.video_folder(job_id).mkdir()
@@ -77,7 +113,7 @@ def test_a_worker_that_comes_back_late_leaves_the_video_alone(server: Server, mo
     video = store.video_folder(job_id) / VIDEO
     video.write_bytes(b"finished")
     assert store.jobs.finish(job_id, "awake")
-    monkeypatch.setattr("triportrait.app.worker._make_video", lambda store, job, progress: progress("rendering", 1, 2))
+    monkeypatch.setattr("triportrait.app.worker.perform", lambda store, job, progress: progress("rendering", 1, 2))
     make(store, job, "asleep")
     done = store.jobs.get(job_id)
     assert done is not None and done.state == "completed" and video.read_bytes() == b"finished"
@@ -111,6 +147,8 @@ def test_a_still_follows_the_sliders(client: TestClient, avatar: str) -> None:
         return answer.content
 
     rest, turned = still(), still(yaw=15, curves={"jawOpen": 0.5})
+    marks = client.post("/v1/detect", files={"file": ("still.jpg", turned)}).json()
+    assert marks["generated"] and marks["watermark"]["found"]
     assert rest != turned and still() == rest == client.get(f"/v1/avatars/{avatar}/preview.jpg").content
 
 

@@ -80,7 +80,9 @@ def add_motions(app: FastAPI, store: Store) -> None:
             asked = form.read(MotionForm)
             kind, driver = _one_of(form.files, _MEDIA)
             options = {"format": asked.format}
-            job = await run_in_threadpool(_take, store, client, "", kind, options, new_id("mot"), idempotency_key, driver)
+            # The same key stands for one video and one motion.
+            key = None if idempotency_key is None else f"motion {idempotency_key}"
+            job = await run_in_threadpool(_take, store, client, "", kind, options, new_id("mot"), key, driver)
             return job.answer(await run_in_threadpool(store.jobs.position, job))
 
     _add_list(app, store, "/v1/motions", "mot_")

@@ -44,6 +44,7 @@ class JobTable:
         self._path, self._now = path, now
         with self._open() as table:
             table.execute("PRAGMA journal_mode=WAL")
+        with self._alone() as table:
             table.execute(_TABLE)
             if "made" not in {column[1] for column in table.execute("PRAGMA table_info(jobs)")}:  # a table of an older version
                 table.execute("ALTER TABLE jobs ADD COLUMN made TEXT")
@@ -164,10 +165,11 @@ class JobTable:
         with self._alone() as table:
             table.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
-    def release(self, worker: str) -> None:
-        """A worker is gone: its claims are open again at once."""
+    def release(self, worker: str, job_id: str | None = None) -> None:
+        """A worker is gone: its claims are open again at once; or one of them, which it cannot keep."""
         with self._alone() as table:
-            table.execute("UPDATE jobs SET lease = 0 WHERE worker = ? AND state = 'in_progress'", (worker,))
+            change = "UPDATE jobs SET lease = 0 WHERE worker = ? AND state = 'in_progress' AND id = COALESCE(?, id)"
+            table.execute(change, (worker, job_id))
 
     def older_than(self, moment: float) -> list[Job]:
         """Jobs that ended before a moment."""

@@ -55,13 +55,13 @@ class LiveProcess:
         handles = () if self._ring is None else (self._ring.handle,)
         command = [sys.executable, "-m", "triportrait.app.live_process", str(avatar.file), f"{rate_hz}", *map(str, handles or (-1,))]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._lock = threading.Lock()
+        self._reader: threading.Thread | None = None
         try:
             self._process = subprocess.Popen(command, pass_fds=handles, bufsize=1 << 16, **pipes)
         except OSError:
             self._drop_ring()
             raise ApiError("E_FULL", "The server cannot start another process.", None, "Try again later.") from None
-        self._lock = threading.Lock()
-        self._reader: threading.Thread | None = None
 
     @property
     def pid(self) -> int:
@@ -114,8 +114,10 @@ class LiveProcess:
         self._drop_ring()
 
     def _drop_ring(self) -> None:
-        if self._ring is not None:
-            self._ring.close()
+        with self._lock:
+            ring, self._ring = self._ring, None
+        if ring is not None:
+            ring.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,10 +335,11 @@ async def converse(websocket: WebSocket, ticket: Ticket) -> None:
         pass
     finally:
         ticket.done.set()
+        # A server that stops cancels this, and then nothing may be waited for.
+        threading.Thread(target=talk.process.close, name="live-closer").start()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await run_in_threadpool(talk.process.close)
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             if reason:
                 await asyncio.wait_for(websocket.send_text(json.dumps({"type": "session.ended", "reason": reason})), 2.0)

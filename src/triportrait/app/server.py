@@ -65,10 +65,11 @@ class Server:
 
     Args:
         folder: of everything that is kept.
-        workers: processes that make videos.
+        workers: processes that make videos; with ``ray`` jobs that the cluster makes at a time, 0 for as many as its cores bear.
         token: every request must bear, or several of them, with blanks between; each sees its own videos. None asks for none.
         hosts: names under which the server is reached, besides this machine's own.
         examples: photos that every client finds, and example_voice: what they say.
+        ray: address of a Ray cluster that makes the videos.
     """
 
     def __init__(
@@ -80,12 +81,15 @@ class Server:
         hosts: tuple[str, ...] = (),
         examples: tuple[Path, ...] = (),
         example_voice: Path | None = None,
+        ray: str | None = None,
     ) -> None:
         self.store = Store(folder)
         self.access = Access(tuple((token or "").split()), hosts)
         self.live = LiveSessions()
         self.example_voice = example_voice
-        self._wanted, self._examples = workers, examples
+        self._examples = examples
+        # One process hands all jobs to a cluster.
+        self._wanted, self._program = (workers, ["worker"]) if ray is None else (1, ["ray_workers", ray, f"{workers}"])
         self._workers: list[subprocess.Popen[bytes]] = []
         self._ready: OrderedDict[str, Any] = OrderedDict()
         self._drawing = asyncio.Lock()
@@ -98,16 +102,13 @@ class Server:
             preparing = asyncio.create_task(run_in_threadpool(self._add_examples))
             while True:
                 self.is_prepared = preparing.done()
-                for process in [one for one in self._workers if one.poll() is not None]:
-                    self._workers.remove(process)
-                    self.store.jobs.release(f"{process.pid}")
-                while len(self._workers) < self._wanted:
-                    command = [sys.executable, "-m", "triportrait.app.worker", str(self.store.folder)]
-                    self._workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
-                await run_in_threadpool(self.live.sweep)
-                if time.monotonic() - cleaned > _CLEAN_EVERY_S:
-                    cleaned = time.monotonic()
-                    await run_in_threadpool(self.store.clean)
+                try:
+                    await run_in_threadpool(self._mend)
+                    if time.monotonic() - cleaned > _CLEAN_EVERY_S:
+                        cleaned = time.monotonic()
+                        await run_in_threadpool(self.store.clean)
+                except (OSError, sqlite3.Error) as error:  # a full disk passes; until then the server answers
+                    log.warning("the server cannot look after its workers and files: %s", error)
                 await asyncio.sleep(_CARE_S)
         finally:
             for process in self._workers:
@@ -115,6 +116,17 @@ class Server:
             for process in self._workers:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(10)
+
+    def _mend(self) -> None:
+        """Give back what dead workers had claimed, start others, and end conversations that nobody opened."""
+        for process in [one for one in self._workers if one.poll() is not None]:
+            self._workers.remove(process)
+            self.store.jobs.release(f"{process.pid}")
+        while len(self._workers) < self._wanted:
+            module, *more = self._program
+            command = [sys.executable, "-m", f"triportrait.app.{module}", str(self.store.folder), *more]
+            self._workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+        self.live.sweep()
 
     def _add_examples(self) -> None:
         names = {avatar.name for avatar in self.store.avatars("")}

@@ -154,4 +154,4 @@ class Store:
         for upload in (self.folder / "incoming").iterdir():
             with contextlib.suppress(OSError):
                 if upload.stat().st_mtime < moment:
-                    upload.unlink()
+                    shutil.rmtree(upload) if upload.is_dir() else upload.unlink()

@@ -6,6 +6,7 @@ refused at its first byte too many, and a full disk is found while it fills.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from triportrait.app.schemas import ApiError, first_fault
 #: Of each text of a form, and of all that is no file. The parser itself bounds headers.
 _TEXT_BYTES, _REST_BYTES = 64 << 10, 1 << 20
 _MOST_PARTS = 40
+#: A whole form comes within this time.
+_LONGEST_S = 900.0
 #: Endings by which signed statements are found in a file.
 _ENDINGS = (".mp4", ".mov", ".webm", ".png", ".jpg", ".jpeg", ".webp", ".gif")
 
@@ -119,11 +122,14 @@ class _Receiver:
             raise self._too_large(first)
         try:
             parser = MultipartParser(boundary, self._callbacks())  # type: ignore[arg-type]
-            async for chunk in request.stream():
-                parser.write(chunk)
-                if self._waiting:
-                    await run_in_threadpool(self._write)
+            async with asyncio.timeout(_LONGEST_S):
+                async for chunk in request.stream():
+                    parser.write(chunk)
+                    if self._waiting:
+                        await run_in_threadpool(self._write)
             parser.finalize()
+        except TimeoutError:
+            raise ApiError("E_INPUT", "The upload takes too long.", first, "Use a faster connection, or a smaller file.") from None
         except ClientDisconnect:
             raise ApiError("E_INPUT", "The upload broke off.", first, "Send it again.") from None
         except (FormParserError, UnicodeDecodeError):

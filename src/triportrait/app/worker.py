@@ -100,22 +100,30 @@ def make(store: Store, job: Job, worker: str) -> None:
 
     threading.Thread(target=renewing, daemon=True).start()
     try:
-        made = _make_motion(store, job, progress) if job.id.startswith("mot_") else _make_video(store, job, progress)
-        store.jobs.finish(job.id, worker, made=made)
+        store.jobs.finish(job.id, worker, made=perform(store, job, progress))
     except _Cancelled:
         # Whoever has the job now may have finished it: the video that lies there is theirs.
         log.info("job %s went to another worker, or was cancelled", job.id)
     except TriPortraitError as error:
-        store.jobs.finish(job.id, worker, _said(error, store, job))
+        store.jobs.finish(job.id, worker, said(error, store, job))
     except MemoryError:
         error = ApiError("E_TOO_LARGE", "It takes more memory than the server gives.", None, "Use a smaller photo or video.")
-        store.jobs.finish(job.id, worker, _said(error, store, job))
+        store.jobs.finish(job.id, worker, said(error, store, job))
     except Exception:
         log.exception("job %s failed", job.id)
         error = ApiError("E_INTERNAL", "The video could not be made, which is a fault of the program.", None, "Please report it.")
         store.jobs.finish(job.id, worker, fault_of(error))
     finally:
         alive.set()
+
+
+def perform(store: Store, job: Job, progress: Any) -> dict[str, Any]:
+    """Make a job's video or motion in its folder; returns what there is to say of it.
+
+    Raises:
+        TriPortraitError: something is wrong with the inputs, or with the disk.
+    """
+    return _make_motion(store, job, progress) if job.id.startswith("mot_") else _make_video(store, job, progress)
 
 
 def _make_video(store: Store, job: Job, progress: Any) -> dict[str, Any]:
@@ -189,7 +197,7 @@ def _make_motion(store: Store, job: Job, progress: Any) -> dict[str, Any]:
     return {"seconds": f"{frames / FPS:.2f}", "format": job.options["format"]}
 
 
-def _said(error: TriPortraitError, store: Store, job: Job) -> dict[str, Any]:
+def said(error: TriPortraitError, store: Store, job: Job) -> dict[str, Any]:
     """An error without the server's paths."""
     folder = store.video_folder(job.id)
     hidden = {str(folder / f"driver{ending}"): "the file" for ending in (".npz", ".csv", "")}

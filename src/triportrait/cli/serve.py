@@ -26,6 +26,8 @@ class Serve:
     """Where uploads, portraits and videos lie; they are deleted after a day. Default: the user's data folder."""
     workers: int = 0
     """Processes that make videos. Default: one for two processors."""
+    ray: str | None = None
+    """Address of a Ray cluster that makes the videos instead, auto for this machine's; --workers then is how many at a time."""
     token: Path | None = None
     """File with the token that every request must bear; or with several, one a line, whose bearers see their own videos each."""
     public_name: str | None = None
@@ -49,12 +51,17 @@ class Serve:
             raise OptionError(f"the file '{self.token}' holds no token; write one into it, or leave out --token")
         if token is None and self.host not in _LOOPBACK:
             token = secrets.token_urlsafe(24)
+        if self.ray is not None:
+            from triportrait.app.ray_workers import connect
+
+            connect(self.ray).shutdown()
         folder = self.folder or usual_folder()
         make_folder(folder)
         hosts = tuple(name for name in (self.host, self.public_name) if name)
         server = Server(
             folder,
-            workers=self.workers or max(1, (os.cpu_count() or 2) // 2),
+            workers=self.workers or (max(1, (os.cpu_count() or 2) // 2) if self.ray is None else 0),
+            ray=self.ray,
             token=token,
             hosts=hosts,
             examples=tuple(sorted(EXAMPLES.glob("*.jpg"))),
