@@ -1,4 +1,4 @@
-"""The tables of equations in ``real3d`` and ``talk3d`` name what exists, and the line that computes an equation says its number."""
+"""The tables in ``real3d``, ``talk3d`` and ``erlnet`` name what exists, and the line that computes an equation says its number."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+import triportrait.erlnet
 import triportrait.real3d
 import triportrait.talk3d
 
-NAMED = re.compile(r"``((?:real3d|talk3d|training|face|nn)\.[\w.]+)``")
+NAMED = re.compile(r"``((?:real3d|talk3d|erlnet|training|face|nn)\.[\w.]+)``")
 
 
 def found(name: str) -> Any:
@@ -29,7 +30,7 @@ def found(name: str) -> Any:
     raise AssertionError(name)
 
 
-@pytest.mark.parametrize("table", [triportrait.real3d, triportrait.talk3d], ids=["real3d", "talk3d"])
+@pytest.mark.parametrize("table", [triportrait.real3d, triportrait.talk3d, triportrait.erlnet], ids=["real3d", "talk3d", "erlnet"])
 def test_every_name_in_the_table_exists(table: Any) -> None:
     names = NAMED.findall(table.__doc__)
     assert len(names) > 4

@@ -22,9 +22,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 GROUND = {"types", "errors", "files", "array_files", "compiling", "concurrency", "geometry"}
 STAGES = {"media", "face", "motion", "avatar", "composite", "provenance"}
 #: What joins the stages. Each may use those before it; published systems stand between those that drive and the list of avatars.
-DRIVING = ["background", "drivers", "reenactment", "performance"]
-JOINS = [*DRIVING, "model", "pipeline"]
-PAPERS = {"real3d", "talk3d"}
+DRIVING = ["background", "driver_files", "drivers", "reenactment", "performance"]
+JOINS = [*DRIVING, "speakers", "model", "pipeline"]
+PAPERS = {"real3d", "talk3d", "erlnet"}
 BELOW_THE_TOP = GROUND | STAGES | PAPERS | {"nn", "weights", "presets", "personal", "live", *JOINS}
 
 #: Room (or module of the top level) -> rooms it may import, besides itself. Imports inside functions count.
@@ -43,12 +43,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{join: GROUND | STAGES | {"nn", *DRIVING[:index]} for index, join in enumerate(DRIVING)},
     "real3d": GROUND | STAGES | {"nn", "weights", *DRIVING},
     "talk3d": GROUND | STAGES | {"nn", "weights", *DRIVING},
+    "erlnet": GROUND | STAGES | {"nn", *DRIVING},
+    "speakers": GROUND | STAGES | PAPERS | {"nn", *DRIVING},
     # Talk3D draws with EG3D's generator and renderer, which live in real3d: here, and not in the papers' rooms, they meet.
     "personal": GROUND | STAGES | PAPERS | {"nn", "weights", *DRIVING},
     "model": GROUND | STAGES | PAPERS | {"nn", *DRIVING},
     # A verb of Portrait, so it lies below the pipeline; what serves it to others sits on top.
     "live": GROUND | STAGES | {"nn", *DRIVING, "model"},
-    "pipeline": GROUND | STAGES | {"nn", *DRIVING, "model", "live"},
+    "pipeline": GROUND | STAGES | {"nn", *DRIVING, "speakers", "model", "live"},
     "presets": GROUND | STAGES | PAPERS | {"nn"},
     "synth": GROUND | STAGES | {"nn"},
     "training": BELOW_THE_TOP | {"synth"},

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 import numpy as np
 
 from triportrait.concurrency import built_once, calm_libraries
+from triportrait.driver_files import FILE_OPTIONS, read_motion
 from triportrait.errors import EmptyMedia, MediaError, NoFaceFound, OptionError
 from triportrait.motion.files import READ_ENDINGS
 from triportrait.motion.head_motion import FirstPoses, pose_library
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
     from triportrait.media.pcm import Samples
-    from triportrait.motion.audio import AudioSettings
+    from triportrait.motion.audio import AudioDriver, AudioSettings
+    from triportrait.motion.controls import ControlTrack
     from triportrait.motion.shots import Shot
 
 log = logging.getLogger(__name__)
@@ -155,32 +157,27 @@ def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -
     return Shot(smooth_motion(motion.with_rows(body=body)), np.array(seen))
 
 
-def read_motion(path: PathLike) -> Motion:
-    """A motion file of ours.
+def motion_of_audio(
+    voice: PathLike | Sound, settings: AudioSettings | None = None, speaker: Callable[..., AudioDriver] | None = None
+) -> Iterator[Motion]:
+    """Motion chunks of a voice, a file or sound in memory, starting at rest; memory does not grow with its length.
 
-    Raises:
-        MediaError: missing, a folder, or unreadable.
-        MotionFileError: no motion file, or damaged.
+    Args:
+        voice: see above.
+        settings: of the speaker.
+        speaker: takes the sound and the settings; None takes :class:`~triportrait.motion.audio.AudioDriver`.
     """
-    from triportrait.files import check_readable
-    from triportrait.motion.files import load_motion
-
-    check_readable(path)
-    return load_motion(path)
-
-
-def motion_of_audio(voice: PathLike | Sound, settings: AudioSettings | None = None) -> Iterator[Motion]:
-    """Motion chunks of a voice, a file or sound in memory, starting at rest; memory does not grow with its length."""
     from triportrait.media.audio import heard, stream_voice
     from triportrait.motion.audio import AudioDriver
 
+    speaker = speaker or AudioDriver
     if isinstance(voice, Waveform):
-        return AudioDriver(heard(voice), settings).chunks()
+        return speaker(heard(voice), settings).chunks()
     if isinstance(voice, Sound):
         rate_hz, blocks = voice.rate_hz, voice.blocks()
     else:
         rate_hz, blocks = 16_000, stream_voice(voice, 16_000, 1.0)
-    return AudioDriver((Waveform(block, rate_hz) for block in blocks), settings).chunks()
+    return speaker((Waveform(block, rate_hz) for block in blocks), settings).chunks()
 
 
 #: Called with what is being done, how many are done and how many there are (0 = not known).
@@ -218,55 +215,6 @@ def voice_settings(
     return AudioSettings(controls=controls, seed=options.seed, style=style, curves=curves)
 
 
-#: What an option that names a file can be.
-_FILE_OPTIONS = {
-    "--style": "give a video or motion file that exists",
-    "--pose": "use driving, still, natural, or a video or motion file that exists",
-    "--head-motion": "use a number, a video or motion file that exists, or a folder of them",
-}
-
-
-def check_option_files(options: DriveOptions) -> None:
-    """Look at every file that these options name, for what would end a performance minutes later.
-
-    Raises:
-        OptionError, MediaError, MotionFileError: one is missing, unreadable, or of another kind.
-    """
-    from triportrait.motion.files import load_controls
-    from triportrait.motion.style import style_of
-
-    if isinstance(options.style, str | os.PathLike):
-        measured = _check_motion_source("--style", os.fspath(options.style))
-        if measured is not None:
-            style_of(measured)
-    if isinstance(options.controls, str | os.PathLike):
-        load_controls(options.controls)
-    if options.pose_source not in POSES:
-        check_pose_source("--pose" if options.pose == options.pose_source else "--head-motion", options.pose_source)
-
-
-def check_pose_source(option: str, pose: str) -> None:
-    """Look at the file that lends its head motion, or at every file of a folder; raises as :func:`check_option_files` does."""
-    for path in pose_library(option, pose) if os.path.isdir(pose) else [pose]:
-        _check_motion_source(option, os.fspath(path))
-
-
-def _check_motion_source(option: str, path: str) -> Motion | None:
-    """Raise what :func:`motion_of_file` would raise of a file that is missing, unreadable or of another kind.
-
-    Returns:
-        what is in a motion file; None for a video, which takes minutes to measure.
-    """
-    if not os.path.lexists(path):
-        raise OptionError(f"{option} is {path!r}; {_FILE_OPTIONS[option]}")
-    if Path(path).suffix.lower() in READ_ENDINGS:
-        return read_motion(path)
-    from triportrait.media.video import VideoReader
-
-    VideoReader(path).close()
-    return None
-
-
 def motion_of_file(
     option: str,
     path: str,
@@ -279,7 +227,7 @@ def motion_of_file(
 ) -> Motion:
     """A motion file, or the motion of the person in a video; see :func:`motion_of_video`."""
     if not os.path.lexists(path):
-        raise OptionError(f"{option} is {path!r}; {_FILE_OPTIONS[option]}")
+        raise OptionError(f"{option} is {path!r}; {FILE_OPTIONS[option]}")
     if Path(path).suffix.lower() in READ_ENDINGS:
         return read_motion(path)
     return motion_of_video(path, FPS, progress, face, can_choose=can_choose, tracker=tracker, head=head)
@@ -398,6 +346,8 @@ class Passes:
 class VoiceDriver:
     """Speech, and the head, eyes and brows that go with it, from a recording. Memory does not grow with its length.
 
+    Another way to speak is a subclass with a :attr:`_speaker` of its own.
+
     Args:
         source: wav, mp3, flac, m4a, ogg, or a video with sound; or sound from memory: a :class:`Waveform`, an array, or an iterable of
             blocks of either, which is asked for its next block when it is needed.
@@ -409,6 +359,9 @@ class VoiceDriver:
         MediaError, EmptyMedia: no readable sound.
         OptionError, MotionFileError: what the options name cannot be had. So do all drivers.
     """
+
+    #: See :func:`motion_of_audio`.
+    _speaker: Callable[..., AudioDriver] | None = None
 
     def __init__(
         self,
@@ -429,6 +382,17 @@ class VoiceDriver:
         self._pose = BorrowedPose.of(self._options, **tools)
         self.inputs = self._options.files()
 
+    @property
+    def track(self) -> ControlTrack:
+        """The controls, row by row."""
+        from triportrait.motion.controls import ControlTrack
+
+        return ControlTrack(self._settings.controls, self._settings.curves)
+
+    def relative(self) -> Iterator[Motion]:
+        """The motion without any portrait, piece by piece; it begins at rest."""
+        return motion_of_audio(self._voice, self._settings, self._speaker)
+
     def chunks(self, portrait: PreparedPortrait) -> Iterable[Motion]:
         """See :class:`triportrait.types.Driver`."""
         own, settings = portrait.motion, self._settings.of_person(portrait.manner)
@@ -436,12 +400,11 @@ class VoiceDriver:
         return Passes(lambda: self._spoken(settings, own, pose))
 
     def _spoken(self, settings: AudioSettings, own: MotionFrame, pose: Motion | None) -> Iterator[Motion]:
-        from triportrait.motion.controls import ControlTrack
         from triportrait.motion.retarget import from_rest, keep_in_view, with_clip_pose
 
         eye_contact = self._options.eye_contact
-        done, track = 0, ControlTrack(settings.controls, settings.curves)
-        for chunk in motion_of_audio(self._voice, settings):
+        done, track = 0, self.track
+        for chunk in motion_of_audio(self._voice, settings, self._speaker):
             placed = from_rest(keep_in_view(chunk, own, eye_contact), own, track.emotions(done, len(chunk)))
             yield placed if pose is None else with_clip_pose(placed, pose, done, eye_contact)
             done += len(chunk)

@@ -20,6 +20,8 @@ from triportrait.errors import MissingPart, OptionError
 from triportrait.types import Array, Avatar, FrameModel, FullHead, MotionFrame, PreparedPortrait, RenderedHead
 
 if TYPE_CHECKING:
+    from triportrait.avatar.lifted.avatar import Skinning
+    from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar
     from triportrait.face.open_head import OpenHead
 
 
@@ -127,6 +129,19 @@ def lifted(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path
 
 def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> PortraitModel:
     """The learned avatar on this machine's CPU; ``weights`` is a file of 'triportrait train', None the one that ships."""
+    return PortraitModel(_compact(head, volume, weights), head)
+
+
+def dual_field(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> PortraitModel:
+    """A head's field and a static one, summed along the ray; ``weights`` as of :func:`oneshot`."""
+    from triportrait.avatar.dual_field.avatar import DualFieldAvatar
+    from triportrait.avatar.dual_field.skinning import skinning
+
+    return PortraitModel(DualFieldAvatar(_compact(head, volume, weights, skinning)), head)
+
+
+def _compact(head: OpenHead, volume: VolumeQuality | None, weights: Path | None, skinning: Skinning | None = None) -> CompactOneShotAvatar:
+    """The embedded networks on the whole person, or, with ``skinning``, on the head's field."""
     from triportrait.avatar.mouth.painter import load_painter
     from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar, VolumeRenderer
     from triportrait.avatar.oneshot.planes import load_plane_encoder
@@ -139,7 +154,7 @@ def oneshot(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Pat
 
         encoder = trained_plane_encoder(weights)
     renderer = VolumeRenderer(pack_field, render_near_surface)
-    return PortraitModel(CompactOneShotAvatar(head, encoder, load_painter(), renderer, volume), head)
+    return CompactOneShotAvatar(head, encoder, load_painter(), renderer, volume, skinning)
 
 
 def person(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path | None = None) -> PortraitModel:
@@ -163,7 +178,7 @@ def real3d(head: OpenHead, *, volume: VolumeQuality | None = None, weights: Path
 
 
 #: Avatars by name.
-AVATARS: dict[str, AvatarMaker] = {"lifted": lifted, "oneshot": oneshot, "person": person, "real3d": real3d}
+AVATARS: dict[str, AvatarMaker] = {"lifted": lifted, "oneshot": oneshot, "dual_field": dual_field, "person": person, "real3d": real3d}
 
 
 def build_model(avatar: str, head: OpenHead, volume: VolumeQuality | None = None) -> FrameModel:

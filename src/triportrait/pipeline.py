@@ -19,6 +19,7 @@ from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
 from triportrait.motion.voice_controls import EMOTION_STRENGTH, EmotionName
 from triportrait.performance import Performance
+from triportrait.speakers import voice_driver_of
 from triportrait.types import (
     Array,
     Driver,
@@ -27,6 +28,7 @@ from triportrait.types import (
     Motion,
     MotionFrame,
     PathLike,
+    PersonalDelta,
     PersonalManner,
     PreparedPortrait,
     Sound,
@@ -112,6 +114,7 @@ def prepare_person(
     options: PersonOptions | None = None,
     progress: Progress | None = None,
     *,
+    learn: bool = True,
     tracker: FaceTracker | None = None,
     head: OpenHead | None = None,
 ) -> PreparedPortrait:
@@ -121,6 +124,7 @@ def prepare_person(
         source: file of the video, or files of the photographs, the first of which is animated.
         options: how many pictures are kept, and how much of the video is looked at.
         progress: called after each frame.
+        learn: what the pictures of a video lack, too, see :func:`learn_delta`.
         tracker: finds the face and the person's outline; None takes the default.
         head: is fitted to the face; None takes the default.
 
@@ -148,7 +152,25 @@ def prepare_person(
             yield from counted((frame for _, frame in islice(reader.frames(FPS), most)), progress, "looking at the video", total)
 
     portrait, track = person_of_frames(read, FPS, tracker, head, options, f"'{os.fspath(source)}'")
-    return _with_remarks(replace(portrait, manner=_manner_of(source, options.seconds, track)), Path(source).name)
+    delta = learn_delta(portrait, read, track, head=head) if learn else None
+    return _with_remarks(replace(portrait, manner=_manner_of(source, options.seconds, track), delta=delta), Path(source).name)
+
+
+def learn_delta(
+    portrait: PreparedPortrait, read: Callable[[], Iterable[Array]], track: PersonTrack, *, head: OpenHead | None = None
+) -> PersonalDelta | None:
+    """What a person's pictures lack to look like the video; see :func:`triportrait.avatar.person.learning.learn_linear_delta`.
+
+    Args:
+        portrait, track: of :func:`triportrait.face.person.person_of_frames`.
+        read: gives the frames again.
+        head: of the portrait; None takes the default.
+    """
+    from triportrait.avatar.person.learning import learn_linear_delta
+    from triportrait.motion.smoothing import smooth_motion
+
+    avatar = make_model("person", head=head).avatar
+    return learn_linear_delta(avatar, portrait, read, smooth_motion(track.motion), track.seen)
 
 
 def _manner_of(video: PathLike, seconds: float, track: PersonTrack) -> PersonalManner:
@@ -166,9 +188,14 @@ def _manner_of(video: PathLike, seconds: float, track: PersonTrack) -> PersonalM
 
 
 def save_person(
-    source: PathLike | Sequence[PathLike], path: PathLike, options: PersonOptions | None = None, progress: Progress | None = None
+    source: PathLike | Sequence[PathLike],
+    path: PathLike,
+    options: PersonOptions | None = None,
+    progress: Progress | None = None,
+    *,
+    learn: bool = True,
 ) -> PreparedPortrait:
-    """Make a person, see :func:`prepare_person`, and write the avatar file; returns what it holds.
+    """Make a person, see :func:`prepare_person` for the arguments, and write the avatar file; returns what it holds.
 
     Raises:
         OutputError: the target cannot be written, or is a source.
@@ -176,7 +203,7 @@ def save_person(
     from triportrait.media.avatar_files import save_avatar
 
     refuse_inputs(path, [source] if isinstance(source, str | os.PathLike) else list(source))
-    portrait = prepare_person(source, options, progress)
+    portrait = prepare_person(source, options, progress, learn=learn)
     save_avatar(path, portrait)
     return portrait
 
@@ -205,6 +232,7 @@ def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[Prepar
     Raises:
         MediaError: missing, foreign, newer, damaged, or of another head model.
     """
+    from triportrait.avatar.person.linear_delta import delta_features
     from triportrait.media.avatar_files import load_avatar
     from triportrait.motion.personal_voice import learned_numbers
     from triportrait.motion.style import NATURAL_STYLE
@@ -217,10 +245,17 @@ def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[Prepar
             f"'{os.fspath(path)}' belongs to another head model ({portrait.head_model}, triportrait {found.made_by}); "
             "make it again from the photo with 'triportrait portrait save'"
         )
-    voice = portrait.manner.voice
+    voice, delta = portrait.manner.voice, portrait.delta
     style = portrait.manner.style
-    if (voice is not None and len(voice) != learned_numbers()) or (style is not None and len(style) != len(NATURAL_STYLE.numbers)):
-        raise MediaError(f"'{os.fspath(path)}' was made for another voice; make it again with 'triportrait personalize'")
+    if (
+        (voice is not None and len(voice) != learned_numbers())
+        or (style is not None and len(style) != len(NATURAL_STYLE.numbers))
+        or (
+            delta is not None
+            and delta.weights.shape[1] != len(delta_features(portrait.motion, np.zeros((3, 1 + len(portrait.others))))) + 1
+        )
+    ):
+        raise MediaError(f"'{os.fspath(path)}' was made for another voice or avatar; make it again with 'triportrait personalize'")
     return _with_remarks(portrait, Path(path).name), found.refined
 
 
@@ -303,7 +338,7 @@ class Portrait:
         self.source = source
         #: Measure clips that drive this portrait; None takes the defaults.
         self.tracker, self.head = tracker, head
-        self.model = make_model(avatar or ("person" if prepared.others else None), quality, head=head)
+        self.model = make_model(avatar or ("person" if prepared.others or prepared.delta is not None else None), quality, head=head)
         self.state = self.model.prepare(prepared)
         self._mouth_is_covered = mouth_is_covered(prepared)
         #: Planes fitted to this photo: drawn by avatars that have planes, kept for :meth:`save` by others.
@@ -413,7 +448,9 @@ class Portrait:
             progress: called after each frame of a clip that the options name.
             rate_hz: samples per second of arrays and blocks.
         """
-        return self._driven_by("voice", audio, options, progress, rate_hz=rate_hz)
+        make = voice_driver_of(options or DriveOptions())
+        driver = make(audio, options, progress=progress, tracker=self.tracker, head=self.head, rate_hz=rate_hz)
+        return self.driven_by(driver, options)
 
     def drive(self, video: PathLike, options: DriveOptions | None = None, progress: Progress | None = None) -> Performance:
         """The portrait does what the person in a clip does; the clip's sound goes along."""

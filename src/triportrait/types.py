@@ -296,6 +296,33 @@ class PersonalManner:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonalDelta:
+    """What a person's pictures lack to look like the video: a sum of pictures in the head's own space, weighted by the motion.
+
+    The weights of a frame are ``clip(weights @ (numbers of the frame, 1), lowest, highest)``; see
+    :mod:`triportrait.avatar.person.linear_delta`.
+
+    Args:
+        pictures: uint8 [k, c, c, 3]; 128 is no change.
+        level: float32 [k], levels of colour (of 255) that a step of each picture stands for.
+        weights: float32 [k, f + 1].
+        lowest, highest: float32 [k].
+    """
+
+    pictures: Array
+    level: Array
+    weights: Array
+    lowest: Array
+    highest: Array
+
+    def __post_init__(self) -> None:
+        sizes = expect(self.pictures, "k c c 3", "pictures")
+        expect(self.weights, f"{sizes['k']} f", "weights")
+        for name in ("level", "lowest", "highest"):
+            expect(getattr(self, name), f"{sizes['k']}", name)
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedPortrait:
     """Everything known of one photographed person, computed once; all pictures share one square crop of side s (512).
 
@@ -316,7 +343,7 @@ class PreparedPortrait:
         mouth_is_covered: whether something hides the mouth (mask, microphone, hand); None where nobody has looked yet.
         others: the same person in other pictures, with the same identity and the scene as here; their ``motion.body`` is how the shoulders
             have moved since this picture. Empty for a single photograph.
-        manner: of moving, where a video of the person was seen.
+        manner: of moving, where a video of the person was seen, and ``delta``: what its pictures lack, where that could be learned.
     """
 
     photo: Array
@@ -335,6 +362,7 @@ class PreparedPortrait:
     mouth_is_covered: bool | None = None
     others: tuple[PreparedPortrait, ...] = ()
     manner: PersonalManner = PersonalManner()
+    delta: PersonalDelta | None = None
 
     def __post_init__(self) -> None:
         side = expect(self.image, "s s 3", "image")["s"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from triportrait.errors import MediaError, NoFaceFound, OutputError, TriPortraitError
-from triportrait.evaluation import reenact
+from triportrait.evaluation import clip_folder, reenact
 from triportrait.evaluation.metrics import CHIN, FOREHEAD
 from triportrait.evaluation.parts import ReenactTools
 from triportrait.evaluation.reenact import ReenactOptions, run_reenact
@@ -240,7 +240,7 @@ def test_changed_options_or_files_start_afresh(clips):
 
 def test_filled_box_and_pixels_outside_the_picture_do_not_count(clips):
     (clips / "index.csv").write_text("file,filled_box_xyxy\na.mp4,0 150 256 256\nb.mp4,\n")
-    assert reenact.read_filled_boxes(clips) == {"a.mp4": (0, 150, 256, 256)}
+    assert clip_folder.read_filled_boxes(clips) == {"a.mp4": (0, 150, 256, 256)}
     inside = reenact.counted_pixels((-64.0, 0.0, 512.0), 256, (400, 512), (0, 444, 131, 512))
     assert not inside[:, :32].any() and inside[10, 33] and not inside[:, 232:].any() and inside[10, 230]
     assert not inside[230:, 32:97].any() and inside[219, 40] and inside[250, 100]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.face.scene_fill import fill_scene
+from triportrait.face.scene_fill import _step, fill_scene
 from triportrait.geometry.filling import push_pull
 
 
@@ -63,3 +63,12 @@ def test_little_to_do_or_little_to_learn_from(stripes, case):
     filled = fill_scene(stripes, known)
     assert np.isfinite(filled).all()
     np.testing.assert_array_equal(filled[known], stripes[known])
+
+
+@pytest.mark.parametrize("size", [96, 512])
+def test_a_fill_that_is_too_dark_is_raised_to_meet_the_photo(size):
+    y, x = np.mgrid[:size, :size] + 0.5
+    known = np.hypot(x - size / 2, y - size / 2) > 0.2 * size
+    photo = np.full((size, size, 3), (120, 90, 60), np.float32)
+    step = _step(photo, photo - (30, 10, 0), known)
+    np.testing.assert_allclose(step[~known], np.broadcast_to((30, 10, 0), (int((~known).sum()), 3)), atol=0.5)

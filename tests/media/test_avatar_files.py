@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 from triportrait.errors import MediaError, OutputError
 from triportrait.media import avatar_files
 from triportrait.media.avatar_files import describe_avatar, load_avatar, looks_like_avatar, save_avatar
-from triportrait.types import MotionFrame, PersonalManner, PreparedPortrait, RefinedPlanes
+from triportrait.types import MotionFrame, PersonalDelta, PersonalManner, PreparedPortrait, RefinedPlanes
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,33 @@ def test_a_persons_manner(portrait: PreparedPortrait, tmp_path: Path) -> None:
             assert (one is None) == (other is None) and (one is None or np.array_equal(one, other))
     # Older versions read what holds no more than they know.
     assert json.loads(json.loads(header_of(save_avatar(tmp_path / "b", portrait)))["__metadata__"][avatar_files.ENTRY])["version"] == 1
+
+
+def made_up_delta(pictures: int = 3, side: int = 16) -> PersonalDelta:
+    random = np.random.default_rng(2)
+    level, lowest, highest = random.random((3, pictures)).astype(np.float32)
+    steps = random.integers(0, 256, (pictures, side, side, 3)).astype(np.uint8)
+    return PersonalDelta(steps, level, random.standard_normal((pictures, 9)).astype(np.float32), lowest - 1, highest + 1)
+
+
+def test_a_persons_delta(portrait: PreparedPortrait, tmp_path: Path) -> None:
+    delta = made_up_delta()
+    path = save_avatar(tmp_path / "a", replace(portrait, delta=delta))
+    found = load_avatar(path).portrait.delta
+    assert found is not None
+    for name in ("pictures", "level", "weights", "lowest", "highest"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(delta, name))
+    assert "3 pictures" in describe_avatar(path)
+    assert json.loads(json.loads(header_of(path))["__metadata__"][avatar_files.ENTRY])["version"] == 2
+
+
+@pytest.mark.parametrize(
+    "delta", [made_up_delta(side=8), made_up_delta(129), replace(made_up_delta(), level=np.full(3, np.nan, np.float32))]
+)
+def test_a_delta_that_is_not_sound(delta: PersonalDelta, portrait: PreparedPortrait, tmp_path: Path) -> None:
+    path = save_avatar(tmp_path / "a.avatar", replace(portrait, delta=delta))
+    with pytest.raises(MediaError, match="damaged"):
+        load_avatar(path)
 
 
 def header_of(path: Path) -> bytes:

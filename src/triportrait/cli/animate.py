@@ -128,7 +128,7 @@ class Drawing:
     size: int | None = None
     """Side of the animated square in pixels. Default: 512; draft 384."""
     avatar: str | None = None
-    """Which avatar draws the head: lifted, oneshot, or real3d with weights you bring (real3d:FOLDER). Default: the quality's."""
+    """Which avatar draws the head: lifted, oneshot, dual_field, or real3d with weights you bring (real3d:FOLDER); else the quality's."""
     refine: float = 0.0
     """Seconds for fitting the oneshot avatar to the photo first."""
     background_fill: Literal["smooth", "knn"] = "smooth"
@@ -302,14 +302,17 @@ class Animate:
 
     def _prepared(self, driver: Driver, background: Background | None) -> Callable[[Progress], Performance]:
         """The work of our own avatars, everything that goes into it being looked at."""
-        from triportrait.drivers import check_option_files
+        from triportrait.driver_files import check_option_files
         from triportrait.motion.options import DriveOptions, check_driver_face
+        from triportrait.speakers import voice_driver_of
 
         options = DriveOptions(**self.movement.given())
         if driver.driving is None:
             check_driver_face(options)
         self._check_files(driver, background, options.files())
         check_option_files(options)
+        if driver.driving is None and driver.motion is None:
+            voice_driver_of(options)
         return partial(self._perform_here, driver, options)
 
     def _prepared_paper(self, driver: Driver, background: Background | None) -> Callable[[Progress], Performance]:
@@ -361,7 +364,7 @@ class Animate:
     # -- the work ----------------------------------------------------------------------------------------------------------
 
     def _perform_here(self, driver: Driver, options: DriveOptions, progress: Progress) -> Performance:
-        from triportrait.drivers import read_motion
+        from triportrait.driver_files import read_motion
         from triportrait.pipeline import Portrait
 
         drawing = self.drawing

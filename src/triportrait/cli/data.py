@@ -12,7 +12,15 @@ from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from triportrait.cli.progress import ProgressBar
 from triportrait.cli.terminal import say, say_lines, tell
-from triportrait.training.options import CoveringsOptions, MouthsOptions, PairsOptions, PeopleOptions, SpeechOptions, ViewsOptions
+from triportrait.training.options import (
+    CoveringsOptions,
+    MannerOptions,
+    MouthsOptions,
+    PairsOptions,
+    PeopleOptions,
+    SpeechOptions,
+    ViewsOptions,
+)
 
 if TYPE_CHECKING:
     from triportrait.training.data.views import Packed
@@ -186,6 +194,20 @@ class DataSpeech:
         return 0
 
 
+@dataclass
+class DataManner:
+    """Pack people who speak, filmed, captured or synthetic, for 'train erlnet.manner'."""
+
+    options: OmitArgPrefixes[MannerOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder for the clips; those that are there are kept, so the same line goes on where an interrupted one ended."""
+
+    def run(self) -> int:
+        from triportrait.training.erlnet.pack import pack_manners
+
+        return _packed(pack_manners, self.options, self.out, "sources")
+
+
 def _packed(pack: Callable[..., Packed], options: object, out: Path, what: str) -> int:
     """Run a packer; 3 when it left something out."""
     logging.getLogger("triportrait").setLevel(logging.INFO)
@@ -199,7 +221,7 @@ def _packed(pack: Callable[..., Packed], options: object, out: Path, what: str) 
 
 @dataclass
 class Data:
-    """Training data: from videos (prepare, verify), and for the networks that we ship (views, pairs, mouths, coverings, speech, people)."""
+    """Training data: from videos (prepare, verify), and for our networks (views, pairs, mouths, coverings, speech, people, manner)."""
 
     action: (
         Annotated[DataPrepare, subcommand("prepare")]
@@ -210,6 +232,7 @@ class Data:
         | Annotated[DataCoverings, subcommand("coverings")]
         | Annotated[DataSpeech, subcommand("speech")]
         | Annotated[DataPeople, subcommand("people")]
+        | Annotated[DataManner, subcommand("manner")]
     )
 
     def run(self) -> int:

@@ -42,6 +42,8 @@ class Evaluate:
     """Clips or photographs at a time, each in a process of its own (about 1 GB each)."""
     cache: Path | None = None
     """Folder in which what was tracked on the clips is kept for later runs."""
+    voice_driver: str = "natural"
+    """style: who takes on the manner, natural or erlnet:FOLDER."""
     plots: bool = True
     """Also draw the means as PNG."""
     seconds: float = 10.0

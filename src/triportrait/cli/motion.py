@@ -38,24 +38,23 @@ class MotionCommand:
     """How it moves."""
 
     def run(self) -> int:
-        from triportrait.drivers import check_option_files, motion_of_audio, voice_settings
+        from triportrait.driver_files import check_option_files
         from triportrait.files import check_readable
         from triportrait.media.audio import AudioReader
-        from triportrait.motion.controls import ControlTrack
         from triportrait.motion.files import write_motion
         from triportrait.motion.options import DriveOptions
+        from triportrait.speakers import voice_driver_of
 
         check_readable(self.audio)
         check_motion_output(self.out, [self.audio, self.voice.style, self.voice.controls])
         options = DriveOptions(**vars(self.voice))
         check_option_files(options)
+        make = voice_driver_of(options)
         AudioReader.open(self.audio)
         with ProgressBar() as progress:
-            settings = voice_settings(options, progress)
+            driver = make(self.audio, options, progress=progress)
             started = time.perf_counter()
-            track = ControlTrack(settings.controls, settings.curves)
-            inputs = [self.audio, *options.files()]
-            frames = write_motion(motion_of_audio(self.audio, settings), self.out, controls=track, inputs=inputs)
+            frames = write_motion(driver.relative(), self.out, controls=driver.track, inputs=[self.audio, *driver.inputs])
         seconds = time.perf_counter() - started
         say(f"{self.out}  ({frames} frames, {seconds:.1f} s, {frames / 25 / seconds:.0f}x real time)")
         return 0

@@ -37,6 +37,8 @@ class Personalize:
     """Pictures of the person that are kept at most: more show more, and each takes memory."""
     seconds: float = 300.0
     """So much of the video is looked at, from its beginning."""
+    learn: bool = True
+    """Learn from the video what the pictures lack (light, folds, mouths between two pictures) and add it to the head."""
     report: Path | None = None
     """JSON file for what was kept."""
     talk3d: tyro.conf.OmitArgPrefixes[Talk3DOptions] = dataclasses.field(default_factory=Talk3DOptions)
@@ -60,7 +62,7 @@ class Personalize:
         started = time.perf_counter()
         photos = len(self.source) > 1 or looks_like_image(self.source[0])
         with ProgressBar() as progress:
-            person = save_person(self.source if photos else self.source[0], self.out, options, progress)
+            person = save_person(self.source if photos else self.source[0], self.out, options, progress, learn=self.learn)
         if self.report is not None:
             with atomic_file(self.report) as part:
                 part.write_text(json.dumps(described(person), indent=1), encoding="utf-8")
@@ -86,8 +88,9 @@ class Personalize:
 
 
 def described(person: PreparedPortrait) -> dict[str, object]:
-    """How the head is turned in each picture that was kept, in degrees, and how many there are."""
+    """How the head is turned in each picture that was kept, in degrees, how many there are, and of how many pictures the delta consists."""
     import numpy as np
 
     turns = [np.degrees(one.motion.rotation_rad).round(1).tolist() for one in (person, *person.others)]
-    return {"pictures": len(turns), "pitch_yaw_roll_degrees": turns}
+    learned = 0 if person.delta is None else len(person.delta.level)
+    return {"pictures": len(turns), "pitch_yaw_roll_degrees": turns, "delta_pictures": learned}

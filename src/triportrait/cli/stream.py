@@ -24,7 +24,7 @@ class Stream:
     """How often; 0 goes on until Ctrl-C."""
 
     def run(self) -> int:
-        from triportrait.drivers import read_motion
+        from triportrait.driver_files import read_motion
         from triportrait.motion.sending import MotionSender
 
         if not self.receivers.targets():

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from triportrait.errors import OptionError
+from triportrait.evaluation.clip_folder import find_clips
 from triportrait.evaluation.printed import is_measured, printed, printed_markdown, run_printed
-from triportrait.evaluation.reenact import find_clips
 from triportrait.evaluation.running import Progress
 from triportrait.files import refuse_inputs
 
@@ -28,6 +28,7 @@ _BELONGS: dict[str, tuple[tuple[str, ...], Any]] = {
     "every": (_CLIPS, 5),
     "sheets": (_MEASURED, False),
     "limit": ((*_MEASURED, "style"), None),
+    "voice_driver": (("style",), "natural"),
     "metric_weights": (_CLIPS, None),
     "jobs": (_MEASURED, 1),
     "cache": ((*_CLIPS, "style"), None),
@@ -65,6 +66,8 @@ class Asked(Protocol):
     def jobs(self) -> int: ...
     @property
     def cache(self) -> Path | None: ...
+    @property
+    def voice_driver(self) -> str: ...
     @property
     def plots(self) -> bool: ...
     @property
@@ -141,7 +144,7 @@ def _run_on_clips(asked: Asked, clips: Path, out: Path, progress: Callable[[Prog
     if asked.protocol == "style":
         from triportrait.evaluation.style import StyleOptions, run_style
 
-        run_style(StyleOptions(clips, out, asked.seed, asked.limit, asked.cache), progress=progress)
+        run_style(StyleOptions(clips, out, asked.seed, asked.limit, asked.cache, asked.voice_driver), progress=progress)
         return
     voice: dict[str, Any] = {"seconds": asked.seconds, "head_motion": asked.head_motion, "seed": asked.seed}
     if asked.protocol == "reenact":

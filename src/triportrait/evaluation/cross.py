@@ -18,10 +18,11 @@ import numpy as np
 from triportrait.errors import MediaError, NumericError
 from triportrait.evaluation import dynamics, metrics
 from triportrait.evaluation.cache import TrackCache
+from triportrait.evaluation.clip_folder import find_clips
 from triportrait.evaluation.contact_sheet import contact_sheet, write_sheet
 from triportrait.evaluation.learned_rows import keep_features, likeness, pooled_fid
 from triportrait.evaluation.parts import ActingTools, default_acting_tools
-from triportrait.evaluation.reenact import SHEET_COLUMNS, evenly, find_clips, motion_distances, shrink
+from triportrait.evaluation.reenact import SHEET_COLUMNS, evenly, motion_distances, shrink
 from triportrait.evaluation.report import CROSS_COLUMNS, CROSS_METRICS, mean_over_clips, protocol_markdown, strict_metrics, write_report
 from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell, networks_of, reason_of, run_items, start_report
 from triportrait.types import Array, FaceTrack, Motion, PreparedPortrait

@@ -1,7 +1,8 @@
 """A person from the first part of a clip, judged on the rest: what more pictures than one are worth.
 
 Rows: ``first``, the clip's first frame as a photo; ``best``, the given part's most frontal, calmest frame as a photo, with the scene that
-the whole part shows; ``personal``, all pictures of the given part. Crop, judged frames and metrics are those of
+the whole part shows; ``personal``, all pictures of the given part; ``personal+linear``, the same with what they lack as a linear map from
+motion; ``one source``, the best frame alone with such a map. Crop, judged frames and metrics are those of
 :mod:`triportrait.evaluation.reenact`.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from triportrait.errors import MediaError, OptionError
 from triportrait.evaluation.cache import TrackCache
@@ -20,12 +21,17 @@ from triportrait.evaluation.parts import ReenactTools, default_tools
 from triportrait.evaluation.reenact import Performer, begin_with_clips, compare
 from triportrait.evaluation.report import mean_over_clips, reenact_markdown, write_report
 from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell, run_items
-from triportrait.types import Array, PreparedPortrait
+from triportrait.types import Array, PersonalDelta, PreparedPortrait
 
+if TYPE_CHECKING:
+    from triportrait.face.person import PersonTrack
+
+#: Gives the frames of the given part as often as it is called.
+Read = Callable[[], Iterable[Array]]
 FORMAT = "triportrait-personal-1"
-ROWS = ("first", "best", "personal")
+ROWS = ("first", "best", "personal", "personal+linear", "one source")
 #: Avatar that draws each row.
-_AVATARS = {"first": "oneshot", "best": "oneshot", "personal": "person"}
+_AVATARS = {"first": "oneshot", "best": "oneshot"} | dict.fromkeys(("personal", "personal+linear", "one source"), "person")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +54,29 @@ class PersonalOptions(ProtocolOptions):
 
 @dataclass(frozen=True, slots=True)
 class PersonalTools:
-    """``base`` and ``make_person``: (gives the frames, frames per second, crop box, name) -> the person."""
+    """What the protocol calls.
+
+    Args:
+        base: the parts shared with the same-identity protocol.
+        make_person: (gives the frames, frames per second, crop box, name) -> the person without a delta, and how they move.
+        learn: (person, gives the frames, how they move) -> what the person's pictures lack.
+    """
 
     base: ReenactTools
-    make_person: Callable[[Callable[[], Iterable[Array]], float, tuple[float, float, float], str], PreparedPortrait]
+    make_person: Callable[[Read, float, tuple[float, float, float], str], tuple[PreparedPortrait, PersonTrack]]
+    learn: Callable[[PreparedPortrait, Read, PersonTrack], PersonalDelta | None]
 
 
 def default_personal_tools() -> PersonalTools:
     """The protocol's parts as the package has them."""
     from triportrait import drivers
     from triportrait.face.person import person_of_frames
+    from triportrait.pipeline import learn_delta
 
-    def make_person(read: Callable[[], Iterable[Array]], fps: float, box: tuple[float, float, float], name: str) -> PreparedPortrait:
-        return person_of_frames(read, fps, drivers.default_tracker(), drivers.default_head(), name=name, box=box)[0]
+    def make_person(read: Read, fps: float, box: tuple[float, float, float], name: str) -> tuple[PreparedPortrait, PersonTrack]:
+        return person_of_frames(read, fps, drivers.default_tracker(), drivers.default_head(), name=name, box=box)
 
-    return PersonalTools(default_tools(), make_person)
+    return PersonalTools(default_tools(), make_person, learn_delta)
 
 
 def run_personal(
@@ -121,11 +135,20 @@ def evaluate_person(
     if not given or not chosen:
         raise MediaError(f"{path.name} has {count} frames, too few for a given part and a judged one.")
     first = base.prepare_portrait(next(iter(base.read_frames(path)[1])))
-    person = tools.make_person(lambda: islice(base.read_frames(path)[1], given), fps, first.crop_box, path.name)
-    portraits = {"first": first, "best": replace(person, others=()), "personal": person}
-    motions = {name: base.drive(portrait, base.read_frames(path)[1], fps) for name, portrait in portraits.items() if name != "personal"}
-    motions["personal"] = motions["best"]
-    performers = {name: Performer(_AVATARS[name], portraits[name], motions[name]) for name in options.avatars}
+
+    def read() -> Iterable[Array]:
+        return islice(base.read_frames(path)[1], given)
+
+    person, track = tools.make_person(read, fps, first.crop_box, path.name)
+    best = replace(person, others=())
+    portraits = {"first": first, "best": best, "personal": person}
+    for name, bare in (("personal+linear", person), ("one source", best)):
+        if name in options.avatars:
+            tell(name, 0, 1)
+            portraits[name] = replace(bare, delta=tools.learn(bare, read, track))
+    driven = base.drive(best, base.read_frames(path)[1], fps)
+    motions = {"first": base.drive(first, base.read_frames(path)[1], fps)}
+    performers = {name: Performer(_AVATARS[name], portraits[name], motions.get(name, driven)) for name in options.avatars}
     length = min(options.window, count - given)
     start = given + (count - given - length) // 2
     window = list(range(start, start + length))

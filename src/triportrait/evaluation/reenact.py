@@ -7,7 +7,6 @@ picture, and a box that the folder's ``index.csv`` names in its column ``filled_
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import time
@@ -22,9 +21,11 @@ import numpy as np
 from triportrait.errors import MediaError, NoFaceFound, NumericError, TriPortraitError
 from triportrait.evaluation import metrics
 from triportrait.evaluation.cache import TrackCache
+from triportrait.evaluation.clip_folder import find_clips, read_filled_boxes
 from triportrait.evaluation.contact_sheet import contact_sheet, write_sheet
 from triportrait.evaluation.learned_rows import keep_features, likeness, likeness_by_frame, perceptual_rows, pooled_fid
-from triportrait.evaluation.parts import ReenactTools, default_tools
+from triportrait.evaluation.neck import NeckFrame, neck_figures, places_on_person, seam_ratio, stillness, temporal_difference
+from triportrait.evaluation.parts import ReenactTools, Renderer, default_tools
 from triportrait.evaluation.regions import FrameRegions, region_figures
 from triportrait.evaluation.report import MAIN_COLUMNS, mean_over_clips, reenact_markdown, strict_metrics, write_report
 from triportrait.evaluation.running import Item, Progress, ProtocolOptions, networks_of, reason_of, run_items, start_report
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 
 FORMAT = "triportrait-reenact-1"
 SHEET_COLUMNS = 8
-CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,9 @@ class _Target:
     mouth_masks: list[Array]
     #: None where no face was found, or nobody tells a person from the scene.
     regions: list[FrameRegions | None]
+    #: The same of the frames that are measured, and of the run of consecutive ones.
+    necks: list[NeckFrame | None]
+    window_necks: list[NeckFrame | None]
     #: Expression and pose of the real frames as they were fitted one by one; None without a fitter.
     motion: Motion | None
 
@@ -158,42 +161,6 @@ def begin_with_clips(
     boxes = read_filled_boxes(options.clips)
     networks_of(options.metric_weights).check()
     return items, boxes, start_report(format_name, options, items)
-
-
-def find_clips(folder: Path, limit: int | None = None) -> list[Path]:
-    """The videos of ``folder`` in the order of their names, at most ``limit``.
-
-    Raises:
-        MediaError: there is no such folder, or no video in it.
-    """
-    if not folder.is_dir():
-        raise MediaError(f"{folder} is not a folder; --clips takes a folder of videos.")
-    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in CLIP_SUFFIXES and path.is_file())
-    if not clips:
-        raise MediaError(f"{folder} holds no video ({', '.join(CLIP_SUFFIXES)}); --clips takes a folder of videos.")
-    return clips[:limit]
-
-
-def read_filled_boxes(folder: Path) -> dict[str, tuple[float, float, float, float]]:
-    """Per file name the box (left, top, right, bottom) in clip pixels that ``index.csv`` says is not real picture.
-
-    Raises:
-        MediaError: a box is not four numbers.
-    """
-    index = folder / "index.csv"
-    if not index.is_file():
-        return {}
-    boxes = {}
-    with index.open(encoding="utf-8-sig", newline="") as handle:
-        for row in csv.DictReader(handle):
-            text, name = row.get("filled_box_xyxy") or "", row.get("file") or ""
-            if text.strip() and name:
-                try:
-                    left, top, right, bottom = (float(word) for word in text.replace(",", " ").split())
-                except ValueError:
-                    raise MediaError(f"{index}: filled_box_xyxy of {name} is {text!r}; write left top right bottom.") from None
-                boxes[name] = (left, top, right, bottom)
-    return boxes
 
 
 def evaluate_clip(
@@ -272,15 +239,19 @@ def compare(
         "evaluated_frames": len(chosen),
         "window_frames": len(window),
         "largest_rotation_deg": float(max(angles)),
-        "real": _describe_real(target, likeness(networks, source, real.pictures, real.landmarks, real.found)),
+        "real": _describe_real(target, portrait, likeness(networks, source, real.pictures, real.landmarks, real.found)),
         "avatars": {},
     }
     shown = evenly(range(len(chosen)), SHEET_COLUMNS)
     rows: list[list[Array | None]] = [[target.real.pictures[i] for i in shown]]
     for name, performer in performers.items():
         try:
-            made, seconds = _render_all(performer, chosen, window, options.side_px, tools, partial(tell, name))
+            render = tools.make_renderer(performer.avatar, performer.portrait)
+            made, seconds = _render_all(render, performer, chosen, window, options.side_px, tools, partial(tell, name))
             values, reasons, counts = _measure(made, target, angles)
+            for more, why in (_neck(made, target, performer.portrait), stillness(render, performer.portrait)):
+                values.update(more)
+                reasons.update(why)
             for more, why in _more(path.name, name, made, target, portrait, options, networks, tools):
                 values.update(more)
                 reasons.update(why)
@@ -348,6 +319,7 @@ def _read_target(
     pictures: list[Array] = []
     persons: list[Array] = []
     window_crops: list[Array] = []
+    window_persons: list[Array] = []
     size = (0, 0)
 
     def crops() -> Iterator[Array]:
@@ -362,6 +334,8 @@ def _read_target(
             crop = tools.crop(frame, portrait.crop_box, side)
             if i in in_window:
                 window_crops.append(crop)
+                if tools.person_mask is not None:
+                    window_persons.append(shrink(tools.person_mask(crop), options.side_px))
             if i in wanted:
                 pictures.append(shrink(crop, options.side_px))
                 if tools.person_mask is not None:
@@ -390,7 +364,10 @@ def _read_target(
     for i, person in enumerate(persons):
         if found[i]:
             regions[i] = FrameRegions.of(landmarks[i], person, counted)
-    return _Target(real, counted, head_masks, mouth_masks, regions, _fitted(tools, portrait, landmarks, options.side_px))
+    necks = NeckFrame.each(landmarks, persons, found, counted)
+    window_necks = NeckFrame.each(window_landmarks, window_persons, window_found, counted)
+    motion = _fitted(tools, portrait, landmarks, options.side_px)
+    return _Target(real, counted, head_masks, mouth_masks, regions, necks, window_necks, motion)
 
 
 def _fitted(tools: ReenactTools, portrait: PreparedPortrait, landmarks: Array, side_px: int) -> Motion | None:
@@ -422,6 +399,22 @@ def _more(
     yield {"fid": value}, {"fid": reason}
 
 
+def _neck(made: _Seen, target: _Target, portrait: PreparedPortrait) -> tuple[dict[str, float], dict[str, str]]:
+    """Figures of the head-torso line in made frames, and reasons."""
+    values = neck_figures(made.pictures, target.real.pictures, target.necks)
+    moved = temporal_difference(target.real.window_pictures, target.window_necks)
+    values["neck_temporal_ratio"] = _ratio(temporal_difference(made.window_pictures, target.window_necks), moved)
+    values["neck_seam_ratio"] = _seam_ratio(made, target, portrait)
+    return values, dict.fromkeys(values, "no real frame in which a face was found and the neck shows")
+
+
+def _seam_ratio(seen: _Seen, target: _Target, portrait: PreparedPortrait) -> float:
+    photo, landmarks = _source(portrait, len(target.counted))
+    own = places_on_person(landmarks, (shrink(portrait.person_alpha, len(photo)) > 0.5) & target.counted)
+    necks = [neck if found else None for neck, found in zip(target.necks, seen.found, strict=True)]
+    return seam_ratio(seen.pictures, seen.landmarks, necks, photo, landmarks, own)
+
+
 def motion_distances(made: Motion | None, real: Motion | None, both: Array) -> dict[str, float]:
     """``aed`` and ``apd_rad``: mean absolute differences of expression curves and of pitch, yaw, roll over the rows ``both`` [t]."""
     if made is None or real is None or not both.any():
@@ -433,6 +426,7 @@ def motion_distances(made: Motion | None, real: Motion | None, both: Array) -> d
 
 
 def _render_all(
+    render: Renderer,
     performer: Performer,
     chosen: Sequence[int],
     window: Sequence[int],
@@ -441,7 +435,7 @@ def _render_all(
     tell: Callable[[int, int], None],
 ) -> tuple[_Seen, float]:
     """Every picture and landmark of one avatar, and its mean seconds per frame."""
-    render, motion = tools.make_renderer(performer.avatar, performer.portrait), performer.motion
+    motion = performer.motion
     total = len(chosen) + len(window)
     spent, done = 0.0, 0
 
@@ -520,14 +514,16 @@ def _source(portrait: PreparedPortrait, side_px: int) -> tuple[Array, Array]:
     return shrink(portrait.image, side_px), portrait.landmarks[:, :2] * (side_px / len(portrait.image))
 
 
-def _describe_real(target: _Target, likeness: tuple[dict[str, float], dict[str, str]]) -> dict[str, Any]:
-    """The real video's own jitter, flicker and likeness to its first frame, for the report."""
+def _describe_real(target: _Target, portrait: PreparedPortrait, likeness: tuple[dict[str, float], dict[str, str]]) -> dict[str, Any]:
+    """The real video's own jitter, flicker, seam and likeness to its first frame, for the report."""
     real = target.real
     own = _flicker(real.window_pictures, real.window_pictures, target.counted)
     values = {
         "jitter_px": metrics.jitter(real.window_landmarks) if real.window_found.all() else math.nan,
         "flicker": own.real,
         "still_share": own.still_share,
+        "neck_temporal": temporal_difference(real.window_pictures, target.window_necks),
+        "neck_seam_ratio": _seam_ratio(real, target, portrait),
         "faces_found": float(real.found.mean()),
     }
     return strict_metrics(values | likeness[0], likeness[1])

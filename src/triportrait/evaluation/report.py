@@ -61,6 +61,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("hair_side_x_px", "sides x px", 2, "lower", "Root mean square shift of the hair beside the face, sideways."),
     Metric("hair_side_y_px", "sides y px", 2, "lower", "The same, up and down."),
     Metric("hair_matched", "hair found", 2, "higher", "Share of these three areas in which flow found the real hair again."),
+    Metric("neck_l1", "neck L1", 4, "lower", "L1 over the person within 16 px of the head-torso line, the jaw's from angle to angle."),
+    Metric("neck_gradient_error", "neck gradients", 4, "lower", "Mean length of the difference of the grey gradients there."),
+    Metric("neck_temporal_ratio", "neck change", 2, "one", "Mean change there from frame to frame over the real video's own."),
+    Metric("neck_seam_ratio", "neck seam", 2, "one", "Strongest gradient across that line over the photo's own at the same places."),
+    Metric("neck_still_share", "still below collar", 3, "higher", "Share of pixels below the pit of the neck within 1/255 at ±25° yaw."),
     *(
         Metric(
             f"head_psnr_{low}_{high}_db",
@@ -186,6 +191,7 @@ MAIN_COLUMNS = (
 ROTATION_COLUMNS = tuple(f"head_psnr_{low}_{high}_db" for low, high in ROTATION_RANGES_DEG)
 REGION_COLUMNS = ("l1_face", "l1_eyes", "l1_hair_ears_neck", "l1_outline", "l1_background", "l1_torso", "pop_ratio")
 HAIR_COLUMNS = ("hair_sharpness", "hair_top_x_px", "hair_top_y_px", "hair_side_x_px", "hair_side_y_px", "hair_matched")
+NECK_COLUMNS = ("neck_l1", "neck_gradient_error", "neck_temporal_ratio", "neck_seam_ratio", "neck_still_share")
 LEARNED_COLUMNS = ("csim", "face_distance", "face_distance_real", "fid", "lpips_alex", "lpips_vgg", "aed", "apd_rad")
 CROSS_COLUMNS = tuple(metric.key for metric in CROSS_METRICS)
 AUDIO_SYNC_COLUMNS = (
@@ -316,7 +322,12 @@ def reenact_markdown(report: Mapping[str, Any]) -> str:
         counts = ", ".join(f"{bin_name.replace('_', '-')}°: {count}" for bin_name, count in frames.items())
         lines += ["", f"Head region by rotation from the source (frames {counts}):", ""]
         lines += comparison_table({k: v["metrics"] for k, v in mean.items()}, ROTATION_COLUMNS)
-        for text, columns in (("Error by region of the real frame", REGION_COLUMNS), ("Hair against the real frame's", HAIR_COLUMNS)):
+        parts = (
+            ("Error by region of the real frame", REGION_COLUMNS),
+            ("Hair against the real frame's", HAIR_COLUMNS),
+            ("Where head and torso meet", NECK_COLUMNS),
+        )
+        for text, columns in parts:
             lines += ["", f"{text}:", "", *comparison_table({k: v["metrics"] for k, v in mean.items()}, columns)]
             lines += missing_lines(mean, columns)
         lines += ["", "Likeness, expression and pose, perceptual distances:", ""]
@@ -336,7 +347,14 @@ def reenact_markdown(report: Mapping[str, Any]) -> str:
         ]
         if measured:
             lines += ["", *comparison_table(measured, MAIN_COLUMNS), "", *comparison_table(measured, ROTATION_COLUMNS)]
-            lines += ["", *comparison_table(measured, REGION_COLUMNS), "", *comparison_table(measured, HAIR_COLUMNS)]
+            lines += [
+                "",
+                *comparison_table(measured, REGION_COLUMNS),
+                "",
+                *comparison_table(measured, HAIR_COLUMNS),
+                "",
+                *comparison_table(measured, NECK_COLUMNS),
+            ]
     lines += failure_lines(clips)
     lines += ["", "## Metrics", "", *(f"- **{metric.label}**: {metric.meaning}" for metric in METRICS)]
     return "\n".join(lines) + "\n"

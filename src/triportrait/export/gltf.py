@@ -37,12 +37,15 @@ class Gltf:
         self._views.append(piece)
         return len(self._views) - 1
 
-    def accessor(self, values: Array, *, bounds: bool = False, is_index: bool = False, is_vertex: bool = True) -> int:
+    def accessor(
+        self, values: Array, *, bounds: bool = False, is_index: bool = False, is_vertex: bool = True, normalised: bool = False
+    ) -> int:
         """The number of a new accessor for ``values`` [n] or [n, c].
 
         Args:
             bounds: state the least and the greatest values, which positions need.
             is_index: of triangles; is_vertex: a vertex's attribute.
+            normalised: whole numbers that stand for 0..1.
         """
         values = np.ascontiguousarray(values)
         columns = 1 if values.ndim == 1 else values.shape[1]
@@ -55,6 +58,8 @@ class Gltf:
         }
         if bounds:
             entry |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
+        if normalised:
+            entry["normalized"] = True
         self._accessors.append(entry)
         return len(self._accessors) - 1
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from triportrait.face.open_head import OpenHead
 from triportrait.face.portrait import PortraitOptions, crop_box, portrait_from_landmarks, prepare_portrait
 from triportrait.face.tracker import DetectedFace, FaceTracker
 from triportrait.geometry.crops import cut
+from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
 from triportrait.geometry.masks import face_hull, hull_mask
 from triportrait.geometry.shapes import FaceShape
@@ -37,7 +37,9 @@ _COMPANION, _OFTEN = 0.5, 0.25
 #: The identity is fitted to so many rows.
 _IDENTITY_ROWS = 24
 #: The scene is gathered from so many frames; where what several of them show differs by so many levels, the camera moves.
-_SCENE_FRAMES, _CAMERA_MOVES = 24, 14.0
+_SCENE_FRAMES, _CAMERA_MOVES = 24, 10.0
+#: A pixel that differs from the empty scene by fewer levels, and lies no deeper in the person than this share of the crop, shows the scene.
+_ALIKE, _INSIDE = 4.0, 0.12
 #: So much beside the person counts as theirs, in sides of the crop.
 _BESIDE = 0.025
 #: Side of the square in which sharpness is measured.
@@ -137,7 +139,8 @@ def person_of_frames(
         image = cut(photo, box, options.size_px)
         if made:
             image = _exposed_like(made[0].image, made[0].landmarks, image, in_crop[index])
-        portrait = portrait_from_landmarks(photo, box, image, in_crop[index], tracker, head, portrait_options, person, scene)
+        mask = None if plate is None else plate.persons(image, tracker.person_mask(image))
+        portrait = portrait_from_landmarks(photo, box, image, in_crop[index], tracker, head, portrait_options, person, scene, mask)
         if made:
             since = None if body is None else (body[index] - body[chosen[0]]).astype(np.float32)
             portrait = _another(replace(portrait, motion=replace(portrait.motion, body=since)))
@@ -146,6 +149,8 @@ def person_of_frames(
             portrait = replace(portrait, background=scene)
         made.append(portrait)
     opening = np.array([shape.gap_in_faces for shape in shapes])
+    if body is not None:
+        motion = motion.with_rows(body=body - body[chosen[0]])
     return replace(made[0], others=tuple(made[1:])), PersonTrack(motion, opening, seen)
 
 
@@ -254,36 +259,59 @@ def _pictures(
 
     wanted: dict[int, Array] = {}
     for_scene = set(np.linspace(0, len(rows) - 1, _SCENE_FRAMES).astype(int).tolist())
-    total: Any = np.zeros((size, size, 3))
-    squares, weight = np.zeros_like(total), np.zeros((size, size, 1))
+    crops: list[Array] = []
+    free: list[Array] = []
     around = np.ones((2 * round(_BESIDE * size) + 1,) * 2, np.uint8)
     for index, frame in enumerate(frames):
         if index in chosen:
             wanted[index] = frame
         if index in for_scene and seen[index]:
-            image = cut(frame, box, size)
-            free = cv2.dilate((tracker.person_mask(image) > 0.1).astype(np.uint8), around) == 0
-            part = free[..., None] * image.astype(np.float64)
-            total, squares, weight = total + part, squares + part * image, weight + free[..., None]
-    mean = total / np.maximum(weight, 1.0)
-    spread = np.sqrt(np.maximum(squares / np.maximum(weight, 1.0) - mean**2, 0.0)).mean(-1)
-    often = weight[..., 0] > 2
-    still = bool(often.any()) and float(np.median(spread[often])) < _CAMERA_MOVES
-    plate = _Plate(np.clip(mean + 0.5, 0, 255).astype(np.uint8), weight[..., 0] > 0) if still else None
-    return [wanted[index] for index in chosen], plate
+            crops.append(cut(frame, box, size))
+            free.append(cv2.dilate((tracker.person_mask(crops[-1]) > 0.1).astype(np.uint8), around) == 0)
+    return [wanted[index] for index in chosen], _Plate.of(np.stack(crops), np.stack(free)) if crops else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Plate:
-    """What a video shows of the scene behind its person: uint8 [s, s, 3] where it is ``known``, bool [s, s]."""
+    """What a video shows of the scene behind its person: uint8 [s, s, 3], how far it strays in levels [s, s], and where it is ``known``."""
 
     picture: Array
+    strays: Array
     known: Array
 
+    @staticmethod
+    def of(crops: Array, free: Array) -> _Plate | None:
+        """From crops uint8 [n, s, s, 3] with the pixels ``free`` [n, s, s] of the person; None where the camera moves."""
+        count = free.sum(0)
+        known = count > 0
+        # The median of those that are free: the others stand behind them.
+        ordered = np.sort(np.where(free[..., None], crops, np.uint8(255)), axis=0)
+        middle = np.maximum(count - 1, 0) // 2
+        picture = np.take_along_axis(ordered, np.broadcast_to(middle[None, ..., None], (1, *ordered.shape[1:])), 0)[0]
+        away = np.abs(crops.astype(np.int16) - picture).mean(-1) * free
+        strays = away.sum(0) / np.maximum(count, 1)
+        often = count > 2
+        if not often.any() or float(np.median(strays[often])) > _CAMERA_MOVES:
+            return None
+        return _Plate(picture, strays.astype(np.float32), known)
+
+    def persons(self, image: Array, mask: Array) -> Array:
+        """The tracker's ``mask`` [s, s] without what looks in ``image`` [s, s, 3] as the empty scene does, but for the person's inside."""
+        import cv2
+
+        unit = len(image) / 512
+        away = cv2.GaussianBlur(np.abs(image.astype(np.float32) - self.picture).mean(-1), (0, 0), 1.5 * unit)
+        same = np.clip(2.0 - away / (_ALIKE + 2.0 * self.strays), 0.0, 1.0) * self.known
+        inside = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 3) > _INSIDE * len(image)
+        return (mask * (1.0 - same * ~inside)).astype(np.float32)
+
     def behind(self, portrait: PreparedPortrait) -> Array:
-        """The scene behind a portrait: its own picture, else the plate's, else painted in."""
+        """The scene behind a portrait: its own picture, else the plate's in that picture's light, else painted in."""
         hidden = persons_pixels(portrait.image, portrait.person_alpha)
-        scene = np.where(hidden[..., None], self.picture, portrait.image)
+        shared = (self.known & ~hidden).astype(np.float32)
+        offset = push_pull(portrait.image.astype(np.float32) - self.picture, shared)
+        lit = np.clip(self.picture + offset + 0.5, 0, 255).astype(np.uint8)
+        scene = np.where(hidden[..., None], lit, portrait.image)
         unknown = (hidden & ~self.known).astype(np.float32)
         return background_behind(scene, unknown) if unknown.any() else scene
 

@@ -85,15 +85,17 @@ def portrait_from_landmarks(
     options: PortraitOptions,
     person: Person | None = None,
     scene: Array | None = None,
+    person_mask: Array | None = None,
 ) -> PreparedPortrait:
     """The part of :func:`prepare_portrait` after the crop: fit, mattes and layers for landmarks [478, 3] in crop pixels.
 
     Args:
         person: whose identity is known already; the landmarks are still met exactly.
         scene: uint8 [s, s, 3], the scene behind the person; None paints it in.
+        person_mask: float32 [s, s], how surely a pixel shows the person; None asks the tracker.
     """
     size = options.size_px
-    person_mask = tracker.person_mask(image)
+    person_mask = tracker.person_mask(image) if person_mask is None else person_mask
     landmarks = outline_on_person(landmarks, person_mask)
     fitter = LandmarkFitter(head, side_px=size)
     person, motion = fitter.fit_row(landmarks, person)

@@ -20,6 +20,8 @@ _RADIUS = 3
 _AWAY = 25.0
 #: Within this share of the picture's side from the known scene, the fill is made of patches; beyond it, it is smooth.
 _REACH = 0.1
+#: What lies so near the hole's edge (pixels of a 512 px picture) on both sides is made to meet.
+_EDGE_PX = 1.5
 #: Fewer known patches than this say nothing about the scene.
 _FEWEST = 60
 
@@ -41,9 +43,7 @@ def fill_scene(image: Array, known: Array) -> Array:
     if len(patched) != size:
         patched = cv2.resize(patched, (size, size), interpolation=cv2.INTER_CUBIC)
     patched = _no_sharper(patched, image, known)
-    # In step with what the photo shows at the hole's edge.
-    ring = known & (cv2.dilate((~known).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
-    patched = patched + push_pull(photo - patched, np.where(known, ring | ~_near(known, 0.1), 0.0).astype(np.float32))
+    patched = patched + _step(photo, patched, known)
     # Far from anything known nobody can say what is there: patches of several sides would meet in seams.
     away = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 3) / (_REACH * size)
     keep = np.exp(-(away**4))[..., None]
@@ -74,11 +74,21 @@ def _no_sharper(filled: Array, image: Array, known: Array) -> Array:
     return result
 
 
-def _near(known: Array, share: float) -> Array:
-    """What is not further from the hole than this share of the side: bool [s, s]."""
+def _step(photo: Array, filled: Array, known: Array) -> Array:
+    """What the fill lacks to meet the photo at the hole's edge, spread smoothly over the hole: float32 [s, s, 3]."""
     import cv2
 
-    return cv2.distanceTransform(known.astype(np.uint8), cv2.DIST_L2, 3) < share * len(known)
+    # Narrower than a pixel it would not reach across the edge.
+    width = max(_EDGE_PX * len(photo) / 512, 1.0)
+
+    def beside(picture: Array, share: Array) -> Array:
+        weight = cv2.GaussianBlur(share, (0, 0), width)
+        return cv2.GaussianBlur(picture * share[..., None], (0, 0), width) / np.maximum(weight, 1e-6)[..., None]
+
+    hole = (~known).astype(np.uint8)
+    edge = hole & cv2.dilate(1 - hole, np.ones((3, 3), np.uint8))
+    lacks = beside(photo, known.astype(np.float32)) - beside(filled, hole.astype(np.float32))
+    return push_pull(lacks.astype(np.float32), edge.astype(np.float32))
 
 
 def _patched(photo: Array, known: Array, smooth: Array) -> Array | None:

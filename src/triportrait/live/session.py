@@ -61,6 +61,8 @@ class LiveOptions:
     longest_delay_s: float = 0.5
 
     def __post_init__(self) -> None:
+        if self.drive.voice_driver != "natural":
+            raise OptionError("--voice-driver works for videos and motion files alone; leave it out where a portrait is live")
         if not 8_000 <= self.sample_rate_hz <= 96_000 or self.sample_rate_hz % round(FPS):
             raise OptionError(f"sample_rate_hz is {self.sample_rate_hz}; use a multiple of {FPS:g} from 8000 to 96000")
         if not 0.1 <= self.longest_queue_s <= 600.0:

@@ -21,7 +21,7 @@ import numpy as np
 from triportrait.errors import MediaError, printable
 from triportrait.files import atomic_file, check_readable
 from triportrait.media.images import MAX_PIXELS
-from triportrait.types import FOCAL_IN_WIDTHS, Array, MotionFrame, PersonalManner, PreparedPortrait, RefinedPlanes
+from triportrait.types import FOCAL_IN_WIDTHS, Array, MotionFrame, PersonalDelta, PersonalManner, PreparedPortrait, RefinedPlanes
 
 FORMAT = "triportrait.avatar"
 #: 1: one photograph; 2: a person of several pictures. Files of one photograph are written as 1, which older versions read.
@@ -47,12 +47,18 @@ _HIGHEST = {
     "motion.body": 1e3,
     "manner.style": 100.0,
     "manner.voice": 1e3,
+    "delta.level": 255.0,
+    "delta.weights": 1e6,
+    "delta.lowest": 1e6,
+    "delta.highest": 1e6,
     "planes.front": 1e6,
     "planes.across": 1e6,
     "planes.down": 1e6,
 }
 #: A face in the crop is wider and higher than this, in crop widths.
 _SMALLEST_FACE = 0.02
+#: Sides of a delta's pictures that are read, and so many of them at most.
+_DELTA_SIDES_PX, _MOST_DELTA_PICTURES = (16, 1024), 128
 #: Sides of crops that are read.
 _SIDES_PX = (64, 2048)
 
@@ -78,6 +84,14 @@ _LANDMARKS = {"motion.landmarks": ("F32", "478 2")}
 _BODY = {"motion.body": ("F32", "4")}
 #: How a person moves; each may be missing.
 _MANNER = {"manner.style": ("F32", "y"), "manner.voice": ("F32", "l")}
+#: What the pictures of a person lack; all of it, or nothing. The side u is one of :data:`_DELTA_SIDES_PX`.
+_DELTA = {
+    "delta.pictures": ("U8", "k u u 3"),
+    "delta.level": ("F32", "k"),
+    "delta.weights": ("F32", "k m"),
+    "delta.lowest": ("F32", "k"),
+    "delta.highest": ("F32", "k"),
+}
 #: What another picture of the person has; it is no larger than its crop.
 _OTHER = {name: kind for name, kind in (_PORTRAIT | _MOTION | _LANDMARKS).items() if name not in ("photo", "identity")}
 #: Planes may differ in their sizes, not in their channels.
@@ -121,6 +135,8 @@ def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refine
         del tensors["motion.landmarks"]
     manner = {name: getattr(portrait.manner, name.partition(".")[2]) for name in _MANNER}
     tensors |= {name: array for name, array in manner.items() if array is not None}
+    if portrait.delta is not None:
+        tensors |= {name: getattr(portrait.delta, name.partition(".")[2]) for name in _DELTA}
     bodies = bool(portrait.others) and all(other.motion.body is not None for other in portrait.others)
     for number, other in enumerate(portrait.others):
         tensors |= {_of_other(number, name): array for name, array in _arrays(other, _OTHER | _BODY if bodies else _OTHER).items()}
@@ -128,7 +144,7 @@ def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refine
     if refined is not None:
         tensors |= {name: getattr(refined, name.partition(".")[2]) for name in _PLANES}
         note = {"network": refined.network, "steps": refined.steps, "before_db": refined.before_db, "after_db": refined.after_db}
-    kinds = _expected(len(portrait.others), bodies) | _LANDMARKS | _PLANES | _MANNER
+    kinds = _expected(len(portrait.others), bodies) | _LANDMARKS | _PLANES | _MANNER | _DELTA
     tensors = {name: np.ascontiguousarray(array, _KINDS[kinds[name][0]]) for name, array in tensors.items()}
     description: dict[str, Any] = {
         "format": FORMAT,
@@ -191,6 +207,8 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
             if "motion.landmarks" in file.keys():  # noqa: SIM118 - not a dict
                 expected = expected | _LANDMARKS
             expected = expected | {name: kind for name, kind in _MANNER.items() if name in file.keys()}  # noqa: SIM118
+            if any(name in file.keys() for name in _DELTA):  # noqa: SIM118
+                expected = expected | _DELTA
             if description.refined is not None:
                 expected = expected | _PLANES
             _expect_header(file, expected)
@@ -201,7 +219,10 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         portrait = _portrait(tensors, description.crop_box, description.focal, description.head_model)
         others = tuple(_other(tensors, number, portrait) for number in range(description.others))
         manner = PersonalManner(tensors.get("manner.style"), tensors.get("manner.voice"))
-        portrait = replace(portrait, others=others, manner=manner)
+        delta = None
+        if "delta.pictures" in tensors:
+            delta = PersonalDelta(**{name.partition(".")[2]: tensors[name] for name in _DELTA})
+        portrait = replace(portrait, others=others, manner=manner, delta=delta)
     except SafetensorError:
         raise MediaError(damaged) from None
     except (ValidationError, ValueError, OSError) as error:
@@ -216,7 +237,8 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
 def _version_of(portrait: PreparedPortrait) -> int:
     """The oldest format that holds the portrait."""
     manner = portrait.manner
-    return VERSION if portrait.others or manner.style is not None or manner.voice is not None else 1
+    learned = (manner.style, manner.voice, portrait.delta)
+    return VERSION if portrait.others or any(part is not None for part in learned) else 1
 
 
 def _of_other(number: int, name: str) -> str:
@@ -274,6 +296,8 @@ def describe_avatar(path: str | os.PathLike[str]) -> str:
     }
     if portrait.manner.voice is not None:
         rows["voice"] = "the person's own way of opening the mouth was learned"
+    if portrait.delta is not None:
+        rows["delta"] = f"{len(portrait.delta.level)} pictures of what the others lack"
     if portrait.others:
         rows["pictures"] = f"{1 + len(portrait.others)} of one person"
     if refined is not None:
@@ -322,6 +346,8 @@ def _expect_header(file: Any, expected: Mapping[str, tuple[str, str]]) -> None:
             raise ValueError(f"{name} is {header.get_dtype()} {shape}, expected {kind} ({axes})")
     if lengths["H"] * lengths["W"] > MAX_PIXELS or not _SIDES_PX[0] <= lengths["s"] <= _SIDES_PX[1]:
         raise ValueError(f"a photo of {lengths['W']} x {lengths['H']} and a crop of {lengths['s']} px are out of range")
+    if "u" in lengths and not (_DELTA_SIDES_PX[0] <= lengths["u"] <= _DELTA_SIDES_PX[1] and lengths["k"] <= _MOST_DELTA_PICTURES):
+        raise ValueError(f"a delta of {lengths['k']} pictures of {lengths['u']} px is out of range")
 
 
 def _expect_numbers(tensors: Mapping[str, Array]) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from triportrait.concurrency import calm_libraries
 from triportrait.errors import MediaError
 from triportrait.geometry.fields import smooth_step
+from triportrait.motion.amplitude import GAINS, in_group, opening_gains, with_unsaid
 from triportrait.motion.controls import ControlCurves, Controls
 from triportrait.motion.emotion import with_emotion
 from triportrait.motion.lips import close_lips, gap_weights, lip_to_teeth
@@ -54,27 +56,37 @@ class AudioSettings:
         return replace(self, style=style, voice=manner.voice)
 
 
-def mouth_expression(curves: Array, contact: Array, names: tuple[str, ...], gain: float | Array = 1.0, added: Array | None = None) -> Array:
+def mouth_expression(
+    curves: Array,
+    contact: Array,
+    names: tuple[str, ...],
+    opening: float | Array = 1.0,
+    shape: float | Array = 1.0,
+    added: Array | None = None,
+) -> Array:
     """The network's rows as full expression rows, lips brought together where it is sure of a contact: [t, 44].
 
     Args:
-        gain: of all curves, a number or [t].
+        opening: gain of all curves but those of ``shape``, a number or [t].
+        shape: factor on the gains of rounding and spreading (:mod:`triportrait.motion.amplitude`), a number or [t].
         added: [t], openings in face heights by which the jaw goes farther down.
     """
+    gains = np.repeat(np.reshape(np.asarray(opening, np.float32), (-1, 1)), len(names), 1)
+    for group in ("rounding", "spreading"):
+        columns = in_group(names, group)
+        gains[:, columns] = GAINS[group] * np.reshape(np.asarray(shape, np.float32), (-1, 1))
     expression = np.zeros((len(curves), len(ARKIT_EXPRESSIONS)), np.float32)
-    for column, name in enumerate(names):
-        expression[:, ARKIT_EXPRESSIONS.index(name)] = curves[:, column]
-    expression = np.clip(expression * np.reshape(np.asarray(gain, np.float32), (-1, 1)), 0.0, 1.0)
+    expression[:, [ARKIT_EXPRESSIONS.index(name) for name in names]] = np.clip(curves * gains, 0.0, 1.0)
     if added is not None:
         jaw = ARKIT_EXPRESSIONS.index("jawOpen")
         expression[:, jaw] = np.minimum(expression[:, jaw] + added / gap_weights(ARKIT_EXPRESSIONS)[jaw], 1.0)
     if "mouthRollLower" in names:
         roll = curves[:, names.index("mouthRollLower")]
-        expression = lip_to_teeth(expression, ARKIT_EXPRESSIONS, _ramp(roll, TEETH_FROM, TEETH_TO))
-    return close_lips(expression, ARKIT_EXPRESSIONS, _ramp(contact, CONTACT_FROM, CONTACT_TO), jaw_share=0.0)
+        expression = lip_to_teeth(expression, ARKIT_EXPRESSIONS, ramp(roll, TEETH_FROM, TEETH_TO))
+    return close_lips(expression, ARKIT_EXPRESSIONS, ramp(contact, CONTACT_FROM, CONTACT_TO), jaw_share=0.0)
 
 
-def _ramp(values: Array, low: float, high: float) -> Array:
+def ramp(values: Array, low: float, high: float) -> Array:
     """0 up to ``low``, 1 from ``high``, smooth between."""
     return smooth_step(np.clip((values - low) / (high - low), 0.0, 1.0))
 
@@ -85,6 +97,22 @@ CONTACT_FROM, CONTACT_TO = 0.085, 0.33
 #: The curve mouthRollLower between which the lower lip is brought to the teeth. The network gives the mean of what may
 #: come, 0.45 times the probability of a contact.
 TEETH_FROM, TEETH_TO = 0.033, 0.093
+
+
+class ListeningFace(Protocol):
+    """What turns sound into motion as it comes in."""
+
+    def hear(self, samples: Array) -> None:
+        """Take the next samples [n] at 16 kHz."""
+        ...
+
+    def end(self) -> None:
+        """No more sound will come."""
+        ...
+
+    def take(self, most: int | None = None) -> Motion:
+        """The rows that are determined; of no more than ``most`` of them."""
+        ...
 
 
 class VoiceMotion:
@@ -128,18 +156,23 @@ class VoiceMotion:
         count = min(len(self._curves), self._pauses.ready)
         motion = self._natural.advance(count if most is None else min(count, most))
         rows = len(motion)
-        gains = VOICE_GAIN * self._natural.mouth_gains * self._gains[:rows]
+        # Who has a voice of their own opens the mouth as was learned from them, loud or not.
+        known = opening_gains(self._natural.energies_db) if self._own is None else VOICE_GAIN * self._gains[:rows]
+        gains = self._natural.mouth_gains
         talk = (1.0 - self._pauses.rows(rows))[:, None]
-        spoken = talk * self._spoken(rows, gains)
+        noise = talk * np.minimum(gains, 1.0)[:, None] * self._natural.unsaid
+        spoken = talk * self._spoken(known, gains)
         if self._match is not None:
-            spoken = self._match.rested(talk * self._spoken(rows, gains * self._match.gains(spoken)))
+            spoken = self._match.rested(talk * self._spoken(known, gains * self._match.gains(spoken)))
+        spoken = with_unsaid(spoken, ARKIT_EXPRESSIONS, noise)
         self._curves, self._contact = self._curves[rows:], self._contact[rows:]
         self._gains, self._added = self._gains[rows:], self._added[rows:]
         expression = np.clip(self._changed(spoken) + motion.expression, 0.0, 1.0)
         return motion.with_rows(expression=with_emotion(expression, self._natural.emotions))
 
-    def _spoken(self, rows: int, gains: Array) -> Array:
-        return mouth_expression(self._curves[:rows], self._contact[:rows], self._names, gains, self._added[:rows])
+    def _spoken(self, opening: Array, gains: Array) -> Array:
+        rows = len(gains)
+        return mouth_expression(self._curves[:rows], self._contact[:rows], self._names, gains * opening, gains, self._added[:rows])
 
     def _changed(self, spoken: Array) -> Array:
         """What the mouth says, rows [t, 44] in order; for those who let it say something else."""
@@ -188,7 +221,7 @@ class AudioDriver:
             yield from self._chunks()
 
     def _chunks(self) -> Iterator[Motion]:
-        face, heard = VoiceMotion(self.settings, self._model), 0
+        face, heard = self._face(), 0
         for samples in self._blocks():
             heard += len(samples)
             face.hear(samples)
@@ -199,6 +232,10 @@ class AudioDriver:
         face.end()
         if len(chunk := face.take()):
             yield chunk
+
+    def _face(self) -> ListeningFace:
+        """Who listens; for those who let another one do so."""
+        return VoiceMotion(self.settings, self._model)
 
     def motion(self) -> Motion:
         """All chunks in one, relative to the portrait's own pose (the first row's rotation, translation and gaze are zero)."""

@@ -4,8 +4,8 @@ ERLNet (arXiv 2404.19038) speaks "in the style of a video"; only its abstract is
 what a code holds are moments of the motion: how far and how fast head, brows and lips go, how often lids close, how far groups of curves
 spread and where they rest, how brows, smile, lids and head go together, and how far the head lags behind the lips.
 
-A match compares the spread of the rows so far with the clip's, and scales the next row by their ratio. It looks at the past alone, so that
-streaming gives the numbers of the whole.
+A match compares the spread of the rows so far with the clip's, and scales the next row by their ratio; that of the head compares speeds,
+too. It looks at the past alone, so that streaming gives the numbers of the whole.
 """
 
 from __future__ import annotations
@@ -193,10 +193,10 @@ class Manner:
         """A number that stands in the code as itself."""
         return float(self.code[MEASURES.index(name)])
 
-    def head_match(self) -> RunningMatch:
-        """For pitch, yaw and roll in radians."""
-        aims = np.radians([self.spread(f"{axis}_spread") for axis in ("pitch", "yaw", "roll")])
-        return RunningMatch(aims, np.radians(HEAD_SPREAD_DEG))
+    def head_match(self, dt: float) -> HeadMatch:
+        """For pitch, yaw and roll in radians, a row every ``dt`` seconds."""
+        spreads = np.radians([self.spread(f"{axis}_spread") for axis in ("pitch", "yaw", "roll")])
+        return HeadMatch(spreads, self.spread("head_rate"), dt)
 
     def brow_match(self) -> RunningMatch:
         """For the height of the brows."""
@@ -234,6 +234,95 @@ class RunningMatch:
         mean = self._sum / self._rows if self._about_mean else 0.0
         spread = np.sqrt(np.maximum(self._squares / self._rows - np.square(mean), 1e-10))
         return np.clip(self._aims / spread, 1.0 / _FURTHEST, _FURTHEST)
+
+
+#: What is slower than this is posture, what is faster gesture, in hertz.
+_POSTURE_HZ = 0.5
+#: The balance of gesture and posture moves no further than this, either way; steps of the search for it, and rows until the next one.
+_FURTHEST_BALANCE, _SEARCH, _PATIENCE = 4.0, 10, 5
+#: What is expected before any was seen, as measured on ten minutes of natural motion: variances and covariance of posture and gesture as
+#: shares of the whole, and the variances of their speeds over it, per second squared.
+_EXPECTED_SHARES = np.array([[0.86, 0.01], [0.01, 0.12]])
+_EXPECTED_SPEEDS = np.array([[1.2, 0.13], [0.13, 1.9]])
+#: Rows that these stand for: a posture lasts some seconds, so that spread shows late.
+_EXPECTED_HEAD_ROWS = 250
+#: Mean speed over root mean square.
+_EXPECTED_PEAKEDNESS = 0.82
+#: Slope of a quadratic over :data:`~triportrait.motion.statistics.WINDOW` rows, in which manners are measured.
+_SLOPE = np.arange(WINDOW) - WINDOW // 2
+_SLOPE = _SLOPE / np.square(_SLOPE).sum()
+
+
+class HeadMatch:
+    """Brings spread and speed of the head's turns to those of a manner: a spectrum of two bands, posture and gesture.
+
+    A slow head that is to be a quick one gets more gesture and less posture of the same motion. Per axis the sum keeps the spread that is
+    asked for; the balance of both, one number for all axes, is where the speed comes out right. Both are learned from the rows so far.
+
+    Args:
+        spreads_rad: [3] of pitch, yaw and roll.
+        rate_hz: mean speed over the root mean square of all three, per second.
+        dt: seconds per row.
+    """
+
+    def __init__(self, spreads_rad: Array, rate_hz: float, dt: float) -> None:
+        self._aims = np.maximum(np.asarray(spreads_rad, np.float64), 1e-5)
+        self._speed = rate_hz * float(np.linalg.norm(self._aims))
+        self._dt, self._follow = dt, 1.0 - np.exp(-2 * np.pi * _POSTURE_HZ * dt)
+        self._slow, self._latest, self._matched = np.zeros(3), np.zeros((WINDOW, 2, 3)), np.zeros((WINDOW, 3))
+        # Sums of the bands [2, 3], their products [2, 2, 3] and those of their speeds; mean and mean square of the speed that came out.
+        expected = _EXPECTED_HEAD_ROWS * np.square(np.radians(HEAD_SPREAD_DEG))
+        self._rows, self._sums = 0, np.zeros((2, 3))
+        self._products = _EXPECTED_SHARES[..., None] * expected
+        self._speeds = _EXPECTED_SPEEDS[..., None] * expected
+        self._came_out = _EXPECTED_HEAD_ROWS * np.array([_EXPECTED_PEAKEDNESS * self._speed, self._speed**2])
+        self._gains = np.ones((2, 3))
+
+    def matched(self, rotation_rad: Array) -> Array:
+        """The next row's turn [3] as the manner has it."""
+        self._slow = self._slow + (rotation_rad - self._slow) * self._follow
+        bands = np.stack([self._slow, rotation_rad - self._slow])
+        self._latest = np.concatenate([self._latest[1:], bands[None]])
+        slopes = np.tensordot(_SLOPE, self._latest, 1) / self._dt
+        self._sums += bands
+        self._products += bands[:, None] * bands[None]
+        self._speeds += slopes[:, None] * slopes[None]
+        if self._rows % _PATIENCE == 0:
+            self._gains = self._solved()
+        self._rows += 1
+        result = (self._gains * bands).sum(axis=0)
+        self._matched = np.concatenate([self._matched[1:], result[None]])
+        speed = float(np.linalg.norm(_SLOPE @ self._matched)) / self._dt
+        self._came_out += (speed, speed**2)
+        return np.asarray(result)
+
+    def _solved(self) -> Array:
+        """Gains of posture and gesture per axis [2, 3]."""
+        rows = self._rows + _EXPECTED_HEAD_ROWS
+        means = self._sums / rows
+        spread = self._products / rows - means[:, None] * means[None]
+        speed = self._speeds / rows
+        mean, square = self._came_out / rows
+        wanted = square * np.square(self._speed / max(mean, 1e-9))
+        low, high = -np.log(_FURTHEST_BALANCE), np.log(_FURTHEST_BALANCE)
+        for _ in range(_SEARCH):
+            middle = 0.5 * (low + high)
+            faster = _mixed(middle, speed) / np.maximum(_mixed(middle, spread), 1e-12)
+            low, high = (middle, high) if (np.square(self._aims) * faster).sum() < wanted else (low, middle)
+        balance = 0.5 * (low + high)
+        plain = np.sqrt(np.maximum(_mixed(balance, spread), 1e-12))
+        return np.asarray(np.clip(self._aims / plain, 1.0 / _FURTHEST, _FURTHEST) * _balanced(balance)[:, None])
+
+
+def _balanced(balance: float) -> Array:
+    """Factors [2] of posture and gesture whose ratio has the logarithm ``balance``."""
+    return np.exp([-0.5 * balance, 0.5 * balance])
+
+
+def _mixed(balance: float, products: Array) -> Array:
+    """Mean square [3] of both bands together, out of their products [2, 2, 3]."""
+    mix = _balanced(balance)
+    return np.asarray(np.einsum("i,j,ijk->k", mix, mix, products))
 
 
 #: Groups whose level a mouth takes: none of them parts lips that touch.

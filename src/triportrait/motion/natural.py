@@ -35,6 +35,7 @@ import numpy as np
 
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.motion.amplitude import UNSAID, UNSAID_HZ
 from triportrait.motion.arousal import Arousal
 from triportrait.motion.controls import NAMES, ControlCurves, Controls, control_rows
 from triportrait.motion.emotion import EMOTIONS, MANNERS, with_emotion
@@ -176,14 +177,15 @@ class NaturalMotion:
         self._controls, self._curves = controls or Controls(), curves
         self._style = style or NATURAL_STYLE
         manner = self._style.manner
-        self._head_match = None if manner is None else manner.head_match()
+        self._head_match = None if manner is None else manner.head_match(1.0 / fps)
         self._brow_match = None if manner is None else manner.brow_match()
         self._fps, self._dt = fps, 1.0 / fps
-        streams = [np.random.default_rng([seed, number]) for number in range(11)]
+        streams = [np.random.default_rng([seed, number]) for number in range(12)]
         self._drift = _Drift(3, 0.2, self._dt, streams[0])
         self._sway = _Drift(3, 0.17, self._dt, streams[1])
         self._lively = _Drift(3, 1.1, self._dt, streams[7])
         self._mood = _Drift(1, 0.12, self._dt, streams[8])
+        self._unsaid = _Drift(len(UNSAID), UNSAID_HZ, self._dt, streams[11])
         self._posture_random, self._nod_random, self._blink_random, self._gaze_random, self._brow_random = streams[2:7]
         self._row = 0
         self._ended = False
@@ -227,8 +229,10 @@ class NaturalMotion:
         self._brow_drift = _Drift(2, 0.3, self._dt, streams[9])
         #: Emotion weights [k, 4] of the rows that :meth:`advance` gave last.
         self.emotions = np.zeros((0, len(EMOTIONS)), np.float32)
-        #: Mouth gains [k] of these rows.
-        self.mouth_gains = np.zeros(0, np.float32)
+        #: Mouth gains [k] of these rows, and how loud the voice is in them, in dB against the running level [k].
+        self.mouth_gains, self.energies_db = np.zeros(0, np.float32), np.zeros(0, np.float32)
+        #: Noise [k, 3] of what the voice does not tell of the mouth in these rows, for :func:`triportrait.motion.amplitude.with_unsaid`.
+        self.unsaid = np.zeros((0, len(UNSAID)), np.float32)
 
     # --- the voice
     # -------------------------------------------------------------------------------------------------------------------
@@ -264,10 +268,11 @@ class NaturalMotion:
         step = _PROSODY_HZ / self._fps
         first = max(int((row - 0.5) * step) - self._voice_start, 0)
         last = int((row + 0.5) * step) - self._voice_start
-        energy = self._energy[first : last + 1]
+        # Before the first row there was nothing.
+        energy = self._energy[first : max(last + 1, 0)]
         if not energy:
             return -60.0, 0.0
-        pitch = sorted(value for value in self._pitch[first : last + 1] if value > 0)
+        pitch = sorted(value for value in self._pitch[first : max(last + 1, 0)] if value > 0)
         return max(energy), pitch[len(pitch) // 2] if pitch else 0.0
 
     def _forget(self) -> None:
@@ -289,11 +294,13 @@ class NaturalMotion:
         expression = np.zeros((count, len(ARKIT_EXPRESSIONS)), np.float32)
         rotation, translation, gaze, body = (np.zeros((count, width)) for width in (3, 3, 2, len(BODY_COLUMNS)))
         emotions, gains = np.zeros((count, len(EMOTIONS)), np.float32), np.ones(count, np.float32)
+        energies_db, unsaid = np.zeros(count, np.float32), np.zeros((count, len(UNSAID)), np.float32)
         table = control_rows(self._controls, self._curves, self._row, count)
         for index in range(count):
             now_s = self._row * self._dt
             amounts = self._amounts(table[index], now_s, emotions[index])
             gains[index] = amounts.mouth_gain
+            energies_db[index] = sum(self._voice(self._row + step)[0] for step in (-1, 0, 1)) / 3.0
             accent = self._listen(now_s)
             rotation[index], translation[index] = self._head(now_s, accent, amounts)
             # Turning on the neck moves the head's centre too.
@@ -302,9 +309,10 @@ class NaturalMotion:
             self._lids(now_s, expression[index], amounts)
             gaze[index] = self._eyes(now_s, rotation[index], amounts)
             self._brows(now_s, accent, expression[index], amounts)
+            unsaid[index] = self._unsaid.step() * amounts.chance * self._speaking * _smooth_step(now_s / 0.5)
             self._row += 1
         self._forget()
-        self.emotions, self.mouth_gains = emotions, gains
+        self.emotions, self.mouth_gains, self.energies_db, self.unsaid = emotions, gains, energies_db, unsaid
         return Motion(
             np.clip(expression, 0.0, 1.0),
             rotation.astype(np.float32),
@@ -438,7 +446,7 @@ class NaturalMotion:
         limits = HEAD_LIMITS_RAD
         rotation = limits * np.tanh(rotation / limits)
         if self._head_match is not None:
-            rotation = rotation * self._head_match.factors(rotation)
+            rotation = self._head_match.matched(rotation)
         rotation = amounts.head * rotation
         rotation[0] += amounts.pitch_rad
         # Breathing and swaying move the head by some millimetres; a speaker leans about a little more.

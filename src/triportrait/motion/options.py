@@ -40,6 +40,7 @@ class DriveOptions(VoiceControls):
         emotion_strength: 0..1.
         style: manner of speaking, for voices and idling: a video or motion file of the person, or a
             :class:`~triportrait.motion.style.SpeakingStyle`.
+        voice_driver: who turns a voice into motion: ``"natural"``, or ``"erlnet:FOLDER"`` with the user's networks.
         controls: any of these over time, for voices and idling: a motion file with ``control_*`` curves, or a
             :class:`~triportrait.motion.controls.ControlCurves`.
         driver_face: whom to follow in the driving video, or else in the video that ``pose`` or ``head_motion`` names: counted from the

@@ -24,6 +24,9 @@ HOP = 160
 _WINDOW = 400
 _FFT = 512
 
+#: Power, of 1 for a full-scale sine, that digital silence is given: far below what 16-bit sound can tell.
+_SILENT_POWER = 1e-12
+
 
 @runtime_checkable
 class SpeechFeatures(Protocol):
@@ -101,19 +104,22 @@ class LevelFollower:
     """A running speech level in dB: rises within 30 ms, falls in 3 s while someone speaks and slowly (0.5 dB/s) in
     pauses.
 
-    Starting low (-50 dB) lets a quiet recording find its level in its first syllable. All decisions look backwards
-    only.
+    It starts at the first frame, so that a recording that is played louder has the same levels, only higher by as much. All decisions look
+    backwards only.
     """
 
-    FLOOR_DB = -55.0
+    #: Nothing below it is a voice; the noise of 16-bit sound lies lower.
+    FLOOR_DB = -65.0
 
     def __init__(self) -> None:
-        self.level_db = -50.0
+        self.level_db: float | None = None
 
     def follow(self, energy_db: Array) -> Array:
         """Levels [k] for frame energies [k]."""
         levels = np.empty(len(energy_db), np.float32)
-        level = self.level_db
+        if not len(levels):
+            return levels
+        level = float(energy_db[0]) if self.level_db is None else self.level_db
         for index, energy in enumerate(energy_db.tolist()):
             if energy > level:
                 level += (energy - level) * 0.28
@@ -128,7 +134,11 @@ class LevelFollower:
 
 
 class LogMel:
-    """80 log-mel bands relative to the running level, the frame's energy relative to it, and the level itself: 82 numbers, 100 Hz."""
+    """80 log-mel bands and the frame's energy, both relative to the running level, and a zero: 82 numbers, 100 Hz.
+
+    The last number was the level itself. How loud a recording is played says nothing about lips, so it is zero; its place stays, because
+    weights that were learned with it count on it.
+    """
 
     name = "log_mel"
     size = 82
@@ -158,13 +168,13 @@ class LogMel:
 
     def _transform(self, windows: Array) -> Array:
         power = self._power(windows)
-        bands_db = 10 * np.log10(power @ mel_filterbank().T + 1e-9)
-        energy_db = 10 * np.log10(power.sum(axis=1) + 1e-9)
+        bands_db = 10 * np.log10(power @ mel_filterbank().T + _SILENT_POWER)
+        energy_db = 10 * np.log10(power.sum(axis=1) + _SILENT_POWER)
         level_db = self._follower.follow(energy_db)
         rows = np.empty((len(windows), self.size), np.float32)
         rows[:, :80] = np.clip((bands_db - level_db[:, None] + 30.0) / 20.0, -2.0, 2.0)
         rows[:, 80] = np.clip((energy_db - level_db + 20.0) / 20.0, -2.0, 2.0)
-        rows[:, 81] = (level_db + 35.0) / 20.0
+        rows[:, 81] = 0.0
         return rows
 
 
@@ -188,7 +198,7 @@ SPEECH_MEAN_DB = np.array([
 
 class EnvelopeLogMel(LogMel):
     """Spectral envelopes freed of voice and microphone: 40 wide log-mel bands less their running mean over speech, the
-    frame's energy relative to the running level, and the level itself: 42 numbers, 100 Hz.
+    frame's energy relative to the running level, and a zero as in :class:`LogMel`: 42 numbers, 100 Hz.
 
     The mean is causal: it starts at :data:`SPEECH_MEAN_DB` (worth one second of speech) and follows with a memory of
     four seconds, in frames within 15 dB of the level. Source: cepstral mean normalisation, B. Atal, "Effectiveness of
@@ -213,12 +223,12 @@ class EnvelopeLogMel(LogMel):
 
     def _transform(self, windows: Array) -> Array:
         power = self._power(windows)
-        energy_db = 10 * np.log10(power.sum(axis=1) + 1e-9)
+        energy_db = 10 * np.log10(power.sum(axis=1) + _SILENT_POWER)
         level_db = self._follower.follow(energy_db)
-        bands_db = 10 * np.log10(power @ envelope_filterbank().T + 1e-9) - level_db[:, None]
+        bands_db = 10 * np.log10(power @ envelope_filterbank().T + _SILENT_POWER) - level_db[:, None]
         bands_db = np.maximum(bands_db, -80.0)
         rows = np.empty((len(windows), self.size), np.float32)
-        speaking = (energy_db > level_db - 15.0) & (level_db > -50.0)
+        speaking = (energy_db > level_db - 15.0) & (level_db > LevelFollower.FLOOR_DB)
         for row, voice in enumerate(speaking.tolist()):
             if voice:
                 self._heard = min(self._heard + 1, 400)
@@ -226,7 +236,7 @@ class EnvelopeLogMel(LogMel):
             rows[row, :40] = self._mean_db
         rows[:, :40] = np.clip((bands_db - rows[:, :40]) / 12.0, -2.5, 2.5)
         rows[:, 40] = np.clip((energy_db - level_db + 20.0) / 20.0, -2.0, 2.0)
-        rows[:, 41] = (level_db + 35.0) / 20.0
+        rows[:, 41] = 0.0
         return rows
 
 
@@ -318,7 +328,7 @@ class ProsodyTracker:
 
     def _transform(self, windows: Array) -> tuple[Array, Array, Array]:
         windows = windows - windows.mean(axis=1, keepdims=True)
-        energy_db = (10 * np.log10(np.mean(windows**2, axis=1) * 2 + 1e-9)).astype(np.float32)
+        energy_db = (10 * np.log10(np.mean(windows**2, axis=1) * 2 + _SILENT_POWER)).astype(np.float32)
         level_db = self._follower.follow(energy_db)
         correlation = self._autocorrelation(windows * self._shape)
         normal = correlation / np.maximum(correlation[:, :1], 1e-9) / self._own
@@ -328,7 +338,7 @@ class ProsodyTracker:
         voicing = np.zeros(len(windows), np.float32)
         relative = energy_db - level_db
         for row in range(len(windows)):
-            if relative[row] < -35.0 or energy_db[row] < -65.0:
+            if relative[row] < -35.0 or energy_db[row] < LevelFollower.FLOOR_DB:
                 self._last_pitch_hz = 0.0
                 continue
             candidates = np.flatnonzero(peak[row]) + 1

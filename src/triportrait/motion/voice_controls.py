@@ -64,6 +64,8 @@ class VoiceControls:
     """0 to 1."""
     style: Any = None
     """Manner of speaking, for voices: a video or motion file of the person to speak like."""
+    voice_driver: str = "natural"
+    """Who turns a voice into motion: natural, or erlnet:FOLDER, networks that 'triportrait train erlnet.manner --export' made."""
     controls: Any = None
     """Controls over time, for voices: a file of 'triportrait motion', edited; its control columns take the place of the flags."""
     temperature: float = NATURAL

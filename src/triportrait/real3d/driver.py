@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 import torch
 
-from triportrait.drivers import check_pose_source, first_poses_of, read_motion
+from triportrait.driver_files import check_pose_source, read_motion
+from triportrait.drivers import first_poses_of
 from triportrait.errors import OptionError
 from triportrait.motion.files import READ_ENDINGS
 from triportrait.motion.options import POSES

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from triportrait.drivers import BorrowedPose, Passes, check_option_files, motion_of_video
+from triportrait.driver_files import check_option_files
+from triportrait.drivers import BorrowedPose, Passes, motion_of_video
 from triportrait.errors import EmptyMedia, OptionError
 from triportrait.motion.options import POSES, DriveOptions
 from triportrait.motion.timing import to_and_fro

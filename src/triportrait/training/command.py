@@ -223,6 +223,38 @@ def _talk3d(options: TrainOptions, recipe: Any, device: str) -> Stage:
     return PersonalStage(fitted(recipe, frames), options.start, frames, judges)
 
 
+# -- ERLNet -----------------------------------------------------------------------------------------------------------------
+
+
+def _erlnet_field_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.erlnet.field import RECIPES
+
+    return RECIPES
+
+
+def _erlnet_field(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.training.data.clips import ClipSet
+    from triportrait.training.erlnet.field import FieldStage
+
+    if options.start is not None:
+        raise OptionError("erlnet.field begins with empty fields; leave out --start")
+    return FieldStage(recipe, ClipSet(options.data))
+
+
+def _manner_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.erlnet.manner import RECIPES
+
+    return RECIPES
+
+
+def _manner(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.training.erlnet.clips import read_manner_clips
+    from triportrait.training.erlnet.manner import MannerStage
+
+    start = start_file(options.start) if options.start is not None else None
+    return MannerStage(recipe, read_manner_clips(options.data), start)
+
+
 # -- from options to data ---------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +273,7 @@ _VIEWS = "make views with 'triportrait data views -o VIEWS'"
 _SPEECH = "make speech with 'triportrait data speech -o SPEECH'"
 _PERSON = "make clips of one person with 'triportrait personalize VIDEO --prior EG3D -o DIR'; they lie in DIR/clips"
 _MOUTHS = "make windows with 'triportrait data mouths -o FILE.npz'"
+_MANNERS = "make clips with 'triportrait data manner -o FOLDER'"
 _LOWER_FACES = "make lower faces with 'triportrait data coverings -o FILE.npz'"
 
 #: All that can be trained, by the name of the command line.
@@ -255,6 +288,8 @@ MODELS: dict[str, Trainable] = {
     "real3d.torso": Trainable(_torso_recipes, _torso, "small", _CLIPS),
     "real3d.audio_to_motion": Trainable(_audio_to_motion_recipes, _audio_to_motion, "small", _CLIPS),
     "talk3d": Trainable(_talk3d_recipes, _talk3d, "paper", _PERSON),
+    "erlnet.field": Trainable(_erlnet_field_recipes, _erlnet_field, "small", _CLIPS),
+    "erlnet.manner": Trainable(_manner_recipes, _manner, "compact", _MANNERS),
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from triportrait.errors import OptionError
 
 #: Models that have such a file.
-EXPORTED = ("oneshot", "mouth_painter", "voice", "coverings")
+EXPORTED = ("oneshot", "mouth_painter", "voice", "coverings", "erlnet.manner")
 
 
 def check_export(model: str) -> None:
@@ -28,7 +28,7 @@ def export_trained(model: str, source: Path) -> Path:
         source: the weights, as training writes them.
 
     Returns:
-        the file, ``source`` with the ending .onnx.
+        the file, ``source`` with the ending .onnx; of erlnet.manner, which has several, their folder.
 
     Raises:
         WeightsError: the weights are missing, damaged or another model's.
@@ -36,6 +36,10 @@ def export_trained(model: str, source: Path) -> Path:
         OutputError: the file cannot be written.
     """
     target = source.with_suffix(".onnx")
+    if model == "erlnet.manner":
+        from triportrait.training.erlnet.export import export_manner
+
+        return export_manner(source)
     if model == "oneshot":
         from triportrait.avatar.oneshot.image_to_plane import export_image_to_plane, load_image_to_plane
 

@@ -22,6 +22,8 @@ Model = Literal[
     "real3d.torso",
     "real3d.audio_to_motion",
     "talk3d",
+    "erlnet.field",
+    "erlnet.manner",
 ]
 
 
@@ -205,6 +207,26 @@ class PeopleOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class MannerOptions:
+    """``triportrait data manner``: people who speak, each in a manner of their own."""
+
+    videos: tuple[Path, ...] = ()
+    """Folders of videos, of one person each, or of one person in each subfolder."""
+    tracked: Path | None = None
+    """Folder of one filmed speaker with tracked landmarks (index.csv, audio, landmarks)."""
+    captured: Path | None = None
+    """Folder of fluent speech with captured facial controls (NAME.flac, NAME.npz)."""
+    captured_held_out: str = ""
+    """NAME of the captured clip that is only judged by. Default: the last."""
+    voices: tuple[Path, ...] = ()
+    """Folders of recordings of at least four seconds, which synthetic people speak."""
+    people: int = 64
+    """Synthetic people; each says five of the recordings in a manner drawn by chance, and one of ten people is held out."""
+    seed: int = 0
+    """Of everything random."""
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechOptions:
     """``triportrait data speech``: sound with phonemes, and sound with tracked lips."""
 
@@ -214,6 +236,8 @@ class SpeechOptions:
     """Synthesised clips of other voices, to be judged by."""
     joined_clips: int = 0
     """Clips of festival's voices that join recorded speech."""
+    sung_clips: int = 0
+    """Clips of seven seconds of sung syllables, made by formulas."""
     recordings: Path | None = None
     """CSV of real recordings with the columns file and transcript; flite's words are warped onto them."""
     voice: str = "awb"

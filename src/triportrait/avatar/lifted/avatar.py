@@ -14,6 +14,7 @@ This avatar is the teacher, the preview and the baseline of the learned one.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +26,7 @@ from triportrait.avatar.lifted.lid_kernels import FINER, hang_lashes
 from triportrait.avatar.lifted.lids import STRIP_TEXELS, Lids, closed_expression
 from triportrait.avatar.lifted.mantle import Mantle, build_mantle, cosines, streaks
 from triportrait.avatar.lifted.moved_head import MovedHead
+from triportrait.avatar.lifted.neck import belonging, thinned
 from triportrait.avatar.lifted.outline import rise_of_face
 from triportrait.avatar.lifted.relight import Light, fit_light
 from triportrait.avatar.lifted.surface import Surface, fit_surface, hidden_vertices, spread_colours
@@ -148,14 +150,20 @@ class LiftedLayer:
     nodes: Array
 
 
+#: How far each pixel of a photo moves with the head: float32 [s, s] in 0..1.
+Skinning = Callable[[PreparedPortrait, FullHead, Surface], Array]
+
+
 class LiftedAvatar:
     """:class:`triportrait.types.Avatar` on a head with eyes and a mouth, e.g. the open head."""
 
     name = "lifted"
 
-    def __init__(self, head: FullHead, *, whole_person: bool = False) -> None:
+    def __init__(self, head: FullHead, *, whole_person: bool = False, skinning: Skinning | None = None) -> None:
+        """Of the whole person, or the head alone, or, with ``skinning``, what belongs to the head of a person who bends so."""
         self.head = head
         self.whole_person = whole_person
+        self.skinning = skinning
         self._own = threading.local()
 
     def prepare(self, portrait: PreparedPortrait) -> LiftedState:
@@ -169,7 +177,10 @@ class LiftedAvatar:
         triangles, kind = _mesh_triangles(head, surface, cheeks, lid.max(1) > 0, portrait.head_alpha)
         drawn = rasterise(surface.pixels, surface.depth, triangles, size, size)
         matte = np.maximum(portrait.person_alpha, portrait.head_alpha) if self.whole_person else portrait.head_alpha
-        mantle = build_mantle(portrait, head, surface, pure, matte, drawn.triangle >= 0, whole_person=self.whole_person)
+        share = None if self.skinning is None else self.skinning(portrait, head, surface)
+        if share is not None:
+            matte = thinned(matte, belonging(share))
+        mantle = build_mantle(portrait, head, surface, pure, matte, drawn.triangle >= 0, whole_person=self.whole_person, share=share)
         colours = spread_colours(surface, portrait, head)
         seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
         face = colours[seen, :3] if seen.any() else np.full((1, 3), 160.0)

@@ -191,7 +191,15 @@ class _Sheets:
 
 
 def build_mantle(
-    portrait: PreparedPortrait, head: FullHead, surface: Surface, colours: Array, matte: Array, mesh: Array, *, whole_person: bool
+    portrait: PreparedPortrait,
+    head: FullHead,
+    surface: Surface,
+    colours: Array,
+    matte: Array,
+    mesh: Array,
+    *,
+    whole_person: bool,
+    share: Array | None = None,
 ) -> Mantle:
     """Depth by inflation: squared height over the outline's plane solves Laplace's equation between skull and outline.
 
@@ -203,6 +211,7 @@ def build_mantle(
         matte: float32 [s, s], of what the sheet shows: the person, or the head alone.
         mesh: bool [s, s], where the photo shows skin that is drawn by itself.
         whole_person: the sheet bends at the neck; a head alone moves as one.
+        share: [s, s], of the head's motion where the sheet bends; None takes :func:`triportrait.avatar.lifted.neck.motion_share`.
     """
     size, motion = portrait.image.shape[0], portrait.motion
     unit = size / 512
@@ -211,8 +220,8 @@ def build_mantle(
     alpha = beyond_the_crop(matte, margin, body_row(portrait.landmarks))
     signed = signed_distance(alpha, unit)
     skin = like_the_face(portrait)
-    nodes = _inflated(portrait, head, surface, seen, signed, skin, whole_person=whole_person)
-    nodes, sheets = _cut_at_outline(nodes, _shows_sheet(portrait, nodes, alpha, mesh))
+    nodes = _inflated(portrait, head, surface, seen, signed, skin, whole_person=whole_person, share=share)
+    nodes, sheets = _cut_at_outline(nodes, _shows_sheet(portrait, nodes, alpha, mesh), size)
     total, count = len(nodes.x), sheets.count
 
     # Both sides end in the outline's plane where they end at the scene.
@@ -277,13 +286,21 @@ def build_mantle(
 
 
 def _inflated(
-    portrait: PreparedPortrait, head: FullHead, surface: Surface, seen: _SeenSkin, signed: Array, skin: Array, *, whole_person: bool
+    portrait: PreparedPortrait,
+    head: FullHead,
+    surface: Surface,
+    seen: _SeenSkin,
+    signed: Array,
+    skin: Array,
+    *,
+    whole_person: bool,
+    share: Array | None,
 ) -> _Nodes:
     """A grid over the crop and a margin, its heights between skull and outline.
 
     Args:
         signed: float32, pixels to the outline, with the margin; skin: bool [s, s], from :func:`like_the_face`.
-        whole_person: the sheet bends at the neck.
+        whole_person: the sheet bends at the neck; share: as of :func:`build_mantle`.
     """
     size = portrait.image.shape[0]
     unit = size / 512
@@ -313,10 +330,12 @@ def _inflated(
     target = np.where(known, np.maximum(height, 0.05) ** 2, 0.0)
     squared = np.maximum(harmonic_fill(target, known | (person_px <= 0), _REGULARISATION), 0.0)
     squared, growth = _round_rim(squared, person_px, step)
-    share = np.ones(x.shape)
-    if whole_person:
-        share = motion_share(x, y, portrait.landmarks, (seen.covered & (seen.neck < 0.02))[row, column] & in_crop)
-    return _Nodes(x, y, plane, rise, growth, squared, inside_px, person_px, share)
+    moved = np.ones(x.shape)
+    if share is not None:
+        moved = share[row, column].astype(np.float64)
+    elif whole_person:
+        moved = motion_share(x, y, portrait.landmarks, (seen.covered & (seen.neck < 0.02))[row, column] & in_crop)
+    return _Nodes(x, y, plane, rise, growth, squared, inside_px, person_px, moved)
 
 
 def _shows_sheet(portrait: PreparedPortrait, nodes: _Nodes, alpha: Array, mesh: Array) -> Array:
@@ -346,13 +365,18 @@ def _in_margin(y: Array, x: Array, margin: int, side: int) -> tuple[Array, Array
     return down, across
 
 
-def _cut_at_outline(nodes: _Nodes, shown: Array) -> tuple[_Nodes, _Sheets]:
-    """The grid cut along the outline; ``shown`` bool [h, w] are the nodes at which the front is drawn."""
+def _cut_at_outline(nodes: _Nodes, shown: Array, size: int) -> tuple[_Nodes, _Sheets]:
+    """The grid cut along the outline; ``shown`` bool [h, w] are the nodes at which the front is drawn, ``size`` is the crop's side.
+
+    Beyond the crop nothing is drawn outside the outline: the matte that softens it elsewhere ends with the crop.
+    """
     in_front = np.tile(_touched(shown), 2)
+    beyond = np.tile(_touched((nodes.x < 0) | (nodes.x > size) | (nodes.y < 0) | (nodes.y > size)), 2)
     behind = np.tile(_touched(nodes.rise > _FAR_RISE[0]), 2)
     chosen = in_front | behind
     triangles, parent, within, ends, share = _cut(grid_triangles(*nodes.x.shape)[chosen], nodes.inside_px.ravel())
-    in_front, behind = (flag[chosen][parent] for flag in (in_front, behind))
+    in_front, behind, beyond = (flag[chosen][parent] for flag in (in_front, behind, beyond))
+    in_front &= within | ~beyond
     cut = nodes.with_ends(ends, share)
     count = nodes.x.size
     # A cut lies on the outline, whatever rounding says.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from triportrait.geometry.fields import harmonic_fill
+from triportrait.geometry.fields import harmonic_fill, smooth_step
 from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
 from triportrait.types import Array
 
@@ -24,14 +24,48 @@ def motion_share(x: Array, y: Array, landmarks: Array, head: Array) -> Array:
         x, y: [h, w] pixels of the photo; landmarks: [478, 2 or 3] pixels.
         head: bool [h, w], where the photo surely shows head.
     """
+    above, body = certain_parts(x, y, landmarks)
+    body &= ~head
+    head = head | above
+    return np.clip(harmonic_fill(head.astype(np.float64), head | body, _REGULARISATION), 0.0, 1.0)
+
+
+def certain_parts(x: Array, y: Array, landmarks: Array) -> tuple[Array, Array]:
+    """Where there is head and where there are shoulders, whatever the photo shows there: bool [h, w] each.
+
+    Args:
+        x, y, landmarks: as of :func:`motion_share`.
+    """
     chin, top = landmarks[CHIN, :2], landmarks[FOREHEAD_TOP, :2]
     face_height = max(float(np.linalg.norm(chin - top)), 1.0)
     down = (chin - top) / face_height
     below = ((x - chin[0]) * down[0] + (y - chin[1]) * down[1]) / face_height
     beside = np.abs((x - chin[0]) * down[1] - (y - chin[1]) * down[0]) / face_height
-    body = ~head & ((below > _BODY_BELOW) | ((below > _SHOULDERS_BELOW) & (beside > _SHOULDERS_BESIDE)))
-    head = head | (below < _HEAD_ABOVE)
-    return np.clip(harmonic_fill(head.astype(np.float64), head | body, _REGULARISATION), 0.0, 1.0)
+    return below < _HEAD_ABOVE, (below > _BODY_BELOW) | ((below > _SHOULDERS_BELOW) & (beside > _SHOULDERS_BESIDE))
+
+
+#: Below this share of the head's motion a point belongs to head and torso.
+_BOTH_BELOW = 0.25
+#: What is opaque has this optical depth: less than a tenth of one of 255 levels comes through.
+OPAQUE = 8.0
+
+
+def optical_depth(matte: Array) -> Array:
+    """Of mattes in 0..1, at most :data:`OPAQUE`."""
+    return -np.log(np.maximum(1.0 - np.asarray(matte, np.float64), np.exp(-OPAQUE)))
+
+
+def thinned(matte: Array, share: Array) -> Array:
+    """What remains of a matte when a ``share`` in 0..1 of its density does: ``1 - (1 - a)^share``, float32."""
+    return (1.0 - np.exp(-share * optical_depth(matte))).astype(np.float32)
+
+
+def belonging(share: Array) -> Array:
+    """How far what takes a ``share`` of the head's motion belongs to a field of the head: float64, 0..1.
+
+    Two fields show what belongs to both twice, as far apart as this share of the motion: so they share only what hardly moves.
+    """
+    return smooth_step(np.clip(np.asarray(share, np.float64) / _BOTH_BELOW, 0.0, 1.0))
 
 
 def body_row(landmarks: Array) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from triportrait.avatar.lifted.eyes import eye_opening
 from triportrait.avatar.mouth import kernels
-from triportrait.avatar.mouth.parts import tongue, tongue_amounts, tooth_row
+from triportrait.avatar.mouth.parts import MouthPart, tongue, tongue_amounts, tooth_row
 from triportrait.avatar.mouth.photo_teeth import SeenTeeth, seated, show_photo
 from triportrait.avatar.mouth.rim import LipRim
 from triportrait.avatar.photo_tone import PhotoTone
@@ -138,6 +138,22 @@ class InsidePicture:
     left: int
 
 
+@dataclass(frozen=True, slots=True)
+class BakedMouth:
+    """The mouth's inside in one light, for viewers that know none.
+
+    Args:
+        lining: [k] the head's vertices of the lining; lining_triangles: [f, 3] int32 among those; lining_rgb: [k, 3] float32, 0..255.
+        parts: tongue, lower and upper row; light: of each float32 [n, 3], 0..255, what a white surface would look like at its nodes.
+    """
+
+    lining: Array
+    lining_triangles: Array
+    lining_rgb: Array
+    parts: tuple[MouthPart, ...]
+    light: tuple[Array, ...]
+
+
 class MouthInside:
     """Draws what lies between the lips of one portrait: one picture at all openings.
 
@@ -193,6 +209,18 @@ class MouthInside:
 
         self._most = [_BRIGHTER * _light(*row.carried(source), landmarks)[0] ** _EVEN for row in self._rows]
         self._rows = show_photo(seen, portrait, *self._rows, source, to_pixels, light, shade)
+
+    def baked(self, deformed: Array, landmarks: Array) -> BakedMouth:
+        """The parts of this mouth, lit as with the lips of ``deformed`` [v, 3], whose landmarks are [478, 3]."""
+        lining = deformed[self._used]
+        reached, _ = _light(lining, -vertex_normals(lining, self._triangles), landmarks)
+        flesh = self._tone.apply(self._white * _LINING * reached**_FLESH_EVEN)
+        parts = (self._tongue, *self._rows)
+        light = []
+        for part, even in zip(parts, (_FLESH_EVEN, _EVEN, _EVEN), strict=True):
+            reached, _ = _light(*part.carried(deformed, np.zeros(len(part.modes)) if len(part.modes) else None), landmarks)
+            light.append((self._white * reached**even).astype(np.float32))
+        return BakedMouth(self._used, self._triangles, flesh.astype(np.float32), parts, tuple(light))
 
     def draw(
         self, deformed: Array, landmarks: Array, expression: Array, to_pixels: Callable[[Array], tuple[Array, Array]], opening: Array

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedLayer, LiftedState
+from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedLayer, LiftedState, Skinning
 from triportrait.avatar.mouth.painter import PhotoMouth, mouth_window, paint_mouth
 from triportrait.avatar.oneshot import unseen_kernels as kernels
 from triportrait.avatar.oneshot.guide import GuideMesh, guide_mesh, render_guide
@@ -92,6 +92,7 @@ class CompactOneShotAvatar:
         painter: repaints the mouth, see :func:`triportrait.avatar.mouth.painter.load_painter`.
         renderer: draws the volume.
         quality: of the volume.
+        skinning: if the head's field alone is to be drawn; see :class:`LiftedAvatar`.
     """
 
     name = "oneshot"
@@ -104,9 +105,10 @@ class CompactOneShotAvatar:
         painter: Graph,
         renderer: VolumeRenderer,
         quality: VolumeQuality | None = None,
+        skinning: Skinning | None = None,
     ) -> None:
         self.head = head
-        self.lifted = LiftedAvatar(head, whole_person=True)
+        self.lifted = LiftedAvatar(head, whole_person=True, skinning=skinning)
         self.encoder, self.painter, self.renderer = encoder, painter, renderer
         self.quality = quality or VolumeQuality()
 

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from triportrait.avatar.person.head_space import HeadSpace
+from triportrait.avatar.person.linear_delta import DrawnDelta
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
 from triportrait.geometry.rotations import matrix_from_euler
@@ -24,9 +26,11 @@ _DETAIL_PX = 2.0
 #: A picture of no more than this share is not worth its time; what it has above it fades in.
 _FAINT = 0.02
 #: How much surer than the next the best picture's detail is taken.
-_BEST = 4
+_BEST = 2
+#: Pictures that are turned more alike are one picture for the head: to change between them would be a jump without a gain.
+_APART_DEG = 5.5
 #: A picture turned so much farther away is as unlike as one clear difference of mouth or eyes.
-_TURN_DEG = 40.0
+_TURN_DEG = 15.0, 40.0
 #: Round lips and eyes a window reaches so far beyond the outline (sizes of it), and ends as softly.
 _REACH, _SOFT = 0.35, 0.16
 
@@ -53,11 +57,19 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class PersonState:
-    """What depends on the person alone; ``vertices``: [v, 3], the expressionless head of the first picture."""
+    """What depends on the person alone.
+
+    Args:
+        sources: all pictures; ``by_pose``: which of them show the head, hair and body.
+        vertices: [v, 3], the expressionless head of the first picture.
+        delta: what was learned beyond the pictures.
+    """
 
     portrait: PreparedPortrait
     sources: list[Source]
+    by_pose: list[int]
     vertices: Array
+    delta: DrawnDelta | None = None
 
 
 class PersonAvatar:
@@ -80,16 +92,19 @@ class PersonAvatar:
             rotation = matrix_from_euler(np.asarray(one.motion.rotation_rad, np.float64))
             sources.append(Source(self.inner.prepare(one), rotation, FaceShape.of(one.landmarks), one.motion.body))
         vertices = self.head.shape(portrait.identity) + portrait.vertex_offset
-        return PersonState(portrait, sources, vertices)
+        by_pose = turned_apart([source.rotation for source in sources], _APART_DEG)
+        delta = None
+        if portrait.delta is not None:
+            space = HeadSpace.of(self.head, sources[0].state, portrait.delta.pictures.shape[1])
+            delta = DrawnDelta(space, portrait.delta)
+        return PersonState(portrait, sources, by_pose, vertices, delta)
 
     def render(self, state: PersonState, frame: MotionFrame) -> RenderedHead:
         """See :class:`triportrait.types.Avatar`."""
         portrait = state.portrait
         size = len(portrait.image)
         landmarks = self._landmarks(state, frame)
-        shape = FaceShape.of(landmarks)
-        turn = matrix_from_euler(np.asarray(frame.rotation_rad, np.float64))
-        away = np.array([_angle_deg(turn, source.rotation) for source in state.sources])
+        pose, mouth, eyes = shares = _shares(state, frame, landmarks)
         drawn: dict[int, RenderedHead] = {}
 
         def picture(which: Any) -> RenderedHead:
@@ -99,23 +114,32 @@ class PersonAvatar:
                 drawn[index] = self.inner.render(source.state, _for_source(frame, source))
             return drawn[index]
 
-        pose = weights_of(away)
         best = picture(np.argmax(pose))
         rgb, alpha = _two_bands([picture(i) for i in np.flatnonzero(pose)], pose[pose > 0], size)
-        unlike = {
-            "mouth": np.array([np.linalg.norm(source.shape.mouth() - shape.mouth()) for source in state.sources]),
-            "eyes": np.array([np.linalg.norm(source.shape.eyes() - shape.eyes()) for source in state.sources]),
-        }
-        for part, rims in (("mouth", (OUTER_LIPS,)), ("eyes", (EYE_LEFT_RIM, EYE_RIGHT_RIM))):
-            share = weights_of(unlike[part] + away / _TURN_DEG)
-            for rim in rims:
-                _put_window(rgb, [picture(i).rgb for i in np.flatnonzero(share)], share[share > 0], landmarks[rim])
+        for share, rim in ((mouth, OUTER_LIPS), (eyes, EYE_LEFT_RIM), (eyes, EYE_RIGHT_RIM)):
+            _put_window(rgb, [picture(i).rgb for i in np.flatnonzero(share)], share[share > 0], landmarks[rim])
+        if state.delta is not None:
+            state.delta.add(rgb, alpha, frame, shares)
         return RenderedHead(rgb, alpha, best.depth)
+
+    def shares(self, state: PersonState, frame: MotionFrame) -> Array:
+        """How much of a frame each picture lends for the head, for its mouth and for its eyes: float64 [3, k]."""
+        return _shares(state, frame, self._landmarks(state, frame))
 
     def _landmarks(self, state: PersonState, frame: MotionFrame) -> Array:
         vertices = self.head.deform(state.vertices, frame.expression, frame.gaze_rad)
         posed = pose_points(self.head.landmarks478(vertices), frame.rotation_rad, frame.translation)
         return project(posed, len(state.portrait.image), state.portrait.focal)[0]
+
+
+def turned_apart(rotations: list[Array], least_deg: float) -> list[int]:
+    """The first of ``rotations`` [3, 3], then always the one that is farthest from those chosen, at least ``least_deg`` away."""
+    chosen = [0]
+    away = np.array([_angle_deg(rotations[0], rotation) for rotation in rotations])
+    while away.max() >= least_deg:
+        chosen.append(int(away.argmax()))
+        away = np.minimum(away, [_angle_deg(rotations[chosen[-1]], rotation) for rotation in rotations])
+    return chosen
 
 
 def weights_of(distances: Array) -> Array:
@@ -129,6 +153,18 @@ def weights_of(distances: Array) -> Array:
         weights = (np.arange(len(distances)) == distances.argmin()).astype(float)
     weights = np.maximum(weights / weights.sum() - _FAINT, 0.0)
     return weights / weights.sum()
+
+
+def _shares(state: PersonState, frame: MotionFrame, landmarks: Array) -> Array:
+    """See :meth:`PersonAvatar.shares`; ``landmarks`` [478, 2] are the frame's, in pixels."""
+    shape = FaceShape.of(landmarks)
+    turn = matrix_from_euler(np.asarray(frame.rotation_rad, np.float64))
+    away = np.array([_angle_deg(turn, source.rotation) for source in state.sources])
+    mouth = np.array([np.linalg.norm(source.shape.mouth() - shape.mouth()) for source in state.sources])
+    eyes = np.array([np.linalg.norm(source.shape.eyes() - shape.eyes()) for source in state.sources])
+    pose = np.zeros(len(away))
+    pose[state.by_pose] = weights_of(away[state.by_pose])
+    return np.stack([pose, weights_of(mouth + away / _TURN_DEG[0]), weights_of(eyes + away / _TURN_DEG[1])])
 
 
 def _angle_deg(one: Array, other: Array) -> float:

@@ -314,9 +314,10 @@ def _articulator_tracks(segments: _Segments, times: Array, style: Style, loudnes
     # Breath: as open as a schwa, unless nobody has spoken yet.
     parted = silent & (segments.start > 1e-6)
     targets[parted] = style.breath * np.array(VISEMES["ax"].targets)
-    # Distance from the inner half of the segment; negative before it. A breath lasts to within 60 ms of its ends.
+    # Distance from the inner half of the segment; negative before it. What is held, a breath or a sung note, is held to within 60 ms of
+    # its ends.
     offset = times[:, None] - centre
-    core = np.where(parted, np.maximum(0.5 * half, half - 0.06), 0.5 * half)
+    core = np.maximum(0.5 * half, half - 0.06)
     outside = np.sign(offset) * np.maximum(np.abs(offset) - core, 0.0)
 
     def dominance(strengths: Array, before_s: float, after_s: float) -> Array:

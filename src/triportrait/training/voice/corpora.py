@@ -111,7 +111,7 @@ def load_synthesised(folder: Path, split: str, limit: int | None = None) -> list
 
     Args:
         folder: of speech.
-        split: ``train``, ``test``, ``joined``, ``joinedtest`` (synthesised) or ``recording`` (real, with found phoneme times).
+        split: ``train``, ``test``, ``joined``, ``joinedtest``, ``sung`` (synthesised) or ``recording`` (real, with found phoneme times).
         limit: clips at most.
 
     Raises:
@@ -174,7 +174,7 @@ def speech_for(model: Literal["voice", "sync_expert"], folders: Sequence[Path]) 
         # former ten seconds each) and count more.
         formant = [clip for clip in synthesised if clip.voice.startswith("espeak")]
         others = [clip for clip in synthesised if not clip.voice.startswith("espeak")]
-        learned = others + formant[::2] + 6 * spoken("joined") + 14 * recordings
+        learned = others + formant[::2] + 6 * spoken("joined") + 14 * recordings + 3 * spoken("sung")
         # Some dozen pieces of fluent speech weigh as much as the sentences of GRID.
         real = tracked("tracked") + 3 * tracked("labelled") + 6 * tracked("captured")
     if not learned:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from triportrait.motion.amplitude import opening_gains
 from triportrait.motion.audio import mouth_expression
 from triportrait.motion.audio_network import MouthNetwork, as_graph
 from triportrait.motion.lips import lip_opening
-from triportrait.motion.personal_voice import VOICE_GAIN
-from triportrait.motion.speech_features import RATE_HZ, LogMel
+from triportrait.motion.natural import NaturalMotion
+from triportrait.motion.speech_features import RATE_HZ, LogMel, ProsodyTracker
 from triportrait.motion.voice_graph import MouthStream
 from triportrait.training.voice.articulation import VISEMES, visemes_of
 from triportrait.training.voice.augment import music_bed, noise
@@ -26,8 +27,19 @@ def predict(model: MouthNetwork, samples: Array) -> tuple[Array, Array]:
     stream = MouthStream(as_graph(model))
     parts = [stream.push(samples), stream.finish()]
     curves, contact = (np.concatenate([part[i] for part in parts]) for i in (0, 2))
-    expression = mouth_expression(curves, contact, model.config.curves, VOICE_GAIN)
+    opening = opening_gains(energies_of(samples, len(curves)))
+    expression = mouth_expression(curves, contact, model.config.curves, opening)
     return expression, lip_opening(expression, ARKIT_EXPRESSIONS)
+
+
+def energies_of(samples: Array, rows: int) -> Array:
+    """How loud 16 kHz ``samples`` are against the running level in each row, as the driver hears it: [rows] in dB."""
+    natural, tracker = NaturalMotion(), ProsodyTracker()
+    for prosody in (tracker.push(samples), tracker.finish()):
+        natural.hear(prosody)
+    natural.end()
+    natural.advance(rows)
+    return natural.energies_db
 
 
 def correlation_by_lag(predicted: Array, tracked: Array, most: int = 5) -> dict[int, float]:

@@ -4,6 +4,7 @@ Each clip is a file of its own, and clips that are there are kept, so an interru
 
 * ``train_*``, ``test_*``, ``joined_*``, ``joinedtest_*``: synthesised speech with exact phonemes. ``test`` clips use voices, variants and
   languages that no ``train`` clip uses; ``joined`` voices join recorded speech.
+* ``sung_*``: sung syllables out of formulas.
 * ``recording_*``: real recordings with transcripts, their phonemes found by time warping.
 * ``captured_*``, ``capturedtest_*``: fluent speech with captured controls.
 * ``tracked_*``, ``trackedtest_*``: filmed speakers with their lips. ``labelled_*``: recordings labelled by networks.
@@ -28,13 +29,16 @@ from triportrait.training.voice.alignment import aligned_phones, refined_phones,
 from triportrait.training.voice.capture import load_captured
 from triportrait.training.voice.corpora import Spoken, Tracked, aligned, pseudo_labelled, write_spoken, write_tracked
 from triportrait.training.voice.lip_tracks import curves_from_landmarks, load_speech_av
+from triportrait.training.voice.singing import sung
 from triportrait.training.voice.synthesisers import FESTIVAL_VOICES, Espeak, Phone, Utterance, check_synthesisers, festival, flite
 from triportrait.training.voice.texts import SENTENCES, alphabet_text, english_words, make_text
 from triportrait.types import Waveform
 
 log = logging.getLogger(__name__)
 
-_SPLITS = ("train", "test", "joined", "joinedtest")
+_SPLITS = ("train", "test", "joined", "joinedtest", "sung")
+#: Seconds of a sung clip.
+_SUNG_S = 7.0
 #: Voices of festival that join recorded speech; the Italian ones are held out.
 _TEST_JOINED = ("lp_diphone", "pc_diphone")
 _TRAIN_JOINED = tuple(voice for voice in FESTIVAL_VOICES if "slt" not in voice and voice not in _TEST_JOINED)
@@ -130,18 +134,21 @@ def _synthesise(options: SpeechOptions, out: Path, progress: Progress) -> None:
     jobs = [("test", i) for i in range(options.test_clips)] + [("train", i) for i in range(options.clips)]
     jobs += [("joined", i) for i in range(options.joined_clips)]
     jobs += [("joinedtest", i) for i in range(options.joined_clips // 16)]
+    jobs += [("sung", i) for i in range(options.sung_clips)]
     words = english_words()
     espeak: Espeak | None = None
     for done, (split, number) in enumerate(jobs, 1):
         path = out / f"{split}_{number:05d}.npz"
         if not path.exists():
             random = np.random.default_rng([options.seed, _SPLITS.index(split), number])
-            if split.startswith("joined"):
-                utterance, voice = _joined_utterance(split, words, random)
+            if split == "sung":
+                clip = sung(_SUNG_S, random)
+            elif split.startswith("joined"):
+                clip = spoken_clip(*_joined_utterance(split, words, random))
             else:
                 espeak = espeak or Espeak()
-                utterance, voice = _utterance(split, words, espeak, random)
-            write_spoken(path, spoken_clip(utterance, voice))
+                clip = spoken_clip(*_utterance(split, words, espeak, random))
+            write_spoken(path, clip)
         progress("speech", done, len(jobs))
 
 

@@ -1,0 +1,167 @@
+"""The learned manner as a driver: a voice speaks in the style of a clip, expression and head pose both out of codes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+import numpy as np
+
+from triportrait.drivers import DriverTools, VoiceDriver, motion_of_file
+from triportrait.erlnet.hearing import Hearing
+from triportrait.erlnet.model import FILES, ErlnetModel, PartStream, load_erlnet
+from triportrait.erlnet.parts import PARTS, motion_of_rows
+from triportrait.errors import OptionError
+from triportrait.geometry.fields import smooth_step
+from triportrait.motion.audio import CONTACT_FROM, CONTACT_TO, TEETH_FROM, TEETH_TO, AudioDriver, AudioSettings, ListeningFace, ramp
+from triportrait.motion.controls import ControlTrack
+from triportrait.motion.emotion import with_emotion
+from triportrait.motion.lips import close_lips, lip_to_teeth
+from triportrait.motion.options import DriveOptions
+from triportrait.motion.pauses import PauseFinder
+from triportrait.motion.style import SpeakingStyle
+from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion, PathLike, Sound, Waveform
+
+if TYPE_CHECKING:
+    from triportrait.media.pcm import Samples
+
+#: Rows in which a face goes over from the photo's into what is spoken: 0.6 s.
+_GROWN_ROWS = 15
+_JAW = ARKIT_EXPRESSIONS.index("jawOpen")
+#: Curves that ``mouth_gain`` scales.
+_MOUTH = [index for index, name in enumerate(ARKIT_EXPRESSIONS) if name.startswith(("jaw", "mouth", "tongue"))]
+#: Settings of a voice that codes have no handle for.
+_FOREIGN = ("expressiveness", "gaze_motion", "blink", "controls")
+
+
+class LearnedMotion:
+    """A face that listens and moves in a style, see :class:`triportrait.motion.audio.ListeningFace`.
+
+    Lips touch, and the lower lip meets the teeth, where the shipped voice network hears it, and they rest in pauses: codes alone do not do
+    so dependably.
+
+    Args:
+        model: the networks.
+        style: float32 [s]; zeros for none.
+        settings: of its controls ``mouth_gain``, ``head_motion``, ``temperature`` and the emotions count, and the seed.
+    """
+
+    def __init__(self, model: ErlnetModel, style: Array, settings: AudioSettings) -> None:
+        self._hearing, self._pauses = Hearing(), PauseFinder()
+        self._controls, self._track = settings.controls, ControlTrack(settings.controls, settings.curves)
+        self._streams = [
+            PartStream(model.parts[part.name], style, settings.controls.temperature, np.random.default_rng([settings.seed, number]))
+            for number, part in enumerate(PARTS)
+        ]
+        self._rows = [np.zeros((0, part.size), np.float32) for part in PARTS]
+        # What the lips are to touch, a row each: one another, and the teeth.
+        self._touches = np.zeros((0, 2), np.float32)
+        self._done = 0
+
+    def hear(self, samples: Array) -> None:
+        """Take the next samples [n] at 16 kHz."""
+        heard, prosody = self._hearing.push(samples)
+        self._pauses.hear(prosody)
+        self._listen(heard)
+
+    def end(self) -> None:
+        """No more sound will come."""
+        heard, prosody = self._hearing.finish()
+        self._pauses.hear(prosody)
+        self._pauses.end()
+        self._listen(heard)
+        self._rows = [np.concatenate([rows, stream.finish()]) for rows, stream in zip(self._rows, self._streams, strict=True)]
+
+    def _listen(self, heard: Array) -> None:
+        self._touches = np.concatenate([self._touches, heard[:, [self._hearing.contact, self._hearing.teeth]]])
+        self._rows = [np.concatenate([rows, stream.push(heard)]) for rows, stream in zip(self._rows, self._streams, strict=True)]
+
+    def take(self, most: int | None = None) -> Motion:
+        """The rows that are determined, about a second behind the sound; of no more than ``most`` of them."""
+        count = min(*map(len, self._rows), len(self._touches), self._pauses.ready)
+        count = count if most is None else min(count, most)
+        expression, pose = (rows[:count].copy() for rows in self._rows)
+        (contact, teeth), pause = self._touches[:count].T, self._pauses.rows(count)
+        self._rows, self._touches = [rows[count:] for rows in self._rows], self._touches[count:]
+        grown = smooth_step(np.clip(np.arange(self._done, self._done + count) / _GROWN_ROWS, 0.0, 1.0))[:, None].astype(np.float32)
+        pose *= self._controls.head_motion
+        expression[:, _MOUTH] *= self._controls.mouth_gain
+        expression[:, _JAW] *= 1.0 - pause
+        motion = motion_of_rows(grown * expression, grown * pose)
+        touching = lip_to_teeth(motion.expression, ARKIT_EXPRESSIONS, ramp(teeth, TEETH_FROM, TEETH_TO) * (1.0 - pause))
+        shut = np.maximum(ramp(contact, CONTACT_FROM, CONTACT_TO), pause)
+        closed = close_lips(touching, ARKIT_EXPRESSIONS, shut, jaw_share=0.0)
+        emotions = self._track.emotions(self._done, count)
+        self._done += count
+        return motion.with_rows(expression=with_emotion(closed, emotions))
+
+
+class LearnedSpeaker(AudioDriver):
+    """A voice to motion relative to the portrait, as :class:`AudioDriver` gives it, by the learned manner.
+
+    Args:
+        voice, settings: as there.
+        model, style: as for :class:`LearnedMotion`.
+    """
+
+    def __init__(
+        self, voice: Waveform | Iterable[Waveform], settings: AudioSettings | None = None, *, model: ErlnetModel, style: Array | None = None
+    ) -> None:
+        super().__init__(voice, settings)
+        self._manner = model
+        self._style = np.zeros(model.style_size, np.float32) if style is None else style
+
+    def _face(self) -> ListeningFace:
+        return LearnedMotion(self._manner, self._style, self.settings)
+
+
+class LearnedManner(VoiceDriver):
+    """A voice in the manner of a clip, by networks of 'triportrait train erlnet.manner'; see :class:`triportrait.types.Driver`.
+
+    Args:
+        source, rate_hz, tools: as for :class:`VoiceDriver`.
+        options: ``style`` is a video or motion file; without one the face speaks in no style in particular.
+        weights: folder of the exported networks.
+
+    Raises:
+        OptionError: an option that this driver has no handle for, or a style that is no clip.
+        WeightsError: the networks are missing, foreign or damaged.
+        MediaError, EmptyMedia, MotionFileError: as for :class:`VoiceDriver`; the style's clip is too short.
+    """
+
+    def __init__(
+        self,
+        source: PathLike | Sound | Array | Iterable[Samples | Waveform],
+        options: DriveOptions | None = None,
+        *,
+        weights: Path,
+        rate_hz: int | None = None,
+        **tools: Unpack[DriverTools],
+    ) -> None:
+        options = options or DriveOptions()
+        check_learned_options(options)
+        model = load_erlnet(weights)
+        style = None
+        if options.style is not None:
+            style = model.style(motion_of_file("--style", os.fspath(options.style), **tools))
+        super().__init__(source, replace(options, style=None), rate_hz=rate_hz, **tools)
+        self.inputs = (*options.files(), *(weights / file for file in FILES.values()))
+        self._speaker = partial(LearnedSpeaker, model=model, style=style)
+
+
+def check_learned_options(options: DriveOptions) -> None:
+    """Refuse what this driver has no handle for.
+
+    Raises:
+        OptionError: it would be left out silently.
+    """
+    plain = replace(DriveOptions(), blink="natural" if options.blink == "natural" else "driving")
+    for name in _FOREIGN:
+        if getattr(options, name) != getattr(plain, name):
+            raise OptionError(f"--{name.replace('_', '-')} does nothing with --voice-driver erlnet; leave one of them out")
+    if isinstance(options.style, SpeakingStyle):
+        raise OptionError("--voice-driver erlnet takes its style from a clip; give a video or a motion file")

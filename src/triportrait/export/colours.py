@@ -1,0 +1,288 @@
+"""One texture for a whole person: the photo where it saw the surface, and smooth colours where it did not.
+
+What the photo saw too flat, or not at all, shows the mirrored place of the other side, in the tone that surrounds it, and where that was not
+seen either, colours that spread over the surface from what was seen. Such quads lie in pictures of the surface from other sides, where it
+is not stretched. No quad has a seam to its neighbours, for all pictures give its corners the same colours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from triportrait.avatar.lifted.unseen_colours import sampled
+from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.fields import smooth_step
+from triportrait.geometry.filling import push_pull
+from triportrait.geometry.nearest import distance_px, nearest_points
+from triportrait.geometry.neighbours import NeighbourMean
+from triportrait.geometry.rasteriser import draw_attributes, draw_fragments
+from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.types import CAMERA_DISTANCE_DM, Array, PreparedPortrait
+
+#: A surface is seen from the first cosine with the photo's view on, and wholly from the second; so far from the person's outline (pixels of
+#: a 512 px crop); and if nothing lies this much before it (decimetres).
+_COSINES, _RIM_PX, _BEFORE_DM = (0.22, 0.45), (3.0, 8.0), 0.06
+#: A mirrored place counts if the photo's surface is so near.
+_MIRRORED_DM = 0.12
+#: Nearest seen nodes from which colours begin to spread, of at most so many; rounds of spreading.
+_NEAREST, _MOST, _ROUNDS = 12, 3000, 300
+#: Side of a cell in texels: a block of JPEG, so that cells do not blur each other.
+CELL = 8
+#: Sides from which the surface is drawn where the photo does not show it: towards the viewer, and up; a texel of those pictures and the
+#: distance from which they are taken (decimetres), and a rim round them in texels.
+_SIDES = (((1, 0, 0), (0, 1, 0)), ((-1, 0, 0), (0, 1, 0)), ((0, 0, -1), (0, 1, 0)), ((0, 1, 0), (0, 0, -1)), ((0, -1, 1), (0, 1, 0)))
+_AXES = (*_SIDES[:4], ((0, -1, 0), (0, 0, 1)), ((0, 0, 1), (0, 1, 0)))
+_TEXEL_DM, _FAR_DM, _EDGE_PX = 0.013, 100.0, 3
+#: A quad whose corners are seen at least so well shows the photo itself.
+_WHOLLY = 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class SeenNodes:
+    """What is known of the colours of n nodes.
+
+    Args:
+        pixels: [n, 2] float32, where the photo has them, and ``seen`` [n] 0..1, how well.
+        mirror: [n, 2] float32, where it has their mirror images, ``mirror_seen`` [n] 0..1, and ``tone`` [n, 3], what to add there.
+        filled: [n, 3] float32 0..255, spread colours.
+    """
+
+    pixels: Array
+    seen: Array
+    mirror: Array
+    mirror_seen: Array
+    tone: Array
+    filled: Array
+
+    def colours(self, photo: Array) -> Array:
+        """Of all nodes [n, 3], 0..255."""
+        own, other = sampled(photo, self.pixels), sampled(photo, self.mirror) + self.tone
+        rest = self.filled + self.mirror_seen[:, None] * (other - self.filled)
+        return rest + self.seen[:, None] * (own - rest)
+
+
+def look(
+    portrait: PreparedPortrait, photo: Array, points: Array, normals: Array, triangles: Array, given: Array | None = None
+) -> SeenNodes:
+    """What the photo tells of the colours of a surface.
+
+    Args:
+        photo: [s, s, 3] float32, colours of the person, continued beyond the outline.
+        points: [n, 3] in the head's space and the photo's expression; normals: [n, 3]; triangles: [f, 3] int32, all that hides.
+        given: [n, 3] colours of nodes that look otherwise than the photo shows them; not a number for all others.
+    """
+    size, motion = len(photo), portrait.motion
+    unit = size / 512
+    eye = (np.array([0.0, 0.0, CAMERA_DISTANCE_DM]) - motion.translation) @ matrix_from_euler(motion.rotation_rad)
+    person = np.maximum(portrait.person_alpha, portrait.head_alpha)
+    inside = distance_px(np.pad(person < 0.6, 1, constant_values=False))[1:-1, 1:-1]
+    low, high = (limit * unit for limit in _RIM_PX)
+    solid = np.clip((np.minimum(inside, 1e3) - low) / (high - low), 0.0, 1.0).astype(np.float32)[..., None]
+
+    def projected(places: Array) -> tuple[Array, Array]:
+        pixels, depth = project(pose_points(places, motion.rotation_rad, motion.translation), size, portrait.focal)
+        return pixels.astype(np.float32), depth.astype(np.float32)
+
+    pixels, depth = projected(points)
+    nearest = np.full((size, size), np.inf, np.float32)
+    number, weight = np.full((size, size), -1, np.int32), np.zeros((size, size, 3), np.float32)
+    draw_fragments(pixels, depth, triangles, number, weight, nearest)
+
+    def seen_at(places: Array, directions: Array, at: Array, away: Array, far: float) -> Array:
+        view = eye - places
+        cosine = (directions * view).sum(1) / np.linalg.norm(view, axis=1)
+        first, last = _COSINES
+        column, row = (np.clip(at[:, c].astype(int), 0, size - 1) for c in (0, 1))
+        ahead = away - nearest[row, column]
+        within = ((at >= 1.0) & (at <= size - 1.0)).all(1)
+        clear = within & (ahead < _BEFORE_DM) & (ahead > -far)
+        return smooth_step(np.clip((cosine - first) / (last - first), 0.0, 1.0)) * sampled(solid, at).reshape(-1) * clear
+
+    seen = seen_at(points, normals, pixels, depth, np.inf)
+    other = points * (-1, 1, 1)
+    mirror, mirror_depth = projected(other)
+    mirror_seen = seen_at(other, normals * (-1, 1, 1), mirror, mirror_depth, _MIRRORED_DM)
+    told = np.zeros(len(points), bool) if given is None else np.isfinite(given).all(1)
+    seen, mirror_seen = seen * ~told, mirror_seen * ~told
+    own, opposite = sampled(photo, pixels), sampled(photo, mirror)
+    tone = np.zeros((len(points), 3))
+    both = np.flatnonzero((seen > 0.9) & (mirror_seen > 0.9))
+    if len(both):
+        tone = _spread(points, both, (own - opposite)[both], triangles)
+    known = np.flatnonzero((seen > 0.9) | (mirror_seen > 0.9) | told)
+    if not len(known):
+        known = np.arange(len(points))
+    colours = np.where((seen > 0.9)[:, None], own, np.clip(opposite + tone, 0.0, 255.0))
+    if given is not None:
+        colours[told] = given[told]
+    filled = _spread(points, known, colours[known], triangles)
+    return SeenNodes(pixels, seen, mirror, mirror_seen, tone, filled)
+
+
+def _spread(points: Array, known: Array, values: Array, triangles: Array) -> Array:
+    """Values [k, c] of the ``known`` nodes, spread over the surface: [n, c].
+
+    It begins with the mean of the nearest known nodes, by squared distance, and goes on to Laplace's equation on the mesh.
+    """
+    chosen = np.linspace(0, len(known) - 1, min(len(known), _MOST)).astype(int)
+    distance, index = nearest_points(points[known[chosen]], points, min(_NEAREST, len(chosen)))
+    weight = 1.0 / (distance + 0.02) ** 2
+    result = (values[chosen][index] * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)
+    mean = NeighbourMean.of(triangles, len(points))
+    lonely = np.bincount(triangles.ravel(), minlength=len(points)) == 0
+    for _ in range(_ROUNDS):
+        result[known] = values
+        result = np.where(lonely[:, None], result, mean(result))
+    return result
+
+
+def continued(photo: Array, alpha: Array) -> Array:
+    """The colours of a person, [s, s, 3] of the photo where ``alpha`` [s, s] is solid, and beyond the outline what lies inside it."""
+    return np.clip(push_pull(photo.astype(np.float32), (alpha > 0.95).astype(np.float32)), 0.0, 255.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A texture and the places of quads in it.
+
+    Args:
+        picture: uint8 [h, w, 3].
+        places: [q, 4, 2] float32 texels of the quads' corners.
+    """
+
+    picture: Array
+    places: Array
+
+
+def paint(photo: Array, nodes: SeenNodes, points: Array, normals: Array, quads: Array, extra: list[Array]) -> tuple[Sheet, list[tuple[int, int]]]:
+    """The texture of a surface of quads [q, 4]; of a triangle [a, b, c, c] the fourth corner lies opposite its second one.
+
+    Quads that the photo does not show well lie in pictures of the surface from other sides, and those that no side shows in cells of
+    their own.
+
+    Args:
+        photo: [s, s, 3] float32, 0..255, from :func:`continued`; it is the texture's upper part.
+        nodes, points, normals: of the quads' corners, [n, 3] each.
+        extra: more pictures [h, w, 3], at most as wide together as the photo, which stand below it.
+
+    Returns:
+        the texture, and where each of ``extra`` begins: column and row.
+    """
+    width = -(-len(photo) // CELL) * CELL
+    blocks = _Blocks(width)
+    blocks.add(photo)
+    begins = [blocks.add(picture) for picture in extra]
+    places = nodes.pixels[quads].astype(np.float32)
+    left = nodes.seen[quads].min(1) < _WHOLLY
+    triangles = np.ascontiguousarray(quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3).astype(np.int32))
+    for sides in (_SIDES, _AXES, _AXES):
+        # First all of it is in the way; then what is still to be shown, such as the insides of lips.
+        inside = np.repeat(left, 2) if sides is _AXES else np.ones(len(triangles), bool)
+        views = [_View.of(np.array(towards), np.array(up), points, normals, triangles[inside]) for towards, up in sides]
+        scores = np.stack([view.score[quads].min(1) for view in views])
+        best = np.where(left & (scores.max(0) > 0.0), scores.argmax(0), -1)
+        for number, view in enumerate(views):
+            mine = best == number
+            if mine.any():
+                chart, at = view.chart(photo, nodes, triangles[inside], np.unique(quads[mine]), width)
+                places[mine] = at[quads[mine]] + np.array(blocks.add(chart), np.float32)
+        left = left & (best < 0)
+    own = left
+    if own.any():
+        begin = np.array([blocks.add(cell) for cell in _cells(photo, nodes, quads[own])], np.float32) + 0.5
+        last = CELL - 1.0
+        places[own] = begin[:, None] + np.array([[0, 0], [last, 0], [last, last], [0, last]], np.float32)
+    return Sheet(blocks.picture(), places), begins
+
+
+class _Blocks:
+    """Pictures beside and below each other in one of ``width`` columns, each from a multiple of a cell on."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._blocks: list[tuple[int, int, Array]] = []
+        self._left = self._top = self._bottom = 0
+
+    def add(self, picture: Array) -> tuple[int, int]:
+        """Column and row at which ``picture`` [h, w, c] stands from now on."""
+        height, width = (-(-side // CELL) * CELL for side in picture.shape[:2])
+        if self._left + width > self._width:
+            self._left, self._top = 0, self._bottom
+        place = self._left, self._top
+        self._blocks.append((*place, picture))
+        self._left += width
+        self._bottom = max(self._bottom, self._top + height)
+        return place
+
+    def picture(self) -> Array:
+        """All of them: uint8 [h, width, 3]."""
+        whole = np.full((self._bottom, self._width, 3), 128.0, np.float32)
+        for left, top, block in self._blocks:
+            whole[top : top + block.shape[0], left : left + block.shape[1]] = block
+        return (np.clip(whole, 0.0, 255.0) + 0.5).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A surface from one side without perspective: places [n, 3] of its nodes (right, down, away; decimetres), and how well it shows each."""
+
+    places: Array
+    score: Array
+
+    @staticmethod
+    def of(towards: Array, up: Array, points: Array, normals: Array, triangles: Array) -> _View:
+        towards = towards / np.linalg.norm(towards)
+        right = np.cross(up, towards)
+        right = right / np.linalg.norm(right)
+        places = np.stack([points @ right, -(points @ np.cross(towards, right)), _FAR_DM - points @ towards], 1).astype(np.float32)
+        low, high = places.min(0), places.max(0)
+        at = (places[:, :2] - low[:2]) / np.float32(_TEXEL_DM)
+        across, down = (int(np.ceil(side)) + 1 for side in (high - low)[:2] / _TEXEL_DM)
+        nearest = np.full((down, across), np.inf, np.float32)
+        draw_fragments(
+            at, places[:, 2].copy(), triangles, np.full((down, across), -1, np.int32), np.zeros((down, across, 3), np.float32), nearest
+        )
+        column, row = at[:, 0].astype(int), at[:, 1].astype(int)
+        clear = places[:, 2] < nearest[row, column] + _BEFORE_DM
+        cosine = normals @ towards
+        return _View(places, np.where(clear, cosine, 0.0) * (cosine > _COSINES[0]))
+
+    def chart(self, photo: Array, nodes: SeenNodes, triangles: Array, used: Array, most_px: int) -> tuple[Array, Array]:
+        """A picture [h, w, 3] that holds the nodes ``used``, and the texels [n, 2] of all nodes in it."""
+        low, high = self.places[used, :2].min(0), self.places[used, :2].max(0)
+        texel = max(_TEXEL_DM, float((high - low)[0]) / (most_px - 2 * _EDGE_PX - 2))
+        at = ((self.places[:, :2] - low) / np.float32(texel) + np.float32(_EDGE_PX)).astype(np.float32)
+        across, down = (int(np.ceil(side / texel)) + 2 * _EDGE_PX for side in high - low)
+        values = np.column_stack([nodes.pixels, nodes.seen, nodes.mirror, nodes.mirror_seen, nodes.tone, nodes.filled]).astype(np.float32)
+        shown, depth = np.zeros((down, across, values.shape[1]), np.float32), np.full((down, across), np.inf, np.float32)
+        draw_attributes(at, self.places[:, 2].copy(), triangles, values, shown, depth)
+        known = np.isfinite(depth)
+        flat = shown[known]
+        colours = np.zeros((down, across, 3), np.float32)
+        colours[known] = SeenNodes(flat[:, :2], flat[:, 2], flat[:, 3:5], flat[:, 5], flat[:, 6:9], flat[:, 9:]).colours(photo)
+        return push_pull(colours, known.astype(np.float32)), at
+
+
+def _cells(photo: Array, nodes: SeenNodes, quads: Array) -> Array:
+    """Colours [k, CELL, CELL, 3] of quads [k, 4]."""
+    line = np.arange(CELL) / (CELL - 1.0)
+    down, right = (v.ravel() for v in np.meshgrid(line, line, indexing="ij"))
+    mix = np.stack([(1 - right) * (1 - down), right * (1 - down), right * down, (1 - right) * down])
+    triangle = quads[:, 2] == quads[:, 3]
+
+    def over(values: Array) -> Array:
+        corners = values[quads].astype(np.float32).reshape(len(quads), 4, -1)
+        corners[triangle, 3] = corners[triangle, 0] + corners[triangle, 2] - corners[triangle, 1]
+        return np.einsum("qkc,kt->qtc", corners, mix).reshape(len(quads) * CELL * CELL, -1)
+
+    whole = SeenNodes(
+        over(nodes.pixels),
+        np.clip(over(nodes.seen)[:, 0], 0.0, 1.0),
+        over(nodes.mirror),
+        np.clip(over(nodes.mirror_seen)[:, 0], 0.0, 1.0),
+        over(nodes.tone),
+        over(nodes.filled),
+    )
+    return whole.colours(photo).reshape(len(quads), CELL, CELL, 3)

@@ -1,0 +1,122 @@
+"""A portrait as one HTML file: the head, its voice, and a viewer. It opens by a double click and asks nothing of any server."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import wave
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from triportrait.drivers import motion_of_audio
+from triportrait.errors import OptionError
+from triportrait.export.glb import glb_of
+from triportrait.face.open_head import OpenHead
+from triportrait.files import atomic_file
+from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.media.audio import read_audio
+from triportrait.motion.timing import join_motion
+from triportrait.types import Array, Motion, PathLike, PreparedPortrait, Waveform
+
+#: The voice in the page: samples per second, mono; and how long it may be.
+RATE_HZ, LONGEST_S = 24_000, 600.0
+_TITLE = "Talking portrait"
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What the portrait says: the sound, and how the head moves with it."""
+
+    sound: Waveform
+    motion: Motion
+
+    @staticmethod
+    def of(voice: PathLike) -> Speech:
+        """A recording and the motion that the voice driver makes of it.
+
+        Raises:
+            OptionError: it is longer than a page can hold.
+            MediaError: it cannot be read.
+        """
+        sound = read_audio(voice, RATE_HZ)
+        if sound.seconds > LONGEST_S:
+            raise OptionError(f"'{voice}' lasts {sound.seconds:.0f} s and a page holds {LONGEST_S:.0f} s; cut it, or make a video with animate")
+        return Speech(sound, join_motion(motion_of_audio(voice)))
+
+
+def write_page(portrait: PreparedPortrait, path: PathLike, voice: PathLike | None = None, head: OpenHead | None = None) -> Path:
+    """Write a portrait as an HTML file; it appears whole or not at all.
+
+    Args:
+        voice: a recording that the page plays.
+
+    Raises:
+        OutputError: the target cannot be written, or the portrait does not fit.
+        OptionError, MediaError: the voice is too long or cannot be read.
+    """
+    speech = None if voice is None else Speech.of(voice)
+    text = page_of(glb_of(portrait, head), speech)
+    with atomic_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def page_of(glb: bytes, speech: Speech | None, title: str = _TITLE) -> str:
+    """The page around a head, the bytes of a GLB file."""
+    parts = {
+        "TITLE": html.escape(title),
+        "STYLE": _own("viewer.css"),
+        "AVATAR": _base64(glb),
+        "SOUND": "" if speech is None else _base64(_wav(speech.sound)),
+        "SOUND_TYPE": "" if speech is None else "audio/wav",
+        "MOTION": "null" if speech is None else json.dumps(curves_of(speech.motion)),
+        "THREE": _own("three.min.js"),
+        "VIEWER": _own("viewer.js"),
+    }
+    # Piece by piece, so that no part is searched for the name of another one.
+    pieces = _own("viewer.html").split("%")
+    return "".join(parts[piece] if odd % 2 and piece in parts else piece for odd, piece in enumerate(pieces))
+
+
+def curves_of(motion: Motion) -> dict[str, object]:
+    """Motion as the page wants it: curves as bytes, 255 is 1; poses as 16 bits, 32767 is 1: the head's quaternion and gaze in half turns."""
+    values = np.clip(np.round(255.0 * motion.expression), 0, 255).astype(np.uint8)
+    poses = np.concatenate([_quaternions(motion.rotation_rad), motion.gaze_rad / np.pi], axis=1)
+    return {
+        "fps": motion.fps,
+        "frames": len(values),
+        "curves": list(motion.expression_names),
+        "values": _base64(values.tobytes()),
+        "poses": _base64(np.clip(np.round(32767.0 * poses), -32767, 32767).astype("<i2").tobytes()),
+    }
+
+
+def _quaternions(rotation_rad: Array) -> Array:
+    """Quaternions [t, 4] (x, y, z, w), w positive, of pitch, yaw and roll [t, 3]; no head turns by half a turn."""
+    matrix = matrix_from_euler(rotation_rad)
+    w = 0.5 * np.sqrt(np.maximum(1.0 + np.trace(matrix, axis1=1, axis2=2), 1e-6))
+    x, y, z = (matrix[:, a, b] - matrix[:, b, a] for a, b in ((2, 1), (0, 2), (1, 0)))
+    return np.stack([x / (4 * w), y / (4 * w), z / (4 * w), w], 1)
+
+
+def _wav(sound: Waveform) -> bytes:
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sound.rate_hz)
+        file.writeframes(np.clip(np.round(32767.0 * sound.samples), -32768, 32767).astype("<i2").tobytes())
+    return stream.getvalue()
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _own(name: str) -> str:
+    return files("triportrait.export").joinpath("web", name).read_text(encoding="utf-8")

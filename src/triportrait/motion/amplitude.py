@@ -1,0 +1,61 @@
+"""How far the mouth of an unknown speaker goes: gains on the network's curves, fitted on speakers that it never learned from.
+
+The network's answer to what it is unsure of is an average, which moves less than any of the mouths it stands for: where it explains a share
+r^2 of the variance, its answer has no more than that share. What is lost differs from curve to curve. Rounding and spreading depend on the
+speaker more than opening does, and lose more. So each group of curves has a gain of its own, with which its spread on held-out speech is
+the real one (``scripts/fit_amplitude.py`` prints the figures; :data:`GAINS` are those of the network that ships).
+
+What the voice does not tell of rounding and spreading is left to chance: noise with the spread and the speed of what the gains leave over
+(:data:`UNSAID`, :data:`UNSAID_HZ`). It parts no lips, and ``--temperature 0`` takes it away.
+
+Louder syllables open the mouth wider than the network has it, on the captured speakers by a share per decibel that is fitted with them (see
+also R. Schulman, "Articulatory dynamics of loud and normal speech", JASA 85(1), 1989). Loudness is that against the running level, so that
+louder playback changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from triportrait.types import Array
+
+#: Curves by what they do to the lips; all others, such as presses and rolls, stay as the network has them.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "opening": ("jawOpen", "mouthLowerDown", "mouthUpperUp", "mouthClose"),
+    "rounding": ("mouthPucker", "mouthFunnel", "jawForward"),
+    "spreading": ("mouthStretch", "mouthSmile", "mouthDimple"),
+}
+#: Spread on held-out speech over the network's there.
+GAINS: dict[str, float] = {"opening": 1.48, "rounding": 1.86, "spreading": 1.36}
+#: By how much the opening's gain grows, as a share of itself, per decibel over :data:`USUAL_DB` below the running level.
+LOUDER_PER_DB, USUAL_DB = 0.027, -8.0
+#: Standard deviation of what the network does not explain of the real curves, the mean of two captured clips and GRID's held-out sentences;
+#: and the cutoff of a critically damped filter whose noise has its correlation over time (.88 after 40 ms, .5 after 120, .3 after 200).
+#: Curves end at zero, which takes a quarter of the noise's spread.
+UNSAID: dict[str, float] = {"mouthSmile": 0.050 / 0.77, "mouthStretch": 0.057 / 0.77, "mouthPucker": 0.074 / 0.77}
+UNSAID_HZ = 2.2
+#: Decibels beyond which nothing is known.
+LEAST_DB, MOST_DB = -30.0, 6.0
+
+
+def in_group(names: Sequence[str], group: str) -> list[int]:
+    """Places of the curves of ``names`` that belong to a group."""
+    return [place for place, name in enumerate(names) if name.startswith(GROUPS[group])]
+
+
+def opening_gains(energies_db: Array) -> Array:
+    """Gains of the opening in rows that are so loud against the running level: [t] -> float32 [t]."""
+    louder = np.clip(np.asarray(energies_db, np.float32), LEAST_DB, MOST_DB) - USUAL_DB
+    return np.asarray(GAINS["opening"] * (1.0 + LOUDER_PER_DB * louder), np.float32)
+
+
+def with_unsaid(expression: Array, names: Sequence[str], noise: Array) -> Array:
+    """Rows [t, e] with what the voice does not tell of rounding and spreading: ``noise`` [t, 3] of unit deviation, one a key of UNSAID."""
+    result = np.array(expression, np.float32)
+    for (stem, spread), column in zip(UNSAID.items(), noise.T, strict=True):
+        for place, name in enumerate(names):
+            if name.startswith(stem):
+                result[:, place] += spread * column
+    return np.clip(result, 0.0, 1.0)
