@@ -129,6 +129,13 @@ def test_nothing_comes_from_outside() -> None:
                 assert (WEB / Path(module[0] or module[1]).name).is_file(), module
 
 
+def test_every_kind_of_file_is_installed_and_served() -> None:
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    server = (WEB.parent / "server.py").read_text()
+    for ending in {path.suffix for path in WEB.iterdir()}:
+        assert f'"**/*{ending}"' in project and f'"{ending}": "' in server, ending
+
+
 def test_every_module_is_used() -> None:
     texts = {path.name: path.read_text() for path in SCRIPTS} | {"index.html": (WEB / "index.html").read_text()}
     for path in WEB.iterdir():

@@ -71,6 +71,8 @@ class Serve:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((self.host, self.port))
+            # A browser that is quicker than the server's start waits, instead of being refused.
+            listener.listen()
         except OSError as error:
             raise OptionError(f"cannot listen at {self.host}:{self.port}: {error.strerror or error}; choose another --port") from None
         port = listener.getsockname()[1]

@@ -35,7 +35,7 @@ async function show() {
   } catch (error) {
     viewed = null;
     $("head-state").textContent = "";
-    const words = { "no WebGL": "head.no_webgl", "no binary glTF": "head.broken" }[error.message];
+    const words = { "no WebGL": "head.no_webgl", "no binary glTF": "head.broken", "too many bones": "head.broken" }[error.message];
     say("head-error", words ? { message: t(words) } : error);
   }
 }

@@ -20,6 +20,8 @@ fillDocument();
 prepareDialogs();
 for (const start of [startOptions, startPortraits, startDriver, startStill, startResult, startQueue, startLive, startHead, startCheck, startTabs]) start();
 $("help-open").addEventListener("click", () => $("help-dialog").showModal());
+// A file that is dropped beside its place must not take the page away.
+for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
 document.body.dataset.ready = "";
 
 async function showExample() {

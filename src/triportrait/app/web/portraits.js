@@ -71,6 +71,7 @@ async function askForFace(photo, faces) {
   }));
   image?.close();
   $("faces-dialog").showModal();
+  $("faces").querySelector("button").focus();
 }
 
 async function openCamera() {

@@ -4,11 +4,11 @@
 
 const VERTEX = `#version 300 es
 in vec3 position; in vec2 place; in vec4 colour; in uvec4 joints; in vec4 weights;
-uniform mat4 camera; uniform mat4 bones[8];
+uniform mat4 camera; uniform mat3x4 bones[64];
 out vec2 at; out vec4 tint;
 void main() {
-  mat4 moved = weights.x * bones[joints.x] + weights.y * bones[joints.y] + weights.z * bones[joints.z] + weights.w * bones[joints.w];
-  gl_Position = camera * moved * vec4(position, 1.0);
+  mat3x4 moved = weights.x * bones[joints.x] + weights.y * bones[joints.y] + weights.z * bones[joints.z] + weights.w * bones[joints.w];
+  gl_Position = camera * vec4(vec4(position, 1.0) * moved, 1.0);
   at = place; tint = colour;
 }`;
 const FRAGMENT = `#version 300 es
@@ -18,12 +18,13 @@ uniform sampler2D picture; uniform bool isPainted; uniform float cutoff;
 out vec4 shown;
 void main() {
   // Pictures are sRGB as the screen is; colours of vertices are linear.
-  vec4 colour = isPainted ? texture(picture, at) : vec4(pow(tint.rgb, vec3(1.0 / 2.2)), tint.a);
+  vec4 colour = vec4(pow(tint.rgb, vec3(1.0 / 2.2)), tint.a) * (isPainted ? texture(picture, at) : vec4(1.0));
   // The outline covers a pixel as far as its slope says, which the samples of the canvas smooth.
   float covered = cutoff > 0.0 ? clamp((colour.a - cutoff) / max(fwidth(colour.a), 1e-4) + 0.5, 0.0, 1.0) : 1.0;
   if (covered <= 0.0) discard;
   shown = vec4(colour.rgb, covered);
 }`;
+const MOST_BONES = 64;
 // glTF's numbers of component types, and how many components a type has.
 const KINDS = { 5121: Uint8Array, 5123: Uint16Array, 5125: Uint32Array, 5126: Float32Array };
 const WIDTHS = { SCALAR: 1, VEC2: 2, VEC3: 3, VEC4: 4, MAT4: 16 };
@@ -39,6 +40,11 @@ const times = (a, b) => {
   for (let c = 0; c < 4; c += 1) for (let r = 0; r < 4; r += 1) for (let k = 0; k < 4; k += 1) out[4 * c + r] += a[4 * k + r] * b[4 * c + k];
   return out;
 };
+// A quaternion (x, y, z, w).
+const turned = ([x, y, z, w]) => new Float32Array([
+  1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w), 0, 2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w), 0,
+  2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y), 0, 0, 0, 0, 1,
+]);
 const shift = ([x, y, z]) => new Float32Array([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, x, y, z, 1]);
 // Rz(roll) Ry(yaw) Rx(pitch), as everywhere in TriPortrait.
 const turn = ([pitch, yaw, roll]) => {
@@ -69,12 +75,14 @@ export class Viewer {
 
   constructor(canvas, gl, tree, data) {
     Object.assign(this, { canvas, gl, tree, data });
+    // The first mesh has the blendshapes; what belongs to the body has none.
     this.curves = new Map(tree.meshes[0].extras.targetNames.map((name, index) => [name, index]));
     this.amounts = new Float32Array(this.curves.size);
     this.program = this.compile();
-    this.parts = tree.meshes[0].primitives.map((primitive) => this.partOf(primitive));
+    this.parts = tree.meshes.flatMap((mesh) => mesh.primitives.map((primitive) => this.partOf(primitive)));
     this.triangles = this.parts.reduce((sum, part) => sum + part.count / 3, 0);
     this.skin = tree.skins[0];
+    if (this.skin.joints.length > MOST_BONES) throw new Error("too many bones");
     this.backwards = this.accessor(this.skin.inverseBindMatrices);
     this.rotation_rad = [0, 0, 0];
     this.translation_m = [0, 0, 0];
@@ -110,24 +118,26 @@ export class Viewer {
 
   // A blendshape: which vertices it moves, and how far.
   displacement(index) {
-    const { sparse, count } = this.tree.accessors[index];
+    const { sparse, bufferView, count } = this.tree.accessors[index];
+    if (!sparse && bufferView === undefined) return { which: [], how: [] };
     if (!sparse) return { which: Uint32Array.from({ length: count }, (_, i) => i), how: this.accessor(index) };
     return { which: this.bytes(sparse.indices.bufferView, KINDS[sparse.indices.componentType], sparse.count), how: this.bytes(sparse.values.bufferView, Float32Array, 3 * sparse.count) };
   }
 
-  partOf({ attributes, indices, material, targets }) {
+  partOf({ attributes, indices, material, targets = [] }) {
     const { gl } = this, array = gl.createVertexArray();
     const part = { array, rest: null, now: null, buffer: null, displacements: targets.map((target) => this.displacement(target.POSITION)), material: this.tree.materials[material] };
     gl.bindVertexArray(array);
     for (const [name, index] of Object.entries(attributes)) {
-      const values = this.accessor(index), place = gl.getAttribLocation(this.program, PLACES[name]), { type } = this.tree.accessors[index];
+      const values = this.accessor(index), place = gl.getAttribLocation(this.program, PLACES[name]);
+      const { type, componentType, normalized = false } = this.tree.accessors[index];
       if (place < 0) continue;
       const buffer = gl.createBuffer();
       gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
       gl.bufferData(gl.ARRAY_BUFFER, values, name === "POSITION" ? gl.DYNAMIC_DRAW : gl.STATIC_DRAW);
       gl.enableVertexAttribArray(place);
-      if (name === "JOINTS_0") gl.vertexAttribIPointer(place, 4, gl.UNSIGNED_BYTE, 0, 0);
-      else gl.vertexAttribPointer(place, WIDTHS[type], gl.FLOAT, false, 0, 0);
+      if (name === "JOINTS_0") gl.vertexAttribIPointer(place, 4, componentType, 0, 0);
+      else gl.vertexAttribPointer(place, WIDTHS[type], componentType, normalized, 0, 0);
       if (name === "POSITION") Object.assign(part, { rest: values, now: values.slice(), buffer });
     }
     const corners = this.accessor(indices);
@@ -193,7 +203,7 @@ export class Viewer {
   }
 
   deform() {
-    for (const part of this.parts) {
+    for (const part of this.parts.filter(({ displacements }) => displacements.length)) {
       part.now.set(part.rest);
       this.amounts.forEach((amount, curve) => {
         if (!amount) return;
@@ -206,19 +216,32 @@ export class Viewer {
     this.isStale = false;
   }
 
-  // Each bone's matrix from its place at rest to where it is.
-  bones() {
-    const { nodes } = this.tree, world = new Map();
+  // Where each node is, as a matrix.
+  places() {
+    const { nodes, scenes } = this.tree, world = new Map();
     const walk = (index, above) => {
-      const { name, translation, children } = nodes[index];
-      let place = times(above, shift(translation ?? [0, 0, 0]));
-      if (name === "Head") place = times(times(place, shift(this.translation_m)), turn(this.rotation_rad));
+      const { name, translation = [0, 0, 0], rotation, children = [] } = nodes[index];
+      let place = times(above, shift(translation));
+      if (rotation) place = times(place, turned(rotation));
+      if (name === "Head") {
+        // The camera looks at the head's place at rest.
+        this.middle = [place[12], place[13], place[14]];
+        place = times(times(place, shift(this.translation_m)), turn(this.rotation_rad));
+      }
       world.set(index, place);
-      for (const child of children ?? []) walk(child, place);
+      for (const child of children) walk(child, place);
     };
-    walk(0, shift([0, 0, 0]));
-    const { joints } = this.skin, out = new Float32Array(16 * joints.length);
-    joints.forEach((joint, i) => out.set(times(world.get(joint), this.backwards.subarray(16 * i, 16 * i + 16)), 16 * i));
+    for (const root of scenes[0].nodes) walk(root, shift([0, 0, 0]));
+    return world;
+  }
+
+  // What moves each bone's skin from where it was bound: three rows of four numbers.
+  bones() {
+    const world = this.places(), { joints } = this.skin, out = new Float32Array(12 * joints.length);
+    joints.forEach((joint, i) => {
+      const moved = times(world.get(joint), this.backwards.subarray(16 * i, 16 * i + 16));
+      for (let row = 0; row < 3; row += 1) for (let column = 0; column < 4; column += 1) out[12 * i + 4 * row + column] = moved[4 * column + row];
+    });
     return out;
   }
 
@@ -235,11 +258,13 @@ export class Viewer {
     gl.enable(gl.DEPTH_TEST);
     gl.enable(gl.SAMPLE_ALPHA_TO_COVERAGE);
     gl.useProgram(program);
-    // The camera looks at the middle of the face from a point on a sphere round it.
-    const towards = times(shift([0, 0, -this.distance_m]), turn([this.pitch_rad, 0, 0]));
-    const camera = times(perspective(VIEW_RAD, width / height, 0.05, 5), times(towards, turn([0, this.yaw_rad, 0])));
+    gl.uniformMatrix3x4fv(gl.getUniformLocation(program, "bones"), false, this.bones());
+    // The camera looks at the head from a point on a sphere round it.
+    const orbit = times(shift([0, 0, -this.distance_m]), times(turn([this.pitch_rad, 0, 0]), turn([0, this.yaw_rad, 0])));
+    const camera = times(perspective(VIEW_RAD, width / height, 0.05, 5), times(orbit, shift(this.middle.map((value) => -value))));
     gl.uniformMatrix4fv(gl.getUniformLocation(program, "camera"), false, camera);
-    gl.uniformMatrix4fv(gl.getUniformLocation(program, "bones"), false, this.bones());
+    // Parts without colours of their own are white.
+    gl.vertexAttrib4f(gl.getAttribLocation(program, "colour"), 1, 1, 1, 1);
     for (const { array, count, kind, material } of this.parts) {
       const picture = material.pbrMetallicRoughness.baseColorTexture;
       gl.uniform1i(gl.getUniformLocation(program, "isPainted"), picture ? 1 : 0);
