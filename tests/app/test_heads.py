@@ -56,10 +56,17 @@ def test_of_two_faces_one_is_chosen(client: TestClient, astronaut: np.ndarray) -
     assert wrong.status_code == 422 and "no face 3" in wrong.json()["error"]["message"]
 
 
-def test_the_head_is_a_glb_file(client: TestClient, avatar: str) -> None:
-    first = client.get(f"/v1/avatars/{avatar}/avatar.glb")
-    assert first.status_code == 200 and first.content[:4] == b"glTF"
-    assert client.get(f"/v1/avatars/{avatar}/avatar.glb").content == first.content
+@pytest.mark.parametrize(("kind", "begins"), [("glb", b"glTF"), ("html", b"<!do"), ("vrm", b"glTF")])
+def test_the_head_is_a_file(client: TestClient, avatar: str, kind: str, begins: bytes) -> None:
+    first = client.get(f"/v1/avatars/{avatar}/avatar.{kind}")
+    assert first.status_code == 200 and first.content[:4].lower() == begins.lower()
+    # A page that was made of somebody's photo is not shown as one of the server's own.
+    assert first.headers["content-disposition"].startswith("attachment")
+    assert client.get(f"/v1/avatars/{avatar}/avatar.{kind}").content == first.content
+
+
+def test_other_files_of_a_head_are_refused(client: TestClient, avatar: str) -> None:
+    assert client.get(f"/v1/avatars/{avatar}/avatar.exe").status_code == 400
     assert client.get("/v1/avatars/avt_0/avatar.glb").status_code == 404
 
 

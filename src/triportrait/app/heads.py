@@ -1,10 +1,11 @@
-"""Routes of the 3D head: its GLB file, and the motion of a voice, which a browser plays on it without the server drawing anything."""
+"""Routes of the 3D head: its files, and the motion of a voice, which a browser plays on it without the server drawing anything."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse
@@ -17,7 +18,8 @@ from triportrait.app.store import Store
 
 #: Of a voice that becomes motion at once.
 VOICE_BYTES = 20 << 20
-_GLB = "avatar.glb"
+#: Files of the head, by their endings.
+_KINDS = {"glb": "model/gltf-binary", "html": "text/html", "vrm": "model/gltf-binary"}
 _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
@@ -30,15 +32,16 @@ def add_heads(app: FastAPI, store: Store) -> None:
     """
     making = threading.Lock()
 
-    @app.get("/v1/avatars/{avatar_id}/avatar.glb", response_class=FileResponse)
-    def glb(request: Request, avatar_id: str) -> FileResponse:
+    @app.get("/v1/avatars/{avatar_id}/avatar.{kind}", response_class=FileResponse)
+    def head(request: Request, avatar_id: str, kind: Literal["glb", "html", "vrm"]) -> FileResponse:
         avatar = store.avatar(avatar_id, client_of(request))
-        target = avatar.folder / _GLB
+        target = avatar.folder / f"avatar.{kind}"
         # Several who ask at once wait for one file.
         with making:
             if not target.is_file():
                 _run(["export", str(avatar.file), "-o", str(target)], "avatar")
-        return FileResponse(target, media_type="model/gltf-binary", filename=_GLB)
+        # As a download: a page that was made of an upload is none of the server's own.
+        return FileResponse(target, media_type=_KINDS[kind], filename=target.name)
 
     @app.post("/v1/avatars/{avatar_id}/motion", openapi_extra=_BODY)
     async def motion(request: Request, avatar_id: str) -> Response:

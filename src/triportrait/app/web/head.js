@@ -7,6 +7,7 @@ import { Viewer } from "./viewer.js";
 
 // Curves of the eyes, and how far (radians) the gaze is that one of them stands for.
 const UP_RAD = 0.5, ASIDE_RAD = 0.6;
+const KINDS = ["glb", "html", "vrm"];
 const STEP_RAD = 0.1, CLOSER = 0.9, DRAG_RAD = 0.006, METRES = 0.1;
 
 let viewer = null, viewed = null, motion = null, voice = null;
@@ -27,7 +28,7 @@ async function show() {
     viewer?.close();
     viewer = await Viewer.open($("globe"), file);
     $("head-state").textContent = t("head.stats", { triangles: viewer.triangles.toLocaleString(), curves: viewer.curves.size, size: (file.byteLength / 1e6).toFixed(1) });
-    $("head-glb").href = `/v1/avatars/${id}/avatar.glb`;
+    for (const kind of KINDS) $(`head-${kind}`).href = `/v1/avatars/${id}/avatar.${kind}`;
     $("head-avatar").href = `/v1/avatars/${id}/file`;
     $("head-front").disabled = false;
     $("head-play").disabled = !(voice ?? state.example);
