@@ -2,10 +2,9 @@
 
     python scripts/fit_amplitude.py --shared DIR [--model FILE] [--held-out facegood_3_15]
 
-How much louder syllables open the mouth is fitted, by least squares, on the captured clips that the network learned from; the gains are the
-ratios of real spread to the network's on the one that it did not, and on the held-out sentences of GRID, whose speaker it knows. The opening
-and the rounding take the former's: a user's voice is a stranger's. The captured rig has no spread lips, so spreading takes the mean of the
-logarithms of both.
+How much louder syllables open the mouth is fitted, by least squares, on the captured clips that the network learned from. The gains are the
+ratios of real spread to the network's on the one that it did not learn, because a user's voice is a stranger's. The captured rig has no
+spread lips, so spreading takes the ratio on the held-out sentences of GRID, whose speaker the network knows.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from triportrait.motion.speech_features import RATE_HZ
 from triportrait.motion.voice_graph import MouthStream
 from triportrait.training.voice.capture import captured_curves
 from triportrait.training.voice.corpora import load_tracked
-from triportrait.training.voice.measure import energies_of
+from triportrait.training.voice.measure import listened
 from triportrait.types import ARKIT_EXPRESSIONS, Array
 
 #: What is measured of a group: one side, because the other moves alike.
@@ -37,7 +36,7 @@ def rows_of(graph, samples: Array, real: Array, opening: Array) -> dict[str, Arr
     curves = np.concatenate([part[0] for part in (stream.push(samples), stream.finish())])
     count = min(len(curves), len(real))
     rows = {"real_opening": opening[:count], "opening": np.maximum(curves[:count] @ gap_weights(names), 0.0)}
-    rows["energy_db"] = energies_of(samples, count)
+    rows["energy_db"] = listened(samples, count).energies_db
     for shape, members in SHAPES.items():
         rows[f"real_{shape}"] = sum(real[:count, ARKIT_EXPRESSIONS.index(name)] for name in members)
         rows[shape] = sum(curves[:count, names.index(name)] for name in members)
@@ -84,11 +83,14 @@ def main() -> None:
     design = np.stack([plain, plain * np.concatenate([louder(clip, 1.0) - 1.0 for clip in learned])], 1)
     usual, per_db = np.linalg.lstsq(design, np.concatenate([clip["real_opening"] for clip in learned]), rcond=None)[0]
     share = float(per_db / usual)
-    ratios = {"strangers": {"opening": spread_ratio(strangers, "opening", share)}, "known": {"opening": spread_ratio(known, "opening", share)}}
+    ratios = {
+        "strangers": {"opening": spread_ratio(strangers, "opening", share)},
+        "known": {"opening": spread_ratio(known, "opening", share)},
+    }
     for shape in SHAPES:
         ratios["strangers"][shape], ratios["known"][shape] = spread_ratio(strangers, shape), spread_ratio(known, shape)
     gains = {shape: ratios["strangers"][shape] for shape in ("opening", "rounding")}
-    gains["spreading"] = float(np.sqrt(ratios["strangers"]["spreading"] * ratios["known"]["spreading"]))
+    gains["spreading"] = ratios["known"]["spreading"]
     correlations = {
         name: {"plain": agreement(clips, 0.0), "louder is wider": agreement(clips, share)}
         for name, clips in (("strangers", strangers), ("learned", learned), ("known", known))
