@@ -104,7 +104,7 @@ CONTACT_FROM, CONTACT_TO = 0.085, 0.33
 
 #: The curve mouthRollLower between which the lower lip is brought to the teeth. The network gives the mean of what may
 #: come, 0.45 times the probability of a contact.
-TEETH_FROM, TEETH_TO = 0.033, 0.093
+TEETH_FROM, TEETH_TO = 0.03, 0.085
 
 
 class VoiceMotion:

@@ -25,6 +25,9 @@ HOP = 160
 _WINDOW = 400
 _FFT = 512
 
+#: The level that all sound is heard at: that of a well modulated recording, -15 dB, in the scale ``(dB + 35) / 20`` of the networks.
+LEVEL = 1.0
+
 #: Power, of 1 for a full-scale sine, that digital silence is given: far below what 16-bit sound can tell.
 _SILENT_POWER = 1e-12
 
@@ -135,10 +138,10 @@ class LevelFollower:
 
 
 class LogMel:
-    """80 log-mel bands and the frame's energy, both relative to the running level, and a zero: 82 numbers, 100 Hz.
+    """80 log-mel bands and the frame's energy, both relative to the running level, and :data:`LEVEL`: 82 numbers, 100 Hz.
 
-    The last number was the level itself. How loud a recording is played says nothing about lips, so it is zero; its place stays, because
-    weights that were learned with it count on it.
+    The last number was the level itself. How loud a recording is played says nothing about lips, so it is always the same; its place stays,
+    because weights that were learned with it count on it.
     """
 
     name = "log_mel"
@@ -175,7 +178,7 @@ class LogMel:
         rows = np.empty((len(windows), self.size), np.float32)
         rows[:, :80] = np.clip((bands_db - level_db[:, None] + 30.0) / 20.0, -2.0, 2.0)
         rows[:, 80] = np.clip((energy_db - level_db + 20.0) / 20.0, -2.0, 2.0)
-        rows[:, 81] = 0.0
+        rows[:, 81] = LEVEL
         return rows
 
 
@@ -199,7 +202,7 @@ SPEECH_MEAN_DB = np.array([
 
 class EnvelopeLogMel(LogMel):
     """Spectral envelopes freed of voice and microphone: 40 wide log-mel bands less their running mean over speech, the
-    frame's energy relative to the running level, and a zero as in :class:`LogMel`: 42 numbers, 100 Hz.
+    frame's energy relative to the running level, and :data:`LEVEL` as in :class:`LogMel`: 42 numbers, 100 Hz.
 
     The mean is causal: it starts at :data:`SPEECH_MEAN_DB` (worth one second of speech) and follows with a memory of
     four seconds, in frames within 15 dB of the level. Source: cepstral mean normalisation, B. Atal, "Effectiveness of
@@ -237,7 +240,7 @@ class EnvelopeLogMel(LogMel):
             rows[row, :40] = self._mean_db
         rows[:, :40] = np.clip((bands_db - rows[:, :40]) / 12.0, -2.5, 2.5)
         rows[:, 40] = np.clip((energy_db - level_db + 20.0) / 20.0, -2.0, 2.0)
-        rows[:, 41] = 0.0
+        rows[:, 41] = LEVEL
         return rows
 
 
