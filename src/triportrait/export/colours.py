@@ -1,8 +1,8 @@
 """One texture for a whole person: the photo where it saw the surface, and smooth colours where it did not.
 
-What the photo saw too flat, or not at all, shows the mirrored place of the other side, in the tone that surrounds it, and where that was not
-seen either, colours that spread over the surface from what was seen. Such quads lie in pictures of the surface from other sides, where it
-is not stretched. No quad has a seam to its neighbours, for all pictures give its corners the same colours.
+What the photo saw too flat, or not at all, shows the mirrored place of the other side, in the tone that surrounds it, and where that was
+not seen either, colours that spread over the surface from what was seen. Such quads lie in pictures of the surface from other sides, where
+it is not stretched. No quad has a seam to its neighbours, for all pictures give its corners the same colours.
 """
 
 from __future__ import annotations
@@ -156,7 +156,9 @@ class Sheet:
     places: Array
 
 
-def paint(photo: Array, nodes: SeenNodes, points: Array, normals: Array, quads: Array, extra: list[Array]) -> tuple[Sheet, list[tuple[int, int]]]:
+def paint(
+    photo: Array, nodes: SeenNodes, points: Array, normals: Array, quads: Array, extra: list[Array]
+) -> tuple[Sheet, list[tuple[int, int]]]:
     """The texture of a surface of quads [q, 4]; of a triangle [a, b, c, c] the fourth corner lies opposite its second one.
 
     Quads that the photo does not show well lie in pictures of the surface from other sides, and those that no side shows in cells of
@@ -226,7 +228,10 @@ class _Blocks:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A surface from one side without perspective: places [n, 3] of its nodes (right, down, away; decimetres), and how well it shows each."""
+    """A surface from one side without perspective.
+
+    ``places`` [n, 3] of its nodes (right, down, away; decimetres), and ``score`` [n], how well it shows each.
+    """
 
     places: Array
     score: Array

@@ -13,7 +13,7 @@ from triportrait.avatar.lifted.lids import closed_expression
 from triportrait.avatar.lifted.surface import face_weight
 from triportrait.avatar.lifted.unseen_colours import sampled
 from triportrait.avatar.mouth.parts import MouthPart, tongue_amounts
-from triportrait.export.colours import Sheet, continued, look, paint
+from triportrait.export.colours import continued, look, paint
 from triportrait.export.curves import Blendshape, blendshapes
 from triportrait.export.hull import Hull, build_hull, triangles_of
 from triportrait.export.skeleton import BONES, bone, on_bone
@@ -123,7 +123,14 @@ def _face(portrait: PreparedPortrait, head: OpenHead, state: LiftedState) -> tup
 
 
 def _skin(
-    portrait: PreparedPortrait, head: OpenHead, state: LiftedState, neutral: Array, shapes: list[Blendshape], face: Array, deep: Array, hull: Hull
+    portrait: PreparedPortrait,
+    head: OpenHead,
+    state: LiftedState,
+    neutral: Array,
+    shapes: list[Blendshape],
+    face: Array,
+    deep: Array,
+    hull: Hull,
 ) -> tuple[Part, Part]:
     """Face, eyeballs and hull: what moves, and what stands still."""
     count, photo = len(state.source), continued(state.photo[..., :3], state.photo[..., 3])
@@ -188,7 +195,10 @@ def _skin(
 
 
 def _lids(portrait: PreparedPortrait, head: OpenHead, state: LiftedState, face: Array) -> Array:
-    """Colours [v, 3] of the skin that open lids fold away, as it is closed; not a number elsewhere. The photo's few pixels would be streaks."""
+    """Colours [v, 3] of the skin that open lids fold away, as it is closed; not a number elsewhere.
+
+    The few pixels that the photo has of it would be streaks.
+    """
     import cv2
 
     size, motion = len(portrait.image), portrait.motion
@@ -284,7 +294,9 @@ def _joined(first: Part, second: Part) -> Part:
         return None if values[0] is None else np.concatenate(values, axis=axis)
 
     triangles = np.concatenate([first.triangles, second.triangles + len(first.position)])
-    position, joints, weights = (np.concatenate([getattr(part, name) for part in (first, second)]) for name in ("position", "joints", "weights"))
+    position, joints, weights = (
+        np.concatenate([getattr(part, name) for part in (first, second)]) for name in ("position", "joints", "weights")
+    )
     return Part(first.name, triangles, position, both("displacement", 1), joints, weights, both("texels"), both("rgb"), first.picture)
 
 
