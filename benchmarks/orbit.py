@@ -2,8 +2,8 @@
 
     python benchmarks/orbit.py [PHOTO ...] [--avatar oneshot] [--turn-deg 30]
 
-A pixel of the head is lifted by its depth, carried into a neighbouring view, lifted there by that view's own depth, and carried back. Columns:
-the median and the 95th percentile of what it is off by (pixels of 512), and the share of pixels that the other view hides.
+A pixel of the head is lifted by its depth, carried into a neighbouring view, lifted there by that view's own depth, and carried back.
+Columns: the median and the 95th percentile of what it is off by (pixels of 512), and the share of pixels that the other view hides.
 """
 
 from __future__ import annotations

@@ -46,11 +46,10 @@ def test_depth_behind_tells_inside_from_outside_through_holes() -> None:
     points, quads = ball(0.7, 0.05)
     # An open ball: a view into it shows its back, which is no surface.
     opened = triangles_of(quads[points[quads, 1].min(1) > -0.55]).astype(np.int32)
-    behind = depth_behind(
-        points, opened, np.array([[0.0, 0.0, 0.0], [0.0, 0.65, 0.0], [0.0, 0.75, 0.0], [0.9, 0.0, 0.0], [0.0, 0.0, -0.66]])
-    )
+    places = [[0.0, 0.0, 0.0], [0.0, 0.65, 0.0], [0.0, 0.75, 0.0], [0.9, 0.0, 0.0], [0.0, 0.0, -0.66]]
+    behind = depth_behind(points, opened, np.array(places))
     assert (behind > 0).tolist() == [True, True, False, False, True]
-    assert behind[1] == pytest.approx(0.05, abs=0.02) and behind[2] == pytest.approx(-0.05, abs=0.02)
+    assert behind[1] == pytest.approx(0.05, abs=0.02) and behind[2] < -0.04
 
 
 @pytest.fixture(scope="module")

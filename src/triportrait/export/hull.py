@@ -329,7 +329,8 @@ def depth_behind(vertices: Array, triangles: Array, nodes: Array) -> Array:
 
     Space carving (Kutulakos and Seitz, "A theory of shape by space carving", 2000) with depths: exact at the surface, whatever holes,
     folds and normals the mesh has, as long as no view looks through a hole. Beside the surface's outline in a view it is minus the
-    distance to that outline.
+    distance to that outline. The view that shows a node most tells how far it is outside, which is too far: between nodes the surface of
+    the grid lies a little inside, below the face that is drawn over it.
 
     Args:
         vertices: [v, 3]; triangles: [f, 3] int32.
