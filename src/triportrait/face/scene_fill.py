@@ -22,6 +22,8 @@ _AWAY = 25.0
 _REACH = 0.1
 #: What lies so near the hole's edge (pixels of a 512 px picture) on both sides is made to meet.
 _EDGE_PX = 1.5
+#: Along the edge what is lacking is evened out over so many times that width.
+_EVEN_EDGE = 6.0
 #: Fewer known patches than this say nothing about the scene.
 _FEWEST = 60
 
@@ -88,7 +90,11 @@ def _step(photo: Array, filled: Array, known: Array) -> Array:
     hole = (~known).astype(np.uint8)
     edge = hole & cv2.dilate(1 - hole, np.ones((3, 3), np.uint8))
     lacks = beside(photo, known.astype(np.float32)) - beside(filled, hole.astype(np.float32))
-    return push_pull(lacks.astype(np.float32), edge.astype(np.float32))
+    # A line that goes on beside itself is no step.
+    along = edge.astype(np.float32)
+    even = cv2.GaussianBlur(along, (0, 0), _EVEN_EDGE * width)
+    lacks = cv2.GaussianBlur(lacks * along[..., None], (0, 0), _EVEN_EDGE * width) / np.maximum(even, 1e-6)[..., None]
+    return push_pull(lacks.astype(np.float32), along)
 
 
 def _patched(photo: Array, known: Array, smooth: Array) -> Array | None:
