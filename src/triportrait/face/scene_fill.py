@@ -5,6 +5,8 @@ Sources: Wexler, Shechtman and Irani, "Space-time completion of video" (2007); s
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from triportrait.geometry.filling import push_pull
@@ -87,7 +89,7 @@ def _step(photo: Array, filled: Array, known: Array) -> Array:
         weight = cv2.GaussianBlur(share, (0, 0), width)
         return cv2.GaussianBlur(picture * share[..., None], (0, 0), width) / np.maximum(weight, 1e-6)[..., None]
 
-    hole = (~known).astype(np.uint8)
+    hole: Any = (~known).astype(np.uint8)
     edge = hole & cv2.dilate(1 - hole, np.ones((3, 3), np.uint8))
     lacks = beside(photo, known.astype(np.float32)) - beside(filled, hole.astype(np.float32))
     # A line that goes on beside itself is no step.
