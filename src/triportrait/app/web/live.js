@@ -197,6 +197,7 @@ function end() {
   enable(false);
   $("live-stats").textContent = "";
   show($("live-error").textContent ? null : "live.ended");
+  showRest();
 }
 
 export function startLive() {
