@@ -36,6 +36,7 @@ _STAGES = (
     ("avatar.oneshot.avatar", "CompactOneShotAvatar", "_volume", 1),
     ("avatar.oneshot.avatar", None, "render_guide", 2),
     ("avatar.oneshot.avatar", None, "_blend", 1),
+    ("avatar.dual_field.integral_kernels", None, "integrate", 0),
     ("model", None, "warp_torso", 0),
     ("model", None, "fuse", 0),
 )

@@ -2,10 +2,10 @@
 
     python scripts/fit_amplitude.py --shared DIR [--model FILE] [--held-out facegood_3_15]
 
-How much louder syllables open the mouth is fitted, by least squares, on the captured clips that the network learned from; the gains are the
-ratios of real spread to the network's on the one that it did not, and on the held-out sentences of GRID, whose speaker it knows. The opening
-and the rounding take the former's: a user's voice is a stranger's. The captured rig has no spread lips, so spreading takes the mean of the
-logarithms of both.
+How much louder syllables open the mouth is fitted, by least squares, on the captured clips and the sentences of GRID that the network
+learned from; both speakers count alike. The gains are the
+ratios of real spread to the network's on the one that it did not learn, because a user's voice is a stranger's. The captured rig has no
+spread lips, so spreading takes the ratio on the held-out sentences of GRID, whose speaker the network knows.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from triportrait.motion.speech_features import RATE_HZ
 from triportrait.motion.voice_graph import MouthStream
 from triportrait.training.voice.capture import captured_curves
 from triportrait.training.voice.corpora import load_tracked
-from triportrait.training.voice.measure import energies_of
+from triportrait.training.voice.measure import listened
 from triportrait.types import ARKIT_EXPRESSIONS, Array
 
+#: At most so many sentences of each split of GRID.
+SENTENCES = 60
 #: What is measured of a group: one side, because the other moves alike.
 SHAPES = {"rounding": ("mouthPucker", "mouthFunnel"), "spreading": ("mouthStretchLeft", "mouthSmileLeft")}
 
@@ -37,7 +39,7 @@ def rows_of(graph, samples: Array, real: Array, opening: Array) -> dict[str, Arr
     curves = np.concatenate([part[0] for part in (stream.push(samples), stream.finish())])
     count = min(len(curves), len(real))
     rows = {"real_opening": opening[:count], "opening": np.maximum(curves[:count] @ gap_weights(names), 0.0)}
-    rows["energy_db"] = energies_of(samples, count)
+    rows["energy_db"] = listened(samples, count).energies_db
     for shape, members in SHAPES.items():
         rows[f"real_{shape}"] = sum(real[:count, ARKIT_EXPRESSIONS.index(name)] for name in members)
         rows[shape] = sum(curves[:count, names.index(name)] for name in members)
@@ -54,6 +56,19 @@ def spread_ratio(clips: list[dict[str, Array]], shape: str, per_db: float = 0.0)
 def louder(clip: dict[str, Array], per_db: float) -> Array:
     """The law's factor [t] for a share per decibel."""
     return 1.0 + per_db * (np.clip(clip["energy_db"], amplitude.LEAST_DB, amplitude.MOST_DB) - amplitude.USUAL_DB)
+
+
+def louder_is_wider(speakers: list[list[dict[str, Array]]]) -> tuple[float, float]:
+    """Gain at :data:`triportrait.motion.amplitude.USUAL_DB` and its growth per decibel, by least squares; all speakers count alike."""
+    designs, wanted = [], []
+    for clips in speakers:
+        plain, real = (np.concatenate([clip[name] for clip in clips]) for name in ("opening", "real_opening"))
+        slope = plain * np.concatenate([louder(clip, 1.0) - 1.0 for clip in clips])
+        weight = 1.0 / np.sqrt(len(plain))
+        designs.append(weight * np.stack([plain, slope], 1))
+        wanted.append(weight * real)
+    usual, per_db = np.linalg.lstsq(np.concatenate(designs), np.concatenate(wanted), rcond=None)[0]
+    return float(usual), float(per_db)
 
 
 def agreement(clips: list[dict[str, Array]], per_db: float) -> float:
@@ -76,19 +91,23 @@ def main() -> None:
         captured[path.stem] = rows_of(graph, samples, curves, lip_opening(curves, ARKIT_EXPRESSIONS))
     strangers = [captured.pop(options.held_out)]
     learned = list(captured.values())
-    known = [
-        rows_of(graph, clip.samples.astype(np.float32) / 32767, clip.targets.expression, clip.targets.opening)
-        for clip in load_tracked(options.shared, "val")
-    ]
-    plain = np.concatenate([clip["opening"] for clip in learned])
-    design = np.stack([plain, plain * np.concatenate([louder(clip, 1.0) - 1.0 for clip in learned])], 1)
-    usual, per_db = np.linalg.lstsq(design, np.concatenate([clip["real_opening"] for clip in learned]), rcond=None)[0]
+    known, heard = (
+        [
+            rows_of(graph, clip.samples.astype(np.float32) / 32767, clip.targets.expression, clip.targets.opening)
+            for clip in load_tracked(options.shared, split)[:SENTENCES]
+        ]
+        for split in ("val", "train")
+    )
+    usual, per_db = louder_is_wider([learned, heard])
     share = float(per_db / usual)
-    ratios = {"strangers": {"opening": spread_ratio(strangers, "opening", share)}, "known": {"opening": spread_ratio(known, "opening", share)}}
+    ratios = {
+        "strangers": {"opening": spread_ratio(strangers, "opening", share)},
+        "known": {"opening": spread_ratio(known, "opening", share)},
+    }
     for shape in SHAPES:
         ratios["strangers"][shape], ratios["known"][shape] = spread_ratio(strangers, shape), spread_ratio(known, shape)
     gains = {shape: ratios["strangers"][shape] for shape in ("opening", "rounding")}
-    gains["spreading"] = float(np.sqrt(ratios["strangers"]["spreading"] * ratios["known"]["spreading"]))
+    gains["spreading"] = ratios["known"]["spreading"]
     correlations = {
         name: {"plain": agreement(clips, 0.0), "louder is wider": agreement(clips, share)}
         for name, clips in (("strangers", strangers), ("learned", learned), ("known", known))

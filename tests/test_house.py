@@ -23,7 +23,7 @@ GROUND = {"types", "errors", "files", "array_files", "compiling", "concurrency",
 STAGES = {"media", "face", "motion", "avatar", "composite", "provenance"}
 #: What joins the stages. Each may use those before it; published systems stand between those that drive and the list of avatars.
 DRIVING = ["background", "driver_files", "drivers", "reenactment", "performance"]
-JOINS = [*DRIVING, "speakers", "model", "pipeline"]
+JOINS = [*DRIVING, "speakers", "model", "looks", "pipeline"]
 PAPERS = {"real3d", "talk3d", "erlnet"}
 BELOW_THE_TOP = GROUND | STAGES | PAPERS | {"nn", "weights", "presets", "personal", "live", *JOINS}
 
@@ -48,9 +48,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Talk3D draws with EG3D's generator and renderer, which live in real3d: here, and not in the papers' rooms, they meet.
     "personal": GROUND | STAGES | PAPERS | {"nn", "weights", *DRIVING},
     "model": GROUND | STAGES | PAPERS | {"nn", *DRIVING},
+    "looks": GROUND | STAGES | {"nn", "model"},
     # A verb of Portrait, so it lies below the pipeline; what serves it to others sits on top.
     "live": GROUND | STAGES | {"nn", *DRIVING, "model"},
-    "pipeline": GROUND | STAGES | {"nn", *DRIVING, "speakers", "model", "live"},
+    "pipeline": GROUND | STAGES | {"nn", *DRIVING, "speakers", "model", "looks", "live"},
     "presets": GROUND | STAGES | PAPERS | {"nn"},
     "synth": GROUND | STAGES | {"nn"},
     "training": BELOW_THE_TOP | {"synth"},

@@ -194,16 +194,33 @@ def save_person(
     progress: Progress | None = None,
     *,
     learn: bool = True,
+    look: PathLike | None = None,
 ) -> PreparedPortrait:
     """Make a person, see :func:`prepare_person` for the arguments, and write the avatar file; returns what it holds.
 
+    Args:
+        look: file of one of the person's pictures after editing, see :func:`triportrait.looks.with_look`; ``source`` may be an avatar file
+            then, and nothing is learned.
+
     Raises:
         OutputError: the target cannot be written, or is a source.
+        OptionError: an avatar file without a look, or a look that is of none of the pictures.
     """
-    from triportrait.media.avatar_files import save_avatar
+    from triportrait.looks import expect_square, with_look
+    from triportrait.media.avatar_files import looks_like_avatar, save_avatar
 
-    refuse_inputs(path, [source] if isinstance(source, str | os.PathLike) else list(source))
-    portrait = prepare_person(source, options, progress, learn=learn)
+    files = [source] if isinstance(source, str | os.PathLike) else list(source)
+    refuse_inputs(path, files if look is None else [*files, look])
+    is_avatar = len(files) == 1 and looks_like_avatar(files[0])
+    if look is None:
+        if is_avatar:
+            raise OptionError(f"'{os.fspath(files[0])}' is an avatar file already; give a video or photos, or --replace-look")
+        portrait = prepare_person(source, options, progress, learn=learn)
+    else:
+        edited, name = _read_opaque(look), Path(look).name
+        expect_square(edited, name)
+        portrait = read_avatar(files[0])[0] if is_avatar else prepare_person(source, options, progress, learn=False)
+        portrait = with_look(portrait, edited, default_tracker(), default_head(), name)
     save_avatar(path, portrait)
     return portrait
 
@@ -395,6 +412,7 @@ class Portrait:
         avatar: str | None = None,
         progress: Progress | None = None,
         *,
+        learn: bool = True,
         tracker: FaceTracker | None = None,
         head: OpenHead | None = None,
     ) -> Portrait:
@@ -403,9 +421,26 @@ class Portrait:
         Args:
             avatar: draws the head; None takes ``person``, which uses all pictures.
         """
-        prepared = prepare_person(source, options, progress, tracker=tracker, head=head)
+        prepared = prepare_person(source, options, progress, learn=learn, tracker=tracker, head=head)
         first = source if isinstance(source, str | os.PathLike) else source[0]
         return cls(prepared, avatar, Path(first), tracker=tracker, head=head)
+
+    def with_look(self, edited: PathLike | Array) -> Portrait:
+        """The same person after a picture was edited by hand: hair, skin, glasses, age; see :func:`triportrait.looks.with_look`.
+
+        Args:
+            edited: file of one of the person's pictures (``self.prepared.image``, or those of ``self.prepared.others``) after editing, or
+                uint8 RGB [n, n, 3].
+
+        Raises:
+            MediaError: the file cannot be read.
+            OptionError: it is not square, or looks like none of the pictures.
+        """
+        from triportrait.looks import with_look
+
+        picture, name = (edited, "the picture") if isinstance(edited, np.ndarray) else (_read_opaque(edited), Path(edited).name)
+        tracker, head = self.tracker or default_tracker(), self.head or default_head()
+        return Portrait(with_look(self.prepared, picture, tracker, head, name), source=self.source, tracker=tracker, head=head)
 
     def save(self, path: PathLike) -> Path:
         """Write an avatar file, from which :meth:`from_image` makes this portrait again without tracking and fitting.

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from triportrait import cli
-from triportrait.export.glb import BONES, LOOKS, VISEMES, glb_of
+from triportrait.errors import OutputError
+from triportrait.export import glb
+from triportrait.export.curves import LOOKS, VISEMES
+from triportrait.export.figure import Figure, without_tails
+from triportrait.export.glb import MOST_BYTES, file_of
 from triportrait.export.gltf import Gltf
-from triportrait.export.orbit import TURN_RAD, depth_picture, orbit_frames
+from triportrait.export.skeleton import BONES, FLOOR_DM, axes
 from triportrait.face.open_head import OpenHead
-from triportrait.media.video import VideoReader
-from triportrait.types import ARKIT_EXPRESSIONS, CAMERA_DISTANCE_DM, PreparedPortrait
+from triportrait.types import ARKIT_EXPRESSIONS, PreparedPortrait
 
 _KINDS = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 _COLUMNS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -56,10 +57,14 @@ class Read:
 
 
 @pytest.fixture(scope="module")
-def file(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> Read:
-    data = glb_of(astronaut_portrait, open_head)
-    assert len(data) < 8e6
+def file(astronaut_figure: Figure) -> Read:
+    data = file_of(astronaut_figure).to_bytes()
+    assert len(data) <= MOST_BYTES
     return Read(data)
+
+
+def parts(file: Read, mesh: int = 0) -> list[dict[str, Any]]:
+    return file.tree["meshes"][mesh]["primitives"]
 
 
 def test_names_are_those_that_programs_look_for(file: Read) -> None:
@@ -68,62 +73,76 @@ def test_names_are_those_that_programs_look_for(file: Read) -> None:
     assert names == [*ARKIT_EXPRESSIONS, *LOOKS, *VISEMES] and len(set(names[:52])) == 52 and len(names) == 67
     assert len(mesh["weights"]) == 67 and all(len(part["targets"]) == 67 for part in mesh["primitives"])
     assert [file.tree["nodes"][joint]["name"] for joint in file.tree["skins"][0]["joints"]] == list(BONES)
+    assert file.tree["scenes"][0]["name"] == "Armature" and mesh["name"] == "Wolf3D_Head"
     assert all("KHR_materials_unlit" in material["extensions"] for material in file.tree["materials"])
 
 
 def test_parts_are_whole(file: Read) -> None:
-    for part in file.tree["meshes"][0]["primitives"]:
+    for part in (*parts(file), *parts(file, 1)):
         attributes = {name: file.values(number) for name, number in part["attributes"].items()}
         count = len(attributes["POSITION"])
         assert file.values(part["indices"]).max() == count - 1
         assert all(len(values) == count and np.isfinite(values.astype(float)).all() for values in attributes.values())
-        np.testing.assert_allclose(attributes["WEIGHTS_0"].sum(1), 1.0, atol=1e-5)
+        assert (attributes["WEIGHTS_0"].sum(1, dtype=int) == 255).all()
         assert not attributes["JOINTS_0"][attributes["WEIGHTS_0"] == 0].any()
-        assert np.abs(attributes["POSITION"]).max() < 1.0  # metres
+        assert np.abs(attributes["POSITION"] + (0.0, 0.1 * FLOOR_DM, 0.0)).max() < 1.0  # metres from the head's middle
 
 
 def test_blendshapes_are_the_models(file: Read, astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> None:
-    skin = file.tree["meshes"][0]["primitives"][0]
     names = file.tree["meshes"][0]["extras"]["targetNames"]
     shape = open_head.shape(astronaut_portrait.identity) + astronaut_portrait.vertex_offset
     rest = np.zeros(len(ARKIT_EXPRESSIONS), np.float32)
-    smile = rest.copy()
-    smile[ARKIT_EXPRESSIONS.index("jawOpen")] = 1.0
-    moved = open_head.deform(shape, smile) - open_head.deform(shape, rest)
-    written = file.values(skin["targets"][names.index("jawOpen")]["POSITION"])
+    opened = rest.copy()
+    opened[ARKIT_EXPRESSIONS.index("jawOpen")] = 1.0
+    moved = open_head.deform(shape, opened) - open_head.deform(shape, rest)
+    written = file.values(parts(file)[0]["targets"][names.index("jawOpen")]["POSITION"])
     assert np.abs(written).max() == pytest.approx(0.1 * np.abs(moved[:, 1]).max(), rel=0.2)
-    assert written[:, 1].min() < -0.01 and not file.values(skin["targets"][names.index("viseme_sil")]["POSITION"]).any()
+    assert written[:, 1].min() < -0.01
+    assert not file.values(parts(file)[0]["targets"][names.index("viseme_sil")]["POSITION"]).any()
 
 
 def test_the_head_turns_and_the_shoulders_stay(file: Read) -> None:
-    sheet = file.tree["meshes"][0]["primitives"][-1]
-    place, joints, weights = (file.values(sheet["attributes"][name]) for name in ("POSITION", "JOINTS_0", "WEIGHTS_0"))
-    on_head = (weights * (joints == list(BONES).index("Head"))).sum(1)
-    assert on_head[place[:, 1] > 0.05].min() > 0.99
-    whole = [file.values(part["attributes"]["WEIGHTS_0"]) for part in file.tree["meshes"][0]["primitives"]]
-    assert min(weight[:, 0].min() for weight in whole) < 0.05  # somewhere all is body
+    values = [
+        [file.values(part["attributes"][name]) for name in ("POSITION", "JOINTS_0", "WEIGHTS_0")]
+        for part in (parts(file)[0], parts(file, 1)[0])
+    ]
+    place, joints, weights = (np.concatenate([part[k] for part in values]) for k in range(3))
+    on_head = (weights * np.isin(joints, [list(BONES).index(name) for name in ("Head", "LeftEye", "RightEye")])).sum(1) / 255
+    height = place[:, 1] + 0.1 * FLOOR_DM
+    assert on_head[height > 0.05].min() > 0.9 and on_head[height < height.min() + 0.01].max() < 0.1
+
+
+def test_bones_stand_where_their_bind_matrices_say(file: Read) -> None:
+    nodes, skin = file.tree["nodes"], file.tree["skins"][0]
+    inverse = file.values(skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
+    turned, world = axes(), {}
+    parent = {child: index for index, node in enumerate(nodes) for child in node.get("children", [])}
+    for joint, matrix in zip(skin["joints"], inverse, strict=True):
+        own = np.eye(4)
+        own[:3, 3] = nodes[joint]["translation"]
+        name = nodes[joint]["name"]
+        above = parent.get(joint)
+        own[:3, :3] = turned[name] if above is None else turned[nodes[above]["name"]].T @ turned[name]
+        world[joint] = own if above is None else world[above] @ own
+        np.testing.assert_allclose(matrix @ world[joint], np.eye(4), atol=1e-4)
+
+
+def test_a_picture_that_is_too_large_is_shrunk(astronaut_figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = len(file_of(astronaut_figure).to_bytes())
+    monkeypatch.setattr(glb, "MOST_BYTES", full - 100_000)
+    assert len(file_of(astronaut_figure).to_bytes()) <= full - 100_000
+    monkeypatch.setattr(glb, "MOST_BYTES", 100_000)
+    with pytest.raises(OutputError, match="MB"):
+        file_of(astronaut_figure)
+
+
+def test_tails_of_displacements_end_without_a_step() -> None:
+    line = np.linspace(0.0, 0.01, 1001)[:, None] * np.array([1.0, 0.0, 0.0])
+    short = without_tails(line)
+    assert not short[line[:, 0] <= 0.002].any() and np.abs(np.diff(short[:, 0])).max() < 5e-5
+    np.testing.assert_allclose(short[line[:, 0] > 0.004], line[line[:, 0] > 0.004])
 
 
 def test_a_sparse_target_that_moves_nothing_is_nothing() -> None:
     file = Gltf()
     assert "sparse" not in file._accessors[file.displacement(np.zeros((5, 3)))]
-
-
-def test_the_command_writes_both_kinds_and_refuses_others(astronaut_png: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triportrait.export.orbit.SECONDS", 0.16)
-    glb, video = tmp_path / "me.glb", tmp_path / "me.mp4"
-    assert cli.main(["export", str(astronaut_png), "-o", str(glb)]) == 0 and glb.read_bytes()[:4] == b"glTF"
-    assert cli.main(["export", str(astronaut_png), "-o", str(video)]) == 0
-    with VideoReader(video) as reader:
-        frames = [frame for _, frame in reader.frames(None)]
-    assert len(frames) == 4 and frames[0].shape == (512, 1024, 3)
-    assert cli.main(["export", str(astronaut_png), "-o", str(tmp_path / "me.obj")]) == 2
-
-
-def test_the_orbit_goes_round_and_the_depth_is_grey(astronaut_portrait: PreparedPortrait) -> None:
-    turns = np.stack([frame.rotation_rad for frame in orbit_frames(astronaut_portrait.motion)])
-    assert turns[:, 1].max() == pytest.approx(TURN_RAD, abs=0.01) and turns[:, 1].min() == pytest.approx(-TURN_RAD, abs=0.01)
-    depth = np.full((4, 4), np.inf, np.float32)
-    depth[1] = CAMERA_DISTANCE_DM
-    picture = depth_picture(depth, np.ones((4, 4), np.float32), 0.0)
-    assert picture.shape == (4, 4, 3) and not picture[0].any() and picture[1].any()

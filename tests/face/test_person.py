@@ -54,6 +54,8 @@ def test_a_video_becomes_a_person_who_talks(video: Path, voice: Path, tmp_path: 
     assert cli.main(["personalize", str(video), "-o", str(out), "--sources", "3", "--report", str(report)]) == 0
     assert '"pictures": 3' in report.read_text()
     portrait = Portrait.from_image(out)
+    learned = portrait.prepared.delta
+    assert f'"delta_pictures": {0 if learned is None else len(learned.level)}' in report.read_text()
     assert portrait.model.avatar.name == "person" and len(portrait.prepared.others) == 2
     # The same person in all of them, and the scene that the first one has.
     for other in portrait.prepared.others:

@@ -54,11 +54,10 @@ class LiveProcess:
         self._ring = wire.PictureRing() if wire.PictureRing.IS_THERE else None
         handles = () if self._ring is None else (self._ring.handle,)
         command = [sys.executable, "-m", "triportrait.app.live_process", str(avatar.file), f"{rate_hz}", *map(str, handles or (-1,))]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
         try:
-            self._process = subprocess.Popen(command, pass_fds=handles, bufsize=1 << 16, **pipes)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1 << 16, pass_fds=handles)
         except OSError:
             self._drop_ring()
             raise ApiError("E_FULL", "The server cannot start another process.", None, "Try again later.") from None
@@ -339,11 +338,11 @@ async def converse(websocket: WebSocket, ticket: Ticket) -> None:
         threading.Thread(target=talk.process.close, name="live-closer").start()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            if reason:
-                await asyncio.wait_for(websocket.send_text(json.dumps({"type": "session.ended", "reason": reason})), 2.0)
-            await websocket.close()
+    await asyncio.sleep(0)  # the tasks end
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+        if reason:
+            await asyncio.wait_for(websocket.send_text(json.dumps({"type": "session.ended", "reason": reason})), 2.0)
+        await websocket.close()
 
 
 async def _write(websocket: WebSocket, talk: _Conversation) -> str:

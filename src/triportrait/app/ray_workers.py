@@ -74,9 +74,9 @@ def make_there(job: Job, files: dict[str, bytes]) -> Iterator[tuple[str, str, by
     with tempfile.TemporaryDirectory(prefix="triportrait-") as name:
         root = Path(name)
         store = Store(root)
-        for path, content in files.items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_bytes(content)
+        for place, content in files.items():
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            (root / place).write_bytes(content)
         told: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
 
         def progress(what: str, done: int, total: int) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -241,6 +241,12 @@ def _guard(app: FastAPI, server: Server) -> None:
         return JSONResponse(error_body(told), told.status)
 
 
+class _Jpeg(Response):
+    """A picture."""
+
+    media_type = "image/jpeg"
+
+
 def _add_avatars(app: FastAPI, server: Server) -> None:
     store = server.store
 
@@ -270,17 +276,17 @@ def _add_avatars(app: FastAPI, server: Server) -> None:
         store.remove_avatar(store.avatar(avatar_id, client_of(request)))
         return {"id": avatar_id, "object": "avatar", "deleted": True}
 
-    @app.get("/v1/avatars/{avatar_id}/file")
+    @app.get("/v1/avatars/{avatar_id}/file", response_class=FileResponse)
     def avatar_file(request: Request, avatar_id: str) -> FileResponse:
         return FileResponse(store.avatar(avatar_id, client_of(request)).file, filename="portrait.avatar")
 
-    @app.get("/v1/avatars/{avatar_id}/preview.jpg")
+    @app.get("/v1/avatars/{avatar_id}/preview.jpg", response_class=_Jpeg)
     async def preview(request: Request, avatar_id: str) -> Response:
-        return Response(await server.still(store.avatar(avatar_id, client_of(request)), StillRequest()), media_type="image/jpeg")
+        return _Jpeg(await server.still(store.avatar(avatar_id, client_of(request)), StillRequest()))
 
-    @app.post("/v1/avatars/{avatar_id}/still")
+    @app.post("/v1/avatars/{avatar_id}/still", response_class=_Jpeg)
     async def still(request: Request, avatar_id: str, asked: StillRequest) -> Response:
-        return Response(await server.still(store.avatar(avatar_id, client_of(request)), asked), media_type="image/jpeg")
+        return _Jpeg(await server.still(store.avatar(avatar_id, client_of(request)), asked))
 
 
 def _add_others(app: FastAPI, server: Server) -> None:
@@ -309,7 +315,7 @@ def _add_others(app: FastAPI, server: Server) -> None:
             return
         await converse(websocket, ticket)
 
-    @app.get("/v1/example.wav")
+    @app.get("/v1/example.wav", response_class=FileResponse)
     def example() -> FileResponse:
         if server.example_voice is None:
             raise ApiError("E_NOT_FOUND", "There is no example voice.", None, "Send a voice of your own.")
@@ -325,7 +331,7 @@ def _add_others(app: FastAPI, server: Server) -> None:
             raise ApiError("E_STARTING", lack, None, "Ask again in some seconds, and look at the server's output if that does not help.")
         return {"status": "ready"}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
         lines = ["# TYPE triportrait_jobs gauge"]
         lines += [f'triportrait_jobs{{state="{state}"}} {count}' for state, count in server.store.jobs.count_by_state().items()]

@@ -107,12 +107,12 @@ def make(store: Store, job: Job, worker: str) -> None:
     except TriPortraitError as error:
         store.jobs.finish(job.id, worker, said(error, store, job))
     except MemoryError:
-        error = ApiError("E_TOO_LARGE", "It takes more memory than the server gives.", None, "Use a smaller photo or video.")
-        store.jobs.finish(job.id, worker, said(error, store, job))
+        full = ApiError("E_TOO_LARGE", "It takes more memory than the server gives.", None, "Use a smaller photo or video.")
+        store.jobs.finish(job.id, worker, said(full, store, job))
     except Exception:
         log.exception("job %s failed", job.id)
-        error = ApiError("E_INTERNAL", "The video could not be made, which is a fault of the program.", None, "Please report it.")
-        store.jobs.finish(job.id, worker, fault_of(error))
+        ours = ApiError("E_INTERNAL", "The video could not be made, which is a fault of the program.", None, "Please report it.")
+        store.jobs.finish(job.id, worker, fault_of(ours))
     finally:
         alive.set()
 

@@ -30,7 +30,8 @@ class Personalize:
     """
 
     source: Positional[tuple[Path, ...]]
-    """Video of one person, 4 seconds or more without a cut; or photos of one person, of which the first is animated."""
+    """Video of one person, 4 seconds or more without a cut; or photos of one person, of which the first is animated. With
+    --replace-look also the avatar file of a person."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """Avatar file to write, .avatar by custom; with --prior the person's folder."""
     sources: int = 8
@@ -39,6 +40,9 @@ class Personalize:
     """So much of the video is looked at, from its beginning."""
     learn: bool = True
     """Learn from the video what the pictures lack (light, folds, mouths between two pictures) and add it to the head."""
+    replace_look: Path | None = None
+    """One of the person's pictures (see 'triportrait portrait pictures') after you edited it: its hair, skin, glasses or
+    age are carried to all pictures."""
     report: Path | None = None
     """JSON file for what was kept."""
     talk3d: tyro.conf.OmitArgPrefixes[Talk3DOptions] = dataclasses.field(default_factory=Talk3DOptions)
@@ -56,13 +60,15 @@ class Personalize:
         options = PersonOptions(self.sources, self.seconds)
         for file in self.source:
             check_readable(file)
-        check_output(self.out, list(self.source))
+        inputs = [*self.source] if self.replace_look is None else [*self.source, self.replace_look]
+        check_output(self.out, inputs)
         if self.report is not None:
-            check_output(self.report, [*self.source, self.out])
+            check_output(self.report, [*inputs, self.out])
         started = time.perf_counter()
         photos = len(self.source) > 1 or looks_like_image(self.source[0])
         with ProgressBar() as progress:
-            person = save_person(self.source if photos else self.source[0], self.out, options, progress, learn=self.learn)
+            source = self.source if photos else self.source[0]
+            person = save_person(source, self.out, options, progress, learn=self.learn, look=self.replace_look)
         if self.report is not None:
             with atomic_file(self.report) as part:
                 part.write_text(json.dumps(described(person), indent=1), encoding="utf-8")

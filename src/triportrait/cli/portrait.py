@@ -60,10 +60,42 @@ class PortraitShow:
 
 
 @dataclass
+class PortraitPictures:
+    """Write the pictures in an avatar file as PNG files, to look at or to edit (see 'triportrait personalize --replace-look')."""
+
+    file: Positional[Path]
+    """Avatar file."""
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder for the pictures; picture_1.png is the one that is animated."""
+
+    def run(self) -> int:
+        from triportrait.errors import OutputError
+        from triportrait.files import make_folder
+        from triportrait.media.images import write_png
+        from triportrait.pipeline import read_avatar
+
+        portrait, _ = read_avatar(self.file)
+        pictures = [portrait.image, *(other.image for other in portrait.others)]
+        files = [self.out / f"picture_{number}.png" for number in range(1, len(pictures) + 1)]
+        for file in files:
+            if file.exists():
+                raise OutputError(f"'{file}' exists already; give another folder")
+        make_folder(self.out)
+        for file, picture in zip(files, pictures, strict=True):
+            write_png(file, picture)
+        say(f"{self.out}  ({len(pictures)} pictures)")
+        return 0
+
+
+@dataclass
 class PortraitCommand:
     """Avatar files: photos prepared once and for all."""
 
-    action: Annotated[PortraitSave, subcommand("save")] | Annotated[PortraitShow, subcommand("show")]
+    action: (
+        Annotated[PortraitSave, subcommand("save")]
+        | Annotated[PortraitShow, subcommand("show")]
+        | Annotated[PortraitPictures, subcommand("pictures")]
+    )
 
     def run(self) -> int:
         return self.action.run()

@@ -10,10 +10,11 @@ from triportrait.avatar.lifted import shading_kernels as kernels
 from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedState
 from triportrait.avatar.lifted.eyes import eye_opening
 from triportrait.avatar.lifted.lids import closed_expression
+from triportrait.avatar.lifted.outline import rise_of_face
 from triportrait.avatar.lifted.surface import face_weight
-from triportrait.avatar.lifted.unseen_colours import sampled
+from triportrait.avatar.lifted.unseen_colours import like_the_face, sampled
 from triportrait.avatar.mouth.parts import MouthPart, tongue_amounts
-from triportrait.export.colours import Sheet, continued, look, paint
+from triportrait.export.colours import continued, look, paint
 from triportrait.export.curves import Blendshape, blendshapes
 from triportrait.export.hull import Hull, build_hull, triangles_of
 from triportrait.export.skeleton import BONES, bone, on_bone
@@ -36,6 +37,8 @@ _COVERED, _ROUND_OPENINGS_DM = 0.5, 0.3
 _DIVES_DM = 0.06
 #: Displacements below this are none, and up to twice as much they are smaller (decimetres): a curve's tail is not seen, but fills files.
 _TAIL_DM = 2e-3
+#: Where hair is certain: above this height (decimetres), facing back by this cosine; if it takes this share of the head in the photo.
+_BEHIND, _HAIR = (0.0, -0.6), 0.02
 #: The jaw's curve at which the mouth's inside is lit; lips, which a file cannot let throw shadows, take this share of it from teeth.
 _LIT_AT, _TEETH_SHADE = 0.35, 0.72
 #: Lids that closing stretches by this factor, in area, were folded away in the photo.
@@ -123,7 +126,14 @@ def _face(portrait: PreparedPortrait, head: OpenHead, state: LiftedState) -> tup
 
 
 def _skin(
-    portrait: PreparedPortrait, head: OpenHead, state: LiftedState, neutral: Array, shapes: list[Blendshape], face: Array, deep: Array, hull: Hull
+    portrait: PreparedPortrait,
+    head: OpenHead,
+    state: LiftedState,
+    neutral: Array,
+    shapes: list[Blendshape],
+    face: Array,
+    deep: Array,
+    hull: Hull,
 ) -> tuple[Part, Part]:
     """Face, eyeballs and hull: what moves, and what stands still."""
     count, photo = len(state.source), continued(state.photo[..., :3], state.photo[..., 3])
@@ -136,7 +146,7 @@ def _skin(
     sunk = -_DIVES_DM * (1.0 - np.clip(2.0 * deep, 0.0, 1.0))[:, None] * normals[:count]
     points = np.concatenate([state.source + sunk, hull.points])
     solid = np.concatenate([face, triangles_of(shown) + count]).astype(np.int32)
-    given = np.concatenate([_lids(portrait, head, state, face), np.full(hull.points.shape, np.nan)])
+    given = np.concatenate([_lids(portrait, head, state, face), _back_of_head(portrait, photo, hull)])
     seen = look(portrait, photo, points, normals, np.ascontiguousarray(solid), given)
     quads = np.concatenate([face[:, [0, 1, 2, 2]], shown + count])
     sheet, begins = paint(photo, seen, points, normals, quads, list(state.eye_textures))
@@ -188,7 +198,10 @@ def _skin(
 
 
 def _lids(portrait: PreparedPortrait, head: OpenHead, state: LiftedState, face: Array) -> Array:
-    """Colours [v, 3] of the skin that open lids fold away, as it is closed; not a number elsewhere. The photo's few pixels would be streaks."""
+    """Colours [v, 3] of the skin that open lids fold away, as it is closed; not a number elsewhere.
+
+    The few pixels that the photo has of it would be streaks.
+    """
     import cv2
 
     size, motion = len(portrait.image), portrait.motion
@@ -213,6 +226,16 @@ def _lids(portrait: PreparedPortrait, head: OpenHead, state: LiftedState, face: 
     skin = push_pull(state.photo[..., :3], 1.0 - cv2.dilate((opened > 0.0).astype(np.uint8), reach).astype(np.float32))
     result = np.full(state.source.shape, np.nan)
     result[is_lid] = sampled(np.ascontiguousarray(skin, np.float32), state.lids.closed_pixels[is_lid])
+    return result
+
+
+def _back_of_head(portrait: PreparedPortrait, photo: Array, hull: Hull) -> Array:
+    """Colours [n, 3] of the hull's nodes: those of the hair behind, whatever the ears beside it look like; not a number elsewhere."""
+    hair = (portrait.head_alpha > 0.95) & ~like_the_face(portrait) & (rise_of_face(portrait) > 0.99)
+    result = np.full(hull.points.shape, np.nan)
+    if hair.sum() > _HAIR * (portrait.head_alpha > 0.95).sum():
+        low, towards = _BEHIND
+        result[(hull.points[:, 1] > low) & (hull.normals[:, 2] < towards)] = np.median(photo[hair], axis=0)
     return result
 
 
@@ -284,7 +307,9 @@ def _joined(first: Part, second: Part) -> Part:
         return None if values[0] is None else np.concatenate(values, axis=axis)
 
     triangles = np.concatenate([first.triangles, second.triangles + len(first.position)])
-    position, joints, weights = (np.concatenate([getattr(part, name) for part in (first, second)]) for name in ("position", "joints", "weights"))
+    position, joints, weights = (
+        np.concatenate([getattr(part, name) for part in (first, second)]) for name in ("position", "joints", "weights")
+    )
     return Part(first.name, triangles, position, both("displacement", 1), joints, weights, both("texels"), both("rgb"), first.picture)
 
 

@@ -90,9 +90,7 @@ def file_of(figure: Figure, room_bytes: int = 0) -> Gltf:
     smallest = [_encoded(picture, "PNG") if picture.shape[2] == 4 else b"" for picture in pictures]
     room = MOST_BYTES - room_bytes - len(file.to_bytes()) - sum(map(len, smallest)) - 1024
     skin = _within(pictures[0], room)
-    file.tree["images"] = [
-        file.image(data or skin, "image/png" if data else "image/jpeg") for data in smallest
-    ]
+    file.tree["images"] = [file.image(data or skin, "image/png" if data else "image/jpeg") for data in smallest]
     return file
 
 

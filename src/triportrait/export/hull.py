@@ -44,7 +44,8 @@ _HANGING_DM, _HANGING_PX, _LOOSE = 0.9, 10, 0.15
 #: Of the model's neck so much belongs to the solid, above and inside of these (decimetres); its shoulders are the photo's, and from the
 #: third height on they lie before its neck.
 _NECK_ENDS_DM, _NECK_HALF_DM, _CHEST_DM = -1.5, 0.72, -1.3
-#: A neck is no farther back and at each side no wider than this, from the first to the second height on (decimetres): the model's goes on as a back.
+#: A neck is no farther back and at each side no wider than this, from the first to the second height on (decimetres): the model's goes on
+#: as a back.
 _NECK_BACK_DM, _NECK_WIDE_DM, _NECK_BACK_FROM_DM = -1.25, 0.62, (-0.45, -0.95)
 #: Heights of the head (decimetres) between which hair at the back ends.
 _NAPE_DM = -0.75, -0.2
@@ -138,8 +139,8 @@ def build_hull(portrait: PreparedPortrait, head: OpenHead, state: LiftedState, f
 class _Solid:
     """A field [x, y, z], positive inside, whose first node lies at ``origin`` [3].
 
-    ``skin`` [k, 3] are the places of the model's vertices ``vertices`` [k] without hair, with their ``normals`` [k, 3]; ``on_face`` [k] tells
-    the face.
+    ``skin`` [k, 3] are the places of the model's vertices ``vertices`` [k] without hair, with their ``normals`` [k, 3]; ``on_face`` [k]
+    tells the face.
     """
 
     field: Array
@@ -166,7 +167,7 @@ class _Solid:
         signed = signed_distance(beyond_the_crop(matte, margin, body_row(portrait.landmarks)), unit)
         pixels, _ = project(sheet.home, size, portrait.focal)
         inside = ((pixels > -margin) & (pixels < size)).all(1)
-        inside[np.unique(sheet.far_triangles)] = False
+        inside &= sheet.far < 0.5
         bounds = np.concatenate([sheet.rest[inside], grown[kept]])
         low, high = bounds.min(0) - 0.2, bounds.max(0) + 0.2
         low[2] = min(low[2], grown[kept, 2].min() - 0.2)
@@ -250,9 +251,7 @@ def _sheets(
     sheet = state.mantle
     pixels, away = project(sheet.home, size, portrait.focal)
     shown, depth = np.zeros((size, size, 1), np.float32), np.full((size, size), np.inf, np.float32)
-    draw_attributes(
-        pixels.astype(np.float32), away.astype(np.float32), sheet.triangles, away.astype(np.float32)[:, None], shown, depth
-    )
+    draw_attributes(pixels.astype(np.float32), away.astype(np.float32), sheet.triangles, away.astype(np.float32)[:, None], shown, depth)
     known = np.isfinite(depth)
     front = push_pull(shown, known.astype(np.float32))[..., 0]
     plane = outline_depth(portrait, head, scalp.vertices, rise_of_face(portrait), skin).astype(np.float32)
@@ -330,7 +329,8 @@ def depth_behind(vertices: Array, triangles: Array, nodes: Array) -> Array:
 
     Space carving (Kutulakos and Seitz, "A theory of shape by space carving", 2000) with depths: exact at the surface, whatever holes,
     folds and normals the mesh has, as long as no view looks through a hole. Beside the surface's outline in a view it is minus the
-    distance to that outline.
+    distance to that outline. The view that shows a node most tells how far it is outside, which is too far: between nodes the surface of
+    the grid lies a little inside, below the face that is drawn over it.
 
     Args:
         vertices: [v, 3]; triangles: [f, 3] int32.

@@ -45,7 +45,8 @@ class Speech:
         """
         sound = read_audio(voice, RATE_HZ)
         if sound.seconds > LONGEST_S:
-            raise OptionError(f"'{voice}' lasts {sound.seconds:.0f} s and a page holds {LONGEST_S:.0f} s; cut it, or make a video with animate")
+            length = f"'{voice}' lasts {sound.seconds:.0f} s and a page holds {LONGEST_S:.0f} s"
+            raise OptionError(f"{length}; cut it, or make a video with 'triportrait animate'")
         return Speech(sound, join_motion(motion_of_audio(voice)))
 
 
@@ -84,7 +85,10 @@ def page_of(glb: bytes, speech: Speech | None, title: str = _TITLE) -> str:
 
 
 def curves_of(motion: Motion) -> dict[str, object]:
-    """Motion as the page wants it: curves as bytes, 255 is 1; poses as 16 bits, 32767 is 1: the head's quaternion and gaze in half turns."""
+    """Motion as the page wants it.
+
+    Curves are bytes, 255 is 1. Poses are 16 bits, 32767 is 1: the head's quaternion, and the gaze in half turns.
+    """
     values = np.clip(np.round(255.0 * motion.expression), 0, 255).astype(np.uint8)
     poses = np.concatenate([_quaternions(motion.rotation_rad), motion.gaze_rad / np.pi], axis=1)
     return {

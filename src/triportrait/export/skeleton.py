@@ -1,4 +1,4 @@
-"""The bones of a figure: a whole standing person, so that programs for full bodies find what they look for. Only those of the bust carry skin.
+"""The bones of a figure: a whole standing person, so that programs for full bodies find theirs. Only those of the bust carry skin.
 
 Names are those that Mixamo and the viewers for talking heads use; each bone also has its name in VRM 1.0.
 """
@@ -41,12 +41,12 @@ def _limbs() -> dict[str, Bone]:
         for name, parent, out, said in (*arm, ("ForeArm", "Arm", 4.3, "LowerArm"), ("Hand", "ForeArm", 6.8, "Hand")):
             above = parent if parent == "Spine2" else side + parent
             bones[side + name] = Bone(above, (sign * out, -2.2, -0.6), vrm + said)
-        for finger, forward, start, said in _FINGERS:
-            for joint, part in enumerate(said[1]):
+        for finger, forward, start, called, joints in _FINGERS:
+            for joint, part in enumerate(joints):
                 name = f"{side}Hand{finger}"
                 parent = f"{side}Hand" if joint == 0 else f"{name}{joint}"
                 bones[f"{name}{joint + 1}"] = Bone(
-                    parent, (sign * (6.8 + start + 0.3 * joint), -2.2, -0.6 + forward), f"{vrm}{said[0]}{part}"
+                    parent, (sign * (6.8 + start + 0.3 * joint), -2.2, -0.6 + forward), f"{vrm}{called}{part}"
                 )
         leg = (("UpLeg", "Hips", -6.6, -0.6, "UpperLeg"), ("Leg", "UpLeg", -11.2, -0.6, "LowerLeg"))
         for name, parent, high, ahead, said in (*leg, ("Foot", "Leg", -15.3, -0.7, "Foot"), ("ToeBase", "Foot", -15.9, 0.6, "Toes")):
@@ -60,11 +60,11 @@ _TURNS = {"UpLeg": (0.0, 0.0, 1.0, 0.0), "Foot": (float(np.sin(0.57)), 0.0, 0.0,
 _JOINTS = ("Proximal", "Intermediate", "Distal")
 #: Name, how far ahead of the hand's middle (decimetres), where the first joint lies beyond the wrist, and VRM's names.
 _FINGERS = (
-    ("Thumb", 0.4, 0.3, ("Thumb", ("Metacarpal", "Proximal", "Distal"))),
-    ("Index", 0.3, 0.9, ("Index", _JOINTS)),
-    ("Middle", 0.1, 0.95, ("Middle", _JOINTS)),
-    ("Ring", -0.1, 0.9, ("Ring", _JOINTS)),
-    ("Pinky", -0.3, 0.8, ("Little", _JOINTS)),
+    ("Thumb", 0.4, 0.3, "Thumb", ("Metacarpal", "Proximal", "Distal")),
+    ("Index", 0.3, 0.9, "Index", _JOINTS),
+    ("Middle", 0.1, 0.95, "Middle", _JOINTS),
+    ("Ring", -0.1, 0.9, "Ring", _JOINTS),
+    ("Pinky", -0.3, 0.8, "Little", _JOINTS),
 )
 #: All bones, parents first. The eyes' places are those of the mean head; a figure has its own.
 BONES: dict[str, Bone] = {

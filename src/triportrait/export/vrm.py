@@ -38,10 +38,10 @@ EXPRESSIONS: dict[str, Mapping[str, float]] = {
     "lookLeft": {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0},
     "lookRight": {"eyeLookInLeft": 1.0, "eyeLookOutRight": 1.0},
     "happy": {"mouthSmileLeft": 0.7, "mouthSmileRight": 0.7, "cheekSquintLeft": 0.5, "cheekSquintRight": 0.5},
-    "angry": {"browDownLeft": 0.8, "browDownRight": 0.8, "noseSneerLeft": 0.3, "noseSneerRight": 0.3, "mouthPressLeft": 0.3, "mouthPressRight": 0.3},
+    "angry": {"browDownLeft": 0.8, "browDownRight": 0.8, "noseSneerLeft": 0.3, "noseSneerRight": 0.3},
     "sad": {"browInnerUp": 0.7, "mouthFrownLeft": 0.5, "mouthFrownRight": 0.5},
     "relaxed": {"mouthSmileLeft": 0.25, "mouthSmileRight": 0.25, "eyeSquintLeft": 0.2, "eyeSquintRight": 0.2},
-    "surprised": {"browInnerUp": 0.6, "browOuterUpLeft": 0.6, "browOuterUpRight": 0.6, "eyeWideLeft": 0.7, "eyeWideRight": 0.7, "jawOpen": 0.15},
+    "surprised": {"browInnerUp": 0.6, "browOuterUpLeft": 0.6, "browOuterUpRight": 0.6, "eyeWideLeft": 0.7, "eyeWideRight": 0.7},
 }
 
 
@@ -92,7 +92,7 @@ def _meta(name: str, author: str) -> dict[str, Any]:
     return {
         "name": name,
         "authors": [author],
-        "copyrightInformation": "A likeness of a real or generated person, made from one photo. The rights in the photo and the likeness stay with their holders.",
+        "copyrightInformation": "A likeness made from one photo. Rights in the photo and the likeness stay with their holders.",
         "licenseUrl": LICENCE,
         "avatarPermission": "onlyAuthor",
         "allowExcessivelyViolentUsage": False,

@@ -63,6 +63,7 @@ def mouth_expression(
     opening: float | Array = 1.0,
     shape: float | Array = 1.0,
     added: Array | None = None,
+    held: Array | None = None,
 ) -> Array:
     """The network's rows as full expression rows, lips brought together where it is sure of a contact: [t, 44].
 
@@ -70,6 +71,8 @@ def mouth_expression(
         opening: gain of all curves but those of ``shape``, a number or [t].
         shape: factor on the gains of rounding and spreading (:mod:`triportrait.motion.amplitude`), a number or [t].
         added: [t], openings in face heights by which the jaw goes farther down.
+        held: [t, 2], how surely a vowel is held and how far the lips then stand apart at least, in face heights
+            (:mod:`triportrait.motion.held_vowels`).
     """
     gains = np.repeat(np.reshape(np.asarray(opening, np.float32), (-1, 1)), len(names), 1)
     for group in ("rounding", "spreading"):
@@ -80,6 +83,12 @@ def mouth_expression(
     if added is not None:
         jaw = ARKIT_EXPRESSIONS.index("jawOpen")
         expression[:, jaw] = np.minimum(expression[:, jaw] + added / gap_weights(ARKIT_EXPRESSIONS)[jaw], 1.0)
+    if held is not None:
+        gaps = gap_weights(ARKIT_EXPRESSIONS)
+        jaw = ARKIT_EXPRESSIONS.index("jawOpen")
+        missing = np.maximum(held[:, 1] - expression @ gaps, 0.0) * held[:, 0]
+        expression[:, jaw] = np.minimum(expression[:, jaw] + missing / gaps[jaw], 1.0)
+        contact = contact * (1.0 - held[:, 0])
     if "mouthRollLower" in names:
         roll = curves[:, names.index("mouthRollLower")]
         expression = lip_to_teeth(expression, ARKIT_EXPRESSIONS, ramp(roll, TEETH_FROM, TEETH_TO))
@@ -96,7 +105,7 @@ CONTACT_FROM, CONTACT_TO = 0.085, 0.33
 
 #: The curve mouthRollLower between which the lower lip is brought to the teeth. The network gives the mean of what may
 #: come, 0.45 times the probability of a contact.
-TEETH_FROM, TEETH_TO = 0.033, 0.093
+TEETH_FROM, TEETH_TO = 0.03, 0.085
 
 
 class ListeningFace(Protocol):
@@ -172,7 +181,9 @@ class VoiceMotion:
 
     def _spoken(self, opening: Array, gains: Array) -> Array:
         rows = len(gains)
-        return mouth_expression(self._curves[:rows], self._contact[:rows], self._names, gains * opening, gains, self._added[:rows])
+        held = self._natural.held * np.stack([np.ones_like(gains), gains], axis=1)
+        curves, contact, added = self._curves[:rows], self._contact[:rows], self._added[:rows]
+        return mouth_expression(curves, contact, self._names, gains * opening, gains, added, held)
 
     def _changed(self, spoken: Array) -> Array:
         """What the mouth says, rows [t, 44] in order; for those who let it say something else."""

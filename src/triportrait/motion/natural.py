@@ -39,6 +39,7 @@ from triportrait.motion.amplitude import UNSAID, UNSAID_HZ
 from triportrait.motion.arousal import Arousal
 from triportrait.motion.controls import NAMES, ControlCurves, Controls, control_rows
 from triportrait.motion.emotion import EMOTIONS, MANNERS, with_emotion
+from triportrait.motion.held_vowels import HeldVowels
 from triportrait.motion.speech_features import Prosody
 from triportrait.motion.style import NATURAL_STYLE, SpeakingStyle
 from triportrait.motion.voice_controls import BLINKS_AT_REST_PER_MINUTE, BLINKS_PER_MINUTE
@@ -192,6 +193,8 @@ class NaturalMotion:
         # Voice per prosody row that is still needed; ``_voice_start`` is the number of its first row.
         self._energy: list[float] = []
         self._pitch: list[float] = []
+        self._held: list[tuple[float, float]] = []
+        self._vowels = HeldVowels()
         self._voice_start = 0
         self._rows_heard: dict[int, tuple[float, float]] = {}
         # Voice state.
@@ -231,6 +234,8 @@ class NaturalMotion:
         self.emotions = np.zeros((0, len(EMOTIONS)), np.float32)
         #: Mouth gains [k] of these rows, and how loud the voice is in them, in dB against the running level [k].
         self.mouth_gains, self.energies_db = np.zeros(0, np.float32), np.zeros(0, np.float32)
+        #: How surely a vowel is held in these rows, 0..1, and how far the lips then stand apart in face heights: [k, 2].
+        self.held = np.zeros((0, 2), np.float32)
         #: Noise [k, 3] of what the voice does not tell of the mouth in these rows, for :func:`triportrait.motion.amplitude.with_unsaid`.
         self.unsaid = np.zeros((0, len(UNSAID)), np.float32)
 
@@ -241,11 +246,12 @@ class NaturalMotion:
         """Take the next prosody rows."""
         self._energy.extend(prosody.energy_db.tolist())
         self._pitch.extend(prosody.pitch_hz.tolist())
+        self._held.extend(self._vowels.follow(prosody))
 
     def take_back(self, count: int) -> None:
         """The last ``count`` prosody rows were never heard: others come in their place. Rows that were given stay."""
         kept = max(len(self._energy) - count, 0)
-        del self._energy[kept:], self._pitch[kept:]
+        del self._energy[kept:], self._pitch[kept:], self._held[kept:]
         self._rows_heard = {row: voice for row, voice in self._rows_heard.items() if row < self._row}
 
     def set_controls(self, controls: Controls) -> None:
@@ -275,10 +281,18 @@ class NaturalMotion:
         pitch = sorted(value for value in self._pitch[first : max(last + 1, 0)] if value > 0)
         return max(energy), pitch[len(pitch) // 2] if pitch else 0.0
 
+    def _vowel(self, row: int) -> tuple[float, float]:
+        """Share and opening of what is held in motion row ``row`` and as far after it as is known without waiting."""
+        step = _PROSODY_HZ / self._fps
+        first = int(row * step) - self._voice_start
+        rows = self._held[max(first, 0) : max(first + int(_AHEAD * step), 0)]
+        shares = sum(share for share, _ in rows)
+        return (shares / len(rows), sum(share * opening for share, opening in rows) / shares) if shares > 0 else (0.0, 0.0)
+
     def _forget(self) -> None:
         keep = int((self._row - 4) * _PROSODY_HZ / self._fps) - self._voice_start
         if keep > 1000:
-            del self._energy[:keep], self._pitch[:keep]
+            del self._energy[:keep], self._pitch[:keep], self._held[:keep]
             self._voice_start += keep
 
     # --- rows
@@ -294,13 +308,14 @@ class NaturalMotion:
         expression = np.zeros((count, len(ARKIT_EXPRESSIONS)), np.float32)
         rotation, translation, gaze, body = (np.zeros((count, width)) for width in (3, 3, 2, len(BODY_COLUMNS)))
         emotions, gains = np.zeros((count, len(EMOTIONS)), np.float32), np.ones(count, np.float32)
-        energies_db, unsaid = np.zeros(count, np.float32), np.zeros((count, len(UNSAID)), np.float32)
+        energies_db, held, unsaid = (np.zeros(shape, np.float32) for shape in (count, (count, 2), (count, len(UNSAID))))
         table = control_rows(self._controls, self._curves, self._row, count)
         for index in range(count):
             now_s = self._row * self._dt
             amounts = self._amounts(table[index], now_s, emotions[index])
             gains[index] = amounts.mouth_gain
             energies_db[index] = sum(self._voice(self._row + step)[0] for step in (-1, 0, 1)) / 3.0
+            held[index] = self._vowel(self._row)
             accent = self._listen(now_s)
             rotation[index], translation[index] = self._head(now_s, accent, amounts)
             # Turning on the neck moves the head's centre too.
@@ -312,7 +327,7 @@ class NaturalMotion:
             unsaid[index] = self._unsaid.step() * amounts.chance * self._speaking * _smooth_step(now_s / 0.5)
             self._row += 1
         self._forget()
-        self.emotions, self.mouth_gains, self.energies_db, self.unsaid = emotions, gains, energies_db, unsaid
+        self.emotions, self.mouth_gains, self.energies_db, self.held, self.unsaid = emotions, gains, energies_db, held, unsaid
         return Motion(
             np.clip(expression, 0.0, 1.0),
             rotation.astype(np.float32),

@@ -7,8 +7,9 @@ and give the same numbers as for the whole, because all memory (pending samples,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +24,9 @@ HOP = 160
 
 _WINDOW = 400
 _FFT = 512
+
+#: The level that all sound is heard at: that of a well modulated recording, -15 dB, in the scale ``(dB + 35) / 20`` of the networks.
+LEVEL = 1.0
 
 #: Power, of 1 for a full-scale sine, that digital silence is given: far below what 16-bit sound can tell.
 _SILENT_POWER = 1e-12
@@ -134,10 +138,10 @@ class LevelFollower:
 
 
 class LogMel:
-    """80 log-mel bands and the frame's energy, both relative to the running level, and a zero: 82 numbers, 100 Hz.
+    """80 log-mel bands and the frame's energy, both relative to the running level, and :data:`LEVEL`: 82 numbers, 100 Hz.
 
-    The last number was the level itself. How loud a recording is played says nothing about lips, so it is zero; its place stays, because
-    weights that were learned with it count on it.
+    The last number was the level itself. How loud a recording is played says nothing about lips, so it is always the same; its place stays,
+    because weights that were learned with it count on it.
     """
 
     name = "log_mel"
@@ -174,7 +178,7 @@ class LogMel:
         rows = np.empty((len(windows), self.size), np.float32)
         rows[:, :80] = np.clip((bands_db - level_db[:, None] + 30.0) / 20.0, -2.0, 2.0)
         rows[:, 80] = np.clip((energy_db - level_db + 20.0) / 20.0, -2.0, 2.0)
-        rows[:, 81] = 0.0
+        rows[:, 81] = LEVEL
         return rows
 
 
@@ -198,7 +202,7 @@ SPEECH_MEAN_DB = np.array([
 
 class EnvelopeLogMel(LogMel):
     """Spectral envelopes freed of voice and microphone: 40 wide log-mel bands less their running mean over speech, the
-    frame's energy relative to the running level, and a zero as in :class:`LogMel`: 42 numbers, 100 Hz.
+    frame's energy relative to the running level, and :data:`LEVEL` as in :class:`LogMel`: 42 numbers, 100 Hz.
 
     The mean is causal: it starts at :data:`SPEECH_MEAN_DB` (worth one second of speech) and follows with a memory of
     four seconds, in frames within 15 dB of the level. Source: cepstral mean normalisation, B. Atal, "Effectiveness of
@@ -236,7 +240,7 @@ class EnvelopeLogMel(LogMel):
             rows[row, :40] = self._mean_db
         rows[:, :40] = np.clip((bands_db - rows[:, :40]) / 12.0, -2.5, 2.5)
         rows[:, 40] = np.clip((energy_db - level_db + 20.0) / 20.0, -2.0, 2.0)
-        rows[:, 41] = 0.0
+        rows[:, 41] = LEVEL
         return rows
 
 
@@ -261,6 +265,10 @@ class PairedLogMel:
 EXTRACTORS: dict[str, type[SpeechFeatures]] = {kind.name: kind for kind in (LogMel, EnvelopeLogMel, PairedLogMel)}
 
 
+#: Bins of 15.6 Hz at which the bands of :class:`Prosody` meet: 62, 500, 1500 and 4000 Hz.
+_BAND_BINS = (4, 32, 96, 256)
+
+
 @dataclass(frozen=True, slots=True)
 class Prosody:
     """Prosody at 100 rows per second, row k at k / 100 s.
@@ -269,11 +277,17 @@ class Prosody:
         pitch_hz: [k] fundamental frequency, 0 where unvoiced.
         voicing: [k] 0..1, strength of periodicity.
         energy_db: [k] relative to the running speech level; 0 = as loud as the speaker gets.
+        bands_db: [k, 2] levels of 500 to 1500 Hz and of 1500 to 4000 Hz relative to those up to 500 Hz; left out, it is as of a hum.
     """
 
     pitch_hz: Array
     voicing: Array
     energy_db: Array
+    bands_db: Array = field(default=None)  # type: ignore[assignment]  # :meth:`__post_init__` makes it an array
+
+    def __post_init__(self) -> None:
+        if self.bands_db is None:
+            object.__setattr__(self, "bands_db", np.full((len(self.pitch_hz), 2), -60.0, np.float32))
 
     def __len__(self) -> int:
         return len(self.pitch_hz)
@@ -293,7 +307,7 @@ class ProsodyTracker:
         self._window = 640
         self._framer = _Framer(self._window, HOP)
         self._shape = np.hanning(self._window + 1)[:-1].astype(np.float32)
-        own = self._autocorrelation(self._shape[None])[0]
+        own = self._autocorrelation(self._power(self._shape[None]))[0]
         self._own = np.maximum(own / own[0], 1e-3)
         self._lags = np.arange(int(RATE_HZ / high_hz), int(RATE_HZ / low_hz) + 2)
         self._reset()
@@ -303,10 +317,21 @@ class ProsodyTracker:
         self._last_pitch_hz = 0.0
 
     @staticmethod
-    def _autocorrelation(windows: Array) -> Array:
-        """Lags 0..383 of [k, 640]: with 1024 points later ones would wrap around."""
+    def _power(windows: Array) -> Array:
+        """Power spectra [k, 513] of [k, 640]."""
         spectrum = np.fft.rfft(windows, 1024)
-        return np.fft.irfft(spectrum.real**2 + spectrum.imag**2, 1024)[:, :384].astype(np.float32)
+        return spectrum.real**2 + spectrum.imag**2
+
+    @staticmethod
+    def _autocorrelation(power: Array) -> Array:
+        """Lags 0..383 out of power spectra [k, 513]: with 1024 points later ones would wrap around."""
+        return np.fft.irfft(power, 1024)[:, :384].astype(np.float32)
+
+    @staticmethod
+    def _bands_db(power: Array) -> Array:
+        """See :class:`Prosody`: power spectra [k, 513] -> [k, 2]."""
+        low, middle, high = (power[:, first:last].sum(axis=1) + _SILENT_POWER for first, last in pairwise(_BAND_BINS))
+        return (10 * np.log10(np.stack([middle, high], axis=1) / low[:, None])).astype(np.float32)
 
     def push(self, samples: Array) -> Prosody:
         """Take the next samples [n] at 16 kHz; give the rows that are now complete."""
@@ -322,15 +347,16 @@ class ProsodyTracker:
         parts = [self._transform(windows[i : i + 1024]) for i in range(0, len(windows), 1024)]
         if not parts:
             empty = np.zeros(0, np.float32)
-            return Prosody(empty, empty, empty)
+            return Prosody(empty, empty, empty, np.zeros((0, 2), np.float32))
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         return Prosody(*columns)
 
-    def _transform(self, windows: Array) -> tuple[Array, Array, Array]:
+    def _transform(self, windows: Array) -> tuple[Array, Array, Array, Array]:
         windows = windows - windows.mean(axis=1, keepdims=True)
         energy_db = (10 * np.log10(np.mean(windows**2, axis=1) * 2 + _SILENT_POWER)).astype(np.float32)
         level_db = self._follower.follow(energy_db)
-        correlation = self._autocorrelation(windows * self._shape)
+        power = self._power(windows * self._shape)
+        correlation = self._autocorrelation(power)
         normal = correlation / np.maximum(correlation[:, :1], 1e-9) / self._own
         band = normal[:, self._lags]
         peak = (band[:, 1:-1] >= band[:, :-2]) & (band[:, 1:-1] >= band[:, 2:])
@@ -360,4 +386,4 @@ class ProsodyTracker:
             shift = 0.5 * (left - right) / bend if bend < -1e-6 else 0.0
             self._last_pitch_hz = float(RATE_HZ / (self._lags[best] + np.clip(shift, -0.5, 0.5)))
             pitch_hz[row] = self._last_pitch_hz
-        return pitch_hz, voicing, np.clip(relative, -60.0, 10.0).astype(np.float32)
+        return pitch_hz, voicing, np.clip(relative, -60.0, 10.0).astype(np.float32), self._bands_db(power)

@@ -78,15 +78,26 @@ def test_every_frame_is_a_proper_layer_without_a_hole_at_the_neck(model, state, 
     assert layer.alpha[rows, column].min() > 0.95
 
 
-def test_neck_skin_moves_as_the_model_says_and_belongs_to_both_fields(open_head, state, share, astronaut_portrait) -> None:
+def test_a_neck_moves_less_the_farther_it_lies_below_the_jaw(share, astronaut_portrait) -> None:
+    points = astronaut_portrait.landmarks
+    nose, chin = points[4, :2].astype(int), points[CHIN, :2].astype(int)
+    pit = int(body_pivot(points)[1])
+    assert share[nose[1], nose[0]] == pytest.approx(1, abs=1e-3) and share[pit + 20 :, chin[0]].max() < 1e-6
+    middle = share[chin[1] : pit, chin[0]]
+    assert (np.diff(middle) < 0.01).all() and middle[0] > 0.5 and 0.1 < middle[len(middle) // 2] < 0.9
+
+
+def test_a_neck_bends_between_the_models_skinning_and_an_even_membrane(open_head, share, astronaut_portrait) -> None:
     surface = fit_surface(astronaut_portrait, open_head)
     covered = surface.fragments.triangle >= 0
     corners = surface.skin[np.maximum(surface.fragments.triangle, 0)]
     own = 1 - (open_head.neck[corners] * surface.fragments.barycentric).sum(-1)
-    neck = covered & (own > 0.2) & (own < 0.8)
-    assert neck.sum() > 100 and np.abs(share - own)[neck].mean() < 0.15
-    nose, shoulder = astronaut_portrait.landmarks[4, :2].astype(int), (10, len(share) - 5)
-    assert share[nose[1], nose[0]] == pytest.approx(1, abs=1e-3) and share[shoulder[1], shoulder[0]] == pytest.approx(0, abs=1e-3)
+    skin = covered & (own > 0.1) & (own < 0.9) & (share > 0) & below_chin(astronaut_portrait, 0.0)[:, None]
+    # Half of the model's weight is there at least, and no more than if the membrane moved with the head altogether.
+    assert skin.sum() > 200 and ((share >= 0.5 * own - 0.06) & (share <= 0.5 * own + 0.56))[skin].mean() > 0.97
+
+
+def test_the_neck_belongs_to_both_fields(state, share, astronaut_portrait) -> None:
     # What is not painted behind the head is shared out: both optical depths together are the photo's.
     head, static = state.avatar.head.lifted.photo[..., 3], state.avatar.static.layer[..., 3]
     part = belonging(share)
@@ -120,7 +131,5 @@ def test_a_head_that_leans_is_not_drawn_over_by_its_neck(model, state, astronaut
     assert solid.sum() > 5000 and np.abs(layer.rgb - head.rgb)[solid].max() < 0.02
 
 
-def test_planes_can_be_put_in_their_place(model, state) -> None:
-    planes = state.avatar.head.planes
-    assert model.avatar.with_planes(state.avatar, planes).head.planes is planes
-    assert model.avatar.with_covered_mouth(state.avatar).head.mouth is None
+def test_a_covered_mouth_is_not_painted(model, state) -> None:
+    assert state.avatar.head.mouth is not None and model.with_still_mouth(state).avatar.head.mouth is None

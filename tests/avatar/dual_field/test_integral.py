@@ -65,7 +65,7 @@ def fields(size: int = 24):
 
 def drawn(rgb, alpha, depth, static, static_depth, back=((1, 0, 0), (0, 1, 0)), farther=0.0):
     out = np.empty_like(rgb), np.empty_like(alpha), np.empty_like(depth)
-    integrate(rgb, alpha, depth, static, static_depth, np.float32(farther), np.float32(back), np.float32(0.1), *out)
+    integrate(rgb, alpha, depth, static, static_depth, np.float32(farther), np.float32(back), np.float32(4), np.float32(0.1), *out)
     return out
 
 
@@ -84,6 +84,9 @@ def test_the_static_field_moves_as_it_is_told_and_mirrors_at_the_border() -> Non
     rgb, alpha, _ = drawn(*nothing, static, depth, back=((1, 0, 3), (0, 1, -2)))
     np.testing.assert_allclose(255 * rgb[2:, :-3], photo[:-2, 3:], atol=0.3)
     np.testing.assert_allclose(255 * rgb[:2, :-3], photo[1::-1, 3:], atol=0.3)
+    # Nine pixels beyond the border a band of four shows its second column: to, fro and to again.
+    far, *_ = drawn(*nothing, static, depth, back=((1, 0, 9), (0, 1, 0)))
+    np.testing.assert_allclose(255 * far[:, -1], photo[:, -1], atol=0.3)
     assert (alpha == 1).all()
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from triportrait.avatar.dual_field import integral_kernels as kernels
 from triportrait.avatar.dual_field.static_field import HALF_DM, StaticField
+from triportrait.avatar.lifted.outline import BAND_PX
 from triportrait.avatar.oneshot.avatar import CompactOneShotAvatar, CompactState
-from triportrait.avatar.oneshot.planes import PhotoPlanes
 from triportrait.types import MotionFrame, PreparedPortrait, RenderedHead
 
 
@@ -47,10 +47,6 @@ class DualFieldAvatar:
         own = self.head.lifted.draw(state.lifted, portrait.motion)
         return DualState(state, StaticField.of(portrait, self.head.head, state.lifted.source, state.lifted.photo[..., 3], own.depth))
 
-    def with_planes(self, state: DualState, planes: PhotoPlanes) -> DualState:
-        """The same portrait with other planes of the head, e.g. refined ones."""
-        return replace(state, head=self.head.with_planes(state.head, planes))
-
     def with_covered_mouth(self, state: DualState) -> DualState:
         """See :meth:`CompactOneShotAvatar.with_covered_mouth`."""
         return replace(state, head=self.head.with_covered_mouth(state.head))
@@ -67,6 +63,7 @@ class DualFieldAvatar:
             static.depth,
             np.float32(static.depth_under(frame)),
             static.back(frame),
+            np.float32(BAND_PX * len(drawn.alpha) / 512),
             np.float32(HALF_DM),
             out.rgb,
             out.alpha,

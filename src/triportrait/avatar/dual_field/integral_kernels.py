@@ -21,10 +21,13 @@ _NOTHING = np.float32(1e-4)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _folded(place, size):
-    """A place in pixels mirrored at the borders 0 and ``size``."""
-    place = abs(place)
-    return size - abs(size - place)
+def _folded(place, size, band):
+    """A place in pixels; beyond the borders 0 and ``size`` it goes to and fro within ``band`` of them, for there is no second collar."""
+    beyond = max(-place, place - size)
+    if beyond <= _0:
+        return place
+    inside = band - abs(band - beyond % (_2 * band))
+    return inside if place < _0 else size - inside
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -77,14 +80,14 @@ def two_slabs_in_order(apart_dm, front, back, half_dm):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def integrate(rgb, alpha, depth, static, static_depth, farther_dm, back, half_dm, out_rgb, out_alpha, out_depth):
+def integrate(rgb, alpha, depth, static, static_depth, farther_dm, back, band_px, half_dm, out_rgb, out_alpha, out_depth):
     """The head's layer and the static field behind, beside and within it.
 
     Args:
         rgb: float32 [s, s, 3], premultiplied 0..1; alpha: float32 [s, s]; depth: float32 [s, s] decimetres, inf where nothing is.
         static: float32 [s, s, 4], straight colours 0..255 and matte of the static field in the photo; static_depth: float32 [s, s], to
             which ``farther_dm`` is added.
-        back: float32 [2, 3], from pixels of the picture to the photo's.
+        back: float32 [2, 3], from pixels of the picture to the photo's; beyond the photo's borders a band of ``band_px`` goes on.
         half_dm: half the thickness of both slabs.
         out_rgb, out_alpha, out_depth: as the first three, written.
     """
@@ -92,8 +95,8 @@ def integrate(rgb, alpha, depth, static, static_depth, farther_dm, back, half_dm
     for row in range(size):
         for column in range(size):
             x, y = np.float32(column) + _HALF, np.float32(row) + _HALF
-            u = _folded(back[0, 0] * x + back[0, 1] * y + back[0, 2], np.float32(size))
-            v = _folded(back[1, 0] * x + back[1, 1] * y + back[1, 2], np.float32(size))
+            u = _folded(back[0, 0] * x + back[0, 1] * y + back[0, 2], np.float32(size), band_px)
+            v = _folded(back[1, 0] * x + back[1, 1] * y + back[1, 2], np.float32(size), band_px)
             i, across = texel_before(u, size)
             j, down = texel_before(v, size)
             across, down = np.float32(across), np.float32(down)

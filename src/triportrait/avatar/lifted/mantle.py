@@ -44,6 +44,8 @@ _STREAKS = np.array([0.1, 1.25, 0.7], np.float32)
 _FAR_RISE = 0.08, 0.5
 #: A part of the sheet with a larger share of the head's motion counts as head.
 _OF_HEAD = 0.9
+#: How well the photo must show the skin that a node of the sheet follows, 0..1.
+_STEADY = 0.3
 #: Keeps islands of the sheet without any known height solvable.
 _REGULARISATION = 1e-9
 #: The sheet keeps a rim of so many pixels of a 512 px crop over the mesh, and half as many over lids.
@@ -120,9 +122,11 @@ class _SeenSkin:
     Args:
         covered: bool [s, s], where there is any; corners [s, s, 3], its vertices, and barycentric [s, s, 3], their weights.
         face: [s, s], 1 near face landmarks; neck: [s, s].
+        steady: bool [s, s], where it is seen well. Seen edge-on, neighbours on the picture lie far apart on the jaw and part when it opens.
     """
 
     covered: Array
+    steady: Array
     corners: Array
     barycentric: Array
     face: Array
@@ -134,11 +138,12 @@ class _SeenSkin:
         corners = surface.skin[np.maximum(surface.fragments.triangle, 0)]
         barycentric = surface.fragments.barycentric
         face = (surface.face[corners] * barycentric).sum(-1) * covered
-        return _SeenSkin(covered, corners, barycentric, face, (head.neck[corners] * barycentric).sum(-1))
+        steady = covered & ((surface.seen[corners] * barycentric).sum(-1) > _STEADY)
+        return _SeenSkin(covered, steady if steady.any() else covered, corners, barycentric, face, (head.neck[corners] * barycentric).sum(-1))
 
     def follow(self, row: Array, column: Array) -> tuple[Array, Array]:
         """The mesh vertices that pixels [n] follow, [n, 3], and their weights, which fade away from the skin, [n, 3]."""
-        nearest = nearest_pixels(self.covered)
+        nearest = nearest_pixels(self.steady)
         at = nearest[0][row, column], nearest[1][row, column]
         fade = np.exp(-((distance_of(nearest)[row, column] / (0.08 * len(self.covered))) ** 2))
         return self.corners[at], self.barycentric[at] * fade[:, None]

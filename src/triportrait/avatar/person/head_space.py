@@ -85,16 +85,17 @@ class HeadSpace:
         side = self.size_px
         found = np.zeros((side, side, 3), np.float32)
         depth = np.full((side, side), np.inf, np.float32)
-        draw_attributes(self.skin_places, self.skin_depth, self.skin, np.column_stack([skin_pixels, skin_depth]), found, depth, 0.0, True)
-        draw_attributes(self.front_places, self.front_depth, self.front, np.column_stack([front_pixels, front_depth]), found, depth)
+        skin, front = (np.column_stack(parts) for parts in ((skin_pixels, skin_depth), (front_pixels, front_depth)))
+        draw_attributes(self.skin_places, self.skin_depth, self.skin, skin, found, depth, 0.0, True)
+        draw_attributes(self.front_places, self.front_depth, self.front, front, found, depth)
         drawn = depth < np.inf
         nearest = np.full((size_px, size_px), np.inf, np.float32)
-        nothing = np.zeros((size_px, size_px, 0), np.float32)
-        draw_attributes(skin_pixels, skin_depth, self.skin, skin_pixels[:, :0], nothing, nearest, 0.0, True)
-        draw_attributes(front_pixels, front_depth, self.front, front_pixels[:, :0], nothing, nearest)
+        seen = np.zeros((size_px, size_px, 3), np.float32)
+        draw_attributes(skin_pixels, skin_depth, self.skin, skin, seen, nearest, 0.0, True)
+        draw_attributes(front_pixels, front_depth, self.front, front, seen, nearest)
         filled = push_pull(found, drawn.astype(np.float32))
         x, y = (np.clip(filled[..., axis].astype(int), 0, size_px - 1) for axis in (0, 1))
-        shown = filled[..., 2] < np.where(np.isfinite(nearest), nearest, np.float32(1e6))[y, x] + _BEHIND_DM
+        shown = filled[..., 2] < nearest[y, x] + _BEHIND_DM
         inside = ((filled[..., :2] >= 0) & (filled[..., :2] < size_px)).all(-1)
         return np.ascontiguousarray(filled[..., :2]), without_holes(drawn) & shown & inside
 

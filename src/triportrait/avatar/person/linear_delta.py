@@ -20,7 +20,7 @@ from triportrait.avatar.person.head_space import HeadSpace
 from triportrait.types import Array, MotionFrame, PersonalDelta, RenderedHead
 
 #: Side of the head's own picture, and of the map that tells a frame's pixels their places in it.
-SPACE_PX, MAP_PX = 192, 192
+SPACE_PX, MAP_PX = 192, 128
 #: What counts as a clear difference of an expression curve, an angle in radians, a way in decimetres and a picture's share.
 _EXPRESSION, _ANGLE_RAD, _WAY_DM, _SHARE = 0.5, 0.1, 0.2, 0.5
 #: The video is cut into so many stretches; each is predicted from the others.
@@ -204,8 +204,10 @@ class DrawnDelta:
 
         size = len(rgb)
         places, head = self.space.places(frame, MAP_PX)
-        x, y = places[..., 0] - 0.5, places[..., 1] - 0.5
-        change = cv2.remap(self.picture(frame, shares), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        change *= cv2.blur(head.astype(np.float32), (3, 3))[..., None]
+        # Places change smoothly: the map is drawn small, what it carries is not.
+        finer = (2 * MAP_PX, 2 * MAP_PX)
+        places = cv2.resize(places, finer, interpolation=cv2.INTER_LINEAR) - np.float32(0.5)
+        share = cv2.resize(cv2.blur(head.astype(np.float32), (3, 3)), finer, interpolation=cv2.INTER_LINEAR)
+        change = cv2.remap(self.picture(frame, shares), places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) * share[..., None]
         rgb += alpha[..., None] * cv2.resize(change, (size, size), interpolation=cv2.INTER_LINEAR)
         np.clip(rgb, 0.0, alpha[..., None], out=rgb)

@@ -27,19 +27,19 @@ def predict(model: MouthNetwork, samples: Array) -> tuple[Array, Array]:
     stream = MouthStream(as_graph(model))
     parts = [stream.push(samples), stream.finish()]
     curves, contact = (np.concatenate([part[i] for part in parts]) for i in (0, 2))
-    opening = opening_gains(energies_of(samples, len(curves)))
-    expression = mouth_expression(curves, contact, model.config.curves, opening)
+    heard = listened(samples, len(curves))
+    expression = mouth_expression(curves, contact, model.config.curves, opening_gains(heard.energies_db), held=heard.held)
     return expression, lip_opening(expression, ARKIT_EXPRESSIONS)
 
 
-def energies_of(samples: Array, rows: int) -> Array:
-    """How loud 16 kHz ``samples`` are against the running level in each row, as the driver hears it: [rows] in dB."""
+def listened(samples: Array, rows: int) -> NaturalMotion:
+    """Natural motion that has heard 16 kHz ``samples`` for ``rows``: what it says of loudness and held vowels is what the driver takes."""
     natural, tracker = NaturalMotion(), ProsodyTracker()
     for prosody in (tracker.push(samples), tracker.finish()):
         natural.hear(prosody)
     natural.end()
     natural.advance(rows)
-    return natural.energies_db
+    return natural
 
 
 def correlation_by_lag(predicted: Array, tracked: Array, most: int = 5) -> dict[int, float]:

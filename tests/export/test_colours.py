@@ -1,0 +1,79 @@
+"""The texture: the photo where it saw the surface, the other side where it did not, smooth colours where neither was seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from triportrait.export.colours import SeenNodes, _Blocks, look, paint
+from triportrait.geometry.normals import vertex_normals
+from triportrait.types import PreparedPortrait
+
+
+@pytest.fixture(scope="module")
+def cylinder() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points, normals and quads of a closed round column round the head's axis."""
+    turn, height = np.meshgrid(np.linspace(0, 2 * np.pi, 48, endpoint=False), np.linspace(-0.8, 0.8, 17))
+    points = np.stack([0.7 * np.sin(turn), height, 0.7 * np.cos(turn) - 0.4], -1).reshape(-1, 3)
+    row, column = np.mgrid[:16, :48]
+    a, b = row * 48 + column, row * 48 + (column + 1) % 48
+    quads = np.stack([a, b, b + 48, a + 48], -1).reshape(-1, 4)
+    triangles = quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3).astype(np.int32)
+    return points, vertex_normals(points, triangles), quads
+
+
+def test_the_front_is_seen_and_the_back_takes_its_colours(astronaut_portrait: PreparedPortrait, cylinder: tuple) -> None:
+    points, normals, quads = cylinder
+    size = len(astronaut_portrait.image)
+    # The photo is grey, but green at the left and red at the right of the head.
+    photo = np.full((size, size, 3), 120.0, np.float32)
+    photo[:, : size // 2] = (60, 160, 60)
+    photo[:, size // 2 :] = (160, 60, 60)
+    triangles = quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3).astype(np.int32)
+    seen = look(astronaut_portrait, photo, points, normals, triangles)
+    colours = seen.colours(photo)
+    front, back = normals[:, 2] > 0.9, normals[:, 2] < -0.9
+    middle = np.abs(points[:, 1]) < 0.4
+    assert seen.seen[front & middle].mean() > 0.8 and not seen.seen[back].any()
+    assert np.isfinite(colours).all() and colours.min() >= 0 and colours.max() <= 255
+    # Behind, the colours go smoothly from one side's to the other's.
+    right, left = (colours[back & (points[:, 0] * sign > 0.15)].mean(0) for sign in (1, -1))
+    assert right[0] > left[0] + 5 and left[1] > right[1] + 5
+    across = np.sort(np.abs(np.diff(colours.reshape(17, 48, 3)[8], axis=0)).max(1))[:-3]
+    assert across.max() < 45
+
+
+def test_given_colours_are_kept(astronaut_portrait: PreparedPortrait, cylinder: tuple) -> None:
+    points, normals, quads = cylinder
+    photo = np.full((len(astronaut_portrait.image),) * 2 + (3,), 120.0, np.float32)
+    given = np.full(points.shape, np.nan)
+    given[400] = (10, 20, 30)
+    triangles = quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3).astype(np.int32)
+    colours = look(astronaut_portrait, photo, points, normals, triangles, given).colours(photo)
+    np.testing.assert_allclose(colours[400], (10, 20, 30), atol=3.0)
+
+
+def test_every_quad_shows_its_corners_colours(cylinder: tuple) -> None:
+    points, normals, quads = cylinder
+    photo = np.zeros((256, 256, 3), np.float32)
+    photo[..., 0], photo[..., 1] = np.linspace(0, 255, 256)[None, :], np.linspace(0, 255, 256)[:, None]
+    pixels = np.stack([128 + 80 * points[:, 0], 128 - 80 * points[:, 1]], 1).astype(np.float32)
+    front = (normals[:, 2] > 0.3).astype(np.float64)
+    rng = np.random.default_rng(4)
+    filled = 60 + 40 * rng.random(3) + 50 * points[:, [2, 2, 2]] + 60
+    nodes = SeenNodes(pixels, front, pixels, np.zeros(len(points)), np.zeros((len(points), 3)), filled)
+    sheet, _ = paint(photo, nodes, points, normals, quads, [])
+    wanted = nodes.colours(photo)[quads]
+    column, row = (np.clip(np.round(sheet.places[..., c] - 0.5).astype(int), 0, sheet.picture.shape[1 - c] - 1) for c in (0, 1))
+    error = np.abs(sheet.picture[row, column].astype(float) - wanted).max(-1)
+    assert np.median(error) < 3.0 and np.quantile(error, 0.99) < 20.0
+
+
+def test_blocks_do_not_overlap() -> None:
+    blocks, rng = _Blocks(64), np.random.default_rng(0)
+    pictures = [np.full((*rng.integers(3, 30, 2), 3), float(k + 1)) for k in range(20)]
+    places = [blocks.add(picture) for picture in pictures]
+    whole = blocks.picture()
+    for (left, top), picture in zip(places, pictures, strict=True):
+        assert left % 8 == 0 and top % 8 == 0
+        assert (whole[top : top + picture.shape[0], left : left + picture.shape[1]] == picture).all()
