@@ -340,26 +340,32 @@ MOUTH = """(() => { const face = document.getElementById('face'), side = face.wi
 def test_8_live_by_websocket(visit: Visit) -> None:
     page = visit.until_ready()
     page.click("#tab-live")
+    # Only the mouth shall move.
+    for name in ("head_motion", "gaze_motion", "blinks_per_minute"):
+        page.locator(f"#live-{name}").fill("0")
     page.click("#start")
     page.wait_for_selector("#interrupt:enabled", timeout=LONG_MS)
     until(page, "document.getElementById('live-stats').textContent !== ''", within_ms=LONG_MS)
     rest = np.array(page.evaluate(MOUTH), float)
-    page.click("#say-example")
-    until(page, "document.getElementById('live-state').textContent.startsWith('It speaks')", within_ms=LONG_MS)
 
     def change() -> float:
+        page.wait_for_timeout(50)
         return float(np.abs(np.array(page.evaluate(MOUTH), float) - rest).mean())
 
-    ends = time.monotonic() + 7.0
-    while (moved := change()) < 5.0:
-        assert time.monotonic() < ends, "the mouth stays as it is"
+    page.click("#say-example")
+    until(page, "document.getElementById('live-state').textContent.startsWith('It speaks')", within_ms=LONG_MS)
+    moved, ends = 0.0, time.monotonic() + 4.0
+    while time.monotonic() < ends:
+        moved = max(moved, change())
+    if "no time for pictures" in visit.text("live-stats"):
+        pytest.skip("this machine has too much to do to draw a live portrait now")
+    assert moved > 4.0
     page.keyboard.press("Escape")
     until(page, "document.getElementById('live-state').textContent === 'Interrupted.'", within_ms=15_000)
     # A machine with much to do leaves out pictures; the mouth closes with the next one.
-    ends = time.monotonic() + 30.0
-    while change() > 0.6 * moved:
-        assert time.monotonic() < ends, "the mouth stays open"
-        page.wait_for_timeout(100)
+    ends = time.monotonic() + 90.0
+    while (still_open := change()) > 0.6 * moved:
+        assert time.monotonic() < ends, f"the mouth stays open: {still_open:.1f} of {moved:.1f}"
     page.select_option("#live-emotion", "happy")
     page.locator("#live-head_motion").fill("0")
     page.click("#microphone")

@@ -19,7 +19,7 @@ from triportrait.app.store import Store
 #: Of a voice that becomes motion at once.
 VOICE_BYTES = 20 << 20
 #: Files of the head, by their endings.
-_KINDS = {"glb": "model/gltf-binary", "html": "text/html", "vrm": "model/gltf-binary"}
+_KINDS = {"glb": "model/gltf-binary", "html": "text/html"}
 _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
@@ -33,7 +33,7 @@ def add_heads(app: FastAPI, store: Store) -> None:
     making = threading.Lock()
 
     @app.get("/v1/avatars/{avatar_id}/avatar.{kind}", response_class=FileResponse)
-    def head(request: Request, avatar_id: str, kind: Literal["glb", "html", "vrm"]) -> FileResponse:
+    def head(request: Request, avatar_id: str, kind: Literal["glb", "html"]) -> FileResponse:
         avatar = store.avatar(avatar_id, client_of(request))
         target = avatar.folder / f"avatar.{kind}"
         # Several who ask at once wait for one file.

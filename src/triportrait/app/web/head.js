@@ -7,7 +7,7 @@ import { Viewer } from "./viewer.js";
 
 // Curves of the eyes, and how far (radians) the gaze is that one of them stands for.
 const UP_RAD = 0.5, ASIDE_RAD = 0.6;
-const KINDS = ["glb", "html", "vrm"];
+const KINDS = ["glb", "html"];
 const STEP_RAD = 0.1, CLOSER = 0.9, DRAG_RAD = 0.006, METRES = 0.1;
 
 let viewer = null, viewed = null, motion = null, voice = null;

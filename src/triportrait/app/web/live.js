@@ -61,7 +61,16 @@ function hear(message) {
   else if (type === "session.ended") { if (message.reason) say("live-error", { message: message.reason }); socket?.close(); }
 }
 
+// The coarsest step of the server: sound without pictures.
+const NO_PICTURES = "motion alone";
+
 function showStats({ level, render_ms, dropped }) {
+  if (level === NO_PICTURES) {
+    $("live-stats").textContent = t("live.no_pictures");
+    // The last picture would stay with an open mouth.
+    if (performance.now() - (shown.at(-1) ?? 0) > 1000) drawRest();
+    return;
+  }
   const now = performance.now();
   shown = shown.filter((moment) => now - moment < 2000);
   $("live-stats").textContent = t("live.stats", { fps: Math.round(shown.length / 2), render: Math.round(render_ms), level, dropped });
@@ -98,6 +107,7 @@ function draw() {
     const face = $("face");
     if (face.width !== next.image.width) { face.width = next.image.width; face.height = next.image.height; }
     face.getContext("2d").drawImage(next.image, 0, 0);
+    resting = null;
     next.image.close();
     shown.push(performance.now());
     tellServer({ type: "ack", pictures: next.number });
@@ -156,13 +166,18 @@ function showMicrophone() {
 }
 
 // Until it lives, the portrait's still stands in its place.
-async function showRest() {
-  if (socket || !state.avatar || $("live").hidden) return;
+const showRest = () => { if (!socket && state.avatar && !$("live").hidden) drawRest(); };
+
+let resting = null;  // whose still stands there
+
+async function drawRest() {
+  if (resting === state.avatar.id) return;
+  resting = state.avatar.id;
   const picture = new Image();
   picture.src = `/v1/avatars/${state.avatar.id}/preview.jpg`;
   await picture.decode().catch(() => { /* no picture, no place-holder */ });
   const face = $("face");
-  if (!socket && picture.naturalWidth) face.getContext("2d").drawImage(picture, 0, 0, face.width, face.height);
+  if (resting && picture.naturalWidth) face.getContext("2d").drawImage(picture, 0, 0, face.width, face.height);
 }
 
 function sendControls() {
@@ -182,6 +197,7 @@ function end() {
   enable(false);
   $("live-stats").textContent = "";
   show($("live-error").textContent ? null : "live.ended");
+  showRest();
 }
 
 export function startLive() {
