@@ -58,7 +58,7 @@ _FADE_DM = 0.2
 #: From the first height over the face on, hair is seen, and below the second one it is the face's own surface (decimetres).
 _ABOVE_FACE_DM = 0.05, 0.02
 #: Below the face the hull lies by this much, so that the face is what one sees (decimetres).
-_SUNK_DM = 0.02
+_SUNK_DM = 0.03
 
 
 @dataclass(frozen=True, slots=True)
