@@ -37,7 +37,7 @@ class Serve:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().split()[0].rstrip("/")
-        self.client = httpx.Client(base_url=self.address, headers={"X-Client-Id": "tests"}, timeout=60.0)
+        self.client = httpx.Client(base_url=self.address, headers={"X-Client-Id": "tests"}, timeout=300.0)
         try:
             # The first example is enough; the server itself is ready when it has all.
             self.until(lambda: self.client.get("/v1/avatars").json()["data"] and self.workers(), 240.0)
