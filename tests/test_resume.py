@@ -98,13 +98,18 @@ def test_an_interrupted_video_goes_on_and_is_the_uninterrupted_one(
 
 def test_pieces_join_to_what_is_written_at_once(talking_portrait: Portrait, sentence: Path, tmp_path: Path, drawn: Counter[float]) -> None:
     performance = talking_portrait.talk(sentence)
-    at_once = performance.save(tmp_path / "once.mp4", marks=PLAIN)
-    joined = performance.save(tmp_path / "joined.mp4", marks=PLAIN, resume=True)
+    unmarked = Marks(label=False, watermark=False, manifest=False)
+    at_once = performance.save(tmp_path / "once.mp4", marks=unmarked)
+    joined = performance.save(tmp_path / "joined.mp4", marks=unmarked, resume=True)
     with VideoReader(at_once) as one, VideoReader(joined) as other:
         assert (one.frame_count, one.fps, one.size, one.has_audio) == (other.frame_count, other.fps, other.size, other.has_audio)
         assert abs(one.seconds - other.seconds) < 0.001
-    differences = [np.abs(a.astype(int) - b).mean() for a, b in zip(frames_of(at_once), frames_of(joined), strict=True)]
-    assert max(differences) < 1.5  # both are encoded, with other key frames
+    # Both are as near to what was drawn; their key frames lie in other places.
+    drawn_frames = [frame.image.astype(int) for frame in performance]
+    near, also = (
+        np.mean([np.abs(a - b).mean() for a, b in zip(drawn_frames, frames_of(video), strict=True)]) for video in (at_once, joined)
+    )
+    assert also < 1.15 * near and len(drawn_frames) == performance.frame_count
 
 
 def test_pieces_of_another_video_are_left_alone(talking_portrait: Portrait, sentence: Path, tmp_path: Path, drawn: Counter[float]) -> None:

@@ -17,6 +17,9 @@ MEMORY_BYTES, PROCESSOR_S, CLOCK_S, OUTPUT_BYTES = 6 << 30, 240, 120.0, 512 << 2
 _AT_ONCE, _TURN_S = 2, 60.0
 _turns = threading.BoundedSemaphore(_AT_ONCE)
 
+#: Those that are at it; the server's end is theirs.
+_running: set[subprocess.Popen[str]] = set()
+
 #: Sets the limits, then becomes the program itself. Limits outlive ``exec``; code between fork and exec may not run in threads.
 _LIMITED = """
 import os, sys
@@ -56,15 +59,28 @@ def run_limited(
     try:
         limits = [f"{memory_bytes}", f"{PROCESSOR_S}", f"{OUTPUT_BYTES}"]
         command = [sys.executable, "-c", _LIMITED, *limits, module, *arguments]
-        return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=clock_s, check=False
-        )
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+        ) as child:
+            _running.add(child)
+            try:
+                said, complained = child.communicate(timeout=clock_s)
+                return subprocess.CompletedProcess(command, child.returncode, said, complained)
+            finally:
+                _running.discard(child)
+                child.kill()
     except subprocess.TimeoutExpired:
         raise ApiError("E_TOO_LARGE", "The file takes too long to read.", field, "Use a smaller one.") from None
     except OSError:
         raise ApiError("E_FULL", "The server cannot start another process.", field, "Try again in a minute.") from None
     finally:
         _turns.release()
+
+
+def end_children() -> None:
+    """Stop all of them: the server ends, and nobody waits for what they say."""
+    for child in list(_running):
+        child.kill()
 
 
 def refusal(done: subprocess.CompletedProcess[str], path: str, field: str, shown: str) -> ApiError:

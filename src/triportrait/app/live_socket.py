@@ -338,6 +338,7 @@ async def converse(websocket: WebSocket, ticket: Ticket) -> None:
         threading.Thread(target=talk.process.close, name="live-closer").start()
         for task in tasks:
             task.cancel()
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # what a client that left makes of it is no news
     await asyncio.sleep(0)  # the tasks end
     with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
         if reason:

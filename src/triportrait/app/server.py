@@ -27,7 +27,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from triportrait.app.access import CLIENT_COOKIE, TOKEN_COOKIE, Access, client_of, cookie
-from triportrait.app.children import refusal, run_limited
+from triportrait.app.children import end_children, refusal, run_limited
 from triportrait.app.heads import add_heads
 from triportrait.app.job_routes import add_motions, add_videos
 from triportrait.app.live_socket import LiveSessions, converse
@@ -185,6 +185,7 @@ def make_app(server: Server) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         care = asyncio.create_task(server.care())
         yield
+        end_children()
         care.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await care
