@@ -146,6 +146,8 @@ class DualField(nn.Module):
         range_dm: float = 1.6
         samples: int = 96
 
+    home: Tensor
+
     def __init__(self, config: Config | None = None, home: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
         super().__init__()
         self.config = config = config or self.Config()

@@ -1,10 +1,10 @@
 """The dual field: the head's field in head space and a static one in the photo's camera, summed by one ray integral.
 
-What systems with a moving head camera and a fixed torso camera cannot have is a neck that depends on both poses. Here neck skin belongs to
-both fields, by the head model's own skinning: its density is shared out among them, densities add along the ray, and at the photo's own
-pose the sum is the photo. The head's field is the learned one-shot avatar of that share of the photo; the static field is the rest, with
-the neck painted on behind the head. Both re-project the photo's pixels. (ERLNet's dual-branch fusion, as we reconstruct it in
-``docs/erlnet_field.md``, at compact size.)
+What systems with a moving head camera and a fixed torso camera cannot have is a neck that depends on both poses. Here a neck bends with the
+head (:mod:`skinning`), and what hardly moves belongs to both fields: its density is shared out among them, densities add along the ray, and
+at the photo's own pose the sum is the photo. The head's field is the learned one-shot avatar of that share of the photo; the static field
+is the rest, with the neck painted on behind the head. Both re-project the photo's pixels. (ERLNet's dual-branch fusion, as we reconstruct
+it in ``docs/erlnet_field.md``, at compact size.)
 """
 
 from __future__ import annotations
