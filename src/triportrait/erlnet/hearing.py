@@ -57,7 +57,7 @@ class Hearing:
             missing = STRIDE * len(self._heard) - len(self._sounds)
             self._sounds = np.pad(self._sounds, ((0, missing), (0, 0)), mode="edge" if len(self._sounds) else "constant")
         rows = min(len(self._heard), len(self._sounds) // STRIDE)
-        sounds = self._sounds[: rows * STRIDE].reshape(rows, STRIDE, -1).mean(axis=1)
+        sounds = self._sounds[: rows * STRIDE].reshape(rows, STRIDE, self._sounds.shape[1]).mean(axis=1)
         answer = np.concatenate([self._heard[:rows], sounds], axis=1)
         self._heard, self._sounds = self._heard[rows:], self._sounds[rows * STRIDE :]
         return answer, prosody
