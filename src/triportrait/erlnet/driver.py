@@ -180,7 +180,7 @@ class LearnedManner(VoiceDriver):
         check_learned_options(options)
         model = load_erlnet(weights)
         style = None
-        if options.style is not None:
+        if options.style is not None and not isinstance(options.style, SpeakingStyle):
             style = model.style(motion_of_file("--style", os.fspath(options.style), **tools))
         super().__init__(source, replace(options, style=None), rate_hz=rate_hz, **tools)
         self.inputs = (*options.files(), *(weights / file for file in FILES.values()))
