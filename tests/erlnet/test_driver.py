@@ -17,7 +17,7 @@ from motion.test_audio import babble
 from triportrait.drivers import VoiceDriver
 from triportrait.erlnet.driver import LearnedManner, LearnedSpeaker
 from triportrait.erlnet.hearing import Hearing, heard_rows
-from triportrait.erlnet.model import ErlnetModel, load_erlnet
+from triportrait.erlnet.model import ErlnetModel, Joined, load_erlnet
 from triportrait.errors import MotionFileError, OptionError, WeightsError
 from triportrait.evaluation.style import Learned, halves, transfer
 from triportrait.live.session import LiveOptions
@@ -27,6 +27,7 @@ from triportrait.motion.files import load_motion, save_motion
 from triportrait.motion.lips import lip_opening
 from triportrait.motion.natural import idle_motion
 from triportrait.motion.options import DriveOptions
+from triportrait.motion.statistics import blink_rows
 from triportrait.motion.style import SpeakingStyle
 from triportrait.pipeline import Portrait
 from triportrait.speakers import voice_driver_of
@@ -72,6 +73,18 @@ def test_networks_take_what_is_heard_as_they_are_preset() -> None:
     assert MannerSizes().heard == Hearing().size
 
 
+def test_tokens_run_into_each_other_the_same_in_any_blocks() -> None:
+    rows = np.repeat(np.random.default_rng(0).normal(size=(10, 3)), 4, axis=0).astype(np.float32)
+    whole, parts = Joined(4, 3), Joined(4, 3)
+    smooth = np.concatenate([whole.push(rows), whole.finish()])
+    pieces = np.concatenate([*(parts.push(block) for block in np.array_split(rows, 13)), parts.finish()])
+    assert smooth.shape == rows.shape and np.abs(np.diff(smooth, axis=0)).max() < 0.3 * np.abs(np.diff(rows, axis=0)).max()
+    np.testing.assert_allclose(pieces, smooth, atol=1e-6)
+    still = Joined(4, 3)
+    np.testing.assert_allclose(np.concatenate([still.push(np.ones((9, 3), np.float32)), still.finish()]), 1.0, atol=1e-6)
+    assert Joined(4, 3).finish().shape == (0, 3)
+
+
 def test_motion_begins_at_rest_and_is_the_same_in_any_blocks(model: ErlnetModel) -> None:
     voice = babble(6.0)
     style = model.style(idle_motion(200, seed=1))
@@ -106,6 +119,14 @@ def test_controls_and_the_seed_do_what_they_say(model: ErlnetModel) -> None:
     assert happy > spoken(voice, model).motion().expression[:, smile].mean() + 0.1
 
 
+def test_blinks_and_breath_are_natural(model: ErlnetModel) -> None:
+    voice, lid = babble(20.0), ARKIT_EXPRESSIONS.index("eyeBlinkLeft")
+    made = spoken(voice, model).motion()
+    assert len(blink_rows(made)) >= 2 and made.expression[:, lid].max() > 0.9
+    assert len(blink_rows(spoken(voice, model, blinks_per_minute=0.0).motion())) == 0
+    assert made.body is not None and made.body[:, 1].max() > 0.01 and not made.body[:, 0].any()
+
+
 def test_it_is_a_driver_that_performs_and_can_be_gone_through_again(weights: Path, voice: Path, talking_portrait: Portrait) -> None:
     driver = LearnedManner(voice, weights=weights)
     assert isinstance(driver, Driver) and driver.sources == {"voice": voice}
@@ -130,9 +151,9 @@ def test_a_style_is_a_clip_of_some_seconds(weights: Path, voice: Path, tmp_path:
 def test_what_it_has_no_handle_for_is_refused(weights: Path, tmp_path: Path) -> None:
     chosen = DriveOptions(voice_driver=f"erlnet:{weights}")
     assert voice_driver_of(DriveOptions()) is VoiceDriver
-    for name, value in (("expressiveness", 2.0), ("gaze_motion", 0.5), ("blink", "12")):
-        with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} does nothing"):
-            voice_driver_of(replace(chosen, **{name: value}))
+    for options in (replace(chosen, expressiveness=2.0), replace(chosen, controls="curves.npz")):
+        with pytest.raises(OptionError, match="does nothing with --voice-driver erlnet"):
+            voice_driver_of(options)
     with pytest.raises(OptionError, match="takes its style from a clip"):
         voice_driver_of(replace(chosen, style=SpeakingStyle()))
     with pytest.raises(OptionError, match="use natural or erlnet:FOLDER"):

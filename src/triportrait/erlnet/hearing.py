@@ -28,7 +28,8 @@ class Hearing:
         self.curves: tuple[str, ...] = tuple(graph.config["curves"])
         self.size = len(self.curves) + 2 + EnvelopeLogMel.size + _PROSODY
         self._heard = np.zeros((0, len(self.curves) + 2), np.float32)
-        self._sounds = np.zeros((0, EnvelopeLogMel.size + _PROSODY), np.float32)
+        # Bands and prosody look ahead by different lengths, so each waits for the other.
+        self._sounds = [np.zeros((0, size), np.float32) for size in (EnvelopeLogMel.size, _PROSODY)]
 
     @property
     def contact(self) -> int:
@@ -51,16 +52,19 @@ class Hearing:
     def _taken(self, mouth: tuple[Array, Array, Array], bands: Array, prosody: Prosody, ended: bool = False) -> tuple[Array, Prosody]:
         curves, opening, contact = mouth
         self._heard = np.concatenate([self._heard, np.concatenate([curves, opening[:, None], contact[:, None]], axis=1)])
-        count = min(len(bands), len(prosody))
-        self._sounds = np.concatenate([self._sounds, np.concatenate([bands[:count], _numbers(prosody)[:count]], axis=1)])
-        if ended and len(self._sounds) < STRIDE * len(self._heard):
-            missing = STRIDE * len(self._heard) - len(self._sounds)
-            self._sounds = np.pad(self._sounds, ((0, missing), (0, 0)), mode="edge" if len(self._sounds) else "constant")
-        rows = min(len(self._heard), len(self._sounds) // STRIDE)
-        sounds = self._sounds[: rows * STRIDE].reshape(rows, STRIDE, -1).mean(axis=1)
-        answer = np.concatenate([self._heard[:rows], sounds], axis=1)
-        self._heard, self._sounds = self._heard[rows:], self._sounds[rows * STRIDE :]
+        self._sounds = [np.concatenate([rows, more]) for rows, more in zip(self._sounds, (bands, _numbers(prosody)), strict=True)]
+        if ended:
+            self._sounds = [_to_length(rows, STRIDE * len(self._heard)) for rows in self._sounds]
+        rows = min(len(self._heard), *(len(sounds) // STRIDE for sounds in self._sounds))
+        means = [sounds[: rows * STRIDE].reshape(rows, STRIDE, sounds.shape[1]).mean(axis=1) for sounds in self._sounds]
+        answer = np.concatenate([self._heard[:rows], *means], axis=1)
+        self._heard, self._sounds = self._heard[rows:], [sounds[rows * STRIDE :] for sounds in self._sounds]
         return answer, prosody
+
+
+def _to_length(rows: Array, count: int) -> Array:
+    """Rows up to ``count``, the last one again where some are missing."""
+    return np.pad(rows, ((0, max(0, count - len(rows))), (0, 0)), mode="edge" if len(rows) else "constant")
 
 
 def _numbers(prosody: Prosody) -> Array:

@@ -129,3 +129,33 @@ class PartStream:
             self._tokens += 1
             self._heard, self._there = self._heard[self.frames :], self._there[1:]
         return np.concatenate(made)
+
+
+class Joined:
+    """Rows of neighbouring tokens run into each other: a Hann window of one token to each side; a stream gives what the whole gives.
+
+    Args:
+        frames: rows of a token.
+        size: numbers in a row.
+    """
+
+    def __init__(self, frames: int, size: int) -> None:
+        self._reach = frames
+        window = np.hanning(2 * frames + 3)[1:-1]
+        self._weights = (window / window.sum()).astype(np.float32)
+        self._rows = np.zeros((0, size), np.float32)
+        self._begun = False
+
+    def push(self, rows: Array) -> Array:
+        """The next rows [k, size] -> those that are now final."""
+        if not self._begun and len(rows):
+            self._rows, self._begun = np.repeat(rows[:1], self._reach, axis=0), True
+        self._rows = np.concatenate([self._rows, rows])
+        count = max(0, len(self._rows) - 2 * self._reach)
+        final = sum(weight * self._rows[i : i + count] for i, weight in enumerate(self._weights)) if count else self._rows[:0]
+        self._rows = self._rows[count:]
+        return np.asarray(final, np.float32)
+
+    def finish(self) -> Array:
+        """The rows that remain."""
+        return self.push(np.repeat(self._rows[-1:], self._reach, axis=0)) if self._begun else self._rows

@@ -98,7 +98,7 @@ def test_quantised_vectors_pass_the_gradient_straight_through() -> None:
     vectors = torch.randn(2, 5, 8, requires_grad=True)
     weights = torch.randn(2, 5, 8)
     (quantiser(vectors).vectors * weights).sum().backward()
-    assert torch.allclose(vectors.grad, weights)
+    assert vectors.grad is not None and torch.allclose(vectors.grad, weights)
     taken = quantiser.vectors(quantiser(vectors).codes)
     assert torch.allclose(quantiser(vectors).vectors, taken, atol=1e-6)
 
@@ -160,6 +160,7 @@ def test_packed_clips_come_back(clips: list[MannerClip], tmp_path: Path) -> None
     assert [clip.held_out for clip in back] == [False, False, False, True]
     assert back[2].heard is None and back[2].source == "captured"
     assert np.array_equal(back[0].motion, clips[1].motion)
+    assert back[3].heard is not None and clips[-1].heard is not None
     assert np.allclose(back[3].heard, clips[-1].heard, atol=2e-3)
 
 

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def write_manner_clips(path: Path, clips: Sequence[MannerClip]) -> None:
     if not clips:
         raise EmptyMedia(f"'{path.stem}' has no clip; give another source")
     heard = [clip.heard for clip in clips if clip.heard is not None]
-    arrays = {
+    arrays: dict[str, Any] = {
         "format": np.array(_FORMAT),
         "motion": np.concatenate([clip.motion for clip in clips]).astype(np.float32),
         "heard": np.concatenate(heard).astype(np.float16) if heard else np.zeros((0, 1), np.float16),

@@ -280,11 +280,9 @@ class MannerStage:
             raise OptionError("no clip has sound, and the predictor learns from voices; add clips with sound")
         if not self._windows.can_tell:
             raise OptionError("there are no two people with two windows each to tell apart; add clips of other people")
-        wrong = [clip for clip in clips if clip.heard is not None and clip.heard.shape[1] != recipe.network.heard]
+        wrong = {clip.heard.shape[1] for clip in clips if clip.heard is not None} - {recipe.network.heard}
         if wrong:
-            raise MediaError(
-                f"the clips hear {wrong[0].heard.shape[1]} numbers a row and the networks {recipe.network.heard}; pack them again"
-            )
+            raise MediaError(f"the clips hear {min(wrong)} numbers a row and the networks {recipe.network.heard}; pack them again")
         torch.manual_seed(recipe.seed)
         self.networks = build(recipe.network)
         self.frozen = nn.ModuleDict()
@@ -329,7 +327,7 @@ class MannerStage:
         }
 
     def optimisers(self) -> dict[str, tuple[torch.optim.Optimizer, tuple[str, ...]]]:
-        made = {}
+        made: dict[str, tuple[torch.optim.Optimizer, tuple[str, ...]]] = {}
         for which, names in self._owners.items():
             parameters = [parameter for name in names for parameter in self.networks[name].parameters()]
             made[which] = torch.optim.AdamW(parameters, self.recipe.rate, betas=(0.9, 0.98), weight_decay=0.01), names
