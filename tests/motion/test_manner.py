@@ -55,6 +55,18 @@ def test_a_voice_takes_on_a_manner_and_keeps_its_closures_streaming_or_not() -> 
     np.testing.assert_allclose(np.concatenate([part.rotation_rad for part in parts]), made.rotation_rad, atol=1e-4)
 
 
+@pytest.mark.parametrize("slower", [-0.25, 0.0, 0.25, 0.5])
+def test_a_head_takes_on_the_speed_of_a_manner_and_keeps_its_range(slower: float) -> None:
+    prosody = fake_speech(40, 3)
+    plain = manner_code(idle_motion(1000, seed=3, prosody=prosody))
+    rate = MEASURES.index("head_rate")
+    wanted = plain.copy()
+    wanted[rate] += slower
+    made = manner_code(idle_motion(1000, seed=3, prosody=prosody, style=SpeakingStyle(manner=Manner(tuple(wanted.tolist())))))
+    assert abs(made[rate] - wanted[rate]) < 0.1 + 0.4 * abs(slower)
+    np.testing.assert_allclose(made[:3], wanted[:3], atol=0.35)
+
+
 def test_the_report_says_what_was_closed() -> None:
     motions = {"a": speaker(0.5, 1, 8), "b": speaker(2.0, 2, 8)}
     found = transfer(motions, {"a": babble(8.0), "b": babble(8.0)})

@@ -48,13 +48,13 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_run_in_parts_is_the_run_in_one(voices: None, tmp_path: Path) -> None:
-    whole = SpeechOptions(clips=4, test_clips=3, joined_clips=16)
+    whole = SpeechOptions(clips=4, test_clips=3, joined_clips=16, sung_clips=2)
     assert speech.pack_speech(whole, tmp_path / "whole") == 4 + 3 + 16 + 1
     speech.pack_speech(SpeechOptions(clips=2, test_clips=3), tmp_path / "parts")
     speech.pack_speech(whole, tmp_path / "parts")
     first, second = bytes_of(tmp_path / "whole"), bytes_of(tmp_path / "parts")
     assert first.keys() == second.keys() and len({*first.values()}) == len(first)
-    for split, count in (("train", 4), ("test", 3), ("joined", 16), ("joinedtest", 1)):
+    for split, count in (("train", 4), ("test", 3), ("joined", 16), ("joinedtest", 1), ("sung", 2)):
         one, other = (load_synthesised(tmp_path / name, split) for name in ("whole", "parts"))
         assert len(one) == count and [clip.voice for clip in one] == [clip.voice for clip in other]
         assert all((a.samples == b.samples).all() and a.phones == b.phones for a, b in zip(one, other, strict=True))
