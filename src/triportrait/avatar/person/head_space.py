@@ -59,7 +59,8 @@ class HeadSpace:
         front = np.ascontiguousarray(state.mantle.of_head(state.mantle.triangles), np.int32)
         side = len(state.portrait.image)
         (skin_pixels, skin_depth), (front_pixels, front_depth) = _projected(head, state, rest, side)
-        shown = front_pixels[np.unique(front)]
+        # The sheet goes on far beyond the crop where that cuts the head.
+        shown = front_pixels[np.unique(front)].clip(0, side)
         low, high = shown.min(0), shown.max(0)
         extent = float((high - low).max()) * (1.0 + 2.0 * _MARGIN)
         origin, scale = 0.5 * (low + high) - 0.5 * extent, size_px / extent
