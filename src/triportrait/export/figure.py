@@ -48,7 +48,7 @@ _IN_EYE = 0.25
 #: Lashes reach so far from an opening, in widths of the eye.
 _LASHES = 0.14
 #: The bag behind the mouth: its middle behind the lips (decimetres), where along its depth it is open, and its share of the lining's light.
-_BAG_BEHIND_DM, _BAG_OPEN, _BAG_SHADE = 0.36, 0.9, 0.6
+_BAG_BEHIND_DM, _BAG_OPEN, _BAG_SHADE = 0.38, 0.85, 0.6
 #: Rows of teeth have so many texels per texel of their own picture.
 _TEETH_SCALE = 0.5
 
@@ -281,7 +281,7 @@ def _cavity(head: OpenHead, neutral: Array, shapes: list[Blendshape], lining_rgb
     wide = np.sin(along) ** 0.35
     ball = np.stack([wide * np.cos(around), wide * np.sin(around), np.cos(along)], -1).reshape(-1, 3)
     half_width = 0.5 * float(np.ptp(lips[:, 0]))
-    place = lips.mean(0) + np.array([0.0, -0.05, -_BAG_BEHIND_DM]) + ball * (half_width + 0.08, 0.3, 0.3)
+    place = lips.mean(0) + np.array([0.0, -0.05, -_BAG_BEHIND_DM]) + ball * (half_width + 0.04, 0.24, 0.28)
     triangles = grid_triangles(*around.shape)
     triangles = triangles[ball[triangles, 2].max(1) < _BAG_OPEN]
     low = 0.5 - 0.5 * ball[:, 1:2]
