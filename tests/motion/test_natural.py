@@ -7,7 +7,8 @@ import pytest
 
 from triportrait.errors import OptionError
 from triportrait.motion.controls import Controls
-from triportrait.motion.natural import HEAD_LIMITS_RAD, Breath, NaturalMotion, blink_shape, idle_motion
+from triportrait.motion.natural import HEAD_LIMITS_RAD, NaturalMotion, blink_shape, idle_motion
+from triportrait.motion.processes import Breath
 from triportrait.motion.speech_features import Prosody
 from triportrait.types import Motion
 

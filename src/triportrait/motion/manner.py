@@ -208,7 +208,7 @@ class Manner:
 
 
 #: Spreads of natural motion in minutes of speech: what a match expects before it has seen any.
-HEAD_SPREAD_DEG, BROW_SPREAD, LIP_SPREAD = (2.6, 5.8, 3.2), 0.18, 0.033
+HEAD_SPREAD_DEG, BROW_SPREAD, LIP_SPREAD = (2.6, 6.6, 3.8), 0.18, 0.061
 
 
 class RunningMatch:
@@ -240,14 +240,14 @@ class RunningMatch:
 _POSTURE_HZ = 0.5
 #: The balance of gesture and posture moves no further than this, either way; steps of the search for it, and rows until the next one.
 _FURTHEST_BALANCE, _SEARCH, _PATIENCE = 4.0, 10, 5
-#: What is expected before any was seen, as measured on ten minutes of natural motion: variances and covariance of posture and gesture as
-#: shares of the whole, and the variances of their speeds over it, per second squared.
-_EXPECTED_SHARES = np.array([[0.86, 0.01], [0.01, 0.12]])
-_EXPECTED_SPEEDS = np.array([[1.2, 0.13], [0.13, 1.9]])
-#: Rows that these stand for: a posture lasts some seconds, so that spread shows late.
-_EXPECTED_HEAD_ROWS = 250
+#: What is expected before any was seen, as measured on natural motion to captured and recorded voices, in pieces of ten seconds: variances
+#: and covariance of posture and gesture as shares of the whole, and the variances of their speeds over it, per second squared.
+_EXPECTED_SHARES = np.array([[0.80, 0.02], [0.02, 0.16]])
+_EXPECTED_SPEEDS = np.array([[1.57, 0.17], [0.17, 2.38]])
+#: Rows that these stand for: a posture lasts some seconds, so that spread shows late; speed shows soon.
+_EXPECTED_HEAD_ROWS, _EXPECTED_SPEED_ROWS = 250, 75
 #: Mean speed over root mean square.
-_EXPECTED_PEAKEDNESS = 0.82
+_EXPECTED_PEAKEDNESS = 0.81
 #: Slope of a quadratic over :data:`~triportrait.motion.statistics.WINDOW` rows, in which manners are measured.
 _SLOPE = np.arange(WINDOW) - WINDOW // 2
 _SLOPE = _SLOPE / np.square(_SLOPE).sum()
@@ -271,11 +271,11 @@ class HeadMatch:
         self._dt, self._follow = dt, 1.0 - np.exp(-2 * np.pi * _POSTURE_HZ * dt)
         self._slow, self._latest, self._matched = np.zeros(3), np.zeros((WINDOW, 2, 3)), np.zeros((WINDOW, 3))
         # Sums of the bands [2, 3], their products [2, 2, 3] and those of their speeds; mean and mean square of the speed that came out.
-        expected = _EXPECTED_HEAD_ROWS * np.square(np.radians(HEAD_SPREAD_DEG))
+        expected = np.square(np.radians(HEAD_SPREAD_DEG))
         self._rows, self._sums = 0, np.zeros((2, 3))
-        self._products = _EXPECTED_SHARES[..., None] * expected
-        self._speeds = _EXPECTED_SPEEDS[..., None] * expected
-        self._came_out = _EXPECTED_HEAD_ROWS * np.array([_EXPECTED_PEAKEDNESS * self._speed, self._speed**2])
+        self._products = _EXPECTED_HEAD_ROWS * _EXPECTED_SHARES[..., None] * expected
+        self._speeds = _EXPECTED_SPEED_ROWS * _EXPECTED_SPEEDS[..., None] * expected
+        self._came_out = _EXPECTED_SPEED_ROWS * np.array([_EXPECTED_PEAKEDNESS * self._speed, self._speed**2])
         self._gains = np.ones((2, 3))
 
     def matched(self, rotation_rad: Array) -> Array:
@@ -298,11 +298,11 @@ class HeadMatch:
 
     def _solved(self) -> Array:
         """Gains of posture and gesture per axis [2, 3]."""
-        rows = self._rows + _EXPECTED_HEAD_ROWS
+        rows, soon = self._rows + _EXPECTED_HEAD_ROWS, self._rows + _EXPECTED_SPEED_ROWS
         means = self._sums / rows
         spread = self._products / rows - means[:, None] * means[None]
-        speed = self._speeds / rows
-        mean, square = self._came_out / rows
+        speed = self._speeds / soon
+        mean, square = self._came_out / soon
         wanted = square * np.square(self._speed / max(mean, 1e-9))
         low, high = -np.log(_FURTHEST_BALANCE), np.log(_FURTHEST_BALANCE)
         for _ in range(_SEARCH):

@@ -40,6 +40,7 @@ from triportrait.motion.arousal import Arousal
 from triportrait.motion.controls import NAMES, ControlCurves, Controls, control_rows
 from triportrait.motion.emotion import EMOTIONS, MANNERS, with_emotion
 from triportrait.motion.held_vowels import HeldVowels
+from triportrait.motion.processes import Breath, Drift, Follower
 from triportrait.motion.speech_features import Prosody
 from triportrait.motion.style import NATURAL_STYLE, SpeakingStyle
 from triportrait.motion.voice_controls import BLINKS_AT_REST_PER_MINUTE, BLINKS_PER_MINUTE
@@ -83,74 +84,6 @@ def _smooth_step(value: float) -> float:
     return value**3 * (10 - 15 * value + 6 * value * value)
 
 
-class _Drift:
-    """Smooth noise without a period: white noise through a critically damped filter, at rest at the start; unit deviation."""
-
-    def __init__(self, size: int, cutoff_hz: float, dt: float, random: np.random.Generator) -> None:
-        self._random = random
-        self._dt = dt
-        self._rate = 2 * math.pi * cutoff_hz
-        # Stationary deviation of x'' = w^2 (n - x) - 2 w x' under white noise of unit density is sqrt(w) / 2.
-        self._drive = 2.0 / math.sqrt(self._rate * dt)
-        self.value = np.zeros(size)
-        self._speed = np.zeros(size)
-
-    def step(self) -> Array:
-        noise = self._random.standard_normal(len(self.value)) * self._drive
-        self._speed += (self._rate**2 * (noise - self.value) - 2 * self._rate * self._speed) * self._dt
-        self.value = self.value + self._speed * self._dt
-        return self.value
-
-
-class _Follower:
-    """Moves towards a target as muscles do: critically damped, the target itself softened; exact for any row length."""
-
-    def __init__(self, size: int, dt: float) -> None:
-        self.value, self._speed, self._soft = np.zeros(size), np.zeros(size), np.zeros(size)
-        self._dt = dt
-
-    def step(self, target: Array, hertz: float) -> Array:
-        rate, dt = 2 * math.pi * hertz, self._dt
-        self._soft = target + (self._soft - target) * math.exp(-2.5 * rate * dt)
-        # Closed form of a critically damped step towards a constant.
-        away = self.value - self._soft
-        push = self._speed + rate * away
-        fade = math.exp(-rate * dt)
-        self.value = self._soft + (away + push * dt) * fade
-        self._speed = (self._speed - rate * push * dt) * fade
-        return self.value
-
-
-class Breath:
-    """Depth of a breath, row by row, from 0 (the photo's) up to 1 at rest and 1.6 in the pauses of speech; never periodic.
-
-    At rest breath comes and goes about 15 times a minute. A speaker breathes in quickly and deeply in pauses and lets it out slowly over
-    the words: A. Winkworth et al., "Breathing patterns during spontaneous speech", 1995.
-    """
-
-    def __init__(self, dt: float, random: np.random.Generator) -> None:
-        self._random, self._dt = random, dt
-        self._follower = _Follower(1, dt)
-        self._aim, self._left_s = 0.0, 0.3
-        self._in_pause = False
-
-    def step(self, speaks: bool, silent_s: float) -> float:
-        """The next row's depth."""
-        self._left_s -= self._dt
-        pauses = speaks and silent_s > 0.12
-        if speaks:
-            if pauses and not self._in_pause:
-                self._aim = 1.0 + 0.6 * float(self._random.random())
-            elif not pauses:
-                self._aim = max(self._aim - self._dt / 2.6, 0.0)
-        elif self._left_s <= 0:
-            self._aim = float(self._random.uniform(0.8, 1.1)) if self._aim < 0.5 else float(self._random.uniform(0.0, 0.1))
-            # In takes a little less time than out.
-            self._left_s = float(self._random.uniform(1.6, 2.1) if self._aim > 0.5 else self._random.uniform(2.0, 2.8))
-        self._in_pause = pauses
-        return float(self._follower.step(np.array([self._aim]), 0.9 if speaks else 0.35)[0])
-
-
 class NaturalMotion:
     """A stream of natural motion rows.
 
@@ -182,11 +115,11 @@ class NaturalMotion:
         self._brow_match = None if manner is None else manner.brow_match()
         self._fps, self._dt = fps, 1.0 / fps
         streams = [np.random.default_rng([seed, number]) for number in range(12)]
-        self._drift = _Drift(3, 0.2, self._dt, streams[0])
-        self._sway = _Drift(3, 0.17, self._dt, streams[1])
-        self._lively = _Drift(3, 1.1, self._dt, streams[7])
-        self._mood = _Drift(1, 0.12, self._dt, streams[8])
-        self._unsaid = _Drift(len(UNSAID), UNSAID_HZ, self._dt, streams[11])
+        self._drift = Drift(3, 0.2, self._dt, streams[0])
+        self._sway = Drift(3, 0.17, self._dt, streams[1])
+        self._lively = Drift(3, 1.1, self._dt, streams[7])
+        self._mood = Drift(1, 0.12, self._dt, streams[8])
+        self._unsaid = Drift(len(UNSAID), UNSAID_HZ, self._dt, streams[11])
         self._posture_random, self._nod_random, self._blink_random, self._gaze_random, self._brow_random = streams[2:7]
         self._row = 0
         self._ended = False
@@ -210,10 +143,10 @@ class NaturalMotion:
         self._phrase_begins = False
         # Head.
         self._posture, self._beat = np.zeros(3), np.zeros(3)
-        self._slow, self._quick = _Follower(3, self._dt), _Follower(3, self._dt)
+        self._slow, self._quick = Follower(3, self._dt), Follower(3, self._dt)
         self._posture_rate_hz = 0.5
         self._breath = Breath(self._dt, streams[10])
-        self._carried = _Follower(3, self._dt)
+        self._carried = Follower(3, self._dt)
         self._next_posture_s = float(self._posture_random.uniform(0.8, 2.5))
         self._nods: list[tuple[float, float, float, float, Array]] = []
         # Lids, gaze, brows.
@@ -227,9 +160,9 @@ class NaturalMotion:
         self._next_saccade_s = float(self._gaze_random.uniform(0.5, 1.5))
         self._averted = False
         self._raises: list[tuple[float, float, float, float]] = []
-        self._brow_level, self._brow = np.zeros(2), _Follower(2, self._dt)
+        self._brow_level, self._brow = np.zeros(2), Follower(2, self._dt)
         self._next_brow_s = 1.0
-        self._brow_drift = _Drift(2, 0.3, self._dt, streams[9])
+        self._brow_drift = Drift(2, 0.3, self._dt, streams[9])
         #: Emotion weights [k, 4] of the rows that :meth:`advance` gave last.
         self.emotions = np.zeros((0, len(EMOTIONS)), np.float32)
         #: Mouth gains [k] of these rows, and how loud the voice is in them, in dB against the running level [k].

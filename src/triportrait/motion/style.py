@@ -82,7 +82,7 @@ REFERENCE = {
     "blinks_per_minute": 33.0,
     "gaze_deviation": 6.2,
     "eye_contact": 0.875,
-    "lip_opening": 0.09,
+    "lip_opening": 0.113,
     "smile": 0.02,
 }
 
