@@ -245,7 +245,7 @@ _FURTHEST_BALANCE, _SEARCH, _PATIENCE = 4.0, 10, 5
 _EXPECTED_SHARES = np.array([[0.80, 0.02], [0.02, 0.16]])
 _EXPECTED_SPEEDS = np.array([[1.57, 0.17], [0.17, 2.38]])
 #: Rows that these stand for: a posture lasts some seconds, so that spread shows late; speed shows soon.
-_EXPECTED_HEAD_ROWS, _EXPECTED_SPEED_ROWS = 250, 75
+_EXPECTED_HEAD_ROWS, _EXPECTED_SPEED_ROWS = 100, 25
 #: Mean speed over root mean square.
 _EXPECTED_PEAKEDNESS = 0.81
 #: Slope of a quadratic over :data:`~triportrait.motion.statistics.WINDOW` rows, in which manners are measured.
