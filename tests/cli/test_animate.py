@@ -23,7 +23,7 @@ FLAGS = (
     "none --head-motion 0.5 --expressiveness 2 --eye-contact 0.5 --gaze-motion 2 --emotion sad --emotion-strength 0.5 --style "
     "s.mp4 --voice-driver erlnet:run --controls c.csv --reference first --face 2 --mouth free --driver-face 2 --crop --full-frame "
     "--debug-panel --quality draft --size 256 --avatar lifted --refine 3 --no-label --no-watermark --no-manifest --maker Ada "
-    "--consent yes --crf 20 --seed 7 --preset paper --weights w --bfm b --flame f --hubert h --segmenter s.onnx --mouth-amplitude "
+    "--consent yes --crf 20 --resume --seed 7 --preset paper --weights w --bfm b --flame f --hubert h --segmenter s.onnx --mouth-amplitude "
     "0.3 --blink-by network --pose-start clip --head-threshold 0.5 --temperature 0.5 --published-behaviour --device cpu "
     "--precision float32 --batch 2 --compiled --wav2vec2 sounds --camera-window 5 --threads 3"
 )

@@ -283,7 +283,7 @@ class Prosody:
     pitch_hz: Array
     voicing: Array
     energy_db: Array
-    bands_db: Array = field(default=None)  # type: ignore[assignment]  # :meth:`__post_init__` makes it an array
+    bands_db: Array = field(default=None)  # type: ignore[arg-type]  # :meth:`__post_init__` makes it an array
 
     def __post_init__(self) -> None:
         if self.bands_db is None:

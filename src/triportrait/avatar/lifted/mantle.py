@@ -139,7 +139,8 @@ class _SeenSkin:
         barycentric = surface.fragments.barycentric
         face = (surface.face[corners] * barycentric).sum(-1) * covered
         steady = covered & ((surface.seen[corners] * barycentric).sum(-1) > _STEADY)
-        return _SeenSkin(covered, steady if steady.any() else covered, corners, barycentric, face, (head.neck[corners] * barycentric).sum(-1))
+        neck = (head.neck[corners] * barycentric).sum(-1)
+        return _SeenSkin(covered, steady if steady.any() else covered, corners, barycentric, face, neck)
 
     def follow(self, row: Array, column: Array) -> tuple[Array, Array]:
         """The mesh vertices that pixels [n] follow, [n, 3], and their weights, which fade away from the skin, [n, 3]."""

@@ -64,8 +64,8 @@ class HeadSpace:
         low, high = shown.min(0), shown.max(0)
         extent = float((high - low).max()) * (1.0 + 2.0 * _MARGIN)
         origin, scale = 0.5 * (low + high) - 0.5 * extent, size_px / extent
-        places = [np.ascontiguousarray((pixels - origin) * scale, np.float32) for pixels in (skin_pixels, front_pixels)]
-        return HeadSpace(head, state, skin, front, *places, skin_depth, front_depth, size_px)
+        skin_places, front_places = (np.ascontiguousarray((pixels - origin) * scale, np.float32) for pixels in (skin_pixels, front_pixels))
+        return HeadSpace(head, state, skin, front, skin_places, front_places, skin_depth, front_depth, size_px)
 
     def places(self, frame: MotionFrame, size_px: int) -> tuple[Array, Array]:
         """Where the pixels of a frame ``size_px`` wide lie in the head's own picture: float32 [s, s, 2]; bool [s, s]: the head is there.

@@ -208,6 +208,7 @@ class DrawnDelta:
         finer = (2 * MAP_PX, 2 * MAP_PX)
         places = cv2.resize(places, finer, interpolation=cv2.INTER_LINEAR) - np.float32(0.5)
         share = cv2.resize(cv2.blur(head.astype(np.float32), (3, 3)), finer, interpolation=cv2.INTER_LINEAR)
-        change = cv2.remap(self.picture(frame, shares), places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) * share[..., None]
+        picture, (x, y) = self.picture(frame, shares), np.moveaxis(places, -1, 0)
+        change = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) * share[..., None]
         rgb += alpha[..., None] * cv2.resize(change, (size, size), interpolation=cv2.INTER_LINEAR)
         np.clip(rgb, 0.0, alpha[..., None], out=rgb)
