@@ -29,6 +29,18 @@ def seed() -> int:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def gradients() -> Iterator[None]:
+    """Tests compute gradients as training does."""
+    try:
+        from triportrait.nn.sound_gradients import sound_gradients
+    except ModuleNotFoundError:
+        yield
+        return
+    with sound_gradients():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def signing_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keys made by tests never reach the user's own folder."""
     folder = tmp_path_factory.mktemp("home")

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from triportrait.errors import NumericError, OptionError
+from triportrait.nn.sound_gradients import sound_gradients
 from triportrait.training.fabric import SingleDevice, on_device, share_norms, trained_alone
 from triportrait.training.run_folder import Writer, open_folder, read_state, restore, save_state
 from triportrait.types import Array
@@ -190,7 +191,8 @@ def train_stage(
     """
     if stage.recipe.precision not in ("fp32", "bf16"):
         raise OptionError(f"precision is {stage.recipe.precision!r}; use fp32 or bf16")
-    return _Run(stage, folder, fabric or SingleDevice(), tensorboard).go(stop_after, workers)
+    with sound_gradients():
+        return _Run(stage, folder, fabric or SingleDevice(), tensorboard).go(stop_after, workers)
 
 
 class _Run:
