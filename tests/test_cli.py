@@ -232,7 +232,7 @@ REFUSED = [
         for value in ("often", "nan", "-3", "1e9")
     ),
     (ANIMATE + " --seed -1", "--seed is -1", "use 0 or a positive whole number"),
-    (ANIMATE + " --avatar clay", "no avatar 'clay'", "available: lifted"),
+    (ANIMATE + " --avatar clay", "no avatar 'clay'", "available: dual_field, lifted"),
     (ANIMATE + " --pose stil", "--pose is 'stil'", "driving, still, natural, or a video or motion file"),
     (ANIMATE + " --driver-face 1", "--driver-face chooses a person in a video", "leave it out"),
     ("animate photo.png --driving clip.mp4 --driver-face 0 -o $OUT/o.mp4", "--driver-face is 0", "counted from the left"),

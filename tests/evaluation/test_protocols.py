@@ -263,6 +263,7 @@ def asked(clips: Path, protocol: str, /, **changes) -> SimpleNamespace:
         "answers": (),
         "kit": None,
         "given": 0.5,
+        "voice_driver": "natural",
     }
     return SimpleNamespace(**(fields | changes))
 

@@ -15,6 +15,9 @@ def sound_gradients() -> Iterator[None]:
     There, the weights' gradient of a 1 x 1 convolution whose channels are no multiple of 8 is written beyond its end (oneDNN 3.12 in torch
     2.13, ``jit_avx2_1x1_convolution_bwd_weights_t``), which ends the process sooner or later.
     """
-    faulty = torch.backends.cpu.get_cpu_capability() == "AVX2"
-    with torch.backends.mkldnn.flags(enabled=torch.backends.mkldnn.enabled and not faulty):  # type: ignore[attr-defined]
+    used = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = used and torch.backends.cpu.get_cpu_capability() != "AVX2"
+    try:
         yield
+    finally:
+        torch.backends.mkldnn.enabled = used

@@ -49,7 +49,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 def test_a_run_in_parts_is_the_run_in_one(voices: None, tmp_path: Path) -> None:
     whole = SpeechOptions(clips=4, test_clips=3, joined_clips=16, sung_clips=2)
-    assert speech.pack_speech(whole, tmp_path / "whole") == 4 + 3 + 16 + 1
+    assert speech.pack_speech(whole, tmp_path / "whole") == 4 + 3 + 16 + 1 + 2
     speech.pack_speech(SpeechOptions(clips=2, test_clips=3), tmp_path / "parts")
     speech.pack_speech(whole, tmp_path / "parts")
     first, second = bytes_of(tmp_path / "whole"), bytes_of(tmp_path / "parts")

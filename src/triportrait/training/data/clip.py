@@ -246,10 +246,11 @@ def _track(reader: VideoReader, source: VideoSource, seconds: float) -> tuple[Ar
             if index % _SEARCH_EVERY == 0:
                 faces = tracker.detect(view)
                 watched.searched += 1
-                if faces and watched.upright is None:
-                    watched.upright = turned_upright_in_clip(tracker, view, faces)[0] == 0
-                    if not watched.upright:
+                # Upside down, a face may be seen in the turned frame alone.
+                if watched.upright is None:
+                    if turned_upright_in_clip(tracker, view, faces)[0]:
                         raise UnusableClip("E_TURNED", _TURNED)
+                    watched.upright = True if faces else None
                 watched.second_faces += len(faces) > 1 and faces[1].width_px >= _SECOND_FACE * faces[0].width_px
             yield view
 
