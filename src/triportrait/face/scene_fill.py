@@ -26,6 +26,8 @@ _REACH = 0.1
 _EDGE_PX = 1.5
 #: Along the edge what is lacking is evened out over so many times that width.
 _EVEN_EDGE = 6.0
+#: More levels than these are another thing, and not another tone of the same.
+_TONE = 40.0
 #: Fewer known patches than this say nothing about the scene.
 _FEWEST = 60
 
@@ -92,8 +94,10 @@ def _step(photo: Array, filled: Array, known: Array) -> Array:
     hole: Any = (~known).astype(np.uint8)
     edge = hole & cv2.dilate(1 - hole, np.ones((3, 3), np.uint8))
     lacks = beside(photo, known.astype(np.float32)) - beside(filled, hole.astype(np.float32))
-    # A line that goes on beside itself is no step.
-    along = edge.astype(np.float32)
+    # A line that goes on beside itself is no step, and neither is a thing of another colour.
+    along = (edge * (np.abs(lacks).max(-1) < _TONE)).astype(np.float32)
+    if not along.any():
+        return np.zeros_like(filled)
     even = cv2.GaussianBlur(along, (0, 0), _EVEN_EDGE * width)
     lacks = cv2.GaussianBlur(lacks * along[..., None], (0, 0), _EVEN_EDGE * width) / np.maximum(even, 1e-6)[..., None]
     return push_pull(lacks.astype(np.float32), along)
