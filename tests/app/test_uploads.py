@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib.util
 import io
 import json
 import random
@@ -27,6 +28,9 @@ from triportrait.app.uploads import received
 from triportrait.app.worker import make
 
 LIMIT = 100_000
+_SPEC = importlib.util.spec_from_file_location("uploads", Path(__file__).parents[2] / "benchmarks" / "uploads.py")
+BENCHMARK = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(BENCHMARK)
 
 
 def form(name: str = "photo", size: int = 10, filename: str | None = "a.jpg", boundary: str = "xyz") -> bytes:
@@ -156,29 +160,6 @@ def test_a_worker_on_a_full_disk_says_so(
     assert error["code"] == "E_IO" and "disk is full" in error["message"] + error["remedy"] and str(server.store.folder) not in str(error)
 
 
-def mutated(original: bytes, chance: random.Random) -> bytes:
-    """A file after an accident, or in bad faith: bytes changed, cut, doubled, moved, or numbers made huge."""
-    data = bytearray(original)
-    kind = chance.randrange(6)
-    if kind == 0:
-        for _ in range(chance.randrange(1, 40)):
-            data[chance.randrange(len(data))] = chance.randrange(256)
-    elif kind == 1:
-        del data[chance.randrange(1, len(data)) :]
-    elif kind == 2:
-        start = chance.randrange(len(data))
-        data[start : start + chance.randrange(1, 4000)] = b""
-    elif kind == 3:
-        start = chance.randrange(min(len(data), 400))
-        data[start : start + 4] = chance.choice([b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\x80\0\0\0"])
-    elif kind == 4:
-        start, size = chance.randrange(len(data)), chance.randrange(1, 4000)
-        data[start:start] = data[start : start + size]
-    else:
-        data[: chance.randrange(1, 64)] = chance.randbytes(chance.randrange(1, 64))
-    return bytes(data) or b"\0"
-
-
 def originals(astronaut: np.ndarray, clip: Path) -> list[tuple[str, bytes]]:
     """What is uploaded, by the command that reads it."""
     from PIL import Image
@@ -199,7 +180,7 @@ def test_mutated_files_are_typed_errors(astronaut: np.ndarray, clip: Path, tmp_p
     with TestClient(make_app(server)) as client:
         for number in range(10):
             kind, original = files[number % len(files)]
-            data = mutated(original, chance)
+            data = BENCHMARK.mutated(original, chance)
             if kind == "portrait":
                 answer = client.post("/v1/avatars", files={"photo": data}, data={"consent": "true"})
             else:
