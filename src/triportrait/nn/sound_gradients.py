@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -15,9 +16,10 @@ def sound_gradients() -> Iterator[None]:
     There, the weights' gradient of a 1 x 1 convolution whose channels are no multiple of 8 is written beyond its end (oneDNN 3.12 in torch
     2.13, ``jit_avx2_1x1_convolution_bwd_weights_t``), which ends the process sooner or later.
     """
-    used = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = used and torch.backends.cpu.get_cpu_capability() != "AVX2"
+    convolutions: Any = torch.backends.mkldnn  # torch types its switch as the property that stands behind it
+    used = convolutions.enabled
+    convolutions.enabled = used and torch.backends.cpu.get_cpu_capability() != "AVX2"
     try:
         yield
     finally:
-        torch.backends.mkldnn.enabled = used
+        convolutions.enabled = used
