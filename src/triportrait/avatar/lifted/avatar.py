@@ -191,7 +191,7 @@ class LiftedAvatar:
         source_pixels = surface.pixels.copy()
         for side in (0, 1):
             source_pixels[head.eye_vertices[side]] = eye_coordinates(head, side)
-        colours[:, :3] += cheeks.side[:, None] * (sampled(mantle.low, surface.pixels) - colours[:, :3])
+        colours[:, :3] += cheeks.side[:, None] * (sampled(mantle.plain.low, surface.pixels) - colours[:, :3])
         photo = np.dstack([pure, matte]).astype(np.float32)
         light = fit_light(portrait, head, surface)
         eye_textures, raised_eye_textures = eyeball_textures(portrait, head, surface.source, tone)
@@ -267,7 +267,7 @@ class LiftedAvatar:
             state.mantle.guess,
             guessed,
             state.mantle.carry(gain - 1) + 1,
-            state.mantle.detail,
+            state.mantle.plain.detail,
         )
         raised = state.lids.raised(moved.landmarks)[:, None, None, None]
         eyes = state.eye_textures + raised * (state.raised_eye_textures - state.eye_textures) if raised.any() else state.eye_textures

@@ -18,7 +18,7 @@ from triportrait.avatar.lifted.hair import Scalp
 from triportrait.avatar.lifted.neck import body_row, motion_share
 from triportrait.avatar.lifted.outline import BAND_PX, beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
 from triportrait.avatar.lifted.surface import Surface
-from triportrait.avatar.lifted.unseen_colours import bare_scalp, guess_places, like_the_face, sampled, without_features
+from triportrait.avatar.lifted.unseen_colours import PlainColours, bare_scalp, guess_places, like_the_face, sampled, without_features
 from triportrait.geometry.body import body_pivot, moved_with_body
 from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
@@ -40,6 +40,8 @@ _FAR_DEPTH = 0.7
 #: Where the photo saw the sheet at a lower cosine than the first, stretch is not taken literally; from the second stretch on (relative to
 #: the photo) the rim shows what the photo shows beside it, so much as the third per unit of stretch.
 _STREAKS = np.array([0.1, 1.25, 0.7], np.float32)
+#: The same where the photo shows the scene within the outline.
+_TAINTED_STREAKS = np.array([0.1, 1.05, 4.0], np.float32)
 #: The far side rises over these heights of the face (0 mouth, 1 brows).
 _FAR_RISE = 0.08, 0.5
 #: A part of the sheet with a larger share of the head's motion counts as head.
@@ -63,14 +65,15 @@ class Mantle:
         pixels: [m, 2] float32, the photo pixel each node shows.
         normal: [m, 3] float32, unit normals in head space, and ``facing`` [m] float32: their cosine with the photo's view.
         guess: [m, 5] float32, what is shown where the photo saw nothing: a pixel of the detail picture, and a colour (0..255).
-        far: [m] float32, 1 on the far side, which is a guess from everywhere.
+        far: [m] float32, 1 where the photo shows nothing from anywhere: on the far side, and beyond the crop where an ear would come twice.
+        tainted: [m] float32, how far the photo shows the scene there.
         yielding: [m] float32, 1 where skin of the mesh is the better guess.
         triangles: [k, 3] int32 of the front, and ``far_triangles`` of the far side.
         corner: [m, 3] int32 mesh vertices each node follows and ``weight`` [m, 3] float32 (barycentric times a fade with distance).
         share: [m] float32, 1 where a node moves with the head, 0 where it stays with the body.
         home: [m, 3] float32, where the photo's pose has the nodes (camera axes, decimetres), and ``source``, that pose.
         pivot: [2], of the body's own motion; see :func:`triportrait.geometry.body.moved_with_body`.
-        low: [s, s, 3] float32, the photo's colours without its features, and ``detail`` [s, s, 3], its texture of mean 0.
+        plain: the photo without its features.
     """
 
     rest: Array
@@ -79,6 +82,7 @@ class Mantle:
     facing: Array
     guess: Array
     far: Array
+    tainted: Array
     yielding: Array
     triangles: Array
     far_triangles: Array
@@ -88,8 +92,7 @@ class Mantle:
     home: Array
     source: MotionFrame
     pivot: Array
-    low: Array
-    detail: Array
+    plain: PlainColours
 
     def follow(self, displacement: Array, frame: MotionFrame) -> Array:
         """Node positions in the head space of ``frame``, for mesh vertices moved by ``displacement`` [v, 3] from the photo's expression."""
@@ -104,7 +107,9 @@ class Mantle:
 
         What the photo saw edge-on covers many pixels once it is turned to the viewer; its few pixels would be streaks.
         """
-        return np.maximum(self.share * streaks(self.facing, self.rest, self.normal, frame), self.far)
+        stretched = streaks(self.facing, self.rest, self.normal, frame)
+        soon = self.tainted * streaks(self.facing, self.rest, self.normal, frame, _TAINTED_STREAKS)
+        return np.maximum(self.share * np.maximum(stretched, soon), self.far)
 
     def of_head(self, triangles: Array) -> Array:
         """Those of ``triangles`` [k, 3] that move with the head, at least nearly."""
@@ -256,12 +261,16 @@ def build_mantle(
     row, column = (np.clip(v, 0, size - 1).astype(int) for v in (nodes.y, nodes.x))
     corner, weight = seen.follow(row, column)
     shown, _ = mirrored(nodes.x, nodes.y, matte)
-    low, detail = without_features(portrait, colours, skin, signed[margin : margin + size, margin : margin + size])
+    plain = without_features(portrait, colours, skin, signed[margin : margin + size, margin : margin + size])
     scale = focal_px / nodes.plane
     near_place, far_place, rim_place = guess_places(
         shown, nodes.inside_px, height * scale, far_height * scale, nodes.growth * scale**2, signed, margin
     )
-    guess = np.concatenate([np.hstack([near_place, sampled(low, shown)]), np.hstack([far_place, sampled(low, rim_place)])])
+    near_colour, beside_ears = sampled(plain.low, shown), sampled(plain.beside_ears, shown)
+    # What lies beyond the crop's border is the photo mirrored; an ear would come twice.
+    twofold = beside_ears[:, 3] * ((nodes.x < 0) | (nodes.x > size))
+    near_colour += twofold[:, None] * (beside_ears[:, :3] - near_colour)
+    guess = np.concatenate([np.hstack([near_place, near_colour]), np.hstack([far_place, sampled(plain.low, rim_place)])])
     # The far side shares the outline's nodes; its own ones come after all others.
     drawn = [sheets.front, np.where(sheets.far < count, sheets.far + total, sheets.far)]
     used, renamed = np.unique(np.concatenate(drawn), return_inverse=True)
@@ -276,7 +285,8 @@ def build_mantle(
         normal=twice(normal, -normal),
         facing=twice(np.maximum((normal * view).sum(1), 0.0)),
         guess=np.ascontiguousarray(guess[used], np.float32),
-        far=twice(np.zeros(total), np.ones(total)),
+        far=twice(twofold, np.ones(total)),
+        tainted=twice(sampled(plain.tainted, shown), np.zeros(total)),
         yielding=twice((seen.face * skin)[row, column]),
         triangles=np.ascontiguousarray(renamed[: len(drawn[0])]),
         far_triangles=np.ascontiguousarray(renamed[len(drawn[0]) :]),
@@ -286,8 +296,7 @@ def build_mantle(
         home=twice(posed(near), posed(far)),
         source=motion,
         pivot=(body_pivot(portrait.landmarks) - size / 2) / focal_px,
-        low=low,
-        detail=detail,
+        plain=plain,
     )
 
 
@@ -396,15 +405,16 @@ def cosines(points: Array, normals: Array, frame: MotionFrame) -> Array:
     return np.einsum("nc,nc->n", normals, view) / np.linalg.norm(view, axis=1)
 
 
-def streaks(then: Array, points: Array, normals: Array, frame: MotionFrame) -> Array:
+def streaks(then: Array, points: Array, normals: Array, frame: MotionFrame, law: Array = _STREAKS) -> Array:
     """How far a surface that the photo saw at cosines ``then`` [n] has become streaks in the view of ``frame``: float32 [n] in 0..1.
 
     Args:
         then, points, normals: as of :func:`cosines`.
         frame: the pose of the head.
+        law: float32 [3], when streaks begin; see :func:`triportrait.avatar.lifted.vertex_kernels.streaks`.
     """
     result = np.empty_like(then)
-    vertex_kernels.streaks(then, points, normals, _camera(frame), _STREAKS, result)
+    vertex_kernels.streaks(then, points, normals, _camera(frame), law, result)
     return result
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from triportrait.avatar.lifted.outline import rise_of_face
+from triportrait.avatar.lifted.outline import BAND_PX, rise_of_face
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import CHIN, EYE_LEFT_RIM, EYE_RIGHT_RIM, FOREHEAD_TOP, OUTER_LIPS
 from triportrait.geometry.masks import convex_mask, face_hull, hull_mask
@@ -16,6 +16,10 @@ from triportrait.types import Array, PreparedPortrait
 _TURN_BACK_PX, _TEXTURE_PX = 12, 56
 #: How strong it is there.
 _TEXTURE = 0.8
+#: Farther from the outline than this (pixels of a 512 px crop) the photo shows nothing of the scene.
+_DEEP_PX = 20
+#: A colour of which the scene makes up more than this share tells nothing about the person.
+_OF_SCENE = 0.4
 #: Hair begins so far above the forehead's top point (heights of the face), if it is at least so many standard deviations from skin.
 _HAIR_ABOVE, _APART = 0.08, 2.0
 #: Hair may have the skin's hue, but not so much of its brightness.
@@ -51,10 +55,26 @@ def guess_places(
     return near, far, colour
 
 
-def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, signed: Array) -> tuple[Array, Array]:
-    """The photo's colours just inside the outline, smoothed along it, and its texture of mean 0: float32 [s, s, 3] each.
+class PlainColours(NamedTuple):
+    """A photo without eyes, brows, lips and ears, of which there is no second behind the outline.
 
-    Eyes, brows, lips and ears have no part in them: there is no second of any behind the outline.
+    Args:
+        low: float32 [s, s, 3], colours just inside the outline, smoothed along it, and ``detail``, texture of mean 0.
+        beside_ears: float32 [s, s, 4], the colours of what is no skin, and how far there is an ear that the border cuts (0..1).
+        tainted: float32 [s, s], how far hair shows the scene where the matte says person.
+    """
+
+    low: Array
+    detail: Array
+    beside_ears: Array
+    tainted: Array
+
+
+def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, signed: Array) -> PlainColours:
+    """What goes on where the photo shows nothing more.
+
+    Args:
+        colours: float32 [s, s, 3]; skin: bool [s, s], from :func:`like_the_face`; signed: float32 [s, s], pixels to the outline.
     """
     import cv2
 
@@ -73,15 +93,65 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     solid = signed > 4 * unit
     plain = (solid & (feature == 0) & (ear == 0)).astype(np.float32)
     if not plain.any():
-        return colours, np.zeros_like(colours)
+        nothing = np.zeros_like(colours)
+        return PlainColours(colours, nothing, np.dstack([colours, nothing[..., 0]]), nothing[..., 0])
     # Skin goes on as skin, hair as hair.
     tone = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), 2.0 * unit)[..., None]
-    low = tone * _spread(colours, plain * skin, 9 * unit) + (1 - tone) * _spread(colours, plain * ~skin, 9 * unit)
+    deep = signed > _DEEP_PX * unit
+
+    def continued(which: Array) -> tuple[Array, Array]:
+        inner = _spread(colours, which * deep, 9 * unit)
+        clean = _without_scene(colours, inner, portrait.background)
+        return _spread(colours, which * clean, 9 * unit), 1.0 - clean
+
+    (bare_low, _), (other_low, tainted) = continued(plain * skin), continued(plain * ~skin)
+    low = tone * bare_low + (1 - tone) * other_low
+    # A face's rim is lit and dark as it likes; hair is not.
+    hair = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(_DEEP_PX * unit) + 1,) * 2, np.uint8)) == 0
+    tainted = cv2.GaussianBlur(tainted * (hair & ~skin & ~deep), (0, 0), 2.0 * unit)
     # Smooth skin needs no texture; strands do.
     bare = cv2.dilate((skin | face).astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
     strands = cv2.GaussianBlur(plain * (1 - bare), (0, 0), 3 * unit)
     fine = (colours - cv2.GaussianBlur(colours, (0, 0), 5.0 * unit)) * (_TEXTURE * strands * plain)[..., None]
-    return low, np.ascontiguousarray(fine)
+    own_ears, at_borders = _ears_at_borders(portrait, beside)
+    beside_ears, _ = continued(plain * ~skin * ~own_ears)
+    ears = cv2.GaussianBlur(at_borders.astype(np.float32), (0, 0), 3.0 * unit)
+    return PlainColours(low, np.ascontiguousarray(fine), np.dstack([beside_ears, ears]), tainted)
+
+
+def _ears_at_borders(portrait: PreparedPortrait, beside: Array) -> tuple[Array, Array]:
+    """What may be an ear, for its colours are not those of hair, and the rows of ears that the left or right border cuts: bool [s, s] each.
+
+    Args:
+        beside: bool [s, s], outside the face.
+    """
+    import cv2
+
+    size = len(beside)
+    band = round(BAND_PX * size / 512)
+    rise = rise_of_face(portrait)
+    level = beside & (portrait.head_alpha > 0.5) & (rise > 0.02) & (rise < 0.97)
+    at_borders = np.zeros_like(level)
+    if not level[:, [0, -1]].any():
+        return at_borders, at_borders
+    ear = level & ~_like_hair(portrait, _eyes(portrait))
+    for columns in (slice(None, band), slice(size - band, None)):
+        if level[:, columns][:, [0, -1]].any():
+            rows = ear[:, columns].any(1).astype(np.uint8)
+            # The upper end of an ear may lie above the brows.
+            higher = cv2.dilate(rows[:, None], np.ones((2 * int(rows.sum() // 3) + 1, 1), np.uint8))
+            at_borders[:, columns] = higher > 0
+    return ear, at_borders
+
+
+def _without_scene(colours: Array, inner: Array, scene: Array) -> Array:
+    """How little of the scene shows through ``colours`` [s, s, 3], on the line from the ``scene`` to the person's ``inner``: [s, s], 0..1.
+
+    A matte that goes too far calls scene hair: continued behind the outline it would be a patch of wall on the head.
+    """
+    across = inner - scene
+    share = 1.0 - ((colours - scene) * across).sum(-1) / np.maximum((across**2).sum(-1), 1.0)
+    return np.clip(1.0 - share / _OF_SCENE, 0.0, 1.0).astype(np.float32)
 
 
 def _spread(colours: Array, known: Array, width_px: float) -> Array:

@@ -117,7 +117,10 @@ class CompactOneShotAvatar:
         state = self.lifted.prepare(portrait)
         size = self.encoder.photo_px
         matte = portrait.head_alpha[..., None]
-        photo = np.concatenate([state.photo[..., :3] * matte / 255.0, matte], -1)
+        plain = state.mantle.plain
+        # Turned to the viewer, hair through which the scene shines would be a piece of scene on the head.
+        colours = state.photo[..., :3] + plain.tainted[..., None] * (plain.low + plain.detail - state.photo[..., :3])
+        photo = np.concatenate([colours * matte / 255.0, matte], -1)
         own = self.lifted.draw(state, portrait.motion)
         centre = CAMERA_DISTANCE_DM - float(portrait.motion.translation[2])
         prior, known = _mean_depth(np.where(portrait.head_alpha > 0.5, own.depth, np.inf), size // 2)
