@@ -31,6 +31,7 @@ from triportrait.app.children import end_children, refusal, run_limited
 from triportrait.app.heads import add_heads
 from triportrait.app.job_routes import add_motions, add_videos
 from triportrait.app.live_socket import LiveSessions, converse
+from triportrait.app.pace import Pace, kind_of
 from triportrait.app.schemas import ApiError, AvatarForm, ErrorAnswer, SessionRequest, StillRequest, error_body, first_fault
 from triportrait.app.store import MEDIA_BYTES, PHOTO_BYTES, Avatar, Store
 from triportrait.app.uploads import form_body, received
@@ -70,6 +71,7 @@ class Server:
         hosts: names under which the server is reached, besides this machine's own.
         examples: photos that every client finds, and example_voice: what they say.
         ray: address of a Ray cluster that makes the videos.
+        requests_a_minute: of one client, see :class:`triportrait.app.pace.Pace`; 0 is no limit.
     """
 
     def __init__(
@@ -82,8 +84,10 @@ class Server:
         examples: tuple[Path, ...] = (),
         example_voice: Path | None = None,
         ray: str | None = None,
+        requests_a_minute: int = 0,
     ) -> None:
         self.store = Store(folder)
+        self.pace = Pace(requests_a_minute)
         self.access = Access(tuple((token or "").split()), hosts)
         self.live = LiveSessions()
         self.example_voice = example_voice
@@ -94,6 +98,21 @@ class Server:
         self._ready: OrderedDict[str, Any] = OrderedDict()
         self._drawing = asyncio.Lock()
         self.is_prepared = False
+
+    def admit(self, request: Request) -> None:
+        """Only those who may ask, and not too often; nor may anybody guess tokens at will.
+
+        Raises:
+            ApiError: a stranger, or somebody who asks too often.
+        """
+        address = request.client.host if request.client else ""
+        try:
+            self.access.refuse_strangers(request.headers, request.query_params)
+        except ApiError as error:
+            if error.code == "E_NO_TOKEN":
+                self.pace.take(f"stranger {address}", address)
+            raise
+        self.pace.take(client_of(request), address, kind_of(request.method, request.url.path))
 
     async def care(self) -> None:
         """Keep the workers running, and the folder clean, until cancelled."""
@@ -208,9 +227,9 @@ def _guard(app: FastAPI, server: Server) -> None:
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         if request.url.path not in ("/healthz", "/readyz"):
             try:
-                server.access.refuse_strangers(request.headers, request.query_params)
+                server.admit(request)
             except ApiError as error:
-                return JSONResponse(error_body(error), error.status, headers=_SECURITY)
+                return JSONResponse(error_body(error), error.status, headers=_SECURITY | (error.headers or {}))
         response = await call_next(request)
         response.headers.update(_SECURITY)
         if (token := server.access.known(request.query_params.get("token", ""))) is not None:
@@ -220,8 +239,7 @@ def _guard(app: FastAPI, server: Server) -> None:
     @app.exception_handler(TriPortraitError)
     async def told(request: Request, error: TriPortraitError) -> JSONResponse:
         status = error.status if isinstance(error, ApiError) else 400 if error.code == "E_OPTION" else 422
-        headers = {"Retry-After": "10"} if status in (429, 503) else None
-        return JSONResponse(error_body(error), status, headers=headers)
+        return JSONResponse(error_body(error), status, headers=error.headers if isinstance(error, ApiError) else None)
 
     @app.exception_handler(RequestValidationError)
     async def wrong(request: Request, error: RequestValidationError) -> JSONResponse:

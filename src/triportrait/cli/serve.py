@@ -32,6 +32,8 @@ class Serve:
     """File with the token that every request must bear; or with several, one a line, whose bearers see their own videos each."""
     public_name: str | None = None
     """Host name under which a proxy shows the server."""
+    requests: int = 1200
+    """Requests that one client may make in a minute: a 120th of them jobs, a 60th photos to prepare. 0 is no limit."""
 
     def run(self) -> int:
         import socket
@@ -46,6 +48,8 @@ class Serve:
             raise OptionError(f"--port is {self.port}; use a number from 0 to 65535.")
         if not 0 <= self.workers <= 64:
             raise OptionError(f"--workers is {self.workers}; use a number up to 64.")
+        if not 0 <= self.requests <= 1_000_000:
+            raise OptionError(f"--requests is {self.requests}; use a number from 0 to 1000000.")
         token = check_readable(self.token).read_text().strip() if self.token is not None else None
         if token == "":
             raise OptionError(f"the file '{self.token}' holds no token; write one into it, or leave out --token")
@@ -66,6 +70,7 @@ class Serve:
             hosts=hosts,
             examples=tuple(sorted(EXAMPLES.glob("*.jpg"))),
             example_voice=EXAMPLES / "speech.wav",
+            requests_a_minute=self.requests,
         )
         listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
