@@ -99,7 +99,7 @@ def make_there(job: Job, files: dict[str, bytes]) -> Iterator[tuple[str, str, by
         while end is None:
             time.sleep(_LOOK_S)
             # Pieces are looked for before the end is, after which their folder is gone.
-            for path in folder.glob(f"*{PIECES_SUFFIX}/[0-9]*.mp4"):
+            for path in folder.glob(f"*{PIECES_SUFFIX}/[0-9]*"):
                 if (place := path.relative_to(root).as_posix()) not in sent:
                     with contextlib.suppress(FileNotFoundError):
                         yield "file", place, path.read_bytes()
@@ -191,7 +191,7 @@ class RayWorkers:
     def _files(self, job: Job) -> dict[str, bytes]:
         root, folder = self._store.folder, self._store.video_folder(job.id)
         pieces = self._pieces(job)
-        paths = [folder / "driver", *(pieces.glob("[0-9]*.mp4") if pieces.is_dir() else ())]
+        paths = [folder / "driver", *(pieces.glob("[0-9]*") if pieces.is_dir() else ())]
         if job.avatar:
             avatar = self._store.avatar(job.avatar, job.client)
             paths += [avatar.file, avatar.folder / "about.json"]

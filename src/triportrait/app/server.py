@@ -30,7 +30,7 @@ from triportrait.app.access import CLIENT_COOKIE, TOKEN_COOKIE, Access, client_o
 from triportrait.app.children import end_children, refusal, run_limited
 from triportrait.app.heads import add_heads
 from triportrait.app.job_routes import add_motions, add_videos
-from triportrait.app.live_socket import LiveSessions, converse
+from triportrait.app.live_socket import RTC_RATE_HZ, LiveSessions, converse
 from triportrait.app.pace import Pace, kind_of
 from triportrait.app.schemas import ApiError, AvatarForm, ErrorAnswer, SessionRequest, StillRequest, error_body, first_fault
 from triportrait.app.store import MEDIA_BYTES, PHOTO_BYTES, Avatar, Store
@@ -308,6 +308,42 @@ def _add_avatars(app: FastAPI, server: Server) -> None:
         return _Jpeg(await server.still(store.avatar(avatar_id, client_of(request)), asked))
 
 
+class _Description(Response):
+    """How a connection is made (SDP)."""
+
+    media_type = "application/sdp"
+
+
+_OFFER = {"requestBody": {"required": True, "content": {"application/sdp": {"schema": {"type": "string"}}}}}
+_OFFER_BYTES = 100_000
+
+
+async def _offer_of(request: Request) -> str:
+    """The body of an offer.
+
+    Raises:
+        ApiError: it is too long, or no text.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _OFFER_BYTES:
+            raise ApiError("E_TOO_LARGE", "The offer is too long.", "offer", "Send the SDP of an RTCPeerConnection.")
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise ApiError("E_INPUT", "The offer is no text.", "offer", "Send the SDP of an RTCPeerConnection.") from None
+
+
+def _peer_link() -> Any:
+    try:
+        from triportrait.app.live_rtc import PeerLink
+    except ImportError:
+        remedy = "Use the session's socket, or install the server with pip install 'triportrait[live]'."
+        raise ApiError("E_NOT_FOUND", "This server has no WebRTC.", None, remedy) from None
+    return PeerLink()
+
+
 def _add_others(app: FastAPI, server: Server) -> None:
     @app.post("/v1/detect", openapi_extra=form_body(None, {"file": True}))
     async def detect(request: Request) -> dict[str, Any]:
@@ -333,6 +369,28 @@ def _add_others(app: FastAPI, server: Server) -> None:
             await websocket.close(4401)
             return
         await converse(websocket, ticket)
+
+    talking: set[asyncio.Task[None]] = set()
+
+    @app.post("/v1/sessions/{session_id}/offer", status_code=201, response_class=_Description, openapi_extra=_OFFER)
+    async def answer_offer(request: Request, session_id: str, key: str = "") -> Response:
+        offer = await _offer_of(request)
+        link, ticket = _peer_link(), server.live.take(session_id, key, RTC_RATE_HZ)
+        try:
+            answer = await link.answer(offer)
+        except BaseException:
+            ticket.done.set()
+            await run_in_threadpool(ticket.process.close)
+            raise
+        task = asyncio.create_task(converse(link, ticket))
+        talking.add(task)
+        task.add_done_callback(talking.discard)
+        return _Description(answer, 201, {"Location": f"/v1/sessions/{session_id}/offer?key={key}"})
+
+    @app.delete("/v1/sessions/{session_id}/offer")
+    def end_session(session_id: str, key: str = "") -> dict[str, Any]:
+        server.live.end(session_id, key)
+        return {"id": session_id, "object": "session", "deleted": True}
 
     @app.get("/v1/example.wav", response_class=FileResponse)
     def example() -> FileResponse:

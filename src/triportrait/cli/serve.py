@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from triportrait.cli.terminal import say
@@ -81,6 +82,10 @@ class Serve:
         except OSError as error:
             raise OptionError(f"cannot listen at {self.host}:{self.port}: {error.strerror or error}; choose another --port") from None
         port = listener.getsockname()[1]
+        if find_spec("aiortc") is not None:
+            from triportrait.app.live_rtc import use_address
+
+            use_address(self.host)
         name = f"[{self.host}]" if ":" in self.host else self.host
         say(f"http://{name}:{port}/{f'?token={token}' if token else ''}  (end with Ctrl-C)")
         config = uvicorn.Config(make_app(server), log_level="warning", timeout_graceful_shutdown=3)
