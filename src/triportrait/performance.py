@@ -277,10 +277,12 @@ class Performance:
                 if progress:
                     progress("rendering", done, self.frame_count)
                 continue
+            if is_transparent:
+                frames = self._cut_out(iter(batch))
+            else:
+                frames = self._drawn(iter(batch), scenes, look.debug_panel, look.full_frame)
             with write(piece, size, finish, crf=crf) as put:
-                for frame in (
-                    self._cut_out(iter(batch)) if is_transparent else self._drawn(iter(batch), scenes, look.debug_panel, look.full_frame)
-                ):
+                for frame in frames:
                     put(frame)
                     done += 1
                     if progress:

@@ -137,6 +137,8 @@ class VideoForm(BaseModel):
 
     avatar: str = Field(max_length=100)
     options: str = "{}"
+    #: Whom to tell when it has ended; the operator says who may be told.
+    webhook: str | None = Field(default=None, min_length=1, max_length=500)
 
 
 class MotionForm(BaseModel):

@@ -35,6 +35,7 @@ from triportrait.app.pace import Pace, kind_of
 from triportrait.app.schemas import ApiError, AvatarForm, ErrorAnswer, SessionRequest, StillRequest, error_body, first_fault
 from triportrait.app.store import MEDIA_BYTES, PHOTO_BYTES, Avatar, Store
 from triportrait.app.uploads import form_body, received
+from triportrait.app.webhooks import Webhook, Webhooks
 from triportrait.errors import TriPortraitError
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Server:
         examples: photos that every client finds, and example_voice: what they say.
         ray: address of a Ray cluster that makes the videos.
         requests_a_minute: of one client, see :class:`triportrait.app.pace.Pace`; 0 is no limit.
+        webhooks: whom clients may have told that a video has ended.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class Server:
         example_voice: Path | None = None,
         ray: str | None = None,
         requests_a_minute: int = 0,
+        webhooks: tuple[Webhook, ...] = (),
     ) -> None:
         self.store = Store(folder)
+        self.webhooks = Webhooks(webhooks, self.store.jobs)
         self.pace = Pace(requests_a_minute)
         self.access = Access(tuple((token or "").split()), hosts)
         self.live = LiveSessions()
@@ -119,7 +123,10 @@ class Server:
         cleaned = 0.0
         try:
             preparing = asyncio.create_task(run_in_threadpool(self._add_examples))
+            telling: asyncio.Task[None] | None = None
             while True:
+                if telling is None or telling.done():  # whoever answers slowly keeps nobody else waiting
+                    telling = asyncio.create_task(self._tell())
                 self.is_prepared = preparing.done()
                 try:
                     await run_in_threadpool(self._mend)
@@ -135,6 +142,12 @@ class Server:
             for process in self._workers:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(10)
+
+    async def _tell(self) -> None:
+        try:
+            await run_in_threadpool(self.webhooks.tell)
+        except (OSError, sqlite3.Error) as error:
+            log.warning("the table of jobs cannot be read: %s", error)
 
     def _mend(self) -> None:
         """Give back what dead workers had claimed, start others, and end conversations that nobody opened."""
@@ -214,7 +227,7 @@ def make_app(server: Server) -> FastAPI:
     app = FastAPI(title="TriPortrait", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan, responses=errors)
     _guard(app, server)
     _add_avatars(app, server)
-    add_videos(app, server.store)
+    add_videos(app, server.store, server.webhooks)
     add_motions(app, server.store)
     _add_others(app, server)
     add_heads(app, server.store)

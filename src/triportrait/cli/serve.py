@@ -35,6 +35,8 @@ class Serve:
     """Host name under which a proxy shows the server."""
     requests: int = 1200
     """Requests that one client may make in a minute: a 120th of them jobs, a 60th photos to prepare. 0 is no limit."""
+    webhooks: Path | None = None
+    """File with addresses that may be told when a video has ended, one a line, each followed by a blank and the secret that signs."""
 
     def run(self) -> int:
         import socket
@@ -43,6 +45,7 @@ class Serve:
 
         from triportrait.app.server import EXAMPLES, Server, make_app
         from triportrait.app.store import usual_folder
+        from triportrait.app.webhooks import read_webhooks
         from triportrait.files import check_readable, make_folder
 
         if not 0 <= self.port <= 65535:
@@ -52,6 +55,7 @@ class Serve:
         if not 0 <= self.requests <= 1_000_000:
             raise OptionError(f"--requests is {self.requests}; use a number from 0 to 1000000.")
         token = check_readable(self.token).read_text().strip() if self.token is not None else None
+        webhooks = () if self.webhooks is None else read_webhooks(check_readable(self.webhooks))
         if token == "":
             raise OptionError(f"the file '{self.token}' holds no token; write one into it, or leave out --token")
         if token is None and self.host not in _LOOPBACK:
@@ -72,6 +76,7 @@ class Serve:
             examples=tuple(sorted(EXAMPLES.glob("*.jpg"))),
             example_voice=EXAMPLES / "speech.wav",
             requests_a_minute=self.requests,
+            webhooks=webhooks,
         )
         listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
