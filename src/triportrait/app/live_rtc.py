@@ -162,6 +162,9 @@ class PeerLink:
         kind, _, _, number, pts_us = wire.HEADER.unpack_from(data)
         if kind == wire.PCM:
             self._sound.put(data[wire.HEADER.size :], pts_us)
+        elif kind == wire.MOTION:
+            if self._channel is not None and self._channel.readyState == "open":
+                self._channel.send(data)
         else:
             self._pictures.put(data[wire.HEADER.size :], pts_us)
             # The network has its own back-pressure: what is too much is coded more coarsely.

@@ -1,8 +1,9 @@
 """The live portrait over a WebSocket: sound in, pictures and sound out by one clock.
 
 A binary message from the client is PCM of 16 bit, mono. Binary messages to it have a header of 16 bytes (little-endian: kind, flags, reply,
-number, time in microseconds) before a JPEG (kind 1) or PCM (kind 3). Text is JSON with a ``type``. The portrait is drawn by a process of
-its own (:mod:`triportrait.app.live_process`); should that one end before its time, the client is told and another one goes on.
+number, time in microseconds) before a JPEG (kind 1), PCM (kind 3) or a row of motion (kind 4). Text is JSON with a ``type``. The portrait is
+drawn by a process of its own (:mod:`triportrait.app.live_process`); should that one end before its time, the client is told and another one
+goes on.
 """
 
 from __future__ import annotations
@@ -65,12 +66,14 @@ class LiveProcess:
     Args:
         avatar: who is drawn.
         rate_hz: of the sound.
+        wanted: what it tells besides sound, see :data:`triportrait.app.live_process.PICTURES_WANTED`.
     """
 
-    def __init__(self, avatar: Avatar, rate_hz: int) -> None:
+    def __init__(self, avatar: Avatar, rate_hz: int, wanted: tuple[str, ...]) -> None:
         self._ring = wire.PictureRing() if wire.PictureRing.IS_THERE else None
         handles = () if self._ring is None else (self._ring.handle,)
-        command = [sys.executable, "-m", "triportrait.app.live_process", str(avatar.file), f"{rate_hz}", *map(str, handles or (-1,))]
+        asked = (f"{rate_hz}", f"{handles[0] if handles else -1}", ",".join(wanted))
+        command = [sys.executable, "-m", "triportrait.app.live_process", str(avatar.file), *asked]
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
         try:
@@ -144,6 +147,7 @@ class Ticket:
     token: str
     avatar: Avatar
     sample_rate: int
+    wanted: tuple[str, ...]
     until: float
     process: LiveProcess
     done: threading.Event
@@ -163,8 +167,11 @@ class LiveSessions:
         with self._lock:
             return len([ticket for ticket in self._open.values() if not ticket.done.is_set()])
 
-    def add(self, avatar: Avatar, sample_rate: int) -> dict[str, Any]:
+    def add(self, avatar: Avatar, sample_rate: int, wanted: tuple[str, ...] = (wire.PICTURES_WANTED,)) -> dict[str, Any]:
         """A session, with the token that opens its socket once.
+
+        Args:
+            avatar, sample_rate, wanted: see :class:`LiveProcess`.
 
         Raises:
             ApiError: as many converse as may.
@@ -176,9 +183,9 @@ class LiveSessions:
             if len(self._open) + len(self._waiting) >= _MOST:
                 raise ApiError("E_FULL", "As many conversations are going on as this machine can draw.", None, "Try again later.")
             until = time.monotonic() + _OPEN_WITHIN_S
-            process = LiveProcess(avatar, sample_rate)
+            process = LiveProcess(avatar, sample_rate, wanted)
             names = f"ses_{secrets.token_hex(12)}", secrets.token_urlsafe(24)
-            ticket = Ticket(*names, avatar, sample_rate, until, process, threading.Event())
+            ticket = Ticket(*names, avatar, sample_rate, wanted, until, process, threading.Event())
             self._waiting[ticket.id] = ticket
         socket = f"/v1/sessions/{ticket.id}/socket?token={ticket.token}"
         # Sound of WebRTC has one rate.
@@ -409,7 +416,7 @@ async def _write(link: Link, talk: _Conversation) -> str:
             await run_in_threadpool(process.close)
             if not lives:
                 return "The portrait stopped several times. Begin another session, and report it if it happens again."
-            talk.process = await run_in_threadpool(LiveProcess, talk.ticket.avatar, talk.ticket.sample_rate)
+            talk.process = await run_in_threadpool(LiveProcess, talk.ticket.avatar, talk.ticket.sample_rate, talk.ticket.wanted)
             talk.attach()
             await talk.ready()
             await link.send_text(json.dumps({"type": "session.restarted", "session": talk.ticket.id}))

@@ -30,6 +30,7 @@ from triportrait.app.access import CLIENT_COOKIE, TOKEN_COOKIE, Access, client_o
 from triportrait.app.children import end_children, refusal, run_limited
 from triportrait.app.heads import add_heads
 from triportrait.app.job_routes import add_motions, add_videos
+from triportrait.app.live_process import MOTION_WANTED, PICTURES_WANTED
 from triportrait.app.live_socket import RTC_RATE_HZ, LiveSessions, converse
 from triportrait.app.pace import Pace, kind_of
 from triportrait.app.schemas import ApiError, AvatarForm, ErrorAnswer, SessionRequest, StillRequest, error_body, first_fault
@@ -371,7 +372,8 @@ def _add_others(app: FastAPI, server: Server) -> None:
     @app.post("/v1/sessions", status_code=201)
     def add_session(request: Request, asked: SessionRequest) -> dict[str, Any]:
         avatar = server.store.avatar(asked.avatar, client_of(request))
-        return server.live.add(avatar, asked.sample_rate)
+        is_wanted = {PICTURES_WANTED: asked.video != "none", MOTION_WANTED: asked.motion}
+        return server.live.add(avatar, asked.sample_rate, tuple(what for what, it_is in is_wanted.items() if it_is))
 
     @app.websocket("/v1/sessions/{session_id}/socket")
     async def socket(websocket: WebSocket, session_id: str, token: str = "") -> None:
