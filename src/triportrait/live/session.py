@@ -227,7 +227,11 @@ class LiveSession:
             if is_damaged:
                 block = np.zeros_like(block)
                 self._events.append(LiveEvent("sound_damaged"))
-            self._queue.push(self._at_own_rate(block, rate_hz))
+            at_own_rate = self._at_own_rate(block, rate_hz)
+            if len(block):
+                # A resampler may hold all of a short block back; it is a reply all the same, and will have its end.
+                self._queue.begin()
+            self._queue.push(at_own_rate)
         return True
 
     def flush(self) -> bool:
