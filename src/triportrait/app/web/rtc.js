@@ -36,5 +36,5 @@ export async function call(address) {
     draw(player, player.videoWidth, player.videoHeight);
     show(draw);
   });
-  return { line, film: { show, peer, close: () => { isOver = true; player.srcObject = null; peer.close(); } } };
+  return { line, film: { show, close: () => { isOver = true; player.srcObject = null; peer.close(); } } };
 }
