@@ -1,9 +1,9 @@
 """The live portrait over a WebSocket: sound in, pictures and sound out by one clock.
 
-A binary message from the client is PCM of 16 bit, mono. Binary messages to it have a header of 16 bytes (little-endian: kind, flags, reply,
-number, time in microseconds) before a JPEG (kind 1), PCM (kind 3) or a row of motion (kind 4). Text is JSON with a ``type``. The portrait is
-drawn by a process of its own (:mod:`triportrait.app.live_process`); should that one end before its time, the client is told and another one
-goes on.
+A binary message from the client is PCM of 16 bit, mono. Binary messages to it have a header of 16 bytes (little-endian: kind, flags,
+reply, number, time in microseconds) before a JPEG (kind 1), PCM (kind 3) or a row of motion (kind 4). Text is JSON with a ``type``. The
+portrait is drawn by a process of its own (:mod:`triportrait.app.live_process`); should that one end before its time, the client is told and
+another one goes on.
 """
 
 from __future__ import annotations

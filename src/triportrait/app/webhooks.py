@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from triportrait.app.jobs import JobTable
 from triportrait.app.schemas import ApiError
 from triportrait.errors import OptionError
+from triportrait.files import read_text
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,11 @@ def read_webhooks(path: Path) -> tuple[Webhook, ...]:
     """The operator's list: an address and a secret in each line.
 
     Raises:
+        MediaError: the file cannot be read.
         OptionError: a line is something else.
     """
     found = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         address, _, secret = line.strip().partition(" ")

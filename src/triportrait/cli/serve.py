@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Serve:
         from triportrait.app.server import EXAMPLES, Server, make_app
         from triportrait.app.store import usual_folder
         from triportrait.app.webhooks import read_webhooks
-        from triportrait.files import check_readable, make_folder
+        from triportrait.files import make_folder, read_text
 
         if not 0 <= self.port <= 65535:
             raise OptionError(f"--port is {self.port}; use a number from 0 to 65535.")
@@ -54,8 +55,8 @@ class Serve:
             raise OptionError(f"--workers is {self.workers}; use a number up to 64.")
         if not 0 <= self.requests <= 1_000_000:
             raise OptionError(f"--requests is {self.requests}; use a number from 0 to 1000000.")
-        token = check_readable(self.token).read_text().strip() if self.token is not None else None
-        webhooks = () if self.webhooks is None else read_webhooks(check_readable(self.webhooks))
+        token = read_text(self.token).strip() if self.token is not None else None
+        webhooks = () if self.webhooks is None else read_webhooks(self.webhooks)
         if token == "":
             raise OptionError(f"the file '{self.token}' holds no token; write one into it, or leave out --token")
         if token is None and self.host not in _LOOPBACK:
@@ -84,7 +85,9 @@ class Serve:
             listener.bind((self.host, self.port))
             # A browser that is quicker than the server's start waits, instead of being refused.
             listener.listen()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise OptionError(f"--host '{self.host}' is no address of this machine; use 127.0.0.1, or 0.0.0.0 for all") from None
             raise OptionError(f"cannot listen at {self.host}:{self.port}: {error.strerror or error}; choose another --port") from None
         port = listener.getsockname()[1]
         if find_spec("aiortc") is not None:
