@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import struct
 import threading
 import time
@@ -20,6 +21,7 @@ from app_answers import error_of
 from triportrait.app.server import Server, make_app
 from triportrait.app.store import KEPT_S
 from triportrait.app.worker import VIDEO, make, work
+from triportrait.errors import OutputError
 from triportrait.types import ARKIT_EXPRESSIONS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -261,3 +263,19 @@ def test_motion_alone_is_a_conversation_without_pictures(client: TestClient, ava
     assert set(rows) <= sound and all(row.shape == (60,) and np.isfinite(row).all() for row in rows.values())
     jaw = np.array([row[ARKIT_EXPRESSIONS.index("jawOpen")] for row in rows.values()])
     assert jaw.max() - jaw.min() > 0.05
+
+
+def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jobs.sqlite").write_bytes(b"no table " * 500)
+    with pytest.raises(OutputError, match="is damaged; remove it"):
+        Server(tmp_path, workers=0)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="choose another --folder"):
+        Server(tmp_path / "file", workers=0)
+
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("triportrait.app.store.JobTable", full)
+    with pytest.raises(OutputError, match="disk is full; free some space"):
+        Server(tmp_path, workers=0)
