@@ -5,8 +5,8 @@
     python benchmarks/live_socket.py --video none           the same for motion without pictures
 
 It starts ``triportrait serve`` on a free port and talks to it over the WebSocket. *Sound* is the first block that one hears, *mouth* the
-first picture (or row) whose lips have parted; *silence* the first block that is silent throughout, *closed* the first picture whose jaw is
-shut. Every round begins a session of its own, so *start* is a cold process. Beside it, ``/healthz`` is asked all the time: what it takes
+first picture (or row) whose lips have parted; *silence* the first block that is silent behind the fade of 10 ms, as in live.py, *closed*
+the first picture whose jaw is shut. Every round begins a session of its own, so *start* is a cold process. Beside it, ``/healthz`` is asked all the time: what it takes
 shows whether the server's event loop is ever held up while a portrait is drawn.
 """
 
@@ -97,8 +97,9 @@ class Viewer:
 
     def __init__(self, socket: Any) -> None:
         self.socket = socket
-        #: Moment, number, time of the frame in s, and loudness of each block; moment and time of each picture; jaw and lips by time.
-        self.sound: list[tuple[float, float, float]] = []
+        #: Moment, time of the frame in s, and loudness of each block, whole and behind a fade; moment and time of each picture; moment, jaw
+        #: and lips of each row by time.
+        self.sound: list[tuple[float, float, float, float]] = []
         self.pictures: list[tuple[float, float]] = []
         self.rows: dict[float, tuple[float, float, float]] = {}
         self.texts: list[dict[str, Any]] = []
@@ -113,7 +114,8 @@ class Viewer:
             kind, _, _, number, pts_us = _HEADER.unpack_from(message)
             body, at = message[_HEADER.size :], pts_us / 1e6
             if kind == _PCM:
-                self.sound.append((now, at, float(np.abs(np.frombuffer(body, "<i2").astype(np.float32)).max()) / 32768.0))
+                level = np.abs(np.frombuffer(body, "<i2").astype(np.float32)) / 32768.0
+                self.sound.append((now, at, float(level.max()), float(level[len(level) // 4 :].max())))
             elif kind == _MOTION:
                 row = np.frombuffer(body, "<f4")
                 curves = row[: len(ARKIT_EXPRESSIONS)]
@@ -131,7 +133,7 @@ class Viewer:
 
     def heard(self, since: float, is_it: Any) -> float | None:
         """When the first block came that is wanted."""
-        return next((now for now, _, loud in self.sound if now > since and is_it(loud)), None)
+        return next((now for now, _, loud, faded in self.sound if now > since and is_it(loud, faded)), None)
 
     def seen(self, since: float, is_it: Any, has_pictures: bool) -> float | None:
         """When the first picture, or row, came whose motion is wanted."""
@@ -173,9 +175,9 @@ async def rounds_of(client: httpx.AsyncClient, address: str, avatar: str, asked:
             await socket.send(json.dumps({"type": "interrupt"}))
             await asyncio.sleep(1.5)
             found = {
-                "sound": (began, viewer.heard(began, lambda loud: loud > _HEARD)),
+                "sound": (began, viewer.heard(began, lambda loud, faded: loud > _HEARD)),
                 "mouth": (began, viewer.seen(began, lambda jaw, lips: lips > _PARTED, has_pictures)),
-                "silence": (cut, viewer.heard(cut, lambda loud: loud == 0.0)),
+                "silence": (cut, viewer.heard(cut, lambda loud, faded: faded == 0.0)),
                 "closed": (cut, viewer.seen(cut, lambda jaw, lips: jaw < _CLOSED, has_pictures)),
             }
             for name, (since, moment) in found.items():
@@ -219,7 +221,7 @@ async def long_session(client: httpx.AsyncClient, address: str, avatar: str, ask
     tenth = max(len(late) // 10, 1)
     print(f"  drift from the first tenth to the last: {np.median(late[-tenth:]) - np.median(late[:tenth]):+.1f} ms")
     if viewer.pictures:
-        came = {round(place / _FRAME_S): moment for moment, place, _ in viewer.sound}
+        came = {round(place / _FRAME_S): moment for moment, place, *_ in viewer.sound}
         pairs = [(moment, came.get(round(at / _FRAME_S))) for moment, at in viewer.pictures]
         offset = np.array([1000.0 * (moment - sound) for moment, sound in pairs if sound is not None])
         print(f"  pictures {len(viewer.pictures)} of {len(places)}; after their sound {spread(offset)}")

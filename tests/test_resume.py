@@ -168,7 +168,9 @@ def test_a_transparent_video_goes_on_with_its_alpha(
             performance.save(video, background=clear, marks=PLAIN, resume=True, progress=broken_after(done))
         assert not video.exists()
     performance.save(video, background=clear, marks=PLAIN, resume=True)
-    assert video.read_bytes() == whole.read_bytes() and not (tmp_path / f"video.{kind}{PIECES_SUFFIX}").exists()
+    assert not (tmp_path / f"video.{kind}{PIECES_SUFFIX}").exists()
+    # A WebM file has a random number of its own.
+    assert video.read_bytes() == whole.read_bytes() or (kind == "webm" and np.array_equal(rgba_of(video), rgba_of(whole)))
     # Only the pieces that were cut off were drawn again.
     assert count == 50 and len(seen) <= count + 2 * 15
     # What is joined is what is written at once: pictures, alpha, time and sound.
