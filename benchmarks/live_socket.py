@@ -3,10 +3,11 @@
     python benchmarks/live_socket.py --rounds 10            latency: of the first byte, of an interruption
     python benchmarks/live_socket.py --minutes 10           one session in real time: lateness, and sound against pictures
     python benchmarks/live_socket.py --video none           the same for motion without pictures
+    python benchmarks/live_socket.py --prepared 0           sessions that nobody announced: a cold process each
 
 It starts ``triportrait serve`` on a free port and talks to it over the WebSocket. *Sound* is the first block that one hears, *mouth* the
 first picture (or row) whose lips have parted; *silence* the first block that is silent behind the fade of 10 ms, as in live.py, *closed*
-the first picture whose jaw is shut. Every round begins a session of its own, so *start* is a cold process. Beside it, ``/healthz`` is asked all the time: what it takes
+the first picture whose jaw is shut. Every round begins a session of its own. Beside it, ``/healthz`` is asked all the time: what it takes
 shows whether the server's event loop is ever held up while a portrait is drawn.
 """
 
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--minutes", type=float, default=0.0, help="a long session instead of rounds")
     parser.add_argument("--video", choices=["jpeg", "none"], default="jpeg")
+    parser.add_argument("--prepared", type=float, default=8.0, help="seconds between preparing a session and asking for it; 0 begins cold")
     asked = parser.parse_args()
     asyncio.run(measure(asked))
 
@@ -143,12 +145,19 @@ class Viewer:
         return next((now for now, at in self.pictures if at >= place and now > since), None)
 
 
-async def begin(client: httpx.AsyncClient, address: str, avatar: str, rate_hz: int, video: str) -> Any:
-    """A socket of a new session; a place may have to become free first."""
-    body = {"avatar": avatar, "sample_rate": rate_hz, "video": video, "motion": True}
-    while (answer := await client.post("/v1/sessions", json=body)).status_code == 429:
+async def begin(client: httpx.AsyncClient, address: str, avatar: str, rate_hz: int, asked: argparse.Namespace) -> tuple[Any, float]:
+    """A socket of a new session, and when it was asked for; a place may have to become free first."""
+    if asked.prepared:
+        await client.post("/v1/sessions/prepare", json={"avatar": avatar})
+        await asyncio.sleep(asked.prepared)
+    body = {"avatar": avatar, "sample_rate": rate_hz, "video": asked.video, "motion": True}
+    while True:
+        began = time.perf_counter()
+        answer = await client.post("/v1/sessions", json=body)
+        if answer.status_code != 429:
+            break
         await asyncio.sleep(0.2)
-    return await websockets.connect(address.replace("http", "ws") + answer.json()["socket"], max_size=None)
+    return await websockets.connect(address.replace("http", "ws") + answer.json()["socket"], max_size=None), began
 
 
 async def rounds_of(client: httpx.AsyncClient, address: str, avatar: str, asked: argparse.Namespace) -> None:
@@ -160,8 +169,7 @@ async def rounds_of(client: httpx.AsyncClient, address: str, avatar: str, asked:
     asking = asyncio.create_task(ask(client, times["healthz"]))
     missed = 0
     for _ in range(asked.rounds):
-        began = time.perf_counter()
-        socket = await begin(client, address, avatar, rate_hz, asked.video)
+        socket, began = await begin(client, address, avatar, rate_hz, asked)
         async with socket:
             viewer = Viewer(socket)
             await viewer.until(lambda viewer=viewer: viewer.sound)
@@ -195,7 +203,7 @@ async def rounds_of(client: httpx.AsyncClient, address: str, avatar: str, asked:
 async def long_session(client: httpx.AsyncClient, address: str, avatar: str, asked: argparse.Namespace) -> None:
     """One session: what comes late, and what belongs together and does not come together."""
     samples, rate_hz = speech()
-    socket = await begin(client, address, avatar, rate_hz, asked.video)
+    socket, _ = await begin(client, address, avatar, rate_hz, asked)
     async with socket:
         viewer = Viewer(socket)
         await viewer.until(lambda: viewer.sound)

@@ -49,7 +49,7 @@ def test_whoever_was_quiet_may_hurry_and_then_keeps_the_pace() -> None:
 
 def test_what_is_dear_is_counted_apart() -> None:
     paced = Pace(1200, Clock())
-    assert (paced.allowed("jobs"), paced.allowed("files"), paced.allowed("sessions"), paced.allowed("")) == (10, 20, 20, 1200)
+    assert (paced.allowed("jobs"), paced.allowed("files"), paced.allowed("sessions"), paced.allowed("")) == (10, 20, 30, 1200)
     assert tries(paced, 50, kind="jobs") == 10 and tries(paced, 50, kind="files") == 20
     # What was refused was not counted.
     assert tries(paced, 5000) == 1200 - 30

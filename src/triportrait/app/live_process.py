@@ -1,7 +1,8 @@
-"""The process that draws one live portrait: ``python -m triportrait.app.live_process AVATAR RATE RING WHAT``.
+"""The process that draws one live portrait: ``python -m triportrait.app.live_process RING [EXAMPLE]``.
 
-It hears commands on its standard input and answers on its standard output, as messages with a length before them. Pictures go through a
-ring of shared memory, whose oldest slot is written over, so that nothing waits for who does not look. Its input's end is its own.
+With an example it first draws that one, so that everything is loaded when it hears whom it is to draw. It hears commands on its standard
+input and answers on its standard output, as messages with a length before them. Pictures go through a ring of shared memory, whose oldest
+slot is written over, so that nothing waits for who does not look. Its input's end is its own.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from typing import IO, Any
 
 from triportrait.errors import TriPortraitError
 
-#: Kinds of messages to the process: sound, what a client said, how many pictures it saw, and that the clock may begin.
-SOUND, SAID, SEEN, BEGIN = b"A", b"J", b"K", b"B"
+#: Kinds of messages to the process: whom it draws (JSON), sound, what a client said, how many pictures it saw, that the clock may begin.
+OPEN, SOUND, SAID, SEEN, BEGIN = b"O", b"A", b"J", b"K", b"B"
 #: And from it: it is ready, why it is not, text, sound or motion with its header, and a picture's place in the ring with its header.
 READY, REFUSED, TEXT, PLAYED, PICTURE = b"R", b"E", b"T", b"S", b"P"
 #: Before JPEG, PCM and motion: kind, flags, reply, number, time in microseconds.
@@ -37,6 +38,9 @@ _UNSEEN = 3
 #: Nobody begins a session so late.
 _BEGIN_WITHIN_S = 120.0
 _SLOTS, _SLOT_BYTES = 6, 1 << 20
+_EXAMPLE_RATE_HZ = 24_000
+#: Python lets another thread run after so long at the latest.
+_SWITCH_S = 0.0005
 _QUALITIES = (85, 60, 30)
 
 
@@ -213,21 +217,35 @@ class _Player:
 
 
 def _session_of(avatar: Path, rate_hz: int, has_pictures: bool) -> Any:
+    """A session whose clock may begin."""
     from triportrait.live.session import LiveOptions
     from triportrait.pipeline import Portrait
 
-    return Portrait.from_image(avatar, quality="draft").live(LiveOptions(sample_rate_hz=rate_hz, pictures=has_pictures))
+    portrait = Portrait.from_image(avatar, quality="draft")
+    session = portrait.live(LiveOptions(sample_rate_hz=rate_hz, pictures=has_pictures))
+    session.warm_up(portrait.prepared.motion)
+    return session
 
 
 def main() -> None:
     """The process."""
-    avatar, rate_hz, handle, wanted = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4].split(",")
+    handle, example = int(sys.argv[1]), sys.argv[2:]
     # Whoever prints must not stand between two messages.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    # An interruption must not wait for the thread that draws.
+    sys.setswitchinterval(_SWITCH_S)
     # Ctrl-C is for the server, which closes the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ring = None if handle < 0 else PictureRing(handle)
+    if example:
+        with contextlib.suppress(TriPortraitError):  # it may be deleted by now
+            _session_of(Path(example[0]), _EXAMPLE_RATE_HZ, True)
+    message = receive(sys.stdin.buffer)
+    if message is None:  # nobody needs it
+        return
+    asked = json.loads(message[1])
+    avatar, rate_hz, wanted = Path(asked["avatar"]), asked["rate_hz"], asked["wanted"]
     try:
         session = _session_of(avatar, rate_hz, PICTURES_WANTED in wanted)
     except TriPortraitError as error:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
@@ -44,6 +45,8 @@ _WAITING = 256
 #: A process has so long to get ready, is silent for so long at most, and is replaced so often.
 _READY_S, _SILENT_S, _LIVES = 90.0, 10.0, 3
 _END_S = 3.0
+#: Nobody came for a process that was made ready.
+_SPARE_S = 300.0
 
 
 class Link(Protocol):
@@ -64,23 +67,38 @@ class LiveProcess:
     """The process of one session, seen from the server.
 
     Args:
-        avatar: who is drawn.
-        rate_hz: of the sound.
-        wanted: what it tells besides sound, see :data:`triportrait.app.live_process.PICTURES_WANTED`.
+        example: an avatar file that it draws at once, so that it is warm when it is needed; None leaves that out.
     """
 
-    def __init__(self, avatar: Avatar, rate_hz: int, wanted: tuple[str, ...]) -> None:
+    def __init__(self, example: Path | None = None) -> None:
         self._ring = wire.PictureRing() if wire.PictureRing.IS_THERE else None
         handles = () if self._ring is None else (self._ring.handle,)
-        asked = (f"{rate_hz}", f"{handles[0] if handles else -1}", ",".join(wanted))
-        command = [sys.executable, "-m", "triportrait.app.live_process", str(avatar.file), *asked]
+        more = [] if example is None else [str(example)]
+        command = [sys.executable, "-m", "triportrait.app.live_process", f"{handles[0] if handles else -1}", *more]
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
+        self.began_s = time.monotonic()
         try:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1 << 16, pass_fds=handles)
         except OSError:
             self._drop_ring()
             raise ApiError("E_FULL", "The server cannot start another process.", None, "Try again later.") from None
+
+    def open(self, avatar: Avatar, rate_hz: int, wanted: tuple[str, ...]) -> LiveProcess:
+        """Say whom it draws; returns itself.
+
+        Args:
+            avatar: who.
+            rate_hz: of the sound.
+            wanted: what it tells besides sound, see :data:`triportrait.app.live_process.PICTURES_WANTED`.
+        """
+        self.send(wire.OPEN, json.dumps({"avatar": str(avatar.file), "rate_hz": rate_hz, "wanted": wanted}).encode())
+        return self
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -153,10 +171,16 @@ class Ticket:
     done: threading.Event
 
 
+def _process_of(ticket: Ticket) -> LiveProcess:
+    return LiveProcess().open(ticket.avatar, ticket.sample_rate, ticket.wanted)
+
+
 class LiveSessions:
     """Who may converse."""
 
     def __init__(self) -> None:
+        #: A process that is warm, for who comes next.
+        self._spare: LiveProcess | None = None
         self._waiting: dict[str, Ticket] = {}
         self._open: dict[str, Ticket] = {}
         self._lock = threading.Lock()
@@ -171,7 +195,7 @@ class LiveSessions:
         """A session, with the token that opens its socket once.
 
         Args:
-            avatar, sample_rate, wanted: see :class:`LiveProcess`.
+            avatar, sample_rate, wanted: see :meth:`LiveProcess.open`.
 
         Raises:
             ApiError: as many converse as may.
@@ -183,7 +207,10 @@ class LiveSessions:
             if len(self._open) + len(self._waiting) >= _MOST:
                 raise ApiError("E_FULL", "As many conversations are going on as this machine can draw.", None, "Try again later.")
             until = time.monotonic() + _OPEN_WITHIN_S
-            process = LiveProcess(avatar, sample_rate, wanted)
+            process, self._spare = self._spare, None
+            if process is None or not process.is_alive:
+                process = LiveProcess()
+            process.open(avatar, sample_rate, wanted)
             names = f"ses_{secrets.token_hex(12)}", secrets.token_urlsafe(24)
             ticket = Ticket(*names, avatar, sample_rate, wanted, until, process, threading.Event())
             self._waiting[ticket.id] = ticket
@@ -192,6 +219,13 @@ class LiveSessions:
         offer = f"/v1/sessions/{ticket.id}/offer?key={ticket.token}" if sample_rate == RTC_RATE_HZ and find_spec("aiortc") else None
         answer = {"id": ticket.id, "object": "session", "token": ticket.token, "socket": socket, "offer": offer}
         return answer | {"fps": 25, "sample_rate": sample_rate}
+
+    def prepare(self, example: Path) -> None:
+        """Have a process ready for a conversation that is likely to begin soon."""
+        self.sweep()
+        with self._lock:
+            if self._spare is None and len(self._open) + len(self._waiting) < _MOST:
+                self._spare = LiveProcess(example)
 
     def take(self, session_id: str, token: str, rate_hz: int | None = None) -> Ticket:
         """Open a session.
@@ -234,8 +268,13 @@ class LiveSessions:
             for ticket in late:
                 del self._waiting[ticket.id]
             self._open = {key: ticket for key, ticket in self._open.items() if not ticket.done.is_set()}
-        for ticket in late:
-            ticket.process.close()
+            spare = self._spare
+            if spare is not None and (now - spare.began_s > _SPARE_S or not spare.is_alive):
+                self._spare = None
+            else:
+                spare = None
+        for process in [*(ticket.process for ticket in late), *([] if spare is None else [spare])]:
+            process.close()
 
     def close(self) -> None:
         """End all."""
@@ -244,8 +283,9 @@ class LiveSessions:
             self._waiting.clear()
             for ticket in self._open.values():
                 ticket.done.set()
-        for ticket in waiting:
-            ticket.process.close()
+            spare, self._spare = self._spare, None
+        for process in [*(ticket.process for ticket in waiting), *([] if spare is None else [spare])]:
+            process.close()
 
 
 class _Conversation:
@@ -416,7 +456,7 @@ async def _write(link: Link, talk: _Conversation) -> str:
             await run_in_threadpool(process.close)
             if not lives:
                 return "The portrait stopped several times. Begin another session, and report it if it happens again."
-            talk.process = await run_in_threadpool(LiveProcess, talk.ticket.avatar, talk.ticket.sample_rate, talk.ticket.wanted)
+            talk.process = await run_in_threadpool(_process_of, talk.ticket)
             talk.attach()
             await talk.ready()
             await link.send_text(json.dumps({"type": "session.restarted", "session": talk.ticket.id}))

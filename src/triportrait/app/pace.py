@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from triportrait.app.schemas import ApiError
 
 #: One of so many requests may be dear in this way: a job, a file that is read at once, a conversation.
-_SHARES = {"jobs": 120, "files": 60, "sessions": 60}
+_SHARES = {"jobs": 120, "files": 60, "sessions": 40}
 #: Clients behind one address have so many times what one has; whoever takes a new name for each request gets no farther.
 _CLIENTS_OF_ADDRESS = 10
 #: Buckets that are remembered. The one that was used longest ago is forgotten, and is full when it comes again.
@@ -97,4 +97,4 @@ def kind_of(method: str, path: str) -> str:
         return "jobs"
     if path in ("/v1/avatars", "/v1/detect") or path.endswith("/motion"):
         return "files"
-    return "sessions" if path == "/v1/sessions" else ""
+    return "sessions" if path in ("/v1/sessions", "/v1/sessions/prepare") else ""

@@ -33,7 +33,7 @@ from triportrait.app.job_routes import add_motions, add_videos
 from triportrait.app.live_process import MOTION_WANTED, PICTURES_WANTED
 from triportrait.app.live_socket import RTC_RATE_HZ, LiveSessions, converse
 from triportrait.app.pace import Pace, kind_of
-from triportrait.app.schemas import ApiError, AvatarForm, ErrorAnswer, SessionRequest, StillRequest, error_body, first_fault
+from triportrait.app.schemas import ApiError, AvatarForm, ErrorAnswer, PrepareRequest, SessionRequest, StillRequest, error_body, first_fault
 from triportrait.app.store import MEDIA_BYTES, PHOTO_BYTES, Avatar, Store
 from triportrait.app.uploads import form_body, received
 from triportrait.app.webhooks import Webhook, Webhooks
@@ -374,6 +374,11 @@ def _add_others(app: FastAPI, server: Server) -> None:
         avatar = server.store.avatar(asked.avatar, client_of(request))
         is_wanted = {PICTURES_WANTED: asked.video != "none", MOTION_WANTED: asked.motion}
         return server.live.add(avatar, asked.sample_rate, tuple(what for what, it_is in is_wanted.items() if it_is))
+
+    @app.post("/v1/sessions/prepare", status_code=202)
+    def prepare(asked: PrepareRequest, request: Request) -> dict[str, Any]:
+        server.live.prepare(server.store.avatar(asked.avatar, client_of(request)).file)
+        return {"object": "session", "status": "preparing"}
 
     @app.websocket("/v1/sessions/{session_id}/socket")
     async def socket(websocket: WebSocket, session_id: str, token: str = "") -> None:

@@ -193,6 +193,17 @@ class LiveSession:
             steps = steps_of(portrait, options.background, finish, holds_mouth) if options.pictures else [NO_PICTURES]
             return cls(motion, steps, options)
 
+    def warm_up(self, row: MotionFrame) -> None:
+        """Draw one picture in each quality before the clock begins: the first one loads kernels, and would make the session late.
+
+        Args:
+            row: any, such as ``portrait.prepared.motion``.
+        """
+        with calm_libraries():
+            for step in self._steps:
+                if step.draw is not None:
+                    step.draw(row)
+
     # -- sound and wishes in ---------------------------------------------------------------------------------------------
 
     def push_audio(self, samples: Samples, rate_hz: int | None = None, *, wait: bool = True) -> bool:

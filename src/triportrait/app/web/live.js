@@ -179,6 +179,11 @@ function showMicrophone() {
 // Until it lives, the portrait's still stands in its place.
 const showRest = () => { if (!socket && state.avatar && !$("live").hidden) drawRest(); };
 
+// Whoever looks at this tab is likely to start soon; the server warms up meanwhile.
+const prepare = () => {
+  if (!socket && state.avatar && !$("live").hidden) post("/v1/sessions/prepare", { avatar: state.avatar.id }).catch(() => { /* it starts cold */ });
+};
+
 let resting = null;  // whose still stands there
 
 async function drawRest() {
@@ -230,5 +235,5 @@ export function startLive() {
   on("example", () => { $("say-example").hidden = !state.example; });
   // Whoever goes to another tab, or takes another portrait, has left.
   for (const event of ["avatar", "tab-make", "tab-head", "tab-check"]) on(event, () => socket?.close());
-  for (const event of ["avatar", "tab-live"]) on(event, showRest);
+  for (const event of ["avatar", "tab-live"]) on(event, () => { showRest(); prepare(); });
 }
