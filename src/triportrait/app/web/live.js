@@ -219,10 +219,10 @@ function end() {
 
 export function startLive() {
   const box = $("live-controls");
-  choice(box, { id: "live-way", name: t("live.way"), value: "socket", choices: ["socket", "rtc"].map((way) => [way, t(`live.way.${way}`)]) });
   choice(box, { id: "live-emotion", name: t("options.emotion"), value: "neutral", choices: emotionChoices() }, sendControls);
   slider(box, { id: "live-emotion_strength", name: t("options.emotion_strength"), low: 0, high: 1, step: 0.1, value: 0.7 }, sendControls);
   for (const [name, low, high, step, value] of CONTROLS) slider(box, { id: `live-${name}`, name: t(`options.${name}`), low, high, step, value }, sendControls);
+  choice(box, { id: "live-way", name: t("live.way"), value: "socket", choices: ["socket", "rtc"].map((way) => [way, t(`live.way.${way}`)]) });
   $("start").addEventListener("click", start);
   $("interrupt").addEventListener("click", interrupt);
   $("stop").addEventListener("click", () => socket?.close());
