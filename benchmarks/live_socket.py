@@ -31,6 +31,7 @@ import numpy as np
 import soundfile
 import websockets
 
+from triportrait.motion.exports import LIVE_LINK_CURVES
 from triportrait.motion.lips import lip_opening
 from triportrait.types import ARKIT_EXPRESSIONS
 
@@ -41,7 +42,6 @@ _JPEG, _PCM, _MOTION = 1, 3, 4
 _HEARD = 0.02
 #: Lips that stand this far apart, in face heights, have parted; a jaw below this has closed. As in live.py.
 _PARTED, _CLOSED = 0.008, 0.02
-_JAW = ARKIT_EXPRESSIONS.index("jawOpen")
 _FRAME_S = 0.04
 
 
@@ -120,8 +120,9 @@ class Viewer:
                 self.sound.append((now, at, float(level.max()), float(level[len(level) // 4 :].max())))
             elif kind == _MOTION:
                 row = np.frombuffer(body, "<f4")
-                curves = row[: len(ARKIT_EXPRESSIONS)]
-                self.rows[at] = now, float(curves[_JAW]), float(lip_opening(curves, ARKIT_EXPRESSIONS))
+                curves = dict(zip(LIVE_LINK_CURVES, row, strict=False))
+                ours = np.array([curves[name] for name in ARKIT_EXPRESSIONS])
+                self.rows[at] = now, float(curves["jawOpen"]), float(lip_opening(ours, ARKIT_EXPRESSIONS))
             elif kind == _JPEG:
                 self.pictures.append((now, at))
                 await self.socket.send(json.dumps({"type": "ack", "pictures": number}))

@@ -22,7 +22,7 @@ from triportrait.app.server import Server, make_app
 from triportrait.app.store import KEPT_S
 from triportrait.app.worker import VIDEO, make, work
 from triportrait.errors import OutputError
-from triportrait.types import ARKIT_EXPRESSIONS
+from triportrait.motion.exports import LIVE_LINK_CURVES
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -261,7 +261,7 @@ def test_motion_alone_is_a_conversation_without_pictures(client: TestClient, ava
                     rows[number] = np.frombuffer(message["bytes"][16:], "<f4")
     # A row belongs to each 40 ms of sound: curves, rotation, translation, gaze. The jaw moves.
     assert set(rows) <= sound and all(row.shape == (60,) and np.isfinite(row).all() for row in rows.values())
-    jaw = np.array([row[ARKIT_EXPRESSIONS.index("jawOpen")] for row in rows.values()])
+    jaw = np.array([row[LIVE_LINK_CURVES.index("jawOpen")] for row in rows.values()])
     assert jaw.max() - jaw.min() > 0.05
 
 

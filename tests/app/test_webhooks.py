@@ -151,7 +151,7 @@ def test_the_list_of_addresses_is_read_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "hooks"
     path.write_text("# ours\n\nhttps://example.org/a 0123456789abcdef\nhttp://b.example:8000/ 0123456789abcdefgh\n")
     assert [one.address for one in read_webhooks(path)] == ["https://example.org/a", "http://b.example:8000/"]
-    for text in ("", "https://example.org/a short\n", "ftp://example.org 0123456789abcdef\n", "nonsense\n"):
+    for text in ("# none\n", "https://example.org/a short\n", "ftp://example.org 0123456789abcdef\n", "nonsense\n"):
         path.write_text(text)
         with pytest.raises(OptionError, match="write"):
             read_webhooks(path)

@@ -170,6 +170,8 @@ class _Player:
         """Frames as they are due, until the session ends."""
         import numpy as np
 
+        from triportrait.motion.packets import row_numbers
+
         first: int = 0
         with self._session:
             for frame in self._session.run():
@@ -183,9 +185,7 @@ class _Player:
                 sound = (np.clip(frame.sound, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
                 self.send(PLAYED, HEADER.pack(PCM, flags, *place) + sound)
                 if self._tells_motion:
-                    row = frame.motion
-                    parts = row.expression, row.rotation_rad, row.translation, row.gaze_rad
-                    self.send(PLAYED, HEADER.pack(MOTION, flags, *place) + np.concatenate(parts).astype("<f4").tobytes())
+                    self.send(PLAYED, HEADER.pack(MOTION, flags, *place) + row_numbers(frame.motion).astype("<f4").tobytes())
                 if frame.image is not None and self._sent - self._seen < _UNSEEN:
                     self._show(frame.image, flags, place[0], place[2])
                 if frame.index % 25 == 0:
