@@ -149,7 +149,7 @@ class Viewer:
 async def begin(client: httpx.AsyncClient, address: str, avatar: str, rate_hz: int, asked: argparse.Namespace) -> tuple[Any, float]:
     """A socket of a new session, and when it was asked for; a place may have to become free first."""
     if asked.prepared:
-        await client.post("/v1/sessions/prepare", json={"avatar": avatar})
+        await client.post("/v1/sessions/prepare", json={"avatar": avatar, "sample_rate": rate_hz})
         await asyncio.sleep(asked.prepared)
     body = {"avatar": avatar, "sample_rate": rate_hz, "video": asked.video, "motion": True}
     while True:

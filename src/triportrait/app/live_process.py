@@ -1,6 +1,6 @@
-"""The process that draws one live portrait: ``python -m triportrait.app.live_process RING [EXAMPLE]``.
+"""The process that draws one live portrait: ``python -m triportrait.app.live_process RING [AVATAR RATE]``.
 
-With an example it first draws that one, so that everything is loaded when it hears whom it is to draw. It hears commands on its standard
+With an avatar it gets ready for that one before it hears whom it is to draw; usually it is the same. It hears commands on its standard
 input and answers on its standard output, as messages with a length before them. Pictures go through a ring of shared memory, whose oldest
 slot is written over, so that nothing waits for who does not look. Its input's end is its own.
 """
@@ -38,7 +38,6 @@ _UNSEEN = 3
 #: Nobody begins a session so late.
 _BEGIN_WITHIN_S = 120.0
 _SLOTS, _SLOT_BYTES = 6, 1 << 20
-_EXAMPLE_RATE_HZ = 24_000
 #: Python lets another thread run after so long at the latest.
 _SWITCH_S = 0.0005
 _QUALITIES = (85, 60, 30)
@@ -229,7 +228,7 @@ def _session_of(avatar: Path, rate_hz: int, has_pictures: bool) -> Any:
 
 def main() -> None:
     """The process."""
-    handle, example = int(sys.argv[1]), sys.argv[2:]
+    handle, likely = int(sys.argv[1]), sys.argv[2:]
     # Whoever prints must not stand between two messages.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -238,16 +237,19 @@ def main() -> None:
     # Ctrl-C is for the server, which closes the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ring = None if handle < 0 else PictureRing(handle)
-    if example:
+    prepared: dict[tuple[Path, int, bool], Any] = {}
+    if likely:
+        key = Path(likely[0]), int(likely[1]), True
         with contextlib.suppress(TriPortraitError):  # it may be deleted by now
-            _session_of(Path(example[0]), _EXAMPLE_RATE_HZ, True)
+            prepared[key] = _session_of(*key)
     message = receive(sys.stdin.buffer)
     if message is None:  # nobody needs it
         return
     asked = json.loads(message[1])
     avatar, rate_hz, wanted = Path(asked["avatar"]), asked["rate_hz"], asked["wanted"]
+    key = avatar, rate_hz, PICTURES_WANTED in wanted
     try:
-        session = _session_of(avatar, rate_hz, PICTURES_WANTED in wanted)
+        session = prepared.pop(key, None) or _session_of(*key)
     except TriPortraitError as error:
         from triportrait.app.schemas import fault_of
 

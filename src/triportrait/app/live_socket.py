@@ -67,13 +67,13 @@ class LiveProcess:
     """The process of one session, seen from the server.
 
     Args:
-        example: an avatar file that it draws at once, so that it is warm when it is needed; None leaves that out.
+        likely: the avatar file and the rate of the sound for which it gets ready at once; None leaves that out.
     """
 
-    def __init__(self, example: Path | None = None) -> None:
+    def __init__(self, likely: tuple[Path, int] | None = None) -> None:
         self._ring = wire.PictureRing() if wire.PictureRing.IS_THERE else None
         handles = () if self._ring is None else (self._ring.handle,)
-        more = [] if example is None else [str(example)]
+        more = [] if likely is None else [str(likely[0]), f"{likely[1]}"]
         command = [sys.executable, "-m", "triportrait.app.live_process", f"{handles[0] if handles else -1}", *more]
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
@@ -220,12 +220,12 @@ class LiveSessions:
         answer = {"id": ticket.id, "object": "session", "token": ticket.token, "socket": socket, "offer": offer}
         return answer | {"fps": 25, "sample_rate": sample_rate}
 
-    def prepare(self, example: Path) -> None:
+    def prepare(self, avatar: Avatar, sample_rate: int) -> None:
         """Have a process ready for a conversation that is likely to begin soon."""
         self.sweep()
         with self._lock:
             if self._spare is None and len(self._open) + len(self._waiting) < _MOST:
-                self._spare = LiveProcess(example)
+                self._spare = LiveProcess((avatar.file, sample_rate))
 
     def take(self, session_id: str, token: str, rate_hz: int | None = None) -> Ticket:
         """Open a session.

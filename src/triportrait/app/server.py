@@ -377,7 +377,7 @@ def _add_others(app: FastAPI, server: Server) -> None:
 
     @app.post("/v1/sessions/prepare", status_code=202)
     def prepare(asked: PrepareRequest, request: Request) -> dict[str, Any]:
-        server.live.prepare(server.store.avatar(asked.avatar, client_of(request)).file)
+        server.live.prepare(server.store.avatar(asked.avatar, client_of(request)), asked.sample_rate)
         return {"object": "session", "status": "preparing"}
 
     @app.websocket("/v1/sessions/{session_id}/socket")

@@ -181,7 +181,8 @@ const showRest = () => { if (!socket && state.avatar && !$("live").hidden) drawR
 
 // Whoever looks at this tab is likely to start soon; the server warms up meanwhile.
 const prepare = () => {
-  if (!socket && state.avatar && !$("live").hidden) post("/v1/sessions/prepare", { avatar: state.avatar.id }).catch(() => { /* it starts cold */ });
+  if (!socket && state.avatar && !$("live").hidden)
+    post("/v1/sessions/prepare", { avatar: state.avatar.id, sample_rate: RATE_HZ[$("live-way").value] }).catch(() => { /* it starts cold */ });
 };
 
 let resting = null;  // whose still stands there
