@@ -145,19 +145,25 @@ def main() -> None:
         kept = Path(tempfile.gettempdir()) / "triportrait-uploads"
         counts: Counter[tuple[str, str]] = Counter()
         began = time.perf_counter()
-        for number in range(asked.count):
-            kind = list(found)[number % len(found)]
-            original, read = found[kind]
-            path = folder / f"upload.{kind.partition(',')[0].lower()}"
-            path.write_bytes(mutated(original, chance))
-            result = outcome(read, path, folder / "out.avatar")
-            counts[kind, result] += 1
-            if result == "internal error":
-                kept.mkdir(exist_ok=True)
-                (kept / f"{asked.seed}-{number}{path.suffix}").write_bytes(path.read_bytes())
+        done = 0
+        # Ctrl-C shows what there is so far.
+        with contextlib.suppress(KeyboardInterrupt):
+            for number in range(asked.count):
+                kind = list(found)[number % len(found)]
+                original, read = found[kind]
+                path = folder / f"upload.{kind.partition(',')[0].lower()}"
+                path.write_bytes(mutated(original, chance))
+                result = outcome(read, path, folder / "out.avatar")
+                counts[kind, result] += 1
+                done += 1
+                if result == "internal error":
+                    kept.mkdir(exist_ok=True)
+                    (kept / f"{asked.seed}-{number}{path.suffix}").write_bytes(path.read_bytes())
+                if done % 50 == 0:
+                    print(f"{done} of {asked.count}", file=sys.stderr, flush=True)
         for kind in found:
             print(f"{kind:<12}", {result: count for (one, result), count in sorted(counts.items()) if one == kind})
-        print(f"{asked.count} files in {time.perf_counter() - began:.0f} s")
+        print(f"{done} files in {time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":

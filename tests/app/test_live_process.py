@@ -203,3 +203,25 @@ def test_sessions_that_come_and_go_leave_nothing(client: TestClient, server: Ser
     after = resources()
     assert server.live.count == 0
     assert after[0] <= before[0] + 2 and after[1] <= before[1] + 2 and after[2] <= before[2], (before, after)
+
+
+def test_a_prepared_process_is_taken_and_an_unwanted_one_ends(client: TestClient, server: Server, avatar: str) -> None:
+    asked = {"avatar": avatar, "sample_rate": 16_000}
+    assert client.post("/v1/sessions/prepare", json=asked).status_code == 202
+    spare = server.live._spare
+    assert spare is not None and client.post("/v1/sessions/prepare", json=asked).status_code == 202
+    assert server.live._spare is spare  # one is enough
+    with client.websocket_connect(begun(client, avatar)) as socket:
+        assert server.live._spare is None and process_of(server) is spare
+        Viewer(socket).until("frames")
+    # One that was made ready for somebody else serves as well, and one for whom nobody comes ends.
+    client.post("/v1/sessions/prepare", json=asked | {"sample_rate": 24_000})
+    with client.websocket_connect(begun(client, avatar)) as socket:
+        Viewer(socket).until("frames")
+    client.post("/v1/sessions/prepare", json=asked)
+    unwanted = server.live._spare
+    assert unwanted is not None
+    unwanted.began_s -= 1000.0
+    server.live.sweep()
+    assert server.live._spare is None and not unwanted.is_alive
+    assert client.post("/v1/sessions/prepare", json={"avatar": "avt_" + "9" * 24}).status_code == 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import struct
 import threading
 import time
@@ -20,6 +21,8 @@ from app_answers import error_of
 from triportrait.app.server import Server, make_app
 from triportrait.app.store import KEPT_S
 from triportrait.app.worker import VIDEO, make, work
+from triportrait.errors import OutputError
+from triportrait.motion.exports import LIVE_LINK_CURVES
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -236,3 +239,43 @@ def test_a_conversation(client: TestClient, avatar: str) -> None:
     assert any(text["type"] == "error" for text in texts)
     with pytest.raises(Exception), client.websocket_connect(session["socket"]):  # noqa: B017 - a token opens one socket
         pass
+
+
+def test_motion_alone_is_a_conversation_without_pictures(client: TestClient, avatar: str) -> None:
+    samples, rate_hz = soundfile.read(EXAMPLES / "speech.wav", dtype="int16")
+    asked = {"avatar": avatar, "sample_rate": rate_hz, "video": "none", "motion": True}
+    session = client.post("/v1/sessions", json=asked).json()
+    rows, sound = {}, set()
+    with client.websocket_connect(session["socket"]) as socket:
+        assert socket.receive_json()["type"] == "session.created"
+        socket.send_bytes(samples[:rate_hz].tobytes())
+        socket.send_text('{"type": "input_audio_buffer.commit"}')
+        while len(rows) < 40:
+            message = socket.receive()
+            if message.get("bytes") is not None:
+                kind, _, _, number, pts = struct.unpack("<BBHIQ", message["bytes"][:16])
+                assert kind in (3, 4) and pts == 40_000 * number
+                if kind == 3:
+                    sound.add(number)
+                else:
+                    rows[number] = np.frombuffer(message["bytes"][16:], "<f4")
+    # A row belongs to each 40 ms of sound: curves, rotation, translation, gaze. The jaw moves.
+    assert set(rows) <= sound and all(row.shape == (60,) and np.isfinite(row).all() for row in rows.values())
+    jaw = np.array([row[LIVE_LINK_CURVES.index("jawOpen")] for row in rows.values()])
+    assert jaw.max() - jaw.min() > 0.05
+
+
+def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jobs.sqlite").write_bytes(b"no table " * 500)
+    with pytest.raises(OutputError, match="is damaged; remove it"):
+        Server(tmp_path, workers=0)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="choose another --folder"):
+        Server(tmp_path / "file", workers=0)
+
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("triportrait.app.store.JobTable", full)
+    with pytest.raises(OutputError, match="disk is full; free some space"):
+        Server(tmp_path, workers=0)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,20 @@ from triportrait.files import atomic_file
 PHOTO_BYTES, MEDIA_BYTES = 20 << 20, 200 << 20
 #: The file with the table of jobs.
 TABLE = "jobs.sqlite"
+
+
+def open_table(folder: Path) -> JobTable:
+    """The table of jobs in a server's folder, which is made where there is none.
+
+    Raises:
+        OutputError: the disk is full, or the table is damaged.
+    """
+    try:
+        return JobTable(folder / TABLE)
+    except sqlite3.OperationalError as error:
+        raise OutputError(f"'{folder}' cannot be used: {error}; free some space there, or choose another --folder") from None
+    except sqlite3.DatabaseError:
+        raise OutputError(f"'{folder / TABLE}' is damaged; remove it, or choose another --folder") from None
 
 
 def usual_folder() -> Path:
@@ -56,13 +71,19 @@ class Store:
 
     Args:
         folder: is made where it is missing.
+
+    Raises:
+        OutputError: it cannot be written, as on a full disk, or its table of jobs is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("avatars", "videos", "incoming"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        self.jobs = JobTable(folder / TABLE)
+        try:
+            for name in ("avatars", "videos", "incoming"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"'{folder}' cannot be used: {error.strerror}; choose another --folder") from None
+        self.jobs = open_table(folder)
 
     def video_folder(self, job_id: str) -> Path:
         """Where a job's input lies and its video will."""

@@ -27,14 +27,14 @@ class _Folder:
 
         Raises:
             OptionError: there are none.
+            OutputError: their table is damaged.
         """
-        from triportrait.app.jobs import JobTable
-        from triportrait.app.store import TABLE, usual_folder
+        from triportrait.app.store import TABLE, open_table, usual_folder
 
-        path = (self.folder or usual_folder()) / TABLE
-        if not path.is_file():
-            raise OptionError(f"'{path.parent}' is no folder of a server; give the --folder of 'triportrait serve'")
-        return JobTable(path)
+        folder = self.folder or usual_folder()
+        if not (folder / TABLE).is_file():
+            raise OptionError(f"'{folder}' is no folder of a server; give the --folder of 'triportrait serve'")
+        return open_table(folder)
 
 
 @dataclass(kw_only=True)

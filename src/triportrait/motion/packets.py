@@ -13,7 +13,7 @@ import numpy as np
 
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
 from triportrait.motion.exports import LIVE_LINK_CURVES, arkit52
-from triportrait.types import FPS, Array, Motion
+from triportrait.types import FPS, Array, Motion, MotionFrame
 
 LIVE_LINK_PORT, VMC_PORT = 11111, 39539
 _LIVE_LINK_VERSION = 6
@@ -55,6 +55,15 @@ class LiveLinkPackets:
         eye = (motion.gaze_rad[0, 1], motion.gaze_rad[0, 0], 0.0)
         numbers = [*(curves[name][0] for name in LIVE_LINK_CURVES), yaw, pitch, roll, *eye, *eye]
         return [self._head + struct.pack(f">ifiiB{len(numbers)}f", frame, 0.0, self._rate, 1, len(numbers), *numbers)]
+
+
+def row_numbers(row: MotionFrame) -> Array:
+    """A row as float32 [60]: 52 curves in the order of Live Link Face, rotation (pitch, yaw, roll), translation in decimetres, gaze (pitch,
+    yaw); angles in radians."""
+    parts = {name: getattr(row, name)[None] for name in ("expression", "rotation_rad", "translation", "gaze_rad")}
+    curves = arkit52(Motion(**parts))
+    named = np.stack([curves[name][0] for name in LIVE_LINK_CURVES])
+    return np.concatenate([named, row.rotation_rad, row.translation, row.gaze_rad]).astype(np.float32)
 
 
 class VmcPackets:
