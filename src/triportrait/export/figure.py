@@ -20,9 +20,9 @@ from triportrait.export.hull import Hull, build_hull, triangles_of
 from triportrait.export.skeleton import BONES, bone, on_bone
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
-from triportrait.geometry.fields import grid_triangles
+from triportrait.geometry.fields import grid_triangles, smooth_step
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, JAW_ENDS_OF_68, OUTER_LIPS
+from triportrait.geometry.landmarks import CHIN, EYE_LEFT_RIM, EYE_RIGHT_RIM, FOREHEAD_TOP, INNER_LIPS, JAW_ENDS_OF_68, OUTER_LIPS
 from triportrait.geometry.nearest import nearest_points
 from triportrait.geometry.normals import vertex_normals
 from triportrait.types import ARKIT_EXPRESSIONS, Array, HeadPart, PreparedPortrait
@@ -37,8 +37,12 @@ _COVERED, _ROUND_OPENINGS_DM = 0.85, 0.7
 _DIVES_DM = 0.06
 #: Displacements below this are none, and up to twice as much they are smaller (decimetres): a curve's tail is not seen, but fills files.
 _TAIL_DM = 2e-3
-#: Where hair is certain: above this height (decimetres), facing back by this cosine; if it takes this share of the head in the photo.
-_BEHIND, _HAIR = (0.0, -0.6), 0.02
+#: The skull has hair if the photo shows it on this share of the head, so far above the forehead (heights of the face). It begins from
+#: here to there behind the ears' front, beside ears and above them, with a change between those heights, and ends at the nape (decimetres).
+_HAIR, _HAIR_ABOVE = 0.02, 0.03
+_BEHIND_EARS_DM, _BEHIND_TOP_DM, _ABOVE_EARS_DM, _NAPE_DM = (0.3, 0.45), (-0.15, 0.15), (0.3, 0.6), (-0.55, -0.2)
+#: Strands are finer than this, and hair hangs where a row has so much of it at both sides (pixels of a 512 px crop).
+_STRAND_PX, _HANGING_PX = 4, 10
 #: The jaw's curve at which the mouth's inside is lit; lips, which a file cannot let throw shadows, take this share of it from teeth.
 _LIT_AT, _TEETH_SHADE = 0.35, 0.72
 #: Lids that closing stretches by this factor, in area, were folded away in the photo.
@@ -146,8 +150,10 @@ def _skin(
     sunk = -_DIVES_DM * (1.0 - np.clip(2.0 * deep, 0.0, 1.0))[:, None] * normals[:count]
     points = np.concatenate([state.source + sunk, hull.points])
     solid = np.concatenate([face, triangles_of(shown) + count]).astype(np.int32)
-    given = np.concatenate([_lids(portrait, head, state, face), _back_of_head(portrait, photo, hull)])
-    seen = look(portrait, photo, points, normals, np.ascontiguousarray(solid), given)
+    behind, strands = _back_of_head(portrait, photo, head, hull)
+    given = np.concatenate([_lids(portrait, head, state, face), behind])
+    strands = np.concatenate([np.zeros((count, 3)), strands])
+    seen = look(portrait, photo, points, normals, np.ascontiguousarray(solid), given, strands)
     quads = np.concatenate([face[:, [0, 1, 2, 2]], shown + count])
     sheet, begins = paint(photo, seen, points, normals, quads, list(state.eye_textures))
 
@@ -229,14 +235,44 @@ def _lids(portrait: PreparedPortrait, head: OpenHead, state: LiftedState, face: 
     return result
 
 
-def _back_of_head(portrait: PreparedPortrait, photo: Array, hull: Hull) -> Array:
-    """Colours [n, 3] of the hull's nodes: those of the hair behind, whatever the ears beside it look like; not a number elsewhere."""
-    hair = (portrait.head_alpha > 0.95) & ~like_the_face(portrait) & (rise_of_face(portrait) > 0.99)
-    result = np.full(hull.points.shape, np.nan)
-    if hair.sum() > _HAIR * (portrait.head_alpha > 0.95).sum():
-        low, towards = _BEHIND
-        result[(hull.points[:, 1] > low) & (hull.normals[:, 2] < towards)] = np.median(photo[hair], axis=0)
-    return result
+def _back_of_head(portrait: PreparedPortrait, photo: Array, head: OpenHead, hull: Hull) -> tuple[Array, Array]:
+    """Colours and the contrast of strands [n, 3] at the hull's nodes that are hair, whatever the ears beside it look like.
+
+    That is the skull behind the ears, down to the nape or as far as hair hangs at both sides. Colours are not a number elsewhere.
+    """
+    import cv2
+
+    size = len(portrait.image)
+    unit = size / 512
+    colours, strands = np.full(hull.points.shape, np.nan), np.zeros(hull.points.shape)
+    not_face = (portrait.head_alpha > 0.95) & ~like_the_face(portrait)
+    chin, top = portrait.landmarks[CHIN, :2], portrait.landmarks[FOREHEAD_TOP, :2]
+    y, x = np.mgrid[:size, :size] + 0.5
+    above = ((x - top[0]) * (top - chin)[0] + (y - top[1]) * (top - chin)[1]) / max(float(((top - chin) ** 2).sum()), 1.0)
+    hair = not_face & (above > _HAIR_ABOVE)
+    if hair.sum() <= _HAIR * (portrait.head_alpha > 0.95).sum():
+        return colours, strands
+    # Fine detail, and no shine or shadow: those have a place of their own.
+    fine = photo - cv2.GaussianBlur(photo, (0, 0), _STRAND_PX * unit)
+    inner = cv2.erode(hair.astype(np.uint8), np.ones((2 * round(_STRAND_PX * unit) + 1,) * 2, np.uint8)) > 0
+    contrast = np.median(np.abs(fine[inner if inner.any() else hair]), axis=0) / 0.6745
+    ear = float(head.landmarks68(head.mean)[list(JAW_ENDS_OF_68), 2].mean())
+    height, behind = hull.points[:, 1], ear - hull.points[:, 2]
+    low, high = _ABOVE_EARS_DM
+    over_ears = smooth_step(np.clip((height - low) / (high - low), 0.0, 1.0))
+    first, last = (far + over_ears * (near - far) for near, far in (_BEHIND_TOP_DM, _BEHIND_EARS_DM))
+    share = smooth_step(np.clip((behind - first) / (last - first), 0.0, 1.0))
+    # Rows with loose hair on both sides have it behind the neck, too.
+    loose = not_face & (rise_of_face(portrait) < 0.01)
+    beside = np.arange(size) < portrait.landmarks[:, 0].min(), np.arange(size) > portrait.landmarks[:, 0].max()
+    rows = np.flatnonzero(np.all([(loose & side).sum(1) > _HANGING_PX * unit for side in beside], axis=0))
+    motion = portrait.motion
+    pixels, _ = project(pose_points(hull.points, motion.rotation_rad, motion.translation), size, portrait.focal)
+    hangs = (pixels[:, 1] < rows.max() - _HANGING_PX * unit) & (hull.normals[:, 2] < -0.1) if len(rows) else np.zeros(len(share), bool)
+    nape = smooth_step(np.clip((height - _NAPE_DM[0]) / (_NAPE_DM[1] - _NAPE_DM[0]), 0.0, 1.0))
+    share = share * np.where(hangs, 1.0, nape)
+    colours[share > 0.5] = np.median(photo[hair], axis=0)
+    return colours, share[:, None] * contrast
 
 
 def without_tails(displacement: Array) -> Array:
