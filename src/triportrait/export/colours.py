@@ -208,7 +208,7 @@ class Sheet:
 
 
 def paint(
-    photo: Array, nodes: SeenNodes, points: Array, normals: Array, quads: Array, extra: list[Array]
+    photo: Array, nodes: SeenNodes, points: Array, normals: Array, quads: Array, extra: list[Array], folded: Array | None = None
 ) -> tuple[Sheet, list[tuple[int, int]]]:
     """The texture of a surface of quads [q, 4]; of a triangle [a, b, c, c] the fourth corner lies opposite its second one.
 
@@ -219,6 +219,7 @@ def paint(
         photo: [s, s, 3] float32, 0..255, from :func:`continued`; it is the texture's upper part.
         nodes, points, normals: of the quads' corners, [n, 3] each.
         extra: more pictures [h, w, 3], at most as wide together as the photo, which stand below it.
+        folded: [q] bool, quads that are larger than any view shows them, and have cells of their own.
 
     Returns:
         the texture, and where each of ``extra`` begins: column and row.
@@ -229,6 +230,8 @@ def paint(
     begins = [blocks.add(picture) for picture in extra]
     places = nodes.pixels[quads].astype(np.float32)
     left = nodes.seen[quads].min(1) < _WHOLLY
+    own = np.zeros(len(quads), bool) if folded is None else left & folded
+    left = left & ~own
     triangles = np.ascontiguousarray(quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3).astype(np.int32))
     for sides in (_SIDES, _AXES, _AXES):
         # First all of it is in the way; then what is still to be shown, such as the insides of lips.
@@ -242,7 +245,7 @@ def paint(
                 chart, at = view.chart(photo, nodes, triangles[inside], np.unique(quads[mine]), width)
                 places[mine] = at[quads[mine]] + np.array(blocks.add(chart), np.float32)
         left = left & (best < 0)
-    own = left
+    own = own | left
     if own.any():
         begin = np.array([blocks.add(cell) for cell in _cells(photo, nodes, quads[own])], np.float32) + 0.5
         last = CELL - 1.0
