@@ -77,6 +77,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     # Unpicklers that build arrays and plain containers, or inert records, only: FLAME and EG3D are published as pickles.
     "pickle": ("face/flame.py", "weights/inert_pickle.py"),
     "c2pa": ("provenance/",),
+    "aiortc": ("app/live_rtc.py",),
+    "aioice": ("app/live_rtc.py",),
     "lightning": ("training/",),
     "webdataset": ("training/",),
     "ray": ("training/data/", "app/ray_workers.py"),

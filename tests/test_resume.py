@@ -7,16 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections import Counter
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
 import triportrait.performance
 from triportrait.background import Background
-from triportrait.errors import OptionError
 from triportrait.media.video import VideoReader
 from triportrait.motion.options import DriveOptions
 from triportrait.performance import PIECES_SUFFIX, Performance
@@ -132,9 +133,58 @@ def test_pieces_of_another_video_are_left_alone(talking_portrait: Portrait, sent
     assert video.read_bytes() == (tmp_path / "other.mp4").read_bytes()
 
 
-def test_what_is_transparent_has_no_pieces(talking_portrait: Portrait, sentence: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="leave out --resume"):
-        talking_portrait.talk(sentence).save(tmp_path / "out.webm", background=Background("transparent"), resume=True)
+def rgba_of(video: Path) -> np.ndarray:
+    """Frames with alpha, by the decoders that know it, and the seconds of sound."""
+    if video.suffix == ".zip":
+        from PIL import Image
+
+        with zipfile.ZipFile(video) as archive:
+            names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+            return np.stack([np.asarray(Image.open(archive.open(name))) for name in names])
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        decoder = av.CodecContext.create("libvpx-vp9" if video.suffix == ".webm" else "prores", "r")
+        if stream.codec_context.extradata:
+            decoder.extradata = stream.codec_context.extradata
+        frames = [frame for packet in container.demux(stream) for frame in decoder.decode(packet if packet.size else None)]
+        return np.stack([frame.to_ndarray(format="rgba") for frame in frames])
+
+
+@pytest.mark.parametrize("kind", ["webm", "mov", "zip"])
+def test_a_transparent_video_goes_on_with_its_alpha(
+    talking_portrait: Portrait, sentence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(triportrait.performance, "PIECE_FRAMES", 10)
+    performance, clear = talking_portrait.talk(sentence), Background("transparent")
+    model, seen = type(talking_portrait.model), []
+    cut_out = model.cut_out
+    monkeypatch.setattr(model, "cut_out", lambda self, state, row: seen.append(row) or cut_out(self, state, row))
+    whole = performance.save(tmp_path / f"whole.{kind}", background=clear, marks=PLAIN, resume=True)
+    count = len(seen)
+    seen.clear()
+    video = tmp_path / f"video.{kind}"
+    for done in (15, 33):
+        with pytest.raises(Broken):
+            performance.save(video, background=clear, marks=PLAIN, resume=True, progress=broken_after(done))
+        assert not video.exists()
+    performance.save(video, background=clear, marks=PLAIN, resume=True)
+    assert video.read_bytes() == whole.read_bytes() and not (tmp_path / f"video.{kind}{PIECES_SUFFIX}").exists()
+    # Only the pieces that were cut off were drawn again.
+    assert count == 50 and len(seen) <= count + 2 * 15
+    # What is joined is what is written at once: pictures, alpha, time and sound.
+    at_once = performance.save(tmp_path / f"once.{kind}", background=clear, marks=PLAIN)
+    joined, direct = rgba_of(video).astype(int), rgba_of(at_once).astype(int)
+    assert joined.shape == direct.shape and direct[..., 3].min() == 0 and direct[..., 3].max() > 240
+    assert np.abs(joined[..., 3] - direct[..., 3]).mean() < 0.5
+    solid = direct[..., 3] > 250
+    assert np.abs(joined - direct)[solid].mean() < 1.5
+    if kind == "zip":
+        with zipfile.ZipFile(video) as one, zipfile.ZipFile(at_once) as other:
+            assert one.namelist() == other.namelist() and one.read("sound.wav") == other.read("sound.wav")
+    else:
+        with VideoReader(video) as one, VideoReader(at_once) as other:
+            assert (one.fps, one.size, one.has_audio) == (other.fps, other.size, other.has_audio)
+            assert abs(one.seconds - other.seconds) < 0.041
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9 is POSIX")

@@ -34,6 +34,7 @@ _OPTIONAL = {
     "torchmetrics": "eval",
     "openvino": "fast",
     "dlib-bin": "identity",
+    "aiortc": "live",
     "pyvirtualcam": "camera",
     "sounddevice": "microphone",
 }

@@ -86,6 +86,18 @@ def check_readable(path: PathLike) -> Path:
     return absolute
 
 
+def read_text(path: PathLike) -> str:
+    """What stands in a text file.
+
+    Raises:
+        MediaError: see :func:`check_readable`, or it is no text in UTF-8.
+    """
+    try:
+        return check_readable(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise MediaError(f"'{path}' is no text; save it as a text file in UTF-8.") from None
+
+
 # -- whole files out ------------------------------------------------------------------------------------------------------
 
 

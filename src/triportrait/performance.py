@@ -116,12 +116,16 @@ class Performance:
         """
         _check_look(debug, full_frame, background)
         if background is not None and background.is_transparent:
-            yield from self._cut_out()
+            yield from self._timed(self._cut_out(self._rows(still_body=False)))
             return
         side = self.portrait.prepared.image.shape[0]
         scenes = background.frames(side, self.fps) if background is not None else None
+        yield from self._timed(self._drawn(self._rows(still_body=full_frame), scenes, debug, full_frame))
+
+    def _timed(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Frames with the moments to which they belong."""
         index = 0
-        for frame in self._drawn(self._rows(still_body=full_frame), scenes, debug, full_frame):
+        for frame in frames:
             yield replace(frame, time_s=index / self.fps)
             index += 1
         if not index:
@@ -134,16 +138,12 @@ class Performance:
             for image, panels in self._pictures_with_panels(rows, scenes) if debug else self._pictures(rows, scenes):
                 yield Frame(paste(image) if paste else image, 0.0, panels)
 
-    def _cut_out(self) -> Iterator[Frame]:
-        """Crops with alpha."""
-        model, state, index = self.portrait.model, self._state(), 0
+    def _cut_out(self, rows: Iterator[MotionFrame]) -> Iterator[Frame]:
+        """Crops of some rows, with alpha."""
+        model, state = self.portrait.model, self._state()
         with calm_libraries():
-            rows = self._rows(still_body=False)
             for image, alpha in in_order(lambda row: straight(model.cut_out(state, row)), rows, thread_count()):
-                yield Frame(image, index / self.fps, alpha=alpha)
-                index += 1
-        if not index:
-            raise EmptyMedia(NOTHING)
+                yield Frame(image, 0.0, alpha=alpha)
 
     def _state(self) -> Any:
         state = self.portrait.state
@@ -194,8 +194,7 @@ class Performance:
 
         Raises:
             OutputError: the target cannot be written, is a file that was read, or carries no alpha where that is asked for.
-            OptionError: ``crf`` is out of range, the marks' maker or consent cannot be stated, or pieces are asked for of what is
-                transparent.
+            OptionError: ``crf`` is out of range, or the marks' maker or consent cannot be stated.
         """
         from triportrait import __version__
 
@@ -222,8 +221,6 @@ class Performance:
         }
         is_transparent = background is not None and background.is_transparent
         if resume:
-            if is_transparent:
-                raise OptionError("a transparent video is not written in pieces; leave out --resume")
             look = _Look(full_frame, debug_panel, background)
             self._save_in_pieces(target, size, finish, look, settings.pop("crf"), progress, **settings)
             if signer is not None:
@@ -252,20 +249,26 @@ class Performance:
     ) -> None:
         """Draw the pieces that are not there yet, then join all."""
         from triportrait.media.segments import frames_in, join_segments
-        from triportrait.media.video import VideoWriter, check_video_output
+        from triportrait.media.transparent import check_transparent_output
+        from triportrait.media.video import check_video_output
 
         _check_look(look.debug_panel, look.full_frame, look.background)
-        check_video_output(target)
+        is_transparent = look.background is not None and look.background.is_transparent
+        if is_transparent:
+            check_transparent_output(target, crf)
+        else:
+            check_video_output(target)
         folder = target.with_name(f"{target.name}{PIECES_SUFFIX}")
         make_folder(folder)
         rows, done = self._rows(still_body=look.full_frame), 0
         side = len(self.portrait.prepared.image)
-        scenes = None if look.background is None else look.background.frames(side, self.fps)
+        scenes = None if look.background is None or is_transparent else look.background.frames(side, self.fps)
+        write = self._write_transparent if is_transparent else self._write
         pieces: list[Path] = []
         key = b""
         while batch := list(islice(rows, PIECE_FRAMES)):
             key = key or self._key(batch[0], size, look, finish, crf)
-            piece = folder / f"{len(pieces):06d}-{_fingerprint(key, batch)}.mp4"
+            piece = folder / f"{len(pieces):06d}-{_fingerprint(key, batch)}{target.suffix.lower()}"
             pieces.append(piece)
             if frames_in(piece) == len(batch):
                 done += len(batch)
@@ -274,9 +277,13 @@ class Performance:
                 if progress:
                     progress("rendering", done, self.frame_count)
                 continue
-            with VideoWriter(piece, size, self.fps, background=True, crf=crf) as writer:
-                for frame in self._drawn(iter(batch), scenes, look.debug_panel, look.full_frame):
-                    writer.write(finish(_side_by_side(frame)))
+            if is_transparent:
+                frames = self._cut_out(iter(batch))
+            else:
+                frames = self._drawn(iter(batch), scenes, look.debug_panel, look.full_frame)
+            with write(piece, size, finish, crf=crf) as put:
+                for frame in frames:
+                    put(frame)
                     done += 1
                     if progress:
                         progress("rendering", done, self.frame_count)

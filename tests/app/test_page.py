@@ -337,9 +337,12 @@ MOUTH = """(() => { const face = document.getElementById('face'), side = face.wi
   return [...data].filter((_, i) => i % 16 === 0); })()"""
 
 
-def test_8_live_by_websocket(visit: Visit) -> None:
+def talk_live(visit: Visit, way: str) -> None:
+    """The example is said, interrupted, and ended; the mouth moves and closes, sound is heard and stops."""
     page = visit.until_ready()
     page.click("#tab-live")
+    page.select_option("#live-way", way)
+    watch_peers(page)
     # Only the mouth shall move.
     for name in ("head_motion", "gaze_motion", "blinks_per_minute"):
         page.locator(f"#live-{name}").fill("0")
@@ -350,7 +353,8 @@ def test_8_live_by_websocket(visit: Visit) -> None:
 
     def change() -> float:
         page.wait_for_timeout(50)
-        return float(np.abs(np.array(page.evaluate(MOUTH), float) - rest).mean())
+        now = np.array(page.evaluate(MOUTH), float)
+        return float(np.abs(now - rest).mean()) if now.shape == rest.shape else 0.0
 
     page.click("#say-example")
     until(page, "document.getElementById('live-state').textContent.startsWith('It speaks')", within_ms=LONG_MS)
@@ -360,6 +364,11 @@ def test_8_live_by_websocket(visit: Visit) -> None:
     if "no time for pictures" in visit.text("live-stats"):
         pytest.skip("this machine has too much to do to draw a live portrait now")
     assert moved > 4.0
+    if way == "rtc":
+        count = decoded(page)
+        page.wait_for_timeout(2000)
+        # On a machine with time these are 50.
+        assert decoded(page) > count + 10
     page.keyboard.press("Escape")
     until(page, "document.getElementById('live-state').textContent === 'Interrupted.'", within_ms=15_000)
     # A machine with much to do leaves out pictures; the mouth closes with the next one.
@@ -373,6 +382,29 @@ def test_8_live_by_websocket(visit: Visit) -> None:
     page.click("#stop")
     page.wait_for_selector("#start:enabled")
     assert not visit.text("live-error")
+
+
+def watch_peers(page: Any) -> None:
+    """Keep the page's peer connections where the test finds them."""
+    page.evaluate("""(() => { const Peer = RTCPeerConnection; window.peers = [];
+        window.RTCPeerConnection = class extends Peer { constructor(...all) { super(...all); window.peers.push(this); } }; })()""")
+
+
+def decoded(page: Any) -> int:
+    """Pictures that the peer connection has decoded."""
+    return int(
+        page.evaluate("""peers.at(-1).getStats().then((all) =>
+        [...all.values()].find((one) => one.type === 'inbound-rtp' && one.kind === 'video')?.framesDecoded ?? 0)""")
+    )
+
+
+def test_8_live_by_websocket(visit: Visit) -> None:
+    talk_live(visit, "socket")
+
+
+def test_9_live_by_webrtc(visit: Visit) -> None:
+    pytest.importorskip("aiortc", reason="pip install 'triportrait[live]'")
+    talk_live(visit, "rtc")
 
 
 def test_10_the_head_stands_in_space(visit: Visit, tmp_path: Path) -> None:

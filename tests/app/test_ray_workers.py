@@ -132,8 +132,11 @@ def test_without_ray_or_a_cluster_there_is_one_sentence(monkeypatch: pytest.Monk
         raise ConnectionError("nobody there\nand a long story")
 
     monkeypatch.setattr(ray, "init", unreachable)
-    with pytest.raises(OptionError, match=r"no Ray cluster at '1.2.3.4:5' that can be reached \(nobody there\)"):
-        connect("1.2.3.4:5")
+    with pytest.raises(OptionError, match=r"no Ray cluster at 'auto' that can be reached \(nobody there\)"):
+        connect("auto")
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:x"):
+        with pytest.raises(OptionError, match=f"no Ray cluster at '{address}' that can be reached"):
+            connect(address)
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(MissingPart, match="pip install"):
         connect("auto")

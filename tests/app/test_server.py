@@ -20,6 +20,7 @@ from app_answers import error_of
 from triportrait.app.server import Server, make_app
 from triportrait.app.store import KEPT_S
 from triportrait.app.worker import VIDEO, make, work
+from triportrait.types import ARKIT_EXPRESSIONS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -236,3 +237,27 @@ def test_a_conversation(client: TestClient, avatar: str) -> None:
     assert any(text["type"] == "error" for text in texts)
     with pytest.raises(Exception), client.websocket_connect(session["socket"]):  # noqa: B017 - a token opens one socket
         pass
+
+
+def test_motion_alone_is_a_conversation_without_pictures(client: TestClient, avatar: str) -> None:
+    samples, rate_hz = soundfile.read(EXAMPLES / "speech.wav", dtype="int16")
+    asked = {"avatar": avatar, "sample_rate": rate_hz, "video": "none", "motion": True}
+    session = client.post("/v1/sessions", json=asked).json()
+    rows, sound = {}, set()
+    with client.websocket_connect(session["socket"]) as socket:
+        assert socket.receive_json()["type"] == "session.created"
+        socket.send_bytes(samples[:rate_hz].tobytes())
+        socket.send_text('{"type": "input_audio_buffer.commit"}')
+        while len(rows) < 40:
+            message = socket.receive()
+            if message.get("bytes") is not None:
+                kind, _, _, number, pts = struct.unpack("<BBHIQ", message["bytes"][:16])
+                assert kind in (3, 4) and pts == 40_000 * number
+                if kind == 3:
+                    sound.add(number)
+                else:
+                    rows[number] = np.frombuffer(message["bytes"][16:], "<f4")
+    # A row belongs to each 40 ms of sound: curves, rotation, translation, gaze. The jaw moves.
+    assert set(rows) <= sound and all(row.shape == (60,) and np.isfinite(row).all() for row in rows.values())
+    jaw = np.array([row[ARKIT_EXPRESSIONS.index("jawOpen")] for row in rows.values()])
+    assert jaw.max() - jaw.min() > 0.05

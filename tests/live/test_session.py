@@ -20,6 +20,8 @@ from triportrait.types import MotionFrame
 RATE_HZ, SLOT, LEAD, FADE = 8000, 320, 5, 80
 ROW = MotionFrame(np.zeros(44, np.float32), *(np.zeros(size, np.float32) for size in (3, 3, 2)))
 PICTURE = np.zeros((8, 8, 3), np.uint8)
+#: Replies of the long conversation.
+REPLIES = 10_000
 
 
 @dataclass
@@ -186,25 +188,49 @@ def test_an_interrupt_is_heard_in_the_next_frame_and_once() -> None:
     assert speaker.motion.interrupts == before and len(speaker.events("speech_finished")) == 1
 
 
-def test_memory_is_flat_over_many_replies(seed: int) -> None:
-    random, speaker = np.random.default_rng(seed), Speaker()
+def test_ten_thousand_replies_keep_the_laws_and_the_memory(seed: int) -> None:
+    """Random order of push (any rate, any block, damaged ones too), flush, interrupt and silence; what was pushed is not kept for it."""
+    random, clock = np.random.default_rng(seed), TestClock()
+    session = LiveSession(Listener(), [Step("all", lambda row: PICTURE)], LiveOptions(sample_rate_hz=RATE_HZ), clock)
+    run, index, finished, started, interrupted = session.run(), 0, 0, 0, 0
+    rates = (8000, 11_025, 16_000, 22_050, 24_000, 44_100, 48_000)
 
     def talk(replies: int) -> None:
+        nonlocal index, finished, started, interrupted
         for _ in range(replies):
-            speaker.push(int(random.integers(1, 900)))
-            speaker.flush() if random.random() < 0.7 else speaker.interrupt()
-            speaker.step(int(random.integers(1, 5)))
-            speaker.frames.clear()
-            speaker.pushed.clear()
-            speaker.interrupted.clear()
+            rate_hz = int(random.choice(rates))
+            for _ in range(int(random.integers(1, 4))):
+                block = np.full(int(random.integers(rate_hz // 50, rate_hz // 12)), 0.25, np.float32)
+                if random.random() < 0.02:
+                    block[0] = np.nan
+                assert session.push_audio(block, rate_hz, wait=False)
+            session.flush() if random.random() < 0.7 else session.interrupt()
+            for _ in range(int(random.integers(1, 12))):
+                frame = next(run)
+                # One clock: numbers and times only grow, and sound is as long as the time that passed.
+                assert frame.index == index and frame.time_s == index / 25 and len(frame.sound) == SLOT and np.isfinite(frame.sound).all()
+                index += 1
+                for event in frame.events:
+                    if event.kind == "speech_finished":
+                        finished += 1
+                        interrupted += event.interrupted
+                        assert event.reply == finished  # each once, in order
+                    elif event.kind == "speech_started":
+                        assert started < event.reply
+                        started = event.reply
+        assert clock.now == pytest.approx((index - 1) / 25)
 
     talk(200)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    talk(2000)
+    talk(REPLIES)
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert after - before < 64_000
+    session.close()
+    rest = list(run)
+    finished += sum(event.kind == "speech_finished" for frame in rest for event in frame.events)
+    assert finished == REPLIES + 200 and interrupted > 0.2 * REPLIES
 
 
 def test_a_full_queue_says_so_and_says_when_there_is_room() -> None:

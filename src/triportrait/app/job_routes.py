@@ -19,6 +19,7 @@ from triportrait.app.jobs import new_id
 from triportrait.app.schemas import ApiError, Job, MotionForm, VideoForm, VideoOptions, first_fault
 from triportrait.app.store import MEDIA_BYTES, Store
 from triportrait.app.uploads import Upload, form_body, received
+from triportrait.app.webhooks import Webhooks
 from triportrait.app.worker import FORMATS, VARIANTS, made_file
 
 #: Videos' events are looked for so often.
@@ -29,7 +30,7 @@ _VIDEO = _MEDIA | {"motion": MEDIA_BYTES}
 Order = Literal["asc", "desc"]
 
 
-def add_videos(app: FastAPI, store: Store) -> None:
+def add_videos(app: FastAPI, store: Store, webhooks: Webhooks) -> None:
     """Videos, in the shape of OpenAI's videos API."""
     find = _finder(store, "vid", "video")
 
@@ -41,9 +42,10 @@ def add_videos(app: FastAPI, store: Store) -> None:
             found = await run_in_threadpool(store.avatar, asked.avatar, client)
             kind, driver = _one_of(form.files, _VIDEO)
             options = _options_of(asked.options)
-            job = await run_in_threadpool(
-                _take, store, client, found.id, kind, options.model_dump(), new_id("vid"), idempotency_key, driver
-            )
+            if asked.webhook is not None:
+                webhooks.check(asked.webhook)
+            new = client, found.id, kind, options.model_dump(), new_id("vid"), idempotency_key, asked.webhook
+            job = await run_in_threadpool(_take, store, driver, *new)
             return job.answer(await run_in_threadpool(store.jobs.position, job))
 
     _add_list(app, store, "/v1/videos", "vid_")
@@ -82,7 +84,7 @@ def add_motions(app: FastAPI, store: Store) -> None:
             options = {"format": asked.format}
             # The same key stands for one video and one motion.
             key = None if idempotency_key is None else f"motion {idempotency_key}"
-            job = await run_in_threadpool(_take, store, client, "", kind, options, new_id("mot"), key, driver)
+            job = await run_in_threadpool(_take, store, driver, client, "", kind, options, new_id("mot"), key, None)
             return job.answer(await run_in_threadpool(store.jobs.position, job))
 
     _add_list(app, store, "/v1/motions", "mot_")
@@ -128,7 +130,15 @@ def _options_of(text: str) -> VideoOptions:
 
 
 def _take(
-    store: Store, client: str, avatar: str, kind: str, options: dict[str, Any], job_id: str, idempotency: str | None, driver: Upload
+    store: Store,
+    driver: Upload,
+    client: str,
+    avatar: str,
+    kind: str,
+    options: dict[str, Any],
+    job_id: str,
+    idempotency: str | None,
+    webhook: str | None,
 ) -> Job:
     """Put the upload where the worker looks for it, then write the job: a restart loses nothing."""
     folder = store.video_folder(job_id)
@@ -136,7 +146,7 @@ def _take(
     try:
         folder.mkdir()
         driver.path.replace(folder / "driver")
-        job = store.jobs.add(client, avatar, kind, options, job_id, idempotency)
+        job = store.jobs.add(client, avatar, kind, options, job_id, idempotency, webhook)
         return job
     except OSError:
         raise ApiError("E_NO_SPACE", "The server has no room for the file.", kind, "Try again later.") from None

@@ -26,9 +26,12 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, client TEXT NOT NULL, avatar TEXT NOT NULL, kind TEXT NOT NULL, options TEXT NOT NULL, state TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0, progress INTEGER NOT NULL DEFAULT 0, lease REAL NOT NULL DEFAULT 0, worker TEXT,
-    created REAL NOT NULL, started REAL, finished REAL, error TEXT, idempotency TEXT, made TEXT, UNIQUE (client, idempotency)
+    created REAL NOT NULL, started REAL, finished REAL, error TEXT, idempotency TEXT, made TEXT,
+    webhook TEXT, tries INTEGER NOT NULL DEFAULT 0, tell REAL NOT NULL DEFAULT 0, UNIQUE (client, idempotency)
 )
 """
+#: Columns that tables of older versions lack.
+_ADDED = {"made": "TEXT", "webhook": "TEXT", "tries": "INTEGER NOT NULL DEFAULT 0", "tell": "REAL NOT NULL DEFAULT 0"}
 _FIELDS = "id, client, avatar, kind, options, state, attempts, progress, created, started, finished, error, made"
 
 
@@ -46,8 +49,10 @@ class JobTable:
             table.execute("PRAGMA journal_mode=WAL")
         with self._alone() as table:
             table.execute(_TABLE)
-            if "made" not in {column[1] for column in table.execute("PRAGMA table_info(jobs)")}:  # a table of an older version
-                table.execute("ALTER TABLE jobs ADD COLUMN made TEXT")
+            there = {column[1] for column in table.execute("PRAGMA table_info(jobs)")}
+            for name, kind in _ADDED.items():
+                if name not in there:
+                    table.execute(f"ALTER TABLE jobs ADD COLUMN {name} {kind}")
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -69,8 +74,17 @@ class JobTable:
                 raise
             table.execute("COMMIT")
 
-    def add(self, client: str, avatar: str, kind: str, options: dict[str, Any], job_id: str, idempotency: str | None = None) -> Job:
-        """A new job, or the one that the same client gave the same ``idempotency`` key before.
+    def add(
+        self,
+        client: str,
+        avatar: str,
+        kind: str,
+        options: dict[str, Any],
+        job_id: str,
+        idempotency: str | None = None,
+        webhook: str | None = None,
+    ) -> Job:
+        """A new job, or the one that the same client gave the same ``idempotency`` key before; its end is told to ``webhook``.
 
         Raises:
             ApiError: too many wait.
@@ -85,8 +99,9 @@ class JobTable:
             if own >= _PER_CLIENT or table.execute(waiting).fetchone()[0] >= _IN_ALL:
                 raise ApiError("E_FULL", "Too many videos are waiting.", None, "Try again when one of them is ready.")
             table.execute(
-                "INSERT INTO jobs (id, client, avatar, kind, options, state, created, idempotency) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
-                (job_id, client, avatar, kind, json.dumps(options), self._now(), idempotency),
+                """INSERT INTO jobs (id, client, avatar, kind, options, state, created, idempotency, webhook)
+                VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?)""",
+                (job_id, client, avatar, kind, json.dumps(options), self._now(), idempotency, webhook),
             )
             return _job(table.execute(f"SELECT {_FIELDS} FROM jobs WHERE id = ?", (job_id,)).fetchone())
 
@@ -176,6 +191,21 @@ class JobTable:
         with self._open() as table:
             rows = table.execute(f"SELECT {_FIELDS} FROM jobs WHERE finished < ?", (moment,)).fetchall()
         return [_job(row) for row in rows]
+
+    def untold(self) -> list[tuple[Job, str, int]]:
+        """Jobs that ended and whose webhook is to be called now, its address, and how often it was called already."""
+        question = f"""SELECT {_FIELDS}, webhook, tries FROM jobs WHERE webhook IS NOT NULL AND state IN ('completed', 'failed')
+            AND tell <= ? ORDER BY finished LIMIT 20"""
+        with self._open() as table:
+            return [(_job(row[:-2]), row[-2], row[-1]) for row in table.execute(question, (self._now(),)).fetchall()]
+
+    def told(self, job_id: str, again_in_s: float | None) -> None:
+        """A webhook was called; it is called again after a time, or with None never."""
+        with self._alone() as table:
+            if again_in_s is None:
+                table.execute("UPDATE jobs SET webhook = NULL WHERE id = ?", (job_id,))
+            else:
+                table.execute("UPDATE jobs SET tries = tries + 1, tell = ? WHERE id = ?", (self._now() + again_in_s, job_id))
 
     def count_by_state(self) -> dict[str, int]:
         """How many jobs are in each state."""

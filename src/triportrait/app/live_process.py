@@ -1,4 +1,4 @@
-"""The process that draws one live portrait: ``python -m triportrait.app.live_process AVATAR RATE RING BYTES``.
+"""The process that draws one live portrait: ``python -m triportrait.app.live_process AVATAR RATE RING WHAT``.
 
 It hears commands on its standard input and answers on its standard output, as messages with a length before them. Pictures go through a
 ring of shared memory, whose oldest slot is written over, so that nothing waits for who does not look. Its input's end is its own.
@@ -22,11 +22,13 @@ from triportrait.errors import TriPortraitError
 
 #: Kinds of messages to the process: sound, what a client said, how many pictures it saw, and that the clock may begin.
 SOUND, SAID, SEEN, BEGIN = b"A", b"J", b"K", b"B"
-#: And from it: it is ready, why it is not, text, sound with its header, and a picture's place in the ring with its header.
+#: And from it: it is ready, why it is not, text, sound or motion with its header, and a picture's place in the ring with its header.
 READY, REFUSED, TEXT, PLAYED, PICTURE = b"R", b"E", b"T", b"S", b"P"
-#: Before JPEG and PCM: kind, flags, reply, number, time in microseconds.
+#: Before JPEG, PCM and motion: kind, flags, reply, number, time in microseconds.
 HEADER = struct.Struct("<BBHIQ")
-JPEG, PCM = 1, 3
+JPEG, PCM, MOTION = 1, 3, 4
+#: What a client wants to have besides sound.
+PICTURES_WANTED, MOTION_WANTED = "pictures", "motion"
 FIRST, LAST = 2, 4
 _FRAME = struct.Struct("<cI")
 _SLOT = struct.Struct("<II")
@@ -105,8 +107,9 @@ class PictureRing:
 class _Player:
     """One session, between the pipe in and the pipe out."""
 
-    def __init__(self, session: Any, rate_hz: int, out: IO[bytes], ring: PictureRing | None) -> None:
+    def __init__(self, session: Any, rate_hz: int, out: IO[bytes], ring: PictureRing | None, tells_motion: bool) -> None:
         self._session, self._rate_hz, self._out, self._ring = session, rate_hz, out, ring
+        self._tells_motion = tells_motion
         self._lock = threading.Lock()
         self._sent = self._seen = 0
         self.begun = threading.Event()
@@ -175,6 +178,10 @@ class _Player:
                 place = frame.reply & 0xFFFF, frame.index & 0xFFFFFFFF, round(frame.time_s * 1e6)
                 sound = (np.clip(frame.sound, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
                 self.send(PLAYED, HEADER.pack(PCM, flags, *place) + sound)
+                if self._tells_motion:
+                    row = frame.motion
+                    parts = row.expression, row.rotation_rad, row.translation, row.gaze_rad
+                    self.send(PLAYED, HEADER.pack(MOTION, flags, *place) + np.concatenate(parts).astype("<f4").tobytes())
                 if frame.image is not None and self._sent - self._seen < _UNSEEN:
                     self._show(frame.image, flags, place[0], place[2])
                 if frame.index % 25 == 0:
@@ -205,16 +212,16 @@ class _Player:
         return 0
 
 
-def _session_of(avatar: Path, rate_hz: int) -> Any:
+def _session_of(avatar: Path, rate_hz: int, has_pictures: bool) -> Any:
     from triportrait.live.session import LiveOptions
     from triportrait.pipeline import Portrait
 
-    return Portrait.from_image(avatar, quality="draft").live(LiveOptions(sample_rate_hz=rate_hz))
+    return Portrait.from_image(avatar, quality="draft").live(LiveOptions(sample_rate_hz=rate_hz, pictures=has_pictures))
 
 
 def main() -> None:
     """The process."""
-    avatar, rate_hz, handle = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    avatar, rate_hz, handle, wanted = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4].split(",")
     # Whoever prints must not stand between two messages.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -222,13 +229,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ring = None if handle < 0 else PictureRing(handle)
     try:
-        session = _session_of(avatar, rate_hz)
+        session = _session_of(avatar, rate_hz, PICTURES_WANTED in wanted)
     except TriPortraitError as error:
         from triportrait.app.schemas import fault_of
 
         send(out, REFUSED, json.dumps(fault_of(error, None, {str(avatar): "the portrait"})).encode())
         return
-    player = _Player(session, rate_hz, out, ring)
+    player = _Player(session, rate_hz, out, ring, MOTION_WANTED in wanted)
     threading.Thread(target=player.listen, args=(sys.stdin.buffer,), daemon=True).start()
     # The server may have gone; then nobody listens.
     with contextlib.suppress(BrokenPipeError):

@@ -1,8 +1,9 @@
 """The live portrait over a WebSocket: sound in, pictures and sound out by one clock.
 
-A binary message from the client is PCM of 16 bit, mono. Binary messages to it have a header of 16 bytes (little-endian: kind, flags, reply,
-number, time in microseconds) before a JPEG (kind 1) or PCM (kind 3). Text is JSON with a ``type``. The portrait is drawn by a process of
-its own (:mod:`triportrait.app.live_process`); should that one end before its time, the client is told and another one goes on.
+A binary message from the client is PCM of 16 bit, mono. Binary messages to it have a header of 16 bytes (little-endian: kind, flags,
+reply, number, time in microseconds) before a JPEG (kind 1), PCM (kind 3) or a row of motion (kind 4). Text is JSON with a ``type``. The
+portrait is drawn by a process of its own (:mod:`triportrait.app.live_process`); should that one end before its time, the client is told and
+another one goes on.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect
 
 from triportrait.app import live_process as wire
 from triportrait.app.schemas import ApiError, fault_of
@@ -29,6 +31,8 @@ from triportrait.app.store import Avatar
 
 log = logging.getLogger(__name__)
 
+#: Samples per second of a session that may go over WebRTC.
+RTC_RATE_HZ = 48_000
 #: Conversations at a time; each draws 25 pictures a second.
 _MOST = 2
 #: A session must be opened within this time, and ends after so long in all, or after so long without a word.
@@ -42,18 +46,34 @@ _READY_S, _SILENT_S, _LIVES = 90.0, 10.0, 3
 _END_S = 3.0
 
 
+class Link(Protocol):
+    """What connects a client: a WebSocket, or a peer connection (:class:`triportrait.app.live_rtc.PeerLink`) with its verbs."""
+
+    async def accept(self) -> None: ...
+
+    async def send_text(self, data: str) -> None: ...
+
+    async def send_bytes(self, data: bytes) -> None: ...
+
+    async def receive(self) -> Any: ...
+
+    async def close(self, code: int = 1000) -> None: ...
+
+
 class LiveProcess:
     """The process of one session, seen from the server.
 
     Args:
         avatar: who is drawn.
         rate_hz: of the sound.
+        wanted: what it tells besides sound, see :data:`triportrait.app.live_process.PICTURES_WANTED`.
     """
 
-    def __init__(self, avatar: Avatar, rate_hz: int) -> None:
+    def __init__(self, avatar: Avatar, rate_hz: int, wanted: tuple[str, ...]) -> None:
         self._ring = wire.PictureRing() if wire.PictureRing.IS_THERE else None
         handles = () if self._ring is None else (self._ring.handle,)
-        command = [sys.executable, "-m", "triportrait.app.live_process", str(avatar.file), f"{rate_hz}", *map(str, handles or (-1,))]
+        asked = (f"{rate_hz}", f"{handles[0] if handles else -1}", ",".join(wanted))
+        command = [sys.executable, "-m", "triportrait.app.live_process", str(avatar.file), *asked]
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
         try:
@@ -127,6 +147,7 @@ class Ticket:
     token: str
     avatar: Avatar
     sample_rate: int
+    wanted: tuple[str, ...]
     until: float
     process: LiveProcess
     done: threading.Event
@@ -146,8 +167,11 @@ class LiveSessions:
         with self._lock:
             return len([ticket for ticket in self._open.values() if not ticket.done.is_set()])
 
-    def add(self, avatar: Avatar, sample_rate: int) -> dict[str, Any]:
+    def add(self, avatar: Avatar, sample_rate: int, wanted: tuple[str, ...] = (wire.PICTURES_WANTED,)) -> dict[str, Any]:
         """A session, with the token that opens its socket once.
+
+        Args:
+            avatar, sample_rate, wanted: see :class:`LiveProcess`.
 
         Raises:
             ApiError: as many converse as may.
@@ -159,25 +183,48 @@ class LiveSessions:
             if len(self._open) + len(self._waiting) >= _MOST:
                 raise ApiError("E_FULL", "As many conversations are going on as this machine can draw.", None, "Try again later.")
             until = time.monotonic() + _OPEN_WITHIN_S
-            process = LiveProcess(avatar, sample_rate)
+            process = LiveProcess(avatar, sample_rate, wanted)
             names = f"ses_{secrets.token_hex(12)}", secrets.token_urlsafe(24)
-            ticket = Ticket(*names, avatar, sample_rate, until, process, threading.Event())
+            ticket = Ticket(*names, avatar, sample_rate, wanted, until, process, threading.Event())
             self._waiting[ticket.id] = ticket
         socket = f"/v1/sessions/{ticket.id}/socket?token={ticket.token}"
-        return {"id": ticket.id, "object": "session", "token": ticket.token, "socket": socket, "fps": 25, "sample_rate": sample_rate}
+        # Sound of WebRTC has one rate.
+        offer = f"/v1/sessions/{ticket.id}/offer?key={ticket.token}" if sample_rate == RTC_RATE_HZ and find_spec("aiortc") else None
+        answer = {"id": ticket.id, "object": "session", "token": ticket.token, "socket": socket, "offer": offer}
+        return answer | {"fps": 25, "sample_rate": sample_rate}
 
-    def take(self, session_id: str, token: str) -> Ticket:
+    def take(self, session_id: str, token: str, rate_hz: int | None = None) -> Ticket:
         """Open a session.
 
+        Args:
+            session_id, token: as :meth:`add` gave them.
+            rate_hz: the sample rate that the session must have; None takes any.
+
         Raises:
-            ApiError: there is none that waits, or the token is wrong.
+            ApiError: there is none that waits, or the token or the rate is wrong.
         """
         with self._lock:
             ticket = self._waiting.get(session_id)
             if ticket is None or ticket.until < time.monotonic() or not secrets.compare_digest(ticket.token.encode(), token.encode()):
                 raise ApiError("E_NO_TOKEN", "The session is over, or its token is wrong.", None, "Begin another one.")
+            if rate_hz is not None and ticket.sample_rate != rate_hz:
+                raise ApiError(
+                    "E_OPTION", f"The session's sample_rate is {ticket.sample_rate}.", "sample_rate", f"Use {rate_hz} for WebRTC."
+                )
             self._open[session_id] = self._waiting.pop(session_id)
             return ticket
+
+    def end(self, session_id: str, token: str) -> None:
+        """End a conversation that is going on.
+
+        Raises:
+            ApiError: there is none, or the token is wrong.
+        """
+        with self._lock:
+            ticket = self._open.get(session_id)
+            if ticket is None or ticket.done.is_set() or not secrets.compare_digest(ticket.token.encode(), token.encode()):
+                raise ApiError("E_NOT_FOUND", "There is no such conversation.", "id", "It has ended; begin another one.")
+            ticket.done.set()
 
     def sweep(self) -> None:
         """Forget those that ended, and end those that nobody opened in time."""
@@ -312,18 +359,18 @@ class _Conversation:
         return [*told, {"type": "error", **fault_of(error)}]
 
 
-async def converse(websocket: WebSocket, ticket: Ticket) -> None:
+async def converse(link: Link, ticket: Ticket) -> None:
     """One conversation, until either side ends it."""
-    await websocket.accept()
     talk = _Conversation(ticket)
     talk.attach()
     reason = ""
     tasks: list[asyncio.Task[Any]] = []
     try:
+        await link.accept()
         await talk.ready()
         created = {"type": "session.created", "session": ticket.id, "sample_rate": ticket.sample_rate, "fps": 25}
-        await websocket.send_text(json.dumps(created))
-        tasks = [asyncio.create_task(_write(websocket, talk)), asyncio.create_task(_listen(websocket, talk))]
+        await link.send_text(json.dumps(created))
+        tasks = [asyncio.create_task(_write(link, talk)), asyncio.create_task(_listen(link, talk))]
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             reason = task.result() or reason
@@ -342,11 +389,11 @@ async def converse(websocket: WebSocket, ticket: Ticket) -> None:
     await asyncio.sleep(0)  # the tasks end
     with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
         if reason:
-            await asyncio.wait_for(websocket.send_text(json.dumps({"type": "session.ended", "reason": reason})), 2.0)
-        await websocket.close()
+            await asyncio.wait_for(link.send_text(json.dumps({"type": "session.ended", "reason": reason})), 2.0)
+        await link.close()
 
 
-async def _write(websocket: WebSocket, talk: _Conversation) -> str:
+async def _write(link: Link, talk: _Conversation) -> str:
     """Send what the process says, and replace it when it dies; returns why the session ends."""
     lives = _LIVES
     while not talk.ticket.done.is_set():
@@ -358,25 +405,25 @@ async def _write(websocket: WebSocket, talk: _Conversation) -> str:
         if process is not talk.process:
             continue
         if kind == wire.TEXT:
-            await websocket.send_text(json.dumps(talk.told(data)))
+            await link.send_text(json.dumps(talk.told(data)))
         elif kind:
-            await websocket.send_bytes(talk.placed(data))
+            await link.send_bytes(talk.placed(data))
         elif not talk.ticket.done.is_set():
             for message in talk.lost():
-                await websocket.send_text(json.dumps(message))
+                await link.send_text(json.dumps(message))
             log.warning("the process of live session %s has ended", talk.ticket.id)
             lives -= 1
             await run_in_threadpool(process.close)
             if not lives:
                 return "The portrait stopped several times. Begin another session, and report it if it happens again."
-            talk.process = await run_in_threadpool(LiveProcess, talk.ticket.avatar, talk.ticket.sample_rate)
+            talk.process = await run_in_threadpool(LiveProcess, talk.ticket.avatar, talk.ticket.sample_rate, talk.ticket.wanted)
             talk.attach()
             await talk.ready()
-            await websocket.send_text(json.dumps({"type": "session.restarted", "session": talk.ticket.id}))
+            await link.send_text(json.dumps({"type": "session.restarted", "session": talk.ticket.id}))
     return talk.reason
 
 
-async def _listen(websocket: WebSocket, talk: _Conversation) -> str:
+async def _listen(link: Link, talk: _Conversation) -> str:
     """Hear the client until it goes; returns why the session ends, empty where the client ended it."""
     began = heard = time.monotonic()
     while not talk.ticket.done.is_set():
@@ -386,7 +433,7 @@ async def _listen(websocket: WebSocket, talk: _Conversation) -> str:
         if now - heard > _IDLE_S:
             return f"Nobody said anything for {_IDLE_S / 60:g} minutes. Begin another session."
         try:
-            message = await asyncio.wait_for(websocket.receive(), 1.0)
+            message = await asyncio.wait_for(link.receive(), 1.0)
         except TimeoutError:
             continue
         if message["type"] == "websocket.disconnect":
@@ -395,16 +442,16 @@ async def _listen(websocket: WebSocket, talk: _Conversation) -> str:
         if data is not None:
             heard = time.monotonic()
             if len(data) % 2 or len(data) > _LONGEST_BYTES:
-                await _complain(websocket, "The sound cannot be read.", "Send PCM of 16 bit in messages of up to 1 MB.")
+                await _complain(link, "The sound cannot be read.", "Send PCM of 16 bit in messages of up to 1 MB.")
             else:
                 await run_in_threadpool(talk.process.send, wire.SOUND, data)
         elif text is not None:
-            if await _told(websocket, text, talk):
+            if await _told(link, text, talk):
                 heard = time.monotonic()
     return talk.reason
 
 
-async def _told(websocket: WebSocket, text: str, talk: _Conversation) -> bool:
+async def _told(link: Link, text: str, talk: _Conversation) -> bool:
     """Pass on what a text message says; whether it says more than that pictures were seen."""
     try:
         if len(text) > _LONGEST_TEXT:
@@ -417,9 +464,9 @@ async def _told(websocket: WebSocket, text: str, talk: _Conversation) -> bool:
         await run_in_threadpool(talk.process.send, wire.SAID, json.dumps(said).encode())
         return True
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        await _complain(websocket, "The message cannot be read.", "Send JSON with a type.")
+        await _complain(link, "The message cannot be read.", "Send JSON with a type.")
         return False
 
 
-async def _complain(websocket: WebSocket, message: str, remedy: str) -> None:
-    await websocket.send_text(json.dumps({"type": "error", "code": "E_INPUT", "message": message, "remedy": remedy, "field": None}))
+async def _complain(link: Link, message: str, remedy: str) -> None:
+    await link.send_text(json.dumps({"type": "error", "code": "E_INPUT", "message": message, "remedy": remedy, "field": None}))

@@ -12,6 +12,7 @@ import os
 import queue
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -19,6 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from triportrait.app.schemas import ApiError, Job, fault_of
 from triportrait.app.store import Store
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: How often the table is asked for work, pieces are looked for, and a claim is renewed.
 _ASK_S, _LOOK_S, _RENEW_S = 0.25, 0.2, 5.0
+#: A cluster that is there answers within this time.
+_CONNECT_S = 5.0
 #: Cores that one video takes.
 CPUS_PER_VIDEO = 2.0
 
@@ -50,12 +54,29 @@ def connect(address: str) -> Any:
         import ray
     except ImportError:
         raise MissingPart("--ray needs the package 'ray'; run: pip install 'triportrait[data]'") from None
+    _check_listens(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # ray raises ConnectionError, ValueError and errors of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise OptionError(f"there is no Ray cluster at '{address}' that can be reached ({reason}); start one, or leave out --ray") from None
     return ray
+
+
+def _check_listens(address: str) -> None:
+    """Whether somebody listens there: Ray itself tries for minutes.
+
+    Raises:
+        OptionError: nobody does.
+    """
+    place = urlsplit(address if "://" in address else f"ray://{address}")
+    try:
+        if place.hostname is None or place.port is None:  # auto, or another word of Ray's
+            return
+        socket.create_connection((place.hostname, place.port), _CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OptionError(f"there is no Ray cluster at '{address}' that can be reached ({reason}); start one, or leave out --ray") from None
 
 
 def make_there(job: Job, files: dict[str, bytes]) -> Iterator[tuple[str, str, bytes]]:
@@ -99,7 +120,7 @@ def make_there(job: Job, files: dict[str, bytes]) -> Iterator[tuple[str, str, by
         while end is None:
             time.sleep(_LOOK_S)
             # Pieces are looked for before the end is, after which their folder is gone.
-            for path in folder.glob(f"*{PIECES_SUFFIX}/[0-9]*.mp4"):
+            for path in folder.glob(f"*{PIECES_SUFFIX}/[0-9]*"):
                 if (place := path.relative_to(root).as_posix()) not in sent:
                     with contextlib.suppress(FileNotFoundError):
                         yield "file", place, path.read_bytes()
@@ -191,7 +212,7 @@ class RayWorkers:
     def _files(self, job: Job) -> dict[str, bytes]:
         root, folder = self._store.folder, self._store.video_folder(job.id)
         pieces = self._pieces(job)
-        paths = [folder / "driver", *(pieces.glob("[0-9]*.mp4") if pieces.is_dir() else ())]
+        paths = [folder / "driver", *(pieces.glob("[0-9]*") if pieces.is_dir() else ())]
         if job.avatar:
             avatar = self._store.avatar(job.avatar, job.client)
             paths += [avatar.file, avatar.folder / "about.json"]

@@ -28,6 +28,7 @@ STATUS = {
     "E_CHOOSE_FACE": 409,
     "E_TOO_LARGE": 413,
     "E_FULL": 429,
+    "E_TOO_OFTEN": 429,
     "E_INTERNAL": 500,
     "E_STARTING": 503,
     "E_NO_SPACE": 507,
@@ -43,6 +44,8 @@ _REMEDIES = {
     "E_INTERNAL": "Please report it.",
 }
 _USUAL_REMEDY = "Try it with another file."
+#: When to ask again where nobody knows.
+_RETRY_S = 10
 
 
 class ApiError(TriPortraitError):
@@ -53,15 +56,23 @@ class ApiError(TriPortraitError):
         message: one sentence; without ``remedy`` it ends in one, after a semicolon.
         field: of the request that is at fault.
         remedy: what to do about it, one sentence.
+        retry_after_s: when to ask again, where that is known.
     """
 
-    def __init__(self, code: str, message: str, field: str | None = None, remedy: str | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, field: str | None = None, remedy: str | None = None, *, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(message)
-        self.code, self.field, self.remedy = code, field, remedy
+        self.code, self.field, self.remedy, self.retry_after_s = code, field, remedy, retry_after_s
 
     @property
     def status(self) -> int:
         return STATUS.get(self.code, 422)
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """Of the answer: when to ask again, where asking again helps."""
+        return {"Retry-After": f"{self.retry_after_s or _RETRY_S}"} if self.status in (429, 503) else None
 
 
 class ChooseFace(ApiError):
@@ -126,6 +137,8 @@ class VideoForm(BaseModel):
 
     avatar: str = Field(max_length=100)
     options: str = "{}"
+    #: Whom to tell when it has ended; the operator says who may be told.
+    webhook: str | None = Field(default=None, min_length=1, max_length=500)
 
 
 class MotionForm(BaseModel):
@@ -140,6 +153,9 @@ class SessionRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     avatar: str = Field(pattern="^avt_[0-9a-f]{24}$")
     sample_rate: int = Field(default=24_000, ge=8_000, le=96_000)
+    video: Literal["jpeg", "none"] = "jpeg"
+    #: Rows of motion as well: 52 ARKit curves, rotation, translation, gaze, for an avatar that the client draws itself.
+    motion: bool = False
 
 
 @dataclass(frozen=True, slots=True)

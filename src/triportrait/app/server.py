@@ -30,10 +30,13 @@ from triportrait.app.access import CLIENT_COOKIE, TOKEN_COOKIE, Access, client_o
 from triportrait.app.children import end_children, refusal, run_limited
 from triportrait.app.heads import add_heads
 from triportrait.app.job_routes import add_motions, add_videos
-from triportrait.app.live_socket import LiveSessions, converse
+from triportrait.app.live_process import MOTION_WANTED, PICTURES_WANTED
+from triportrait.app.live_socket import RTC_RATE_HZ, LiveSessions, converse
+from triportrait.app.pace import Pace, kind_of
 from triportrait.app.schemas import ApiError, AvatarForm, ErrorAnswer, SessionRequest, StillRequest, error_body, first_fault
 from triportrait.app.store import MEDIA_BYTES, PHOTO_BYTES, Avatar, Store
 from triportrait.app.uploads import form_body, received
+from triportrait.app.webhooks import Webhook, Webhooks
 from triportrait.errors import TriPortraitError
 
 log = logging.getLogger(__name__)
@@ -70,6 +73,8 @@ class Server:
         hosts: names under which the server is reached, besides this machine's own.
         examples: photos that every client finds, and example_voice: what they say.
         ray: address of a Ray cluster that makes the videos.
+        requests_a_minute: of one client, see :class:`triportrait.app.pace.Pace`; 0 is no limit.
+        webhooks: whom clients may have told that a video has ended.
     """
 
     def __init__(
@@ -82,8 +87,12 @@ class Server:
         examples: tuple[Path, ...] = (),
         example_voice: Path | None = None,
         ray: str | None = None,
+        requests_a_minute: int = 0,
+        webhooks: tuple[Webhook, ...] = (),
     ) -> None:
         self.store = Store(folder)
+        self.webhooks = Webhooks(webhooks, self.store.jobs)
+        self.pace = Pace(requests_a_minute)
         self.access = Access(tuple((token or "").split()), hosts)
         self.live = LiveSessions()
         self.example_voice = example_voice
@@ -95,12 +104,30 @@ class Server:
         self._drawing = asyncio.Lock()
         self.is_prepared = False
 
+    def admit(self, request: Request) -> None:
+        """Only those who may ask, and not too often; nor may anybody guess tokens at will.
+
+        Raises:
+            ApiError: a stranger, or somebody who asks too often.
+        """
+        address = request.client.host if request.client else ""
+        try:
+            self.access.refuse_strangers(request.headers, request.query_params)
+        except ApiError as error:
+            if error.code == "E_NO_TOKEN":
+                self.pace.take(f"stranger {address}", address)
+            raise
+        self.pace.take(client_of(request), address, kind_of(request.method, request.url.path))
+
     async def care(self) -> None:
         """Keep the workers running, and the folder clean, until cancelled."""
         cleaned = 0.0
         try:
             preparing = asyncio.create_task(run_in_threadpool(self._add_examples))
+            telling: asyncio.Task[None] | None = None
             while True:
+                if telling is None or telling.done():  # whoever answers slowly keeps nobody else waiting
+                    telling = asyncio.create_task(self._tell())
                 self.is_prepared = preparing.done()
                 try:
                     await run_in_threadpool(self._mend)
@@ -116,6 +143,12 @@ class Server:
             for process in self._workers:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(10)
+
+    async def _tell(self) -> None:
+        try:
+            await run_in_threadpool(self.webhooks.tell)
+        except (OSError, sqlite3.Error) as error:
+            log.warning("the table of jobs cannot be read: %s", error)
 
     def _mend(self) -> None:
         """Give back what dead workers had claimed, start others, and end conversations that nobody opened."""
@@ -195,7 +228,7 @@ def make_app(server: Server) -> FastAPI:
     app = FastAPI(title="TriPortrait", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan, responses=errors)
     _guard(app, server)
     _add_avatars(app, server)
-    add_videos(app, server.store)
+    add_videos(app, server.store, server.webhooks)
     add_motions(app, server.store)
     _add_others(app, server)
     add_heads(app, server.store)
@@ -208,9 +241,9 @@ def _guard(app: FastAPI, server: Server) -> None:
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         if request.url.path not in ("/healthz", "/readyz"):
             try:
-                server.access.refuse_strangers(request.headers, request.query_params)
+                server.admit(request)
             except ApiError as error:
-                return JSONResponse(error_body(error), error.status, headers=_SECURITY)
+                return JSONResponse(error_body(error), error.status, headers=_SECURITY | (error.headers or {}))
         response = await call_next(request)
         response.headers.update(_SECURITY)
         if (token := server.access.known(request.query_params.get("token", ""))) is not None:
@@ -220,8 +253,7 @@ def _guard(app: FastAPI, server: Server) -> None:
     @app.exception_handler(TriPortraitError)
     async def told(request: Request, error: TriPortraitError) -> JSONResponse:
         status = error.status if isinstance(error, ApiError) else 400 if error.code == "E_OPTION" else 422
-        headers = {"Retry-After": "10"} if status in (429, 503) else None
-        return JSONResponse(error_body(error), status, headers=headers)
+        return JSONResponse(error_body(error), status, headers=error.headers if isinstance(error, ApiError) else None)
 
     @app.exception_handler(RequestValidationError)
     async def wrong(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -290,6 +322,42 @@ def _add_avatars(app: FastAPI, server: Server) -> None:
         return _Jpeg(await server.still(store.avatar(avatar_id, client_of(request)), asked))
 
 
+class _Description(Response):
+    """How a connection is made (SDP)."""
+
+    media_type = "application/sdp"
+
+
+_OFFER = {"requestBody": {"required": True, "content": {"application/sdp": {"schema": {"type": "string"}}}}}
+_OFFER_BYTES = 100_000
+
+
+async def _offer_of(request: Request) -> str:
+    """The body of an offer.
+
+    Raises:
+        ApiError: it is too long, or no text.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _OFFER_BYTES:
+            raise ApiError("E_TOO_LARGE", "The offer is too long.", "offer", "Send the SDP of an RTCPeerConnection.")
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise ApiError("E_INPUT", "The offer is no text.", "offer", "Send the SDP of an RTCPeerConnection.") from None
+
+
+def _peer_link() -> Any:
+    try:
+        from triportrait.app.live_rtc import PeerLink
+    except ImportError:
+        remedy = "Use the session's socket, or install the server with pip install 'triportrait[live]'."
+        raise ApiError("E_NOT_FOUND", "This server has no WebRTC.", None, remedy) from None
+    return PeerLink()
+
+
 def _add_others(app: FastAPI, server: Server) -> None:
     @app.post("/v1/detect", openapi_extra=form_body(None, {"file": True}))
     async def detect(request: Request) -> dict[str, Any]:
@@ -304,7 +372,8 @@ def _add_others(app: FastAPI, server: Server) -> None:
     @app.post("/v1/sessions", status_code=201)
     def add_session(request: Request, asked: SessionRequest) -> dict[str, Any]:
         avatar = server.store.avatar(asked.avatar, client_of(request))
-        return server.live.add(avatar, asked.sample_rate)
+        is_wanted = {PICTURES_WANTED: asked.video != "none", MOTION_WANTED: asked.motion}
+        return server.live.add(avatar, asked.sample_rate, tuple(what for what, it_is in is_wanted.items() if it_is))
 
     @app.websocket("/v1/sessions/{session_id}/socket")
     async def socket(websocket: WebSocket, session_id: str, token: str = "") -> None:
@@ -315,6 +384,28 @@ def _add_others(app: FastAPI, server: Server) -> None:
             await websocket.close(4401)
             return
         await converse(websocket, ticket)
+
+    talking: set[asyncio.Task[None]] = set()
+
+    @app.post("/v1/sessions/{session_id}/offer", status_code=201, response_class=_Description, openapi_extra=_OFFER)
+    async def answer_offer(request: Request, session_id: str, key: str = "") -> Response:
+        offer = await _offer_of(request)
+        link, ticket = _peer_link(), server.live.take(session_id, key, RTC_RATE_HZ)
+        try:
+            answer = await link.answer(offer)
+        except BaseException:
+            ticket.done.set()
+            await run_in_threadpool(ticket.process.close)
+            raise
+        task = asyncio.create_task(converse(link, ticket))
+        talking.add(task)
+        task.add_done_callback(talking.discard)
+        return _Description(answer, 201, {"Location": f"/v1/sessions/{session_id}/offer?key={key}"})
+
+    @app.delete("/v1/sessions/{session_id}/offer")
+    def end_session(session_id: str, key: str = "") -> dict[str, Any]:
+        server.live.end(session_id, key)
+        return {"id": session_id, "object": "session", "deleted": True}
 
     @app.get("/v1/example.wav", response_class=FileResponse)
     def example() -> FileResponse:

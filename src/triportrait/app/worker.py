@@ -144,15 +144,14 @@ def _make_video(store: Store, job: Job, progress: Any) -> dict[str, Any]:
     verbs: dict[str, Any] = {"audio": portrait.talk, "driving": portrait.drive, "motion": portrait.perform}
     performance = verbs[job.kind](source, options, progress=progress)
     background = Background(scene) if scene else None
-    # A job that was interrupted goes on with its next frame; what is transparent begins again.
-    is_resumed = kind == "mp4"
+    # A job that was interrupted goes on behind its finished pieces.
     made = performance.save(
         folder / made_file(job),
         full_frame=full_frame,
         background=background,
         marks=Marks(consent=avatar.consent),
         progress=progress,
-        resume=is_resumed,
+        resume=True,
     )
     told = _add_variants(performance, folder, made)
     return told | {"format": kind}

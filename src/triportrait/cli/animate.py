@@ -273,8 +273,6 @@ class Animate:
             raise OptionError("--background and --debug-panel work on the crop; leave out --full-frame")
         if self.look.debug_panel and self.look.background == "transparent":
             raise OptionError("--background transparent shows the person alone; leave out --debug-panel")
-        if self.look.resume and self.look.background == "transparent":
-            raise OptionError("a transparent video is not written in pieces; leave out --resume")
         if self.look.resume and self.drawing.refine:
             raise OptionError("--refine differs from run to run, so nothing could go on; refine once with 'triportrait portrait save'")
         check_size(self.drawing.size)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from triportrait.cli.terminal import say
@@ -32,6 +34,10 @@ class Serve:
     """File with the token that every request must bear; or with several, one a line, whose bearers see their own videos each."""
     public_name: str | None = None
     """Host name under which a proxy shows the server."""
+    requests: int = 1200
+    """Requests that one client may make in a minute: a 120th of them jobs, a 60th photos to prepare. 0 is no limit."""
+    webhooks: Path | None = None
+    """File with addresses that may be told when a video has ended, one a line, each followed by a blank and the secret that signs."""
 
     def run(self) -> int:
         import socket
@@ -40,13 +46,17 @@ class Serve:
 
         from triportrait.app.server import EXAMPLES, Server, make_app
         from triportrait.app.store import usual_folder
-        from triportrait.files import check_readable, make_folder
+        from triportrait.app.webhooks import read_webhooks
+        from triportrait.files import make_folder, read_text
 
         if not 0 <= self.port <= 65535:
             raise OptionError(f"--port is {self.port}; use a number from 0 to 65535.")
         if not 0 <= self.workers <= 64:
             raise OptionError(f"--workers is {self.workers}; use a number up to 64.")
-        token = check_readable(self.token).read_text().strip() if self.token is not None else None
+        if not 0 <= self.requests <= 1_000_000:
+            raise OptionError(f"--requests is {self.requests}; use a number from 0 to 1000000.")
+        token = read_text(self.token).strip() if self.token is not None else None
+        webhooks = () if self.webhooks is None else read_webhooks(self.webhooks)
         if token == "":
             raise OptionError(f"the file '{self.token}' holds no token; write one into it, or leave out --token")
         if token is None and self.host not in _LOOPBACK:
@@ -66,6 +76,8 @@ class Serve:
             hosts=hosts,
             examples=tuple(sorted(EXAMPLES.glob("*.jpg"))),
             example_voice=EXAMPLES / "speech.wav",
+            requests_a_minute=self.requests,
+            webhooks=webhooks,
         )
         listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,9 +85,15 @@ class Serve:
             listener.bind((self.host, self.port))
             # A browser that is quicker than the server's start waits, instead of being refused.
             listener.listen()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise OptionError(f"--host '{self.host}' is no address of this machine; use 127.0.0.1, or 0.0.0.0 for all") from None
             raise OptionError(f"cannot listen at {self.host}:{self.port}: {error.strerror or error}; choose another --port") from None
         port = listener.getsockname()[1]
+        if find_spec("aiortc") is not None:
+            from triportrait.app.live_rtc import use_address
+
+            use_address(self.host)
         name = f"[{self.host}]" if ":" in self.host else self.host
         say(f"http://{name}:{port}/{f'?token={token}' if token else ''}  (end with Ctrl-C)")
         config = uvicorn.Config(make_app(server), log_level="warning", timeout_graceful_shutdown=3)

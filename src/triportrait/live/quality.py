@@ -48,6 +48,10 @@ class Step:
     leave_out: Callable[[], object] = _nothing
 
 
+#: Motion and sound, and nothing that is drawn.
+NO_PICTURES = Step("motion alone", None)
+
+
 class Ladder:
     """Where a session stands among ``count`` steps, 0 being the finest."""
 
@@ -101,7 +105,7 @@ def steps_of(portrait: Performer, background: Background | None, finish: Callabl
             small = draft.prepare(smaller(prepared, smaller_px))
             draw = _drawing(draft, draft.with_still_mouth(small) if holds_mouth else small, smaller_px, side, scenes, finish)
             steps.append(Step(f"{draft.avatar.name} {smaller_px} px", draw, 1, leave_out))
-    return [*steps, Step(f"{steps[-1].name}, every other picture", draw, 2, leave_out), Step("motion alone", None, 1, leave_out)]
+    return [*steps, Step(f"{steps[-1].name}, every other picture", draw, 2, leave_out), replace(NO_PICTURES, leave_out=leave_out)]
 
 
 def _drawing(

@@ -22,7 +22,7 @@ from triportrait.background import Background
 from triportrait.concurrency import calm_libraries
 from triportrait.errors import OptionError
 from triportrait.live.motion import LiveMotion
-from triportrait.live.quality import Ladder, Step, steps_of
+from triportrait.live.quality import NO_PICTURES, Ladder, Step, steps_of
 from triportrait.live.sound import LiveEvent, SoundQueue
 from triportrait.media.pcm import Samples, check_rate, mono
 from triportrait.motion.controls import NAMES, Controls
@@ -44,6 +44,7 @@ class LiveOptions:
         drive: how it moves; ``set_controls`` changes it later.
         sample_rate_hz: of the sound that leaves; sound of other rates is resampled.
         background: what stands behind the person; None keeps the photo's own.
+        pictures: False makes none: motion and sound alone, for avatars that are drawn elsewhere.
         marks: label and watermark of the pictures. A stream has no place for a signed statement: ``manifest`` and ``consent`` count where
             it is saved.
         longest_queue_s: so much sound may wait; more is back-pressure.
@@ -56,6 +57,7 @@ class LiveOptions:
     drive: DriveOptions = field(default_factory=DriveOptions)
     sample_rate_hz: int = 24_000
     background: Background | None = None
+    pictures: bool = True
     marks: Marks = field(default_factory=Marks)
     longest_queue_s: float = 30.0
     longest_delay_s: float = 0.5
@@ -188,7 +190,8 @@ class LiveSession:
         holds_mouth = options.drive.holds_mouth(bool(prepared.mouth_is_covered))
         with calm_libraries():
             motion = LiveMotion(prepared, options.drive, options.sample_rate_hz)
-            return cls(motion, steps_of(portrait, options.background, finish, holds_mouth), options)
+            steps = steps_of(portrait, options.background, finish, holds_mouth) if options.pictures else [NO_PICTURES]
+            return cls(motion, steps, options)
 
     # -- sound and wishes in ---------------------------------------------------------------------------------------------
 
@@ -224,7 +227,11 @@ class LiveSession:
             if is_damaged:
                 block = np.zeros_like(block)
                 self._events.append(LiveEvent("sound_damaged"))
-            self._queue.push(self._at_own_rate(block, rate_hz))
+            at_own_rate = self._at_own_rate(block, rate_hz)
+            if len(block):
+                # A resampler may hold all of a short block back; it is a reply all the same, and will have its end.
+                self._queue.begin()
+            self._queue.push(at_own_rate)
         return True
 
     def flush(self) -> bool:

@@ -75,13 +75,17 @@ class SoundQueue:
         """Slots that are composed and have not left."""
         return len(self._composed)
 
+    def begin(self) -> None:
+        """Open a reply where none is open: its samples are on their way."""
+        if not self._unfinished or self._unfinished[-1].is_closed:
+            self._replies += 1
+            self._unfinished.append(_Reply(self._replies))
+
     def push(self, samples: Array) -> None:
         """Take samples float32 [n] of the open reply, or of a new one."""
         if not len(samples):
             return
-        if not self._unfinished or self._unfinished[-1].is_closed:
-            self._replies += 1
-            self._unfinished.append(_Reply(self._replies))
+        self.begin()
         reply = self._unfinished[-1]
         reply.pushed += len(samples)
         self.queued += len(samples)

@@ -7,7 +7,7 @@ import io
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from triportrait.errors import EmptyMedia, MissingPart, OptionError, OutputError
+from triportrait.errors import EmptyMedia, MediaError, MissingPart, OptionError, OutputError
 from triportrait.files import AtomicFile
 from triportrait.media.sound_track import OPUS, PCM, SoundBlocks, SoundCodec, SoundTrack, open_sound
 from triportrait.types import Array, PathLike, Sound
@@ -49,6 +49,8 @@ _CODINGS = {
     ".mov": _Coding("mov", "prores_ks", "yuva444p10le", {"profile": "4", "alpha_bits": "16"}, PCM, False),
 }
 _ENDINGS = (*_CODINGS, ".zip")
+#: PNG files carry a fixed date: the same frames give the same bytes.
+_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def check_transparent_output(path: PathLike, crf: int = _DEFAULT_CRF) -> None:
@@ -230,6 +232,43 @@ class _Film:
         self._container.close()
 
 
+def pictures_in(archive: Path) -> int:
+    """How many frames a .zip of ours holds; 0 where it is none, or damaged."""
+    try:
+        with zipfile.ZipFile(archive) as file:
+            return sum(name.endswith(".png") for name in file.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return 0
+
+
+def join_archives(pieces: Sequence[Path], part: Path, fps: float, audio: PathLike | Sound | None) -> None:
+    """Put the frames of several .zip files of ours, without sound, into one; sound is added here.
+
+    Args:
+        pieces: in order.
+        part: is written.
+        fps: of the pieces.
+        audio: a file, or sound; cut or filled with silence to the length of the pictures.
+
+    Raises:
+        MediaError: a piece or the sound cannot be read.
+        OSError: the file cannot be written.
+    """
+    archive, count = _PngArchive(part, Fraction(fps).limit_denominator(1001), open_sound(audio, 0, PCM)), 0
+    try:
+        for piece in pieces:
+            try:
+                with zipfile.ZipFile(piece) as source:
+                    for name in sorted(source.namelist()):
+                        archive.add(source.read(name), count)
+                        count += 1
+            except zipfile.BadZipFile:
+                raise MediaError(f"'{piece}' is no piece of a video; remove its folder and begin again.") from None
+        archive.finish(count)
+    finally:
+        archive.close()
+
+
 class _PngArchive:
     """``000000.png`` and so on, and ``sound.wav``, stored in a ZIP as they are: PNG files do not become smaller."""
 
@@ -245,8 +284,11 @@ class _PngArchive:
 
         buffer = io.BytesIO()
         Image.fromarray(np.dstack([image, alpha])).save(buffer, "PNG", compress_level=3)
-        # A fixed date: the same frames give the same bytes.
-        self._archive.writestr(zipfile.ZipInfo(f"{index:06d}.png", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
+        self.add(buffer.getvalue(), index)
+
+    def add(self, picture: bytes, index: int) -> None:
+        """A frame as a PNG file, and the sound up to its end."""
+        self._archive.writestr(zipfile.ZipInfo(f"{index:06d}.png", _DATE), picture)
         if self._sound is not None:
             blocks, rate_hz, _ = self._sound
             samples = blocks.take(round((index + 1) / self._rate * rate_hz) - self._sent)
@@ -260,7 +302,7 @@ class _PngArchive:
             head = b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt "
             head += struct.pack("<IHHIIHH", 16, 1, channels, rate_hz, 2 * channels * rate_hz, 2 * channels, 16) + b"data"
             self._samples.seek(0)
-            with self._archive.open(zipfile.ZipInfo("sound.wav", (1980, 1, 1, 0, 0, 0)), "w", force_zip64=True) as file:
+            with self._archive.open(zipfile.ZipInfo("sound.wav", _DATE), "w", force_zip64=True) as file:
                 file.write(head + struct.pack("<I", size))
                 while piece := self._samples.read(1 << 20):
                     file.write(piece)

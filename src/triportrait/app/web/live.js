@@ -1,16 +1,18 @@
-// The live portrait: sound goes out as PCM, pictures and sound come back and are played by the sound's clock.
+// The live portrait: sound goes out as PCM, pictures and sound come back and are played by the sound's clock. Over WebRTC the browser plays
+// them itself, see rtc.js.
 import { post } from "./api.js";
 import { $, choice, say, slider, takeFiles } from "./dom.js";
 import { emotionChoices } from "./options.js";
+import { call } from "./rtc.js";
 import { decode } from "./sound.js";
 import { on, state } from "./state.js";
 import { t } from "./strings.js";
 
-const RATE_HZ = 24000;
+const RATE_HZ = { socket: 24000, rtc: 48000 };
 // Kinds of binary messages, behind a header of 16 bytes: kind, flags, reply, number, time in microseconds.
 const JPEG = 1, PCM = 3, HEADER_BYTES = 16;
 // So much sound is kept ready against jitter, and so much of a file is sent at a time; half a minute may wait.
-const LEAD_S = 0.06, PIECE_SAMPLES = 12000, LONGEST_S = 25;
+const LEAD_S = 0.06, PIECE_S = 0.25, LONGEST_S = 25;
 const ALIVE = ["interrupt", "stop", "speech", "microphone", "say-example"];
 // Sliders: control, lowest, highest, step, usual value.
 const CONTROLS = [
@@ -18,11 +20,12 @@ const CONTROLS = [
   ["gaze_motion", 0, 2, 0.1, 1], ["eye_contact", 0, 1, 0.1, 0.9], ["blinks_per_minute", 0, 60, 1, 26],
 ];
 
-let socket = null, context = null, output = null, offset_s = null, pictures = [], sources = [], asked_ms = null, microphone = null;
+let socket = null, rate_hz = RATE_HZ.socket, film = null, context = null, output = null, offset_s = null, pictures = [], sources = [], asked_ms = null, microphone = null;
 let shown = [];  // when the last pictures were shown, for the rate
 
-const tellServer = (message) => { if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); };
-const enable = (isAlive) => { ALIVE.forEach((id) => { $(id).disabled = !isAlive; }); $("start").disabled = isAlive; };
+const isOpen = () => socket?.readyState === WebSocket.OPEN || socket?.readyState === "open";
+const tellServer = (message) => { if (isOpen()) socket.send(JSON.stringify(message)); };
+const enable = (isAlive) => { ALIVE.forEach((id) => { $(id).disabled = !isAlive; }); $("start").disabled = $("live-way").disabled = isAlive; };
 const show = (name, values) => { $("live-state").textContent = name ? t(name, values) : ""; };
 
 async function start() {
@@ -30,12 +33,15 @@ async function start() {
   if (!state.avatar) { say("live-error", { message: t("who.none") }); return; }
   $("start").disabled = true;
   show("live.starting");
-  context = new AudioContext({ sampleRate: RATE_HZ });
+  const way = $("live-way").value;
+  rate_hz = RATE_HZ[way];
+  context = new AudioContext({ sampleRate: rate_hz });
   output = context.createGain();
   output.connect(context.destination);
   try {
-    const session = await post("/v1/sessions", { avatar: state.avatar.id, sample_rate: RATE_HZ });
-    socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${session.socket}`);
+    const session = await post("/v1/sessions", { avatar: state.avatar.id, sample_rate: rate_hz });
+    if (way === "rtc") ({ line: socket, film } = await call(session.offer));
+    else socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${session.socket}`);
   } catch (error) {
     say("live-error", error);
     end();
@@ -86,7 +92,7 @@ function receive(buffer) {
 }
 
 function play(pcm, pts_s) {
-  const block = context.createBuffer(1, pcm.length, RATE_HZ), samples = block.getChannelData(0);
+  const block = context.createBuffer(1, pcm.length, rate_hz), samples = block.getChannelData(0);
   for (let i = 0; i < pcm.length; i += 1) samples[i] = pcm[i] / 32768;
   // The first block, or one that comes too late, sets the clock anew.
   if (offset_s === null || pts_s + offset_s < context.currentTime) offset_s = context.currentTime + LEAD_S - pts_s;
@@ -100,19 +106,24 @@ function play(pcm, pts_s) {
 
 function draw() {
   if (!socket) return;
+  if (film) { film.show(drawPicture); return; }
   const now_s = context.currentTime - (offset_s ?? 0);
   let next = null;
   while (pictures.length && pictures[0].pts_s <= now_s) { next?.image.close(); next = pictures.shift(); }
   if (next) {
-    const face = $("face");
-    if (face.width !== next.image.width) { face.width = next.image.width; face.height = next.image.height; }
-    face.getContext("2d").drawImage(next.image, 0, 0);
-    resting = null;
+    drawPicture(next.image, next.image.width, next.image.height);
     next.image.close();
-    shown.push(performance.now());
     tellServer({ type: "ack", pictures: next.number });
   }
   requestAnimationFrame(draw);
+}
+
+function drawPicture(image, width, height) {
+  const face = $("face");
+  if (face.width !== width) { face.width = width; face.height = height; }
+  face.getContext("2d").drawImage(image, 0, 0);
+  resting = null;
+  shown.push(performance.now());
 }
 
 // What was said already and waits in the browser is dropped at once; the server closes the mouth.
@@ -124,15 +135,15 @@ function interrupt() {
 
 const sendSamples = (samples) => {
   const pcm = Int16Array.from(samples, (value) => Math.max(-1, Math.min(1, value)) * 32767);
-  if (socket?.readyState === WebSocket.OPEN) socket.send(pcm.buffer);
+  if (isOpen()) socket.send(pcm.buffer);
 };
 
 async function speak(file) {
   say("live-error");
   try {
-    const sound = await decode(file, RATE_HZ), samples = sound.getChannelData(0).subarray(0, LONGEST_S * RATE_HZ);
+    const sound = await decode(file, rate_hz), samples = sound.getChannelData(0).subarray(0, LONGEST_S * rate_hz), piece = PIECE_S * rate_hz;
     asked_ms = performance.now();
-    for (let first = 0; first < samples.length; first += PIECE_SAMPLES) sendSamples(samples.subarray(first, first + PIECE_SAMPLES));
+    for (let first = 0; first < samples.length; first += piece) sendSamples(samples.subarray(first, first + piece));
     tellServer({ type: "input_audio_buffer.commit" });
   } catch (error) { say("live-error", error); }
 }
@@ -188,7 +199,8 @@ function sendControls() {
 
 function end() {
   closeMicrophone();
-  socket = offset_s = asked_ms = null;
+  film?.close();
+  socket = film = offset_s = asked_ms = null;
   pictures.forEach(({ image }) => image.close());
   pictures = [];
   sources = [];
@@ -202,6 +214,7 @@ function end() {
 
 export function startLive() {
   const box = $("live-controls");
+  choice(box, { id: "live-way", name: t("live.way"), value: "socket", choices: ["socket", "rtc"].map((way) => [way, t(`live.way.${way}`)]) });
   choice(box, { id: "live-emotion", name: t("options.emotion"), value: "neutral", choices: emotionChoices() }, sendControls);
   slider(box, { id: "live-emotion_strength", name: t("options.emotion_strength"), low: 0, high: 1, step: 0.1, value: 0.7 }, sendControls);
   for (const [name, low, high, step, value] of CONTROLS) slider(box, { id: `live-${name}`, name: t(`options.${name}`), low, high, step, value }, sendControls);

@@ -1,0 +1,170 @@
+"""A conversation over WebRTC, with aiortc as the client, too: media come, messages go over the data channel, nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("fastapi", reason="pip install 'triportrait[app]'")
+pytest.importorskip("aiortc", reason="pip install 'triportrait[live]'")
+import aiortc
+from starlette.testclient import TestClient
+
+from app_answers import error_of
+from triportrait.app.live_rtc import RATE_HZ, use_address
+from triportrait.app.server import EXAMPLES, Server
+
+
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    import aioice.ice
+
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", aioice.ice.get_host_addresses)
+    use_address("127.0.0.1")
+
+
+class Caller:
+    """A client: what it sees, hears and is told."""
+
+    def __init__(self, client: TestClient, avatar: str) -> None:
+        self.client, self.avatar = client, avatar
+        self.texts: list[dict[str, Any]] = []
+        self.pictures: list[Any] = []
+        self.sound: list[tuple[int, int]] = []
+        self.location = ""
+
+    async def call(self, *, microphone: bool = False) -> None:
+        asked = {"avatar": self.avatar, "sample_rate": RATE_HZ}
+        session = (await asyncio.to_thread(self.client.post, "/v1/sessions", json=asked)).json()
+        self.peer = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+        if microphone:
+            self.peer.addTrack(Tone())
+        else:
+            self.peer.addTransceiver("audio", direction="recvonly")
+        self.peer.addTransceiver("video", direction="recvonly")
+        self.channel = self.peer.createDataChannel("messages")
+        self.channel.on("message", lambda text: self.texts.append(json.loads(text)))
+        self.tasks: list[asyncio.Task[None]] = []
+        self.peer.on("track", lambda track: self.tasks.append(asyncio.ensure_future(self._follow(track))))
+        await self.peer.setLocalDescription(await self.peer.createOffer())
+        offer, headers = self.peer.localDescription.sdp, {"content-type": "application/sdp"}
+        answer = await asyncio.to_thread(self.client.post, session["offer"], content=offer, headers=headers)
+        assert answer.status_code == 201 and answer.headers["content-type"] == "application/sdp", answer.text
+        # Nothing but this machine's own address is offered.
+        candidates = [line.split()[4] for line in answer.text.splitlines() if line.startswith("a=candidate")]
+        assert candidates and set(candidates) == {"127.0.0.1"}
+        self.location = answer.headers["location"]
+        await self.peer.setRemoteDescription(aiortc.RTCSessionDescription(answer.text, "answer"))
+
+    async def _follow(self, track: Any) -> None:
+        try:
+            while True:
+                frame = await track.recv()
+                if track.kind == "video":
+                    self.pictures.append(frame)
+                else:
+                    self.sound.append((frame.pts, int(np.abs(frame.to_ndarray().astype(int)).max())))
+        except aiortc.mediastreams.MediaStreamError:
+            pass
+
+    async def until(self, happens: Any, seconds: float = 120.0) -> Any:
+        end = time.monotonic() + seconds
+        while not (found := happens()):
+            assert time.monotonic() < end, f"it did not happen; told {[text['type'] for text in self.texts]}"
+            await asyncio.sleep(0.02)
+        return found
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        return [text for text in self.texts if text["type"] == kind]
+
+    async def hang_up(self) -> None:
+        await self.peer.close()
+        for task in self.tasks:
+            task.cancel()
+
+
+class Tone(aiortc.mediastreams.AudioStreamTrack):
+    """A microphone that hears a vowel-like tone."""
+
+    async def recv(self) -> Any:
+        frame = await super().recv()
+        place = frame.pts + np.arange(frame.samples)
+        tone = sum(np.sin(place * 2 * np.pi * 150 * step / frame.sample_rate) / step for step in (1, 2, 3, 4))
+        frame.planes[0].update((6000 * tone).astype("<i2").tobytes())
+        return frame
+
+
+def test_it_speaks_over_a_peer_connection(client: TestClient, server: Server, avatar: str) -> None:
+    samples, rate_hz = soundfile.read(EXAMPLES / "speech.wav", dtype="int16")
+    speech = np.repeat(samples[: 3 * rate_hz], RATE_HZ // rate_hz)
+
+    async def talk() -> None:
+        caller = Caller(client, avatar)
+        await caller.call()
+        await caller.until(lambda: caller.told("session.created"))
+        await caller.until(lambda: len(caller.sound) > 20)
+        assert max(loud for _, loud in caller.sound) < 200
+        for at in range(0, len(speech), 24_000):
+            caller.channel.send(speech[at : at + 24_000].tobytes())
+        caller.channel.send('{"type": "input_audio_buffer.commit"}')
+        await caller.until(lambda: caller.told("speech.started"))
+        await caller.until(lambda: any(loud > 1000 for _, loud in caller.sound))
+        caller.channel.send('{"type": "interrupt"}')
+        (finished,) = await caller.until(lambda: caller.told("speech.finished"))
+        assert finished["interrupted"] and finished["played_ms"] < 3000
+        count = len(caller.sound)
+        await caller.until(lambda: len(caller.sound) > count + 50)
+        assert max(loud for _, loud in caller.sound[-10:]) < 200
+        # Sound is gapless and pictures come, on a machine that has time for them.
+        places = [place for place, _ in caller.sound]
+        assert set(np.diff(places)) == {960}
+        if any(text["level"] != "motion alone" for text in caller.told("stats")):
+            await caller.until(lambda: caller.pictures)
+            assert (caller.pictures[0].width, caller.pictures[0].height) == (384, 384)
+        ended = await asyncio.to_thread(client.delete, caller.location)
+        assert ended.json()["deleted"] is True
+        await caller.until(lambda: not server.live.count)
+        assert error_of(await asyncio.to_thread(client.delete, caller.location))[:2] == (404, "E_NOT_FOUND")
+        await caller.hang_up()
+
+    asyncio.run(talk())
+
+
+def test_a_microphone_is_heard_and_who_hangs_up_has_left(client: TestClient, server: Server, avatar: str) -> None:
+    async def talk() -> None:
+        caller = Caller(client, avatar)
+        await caller.call(microphone=True)
+        await caller.until(lambda: caller.told("speech.started"))
+        await caller.until(lambda: any(loud > 1000 for _, loud in caller.sound))
+        await caller.hang_up()
+        await caller.until(lambda: not server.live.count)
+
+    asyncio.run(talk())
+
+
+def test_what_is_no_offer_is_refused_and_frees_the_place(client: TestClient, server: Server, avatar: str) -> None:
+    slow = client.post("/v1/sessions", json={"avatar": avatar}).json()
+    assert slow["offer"] is None
+    address = slow["socket"].replace("socket?token", "offer?key")
+    assert error_of(client.post(address, content="v=0"))[:2] == (400, "E_OPTION")
+    with client.websocket_connect(slow["socket"]):
+        pass
+    for body in (b"", b"v=0", b"\xff\xfe", b"hello\r\n" * 50, b"v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 X 96\r\n"):
+        session = client.post("/v1/sessions", json={"avatar": avatar, "sample_rate": RATE_HZ}).json()
+        answer = client.post(session["offer"], content=body)
+        assert error_of(answer)[:2] == (422, "E_INPUT"), body
+        if body == b"\xff\xfe":  # it was refused before the session was opened
+            with client.websocket_connect(session["socket"]):
+                pass
+    assert error_of(client.post(session["offer"], content=b"v=0"))[0] == 401
+    assert error_of(client.post(session["offer"], content=b"x" * 200_000))[:2] == (413, "E_TOO_LARGE")
+    until = time.monotonic() + 20.0
+    while server.live.count and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not server.live.count
