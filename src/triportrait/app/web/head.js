@@ -3,10 +3,8 @@ import { api } from "./api.js";
 import { $, resetField, say, slider, takeFiles } from "./dom.js";
 import { on, state } from "./state.js";
 import { t } from "./strings.js";
-import { Viewer } from "./viewer.js";
+import { looks, Viewer } from "./viewer.js";
 
-// Curves of the eyes, and how far (radians) the gaze is that one of them stands for.
-const UP_RAD = 0.5, ASIDE_RAD = 0.6;
 const KINDS = ["glb", "html"];
 const STEP_RAD = 0.1, CLOSER = 0.9, DRAG_RAD = 0.006, METRES = 0.1;
 
@@ -87,11 +85,6 @@ function move() {
   viewer.setCurves({ ...Object.fromEntries(names.map((name, i) => [name, expression[i]])), ...looks(pitch, yaw) });
   viewer.setPose(mixed("rotation_rad"), mixed("translation_dm").map((value) => value * METRES));
   requestAnimationFrame(move);
-}
-
-function looks(pitch, yaw) {
-  const left = Math.max(yaw, 0) / ASIDE_RAD, right = Math.max(-yaw, 0) / ASIDE_RAD, up = Math.max(pitch, 0) / UP_RAD, down = Math.max(-pitch, 0) / UP_RAD;
-  return { eyeLookUpLeft: up, eyeLookUpRight: up, eyeLookDownLeft: down, eyeLookDownRight: down, eyeLookOutLeft: left, eyeLookInRight: left, eyeLookInLeft: right, eyeLookOutRight: right };
 }
 
 function stop() {

@@ -63,6 +63,13 @@ function chunksOf(buffer) {
   return [JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 20, size))), buffer.slice(28 + size)];
 }
 
+// Curves of the eyes for a gaze (pitch, yaw); one of them at 1 stands for so many radians.
+const UP_RAD = 0.5, ASIDE_RAD = 0.6;
+export function looks(pitch, yaw) {
+  const left = Math.max(yaw, 0) / ASIDE_RAD, right = Math.max(-yaw, 0) / ASIDE_RAD, up = Math.max(pitch, 0) / UP_RAD, down = Math.max(-pitch, 0) / UP_RAD;
+  return { eyeLookUpLeft: up, eyeLookUpRight: up, eyeLookDownLeft: down, eyeLookDownRight: down, eyeLookOutLeft: left, eyeLookInRight: left, eyeLookInLeft: right, eyeLookOutRight: right };
+}
+
 export class Viewer {
   // Show the head of a GLB file (ArrayBuffer) in a canvas. Throws where there is no WebGL, or the file is another.
   static async open(canvas, buffer) {
