@@ -3,10 +3,10 @@ import { api } from "./api.js";
 import { $, resetField, say, slider, takeFiles } from "./dom.js";
 import { on, state } from "./state.js";
 import { t } from "./strings.js";
-import { looks, Viewer } from "./viewer.js";
+import { followHand, looks, Viewer } from "./viewer.js";
 
 const KINDS = ["glb", "html"];
-const STEP_RAD = 0.1, CLOSER = 0.9, DRAG_RAD = 0.006, METRES = 0.1;
+const STEP_RAD = 0.1, CLOSER = 0.9, METRES = 0.1;
 
 let viewer = null, viewed = null, motion = null, voice = null;
 const player = new Audio();
@@ -97,19 +97,8 @@ function stop() {
 
 // -- the hand --------------------------------------------------------------------------------------------------------
 function startHand() {
-  const canvas = $("globe"), fingers = new Map();
-  canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); fingers.set(event.pointerId, event); });
-  const spread = () => { const [a, b] = fingers.values(); return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY); };
-  canvas.addEventListener("pointermove", (event) => {
-    const before = fingers.get(event.pointerId);
-    if (!before || !viewer) return;
-    const wide = fingers.size === 2 ? spread() : 0;
-    fingers.set(event.pointerId, event);
-    if (fingers.size === 2) viewer.orbit(0, 0, wide / Math.max(spread(), 1));
-    else viewer.orbit((event.clientX - before.clientX) * DRAG_RAD, (event.clientY - before.clientY) * DRAG_RAD);
-  });
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => fingers.delete(event.pointerId));
-  canvas.addEventListener("wheel", (event) => { event.preventDefault(); viewer?.orbit(0, 0, event.deltaY < 0 ? CLOSER : 1 / CLOSER); }, { passive: false });
+  const canvas = $("globe");
+  followHand(canvas, () => viewer);
   canvas.addEventListener("keydown", (event) => {
     const turns = { ArrowLeft: [-STEP_RAD, 0], ArrowRight: [STEP_RAD, 0], ArrowUp: [0, -STEP_RAD], ArrowDown: [0, STEP_RAD], "+": [0, 0, CLOSER], "-": [0, 0, 1 / CLOSER] };
     if (!viewer || !(event.key in turns || event.key === "0")) return;
