@@ -32,7 +32,7 @@ _FACE, _NECK, _DEEP_DM = 0.05, 0.2, 0.2
 #: Borders so near lips and lids are those of the face's openings (decimetres).
 _OPENING_DM = 0.12
 #: Round eyes and mouth, so far (decimetres), the hull is left out where it lies so deep below the face: it would show in their openings.
-_COVERED, _ROUND_OPENINGS_DM = 0.85, 0.7
+_COVERED, _ROUND_OPENINGS_DM = 0.85, 0.3
 #: The face's border lies so far below (decimetres).
 _DIVES_DM = 0.06
 #: Displacements below this are none, and up to twice as much they are smaller (decimetres): a curve's tail is not seen, but fills files.

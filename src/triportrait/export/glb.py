@@ -118,7 +118,8 @@ def _material(name: str, texture: int | None, **more: Any) -> dict[str, Any]:
 
 
 _MATERIALS = [
-    _material("skin", 0),
+    # Between parted lips one sees a turned cheek from within.
+    _material("skin", 0, doubleSided=True),
     _material("mouth", None, doubleSided=True),
     _material("teeth", 1, doubleSided=True, alphaMode="MASK", alphaCutoff=_ALPHA_CUTOFF),
 ]
