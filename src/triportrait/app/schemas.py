@@ -154,7 +154,7 @@ class SessionRequest(BaseModel):
     avatar: str = Field(pattern="^avt_[0-9a-f]{24}$")
     sample_rate: int = Field(default=24_000, ge=8_000, le=96_000)
     video: Literal["jpeg", "none"] = "jpeg"
-    #: Rows of motion as well: 52 ARKit curves, rotation, translation, gaze, for an avatar that the client draws itself.
+    #: Rows of motion as well: 44 ARKit curves, rotation, translation, gaze, for an avatar that the client draws itself.
     motion: bool = False
 
 
