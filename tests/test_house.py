@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "synth": GROUND | STAGES | {"nn"},
     "training": BELOW_THE_TOP | {"synth"},
     "evaluation": BELOW_THE_TOP,
-    "app": BELOW_THE_TOP,
+    "app": BELOW_THE_TOP | {"export"},
     "export": BELOW_THE_TOP,
     "doctor": BELOW_THE_TOP,
     "cli": BELOW_THE_TOP | {"kernels_ahead", "doctor", "synth", "training", "evaluation", "app", "export"},

@@ -6,6 +6,7 @@ otherwise skip themselves. The accessibility check needs axe-core (``npm pack ax
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -405,6 +406,36 @@ def test_8_live_by_websocket(visit: Visit) -> None:
 def test_9_live_by_webrtc(visit: Visit) -> None:
     pytest.importorskip("aiortc", reason="pip install 'triportrait[live]'")
     talk_live(visit, "rtc")
+
+
+def test_9_live_as_a_head_that_the_browser_draws(visit: Visit) -> None:
+    page = visit.until_ready()
+    page.click("#tab-live")
+    page.select_option("#live-way", "head")
+    for name in ("head_motion", "gaze_motion", "blinks_per_minute"):
+        page.locator(f"#live-{name}").fill("0")
+    page.click("#start")
+    page.wait_for_selector("#interrupt:enabled", timeout=LONG_MS)
+    until(page, "document.getElementById('live-stats').textContent.includes('drawn by this browser')", within_ms=LONG_MS)
+    assert page.locator("#face-head").is_visible() and not page.locator("#face").is_visible()
+
+    def seen() -> np.ndarray:
+        return np.asarray(Image.open(io.BytesIO(page.locator("#face-head").screenshot())).convert("RGB"), float)
+
+    rest = seen()
+    assert rest.std() > 20.0
+    page.click("#say-example")
+    until(page, "document.getElementById('live-state').textContent.startsWith('It speaks')", within_ms=LONG_MS)
+    # The mouth moves more than what is above it.
+    half = len(rest) // 2
+    changes = [np.abs(seen() - rest) for _ in range(8)]
+    assert max(change[half:].max() for change in changes) > 60.0
+    assert np.mean([change[half:].mean() for change in changes]) > 2 * np.mean([change[: half // 2].mean() for change in changes])
+    page.keyboard.press("Escape")
+    until(page, "document.getElementById('live-state').textContent === 'Interrupted.'", within_ms=15_000)
+    page.click("#stop")
+    page.wait_for_selector("#start:enabled")
+    assert page.locator("#face").is_visible() and not page.locator("#face-head").is_visible() and not visit.text("live-error")
 
 
 def test_10_the_head_stands_in_space(visit: Visit, tmp_path: Path) -> None:

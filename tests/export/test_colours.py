@@ -61,7 +61,8 @@ def test_every_quad_shows_its_corners_colours(cylinder: tuple) -> None:
     front = (normals[:, 2] > 0.3).astype(np.float64)
     rng = np.random.default_rng(4)
     filled = 60 + 40 * rng.random(3) + 50 * points[:, [2, 2, 2]] + 60
-    nodes = SeenNodes(pixels, front, pixels, np.zeros(len(points)), np.zeros((len(points), 3)), filled)
+    none = np.zeros((len(points), 3))
+    nodes = SeenNodes(pixels, front, pixels, np.zeros(len(points)), none, filled, none, points)
     sheet, _ = paint(photo, nodes, points, normals, quads, [])
     wanted = nodes.colours(photo)[quads]
     column, row = (np.clip(np.round(sheet.places[..., c] - 0.5).astype(int), 0, sheet.picture.shape[1 - c] - 1) for c in (0, 1))

@@ -13,7 +13,7 @@ from triportrait.errors import OutputError
 from triportrait.export import glb
 from triportrait.export.curves import LOOKS, VISEMES
 from triportrait.export.figure import Figure, without_tails
-from triportrait.export.glb import MOST_BYTES, file_of
+from triportrait.export.glb import MOST_BYTES, file_of, with_soles
 from triportrait.export.gltf import Gltf
 from triportrait.export.skeleton import BONES, FLOOR_DM, axes
 from triportrait.face.open_head import OpenHead
@@ -125,6 +125,18 @@ def test_bones_stand_where_their_bind_matrices_say(file: Read) -> None:
         own[:3, :3] = turned[name] if above is None else turned[nodes[above]["name"]].T @ turned[name]
         world[joint] = own if above is None else world[above] @ own
         np.testing.assert_allclose(matrix @ world[joint], np.eye(4), atol=1e-4)
+
+
+def test_soles_let_a_bust_reach_the_floor_and_show_nothing(astronaut_figure: Figure, file: Read) -> None:
+    standing = Read(file_of(with_soles(astronaut_figure)).to_bytes())
+    least = [
+        min(one.values(part["attributes"]["POSITION"])[:, 1].min() for part in (*parts(one), *parts(one, 1))) for one in (file, standing)
+    ]
+    assert least[0] > 1.0 and abs(least[1]) < 1e-6
+    soles = parts(standing, 1)[-1]
+    corners = standing.values(soles["attributes"]["POSITION"])[standing.values(soles["indices"]).reshape(-1, 3)]
+    assert len(corners) == 2 and not np.ptp(corners, axis=1).any()
+    assert parts(standing, 1)[:-1] == parts(file, 1)
 
 
 def test_a_picture_that_is_too_large_is_shrunk(astronaut_figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:

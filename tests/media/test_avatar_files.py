@@ -156,6 +156,10 @@ def test_it_says_what_is_in_it(portrait: PreparedPortrait, refined: RefinedPlane
 def test_other_files_are_none(astronaut_png: Path, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("12345678{")
     assert not any(looks_like_avatar(path) for path in (astronaut_png, tmp_path / "missing", tmp_path, tmp_path / "text"))
+    (tmp_path / "broken.avatar").write_bytes(b"junk")
+    assert looks_like_avatar(tmp_path / "broken.avatar")
+    with pytest.raises(MediaError, match=r"broken\.avatar' is no avatar file, or a damaged one; make it again"):
+        load_avatar(tmp_path / "broken.avatar")
 
 
 def changed(data: bytes, description: dict | None = None, digest: bool = True, **tensors: np.ndarray | None) -> bytes:

@@ -24,7 +24,7 @@ def ask(address: str, content: dict | None = None) -> dict:
     data = None if content is None else json.dumps(content).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=900) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         return json.load(error)

@@ -159,7 +159,7 @@ class SessionRequest(PrepareRequest):
     """A conversation with a portrait that was uploaded."""
 
     video: Literal["jpeg", "none"] = "jpeg"
-    #: Rows of motion as well: 52 ARKit curves, rotation, translation, gaze, for an avatar that the client draws itself.
+    #: Rows of motion as well: 44 ARKit curves, rotation, translation, gaze, for an avatar that the client draws itself.
     motion: bool = False
 
 

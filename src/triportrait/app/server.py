@@ -38,6 +38,7 @@ from triportrait.app.store import MEDIA_BYTES, PHOTO_BYTES, Avatar, Store
 from triportrait.app.uploads import form_body, received
 from triportrait.app.webhooks import Webhook, Webhooks
 from triportrait.errors import TriPortraitError
+from triportrait.export import VIEWER
 
 log = logging.getLogger(__name__)
 
@@ -441,7 +442,7 @@ def _add_page(app: FastAPI, server: Server) -> None:
 
     @app.get("/{name:path}", include_in_schema=False)
     def page(request: Request, name: str) -> Response:
-        path = WEB / (name or "index.html")
+        path = VIEWER if name == VIEWER.name else WEB / (name or "index.html")
         if "/" in name or path.suffix not in kinds or not path.is_file():
             raise ApiError("E_NOT_FOUND", "There is nothing at this address.", None, "All addresses stand at /openapi.json.")
         response = FileResponse(path, media_type=kinds[path.suffix])

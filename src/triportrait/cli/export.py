@@ -34,6 +34,8 @@ class Export:
     """Name of the person in a .vrm file; the photo's name unless you say another."""
     author: str | None = None
     """Who may use the .vrm file, which allows nothing to anybody else."""
+    on_floor: bool = False
+    """Let the .glb reach the floor by two points that show nothing: TalkingHead stands a person on the lowest point of what is drawn."""
 
     def run(self) -> int:
         from triportrait.files import check_readable
@@ -48,6 +50,8 @@ class Export:
             raise OptionError("a .vrm file names who may use it; add --author 'Your Name'")
         if kind != ".vrm" and (self.name or self.author):
             raise OptionError(f"--name and --author belong to a .vrm file, not to a {kind} file; leave them out")
+        if kind != ".glb" and self.on_floor:
+            raise OptionError(f"--on-floor belongs to a .glb file, not to a {kind} file; leave it out, or name the output .glb")
         for file in (self.photo, self.audio):
             if file is not None:
                 check_readable(file)
@@ -70,7 +74,7 @@ class Export:
         from triportrait.export.vrm import write_vrm
 
         if kind == ".glb":
-            write_glb(portrait.prepared, self.out)
+            write_glb(portrait.prepared, self.out, on_floor=self.on_floor)
         elif kind == ".html":
             write_page(portrait.prepared, self.out, self.audio)
         else:

@@ -36,6 +36,10 @@ CELL = 8
 _SIDES = (((1, 0, 0), (0, 1, 0)), ((-1, 0, 0), (0, 1, 0)), ((0, 0, -1), (0, 1, 0)), ((0, 1, 0), (0, 0, -1)), ((0, -1, 1), (0, 1, 0)))
 _AXES = (*_SIDES[:4], ((0, -1, 0), (0, 0, 1)), ((0, 0, 1), (0, 1, 0)))
 _TEXEL_DM, _FAR_DM, _EDGE_PX = 0.013, 100.0, 3
+#: The skull's middle and the reach of the crown's whorl (decimetres); strands once round the head with their shares of the pattern,
+#: and the length (decimetres) over which one keeps its brightness.
+_SKULL_DM, _WHORL_DM = (0.0, 0.35, -0.75), 0.35
+_STRANDS, _STRAND_ROWS, _STRAND_DM = ((90, 0.6), (260, 0.8)), 16, 0.45
 #: A quad whose corners are seen at least so well shows the photo itself.
 _WHOLLY = 0.98
 
@@ -48,6 +52,8 @@ class SeenNodes:
         pixels: [n, 2] float32, where the photo has them, and ``seen`` [n] 0..1, how well.
         mirror: [n, 2] float32, where it has their mirror images, ``mirror_seen`` [n] 0..1, and ``tone`` [n, 3], what to add there.
         filled: [n, 3] float32 0..255, spread colours.
+        strands: [n, 3] float32, how much the hair's strands are brighter or darker than ``filled``, and ``place`` [n, 3] (decimetres),
+            which strand it is.
     """
 
     pixels: Array
@@ -56,16 +62,25 @@ class SeenNodes:
     mirror_seen: Array
     tone: Array
     filled: Array
+    strands: Array
+    place: Array
 
     def colours(self, photo: Array) -> Array:
         """Of all nodes [n, 3], 0..255."""
         own, other = sampled(photo, self.pixels), sampled(photo, self.mirror) + self.tone
-        rest = self.filled + self.mirror_seen[:, None] * (other - self.filled)
+        filled = self.filled + self.strands * strand_pattern(self.place)[:, None]
+        rest = filled + self.mirror_seen[:, None] * (other - filled)
         return rest + self.seen[:, None] * (own - rest)
 
 
 def look(
-    portrait: PreparedPortrait, photo: Array, points: Array, normals: Array, triangles: Array, given: Array | None = None
+    portrait: PreparedPortrait,
+    photo: Array,
+    points: Array,
+    normals: Array,
+    triangles: Array,
+    given: Array | None = None,
+    strands: Array | None = None,
 ) -> SeenNodes:
     """What the photo tells of the colours of a surface.
 
@@ -73,6 +88,7 @@ def look(
         photo: [s, s, 3] float32, colours of the person, continued beyond the outline.
         points: [n, 3] in the head's space and the photo's expression; normals: [n, 3]; triangles: [f, 3] int32, all that hides.
         given: [n, 3] colours of nodes that look otherwise than the photo shows them; not a number for all others.
+        strands: [n, 3] contrast of the strands of hair on them; without it there are none.
     """
     size, motion = len(photo), portrait.motion
     unit = size / 512
@@ -119,7 +135,8 @@ def look(
     if given is not None:
         colours[told] = given[told]
     filled = _spread(points, known, colours[known], triangles)
-    return SeenNodes(pixels, seen, mirror, mirror_seen, tone, filled)
+    strands = np.zeros((len(points), 3)) if strands is None else strands
+    return SeenNodes(pixels, seen, mirror, mirror_seen, tone, filled, strands, points)
 
 
 def _spread(points: Array, known: Array, values: Array, triangles: Array) -> Array:
@@ -144,6 +161,34 @@ def _spread(points: Array, known: Array, values: Array, triangles: Array) -> Arr
     return result
 
 
+def strand_pattern(place: Array) -> Array:
+    """Brightness of strands that fall from the crown, at places [n, 3] (decimetres) of a head's surface: float32 [n], mean 0, variance 1.
+
+    Value noise (Perlin 1985) that is long down the strands and short across them; near the crown, where all meet, it fades.
+    """
+    right, up, back = (np.asarray(place, np.float64) - _SKULL_DM).T * ((1.0,), (1.0,), (-1.0,))
+    around, away = np.arctan2(right, back) / (2.0 * np.pi) + 0.5, np.hypot(right, back)
+    down = np.where(up > 0.0, np.arctan2(away, up), 0.5 * np.pi - up)
+    random, total = np.random.default_rng(0), np.zeros(len(around))
+    for across, share in _STRANDS:
+        grid = random.standard_normal((_STRAND_ROWS, across)).astype(np.float32)
+        grid = np.concatenate([grid, grid[:, :1]], axis=1)
+        # Strands are no meridians: they wander a little.
+        column = (around + 0.006 * np.sin(2.5 * down + 25.0 * around)) % 1.0 * across
+        row = np.clip(down / _STRAND_DM, 0.0, _STRAND_ROWS - 1.001)
+        total += share * _bilinear(grid, column, row)
+    return np.asarray(total * smooth_step(np.clip(away / _WHORL_DM, 0.0, 1.0)), np.float32)
+
+
+def _bilinear(grid: Array, column: Array, row: Array) -> Array:
+    """Values of a grid [r, c] between its nodes, of variance 1 for nodes of variance 1."""
+    x, y = np.minimum(column.astype(int), grid.shape[1] - 2), row.astype(int)
+    right, low = column - x, row - y
+    weights = ((1 - right) * (1 - low), right * (1 - low), (1 - right) * low, right * low)
+    values = (grid[y, x], grid[y, x + 1], grid[y + 1, x], grid[y + 1, x + 1])
+    return np.asarray(sum(w * v for w, v in zip(weights, values, strict=True)) / np.sqrt(sum(w * w for w in weights)))
+
+
 def continued(photo: Array, alpha: Array) -> Array:
     """The colours of a person, [s, s, 3] of the photo where ``alpha`` [s, s] is solid, and beyond the outline what lies inside it."""
     return np.clip(push_pull(photo.astype(np.float32), (alpha > 0.95).astype(np.float32)), 0.0, 255.0)
@@ -163,7 +208,7 @@ class Sheet:
 
 
 def paint(
-    photo: Array, nodes: SeenNodes, points: Array, normals: Array, quads: Array, extra: list[Array]
+    photo: Array, nodes: SeenNodes, points: Array, normals: Array, quads: Array, extra: list[Array], folded: Array | None = None
 ) -> tuple[Sheet, list[tuple[int, int]]]:
     """The texture of a surface of quads [q, 4]; of a triangle [a, b, c, c] the fourth corner lies opposite its second one.
 
@@ -174,6 +219,7 @@ def paint(
         photo: [s, s, 3] float32, 0..255, from :func:`continued`; it is the texture's upper part.
         nodes, points, normals: of the quads' corners, [n, 3] each.
         extra: more pictures [h, w, 3], at most as wide together as the photo, which stand below it.
+        folded: [q] bool, quads that are larger than any view shows them, and have cells of their own.
 
     Returns:
         the texture, and where each of ``extra`` begins: column and row.
@@ -184,6 +230,8 @@ def paint(
     begins = [blocks.add(picture) for picture in extra]
     places = nodes.pixels[quads].astype(np.float32)
     left = nodes.seen[quads].min(1) < _WHOLLY
+    own = np.zeros(len(quads), bool) if folded is None else left & folded
+    left = left & ~own
     triangles = np.ascontiguousarray(quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3).astype(np.int32))
     for sides in (_SIDES, _AXES, _AXES):
         # First all of it is in the way; then what is still to be shown, such as the insides of lips.
@@ -197,7 +245,7 @@ def paint(
                 chart, at = view.chart(photo, nodes, triangles[inside], np.unique(quads[mine]), width)
                 places[mine] = at[quads[mine]] + np.array(blocks.add(chart), np.float32)
         left = left & (best < 0)
-    own = left
+    own = own | left
     if own.any():
         begin = np.array([blocks.add(cell) for cell in _cells(photo, nodes, quads[own])], np.float32) + 0.5
         last = CELL - 1.0
@@ -266,13 +314,17 @@ class _View:
         texel = max(_TEXEL_DM, float((high - low)[0]) / (most_px - 2 * _EDGE_PX - 2))
         at = ((self.places[:, :2] - low) / np.float32(texel) + np.float32(_EDGE_PX)).astype(np.float32)
         across, down = (int(np.ceil(side / texel)) + 2 * _EDGE_PX for side in high - low)
-        values = np.column_stack([nodes.pixels, nodes.seen, nodes.mirror, nodes.mirror_seen, nodes.tone, nodes.filled]).astype(np.float32)
+        values = np.column_stack(
+            [nodes.pixels, nodes.seen, nodes.mirror, nodes.mirror_seen, nodes.tone, nodes.filled, nodes.strands, nodes.place]
+        )
+        values = values.astype(np.float32)
         shown, depth = np.zeros((down, across, values.shape[1]), np.float32), np.full((down, across), np.inf, np.float32)
         draw_attributes(at, self.places[:, 2].copy(), triangles, values, shown, depth)
         known = np.isfinite(depth)
         flat = shown[known]
         colours = np.zeros((down, across, 3), np.float32)
-        colours[known] = SeenNodes(flat[:, :2], flat[:, 2], flat[:, 3:5], flat[:, 5], flat[:, 6:9], flat[:, 9:]).colours(photo)
+        parts = np.split(flat, [2, 3, 5, 6, 9, 12, 15], axis=1)
+        colours[known] = SeenNodes(*(part[:, 0] if part.shape[1] == 1 else part for part in parts)).colours(photo)
         return push_pull(colours, known.astype(np.float32)), at
 
 
@@ -295,5 +347,7 @@ def _cells(photo: Array, nodes: SeenNodes, quads: Array) -> Array:
         np.clip(over(nodes.mirror_seen)[:, 0], 0.0, 1.0),
         over(nodes.tone),
         over(nodes.filled),
+        over(nodes.strands),
+        over(nodes.place),
     )
     return whole.colours(photo).reshape(len(quads), CELL, CELL, 3)

@@ -20,9 +20,9 @@ from triportrait.export.hull import Hull, build_hull, triangles_of
 from triportrait.export.skeleton import BONES, bone, on_bone
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
-from triportrait.geometry.fields import grid_triangles
+from triportrait.geometry.fields import grid_triangles, smooth_step
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, JAW_ENDS_OF_68, OUTER_LIPS
+from triportrait.geometry.landmarks import CHIN, EYE_LEFT_RIM, EYE_RIGHT_RIM, FOREHEAD_TOP, INNER_LIPS, JAW_ENDS_OF_68, OUTER_LIPS
 from triportrait.geometry.nearest import nearest_points
 from triportrait.geometry.normals import vertex_normals
 from triportrait.types import ARKIT_EXPRESSIONS, Array, HeadPart, PreparedPortrait
@@ -32,17 +32,26 @@ _FACE, _NECK, _DEEP_DM = 0.05, 0.2, 0.2
 #: Borders so near lips and lids are those of the face's openings (decimetres).
 _OPENING_DM = 0.12
 #: Round eyes and mouth, so far (decimetres), the hull is left out where it lies so deep below the face: it would show in their openings.
-_COVERED, _ROUND_OPENINGS_DM = 0.85, 0.7
+_COVERED, _ROUND_OPENINGS_DM = 0.85, 0.3
 #: The face's border lies so far below (decimetres).
 _DIVES_DM = 0.06
 #: Displacements below this are none, and up to twice as much they are smaller (decimetres): a curve's tail is not seen, but fills files.
 _TAIL_DM = 2e-3
-#: Where hair is certain: above this height (decimetres), facing back by this cosine; if it takes this share of the head in the photo.
-_BEHIND, _HAIR = (0.0, -0.6), 0.02
+#: The skull has hair if the photo shows it on this share of the head, so far above the forehead (heights of the face). It begins from
+#: here to there behind the ears' front, beside ears and above them, with a change between those heights, and ends at the nape (decimetres).
+_HAIR, _HAIR_ABOVE = 0.02, 0.03
+_BEHIND_EARS_DM, _BEHIND_TOP_DM, _ABOVE_EARS_DM, _NAPE_DM = (0.3, 0.45), (-0.15, 0.15), (0.3, 0.6), (-0.55, -0.2)
+#: Strands are finer than this, and hair hangs where a row has so much of it at both sides (pixels of a 512 px crop).
+_STRAND_PX, _HANGING_PX = 4, 10
 #: The jaw's curve at which the mouth's inside is lit; lips, which a file cannot let throw shadows, take this share of it from teeth.
 _LIT_AT, _TEETH_SHADE = 0.35, 0.72
 #: Lids that closing stretches by this factor, in area, were folded away in the photo.
 _FOLDED = 2.0
+#: Beside them what is stretched by this factor is plain skin, too.
+_DRAWN_OUT = 1.2
+#: The edge of an upper lid is what falls so far (widths of the eye); it has the colour of the darkest lashes, this share of them, so
+#: much in the middle of the lid and ever less towards its corners.
+_LASH_FALLS, _DARKEST, _LASH_SHARE = 0.08, 0.15, 0.8
 #: A place of the photo that is so much inside an open eye is no lid.
 _IN_EYE = 0.25
 #: Lashes reach so far from an opening, in widths of the eye.
@@ -51,6 +60,8 @@ _LASHES = 0.14
 _BAG_BEHIND_DM, _BAG_OPEN, _BAG_SHADE = 0.38, 0.85, 0.6
 #: Rows of teeth have so many texels per texel of their own picture.
 _TEETH_SCALE = 0.5
+#: Coverage from which a texel is a tooth's.
+_ALPHA = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +148,11 @@ def _skin(
 ) -> tuple[Part, Part]:
     """Face, eyeballs and hull: what moves, and what stands still."""
     count, photo = len(state.source), continued(state.photo[..., :3], state.photo[..., 3])
-    openings = head.landmarks478(state.source)[np.concatenate([OUTER_LIPS, EYE_LEFT_RIM, EYE_RIGHT_RIM])]
-    hidden = (hull.covered > _COVERED) & (nearest_points(openings, hull.points)[0][:, 0] < _ROUND_OPENINGS_DM)
+    rings = [head.landmarks478(state.source)[ring] for ring in (OUTER_LIPS, EYE_LEFT_RIM, EYE_RIGHT_RIM)]
+    near = nearest_points(np.concatenate(rings), hull.points)[0][:, 0] < _ROUND_OPENINGS_DM
+    # Of an open mouth or eye the hull is the lid.
+    lid = np.any([_is_within(hull.points[:, :2], ring[:, :2]) for ring in rings], axis=0)
+    hidden = near & ((hull.covered > _COVERED) | (lid & (hull.normals[:, 2] > 0.0)))
     shown = hull.quads[~hidden[hull.quads].all(1)]
     eyes = [state.triangles[state.kind == kind] for kind in (kernels.EYE_LEFT, kernels.EYE_RIGHT)]
     normals = np.concatenate([vertex_normals(state.source, np.ascontiguousarray(face)), hull.normals])
@@ -146,10 +160,14 @@ def _skin(
     sunk = -_DIVES_DM * (1.0 - np.clip(2.0 * deep, 0.0, 1.0))[:, None] * normals[:count]
     points = np.concatenate([state.source + sunk, hull.points])
     solid = np.concatenate([face, triangles_of(shown) + count]).astype(np.int32)
-    given = np.concatenate([_lids(portrait, head, state, face), _back_of_head(portrait, photo, hull)])
-    seen = look(portrait, photo, points, normals, np.ascontiguousarray(solid), given)
+    behind, strands = _back_of_head(portrait, photo, head, hull)
+    lids = _lids(portrait, head, state, face)
+    given = np.concatenate([lids, behind])
+    strands = np.concatenate([np.zeros((count, 3)), strands])
+    seen = look(portrait, photo, points, normals, np.ascontiguousarray(solid), given, strands)
     quads = np.concatenate([face[:, [0, 1, 2, 2]], shown + count])
-    sheet, begins = paint(photo, seen, points, normals, quads, list(state.eye_textures))
+    is_lid = np.concatenate([np.isfinite(lids).all(1), np.zeros(len(behind), bool)])
+    sheet, begins = paint(photo, seen, points, normals, quads, list(state.eye_textures), is_lid[quads].any(1))
 
     shift = neutral - state.source
     place = np.concatenate([neutral + sunk, hull.points + hull.carried(shift)])
@@ -197,6 +215,15 @@ def _skin(
     return part("skin", moving, True), part("skin", ~moving, False)
 
 
+def _is_within(points: Array, ring: Array) -> Array:
+    """Which of points [n, 2] lie in the polygon ``ring`` [k, 2]: bool [n], by the parity of crossings."""
+    after = np.roll(ring, -1, axis=0)
+    (x, y), (x0, y0), (x1, y1) = points.T[:, :, None], ring.T[:, None], after.T[:, None]
+    between = (y0 > y) != (y1 > y)
+    beyond = x < x0 + (y - y0) * (x1 - x0) / np.where(y1 == y0, 1.0, y1 - y0)
+    return np.asarray((between & beyond).sum(1) % 2 == 1)
+
+
 def _lids(portrait: PreparedPortrait, head: OpenHead, state: LiftedState, face: Array) -> Array:
     """Colours [v, 3] of the skin that open lids fold away, as it is closed; not a number elsewhere.
 
@@ -215,28 +242,74 @@ def _lids(portrait: PreparedPortrait, head: OpenHead, state: LiftedState, face: 
 
     stretch = area(closed) / np.maximum(area(pixels), 1e-6)
     usual = float(np.median(stretch))
-    folded = face[(stretch > _FOLDED * usual) & (state.lid[face].max((1, 2)) > 0.2)]
+    moves = state.lid[face].max((1, 2)) > 0.2
+    is_lid = np.zeros(len(state.source), bool)
+    is_lid[face[(stretch > _FOLDED * usual) & moves]] = True
+    # What the photo shows beside the folded skin must not be drawn out over it.
+    is_lid[face[is_lid[face].any(1) & (stretch > _DRAWN_OUT * usual) & moves]] = True
     # The lids' margins lie in the photo's open eyes, whose colours no lid has.
     opened = np.maximum(*(eye_opening(portrait, rim) for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM))).astype(np.float32)
-    is_lid = (sampled(opened[..., None], pixels).reshape(-1) > _IN_EYE) & (head.part == HeadPart.SKIN)
-    is_lid[folded] = True
+    margin = (sampled(opened[..., None], pixels).reshape(-1) > _IN_EYE) & (head.part == HeadPart.SKIN)
+    is_lid |= margin
     # Nor do they have the colours of the lashes.
     width_px = float(np.ptp(portrait.landmarks[EYE_LEFT_RIM, 0]) + np.ptp(portrait.landmarks[EYE_RIGHT_RIM, 0])) / 2
     reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(_LASHES * width_px) + 1,) * 2)
-    skin = push_pull(state.photo[..., :3], 1.0 - cv2.dilate((opened > 0.0).astype(np.uint8), reach).astype(np.float32))
+    around = cv2.dilate((opened > 0.0).astype(np.uint8), reach)
+    falls = state.lids.closed_pixels[:, 1] - pixels[:, 1] > _LASH_FALLS * width_px
+    is_lid |= falls & (sampled(around[..., None].astype(np.float32), pixels).reshape(-1) > 0.5) & (state.lid.max(1) > 0.2)
+    is_lid &= head.part == HeadPart.SKIN
+    skin = push_pull(state.photo[..., :3], 1.0 - around.astype(np.float32))
     result = np.full(state.source.shape, np.nan)
     result[is_lid] = sampled(np.ascontiguousarray(skin, np.float32), state.lids.closed_pixels[is_lid])
+    # Those at the edge of the upper lids show where it ends.
+    lashes = state.photo[(around > 0) & (opened == 0.0), :3]
+    if len(lashes):
+        upper = np.flatnonzero(margin & falls)
+        middles = np.array([portrait.landmarks[rim, 0].mean() for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM)])
+        aside = np.abs(pixels[upper, :1] - middles).min(1) / (0.5 * width_px)
+        share = _LASH_SHARE * np.clip(1.0 - aside**2, 0.0, 1.0)[:, None]
+        result[upper] += share * (lashes[lashes.sum(1) <= np.quantile(lashes.sum(1), _DARKEST)].mean(0) - result[upper])
     return result
 
 
-def _back_of_head(portrait: PreparedPortrait, photo: Array, hull: Hull) -> Array:
-    """Colours [n, 3] of the hull's nodes: those of the hair behind, whatever the ears beside it look like; not a number elsewhere."""
-    hair = (portrait.head_alpha > 0.95) & ~like_the_face(portrait) & (rise_of_face(portrait) > 0.99)
-    result = np.full(hull.points.shape, np.nan)
-    if hair.sum() > _HAIR * (portrait.head_alpha > 0.95).sum():
-        low, towards = _BEHIND
-        result[(hull.points[:, 1] > low) & (hull.normals[:, 2] < towards)] = np.median(photo[hair], axis=0)
-    return result
+def _back_of_head(portrait: PreparedPortrait, photo: Array, head: OpenHead, hull: Hull) -> tuple[Array, Array]:
+    """Colours and the contrast of strands [n, 3] at the hull's nodes that are hair, whatever the ears beside it look like.
+
+    That is the skull behind the ears, down to the nape or as far as hair hangs at both sides. Colours are not a number elsewhere.
+    """
+    import cv2
+
+    size = len(portrait.image)
+    unit = size / 512
+    colours, strands = np.full(hull.points.shape, np.nan), np.zeros(hull.points.shape)
+    not_face = (portrait.head_alpha > 0.95) & ~like_the_face(portrait)
+    chin, top = portrait.landmarks[CHIN, :2], portrait.landmarks[FOREHEAD_TOP, :2]
+    y, x = np.mgrid[:size, :size] + 0.5
+    above = ((x - top[0]) * (top - chin)[0] + (y - top[1]) * (top - chin)[1]) / max(float(((top - chin) ** 2).sum()), 1.0)
+    hair = not_face & (above > _HAIR_ABOVE)
+    if hair.sum() <= _HAIR * (portrait.head_alpha > 0.95).sum():
+        return colours, strands
+    # Fine detail, and no shine or shadow: those have a place of their own.
+    fine = photo - cv2.GaussianBlur(photo, (0, 0), _STRAND_PX * unit)
+    inner = cv2.erode(hair.astype(np.uint8), np.ones((2 * round(_STRAND_PX * unit) + 1,) * 2, np.uint8)) > 0
+    contrast = np.median(np.abs(fine[inner if inner.any() else hair]), axis=0) / 0.6745
+    ear = float(head.landmarks68(head.mean)[list(JAW_ENDS_OF_68), 2].mean())
+    height, behind = hull.points[:, 1], ear - hull.points[:, 2]
+    low, high = _ABOVE_EARS_DM
+    over_ears = smooth_step(np.clip((height - low) / (high - low), 0.0, 1.0))
+    first, last = (far + over_ears * (near - far) for near, far in (_BEHIND_TOP_DM, _BEHIND_EARS_DM))
+    share = smooth_step(np.clip((behind - first) / (last - first), 0.0, 1.0))
+    # Rows with loose hair on both sides have it behind the neck, too.
+    loose = not_face & (rise_of_face(portrait) < 0.01)
+    beside = np.arange(size) < portrait.landmarks[:, 0].min(), np.arange(size) > portrait.landmarks[:, 0].max()
+    rows = np.flatnonzero(np.all([(loose & side).sum(1) > _HANGING_PX * unit for side in beside], axis=0))
+    motion = portrait.motion
+    pixels, _ = project(pose_points(hull.points, motion.rotation_rad, motion.translation), size, portrait.focal)
+    hangs = (pixels[:, 1] < rows.max() - _HANGING_PX * unit) & (hull.normals[:, 2] < -0.1) if len(rows) else np.zeros(len(share), bool)
+    nape = smooth_step(np.clip((height - _NAPE_DM[0]) / (_NAPE_DM[1] - _NAPE_DM[0]), 0.0, 1.0))
+    share = share * np.where(hangs, 1.0, nape)
+    colours[share > 0.5] = np.median(photo[hair], axis=0)
+    return colours, share[:, None] * contrast
 
 
 def without_tails(displacement: Array) -> Array:
@@ -258,16 +331,18 @@ def _mouth(head: OpenHead, state: LiftedState, neutral: Array, shapes: list[Blen
     moved = [_carried(tongue, neutral + s.displacement, s.expression, head) - place for s in shapes]
     parts = [_joined(_joined(lining, _cavity(head, neutral, shapes, baked.lining_rgb)), _coloured(tongue.triangles, place, moved, flesh))]
     teeth: list[Part] = []
-    pictures = [_teeth_picture(row) for row in rows]
+    # A picture ends at white; what a photo shows lighter than that gets more light.
+    peaks = [max(1.0, float(np.quantile(row.texture[row.texture[..., 3] > _ALPHA, :3], 0.99))) for row in rows]
+    pictures = [_teeth_picture(row, peak) for row, peak in zip(rows, peaks, strict=True)]
     wide = max(picture.shape[1] for picture in pictures)
     pictures = [np.pad(picture, ((0, 0), (0, wide - picture.shape[1]), (0, 0)), mode="edge") for picture in pictures]
     both, top = np.concatenate(pictures), 0
-    for row, light, picture in zip(rows, row_light, pictures, strict=True):
+    for row, light, picture, peak in zip(rows, row_light, pictures, peaks, strict=True):
         place, _ = row.carried(neutral)
         moved = [row.carried(neutral + s.displacement)[0] - place for s in shapes]
         part = _coloured(row.triangles, place, moved, light)
         texels = row.texels * np.float32(_TEETH_SCALE) + np.array([0, top], np.float32)
-        light = light * np.float32(_TEETH_SHADE)
+        light = light * np.float32(_TEETH_SHADE * peak)
         teeth.append(Part("teeth", part.triangles, place, part.displacement, part.joints, part.weights, texels, light, both))
         top += len(picture)
     return [*parts, _joined(*teeth)]
@@ -318,11 +393,11 @@ def _sampled_texture(part: MouthPart) -> Array:
     return part.texture[row, column]
 
 
-def _teeth_picture(row: MouthPart) -> Array:
-    """A row of teeth as uint8 [h, w, 4]: reflectances relative to white, and coverage."""
+def _teeth_picture(row: MouthPart, peak: float) -> Array:
+    """A row of teeth as uint8 [h, w, 4]: reflectances relative to ``peak``, and coverage."""
     import cv2
 
     texture = np.ascontiguousarray(row.texture[..., :4])
     size = (round(texture.shape[1] * _TEETH_SCALE), round(texture.shape[0] * _TEETH_SCALE))
-    small = cv2.resize(texture, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(texture, size, interpolation=cv2.INTER_AREA) / np.array([peak, peak, peak, 1.0], np.float32)
     return np.clip(255.0 * small + 0.5, 0, 255).astype(np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from triportrait.drivers import default_head
 from triportrait.errors import OutputError
 from triportrait.export.figure import Figure, Part, build_figure
 from triportrait.export.gltf import Gltf
-from triportrait.export.skeleton import BONES, FLOOR_DM, axes
+from triportrait.export.skeleton import BONES, FLOOR_DM, axes, on_bone
 from triportrait.face.open_head import OpenHead
 from triportrait.files import atomic_file
 from triportrait.types import Array, PathLike, PreparedPortrait
@@ -27,25 +28,40 @@ _LEAST_PX = 256
 _ALPHA_CUTOFF = 0.5
 
 
-def write_glb(portrait: PreparedPortrait, path: PathLike, head: OpenHead | None = None) -> Path:
+def write_glb(portrait: PreparedPortrait, path: PathLike, head: OpenHead | None = None, on_floor: bool = False) -> Path:
     """Write a portrait as a GLB file; it appears whole or not at all.
+
+    Args:
+        on_floor: let what is drawn reach the floor (:func:`with_soles`).
 
     Raises:
         OutputError: the target cannot be written.
     """
-    data = glb_of(portrait, head)
+    data = glb_of(portrait, head, on_floor)
     with atomic_file(path) as part:
         part.write_bytes(data)
     return Path(path)
 
 
-def glb_of(portrait: PreparedPortrait, head: OpenHead | None = None) -> bytes:
-    """A portrait as the bytes of a GLB file.
+def glb_of(portrait: PreparedPortrait, head: OpenHead | None = None, on_floor: bool = False) -> bytes:
+    """A portrait as the bytes of a GLB file; with ``on_floor`` what is drawn reaches the floor (:func:`with_soles`).
 
     Raises:
         OutputError: it cannot be made small enough.
     """
-    return file_of(build_figure(portrait, default_head() if head is None else head)).to_bytes()
+    figure = build_figure(portrait, default_head() if head is None else head)
+    return file_of(with_soles(figure) if on_floor else figure).to_bytes()
+
+
+def with_soles(figure: Figure) -> Figure:
+    """A figure with a triangle of no size under each foot, which shows nothing.
+
+    Programs for whole people, such as TalkingHead, put the lowest point of what is drawn on the floor, where a bust would sink.
+    """
+    place = np.repeat([[*figure.bones[name][:1], FLOOR_DM, figure.bones[name][2]] for name in ("LeftToeBase", "RightToeBase")], 3, axis=0)
+    joints, weights = (np.concatenate(both) for both in zip(on_bone("LeftToeBase", 3), on_bone("RightToeBase", 3), strict=True))
+    soles = Part("mouth", np.arange(6).reshape(2, 3), place.astype(np.float32), None, joints, weights, rgb=np.zeros((6, 3), np.float32))
+    return replace(figure, body=[*figure.body, soles])
 
 
 def file_of(figure: Figure, room_bytes: int = 0) -> Gltf:
@@ -102,7 +118,8 @@ def _material(name: str, texture: int | None, **more: Any) -> dict[str, Any]:
 
 
 _MATERIALS = [
-    _material("skin", 0),
+    # Between parted lips one sees a turned cheek from within.
+    _material("skin", 0, doubleSided=True),
     _material("mouth", None, doubleSided=True),
     _material("teeth", 1, doubleSided=True, alphaMode="MASK", alphaCutoff=_ALPHA_CUTOFF),
 ]

@@ -18,10 +18,9 @@ from triportrait.errors import OptionError
 from triportrait.export.glb import glb_of
 from triportrait.face.open_head import OpenHead
 from triportrait.files import atomic_file
-from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.media.audio import read_audio
 from triportrait.motion.timing import join_motion
-from triportrait.types import Array, Motion, PathLike, PreparedPortrait, Waveform
+from triportrait.types import Motion, PathLike, PreparedPortrait, Waveform
 
 #: The voice in the page: samples per second, mono; and how long it may be.
 RATE_HZ, LONGEST_S = 24_000, 600.0
@@ -76,8 +75,8 @@ def page_of(glb: bytes, speech: Speech | None, title: str = _TITLE) -> str:
         "SOUND": "" if speech is None else _base64(_wav(speech.sound)),
         "SOUND_TYPE": "" if speech is None else "audio/wav",
         "MOTION": "null" if speech is None else json.dumps(curves_of(speech.motion)),
-        "THREE": _own("three.min.js"),
         "VIEWER": _own("viewer.js"),
+        "PAGE": _own("page.js"),
     }
     # Piece by piece, so that no part is searched for the name of another one.
     pieces = _own("viewer.html").split("%")
@@ -87,10 +86,10 @@ def page_of(glb: bytes, speech: Speech | None, title: str = _TITLE) -> str:
 def curves_of(motion: Motion) -> dict[str, object]:
     """Motion as the page wants it.
 
-    Curves are bytes, 255 is 1. Poses are 16 bits, 32767 is 1: the head's quaternion, and the gaze in half turns.
+    Curves are bytes, 255 is 1. Poses are 16 bits, 32767 is half a turn: pitch, yaw and roll of the head, pitch and yaw of the gaze.
     """
     values = np.clip(np.round(255.0 * motion.expression), 0, 255).astype(np.uint8)
-    poses = np.concatenate([_quaternions(motion.rotation_rad), motion.gaze_rad / np.pi], axis=1)
+    poses = np.concatenate([motion.rotation_rad, motion.gaze_rad], axis=1) / np.pi
     return {
         "fps": motion.fps,
         "frames": len(values),
@@ -98,14 +97,6 @@ def curves_of(motion: Motion) -> dict[str, object]:
         "values": _base64(values.tobytes()),
         "poses": _base64(np.clip(np.round(32767.0 * poses), -32767, 32767).astype("<i2").tobytes()),
     }
-
-
-def _quaternions(rotation_rad: Array) -> Array:
-    """Quaternions [t, 4] (x, y, z, w), w positive, of pitch, yaw and roll [t, 3]; no head turns by half a turn."""
-    matrix = matrix_from_euler(rotation_rad)
-    w = 0.5 * np.sqrt(np.maximum(1.0 + np.trace(matrix, axis1=1, axis2=2), 1e-6))
-    x, y, z = (matrix[:, a, b] - matrix[:, b, a] for a, b in ((2, 1), (0, 2), (1, 0)))
-    return np.stack([x / (4 * w), y / (4 * w), z / (4 * w), w], 1)
 
 
 def _wav(sound: Waveform) -> bytes:

@@ -109,7 +109,10 @@ class AvatarFile:
 
 
 def looks_like_avatar(path: str | os.PathLike[str]) -> bool:
-    """Whether the first bytes are those of a safetensors file, whatever its name; anything unreadable is none."""
+    """Whether the first bytes are those of a safetensors file, whatever its name, or the name is an avatar file's.
+
+    Anything unreadable is none.
+    """
     try:
         if not Path(path).is_file():  # a pipe would keep us waiting
             return False
@@ -117,7 +120,9 @@ def looks_like_avatar(path: str | os.PathLike[str]) -> bool:
             head = file.read(9)
     except (OSError, ValueError):
         return False
-    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27
+    is_safetensors = len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27
+    # Who reads a damaged one says so; no picture bears the name.
+    return is_safetensors or Path(path).suffix.lower() == ".avatar"
 
 
 def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refined: RefinedPlanes | None = None) -> Path:

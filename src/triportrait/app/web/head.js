@@ -3,12 +3,10 @@ import { api } from "./api.js";
 import { $, resetField, say, slider, takeFiles } from "./dom.js";
 import { on, state } from "./state.js";
 import { t } from "./strings.js";
-import { Viewer } from "./viewer.js";
+import { followHand, looks, Viewer } from "./viewer.js";
 
-// Curves of the eyes, and how far (radians) the gaze is that one of them stands for.
-const UP_RAD = 0.5, ASIDE_RAD = 0.6;
 const KINDS = ["glb", "html"];
-const STEP_RAD = 0.1, CLOSER = 0.9, DRAG_RAD = 0.006, METRES = 0.1;
+const STEP_RAD = 0.1, CLOSER = 0.9, METRES = 0.1;
 
 let viewer = null, viewed = null, motion = null, voice = null;
 const player = new Audio();
@@ -89,11 +87,6 @@ function move() {
   requestAnimationFrame(move);
 }
 
-function looks(pitch, yaw) {
-  const left = Math.max(yaw, 0) / ASIDE_RAD, right = Math.max(-yaw, 0) / ASIDE_RAD, up = Math.max(pitch, 0) / UP_RAD, down = Math.max(-pitch, 0) / UP_RAD;
-  return { eyeLookUpLeft: up, eyeLookUpRight: up, eyeLookDownLeft: down, eyeLookDownRight: down, eyeLookOutLeft: left, eyeLookInRight: left, eyeLookInLeft: right, eyeLookOutRight: right };
-}
-
 function stop() {
   player.pause();
   $("head-play").textContent = t("head.play");
@@ -104,19 +97,8 @@ function stop() {
 
 // -- the hand --------------------------------------------------------------------------------------------------------
 function startHand() {
-  const canvas = $("globe"), fingers = new Map();
-  canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); fingers.set(event.pointerId, event); });
-  const spread = () => { const [a, b] = fingers.values(); return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY); };
-  canvas.addEventListener("pointermove", (event) => {
-    const before = fingers.get(event.pointerId);
-    if (!before || !viewer) return;
-    const wide = fingers.size === 2 ? spread() : 0;
-    fingers.set(event.pointerId, event);
-    if (fingers.size === 2) viewer.orbit(0, 0, wide / Math.max(spread(), 1));
-    else viewer.orbit((event.clientX - before.clientX) * DRAG_RAD, (event.clientY - before.clientY) * DRAG_RAD);
-  });
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => fingers.delete(event.pointerId));
-  canvas.addEventListener("wheel", (event) => { event.preventDefault(); viewer?.orbit(0, 0, event.deltaY < 0 ? CLOSER : 1 / CLOSER); }, { passive: false });
+  const canvas = $("globe");
+  followHand(canvas, () => viewer);
   canvas.addEventListener("keydown", (event) => {
     const turns = { ArrowLeft: [-STEP_RAD, 0], ArrowRight: [STEP_RAD, 0], ArrowUp: [0, -STEP_RAD], ArrowDown: [0, STEP_RAD], "+": [0, 0, CLOSER], "-": [0, 0, 1 / CLOSER] };
     if (!viewer || !(event.key in turns || event.key === "0")) return;

@@ -3,14 +3,15 @@
 import { post } from "./api.js";
 import { $, choice, say, slider, takeFiles } from "./dom.js";
 import { emotionChoices } from "./options.js";
+import { LiveHead } from "./live_head.js";
 import { call } from "./rtc.js";
 import { decode } from "./sound.js";
 import { on, state } from "./state.js";
 import { t } from "./strings.js";
 
-const RATE_HZ = { socket: 24000, rtc: 48000 };
+const RATE_HZ = { socket: 24000, rtc: 48000, head: 24000 };
 // Kinds of binary messages, behind a header of 16 bytes: kind, flags, reply, number, time in microseconds.
-const JPEG = 1, PCM = 3, HEADER_BYTES = 16;
+const JPEG = 1, PCM = 3, MOTION = 4, HEADER_BYTES = 16;
 // So much sound is kept ready against jitter, and so much of a file is sent at a time; half a minute may wait.
 const LEAD_S = 0.06, PIECE_S = 0.25, LONGEST_S = 25;
 const ALIVE = ["interrupt", "stop", "speech", "microphone", "say-example"];
@@ -20,7 +21,7 @@ const CONTROLS = [
   ["gaze_motion", 0, 2, 0.1, 1], ["eye_contact", 0, 1, 0.1, 0.9], ["blinks_per_minute", 0, 60, 1, 26],
 ];
 
-let socket = null, rate_hz = RATE_HZ.socket, film = null, context = null, output = null, offset_s = null, pictures = [], sources = [], asked_ms = null, microphone = null;
+let socket = null, rate_hz = RATE_HZ.socket, film = null, head = null, context = null, output = null, offset_s = null, pictures = [], sources = [], asked_ms = null, microphone = null;
 let shown = [];  // when the last pictures were shown, for the rate
 
 const isOpen = () => socket?.readyState === WebSocket.OPEN || socket?.readyState === "open";
@@ -39,7 +40,11 @@ async function start() {
   output = context.createGain();
   output.connect(context.destination);
   try {
-    const session = await post("/v1/sessions", { avatar: state.avatar.id, sample_rate: rate_hz });
+    // The browser draws the head itself; the server sends how it moves.
+    if (way === "head") head = await LiveHead.open($("face-head"), state.avatar.id);
+    $("face").hidden = Boolean(head);
+    const wishes = head ? { video: "none", motion: true } : {};
+    const session = await post("/v1/sessions", { avatar: state.avatar.id, sample_rate: rate_hz, ...wishes });
     if (way === "rtc") ({ line: socket, film } = await call(session.offer));
     else socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${session.socket}`);
   } catch (error) {
@@ -71,7 +76,7 @@ function hear(message) {
 const NO_PICTURES = "motion alone";
 
 function showStats({ level, render_ms, dropped }) {
-  if (level === NO_PICTURES) {
+  if (level === NO_PICTURES && !head) {
     $("live-stats").textContent = t("live.no_pictures");
     // The last picture would stay with an open mouth.
     if (performance.now() - (shown.at(-1) ?? 0) > 1000) drawRest();
@@ -79,12 +84,14 @@ function showStats({ level, render_ms, dropped }) {
   }
   const now = performance.now();
   shown = shown.filter((moment) => now - moment < 2000);
-  $("live-stats").textContent = t("live.stats", { fps: Math.round(shown.length / 2), render: Math.round(render_ms), level, dropped });
+  if (head) $("live-stats").textContent = t("live.stats_head", { fps: Math.round(shown.length / 2) });
+  else $("live-stats").textContent = t("live.stats", { fps: Math.round(shown.length / 2), render: Math.round(render_ms), level, dropped });
 }
 
 function receive(buffer) {
   const view = new DataView(buffer), kind = view.getUint8(0), number = view.getUint32(4, true), pts_s = Number(view.getBigUint64(8, true)) / 1e6;
   if (kind === PCM) play(new Int16Array(buffer, HEADER_BYTES), pts_s);
+  else if (kind === MOTION) head?.take(new Float32Array(buffer, HEADER_BYTES), pts_s);
   else if (kind === JPEG) {
     createImageBitmap(new Blob([new Uint8Array(buffer, HEADER_BYTES)], { type: "image/jpeg" }))
       .then((image) => pictures.push({ pts_s, image, number })).catch(() => { /* the next one comes in 40 ms */ });
@@ -108,6 +115,11 @@ function draw() {
   if (!socket) return;
   if (film) { film.show(drawPicture); return; }
   const now_s = context.currentTime - (offset_s ?? 0);
+  if (head) {
+    if (offset_s !== null && head.show(now_s)) shown.push(performance.now());
+    requestAnimationFrame(draw);
+    return;
+  }
   let next = null;
   while (pictures.length && pictures[0].pts_s <= now_s) { next?.image.close(); next = pictures.shift(); }
   if (next) {
@@ -206,7 +218,9 @@ function sendControls() {
 function end() {
   closeMicrophone();
   film?.close();
-  socket = film = offset_s = asked_ms = null;
+  head?.close();
+  $("face").hidden = false;
+  socket = film = head = offset_s = asked_ms = null;
   pictures.forEach(({ image }) => image.close());
   pictures = [];
   sources = [];
@@ -223,7 +237,7 @@ export function startLive() {
   choice(box, { id: "live-emotion", name: t("options.emotion"), value: "neutral", choices: emotionChoices() }, sendControls);
   slider(box, { id: "live-emotion_strength", name: t("options.emotion_strength"), low: 0, high: 1, step: 0.1, value: 0.7 }, sendControls);
   for (const [name, low, high, step, value] of CONTROLS) slider(box, { id: `live-${name}`, name: t(`options.${name}`), low, high, step, value }, sendControls);
-  choice(box, { id: "live-way", name: t("live.way"), value: "socket", choices: ["socket", "rtc"].map((way) => [way, t(`live.way.${way}`)]) });
+  choice(box, { id: "live-way", name: t("live.way"), value: "socket", choices: ["socket", "rtc", "head"].map((way) => [way, t(`live.way.${way}`)]) });
   $("start").addEventListener("click", start);
   $("interrupt").addEventListener("click", interrupt);
   $("stop").addEventListener("click", () => socket?.close());

@@ -217,9 +217,9 @@ class MouthInside:
         flesh = self._tone.apply(self._white * _LINING * reached**_FLESH_EVEN)
         parts = (self._tongue, *self._rows)
         light = []
-        for part, even in zip(parts, (_FLESH_EVEN, _EVEN, _EVEN), strict=True):
+        for part, even, most in zip(parts, (_FLESH_EVEN, _EVEN, _EVEN), (1.0, *self._most), strict=True):
             reached, _ = _light(*part.carried(deformed, np.zeros(len(part.modes)) if len(part.modes) else None), landmarks)
-            light.append((self._white * reached**even).astype(np.float32))
+            light.append((self._white * np.minimum(reached**even, most)).astype(np.float32))
         return BakedMouth(self._used, self._triangles, flesh.astype(np.float32), parts, tuple(light))
 
     def draw(
