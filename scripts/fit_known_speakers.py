@@ -9,7 +9,7 @@ does not show them. Curves are what the driver's gains (:mod:`triportrait.motion
 real ones. The networks' rows are computed once; what follows takes some minutes on one core.
 
 ``--held-out`` names captured clips that nothing is learned from, ``--half`` one of which the first half is learned; the jaw's correlation
-on all of them, and on GRID's held-out sentences, is printed.
+on all of them, and on GRID's held-out sentences, is printed. The file that videos are made with is written beside OUT.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch.nn import functional
 from triportrait.media.audio import read_audio
 from triportrait.motion.amplitude import GAINS, in_group
 from triportrait.motion.audio import CONTACT_FROM, CONTACT_TO, TEETH_FROM, TEETH_TO
-from triportrait.motion.audio_network import AudioToMotionEnsemble, KnownSpeakers, load_model, save_model
+from triportrait.motion.audio_network import AudioToMotionEnsemble, KnownSpeakers, export_model, load_model, save_model
 from triportrait.motion.lips import gap_weights
 from triportrait.motion.speech_features import EXTRACTORS, RATE_HZ
 from triportrait.training.voice.augment import noise, some_music
@@ -270,6 +270,7 @@ def main() -> None:
         found["GRID, held out"] = [round(float(np.mean([agreement(pair[place], pair[2]) for pair in pairs])), 3) for place in (0, 1)]
     print(json.dumps({"correlation without and with experts": found}, indent=1))
     save_model(model, options.out)
+    export_model(model, options.out.with_suffix(".onnx"))
 
 
 if __name__ == "__main__":

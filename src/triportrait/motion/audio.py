@@ -105,7 +105,7 @@ CONTACT_FROM, CONTACT_TO = 0.085, 0.33
 
 #: The curve mouthRollLower between which the lower lip is brought to the teeth. The network gives the mean of what may
 #: come, 0.45 times the probability of a contact.
-TEETH_FROM, TEETH_TO = 0.03, 0.085
+TEETH_FROM, TEETH_TO = 0.02, 0.055
 
 
 class ListeningFace(Protocol):
