@@ -2,10 +2,9 @@
 
     python scripts/fit_amplitude.py --shared DIR [--model FILE] [--held-out facegood_3_15]
 
-How much louder syllables open the mouth is fitted, by least squares, on the captured clips and the sentences of GRID that the network
-learned from; both speakers count alike. The gains are the
-ratios of real spread to the network's on the one that it did not learn, because a user's voice is a stranger's. The captured rig has no
-spread lips, so spreading takes the ratio on the held-out sentences of GRID, whose speaker the network knows.
+The gains are the ratios of real spread to the network's on a speaker that it did not learn, because a user's voice is a stranger's. So
+experts for known speakers, which take the gains into account, are left out. Pauses are shut as the driver shuts them. The captured rig has
+no spread lips, so spreading takes the ratio on the held-out sentences of GRID, whose speaker the network knows.
 """
 
 from __future__ import annotations
@@ -17,63 +16,49 @@ from pathlib import Path
 import numpy as np
 
 from triportrait.media.audio import read_audio
-from triportrait.motion import amplitude
-from triportrait.motion.audio_network import as_graph, load_model
+from triportrait.motion.audio_network import AudioToMotionEnsemble, as_graph, load_model
 from triportrait.motion.lips import gap_weights, lip_opening
-from triportrait.motion.speech_features import RATE_HZ
+from triportrait.motion.pauses import PauseFinder
+from triportrait.motion.speech_features import RATE_HZ, ProsodyTracker
 from triportrait.motion.voice_graph import MouthStream
+from triportrait.nn.runtime import Graph
 from triportrait.training.voice.capture import captured_curves
 from triportrait.training.voice.corpora import load_tracked
-from triportrait.training.voice.measure import listened
 from triportrait.types import ARKIT_EXPRESSIONS, Array
 
-#: At most so many sentences of each split of GRID.
+#: At most so many sentences of GRID.
 SENTENCES = 60
 #: What is measured of a group: one side, because the other moves alike.
 SHAPES = {"rounding": ("mouthPucker", "mouthFunnel"), "spreading": ("mouthStretchLeft", "mouthSmileLeft")}
 
 
-def rows_of(graph, samples: Array, real: Array, opening: Array) -> dict[str, Array]:
-    """Real and predicted rows of one clip: openings, energies, and the sums of :data:`SHAPES`."""
+def rows_of(graph: Graph, samples: Array, real: Array, opening: Array) -> dict[str, Array]:
+    """Real and predicted rows of one clip: openings, and the sums of :data:`SHAPES`."""
     stream, names = MouthStream(graph), graph.config["curves"]
     curves = np.concatenate([part[0] for part in (stream.push(samples), stream.finish())])
-    count = min(len(curves), len(real))
-    rows = {"real_opening": opening[:count], "opening": np.maximum(curves[:count] @ gap_weights(names), 0.0)}
-    rows["energy_db"] = listened(samples, count).energies_db
+    spoken = 1.0 - pauses_of(samples)
+    count = min(len(curves), len(real), len(spoken))
+    curves = curves[:count] * spoken[:count, None]
+    rows = {"real_opening": opening[:count], "opening": np.maximum(curves @ gap_weights(names), 0.0)}
     for shape, members in SHAPES.items():
         rows[f"real_{shape}"] = sum(real[:count, ARKIT_EXPRESSIONS.index(name)] for name in members)
-        rows[shape] = sum(curves[:count, names.index(name)] for name in members)
+        rows[shape] = sum(curves[:, names.index(name)] for name in members)
     return rows
 
 
-def spread_ratio(clips: list[dict[str, Array]], shape: str, per_db: float = 0.0) -> float:
+def pauses_of(samples: Array) -> Array:
+    """How far the driver shuts the lips for pauses: [t]."""
+    tracker, pauses = ProsodyTracker(), PauseFinder()
+    for prosody in (tracker.push(samples), tracker.finish()):
+        pauses.hear(prosody)
+    pauses.end()
+    return pauses.rows(pauses.ready)
+
+
+def spread_ratio(clips: list[dict[str, Array]], shape: str) -> float:
     """Real spread over predicted, all rows of the clips together."""
-    real = np.concatenate([clip[f"real_{shape}"] for clip in clips])
-    ours = np.concatenate([clip[shape] * louder(clip, per_db) for clip in clips])
+    real, ours = (np.concatenate([clip[name] for clip in clips]) for name in (f"real_{shape}", shape))
     return float(real.std() / ours.std())
-
-
-def louder(clip: dict[str, Array], per_db: float) -> Array:
-    """The law's factor [t] for a share per decibel."""
-    return 1.0 + per_db * (np.clip(clip["energy_db"], amplitude.LEAST_DB, amplitude.MOST_DB) - amplitude.USUAL_DB)
-
-
-def louder_is_wider(speakers: list[list[dict[str, Array]]]) -> tuple[float, float]:
-    """Gain at :data:`triportrait.motion.amplitude.USUAL_DB` and its growth per decibel, by least squares; all speakers count alike."""
-    designs, wanted = [], []
-    for clips in speakers:
-        plain, real = (np.concatenate([clip[name] for clip in clips]) for name in ("opening", "real_opening"))
-        slope = plain * np.concatenate([louder(clip, 1.0) - 1.0 for clip in clips])
-        weight = 1.0 / np.sqrt(len(plain))
-        designs.append(weight * np.stack([plain, slope], 1))
-        wanted.append(weight * real)
-    usual, per_db = np.linalg.lstsq(np.concatenate(designs), np.concatenate(wanted), rcond=None)[0]
-    return float(usual), float(per_db)
-
-
-def agreement(clips: list[dict[str, Array]], per_db: float) -> float:
-    """Mean correlation of real and predicted opening."""
-    return float(np.mean([np.corrcoef(clip["real_opening"], clip["opening"] * louder(clip, per_db))[0, 1] for clip in clips]))
 
 
 def main() -> None:
@@ -82,37 +67,25 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=None)
     parser.add_argument("--held-out", default="facegood_3_15")
     options = parser.parse_args()
-    graph = as_graph(load_model(options.model))
-    captured = {}
-    for path in sorted((options.shared / "speech_capture").glob("*.npz")):
-        with np.load(path, allow_pickle=False) as data:
-            curves = captured_curves(data["weights"], [str(name) for name in data["names"]])
-        samples = read_audio(path.with_suffix(".flac"), RATE_HZ).samples
-        captured[path.stem] = rows_of(graph, samples, curves, lip_opening(curves, ARKIT_EXPRESSIONS))
-    strangers = [captured.pop(options.held_out)]
-    learned = list(captured.values())
-    known, heard = (
-        [
-            rows_of(graph, clip.samples.astype(np.float32) / 32767, clip.targets.expression, clip.targets.opening)
-            for clip in load_tracked(options.shared, split)[:SENTENCES]
-        ]
-        for split in ("val", "train")
-    )
-    usual, per_db = louder_is_wider([learned, heard])
-    share = float(per_db / usual)
+    model = load_model(options.model)
+    if isinstance(model, AudioToMotionEnsemble):
+        model = AudioToMotionEnsemble(model.networks)
+    graph = as_graph(model)
+    path = options.shared / "speech_capture" / f"{options.held_out}.npz"
+    with np.load(path, allow_pickle=False) as data:
+        curves = captured_curves(data["weights"], [str(name) for name in data["names"]])
+    samples = read_audio(path.with_suffix(".flac"), RATE_HZ).samples
+    strangers = [rows_of(graph, samples, curves, lip_opening(curves, ARKIT_EXPRESSIONS))]
+    known = [
+        rows_of(graph, clip.samples.astype(np.float32) / 32767, clip.targets.expression, clip.targets.opening)
+        for clip in load_tracked(options.shared, "val")[:SENTENCES]
+    ]
     ratios = {
-        "strangers": {"opening": spread_ratio(strangers, "opening", share)},
-        "known": {"opening": spread_ratio(known, "opening", share)},
+        name: {shape: spread_ratio(clips, shape) for shape in ("opening", *SHAPES)}
+        for name, clips in (("strangers", strangers), ("known", known))
     }
-    for shape in SHAPES:
-        ratios["strangers"][shape], ratios["known"][shape] = spread_ratio(strangers, shape), spread_ratio(known, shape)
-    gains = {shape: ratios["strangers"][shape] for shape in ("opening", "rounding")}
-    gains["spreading"] = ratios["known"]["spreading"]
-    correlations = {
-        name: {"plain": agreement(clips, 0.0), "louder is wider": agreement(clips, share)}
-        for name, clips in (("strangers", strangers), ("learned", learned), ("known", known))
-    }
-    print(json.dumps({"gains": gains, "louder_per_db": share, "spread_ratios": ratios, "correlation": correlations}, indent=1))
+    gains = {**ratios["strangers"], "spreading": ratios["known"]["spreading"]}
+    print(json.dumps({"gains": gains, "spread_ratios": ratios}, indent=1))
 
 
 if __name__ == "__main__":

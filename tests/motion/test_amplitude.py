@@ -1,4 +1,4 @@
-"""Amplitude: gains per group of curves, louder is wider, and chance parts no lips."""
+"""Amplitude: gains per group of curves, and chance parts no lips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from motion.test_controls import babble
-from triportrait.motion.amplitude import GAINS, UNSAID, in_group, opening_gains, with_unsaid
+from triportrait.motion.amplitude import GAINS, UNSAID, in_group, with_unsaid
 from triportrait.motion.audio import AudioDriver, AudioSettings, mouth_expression
 from triportrait.motion.controls import Controls
 from triportrait.motion.lips import lip_opening
@@ -26,12 +26,6 @@ def test_each_group_has_its_own_gain() -> None:
         np.testing.assert_allclose(row[ARKIT_EXPRESSIONS.index(name)], 0.1 * wanted, rtol=1e-5)
     places = [in_group(NAMES, group) for group in GAINS]
     assert all(places) and len({place for group in places for place in group}) == sum(map(len, places))
-
-
-def test_a_louder_syllable_opens_wider_and_never_closes() -> None:
-    gains = opening_gains(np.linspace(-60.0, 20.0, 81))
-    assert (np.diff(gains) >= 0).all() and gains[-1] > 1.5 * gains[0] > 0
-    np.testing.assert_allclose(opening_gains(np.array([-8.0])), GAINS["opening"], rtol=1e-6)
 
 
 def test_lips_that_touch_go_on_touching_whatever_chance_adds() -> None:

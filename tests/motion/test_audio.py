@@ -179,6 +179,41 @@ def test_an_ensemble_is_the_mean_of_its_members_and_streams(tmp_path) -> None:
         np.testing.assert_allclose(np.concatenate([part[0] for part in parts]), curves, atol=5e-3)
 
 
+def test_experts_speak_for_known_speakers_and_stream(tmp_path) -> None:
+    """Untrained experts change nothing; trained ones change what the gate is sure of; streams and the file give what the whole gives."""
+    torch.manual_seed(1)
+    sizes = {"channels": 16, "front_channels": 8, "curves": ("jawOpen", "mouthClose")}
+    first = AudioToMotion(AudioToMotionConfig(dilations=(1, 2), **sizes)).eval()
+    second = AudioToMotion(AudioToMotionConfig(features=42, extractor="envelope_log_mel", dilations=(1,), **sizes)).eval()
+    plain, known = AudioToMotionEnsemble([first, second]).eval(), AudioToMotionEnsemble([first, second], {"rows": 7}).eval()
+    assert known.known is not None
+    samples = babble(3.0).samples
+    ears = EXTRACTORS[known.config.extractor]()
+    rows = torch.from_numpy(np.concatenate([ears.push(samples), ears.finish()]))[None]
+    with torch.inference_mode():
+        for before, after in zip(plain(rows), known(rows), strict=True):
+            torch.testing.assert_close(before, after)
+    torch.nn.init.normal_(known.known.experts[-1].weight)
+    shifts = []
+    for logit in (-20.0, 20.0):
+        with torch.no_grad():
+            known.known.gate[-1].bias.copy_(torch.tensor([0.0, logit, -20.0]))
+        with torch.inference_mode():
+            shifts.append(float((known(rows)[0] - plain(rows)[0]).abs().mean()))
+    assert shifts[0] < 1e-4 < 1e-2 < shifts[1]
+    with torch.no_grad():
+        known.known.gate[-1].bias.zero_()
+    save_model(known, tmp_path / "m.safetensors")
+    again = load_model(tmp_path / "m.safetensors")
+    with torch.inference_mode():
+        whole = again(rows)
+    for pieces in ([samples], np.array_split(samples, 23)):
+        stream = MouthStream(as_graph(again))
+        parts = [stream.push(piece) for piece in pieces] + [stream.finish()]
+        np.testing.assert_allclose(np.concatenate([part[0] for part in parts]), whole[0][0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(np.concatenate([part[2] for part in parts]), torch.sigmoid(whole[2][0]).numpy(), atol=1e-5)
+
+
 def test_the_lower_lip_reaches_the_teeth() -> None:
     names = ("jawOpen", "mouthLowerDownLeft", "mouthRollLower")
     curves = np.array([[0.3, 0.2, 0.02], [0.3, 0.2, 0.3]], np.float32)

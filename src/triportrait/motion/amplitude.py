@@ -7,10 +7,6 @@ the real one (``scripts/fit_amplitude.py`` prints the figures; :data:`GAINS` are
 
 What the voice does not tell of rounding and spreading is left to chance: noise with the spread and the speed of what the gains leave over
 (:data:`UNSAID`, :data:`UNSAID_HZ`). It parts no lips, and ``--temperature 0`` takes it away.
-
-Louder syllables open the mouth wider than the network has it, on the captured speakers by a share per decibel that is fitted with them (see
-also R. Schulman, "Articulatory dynamics of loud and normal speech", JASA 85(1), 1989). Loudness is that against the running level, so that
-louder playback changes nothing.
 """
 
 from __future__ import annotations
@@ -27,28 +23,18 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "rounding": ("mouthPucker", "mouthFunnel", "jawForward"),
     "spreading": ("mouthStretch", "mouthSmile", "mouthDimple"),
 }
-#: Spread on held-out speech over the network's there.
-GAINS: dict[str, float] = {"opening": 1.59, "rounding": 1.86, "spreading": 1.37}
-#: By how much the opening's gain grows, as a share of itself, per decibel over :data:`USUAL_DB` below the running level.
-LOUDER_PER_DB, USUAL_DB = 0.0194, -8.0
+#: Spread on held-out speech over the network's there, with pauses shut as the driver shuts them.
+GAINS: dict[str, float] = {"opening": 1.61, "rounding": 1.83, "spreading": 1.37}
 #: Standard deviation of what the network does not explain of the real curves, the mean of two captured clips and GRID's held-out sentences;
 #: and the cutoff of a critically damped filter whose noise has its correlation over time (.88 after 40 ms, .5 after 120, .3 after 200).
 #: Curves end at zero, which takes a quarter of the noise's spread.
 UNSAID: dict[str, float] = {"mouthSmile": 0.050 / 0.77, "mouthStretch": 0.057 / 0.77, "mouthPucker": 0.074 / 0.77}
 UNSAID_HZ = 2.2
-#: Decibels beyond which nothing is known.
-LEAST_DB, MOST_DB = -30.0, 6.0
 
 
 def in_group(names: Sequence[str], group: str) -> list[int]:
     """Places of the curves of ``names`` that belong to a group."""
     return [place for place, name in enumerate(names) if name.startswith(GROUPS[group])]
-
-
-def opening_gains(energies_db: Array) -> Array:
-    """Gains of the opening in rows that are so loud against the running level: [t] -> float32 [t]."""
-    louder = np.clip(np.asarray(energies_db, np.float32), LEAST_DB, MOST_DB) - USUAL_DB
-    return np.asarray(GAINS["opening"] * (1.0 + LOUDER_PER_DB * louder), np.float32)
 
 
 def with_unsaid(expression: Array, names: Sequence[str], noise: Array) -> Array:

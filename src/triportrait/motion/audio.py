@@ -15,7 +15,7 @@ import numpy as np
 from triportrait.concurrency import calm_libraries
 from triportrait.errors import MediaError
 from triportrait.geometry.fields import smooth_step
-from triportrait.motion.amplitude import GAINS, in_group, opening_gains, with_unsaid
+from triportrait.motion.amplitude import GAINS, in_group, with_unsaid
 from triportrait.motion.controls import ControlCurves, Controls
 from triportrait.motion.emotion import with_emotion
 from triportrait.motion.lips import close_lips, gap_weights, lip_to_teeth
@@ -105,7 +105,7 @@ CONTACT_FROM, CONTACT_TO = 0.085, 0.33
 
 #: The curve mouthRollLower between which the lower lip is brought to the teeth. The network gives the mean of what may
 #: come, 0.45 times the probability of a contact.
-TEETH_FROM, TEETH_TO = 0.03, 0.085
+TEETH_FROM, TEETH_TO = 0.02, 0.055
 
 
 class ListeningFace(Protocol):
@@ -165,8 +165,8 @@ class VoiceMotion:
         count = min(len(self._curves), self._pauses.ready)
         motion = self._natural.advance(count if most is None else min(count, most))
         rows = len(motion)
-        # Who has a voice of their own opens the mouth as was learned from them, loud or not.
-        known = opening_gains(self._natural.energies_db) if self._own is None else VOICE_GAIN * self._gains[:rows]
+        # Who has a voice of their own opens the mouth as was learned from them.
+        known = GAINS["opening"] if self._own is None else VOICE_GAIN * self._gains[:rows]
         gains = self._natural.mouth_gains
         talk = (1.0 - self._pauses.rows(rows))[:, None]
         noise = talk * np.minimum(gains, 1.0)[:, None] * self._natural.unsaid
@@ -179,7 +179,7 @@ class VoiceMotion:
         expression = np.clip(self._changed(spoken) + motion.expression, 0.0, 1.0)
         return motion.with_rows(expression=with_emotion(expression, self._natural.emotions))
 
-    def _spoken(self, opening: Array, gains: Array) -> Array:
+    def _spoken(self, opening: float | Array, gains: Array) -> Array:
         rows = len(gains)
         held = self._natural.held * np.stack([np.ones_like(gains), gains], axis=1)
         curves, contact, added = self._curves[:rows], self._contact[:rows], self._added[:rows]

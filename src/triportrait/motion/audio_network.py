@@ -118,6 +118,50 @@ class AudioToMotion(nn.Module):
         return self.motion(self.trunk(features))
 
 
+#: Logit of a stranger before anything is heard.
+_STRANGER = 3.0
+
+
+class KnownSpeakers(nn.Module):
+    """What is added to the mean of an ensemble where it hears a speaker whose lips it has learned from; a stranger's are left as they are.
+
+    Each known speaker has an expert, and a gate tells them from everyone else: R. Jacobs et al., "Adaptive mixtures of local experts",
+    1991, equation 1. Who speaks does not change from row to row, so the gate goes by a causal mean of its logits.
+
+    Args:
+        width: channels of all members' trunks together.
+        curves: how many are predicted.
+        speakers: known ones.
+        hidden: width of the experts; ``gate``: of the gate.
+        rows: of the gate's mean, 25 per second.
+    """
+
+    def __init__(self, width: int, curves: int, *, speakers: int = 2, hidden: int = 96, gate: int = 32, rows: int = 25) -> None:
+        super().__init__()
+        self.config = {"speakers": speakers, "hidden": hidden, "gate": gate, "rows": rows}
+        self.gate = nn.Sequential(nn.Linear(width, gate), nn.GELU(), nn.Linear(gate, 1 + speakers))
+        self.experts = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, speakers * (curves + 1)))
+        last = self.experts[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, trunk: torch.Tensor) -> torch.Tensor:
+        """Trunk rows [b, t, width] -> what is added to curves and contact logit, [b, t, curves + 1]."""
+        return self.added(trunk, self.shares(functional.pad(self.gate(trunk), (0, 0, self.config["rows"] - 1, 0))))
+
+    def shares(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits of the gate [b, rows - 1 + t, 1 + speakers] -> how surely each one speaks [b, t, 1 + speakers], the stranger first."""
+        mean = functional.avg_pool1d(logits.transpose(1, 2), self.config["rows"], 1).transpose(1, 2)
+        # A mean of many rows is surer than one of them. Until more was heard, a voice is a stranger's.
+        return torch.softmax(torch.cat([2.0 * mean[..., :1] + _STRANGER, 2.0 * mean[..., 1:]], -1), -1)
+
+    def added(self, trunk: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """What the experts add, each as much as its speaker is heard."""
+        experts = self.experts(trunk).unflatten(-1, (self.config["speakers"], -1))
+        return (shares[..., 1:, None] * experts).sum(-2)
+
+
 class AudioToMotionEnsemble(nn.Module):
     """Networks with features of their own that speak with one voice: curves, openings and contact probabilities are averaged.
 
@@ -126,11 +170,14 @@ class AudioToMotionEnsemble(nn.Module):
 
     Args:
         members: networks of the same curves, in the order of their features in the extractor.
+        known: sizes of :class:`KnownSpeakers`; None: all speakers are strangers.
     """
 
-    def __init__(self, members: Sequence[AudioToMotion]) -> None:
+    def __init__(self, members: Sequence[AudioToMotion], known: dict[str, int] | None = None) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        width = sum(member.config.channels for member in members)
+        self.known = None if known is None else KnownSpeakers(width, len(members[0].config.curves), **known)
         self.config = AudioToMotionConfig(
             features=sum(member.config.features for member in members),
             curves=members[0].config.curves,
@@ -145,7 +192,7 @@ class AudioToMotionEnsemble(nn.Module):
     @property
     def rows_back(self) -> int:
         """Motion rows of past context that can reach an output row."""
-        return max(member.rows_back for member in self.networks)
+        return max(member.rows_back for member in self.networks) + (0 if self.known is None else self.known.config["rows"] - 1)
 
     @property
     def features_ahead(self) -> int:
@@ -155,12 +202,23 @@ class AudioToMotionEnsemble(nn.Module):
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         networks = self.networks
         parts = features.split([network.config.features for network in networks], dim=-1)
-        curves, openings, contacts = zip(*(network(part) for network, part in zip(networks, parts, strict=True)), strict=True)
-        return (
-            torch.stack([part.clamp(0.0, 1.0) for part in curves]).mean(0),
-            torch.stack(openings).mean(0),
-            torch.logit(torch.stack([torch.sigmoid(part) for part in contacts]).mean(0), eps=1e-6),
-        )
+        trunks = [network.trunk(part) for network, part in zip(networks, parts, strict=True)]
+        curves, opening, contact = _mean([network.motion(trunk) for network, trunk in zip(networks, trunks, strict=True)])
+        if self.known is not None:
+            curves, contact = _with_known(curves, contact, self.known(torch.cat(trunks, -1)))
+        return curves, opening, contact
+
+
+def _mean(outputs: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The mean of curves, openings and contact probabilities; of these the logit."""
+    curves, openings, contacts = zip(*outputs, strict=True)
+    probability = torch.stack([torch.sigmoid(part) for part in contacts]).mean(0)
+    return torch.stack([part.clamp(0.0, 1.0) for part in curves]).mean(0), torch.stack(openings).mean(0), torch.logit(probability, eps=1e-6)
+
+
+def _with_known(curves: torch.Tensor, contact: torch.Tensor, added: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Curves and contact logit with what :class:`KnownSpeakers` adds to them."""
+    return (curves + added[..., :-1]).clamp(0.0, 1.0), contact + added[..., -1]
 
 
 #: One network, or several that speak with one voice.
@@ -210,6 +268,9 @@ class MouthStep(nn.Module):
     def _members(self) -> list[AudioToMotion]:
         return self.network.networks if isinstance(self.network, AudioToMotionEnsemble) else [self.network]
 
+    def _known(self) -> KnownSpeakers | None:
+        return self.network.known if isinstance(self.network, AudioToMotionEnsemble) else None
+
     @property
     def rows_late(self) -> int:
         """Answer row k belongs to motion row ``index[k] - rows_late``."""
@@ -223,7 +284,8 @@ class MouthStep(nn.Module):
             config = member.config
             blocks = 2 * (config.ahead + sum(config.dilations)) + config.ahead
             total += 3 * (config.features + config.front_channels) + config.channels * blocks
-        return total
+        known = self._known()
+        return total if known is None else total + (known.config["rows"] - 1) * (1 + known.config["speakers"])
 
     def forward(
         self, features: torch.Tensor, index: torch.Tensor, end: torch.Tensor, state: torch.Tensor
@@ -240,35 +302,34 @@ class MouthStep(nn.Module):
             curves [n, c] in 0..1, opening [n] in face heights, contact probability [n], all of rows ``index - rows_late``; the next state.
         """
         memory = _Memory(state)
-        curves, openings, contacts = [], [], []
+        trunks, outputs = [], []
         first = 0
         for member in self._members():
             part = features[:, first : first + member.config.features]
             first += member.config.features
-            y = member.head(self._trunk(member, part, index, end, memory))
-            curves.append(y[:, :-2].clamp(0.0, 1.0))
-            openings.append(y[:, -2])
-            contacts.append(torch.sigmoid(y[:, -1]))
-        # The mean of all that speak.
-        mouth, opening, contact = (torch.stack(parts).mean(0) for parts in (curves, openings, contacts))
-        return mouth, opening.clamp(min=0.0), contact, memory.next()
+            trunks.append(self._trunk(member, part, index, end, memory))
+            outputs.append(member.motion(trunks[-1]))
+        curves, opening, contact = _mean(outputs)
+        if (known := self._known()) is not None:
+            trunk = torch.cat(trunks, -1)
+            inside = _inside(known.gate(trunk).T[None], index - self.rows_late, (end + 3) // 4)
+            shares = known.shares(memory.before(inside, known.config["rows"] - 1).transpose(1, 2))[0]
+            curves, contact = _with_known(curves, contact, known.added(trunk, shares))
+        return curves, opening.clamp(min=0.0), torch.sigmoid(contact), memory.next()
 
     def _trunk(
         self, member: AudioToMotion, features: torch.Tensor, index: torch.Tensor, end: torch.Tensor, memory: _Memory
     ) -> torch.Tensor:
         """:meth:`AudioToMotion.trunk` of the new rows: [n, channels]."""
 
-        def inside(x: torch.Tensor, rows: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-            return x * ((rows >= 0) & (rows < total)).to(x.dtype)
-
         halves, rows_in_all = (end + 1) // 2, (end + 3) // 4
         x = functional.gelu(member.front(memory.before(features.T[None], 3)))
         double = torch.stack([2 * index - 1, 2 * index], -1).flatten()
-        x = functional.gelu(member.middle(memory.before(inside(x, double, halves), 3)))
+        x = functional.gelu(member.middle(memory.before(_inside(x, double, halves), 3)))
         row = index - 1
         for block in self._blocks(member):
             back, ahead = 2 * block.conv.dilation[0], block.padding[1]
-            y = inside(block.norm(x.transpose(1, 2)).transpose(1, 2), row, rows_in_all)
+            y = _inside(block.norm(x.transpose(1, 2)).transpose(1, 2), row, rows_in_all)
             x = block.joined(memory.before(x, ahead)[..., : index.shape[0]] if ahead else x, memory.before(y, back))
             row = row - ahead
         return member.norm(x[0].T)
@@ -276,6 +337,11 @@ class MouthStep(nn.Module):
     @staticmethod
     def _blocks(member: AudioToMotion) -> Iterator[_Block]:
         return (block for block in member.blocks if isinstance(block, _Block))
+
+
+def _inside(x: torch.Tensor, rows: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+    """``x`` [b, c, n] with zeros in rows [n] that lie before the first or after the last of ``total``."""
+    return x * ((rows >= 0) & (rows < total)).to(x.dtype)
 
 
 def save_model(model: MouthNetwork, path: Path, notes: dict[str, str] | None = None) -> None:
@@ -303,7 +369,8 @@ def _shapes(step: MouthStep) -> dict[str, tuple[int | None, ...]]:
 
 def _config(model: MouthNetwork) -> dict[str, Any]:
     members = model.networks if isinstance(model, AudioToMotionEnsemble) else [model]
-    return {"members": [asdict(member.config) for member in members]}
+    known = model.known if isinstance(model, AudioToMotionEnsemble) else None
+    return {"members": [asdict(member.config) for member in members]} | ({} if known is None else {"known": known.config})
 
 
 def _step_config(step: MouthStep) -> dict[str, Any]:
@@ -332,4 +399,4 @@ def _load(path: Path) -> MouthNetwork:
 
 def _build(config: dict[str, Any]) -> MouthNetwork:
     members = [AudioToMotion(AudioToMotionConfig(**values)) for values in config["members"]]
-    return members[0] if len(members) == 1 else AudioToMotionEnsemble(members)
+    return members[0] if len(members) == 1 else AudioToMotionEnsemble(members, config.get("known"))

@@ -243,14 +243,14 @@ _FURTHEST_BALANCE, _SEARCH, _PATIENCE = 4.0, 10, 5
 #: What is expected before any was seen, as measured on natural motion to captured and recorded voices, in pieces of ten seconds: variances
 #: and covariance of posture and gesture as shares of the whole, and the variances of their speeds over it, per second squared.
 _EXPECTED_SHARES = np.array([[0.80, 0.02], [0.02, 0.16]])
-_EXPECTED_SPEEDS = np.array([[1.57, 0.17], [0.17, 2.38]])
+_EXPECTED_SPEEDS = np.array([[1.78, 0.28], [0.28, 4.05]])
 #: Rows that these stand for: a posture lasts some seconds, so that spread shows late; speed shows soon.
 _EXPECTED_HEAD_ROWS, _EXPECTED_SPEED_ROWS = 100, 25
 #: Mean speed over root mean square.
-_EXPECTED_PEAKEDNESS = 0.81
-#: Slope of a quadratic over :data:`~triportrait.motion.statistics.WINDOW` rows, in which manners are measured.
-_SLOPE = np.arange(WINDOW) - WINDOW // 2
-_SLOPE = _SLOPE / np.square(_SLOPE).sum()
+_EXPECTED_PEAKEDNESS = 0.80
+#: Weights of the rows in the speed that a manner is measured in: the difference of two neighbours of
+#: :func:`~triportrait.motion.filters.quadratic_fit`.
+_SLOPE = np.diff(quadratic_fit(np.eye(WINDOW + 1), WINDOW)[WINDOW // 2 : WINDOW // 2 + 2], axis=0)[0]
 
 
 class HeadMatch:
@@ -269,7 +269,7 @@ class HeadMatch:
         self._aims = np.maximum(np.asarray(spreads_rad, np.float64), 1e-5)
         self._speed = rate_hz * float(np.linalg.norm(self._aims))
         self._dt, self._follow = dt, 1.0 - np.exp(-2 * np.pi * _POSTURE_HZ * dt)
-        self._slow, self._latest, self._matched = np.zeros(3), np.zeros((WINDOW, 2, 3)), np.zeros((WINDOW, 3))
+        self._slow, self._latest, self._matched = np.zeros(3), np.zeros((WINDOW + 1, 2, 3)), np.zeros((WINDOW + 1, 3))
         # Sums of the bands [2, 3], their products [2, 2, 3] and those of their speeds; mean and mean square of the speed that came out.
         expected = np.square(np.radians(HEAD_SPREAD_DEG))
         self._rows, self._sums = 0, np.zeros((2, 3))

@@ -165,8 +165,8 @@ class NaturalMotion:
         self._brow_drift = Drift(2, 0.3, self._dt, streams[9])
         #: Emotion weights [k, 4] of the rows that :meth:`advance` gave last.
         self.emotions = np.zeros((0, len(EMOTIONS)), np.float32)
-        #: Mouth gains [k] of these rows, and how loud the voice is in them, in dB against the running level [k].
-        self.mouth_gains, self.energies_db = np.zeros(0, np.float32), np.zeros(0, np.float32)
+        #: Mouth gains [k] of these rows.
+        self.mouth_gains = np.zeros(0, np.float32)
         #: How surely a vowel is held in these rows, 0..1, and how far the lips then stand apart in face heights: [k, 2].
         self.held = np.zeros((0, 2), np.float32)
         #: Noise [k, 3] of what the voice does not tell of the mouth in these rows, for :func:`triportrait.motion.amplitude.with_unsaid`.
@@ -241,13 +241,12 @@ class NaturalMotion:
         expression = np.zeros((count, len(ARKIT_EXPRESSIONS)), np.float32)
         rotation, translation, gaze, body = (np.zeros((count, width)) for width in (3, 3, 2, len(BODY_COLUMNS)))
         emotions, gains = np.zeros((count, len(EMOTIONS)), np.float32), np.ones(count, np.float32)
-        energies_db, held, unsaid = (np.zeros(shape, np.float32) for shape in (count, (count, 2), (count, len(UNSAID))))
+        held, unsaid = (np.zeros((count, width), np.float32) for width in (2, len(UNSAID)))
         table = control_rows(self._controls, self._curves, self._row, count)
         for index in range(count):
             now_s = self._row * self._dt
             amounts = self._amounts(table[index], now_s, emotions[index])
             gains[index] = amounts.mouth_gain
-            energies_db[index] = sum(self._voice(self._row + step)[0] for step in (-1, 0, 1)) / 3.0
             held[index] = self._vowel(self._row)
             accent = self._listen(now_s)
             rotation[index], translation[index] = self._head(now_s, accent, amounts)
@@ -260,7 +259,7 @@ class NaturalMotion:
             unsaid[index] = self._unsaid.step() * amounts.chance * self._speaking * _smooth_step(now_s / 0.5)
             self._row += 1
         self._forget()
-        self.emotions, self.mouth_gains, self.energies_db, self.held, self.unsaid = emotions, gains, energies_db, held, unsaid
+        self.emotions, self.mouth_gains, self.held, self.unsaid = emotions, gains, held, unsaid
         return Motion(
             np.clip(expression, 0.0, 1.0),
             rotation.astype(np.float32),

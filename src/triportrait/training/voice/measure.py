@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from triportrait.motion.amplitude import opening_gains
+from triportrait.motion.amplitude import GAINS
 from triportrait.motion.audio import mouth_expression
 from triportrait.motion.audio_network import MouthNetwork, as_graph
 from triportrait.motion.lips import lip_opening
@@ -28,7 +28,7 @@ def predict(model: MouthNetwork, samples: Array) -> tuple[Array, Array]:
     parts = [stream.push(samples), stream.finish()]
     curves, contact = (np.concatenate([part[i] for part in parts]) for i in (0, 2))
     heard = listened(samples, len(curves))
-    expression = mouth_expression(curves, contact, model.config.curves, opening_gains(heard.energies_db), held=heard.held)
+    expression = mouth_expression(curves, contact, model.config.curves, GAINS["opening"], held=heard.held)
     return expression, lip_opening(expression, ARKIT_EXPRESSIONS)
 
 
