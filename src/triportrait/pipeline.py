@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
     from triportrait.face.person import PersonOptions, PersonTrack
     from triportrait.face.portrait import PortraitOptions
+    from triportrait.face.takes import Take
     from triportrait.face.tracker import FaceTracker
     from triportrait.live.session import LiveOptions, LiveSession
     from triportrait.media.pcm import Samples
@@ -118,10 +119,10 @@ def prepare_person(
     tracker: FaceTracker | None = None,
     head: OpenHead | None = None,
 ) -> PreparedPortrait:
-    """A video of one person, or several photographs of one, -> the person's most telling pictures on one identity.
+    """Videos of one person, or photographs of one, -> the person's most telling pictures on one identity.
 
     Args:
-        source: file of the video, or files of the photographs, the first of which is animated.
+        source: file of a video, or files of several videos or of photographs, the first of which is animated.
         options: how many pictures are kept, and how much of the video is looked at.
         progress: called after each frame.
         learn: what the pictures of a video lack, too, see :func:`learn_delta`.
@@ -131,60 +132,93 @@ def prepare_person(
     Raises:
         MediaError: a file cannot be read.
         NoFaceFound: there is no face.
-        OptionError: the video shows two people, a cut, or less than four seconds of the person.
+        OptionError: a video shows two people or a cut, all of them show less than four seconds of the person or different people, or
+            photos and videos are mixed.
     """
-    from triportrait.face.person import PersonOptions, person_of_frames, person_of_photos
-    from triportrait.media.video import VideoReader
+    from triportrait.face.person import PersonOptions, person_of_photos, person_of_takes
+    from triportrait.media.images import looks_like_image
     from triportrait.types import FPS
 
     options = options or PersonOptions()
     tracker, head = default_tracker() if tracker is None else tracker, default_head() if head is None else head
-    if not isinstance(source, str | os.PathLike):
-        names = [Path(file).name for file in source]
-        portrait = person_of_photos([_read_opaque(file) for file in source], tracker, head, options, names)
-        return _with_remarks(portrait, names[0])
-    most = round(options.seconds * FPS)
-    with VideoReader(source) as reader:
-        total = min(round(reader.seconds * FPS), most) if reader.seconds else most
+    files = [source] if isinstance(source, str | os.PathLike) else list(source)
+    names = [Path(file).name for file in files]
+    pictures = [looks_like_image(file) for file in files]
+    if any(pictures):
+        if not all(pictures):
+            raise OptionError(f"'{names[pictures.index(False)]}' is no photo as the others are; give videos alone or photos alone.")
+        return _with_remarks(person_of_photos([_read_opaque(file) for file in files], tracker, head, options, names), names[0])
+    takes = _takes_of(files, round(options.seconds * FPS), progress)
+    portrait, track = person_of_takes(takes, FPS, tracker, head, options)
+    delta = learn_delta(portrait, takes, track, head=head) if learn else None
+    return _with_remarks(replace(portrait, manner=_manner_of(files, track), delta=delta), names[0])
 
-    def read() -> Iterator[Array]:
-        with VideoReader(source) as reader:
-            yield from counted((frame for _, frame in islice(reader.frames(FPS), most)), progress, "looking at the video", total)
 
-    portrait, track = person_of_frames(read, FPS, tracker, head, options, f"'{os.fspath(source)}'")
-    delta = learn_delta(portrait, read, track, head=head) if learn else None
-    return _with_remarks(replace(portrait, manner=_manner_of(source, options.seconds, track), delta=delta), Path(source).name)
+def _takes_of(videos: Sequence[PathLike], most: int, progress: Progress | None) -> list[Take]:
+    """The videos as takes of ``most`` frames together."""
+    from triportrait.face.takes import Take
+    from triportrait.media.video import VideoReader
+    from triportrait.types import FPS
+
+    takes: list[Take] = []
+    for video in videos:
+        with VideoReader(video) as reader:
+            count = min(round(reader.seconds * FPS), most) if reader.seconds else most
+        if not count:
+            break
+
+        def read(video: PathLike = video, count: int = count) -> Iterator[Array]:
+            with VideoReader(video) as reader:
+                frames = (frame for _, frame in islice(reader.frames(FPS), count))
+                yield from counted(frames, progress, f"looking at {Path(video).name}", count)
+
+        takes.append(Take(read, f"'{os.fspath(video)}'"))
+        most -= count
+    return takes
 
 
 def learn_delta(
-    portrait: PreparedPortrait, read: Callable[[], Iterable[Array]], track: PersonTrack, *, head: OpenHead | None = None
+    portrait: PreparedPortrait, takes: Sequence[Take], track: PersonTrack, *, head: OpenHead | None = None
 ) -> PersonalDelta | None:
     """What a person's pictures lack to look like the video; see :func:`triportrait.avatar.person.learning.learn_linear_delta`.
 
     Args:
-        portrait, track: of :func:`triportrait.face.person.person_of_frames`.
-        read: gives the frames again.
+        portrait, track: of :func:`triportrait.face.person.person_of_takes`, of these ``takes``.
         head: of the portrait; None takes the default.
     """
     from triportrait.avatar.person.learning import learn_linear_delta
     from triportrait.motion.smoothing import smooth_motion
+    from triportrait.motion.timing import join_motion
 
     avatar = make_model("person", head=head).avatar
-    return learn_linear_delta(avatar, portrait, read, smooth_motion(track.motion), track.seen)
+    motion = join_motion(smooth_motion(track.motion.rows(slice(take.start, take.start + take.count))) for take in track.takes)
+    size = len(portrait.image)
+    return learn_linear_delta(avatar, portrait, lambda wanted: track.crops(takes, wanted, size), motion, track.seen)
 
 
-def _manner_of(video: PathLike, seconds: float, track: PersonTrack) -> PersonalManner:
-    """How the person of a video moves, and what the video's sound says of their mouth."""
+def _manner_of(videos: Sequence[PathLike], track: PersonTrack) -> PersonalManner:
+    """How the person of some videos moves, and what the videos' sound says of their mouth."""
     from triportrait.media.audio import read_audio
     from triportrait.media.probe import probe
     from triportrait.motion.personal_voice import learn_voice
     from triportrait.motion.style import style_of
+    from triportrait.types import FPS
 
-    style, voice = style_of(track.motion).numbers, None
-    if probe(video).has_audio:
-        sound = read_audio(video, 16_000)
-        voice = learn_voice(sound.samples[: round(seconds * 16_000)], track.lip_opening, track.seen)
-    return PersonalManner(style, voice)
+    rate_hz = 16_000
+    longest = max(track.takes, key=lambda take: take.count)
+    whole = longest.count < 4 * FPS
+    style = style_of(track.motion if whole else track.motion.rows(slice(longest.start, longest.start + longest.count))).numbers
+    samples = np.zeros(round(len(track.seen) * rate_hz / FPS), np.float32)
+    heard = np.zeros(len(track.seen), bool)
+    for video, take in zip(videos, track.takes, strict=False):
+        if probe(video).has_audio:
+            sound = read_audio(video, rate_hz).samples[: round(take.count * rate_hz / FPS)]
+            begin = round(take.start * rate_hz / FPS)
+            samples[begin : begin + len(sound)] = sound
+            heard[take.start : take.start + take.count] = True
+        else:
+            log.warning("%s has no sound; how the lips follow the voice is not learned from it", Path(video).name)
+    return PersonalManner(style, learn_voice(samples, track.lip_opening, track.seen & heard) if heard.any() else None)
 
 
 def save_person(

@@ -57,6 +57,12 @@ class Evaluate:
     """audio, table 2: folder of videos or motion files; one of the ten that begin with the portrait's pose lends its head motion."""
     given: float = 0.5
     """personal: share of each clip that the person is made of; the rest is judged."""
+    given_clips: Annotated[tuple[str, ...], arg(metavar="PATTERN ...")] = ()
+    """personal: names of the clips in the folder that one person is made of, such as 'anna_0*' 'anna_10'; see --judged-clips."""
+    judged_clips: Annotated[tuple[str, ...], arg(metavar="PATTERN ...")] = ()
+    """personal: names of the clips on which that person is judged, framed like the given ones."""
+    rows: Annotated[tuple[str, ...], arg(metavar="ROW ...")] = ()
+    """personal: rows to measure; without it all but those of the network."""
     variant: tuple[str, ...] = ()
     """table 4: ROW=AVATAR for a row of the ablation that there is a model for."""
     videos: Path | None = None

@@ -30,8 +30,8 @@ class Personalize:
     """
 
     source: Positional[tuple[Path, ...]]
-    """Video of one person, 4 seconds or more without a cut; or photos of one person, of which the first is animated. With
-    --replace-look also the avatar file of a person."""
+    """Video of one person, 4 seconds or more without a cut, or several such videos; or photos of one person. The first one
+    is animated. With --replace-look also the avatar file of a person."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """Avatar file to write, .avatar by custom; with --prior the person's folder."""
     sources: int = 8
@@ -54,7 +54,6 @@ class Personalize:
         from triportrait.cli.checks import check_output
         from triportrait.face.person import PersonOptions
         from triportrait.files import atomic_file, check_readable
-        from triportrait.media.images import looks_like_image
         from triportrait.pipeline import save_person
 
         options = PersonOptions(self.sources, self.seconds)
@@ -65,10 +64,8 @@ class Personalize:
         if self.report is not None:
             check_output(self.report, [*inputs, self.out])
         started = time.perf_counter()
-        photos = len(self.source) > 1 or looks_like_image(self.source[0])
         with ProgressBar() as progress:
-            source = self.source if photos else self.source[0]
-            person = save_person(source, self.out, options, progress, learn=self.learn, look=self.replace_look)
+            person = save_person(self.source, self.out, options, progress, learn=self.learn, look=self.replace_look)
         if self.report is not None:
             with atomic_file(self.report) as part:
                 part.write_text(json.dumps(described(person), indent=1), encoding="utf-8")

@@ -24,6 +24,9 @@ _BELONGS: dict[str, tuple[tuple[str, ...], Any]] = {
     "seed": (("audio", "table", "seams", "style", "opinions"), 0),
     "plots": (("reenact", "cross", "audio"), True),
     "given": (("personal",), 0.5),
+    "given_clips": (("personal",), ()),
+    "judged_clips": (("personal",), ()),
+    "rows": (("personal",), ()),
     "clips": ((*_CLIPS, "style"), None),
     "every": (_CLIPS, 5),
     "sheets": (_MEASURED, False),
@@ -86,6 +89,12 @@ class Asked(Protocol):
     def answers(self) -> tuple[Path, ...]: ...
     @property
     def given(self) -> float: ...
+    @property
+    def given_clips(self) -> tuple[str, ...]: ...
+    @property
+    def judged_clips(self) -> tuple[str, ...]: ...
+    @property
+    def rows(self) -> tuple[str, ...]: ...
     @property
     def kit(self) -> Path | None: ...
 
@@ -154,7 +163,9 @@ def _run_on_clips(asked: Asked, clips: Path, out: Path, progress: Callable[[Prog
     elif asked.protocol == "personal":
         from triportrait.evaluation.personal import ROWS, PersonalOptions, run_personal
 
-        run_personal(PersonalOptions(**shared | {"avatars": ROWS}, plots=False, given=asked.given), progress=progress)
+        shared["avatars"] = asked.rows or ROWS
+        clips_of = {"given_clips": asked.given_clips, "judged_clips": asked.judged_clips}
+        run_personal(PersonalOptions(**shared, plots=False, given=asked.given, **clips_of), progress=progress)
     elif asked.protocol == "cross":
         from triportrait.evaluation.cross import CrossOptions, run_cross
 

@@ -120,12 +120,12 @@ def test_a_tint_of_the_head_is_learned_from_frames(astronaut_portrait: PreparedP
     portrait = replace(astronaut_portrait, photo=astronaut_portrait.image, crop_box=(0.0, 0.0, float(len(astronaut_portrait.image))))
     state = person.prepare(portrait)
 
-    def video():
-        for frame in motion:
-            layer = person.render(state, frame)
-            yield np.clip(255.0 * layer.rgb + (20.0, -14.0, 0.0) * layer.alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
+    def crops(wanted):
+        for row in sorted(wanted):
+            layer = person.render(state, motion[row])
+            yield row, np.clip(255.0 * layer.rgb + (20.0, -14.0, 0.0) * layer.alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
 
-    delta = learn_linear_delta(person, portrait, video, motion, np.ones(count, bool))
+    delta = learn_linear_delta(person, portrait, crops, motion, np.ones(count, bool))
     assert delta is not None
     space = HeadSpace.of(open_head, state.sources[0].state, delta.pictures.shape[1])
     change = 255.0 * DrawnDelta(space, delta).picture(motion[10], np.ones((3, 1)))
