@@ -37,6 +37,7 @@ from triportrait.types import (
 
 if TYPE_CHECKING:
     from triportrait.avatar.oneshot.avatar import VolumeQuality
+    from triportrait.avatar.person.learning import Teacher
     from triportrait.background import Background
     from triportrait.face.open_head import OpenHead
     from triportrait.face.person import PersonOptions, PersonTrack
@@ -116,6 +117,7 @@ def prepare_person(
     progress: Progress | None = None,
     *,
     learn: bool = True,
+    teacher: Teacher | None = None,
     tracker: FaceTracker | None = None,
     head: OpenHead | None = None,
 ) -> PreparedPortrait:
@@ -125,7 +127,7 @@ def prepare_person(
         source: file of a video, or files of several videos or of photographs, the first of which is animated.
         options: how many pictures are kept, and how much of the video is looked at.
         progress: called after each frame.
-        learn: what the pictures of a video lack, too, see :func:`learn_delta`.
+        learn: what the pictures of a video lack, too; ``teacher``: learns a network beside it; see :func:`learn_delta`.
         tracker: finds the face and the person's outline; None takes the default.
         head: is fitted to the face; None takes the default.
 
@@ -150,7 +152,7 @@ def prepare_person(
         return _with_remarks(person_of_photos([_read_opaque(file) for file in files], tracker, head, options, names), names[0])
     takes = _takes_of(files, round(options.seconds * FPS), progress)
     portrait, track = person_of_takes(takes, FPS, tracker, head, options)
-    delta = learn_delta(portrait, takes, track, head=head) if learn else None
+    delta = learn_delta(portrait, takes, track, teacher=teacher, head=head) if learn else None
     return _with_remarks(replace(portrait, manner=_manner_of(files, track), delta=delta), names[0])
 
 
@@ -178,22 +180,28 @@ def _takes_of(videos: Sequence[PathLike], most: int, progress: Progress | None) 
 
 
 def learn_delta(
-    portrait: PreparedPortrait, takes: Sequence[Take], track: PersonTrack, *, head: OpenHead | None = None
+    portrait: PreparedPortrait,
+    takes: Sequence[Take],
+    track: PersonTrack,
+    *,
+    teacher: Teacher | None = None,
+    head: OpenHead | None = None,
 ) -> PersonalDelta | None:
-    """What a person's pictures lack to look like the video; see :func:`triportrait.avatar.person.learning.learn_linear_delta`.
+    """What a person's pictures lack to look like the video; see :func:`triportrait.avatar.person.learning.learn_delta`.
 
     Args:
         portrait, track: of :func:`triportrait.face.person.person_of_takes`, of these ``takes``.
+        teacher: learns a network on top of the linear map, see :func:`triportrait.training.person.teaching.teach`.
         head: of the portrait; None takes the default.
     """
-    from triportrait.avatar.person.learning import learn_linear_delta
+    from triportrait.avatar.person import learning
     from triportrait.motion.smoothing import smooth_motion
     from triportrait.motion.timing import join_motion
 
     avatar = make_model("person", head=head).avatar
     motion = join_motion(smooth_motion(track.motion.rows(slice(take.start, take.start + take.count))) for take in track.takes)
     size = len(portrait.image)
-    return learn_linear_delta(avatar, portrait, lambda wanted: track.crops(takes, wanted, size), motion, track.seen)
+    return learning.learn_delta(avatar, portrait, lambda wanted: track.crops(takes, wanted, size), motion, track.seen, teacher)
 
 
 def _manner_of(videos: Sequence[PathLike], track: PersonTrack) -> PersonalManner:
@@ -228,6 +236,7 @@ def save_person(
     progress: Progress | None = None,
     *,
     learn: bool = True,
+    teacher: Teacher | None = None,
     look: PathLike | None = None,
 ) -> PreparedPortrait:
     """Make a person, see :func:`prepare_person` for the arguments, and write the avatar file; returns what it holds.
@@ -249,7 +258,7 @@ def save_person(
     if look is None:
         if is_avatar:
             raise OptionError(f"'{os.fspath(files[0])}' is an avatar file already; give a video or photos, or --replace-look")
-        portrait = prepare_person(source, options, progress, learn=learn)
+        portrait = prepare_person(source, options, progress, learn=learn, teacher=teacher)
     else:
         edited, name = _read_opaque(look), Path(look).name
         expect_square(edited, name)
@@ -283,6 +292,7 @@ def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[Prepar
     Raises:
         MediaError: missing, foreign, newer, damaged, or of another head model.
     """
+    from triportrait.avatar.person.learned_delta import fits
     from triportrait.avatar.person.linear_delta import delta_features
     from triportrait.media.avatar_files import load_avatar
     from triportrait.motion.personal_voice import learned_numbers
@@ -305,6 +315,7 @@ def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[Prepar
             delta is not None
             and delta.weights.shape[1] != len(delta_features(portrait.motion, np.zeros((3, 1 + len(portrait.others))))) + 1
         )
+        or (delta is not None and delta.network is not None and not fits(delta.network))
     ):
         raise MediaError(f"'{os.fspath(path)}' was made for another voice or avatar; make it again with 'triportrait personalize'")
     return _with_remarks(portrait, Path(path).name), found.refined
@@ -447,6 +458,7 @@ class Portrait:
         progress: Progress | None = None,
         *,
         learn: bool = True,
+        teacher: Teacher | None = None,
         tracker: FaceTracker | None = None,
         head: OpenHead | None = None,
     ) -> Portrait:
@@ -455,7 +467,7 @@ class Portrait:
         Args:
             avatar: draws the head; None takes ``person``, which uses all pictures.
         """
-        prepared = prepare_person(source, options, progress, learn=learn, tracker=tracker, head=head)
+        prepared = prepare_person(source, options, progress, learn=learn, teacher=teacher, tracker=tracker, head=head)
         first = source if isinstance(source, str | os.PathLike) else source[0]
         return cls(prepared, avatar, Path(first), tracker=tracker, head=head)
 

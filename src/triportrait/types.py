@@ -296,6 +296,23 @@ class PersonalManner:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonalNetwork:
+    """What a compact network adds to a person's linear delta; see :mod:`triportrait.avatar.person.learned_delta`.
+
+    Args:
+        weights: float32 [n], all numbers of the network in the order in which its graph takes them.
+        share: uint8 [e, e], how much of what it says is added at each place of the head's own picture; 255 is all.
+    """
+
+    weights: Array
+    share: Array
+
+    def __post_init__(self) -> None:
+        expect(self.weights, "n", "weights")
+        expect(self.share, "e e", "share")
+
+
+@dataclass(frozen=True, slots=True)
 class PersonalDelta:
     """What a person's pictures lack to look like the video: a sum of pictures in the head's own space, weighted by the motion.
 
@@ -307,6 +324,7 @@ class PersonalDelta:
         level: float32 [k], levels of colour (of 255) that a step of each picture stands for.
         weights: float32 [k, f + 1].
         lowest, highest: float32 [k].
+        network: what was learned beyond that.
     """
 
     pictures: Array
@@ -314,6 +332,7 @@ class PersonalDelta:
     weights: Array
     lowest: Array
     highest: Array
+    network: PersonalNetwork | None = None
 
     def __post_init__(self) -> None:
         sizes = expect(self.pictures, "k c c 3", "pictures")

@@ -36,7 +36,7 @@ class People(Fakes):
         track = PersonTrack(self.drive(first, frames, fps), np.zeros(len(frames)), np.ones(len(frames), bool), ())
         return replace(first, others=(first,)), track
 
-    def learn(self, portrait, takes, track) -> PersonalDelta:
+    def learn(self, portrait, takes, track, row) -> PersonalDelta:
         shifts = [shift_of(frame) for take in takes for frame in take.read()]
         assert shifts == [round(yaw * 2) for yaw in np.degrees(track.motion.rotation_rad[:, 1])]
         self.learned.append(len(portrait.others))

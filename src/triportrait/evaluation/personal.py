@@ -2,7 +2,8 @@
 
 Rows: ``first``, the clip's first frame as a photo; ``best``, the given part's most frontal, calmest frame as a photo, with the scene that
 the whole part shows; ``personal``, all pictures of the given part; ``personal+linear``, the same with what they lack as a linear map from
-motion; ``one source``, the best frame alone with such a map. Crop, judged frames and metrics are those of
+motion; ``one source``, the best frame alone with such a map; ``personal+delta``, with the network on top of the map, and its ablations
+:data:`ABLATIONS`. Crop, judged frames and metrics are those of
 :mod:`triportrait.evaluation.reenact`.
 
 With ``given_clips`` and ``judged_clips`` the person is made of some clips and judged on others, which show the same person, framed alike.
@@ -28,13 +29,22 @@ from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell
 from triportrait.types import Array, PersonalDelta, PreparedPortrait
 
 if TYPE_CHECKING:
+    from triportrait.avatar.person.learning import Teacher
     from triportrait.face.person import PersonTrack
     from triportrait.face.takes import Take
 
+#: Gives who learns a network with a part of it left out ("": nothing); None where PyTorch is missing. It can be sent to another process.
+TeacherOf = Callable[[str], "Teacher | None"]
 FORMAT = "triportrait-personal-1"
 ROWS = ("first", "best", "personal", "personal+linear", "one source")
+#: Rows with the network -> what is left out of it.
+ABLATIONS = {
+    "personal+delta": "",
+    "delta without split": "without_split",
+    "delta without lids, rotation": "without_lids_and_rotation",
+}
 #: Avatar that draws each row.
-_AVATARS = {"first": "oneshot", "best": "oneshot"} | dict.fromkeys(("personal", "personal+linear", "one source"), "person")
+_AVATARS = {"first": "oneshot", "best": "oneshot"} | dict.fromkeys(("personal", "personal+linear", "one source", *ABLATIONS), "person")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +94,16 @@ class PersonalTools:
     Args:
         base: the parts shared with the same-identity protocol.
         make_person: (takes, frames per second, crop box) -> the person without a delta, and how they move.
-        learn: (person, takes, how they move) -> what the person's pictures lack.
+        learn: (person, takes, how they move, row) -> what the person's pictures lack, for rows of :data:`ABLATIONS` with a network.
     """
 
     base: ReenactTools
     make_person: Callable[[Sequence[Take], float, tuple[float, float, float]], tuple[PreparedPortrait, PersonTrack]]
-    learn: Callable[[PreparedPortrait, Sequence[Take], PersonTrack], PersonalDelta | None]
+    learn: Callable[[PreparedPortrait, Sequence[Take], PersonTrack, str], PersonalDelta | None]
 
 
-def default_personal_tools() -> PersonalTools:
-    """The protocol's parts as the package has them."""
+def default_personal_tools(teacher_of: TeacherOf | None = None) -> PersonalTools:
+    """The protocol's parts as the package has them; ``teacher_of`` gives who learns the network of an ablation."""
     from triportrait import drivers
     from triportrait.face.person import person_of_takes
     from triportrait.pipeline import learn_delta
@@ -101,11 +111,23 @@ def default_personal_tools() -> PersonalTools:
     def make_person(takes: Sequence[Take], fps: float, box: tuple[float, float, float]) -> tuple[PreparedPortrait, PersonTrack]:
         return person_of_takes(takes, fps, drivers.default_tracker(), drivers.default_head(), box=box)
 
-    return PersonalTools(default_tools(), make_person, learn_delta)
+    def learn(portrait: PreparedPortrait, takes: Sequence[Take], track: PersonTrack, row: str) -> PersonalDelta | None:
+        teacher = None
+        if row in ABLATIONS:
+            teacher = teacher_of(ABLATIONS[row]) if teacher_of is not None else None
+            if teacher is None:
+                raise OptionError(f"the row {row!r} needs PyTorch: pip install 'triportrait[train]'")
+        return learn_delta(portrait, takes, track, teacher=teacher)
+
+    return PersonalTools(default_tools(), make_person, learn)
 
 
 def run_personal(
-    options: PersonalOptions, *, tools: PersonalTools | None = None, progress: Callable[[Progress], None] | None = None
+    options: PersonalOptions,
+    *,
+    tools: PersonalTools | None = None,
+    teacher_of: TeacherOf | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Measure on every clip of a folder, write the reports and return what the JSON holds; resumes as ``run_reenact`` does.
 
@@ -131,31 +153,34 @@ def run_personal(
         write_report(options.out, report, markdown.replace("First frame → whole clip; one frame in", text, 1))
 
     def measure(item: Item, tell: Tell) -> dict[str, Any]:
-        found = default_personal_tools() if tools is None else tools
+        found = default_personal_tools(teacher_of) if tools is None else tools
         if not given:
             return evaluate_person(item.files[0], options, found, boxes.get(item.name), tell)
         if not known:
             known.append(_Known.of([(path, None) for path in given], options, found, tell))
         return known[0].judged_on(item.files[0], 0, options, found, boxes.get(item.name), tell)
 
-    run_items(report, items, measure, partial(_measure_in_process, options, boxes), save, options.jobs, progress)
+    in_process = partial(_measure_in_process, options, boxes, teacher_of)
+    run_items(report, items, measure, in_process, save, options.jobs, progress)
     return report
 
 
 @lru_cache(maxsize=1)
-def _tools_of_process() -> PersonalTools:
-    return default_personal_tools()
+def _tools_of_process(teacher_of: TeacherOf | None) -> PersonalTools:
+    return default_personal_tools(teacher_of)
 
 
 @lru_cache(maxsize=1)
-def _known_of_process(options: PersonalOptions) -> _Known:
-    return _Known.of([(path, None) for path in options.clips_given()], options, _tools_of_process(), _tell_nobody)
+def _known_of_process(options: PersonalOptions, teacher_of: TeacherOf | None) -> _Known:
+    return _Known.of([(path, None) for path in options.clips_given()], options, _tools_of_process(teacher_of), _tell_nobody)
 
 
-def _measure_in_process(options: PersonalOptions, boxes: dict[str, tuple[float, float, float, float]], item: Item) -> dict[str, Any]:
-    tools, box = _tools_of_process(), boxes.get(item.name)
+def _measure_in_process(
+    options: PersonalOptions, boxes: dict[str, tuple[float, float, float, float]], teacher_of: TeacherOf | None, item: Item
+) -> dict[str, Any]:
+    tools, box = _tools_of_process(teacher_of), boxes.get(item.name)
     if options.given_clips:
-        return _known_of_process(options).judged_on(item.files[0], 0, options, tools, box, _tell_nobody)
+        return _known_of_process(options, teacher_of).judged_on(item.files[0], 0, options, tools, box, _tell_nobody)
     return evaluate_person(item.files[0], options, tools, box, _tell_nobody)
 
 
@@ -218,10 +243,10 @@ class _Known:
         person, track = tools.make_person(takes, fps, first.crop_box)
         best = replace(person, others=())
         portraits = {"first": first, "best": best, "personal": person}
-        for name, bare in (("personal+linear", person), ("one source", best)):
+        for name, bare in (("personal+linear", person), ("one source", best), *((row, person) for row in ABLATIONS)):
             if name in options.avatars:
                 tell(name, 0, 1)
-                portraits[name] = replace(bare, delta=tools.learn(bare, takes, track))
+                portraits[name] = replace(bare, delta=tools.learn(bare, takes, track, name))
         return _Known(portraits, len(track.motion), len(takes))
 
     def judged_on(

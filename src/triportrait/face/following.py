@@ -164,7 +164,7 @@ def people_apart(rows: Iterable[FollowedFace], fitter: LandmarkFitter) -> Iterat
             # The very first rows still bear the other face's crop.
             coming = [later for later in list(ahead)[_BEHIND_EVERY - 1 :: _BEHIND_EVERY] if later.seen and later.shot == shot]
             behind = [in_own_square(later.landmarks) for later in coming]
-            if len(behind) > 1 and are_two(fitter, np.stack(known), np.stack(behind)):
+            if len(behind) > 1 and _are_two(fitter, np.stack(known), np.stack(behind)):
                 more, since = more + 1, 0
                 known.clear()
         if now.seen:
@@ -174,7 +174,7 @@ def people_apart(rows: Iterable[FollowedFace], fitter: LandmarkFitter) -> Iterat
         yield replace(now, shot=shot + more)
 
 
-def are_two(fitter: LandmarkFitter, *pair: Array) -> bool:
+def _are_two(fitter: LandmarkFitter, *pair: Array) -> bool:
     """Whether two sets of landmarks [t, 478, 2], in squares of 512 px, are of different people."""
 
     def missed(rows: Array, person: Person) -> float:
