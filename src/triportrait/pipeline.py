@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from triportrait.concurrency import built_once, calm_libraries
-from triportrait.drivers import DRIVERS, Progress, counted, default_head, default_tracker
+from triportrait.drivers import DRIVERS, Progress, default_head, default_tracker
 from triportrait.errors import MediaError, OptionError
 from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
@@ -29,7 +28,6 @@ from triportrait.types import (
     MotionFrame,
     PathLike,
     PersonalDelta,
-    PersonalManner,
     PreparedPortrait,
     Sound,
     Waveform,
@@ -139,6 +137,7 @@ def prepare_person(
     """
     from triportrait.face.person import PersonOptions, person_of_photos, person_of_takes
     from triportrait.media.images import looks_like_image
+    from triportrait.person_files import manner_of, takes_of
     from triportrait.types import FPS
 
     options = options or PersonOptions()
@@ -150,33 +149,10 @@ def prepare_person(
         if not all(pictures):
             raise OptionError(f"'{names[pictures.index(False)]}' is no photo as the others are; give videos alone or photos alone.")
         return _with_remarks(person_of_photos([_read_opaque(file) for file in files], tracker, head, options, names), names[0])
-    takes = _takes_of(files, round(options.seconds * FPS), progress)
+    takes = takes_of(files, round(options.seconds * FPS), progress)
     portrait, track = person_of_takes(takes, FPS, tracker, head, options)
     delta = learn_delta(portrait, takes, track, teacher=teacher, head=head) if learn else None
-    return _with_remarks(replace(portrait, manner=_manner_of(files, track), delta=delta), names[0])
-
-
-def _takes_of(videos: Sequence[PathLike], most: int, progress: Progress | None) -> list[Take]:
-    """The videos as takes of ``most`` frames together."""
-    from triportrait.face.takes import Take
-    from triportrait.media.video import VideoReader
-    from triportrait.types import FPS
-
-    takes: list[Take] = []
-    for video in videos:
-        with VideoReader(video) as reader:
-            count = min(round(reader.seconds * FPS), most) if reader.seconds else most
-        if not count:
-            break
-
-        def read(video: PathLike = video, count: int = count) -> Iterator[Array]:
-            with VideoReader(video) as reader:
-                frames = (frame for _, frame in islice(reader.frames(FPS), count))
-                yield from counted(frames, progress, f"looking at {Path(video).name}", count)
-
-        takes.append(Take(read, f"'{os.fspath(video)}'"))
-        most -= count
-    return takes
+    return _with_remarks(replace(portrait, manner=manner_of(files, track), delta=delta), names[0])
 
 
 def learn_delta(
@@ -202,31 +178,6 @@ def learn_delta(
     motion = join_motion(smooth_motion(track.motion.rows(slice(take.start, take.start + take.count))) for take in track.takes)
     size = len(portrait.image)
     return learning.learn_delta(avatar, portrait, lambda wanted: track.crops(takes, wanted, size), motion, track.seen, teacher)
-
-
-def _manner_of(videos: Sequence[PathLike], track: PersonTrack) -> PersonalManner:
-    """How the person of some videos moves, and what the videos' sound says of their mouth."""
-    from triportrait.media.audio import read_audio
-    from triportrait.media.probe import probe
-    from triportrait.motion.personal_voice import learn_voice
-    from triportrait.motion.style import style_of
-    from triportrait.types import FPS
-
-    rate_hz = 16_000
-    longest = max(track.takes, key=lambda take: take.count)
-    whole = longest.count < 4 * FPS
-    style = style_of(track.motion if whole else track.motion.rows(slice(longest.start, longest.start + longest.count))).numbers
-    samples = np.zeros(round(len(track.seen) * rate_hz / FPS), np.float32)
-    heard = np.zeros(len(track.seen), bool)
-    for video, take in zip(videos, track.takes, strict=False):
-        if probe(video).has_audio:
-            sound = read_audio(video, rate_hz).samples[: round(take.count * rate_hz / FPS)]
-            begin = round(take.start * rate_hz / FPS)
-            samples[begin : begin + len(sound)] = sound
-            heard[take.start : take.start + take.count] = True
-        else:
-            log.warning("%s has no sound; how the lips follow the voice is not learned from it", Path(video).name)
-    return PersonalManner(style, learn_voice(samples, track.lip_opening, track.seen & heard) if heard.any() else None)
 
 
 def save_person(

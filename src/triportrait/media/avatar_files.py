@@ -27,7 +27,6 @@ from triportrait.types import (
     MotionFrame,
     PersonalDelta,
     PersonalManner,
-    PersonalNetwork,
     PreparedPortrait,
     RefinedPlanes,
 )
@@ -60,7 +59,7 @@ _HIGHEST = {
     "delta.weights": 1e6,
     "delta.lowest": 1e6,
     "delta.highest": 1e6,
-    "network.weights": 1e4,
+    "delta.network": 1e4,
     "planes.front": 1e6,
     "planes.across": 1e6,
     "planes.down": 1e6,
@@ -102,8 +101,8 @@ _DELTA = {
     "delta.lowest": ("F32", "k"),
     "delta.highest": ("F32", "k"),
 }
-#: What a network adds to it, all or nothing; only beside a delta.
-_NETWORK = {"network.weights": ("F32", "w"), "network.share": ("U8", "q q")}
+#: Weights of the network that adds to it; only beside a delta.
+_NETWORK = {"delta.network": ("F32", "w")}
 #: What another picture of the person has; it is no larger than its crop.
 _OTHER = {name: kind for name, kind in (_PORTRAIT | _MOTION | _LANDMARKS).items() if name not in ("photo", "identity")}
 #: Planes may differ in their sizes, not in their channels.
@@ -150,7 +149,7 @@ def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refine
     if portrait.delta is not None:
         tensors |= {name: getattr(portrait.delta, name.partition(".")[2]) for name in _DELTA}
         if portrait.delta.network is not None:
-            tensors |= {name: getattr(portrait.delta.network, name.partition(".")[2]) for name in _NETWORK}
+            tensors["delta.network"] = portrait.delta.network
     bodies = bool(portrait.others) and all(other.motion.body is not None for other in portrait.others)
     for number, other in enumerate(portrait.others):
         tensors |= {_of_other(number, name): array for name, array in _arrays(other, _OTHER | _BODY if bodies else _OTHER).items()}
@@ -237,10 +236,7 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         manner = PersonalManner(tensors.get("manner.style"), tensors.get("manner.voice"))
         delta = None
         if "delta.pictures" in tensors:
-            network = None
-            if "network.weights" in tensors:
-                network = PersonalNetwork(tensors["network.weights"], tensors["network.share"])
-            delta = PersonalDelta(**{name.partition(".")[2]: tensors[name] for name in _DELTA}, network=network)
+            delta = PersonalDelta(**{name.partition(".")[2]: tensors[name] for name in _DELTA}, network=tensors.get("delta.network"))
         portrait = replace(portrait, others=others, manner=manner, delta=delta)
     except SafetensorError:
         raise MediaError(damaged) from None

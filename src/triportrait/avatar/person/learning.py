@@ -10,7 +10,7 @@ import numpy as np
 from triportrait.avatar.person.avatar import PersonAvatar
 from triportrait.avatar.person.head_space import HeadSpace
 from triportrait.avatar.person.linear_delta import SPACE_PX, Residuals, delta_features, fit_linear_delta, motion_numbers, residual
-from triportrait.types import Array, Motion, PersonalDelta, PersonalNetwork, PreparedPortrait
+from triportrait.types import Array, Motion, PersonalDelta, PreparedPortrait
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class HeadsPicture:
     landmarks: Array
 
 
-#: Learns what the linear map leaves; None where that does not help in frames that were held out.
-Teacher = Callable[[Residuals, HeadsPicture], PersonalNetwork | None]
+#: Learns what the linear map leaves, as the weights of a network [n]; None where that does not help in frames that were held out.
+Teacher = Callable[[Residuals, HeadsPicture], Array | None]
 
 #: At most so many frames are drawn, spread over the video; from fewer than the second number nothing is learned.
 _MOST_FRAMES, _FEWEST_FRAMES = 240, 40

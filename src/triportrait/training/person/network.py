@@ -110,7 +110,8 @@ class DeltaNetwork(nn.Module):
         )
         self.enter = nn.Linear(config.plane_channels, _HIDDEN)
         self.leave = nn.Linear(_HIDDEN, 3)
-        #: What the rows are measured in; not learned by gradients.
+        #: What the rows are measured in, and how much of the change is added at each place; not learned by gradients.
+        self.share = nn.Parameter(torch.ones(PICTURE_PX, PICTURE_PX), requires_grad=False)
         self.middle = nn.Parameter(torch.zeros(NUMBERS), requires_grad=False)
         self.spread = nn.Parameter(torch.ones(NUMBERS), requires_grad=False)
         # Few steps have to do: variances are kept through all layers, so that what moves reaches the planes from the first step on.
@@ -145,7 +146,7 @@ class DeltaNetwork(nn.Module):
         own = self.planes.expand(len(tokens), -1, -1, -1, -1)
         said = self.delta(own, tokens)
         added = said[:-1] - said[-1:]
-        return self.decoded(own[:-1] + added, depth) - self.decoded(own[:1], depth), added
+        return (self.decoded(own[:-1] + added, depth) - self.decoded(own[:1], depth)) * self.share, added
 
 
 def flat_weights(network: DeltaNetwork) -> Array:

@@ -24,7 +24,7 @@ from triportrait.avatar.person.learning import HeadsPicture
 from triportrait.avatar.person.linear_delta import Residuals, fit_linear_delta, inside_of, linear_change, strength_of
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
 from triportrait.training.person.network import Ablation, DeltaNetwork, flat_weights
-from triportrait.types import Array, PersonalNetwork
+from triportrait.types import Array
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def processor_minutes(minutes: float) -> Callable[[], float]:
 
 def teach(
     seen: Residuals, head: HeadsPicture, spent: Callable[[], float], *, ablation: Ablation | None = None, seed: int = 0
-) -> PersonalNetwork | None:
+) -> Array | None:
     """Learn until nothing is left of a budget.
 
     Args:
@@ -69,7 +69,7 @@ def teach(
         ablation: what is left out.
 
     Returns:
-        None where it does not help in the frames that were held out.
+        The weights [n] that the shipped graph takes; None where they do not help in the frames that were held out.
     """
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
@@ -116,12 +116,13 @@ def teach(
         return None
     log.info("%d steps; %.1f %% of what the linear map leaves is explained in held-out frames", step, 100.0 * best[0])
     _put_back(network, best[1])
-    share = np.rint(255.0 * inside * _strength(network, frames, held, depth)).astype(np.uint8)
-    # The graph gives levels of colour in 0..1.
+    share = torch.from_numpy((inside * _strength(network, frames, held, depth)).astype(np.float32))
     with torch.no_grad():
+        network.share.copy_(share)
+        # The graph gives levels of colour in 0..1.
         network.leave.weight *= _LEVELS / 255.0
         network.leave.bias *= _LEVELS / 255.0
-    return PersonalNetwork(flat_weights(network), share)
+    return flat_weights(network)
 
 
 def _what_is_left(seen: Residuals, stretch: Array, inside: Array) -> _Frames:
