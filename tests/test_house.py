@@ -23,7 +23,7 @@ GROUND = {"types", "errors", "files", "array_files", "compiling", "concurrency",
 STAGES = {"media", "face", "motion", "avatar", "composite", "provenance"}
 #: What joins the stages. Each may use those before it; published systems stand between those that drive and the list of avatars.
 DRIVING = ["background", "driver_files", "drivers", "reenactment", "performance"]
-JOINS = [*DRIVING, "speakers", "model", "looks", "pipeline"]
+JOINS = [*DRIVING, "speakers", "model", "looks", "person_files", "pipeline"]
 PAPERS = {"real3d", "talk3d", "erlnet"}
 BELOW_THE_TOP = GROUND | STAGES | PAPERS | {"nn", "weights", "presets", "personal", "live", *JOINS}
 
@@ -49,9 +49,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "personal": GROUND | STAGES | PAPERS | {"nn", "weights", *DRIVING},
     "model": GROUND | STAGES | PAPERS | {"nn", *DRIVING},
     "looks": GROUND | STAGES | {"nn", "model"},
+    "person_files": GROUND | STAGES | {"nn", "drivers"},
     # A verb of Portrait, so it lies below the pipeline; what serves it to others sits on top.
     "live": GROUND | STAGES | {"nn", *DRIVING, "model"},
-    "pipeline": GROUND | STAGES | {"nn", *DRIVING, "speakers", "model", "looks", "live"},
+    "pipeline": GROUND | STAGES | {"nn", *DRIVING, "speakers", "model", "looks", "person_files", "live"},
     "presets": GROUND | STAGES | PAPERS | {"nn"},
     "synth": GROUND | STAGES | {"nn"},
     "training": BELOW_THE_TOP | {"synth"},

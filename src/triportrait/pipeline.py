@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from triportrait.concurrency import built_once, calm_libraries
-from triportrait.drivers import DRIVERS, Progress, counted, default_head, default_tracker
+from triportrait.drivers import DRIVERS, Progress, default_head, default_tracker
 from triportrait.errors import MediaError, OptionError
 from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
@@ -29,7 +28,6 @@ from triportrait.types import (
     MotionFrame,
     PathLike,
     PersonalDelta,
-    PersonalManner,
     PreparedPortrait,
     Sound,
     Waveform,
@@ -37,10 +35,12 @@ from triportrait.types import (
 
 if TYPE_CHECKING:
     from triportrait.avatar.oneshot.avatar import VolumeQuality
+    from triportrait.avatar.person.learning import Teacher
     from triportrait.background import Background
     from triportrait.face.open_head import OpenHead
     from triportrait.face.person import PersonOptions, PersonTrack
     from triportrait.face.portrait import PortraitOptions
+    from triportrait.face.takes import Take
     from triportrait.face.tracker import FaceTracker
     from triportrait.live.session import LiveOptions, LiveSession
     from triportrait.media.pcm import Samples
@@ -115,76 +115,69 @@ def prepare_person(
     progress: Progress | None = None,
     *,
     learn: bool = True,
+    teacher: Teacher | None = None,
     tracker: FaceTracker | None = None,
     head: OpenHead | None = None,
 ) -> PreparedPortrait:
-    """A video of one person, or several photographs of one, -> the person's most telling pictures on one identity.
+    """Videos of one person, or photographs of one, -> the person's most telling pictures on one identity.
 
     Args:
-        source: file of the video, or files of the photographs, the first of which is animated.
+        source: file of a video, or files of several videos or of photographs, the first of which is animated.
         options: how many pictures are kept, and how much of the video is looked at.
         progress: called after each frame.
-        learn: what the pictures of a video lack, too, see :func:`learn_delta`.
+        learn: what the pictures of a video lack, too; ``teacher``: learns a network beside it; see :func:`learn_delta`.
         tracker: finds the face and the person's outline; None takes the default.
         head: is fitted to the face; None takes the default.
 
     Raises:
         MediaError: a file cannot be read.
         NoFaceFound: there is no face.
-        OptionError: the video shows two people, a cut, or less than four seconds of the person.
+        OptionError: a video shows two people or a cut, all of them show less than four seconds of the person or different people, or
+            photos and videos are mixed.
     """
-    from triportrait.face.person import PersonOptions, person_of_frames, person_of_photos
-    from triportrait.media.video import VideoReader
+    from triportrait.face.person import PersonOptions, person_of_photos, person_of_takes
+    from triportrait.media.images import looks_like_image
+    from triportrait.person_files import manner_of, takes_of
     from triportrait.types import FPS
 
     options = options or PersonOptions()
     tracker, head = default_tracker() if tracker is None else tracker, default_head() if head is None else head
-    if not isinstance(source, str | os.PathLike):
-        names = [Path(file).name for file in source]
-        portrait = person_of_photos([_read_opaque(file) for file in source], tracker, head, options, names)
-        return _with_remarks(portrait, names[0])
-    most = round(options.seconds * FPS)
-    with VideoReader(source) as reader:
-        total = min(round(reader.seconds * FPS), most) if reader.seconds else most
-
-    def read() -> Iterator[Array]:
-        with VideoReader(source) as reader:
-            yield from counted((frame for _, frame in islice(reader.frames(FPS), most)), progress, "looking at the video", total)
-
-    portrait, track = person_of_frames(read, FPS, tracker, head, options, f"'{os.fspath(source)}'")
-    delta = learn_delta(portrait, read, track, head=head) if learn else None
-    return _with_remarks(replace(portrait, manner=_manner_of(source, options.seconds, track), delta=delta), Path(source).name)
+    files = [source] if isinstance(source, str | os.PathLike) else list(source)
+    names = [Path(file).name for file in files]
+    pictures = [looks_like_image(file) for file in files]
+    if any(pictures):
+        if not all(pictures):
+            raise OptionError(f"'{names[pictures.index(False)]}' is no photo as the others are; give videos alone or photos alone.")
+        return _with_remarks(person_of_photos([_read_opaque(file) for file in files], tracker, head, options, names), names[0])
+    takes = takes_of(files, round(options.seconds * FPS), progress)
+    portrait, track = person_of_takes(takes, FPS, tracker, head, options)
+    delta = learn_delta(portrait, takes, track, teacher=teacher, head=head) if learn else None
+    return _with_remarks(replace(portrait, manner=manner_of(files, track), delta=delta), names[0])
 
 
 def learn_delta(
-    portrait: PreparedPortrait, read: Callable[[], Iterable[Array]], track: PersonTrack, *, head: OpenHead | None = None
+    portrait: PreparedPortrait,
+    takes: Sequence[Take],
+    track: PersonTrack,
+    *,
+    teacher: Teacher | None = None,
+    head: OpenHead | None = None,
 ) -> PersonalDelta | None:
-    """What a person's pictures lack to look like the video; see :func:`triportrait.avatar.person.learning.learn_linear_delta`.
+    """What a person's pictures lack to look like the video; see :func:`triportrait.avatar.person.learning.learn_delta`.
 
     Args:
-        portrait, track: of :func:`triportrait.face.person.person_of_frames`.
-        read: gives the frames again.
+        portrait, track: of :func:`triportrait.face.person.person_of_takes`, of these ``takes``.
+        teacher: learns a network on top of the linear map, see :func:`triportrait.training.person.teaching.teach`.
         head: of the portrait; None takes the default.
     """
-    from triportrait.avatar.person.learning import learn_linear_delta
+    from triportrait.avatar.person import learning
     from triportrait.motion.smoothing import smooth_motion
+    from triportrait.motion.timing import join_motion
 
     avatar = make_model("person", head=head).avatar
-    return learn_linear_delta(avatar, portrait, read, smooth_motion(track.motion), track.seen)
-
-
-def _manner_of(video: PathLike, seconds: float, track: PersonTrack) -> PersonalManner:
-    """How the person of a video moves, and what the video's sound says of their mouth."""
-    from triportrait.media.audio import read_audio
-    from triportrait.media.probe import probe
-    from triportrait.motion.personal_voice import learn_voice
-    from triportrait.motion.style import style_of
-
-    style, voice = style_of(track.motion).numbers, None
-    if probe(video).has_audio:
-        sound = read_audio(video, 16_000)
-        voice = learn_voice(sound.samples[: round(seconds * 16_000)], track.lip_opening, track.seen)
-    return PersonalManner(style, voice)
+    motion = join_motion(smooth_motion(track.motion.rows(slice(take.start, take.start + take.count))) for take in track.takes)
+    size = len(portrait.image)
+    return learning.learn_delta(avatar, portrait, lambda wanted: track.crops(takes, wanted, size), motion, track.seen, teacher)
 
 
 def save_person(
@@ -194,6 +187,7 @@ def save_person(
     progress: Progress | None = None,
     *,
     learn: bool = True,
+    teacher: Teacher | None = None,
     look: PathLike | None = None,
 ) -> PreparedPortrait:
     """Make a person, see :func:`prepare_person` for the arguments, and write the avatar file; returns what it holds.
@@ -215,7 +209,7 @@ def save_person(
     if look is None:
         if is_avatar:
             raise OptionError(f"'{os.fspath(files[0])}' is an avatar file already; give a video or photos, or --replace-look")
-        portrait = prepare_person(source, options, progress, learn=learn)
+        portrait = prepare_person(source, options, progress, learn=learn, teacher=teacher)
     else:
         edited, name = _read_opaque(look), Path(look).name
         expect_square(edited, name)
@@ -249,6 +243,7 @@ def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[Prepar
     Raises:
         MediaError: missing, foreign, newer, damaged, or of another head model.
     """
+    from triportrait.avatar.person.learned_delta import fits
     from triportrait.avatar.person.linear_delta import delta_features
     from triportrait.media.avatar_files import load_avatar
     from triportrait.motion.personal_voice import learned_numbers
@@ -271,6 +266,7 @@ def read_avatar(path: PathLike, *, head: OpenHead | None = None) -> tuple[Prepar
             delta is not None
             and delta.weights.shape[1] != len(delta_features(portrait.motion, np.zeros((3, 1 + len(portrait.others))))) + 1
         )
+        or (delta is not None and delta.network is not None and not fits(delta.network))
     ):
         raise MediaError(f"'{os.fspath(path)}' was made for another voice or avatar; make it again with 'triportrait personalize'")
     return _with_remarks(portrait, Path(path).name), found.refined
@@ -413,6 +409,7 @@ class Portrait:
         progress: Progress | None = None,
         *,
         learn: bool = True,
+        teacher: Teacher | None = None,
         tracker: FaceTracker | None = None,
         head: OpenHead | None = None,
     ) -> Portrait:
@@ -421,7 +418,7 @@ class Portrait:
         Args:
             avatar: draws the head; None takes ``person``, which uses all pictures.
         """
-        prepared = prepare_person(source, options, progress, learn=learn, tracker=tracker, head=head)
+        prepared = prepare_person(source, options, progress, learn=learn, teacher=teacher, tracker=tracker, head=head)
         first = source if isinstance(source, str | os.PathLike) else source[0]
         return cls(prepared, avatar, Path(first), tracker=tracker, head=head)
 

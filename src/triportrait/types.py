@@ -299,14 +299,14 @@ class PersonalManner:
 class PersonalDelta:
     """What a person's pictures lack to look like the video: a sum of pictures in the head's own space, weighted by the motion.
 
-    The weights of a frame are ``clip(weights @ (numbers of the frame, 1), lowest, highest)``; see
-    :mod:`triportrait.avatar.person.linear_delta`.
+    Weights of a frame: ``clip(weights @ (its numbers, 1), lowest, highest)``; see :mod:`triportrait.avatar.person.linear_delta`.
 
     Args:
         pictures: uint8 [k, c, c, 3]; 128 is no change.
         level: float32 [k], levels of colour (of 255) that a step of each picture stands for.
         weights: float32 [k, f + 1].
         lowest, highest: float32 [k].
+        network: float32 [n], weights of a network that adds to that (:mod:`triportrait.avatar.person.learned_delta`).
     """
 
     pictures: Array
@@ -314,6 +314,7 @@ class PersonalDelta:
     weights: Array
     lowest: Array
     highest: Array
+    network: Array | None = None
 
     def __post_init__(self) -> None:
         sizes = expect(self.pictures, "k c c 3", "pictures")

@@ -12,7 +12,8 @@ from triportrait import Portrait, cli
 from triportrait.errors import OptionError
 from triportrait.face.mesh_tracker import MeshTracker
 from triportrait.face.open_head import OpenHead
-from triportrait.face.person import PersonOptions, choose_pictures, person_of_frames
+from triportrait.face.person import PersonOptions, choose_pictures, person_of_takes
+from triportrait.face.takes import Take
 from triportrait.geometry.shapes import FaceShape
 from triportrait.media.video import VideoReader, VideoWriter
 from triportrait.pipeline import prepare_person
@@ -85,7 +86,7 @@ def test_what_makes_no_person_is_refused_in_one_sentence(
             return iter(pictures)
 
         with pytest.raises(OptionError) as error:
-            person_of_frames(read, 25.0, face_tracker, open_head, PersonOptions(size_px=256), "the clip")
+            person_of_takes([Take(read, "the clip")], 25.0, face_tracker, open_head, PersonOptions(size_px=256))
         return str(error.value)
 
     assert "for 1.0 s; give a video with 4 s or more" in refused(frames[:25])

@@ -57,6 +57,14 @@ class Evaluate:
     """audio, table 2: folder of videos or motion files; one of the ten that begin with the portrait's pose lends its head motion."""
     given: float = 0.5
     """personal: share of each clip that the person is made of; the rest is judged."""
+    given_clips: Annotated[tuple[str, ...], arg(metavar="PATTERN ...")] = ()
+    """personal: names of the clips in the folder that one person is made of, such as 'anna_0*' 'anna_10'; see --judged-clips."""
+    judged_clips: Annotated[tuple[str, ...], arg(metavar="PATTERN ...")] = ()
+    """personal: names of the clips on which that person is judged, framed like the given ones."""
+    rows: Annotated[tuple[str, ...], arg(metavar="ROW ...")] = ()
+    """personal: rows to measure; without it all but those of the network (personal+delta and its ablations)."""
+    learn: float = 4.0
+    """personal: minutes of processor time in which the network of the rows with a delta learns."""
     variant: tuple[str, ...] = ()
     """table 4: ROW=AVATAR for a row of the ablation that there is a model for."""
     videos: Path | None = None
@@ -67,9 +75,16 @@ class Evaluate:
     """opinions: the folder that --videos made, against which --answers are checked."""
 
     def run(self) -> int:
+        from functools import partial
+
+        from triportrait.cli.personalize import teacher_for
         from triportrait.evaluation.command import run_protocol
 
         with ProgressBar() as progress:
-            text = run_protocol(self, lambda p: progress(f"{p.clip} ({p.clip_index + 1}/{p.clips}) {p.stage}", p.done, p.total))
+            text = run_protocol(
+                self,
+                lambda p: progress(f"{p.clip} ({p.clip_index + 1}/{p.clips}) {p.stage}", p.done, p.total),
+                teacher_of=partial(teacher_for, self.learn),
+            )
         say_lines(text)
         return 0

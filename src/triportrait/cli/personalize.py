@@ -18,7 +18,11 @@ from triportrait.cli.progress import ProgressBar
 from triportrait.cli.terminal import say, tell
 from triportrait.training.options import PersonalizeOptions, Talk3DOptions
 
+#: More is never asked for by accident.
+MOST_MINUTES = 600.0
+
 if TYPE_CHECKING:
+    from triportrait.avatar.person.learning import Teacher
     from triportrait.types import PreparedPortrait
 
 
@@ -30,16 +34,17 @@ class Personalize:
     """
 
     source: Positional[tuple[Path, ...]]
-    """Video of one person, 4 seconds or more without a cut; or photos of one person, of which the first is animated. With
-    --replace-look also the avatar file of a person."""
+    """Video of one person, 4 seconds or more without a cut, or several such videos; or photos of one person. The first one
+    is animated. With --replace-look also the avatar file of a person."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """Avatar file to write, .avatar by custom; with --prior the person's folder."""
     sources: int = 8
     """Pictures of the person that are kept at most: more show more, and each takes memory."""
     seconds: float = 300.0
     """So much of the video is looked at, from its beginning."""
-    learn: bool = True
-    """Learn from the video what the pictures lack (light, folds, mouths between two pictures) and add it to the head."""
+    learn: float | None = None
+    """Minutes of processor time in which a network learns what the pictures lack (light, folds, mouths between two pictures).
+    Without it a linear map is learned, in seconds; 0 learns nothing."""
     replace_look: Path | None = None
     """One of the person's pictures (see 'triportrait portrait pictures') after you edited it: its hair, skin, glasses or
     age are carried to all pictures."""
@@ -54,10 +59,10 @@ class Personalize:
         from triportrait.cli.checks import check_output
         from triportrait.face.person import PersonOptions
         from triportrait.files import atomic_file, check_readable
-        from triportrait.media.images import looks_like_image
         from triportrait.pipeline import save_person
 
         options = PersonOptions(self.sources, self.seconds)
+        teacher = teacher_for(self.learn) if self.learn else None
         for file in self.source:
             check_readable(file)
         inputs = [*self.source] if self.replace_look is None else [*self.source, self.replace_look]
@@ -65,10 +70,8 @@ class Personalize:
         if self.report is not None:
             check_output(self.report, [*inputs, self.out])
         started = time.perf_counter()
-        photos = len(self.source) > 1 or looks_like_image(self.source[0])
         with ProgressBar() as progress:
-            source = self.source if photos else self.source[0]
-            person = save_person(source, self.out, options, progress, learn=self.learn, look=self.replace_look)
+            person = save_person(self.source, self.out, options, progress, learn=self.learn != 0, teacher=teacher, look=self.replace_look)
         if self.report is not None:
             with atomic_file(self.report) as part:
                 part.write_text(json.dumps(described(person), indent=1), encoding="utf-8")
@@ -93,10 +96,37 @@ class Personalize:
         return 0
 
 
+def teacher_for(minutes: float, ablation: str = "") -> Teacher | None:
+    """Who learns a person's network in so many minutes; None where that needs what is not installed, after saying so.
+
+    Args:
+        ablation: which part is left out, a row of :data:`triportrait.evaluation.personal.ABLATIONS`.
+
+    Raises:
+        OptionError: out of range.
+    """
+    import importlib.util
+
+    from triportrait.errors import OptionError
+
+    if not 0 < minutes <= MOST_MINUTES:
+        raise OptionError(f"--learn is {minutes:g}; use minutes up to {MOST_MINUTES:g}, or 0 to learn nothing.")
+    if importlib.util.find_spec("torch") is None:
+        tell("triportrait: the network is learned with PyTorch: pip install 'triportrait[train]'; the linear map is used instead")
+        return None
+    from triportrait.training.person.network import Ablation
+    from triportrait.training.person.teaching import processor_minutes, teach
+
+    left_out = Ablation(**{ablation: True}) if ablation else Ablation()
+    logging.getLogger("triportrait.training.person").setLevel(logging.INFO)
+    return lambda seen, head: teach(seen, head, processor_minutes(minutes), ablation=left_out)
+
+
 def described(person: PreparedPortrait) -> dict[str, object]:
     """How the head is turned in each picture that was kept, in degrees, how many there are, and of how many pictures the delta consists."""
     import numpy as np
 
     turns = [np.degrees(one.motion.rotation_rad).round(1).tolist() for one in (person, *person.others)]
     learned = 0 if person.delta is None else len(person.delta.level)
-    return {"pictures": len(turns), "pitch_yaw_roll_degrees": turns, "delta_pictures": learned}
+    network = person.delta is not None and person.delta.network is not None
+    return {"pictures": len(turns), "pitch_yaw_roll_degrees": turns, "delta_pictures": learned, "delta_network": network}

@@ -24,6 +24,10 @@ _BELONGS: dict[str, tuple[tuple[str, ...], Any]] = {
     "seed": (("audio", "table", "seams", "style", "opinions"), 0),
     "plots": (("reenact", "cross", "audio"), True),
     "given": (("personal",), 0.5),
+    "given_clips": (("personal",), ()),
+    "judged_clips": (("personal",), ()),
+    "rows": (("personal",), ()),
+    "learn": (("personal",), 4.0),
     "clips": ((*_CLIPS, "style"), None),
     "every": (_CLIPS, 5),
     "sheets": (_MEASURED, False),
@@ -87,11 +91,24 @@ class Asked(Protocol):
     @property
     def given(self) -> float: ...
     @property
+    def given_clips(self) -> tuple[str, ...]: ...
+    @property
+    def judged_clips(self) -> tuple[str, ...]: ...
+    @property
+    def rows(self) -> tuple[str, ...]: ...
+    @property
+    def learn(self) -> float: ...
+    @property
     def kit(self) -> Path | None: ...
 
 
-def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = None) -> str:
+def run_protocol(
+    asked: Asked, progress: Callable[[Progress], None] | None = None, *, teacher_of: Callable[[str], Any] | None = None
+) -> str:
     """Run what was asked for and return the text to be shown, which is also written beside the report.
+
+    Args:
+        teacher_of: see :data:`triportrait.evaluation.personal.TeacherOf`.
 
     Raises:
         OptionError: options that do not go together; otherwise as the protocols.
@@ -119,11 +136,17 @@ def run_protocol(asked: Asked, progress: Callable[[Progress], None] | None = Non
     if asked.clips is None or asked.out is None:
         missing = "--clips FOLDER, a folder of videos" if asked.clips is None else "-o REPORT.json, the report to write"
         raise OptionError(f"evaluate {asked.protocol} needs {missing}.")
-    _run_on_clips(asked, asked.clips, asked.out, progress)
+    _run_on_clips(asked, asked.clips, asked.out, progress, teacher_of)
     return asked.out.with_suffix(".md").read_text(encoding="utf-8")
 
 
-def _run_on_clips(asked: Asked, clips: Path, out: Path, progress: Callable[[Progress], None] | None) -> None:
+def _run_on_clips(
+    asked: Asked,
+    clips: Path,
+    out: Path,
+    progress: Callable[[Progress], None] | None,
+    teacher_of: Callable[[str], Any] | None,
+) -> None:
     plots = (out.with_name(f"{out.stem}_{kind}.png") for kind in ("bars", "rotation"))
     # Of the folder of clips only the clips are read: an older report beside them may be replaced.
     read = [*find_clips(clips), clips / "index.csv", asked.metric_weights]
@@ -154,7 +177,9 @@ def _run_on_clips(asked: Asked, clips: Path, out: Path, progress: Callable[[Prog
     elif asked.protocol == "personal":
         from triportrait.evaluation.personal import ROWS, PersonalOptions, run_personal
 
-        run_personal(PersonalOptions(**shared | {"avatars": ROWS}, plots=False, given=asked.given), progress=progress)
+        shared["avatars"] = asked.rows or ROWS
+        clips_of = {"given_clips": asked.given_clips, "judged_clips": asked.judged_clips}
+        run_personal(PersonalOptions(**shared, plots=False, given=asked.given, **clips_of), teacher_of=teacher_of, progress=progress)
     elif asked.protocol == "cross":
         from triportrait.evaluation.cross import CrossOptions, run_cross
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from triportrait.evaluation.metrics import ROTATION_RANGES_DEG
-from triportrait.evaluation.report import BETTER_ARROWS, BY_KEY, ROTATION_COLUMNS
+from triportrait.evaluation.report import BETTER_ARROWS, BY_KEY, BY_ROTATION
 from triportrait.files import make_folder
 
 COLOURS = ("#8c8c8c", "#4c78a8", "#72b7b2", "#f2a541", "#d1495b", "#7a5195", "#5b8c5a", "#a0522d")
@@ -64,7 +64,7 @@ def write_rotation(out: Path, mean: Mapping[str, Any]) -> Path | None:
         OutputError: it cannot be written.
     """
     middles = [0.5 * (low + high) for low, high in ROTATION_RANGES_DEG]
-    lines = {name: [entry["metrics"].get(key) for key in ROTATION_COLUMNS] for name, entry in mean.items()}
+    lines = {name: [entry["metrics"].get(key) for key in BY_ROTATION] for name, entry in mean.items()}
     if all(value is None for line in lines.values() for value in line):
         return None
     counts = next(iter(mean.values()))["frames_by_rotation"]

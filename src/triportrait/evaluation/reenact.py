@@ -487,6 +487,7 @@ def _measure(made: _Seen, target: _Target, angles: Sequence[float]) -> tuple[dic
         reasons[key] = "no frame in which a face was found in both pictures"
 
     head = [metrics.psnr(a, b, mask) for (a, b), mask in zip(pairs, target.head_masks, strict=True)]
+    values["head_psnr_db"] = _mean(head)
     counts = {}
     for name, (value, count) in metrics.mean_by_rotation(head, angles).items():
         values[f"head_psnr_{name}_db"], counts[name] = value, count

@@ -66,6 +66,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("neck_temporal_ratio", "neck change", 2, "one", "Mean change there from frame to frame over the real video's own."),
     Metric("neck_seam_ratio", "neck seam", 2, "one", "Strongest gradient across that line over the photo's own at the same places."),
     Metric("neck_still_share", "still below collar", 3, "higher", "Share of pixels below the pit of the neck within 1/255 at ±25° yaw."),
+    Metric("head_psnr_db", "head PSNR", 2, "higher", "PSNR over the head."),
     *(
         Metric(
             f"head_psnr_{low}_{high}_db",
@@ -188,7 +189,9 @@ MAIN_COLUMNS = (
     "jitter_ratio",
     "flicker_ratio",
 )
-ROTATION_COLUMNS = tuple(f"head_psnr_{low}_{high}_db" for low, high in ROTATION_RANGES_DEG)
+#: Weighted by the number of frames in each class.
+BY_ROTATION = tuple(f"head_psnr_{low}_{high}_db" for low, high in ROTATION_RANGES_DEG)
+ROTATION_COLUMNS = ("head_psnr_db", *BY_ROTATION)
 REGION_COLUMNS = ("l1_face", "l1_eyes", "l1_hair_ears_neck", "l1_outline", "l1_background", "l1_torso", "pop_ratio")
 HAIR_COLUMNS = ("hair_sharpness", "hair_top_x_px", "hair_top_y_px", "hair_side_x_px", "hair_side_y_px", "hair_matched")
 NECK_COLUMNS = ("neck_l1", "neck_gradient_error", "neck_temporal_ratio", "neck_seam_ratio", "neck_still_share")
@@ -265,7 +268,7 @@ def mean_over_clips(clips: Mapping[str, Mapping[str, Any]], avatars: Sequence[st
         means = {}
         reasons = {}
         for metric in metrics:
-            weighted = metric.key in ROTATION_COLUMNS
+            weighted = metric.key in BY_ROTATION
             bin_name = metric.key.removeprefix("head_psnr_").removesuffix("_db")
             pairs = [
                 (row["metrics"][metric.key], row["frames_by_rotation"][bin_name] if weighted else 1)

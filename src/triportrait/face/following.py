@@ -70,6 +70,7 @@ class FollowedFace:
         changed: whether the whole picture changes with this frame, though somebody is where the followed face was.
         picture: uint8 [h, w, 3], the upright frame, where it was asked for.
         body: [4] how the body has moved within the shot (:mod:`.body_following`), NaN where nobody can tell; None where nobody looked.
+        turn: quarter turns to the left that made the clip's frame upright.
     """
 
     landmarks: Array
@@ -79,6 +80,7 @@ class FollowedFace:
     changed: bool = False
     picture: Array | None = None
     body: Array | None = None
+    turn: int = 0
 
 
 def follow_face(
@@ -130,7 +132,8 @@ def follow_face(
                     before.miss()
                 clip.report(found)
                 given += 1
-                yield FollowedFace(landmarks, seen, shot, clip.size, clip.changed, clip.frame if with_pictures else None)
+                picture = clip.frame if with_pictures else None
+                yield FollowedFace(landmarks, seen, shot, clip.size, clip.changed, picture, turn=clip.turn)
             found_any = True
         except _NoSuchFace:
             raise
@@ -160,13 +163,13 @@ def people_apart(rows: Iterable[FollowedFace], fitter: LandmarkFitter) -> Iterat
         if now.changed and now.seen and len(known) > 1:
             # The very first rows still bear the other face's crop.
             coming = [later for later in list(ahead)[_BEHIND_EVERY - 1 :: _BEHIND_EVERY] if later.seen and later.shot == shot]
-            behind = [_in_own_square(later.landmarks) for later in coming]
+            behind = [in_own_square(later.landmarks) for later in coming]
             if len(behind) > 1 and _are_two(fitter, np.stack(known), np.stack(behind)):
                 more, since = more + 1, 0
                 known.clear()
         if now.seen:
             if since % _BEFORE_EVERY == 0:
-                known.append(_in_own_square(now.landmarks))
+                known.append(in_own_square(now.landmarks))
             since += 1
         yield replace(now, shot=shot + more)
 
@@ -208,8 +211,8 @@ class _Before:
         if self._landmarks is None:
             return False
         if self._missed > _LOST_FRAMES:
-            return not _same_place(self._landmarks, landmarks, _ELSEWHERE_LATER, _OTHER_SIZE_LATER)
-        return not _same_place(self._landmarks, landmarks)
+            return not same_place(self._landmarks, landmarks, _ELSEWHERE_LATER, _OTHER_SIZE_LATER)
+        return not same_place(self._landmarks, landmarks)
 
 
 class _Clip:
@@ -246,6 +249,11 @@ class _Clip:
         self.frame: Array | None = None
         self.changed = False
         self.count = 0
+
+    @property
+    def turn(self) -> int:
+        """Quarter turns to the left that make the clip upright, as far as is known."""
+        return self._turn or 0
 
     def begin_shot(self) -> bool:
         """Go on to the next shot; False at the end of the clip."""
@@ -295,7 +303,7 @@ class _Clip:
         self._choose(faces or [DetectedFace(landmarks)])
         self._turn = self._turn or 0
         turned = was_upright and self._turn != 0
-        if not turned and not (self._crowded and self.last is not None and not _same_place(self.last, landmarks)):
+        if not turned and not (self._crowded and self.last is not None and not same_place(self.last, landmarks)):
             return False
         if self._next is not None:
             self._marked = chain([self._next], self._marked)
@@ -341,7 +349,7 @@ class _Clip:
         if self.last is None:
             return False
         faces = self._tracker.detect(frame)
-        if not faces or any(_same_place(self.last, face.landmarks) for face in faces):
+        if not faces or any(same_place(self.last, face.landmarks) for face in faces):
             return False
         self._faces = faces
         assert self._now is not None
@@ -362,7 +370,7 @@ class _Clip:
             found = "only one is found, leave the number out" if len(faces) == 1 else f"{len(faces)} are found, counted from the left"
             raise _NoSuchFace(f"{self._name}: there is no face {number} in the first frame that shows faces; {found}")
         self._counted = True
-        near = [] if self.last is None else [face for face in faces if _same_place(self.last, face.landmarks, 2.0, 2.0)]
+        near = [] if self.last is None else [face for face in faces if same_place(self.last, face.landmarks, 2.0, 2.0)]
         if near and self._crowded:
             last = self.last[:, :2].mean(0) if self.last is not None else 0.0
             face = min(near, key=lambda face: float(np.linalg.norm(face.landmarks[:, :2].mean(0) - last)))
@@ -412,7 +420,7 @@ class _KnownPerson:
     def see(self, landmarks: Array) -> None:
         """Take the face of a frame of the first shot."""
         if not self.is_complete and self._seen % _KNOWN_EVERY == 0 and len(self._rows) < _KNOWN_ROWS:
-            self._rows.append(_in_own_square(landmarks))
+            self._rows.append(in_own_square(landmarks))
         self._seen += 1
 
     def most_alike(self, faces: list[DetectedFace]) -> DetectedFace:
@@ -421,12 +429,12 @@ class _KnownPerson:
             return faces[0]
         if self._shape is None:
             self._shape = self._fitter.fit_person(np.stack(self._rows))[0]
-        rows = np.stack([_in_own_square(face.landmarks) for face in faces])
+        rows = np.stack([in_own_square(face.landmarks) for face in faces])
         missed = self._fitter.residual_px(rows, self._shape, self._fitter.fit_motion(rows, self._shape))
         return faces[int(np.argmin((missed**2).mean(1)))]
 
 
-def _in_own_square(landmarks: Array) -> Array:
+def in_own_square(landmarks: Array) -> Array:
     """Landmarks [478, 2] in a square of 512 px round the face."""
     low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
     side = 2.3 * float((high - low).max())
@@ -437,7 +445,7 @@ class _NoSuchFace(NoFaceFound):
     """The number asked for is not there; unlike a shot without faces this ends everything."""
 
 
-def _same_place(one: Array, other: Array, widths: float = _ELSEWHERE, ratio: float = _OTHER_SIZE) -> bool:
+def same_place(one: Array, other: Array, widths: float = _ELSEWHERE, ratio: float = _OTHER_SIZE) -> bool:
     """Whether two faces [478, >=2] lie within so many face widths of each other and differ in size by less than ``ratio``."""
     boxes = [(face[:, :2].min(0), face[:, :2].max(0)) for face in (one, other)]
     sides = [max(float((high - low).max()), 1e-6) for low, high in boxes]

@@ -7,19 +7,20 @@ mouth is and how it smiles. Seed: Talk3D's setting, one monocular video; Real3D-
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from triportrait.errors import OptionError
-from triportrait.face.body_following import BodyFollower, in_decimetres
+from triportrait.face.body_following import in_decimetres
 from triportrait.face.fitting import LandmarkFitter
-from triportrait.face.following import FollowedFace, follow_face
 from triportrait.face.layers import background_behind, persons_pixels
 from triportrait.face.open_head import OpenHead
-from triportrait.face.portrait import PortraitOptions, crop_box, portrait_from_landmarks, prepare_portrait
-from triportrait.face.tracker import DetectedFace, FaceTracker
+from triportrait.face.portrait import PortraitOptions, portrait_from_landmarks, prepare_portrait
+from triportrait.face.takes import Box, Take, WatchedTake, upright, usable_turn, watch_takes
+from triportrait.face.tracker import FaceTracker
 from triportrait.geometry.crops import cut
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
@@ -31,9 +32,6 @@ log = logging.getLogger(__name__)
 
 #: Of shorter videos not enough is seen.
 SHORTEST_S = 4.0
-#: A second face of this share of the first one's width is somebody else; seen in so many of the frames that are searched, one a second,
-#: it belongs to the video, and is no passer-by and no picture that the detector found for once.
-_COMPANION, _OFTEN = 0.5, 0.25
 #: The identity is fitted to so many rows.
 _IDENTITY_ROWS = 24
 #: The scene is gathered from so many frames; where what several of them show differs by so many levels, the camera moves.
@@ -42,8 +40,6 @@ _SCENE_FRAMES, _CAMERA_MOVES = 24, 10.0
 _ALIKE, _INSIDE = 4.0, 0.12
 #: So much beside the person counts as theirs, in sides of the crop.
 _BESIDE = 0.025
-#: Side of the square in which sharpness is measured.
-_SHARP_PX = 128
 #: How far the gains go that bring a picture to the first one's exposure.
 _GAINS = (0.7, 1.4)
 
@@ -73,85 +69,135 @@ class PersonOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeRows:
+    """Which rows of a :class:`PersonTrack` a take has, and how a frame of it becomes a crop.
+
+    Args:
+        start, count: its first row, and how many there are.
+        box: the square (left, top, side) of the upright frames.
+        turn: quarter turns to the left that make its frames upright.
+    """
+
+    start: int
+    count: int
+    box: Box
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PersonTrack:
-    """How the person of a video moves: ``motion``, how far the lips are open in face heights [t], and where the face is ``seen``, [t]."""
+    """How the person of one or several takes moves, one row a frame, take after take.
+
+    Args:
+        motion: see :class:`triportrait.types.Motion`; the body moves from the first picture on where a take is framed as that one.
+        lip_opening: [t] in face heights; seen: bool [t], where the face is.
+        takes: in the order of the rows.
+    """
 
     motion: Motion
     lip_opening: Array
     seen: Array
+    takes: tuple[TakeRows, ...]
+
+    def frames(self, takes: Sequence[Take], wanted: Collection[int]) -> Iterator[tuple[int, Array, Box]]:
+        """Rows that are wanted, in order, each with its upright frame uint8 [h, w, 3] and its square; the takes are read again."""
+        for take, own in zip(takes, self.takes, strict=True):
+            left = sum(own.start <= row < own.start + own.count for row in wanted)
+            for row, frame in enumerate(upright(take.read(), own.turn) if left else (), own.start):
+                if row in wanted:
+                    yield row, frame, own.box
+                    left -= 1
+                if not left:
+                    break
+
+    def crops(self, takes: Sequence[Take], wanted: Collection[int], size_px: int) -> Iterator[tuple[int, Array]]:
+        """The same with crops uint8 [s, s, 3]."""
+        return ((row, cut(frame, box, size_px)) for row, frame, box in self.frames(takes, wanted))
 
 
-def person_of_frames(
-    read: Callable[[], Iterable[Array]],
+def person_of_takes(
+    takes: Sequence[Take],
     fps: float,
     tracker: FaceTracker,
     head: OpenHead,
     options: PersonOptions | None = None,
-    name: str = "the video",
     *,
-    box: tuple[float, float, float] | None = None,
+    box: Box | None = None,
 ) -> tuple[PreparedPortrait, PersonTrack]:
-    """A person from the frames of one shot. They are read twice, one by one.
+    """A person from one or several takes of one shot each. Frames are read twice, one by one.
 
     Args:
-        read: gives the frames, uint8 RGB [h, w, 3], from the first one on, as often as it is called.
+        takes: of one person; the first lends its crop and its scene.
         fps: frames per second.
         tracker, head: the parts to use.
         options: see :class:`PersonOptions`.
-        name: what to call the video in messages.
-        box: (left, top, side) of the crop in pixels of the frames; None lays it round the face's usual place.
+        box: (left, top, side) of the first take's crop in pixels of its frames; None lays it round the face's usual place.
 
     Returns:
         The most frontal, calmest picture, with the others in ``others``, and how the person moves.
 
     Raises:
-        NoFaceFound: nobody is in the frames.
+        NoFaceFound: nobody is in a take.
         OptionError: two people, a cut, or less than four seconds of one person.
     """
     options = options or PersonOptions()
-    rows, sharpness, bodies = _watched(read(), fps, tracker, name)
-    seen = np.array([row.seen for row in rows])
+    size = options.size_px
+    fitter = LandmarkFitter(head, side_px=size)
+    watched = watch_takes(takes, fps, tracker, fitter, box)
+    seen = np.concatenate([one.seen for one in watched])
     if seen.sum() < SHORTEST_S * fps:
-        raise OptionError(f"{name} shows the person for {seen.sum() / fps:.1f} s; give a video with {SHORTEST_S:g} s or more, or a photo.")
-    landmarks = np.stack([row.landmarks for row in rows])
-    if box is None:
-        usual = np.median(landmarks[seen], axis=0)
-        width, height = rows[0].size
-        box = crop_box(DetectedFace(usual, 1.0), (height, width), PortraitOptions().face_widths)
-    in_crop = landmarks.copy()
-    in_crop[..., :2] = (landmarks[..., :2] - box[:2]) * (options.size_px / box[2])
-    in_crop[..., 2] *= options.size_px / box[2]
-    fitter = LandmarkFitter(head, side_px=options.size_px)
+        where = f"{takes[0].name} shows" if len(takes) == 1 else f"{takes[0].name} and the others show"
+        raise OptionError(f"{where} the person for {seen.sum() / fps:.1f} s; give {SHORTEST_S:g} s of video or more, or a photo.")
+    starts = np.cumsum([0, *(len(one.rows) for one in watched)])
+    in_crop = np.concatenate([(one.landmarks - (*one.box[:2], 0.0)) * (size / one.box[2]) for one in watched]).astype(np.float32)
     good = np.flatnonzero(seen)
     person = fitter.fit_person(in_crop[good[np.linspace(0, len(good) - 1, min(_IDENTITY_ROWS, len(good))).astype(int)]])[0]
-    motion = fitter.fit_motion(in_crop, person, fps)
+    motion = _one_after_another([fitter.fit_motion(in_crop[a:b], person, fps) for a, b in pairwise(starts)])
     shapes = [FaceShape.of(row) for row in in_crop]
-    chosen = choose_pictures(motion.rotation_rad, shapes, seen & (sharpness >= np.median(sharpness[seen])), options.sources)
-    away = CAMERA_DISTANCE_DM - float(np.median(motion.translation[seen, 2]))
-    body = in_decimetres(
-        bodies * (options.size_px / box[2], options.size_px / box[2], 1.0, 1.0), away / (FOCAL_IN_WIDTHS * options.size_px)
-    )
-    pictures, plate = _pictures(read(), rows, chosen, box, options.size_px, tracker, seen)
-    portrait_options = PortraitOptions(options.size_px)
-    made: list[PreparedPortrait] = []
-    scene: Array | None = None
-    for index, photo in zip(chosen, pictures, strict=True):
-        image = cut(photo, box, options.size_px)
-        if made:
-            image = _exposed_like(made[0].image, made[0].landmarks, image, in_crop[index])
-        mask = None if plate is None else plate.persons(image, tracker.person_mask(image))
-        portrait = portrait_from_landmarks(photo, box, image, in_crop[index], tracker, head, portrait_options, person, scene, mask)
-        if made:
-            since = None if body is None else (body[index] - body[chosen[0]]).astype(np.float32)
-            portrait = _another(replace(portrait, motion=replace(portrait.motion, body=since)))
-        elif plate is not None:
-            scene = plate.behind(portrait)
-            portrait = replace(portrait, background=scene)
-        made.append(portrait)
+    sharp = np.concatenate([one.sharpness for one in watched])
+    alike = np.concatenate([np.full(len(one.rows), one.is_framed_alike) for one in watched])
+    usable = seen & (sharp >= np.median(sharp[seen]))
+    first = seen & alike & (sharp >= np.median(sharp[seen & alike]))
+    chosen = choose_pictures(motion.rotation_rad, shapes, usable | first, options.sources, first=first)
+    body = _bodies(watched, float(np.median(motion.translation[seen, 2])), size)
+    rows = tuple(TakeRows(int(start), len(one.rows), one.box, usable_turn(one)) for start, one in zip(starts, watched, strict=False))
     opening = np.array([shape.gap_in_faces for shape in shapes])
     if body is not None:
-        motion = motion.with_rows(body=body - body[chosen[0]])
-    return replace(made[0], others=tuple(made[1:])), PersonTrack(motion, opening, seen)
+        motion = motion.with_rows(body=np.where(alike[:, None], body - body[chosen[0]], np.float32(0)))
+    track = PersonTrack(motion, opening, seen, rows)
+    photo, crops, plate = _pictures(takes, track, chosen, tracker, alike, size)
+    portrait_options = PortraitOptions(size)
+    made: list[PreparedPortrait] = []
+    scene: Array | None = None
+    for index in chosen:
+        image = crops[index]
+        if made:
+            image = _exposed_like(made[0].image, made[0].landmarks, image, in_crop[index])
+        mask = None if plate is None or not alike[index] else plate.persons(image, tracker.person_mask(image))
+        own = in_crop[index], tracker, head, portrait_options, person, scene, mask
+        if made:
+            since = None if motion.body is None or not alike[index] else motion.body[index].astype(np.float32)
+            portrait = portrait_from_landmarks(image, (0.0, 0.0, float(size)), image, *own)
+            portrait = replace(portrait, motion=replace(portrait.motion, body=since))
+        else:
+            portrait = portrait_from_landmarks(photo, watched[0].box, image, *own)
+            scene = portrait.background if plate is None else plate.behind(portrait)
+            portrait = replace(portrait, background=scene)
+        made.append(portrait)
+    return replace(made[0], others=tuple(made[1:])), track
+
+
+def _one_after_another(motions: list[Motion]) -> Motion:
+    fields = {name: np.concatenate([getattr(motion, name) for motion in motions]) for name in motions[0].row_fields}
+    return motions[0].with_rows(**fields)
+
+
+def _bodies(watched: list[WatchedTake], nearness_dm: float, size_px: int) -> Array | None:
+    """Motion of the body in takes that share the first one's square, zero elsewhere: [t, 4] in decimetres; None where nobody can tell."""
+    away = CAMERA_DISTANCE_DM - nearness_dm
+    scale = np.array([size_px / watched[0].box[2], size_px / watched[0].box[2], 1.0, 1.0])
+    in_px = np.concatenate([one.bodies * scale if one.is_framed_alike else np.zeros_like(one.bodies) for one in watched])
+    return in_decimetres(in_px, away / (FOCAL_IN_WIDTHS * size_px))
 
 
 def _another(portrait: PreparedPortrait) -> PreparedPortrait:
@@ -182,18 +228,20 @@ def person_of_photos(
     return replace(made[0], others=tuple(made[1:]))
 
 
-def choose_pictures(rotation_rad: Array, shapes: list[FaceShape], usable: Array, most: int) -> list[int]:
+def choose_pictures(rotation_rad: Array, shapes: list[FaceShape], usable: Array, most: int, *, first: Array | None = None) -> list[int]:
     """Rows that show much of a person: the calmest, most frontal first, then always the one that is farthest from those chosen.
 
     Args:
         rotation_rad: [t, 3]; shapes: of each row; usable: bool [t], sharp pictures of a face.
         most: so many rows at most.
+        first: bool [t], the rows that the first may be taken from; None: all that are usable.
     """
     features = np.concatenate([np.degrees(rotation_rad) / 8.0, np.stack([shape.spread() for shape in shapes])], axis=1)
     rows = np.flatnonzero(usable)
     points = features[rows]
     turned = np.linalg.norm(points[:, :2], axis=1)
     calm = np.linalg.norm(points[:, 3:] - np.median(points[:, 3:], axis=0), axis=1)
+    turned[~(usable if first is None else first)[rows]] = np.inf
     chosen = [int(np.argmin(turned + calm))]
     distance = np.linalg.norm(points - points[chosen[0]], axis=1)
     while len(chosen) < min(most, len(rows)) and distance.max() > 0.25:
@@ -202,73 +250,29 @@ def choose_pictures(rotation_rad: Array, shapes: list[FaceShape], usable: Array,
     return [int(rows[index]) for index in chosen]
 
 
-def _watched(frames: Iterable[Array], fps: float, tracker: FaceTracker, name: str) -> tuple[list[FollowedFace], Array, Array]:
-    """One row a frame without its picture, how sharp each face is [t], and how the body has moved, in pixels [t, 4].
-
-    Raises:
-        OptionError: two people or a cut.
-    """
-    rows: list[FollowedFace] = []
-    sharp: list[float] = []
-    bodies: list[Array] = []
-    follower = BodyFollower(tracker.person_mask)
-    for row in follow_face(tracker, _alone(frames, fps, tracker, name), name=name, fps=fps, can_choose=False, with_pictures=True):
-        if row.shot or row.changed:
-            raise OptionError(f"{name} has a cut at {len(rows) / fps:.1f} s; give one uncut piece of it.")
-        assert row.picture is not None
-        sharp.append(_sharpness(row.picture, row.landmarks) if row.seen else 0.0)
-        bodies.append(follower.see(row.picture, row.landmarks) if row.seen else np.full(4, np.nan))
-        rows.append(replace(row, picture=None))
-    return rows, np.array(sharp), np.stack(bodies)
-
-
-def _alone(frames: Iterable[Array], fps: float, tracker: FaceTracker, name: str) -> Iterator[Array]:
-    """The frames; behind the last one it is told whether they show one person."""
-    searched = several = 0
-    for index, frame in enumerate(frames):
-        if index % max(round(fps), 1) == 0:
-            widths = sorted((face.width_px for face in tracker.detect(frame)), reverse=True)
-            searched += 1
-            several += len(widths) > 1 and widths[1] > _COMPANION * widths[0]
-        yield frame
-    if several > _OFTEN * searched:
-        raise OptionError(f"{name} shows several people; crop it to one of them.")
-
-
-def _sharpness(picture: Array, landmarks: Array) -> float:
-    """Spread of the Laplacian over the face, brought to one size."""
-    import cv2
-
-    low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
-    side = max(float((high - low).max()), 4.0)
-    square = cut(picture, (*(0.5 * (low + high) - 0.5 * side), side), _SHARP_PX)
-    return float(cv2.Laplacian(cv2.cvtColor(square, cv2.COLOR_RGB2GRAY), cv2.CV_32F).std())
-
-
 def _pictures(
-    frames: Iterable[Array],
-    rows: list[FollowedFace],
-    chosen: list[int],
-    box: tuple[float, float, float],
-    size: int,
-    tracker: FaceTracker,
-    seen: Array,
-) -> tuple[list[Array], _Plate | None]:
-    """The chosen frames, and what all frames show of the scene; None where the camera moves."""
+    takes: Sequence[Take], track: PersonTrack, chosen: list[int], tracker: FaceTracker, alike: Array, size: int
+) -> tuple[Array, dict[int, Array], _Plate | None]:
+    """The first picture's whole frame, the crops of all, and the scene of takes framed alike; None where the camera moves."""
     import cv2
 
-    wanted: dict[int, Array] = {}
-    for_scene = set(np.linspace(0, len(rows) - 1, _SCENE_FRAMES).astype(int).tolist())
-    crops: list[Array] = []
-    free: list[Array] = []
+    usable = np.flatnonzero(track.seen & alike)
+    for_scene = set(usable[np.linspace(0, len(usable) - 1, _SCENE_FRAMES).astype(int)].tolist())
     around = np.ones((2 * round(_BESIDE * size) + 1,) * 2, np.uint8)
-    for index, frame in enumerate(frames):
-        if index in chosen:
-            wanted[index] = frame
-        if index in for_scene and seen[index]:
-            crops.append(cut(frame, box, size))
-            free.append(cv2.dilate((tracker.person_mask(crops[-1]) > 0.1).astype(np.uint8), around) == 0)
-    return [wanted[index] for index in chosen], _Plate.of(np.stack(crops), np.stack(free)) if crops else None
+    photo = np.zeros((0, 0, 3), np.uint8)
+    crops: dict[int, Array] = {}
+    scene: list[Array] = []
+    free: list[Array] = []
+    for row, frame, box in track.frames(takes, for_scene.union(chosen)):
+        crop = cut(frame, box, size)
+        if row == chosen[0]:
+            photo = frame
+        if row in chosen:
+            crops[row] = crop
+        if row in for_scene:
+            scene.append(crop)
+            free.append(cv2.dilate((tracker.person_mask(crop) > 0.1).astype(np.uint8), around) == 0)
+    return photo, crops, _Plate.of(np.stack(scene), np.stack(free))
 
 
 @dataclass(frozen=True, slots=True)

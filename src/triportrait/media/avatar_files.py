@@ -21,7 +21,15 @@ import numpy as np
 from triportrait.errors import MediaError, printable
 from triportrait.files import atomic_file, check_readable
 from triportrait.media.images import MAX_PIXELS
-from triportrait.types import FOCAL_IN_WIDTHS, Array, MotionFrame, PersonalDelta, PersonalManner, PreparedPortrait, RefinedPlanes
+from triportrait.types import (
+    FOCAL_IN_WIDTHS,
+    Array,
+    MotionFrame,
+    PersonalDelta,
+    PersonalManner,
+    PreparedPortrait,
+    RefinedPlanes,
+)
 
 FORMAT = "triportrait.avatar"
 #: 1: one photograph; 2: a person of several pictures. Files of one photograph are written as 1, which older versions read.
@@ -51,6 +59,7 @@ _HIGHEST = {
     "delta.weights": 1e6,
     "delta.lowest": 1e6,
     "delta.highest": 1e6,
+    "delta.network": 1e4,
     "planes.front": 1e6,
     "planes.across": 1e6,
     "planes.down": 1e6,
@@ -92,6 +101,8 @@ _DELTA = {
     "delta.lowest": ("F32", "k"),
     "delta.highest": ("F32", "k"),
 }
+#: Weights of the network that adds to it; only beside a delta.
+_NETWORK = {"delta.network": ("F32", "w")}
 #: What another picture of the person has; it is no larger than its crop.
 _OTHER = {name: kind for name, kind in (_PORTRAIT | _MOTION | _LANDMARKS).items() if name not in ("photo", "identity")}
 #: Planes may differ in their sizes, not in their channels.
@@ -142,6 +153,8 @@ def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refine
     tensors |= {name: array for name, array in manner.items() if array is not None}
     if portrait.delta is not None:
         tensors |= {name: getattr(portrait.delta, name.partition(".")[2]) for name in _DELTA}
+        if portrait.delta.network is not None:
+            tensors["delta.network"] = portrait.delta.network
     bodies = bool(portrait.others) and all(other.motion.body is not None for other in portrait.others)
     for number, other in enumerate(portrait.others):
         tensors |= {_of_other(number, name): array for name, array in _arrays(other, _OTHER | _BODY if bodies else _OTHER).items()}
@@ -149,7 +162,7 @@ def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refine
     if refined is not None:
         tensors |= {name: getattr(refined, name.partition(".")[2]) for name in _PLANES}
         note = {"network": refined.network, "steps": refined.steps, "before_db": refined.before_db, "after_db": refined.after_db}
-    kinds = _expected(len(portrait.others), bodies) | _LANDMARKS | _PLANES | _MANNER | _DELTA
+    kinds = _expected(len(portrait.others), bodies) | _LANDMARKS | _PLANES | _MANNER | _DELTA | _NETWORK
     tensors = {name: np.ascontiguousarray(array, _KINDS[kinds[name][0]]) for name, array in tensors.items()}
     description: dict[str, Any] = {
         "format": FORMAT,
@@ -214,6 +227,8 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
             expected = expected | {name: kind for name, kind in _MANNER.items() if name in file.keys()}  # noqa: SIM118
             if any(name in file.keys() for name in _DELTA):  # noqa: SIM118
                 expected = expected | _DELTA
+                if any(name in file.keys() for name in _NETWORK):  # noqa: SIM118
+                    expected = expected | _NETWORK
             if description.refined is not None:
                 expected = expected | _PLANES
             _expect_header(file, expected)
@@ -226,7 +241,7 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         manner = PersonalManner(tensors.get("manner.style"), tensors.get("manner.voice"))
         delta = None
         if "delta.pictures" in tensors:
-            delta = PersonalDelta(**{name.partition(".")[2]: tensors[name] for name in _DELTA})
+            delta = PersonalDelta(**{name.partition(".")[2]: tensors[name] for name in _DELTA}, network=tensors.get("delta.network"))
         portrait = replace(portrait, others=others, manner=manner, delta=delta)
     except SafetensorError:
         raise MediaError(damaged) from None
@@ -302,7 +317,8 @@ def describe_avatar(path: str | os.PathLike[str]) -> str:
     if portrait.manner.voice is not None:
         rows["voice"] = "the person's own way of opening the mouth was learned"
     if portrait.delta is not None:
-        rows["delta"] = f"{len(portrait.delta.level)} pictures of what the others lack"
+        network = "" if portrait.delta.network is None else ", and a network beside them"
+        rows["delta"] = f"{len(portrait.delta.level)} pictures of what the others lack{network}"
     if portrait.others:
         rows["pictures"] = f"{1 + len(portrait.others)} of one person"
     if refined is not None:

@@ -48,15 +48,17 @@ def position_encoding(side: int, channels: int) -> Tensor:
 class PlaneConvolutions(nn.Module):
     """Roll-out and two convolutions, each with batch norm and leaky ReLU: [b, 3 c, h, w] -> [b, 3 out, h, w]."""
 
-    def __init__(self, channels: int, out: int, axes: tuple[str, str, str], trained_form: bool) -> None:
+    def __init__(self, channels: int, out: int, axes: tuple[str, str, str], trained_form: bool, split: bool = True) -> None:
         super().__init__()
-        self.axes = axes
-        wide = PLANES * PLANES * channels
-        self.conv0 = ConvNormAct(2, wide, PLANES * out, slope=SLOPE, trained_form=trained_form, groups=PLANES)
-        self.conv1 = ConvNormAct(2, PLANES * out, PLANES * out, slope=SLOPE, trained_form=trained_form, groups=PLANES)
+        self.axes = axes if split else None
+        wide, groups = (PLANES * PLANES * channels, PLANES) if split else (PLANES * channels, 1)
+        self.conv0 = ConvNormAct(2, wide, PLANES * out, slope=SLOPE, trained_form=trained_form, groups=groups)
+        self.conv1 = ConvNormAct(2, PLANES * out, PLANES * out, slope=SLOPE, trained_form=trained_form, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv1(self.conv0(roll_out(x.unflatten(1, (PLANES, -1)), self.axes)))
+        if self.axes is not None:
+            x = roll_out(x.unflatten(1, (PLANES, -1)), self.axes)
+        return self.conv1(self.conv0(x))
 
 
 class DrivenBlock(nn.Module):
@@ -112,6 +114,8 @@ class PersonalDeltaPlane(nn.Module):
             gated: multiply what comes out by one learned number that starts at 0. Without it the last convolution starts at 0, as
                 published, and the batch norm after it blows the first gradients up.
             trained_form: with the batch norms that an import folds into the convolutions.
+            split: each plane has convolutions of its own and sees the others as profiles (sec. 3); else the planes' channels lie in one
+                picture, as in the paper's ablation.
         """
 
         plane_side: int = 256
@@ -126,6 +130,7 @@ class PersonalDeltaPlane(nn.Module):
         roll_out: RollOut = "aligned"
         gated: bool = True
         trained_form: bool = True
+        split: bool = True
 
         @classmethod
         def published(cls, *, trained_form: bool = False) -> PersonalDeltaPlane.Config:
@@ -171,4 +176,4 @@ class PersonalDeltaPlane(nn.Module):
 
 
 def _convolutions(channels: int, out: int, config: PersonalDeltaPlane.Config) -> PlaneConvolutions:
-    return PlaneConvolutions(channels, out, AXES[config.roll_out], config.trained_form)
+    return PlaneConvolutions(channels, out, AXES[config.roll_out], config.trained_form, config.split)

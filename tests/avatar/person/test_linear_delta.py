@@ -10,7 +10,7 @@ import pytest
 from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.person.avatar import PersonAvatar
 from triportrait.avatar.person.head_space import HeadSpace
-from triportrait.avatar.person.learning import learn_linear_delta
+from triportrait.avatar.person.learning import learn_delta
 from triportrait.avatar.person.linear_delta import DrawnDelta, Residuals, delta_features, fit_linear_delta
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.landmarks import CHIN
@@ -42,7 +42,7 @@ def made_up(noise: float, random: np.random.Generator, count: int = 120) -> tupl
     second[20:36, 12:36] = (-20.0, 10.0, 6.0)
     truth = (first + features[:, 0, None, None, None] * second).astype(np.float32)
     noisy = truth + noise * random.standard_normal(truth.shape).astype(np.float32)
-    return Residuals(noisy, np.ones((count, SIDE, SIDE), bool), features), truth
+    return Residuals(noisy, np.ones((count, SIDE, SIDE), bool), features, features), truth
 
 
 def drawn(delta: PersonalDelta, features: Array) -> Array:
@@ -64,12 +64,12 @@ def test_what_motion_explains_is_found_again() -> None:
 def test_what_no_motion_explains_is_left_out() -> None:
     random = np.random.default_rng(1)
     noise = 8.0 * random.standard_normal((120, SIDE, SIDE, 3)).astype(np.float32)
-    seen = Residuals(noise, np.ones((120, SIDE, SIDE), bool), random.standard_normal((120, 20)))
+    seen = Residuals(noise, np.ones((120, SIDE, SIDE), bool), random.standard_normal((120, 20)), np.zeros((120, 1)))
     delta = fit_linear_delta(seen)
     if delta is not None:
         changes = np.stack([drawn(delta, row) for row in seen.features])
         assert np.abs(changes).mean() < 0.02 * np.abs(noise).mean()
-    assert fit_linear_delta(Residuals(np.zeros_like(noise), seen.shown, seen.features)) is None
+    assert fit_linear_delta(replace(seen, differences=np.zeros_like(noise))) is None
 
 
 def test_the_heads_own_picture_knows_the_frame_and_the_frame_knows_it(
@@ -120,12 +120,12 @@ def test_a_tint_of_the_head_is_learned_from_frames(astronaut_portrait: PreparedP
     portrait = replace(astronaut_portrait, photo=astronaut_portrait.image, crop_box=(0.0, 0.0, float(len(astronaut_portrait.image))))
     state = person.prepare(portrait)
 
-    def video():
-        for frame in motion:
-            layer = person.render(state, frame)
-            yield np.clip(255.0 * layer.rgb + (20.0, -14.0, 0.0) * layer.alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
+    def crops(wanted):
+        for row in sorted(wanted):
+            layer = person.render(state, motion[row])
+            yield row, np.clip(255.0 * layer.rgb + (20.0, -14.0, 0.0) * layer.alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
 
-    delta = learn_linear_delta(person, portrait, video, motion, np.ones(count, bool))
+    delta = learn_delta(person, portrait, crops, motion, np.ones(count, bool))
     assert delta is not None
     space = HeadSpace.of(open_head, state.sources[0].state, delta.pictures.shape[1])
     change = 255.0 * DrawnDelta(space, delta).picture(motion[10], np.ones((3, 1)))

@@ -67,6 +67,21 @@ class HeadSpace:
         skin_places, front_places = (np.ascontiguousarray((pixels - origin) * scale, np.float32) for pixels in (skin_pixels, front_pixels))
         return HeadSpace(head, state, skin, front, skin_places, front_places, skin_depth, front_depth, size_px)
 
+    def landmarks(self) -> Array:
+        """Where the face's landmarks lie in the head's own picture: float32 [478, 2]."""
+        return self.head.landmarks478(np.column_stack([self.skin_places, self.skin_depth]))[:, :2]
+
+    def depth(self) -> Array:
+        """How far from the viewer each place is, -1 nearest and 1 farthest on the head, going on smoothly beyond it: float32 [c, c]."""
+        found = np.zeros((self.size_px, self.size_px, 1), np.float32)
+        nearest = np.full((self.size_px, self.size_px), np.inf, np.float32)
+        draw_attributes(self.skin_places, self.skin_depth, self.skin, self.skin_depth[:, None], found, nearest, 0.0, True)
+        draw_attributes(self.front_places, self.front_depth, self.front, self.front_depth[:, None], found, nearest)
+        seen = nearest < np.inf
+        low, high = found[seen].min(), found[seen].max()
+        filled = push_pull(found, seen.astype(np.float32))[..., 0]
+        return np.clip(2.0 * (filled - low) / max(high - low, 1e-6) - 1.0, -1.0, 1.0).astype(np.float32)
+
     def places(self, frame: MotionFrame, size_px: int) -> tuple[Array, Array]:
         """Where the pixels of a frame ``size_px`` wide lie in the head's own picture: float32 [s, s, 2]; bool [s, s]: the head is there.
 

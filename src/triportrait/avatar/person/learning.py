@@ -1,36 +1,50 @@
-"""What a person's pictures lack, learned from frames of their video: see :mod:`triportrait.avatar.person.linear_delta`."""
+"""What a person's pictures lack, learned from frames of their video: :mod:`.linear_delta`, and what a teacher adds to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from triportrait.avatar.person.avatar import PersonAvatar
 from triportrait.avatar.person.head_space import HeadSpace
-from triportrait.avatar.person.linear_delta import SPACE_PX, Residuals, delta_features, fit_linear_delta, residual
-from triportrait.geometry.crops import cut
+from triportrait.avatar.person.linear_delta import SPACE_PX, Residuals, delta_features, fit_linear_delta, motion_numbers, residual
 from triportrait.types import Array, Motion, PersonalDelta, PreparedPortrait
+
+
+@dataclass(frozen=True, slots=True)
+class HeadsPicture:
+    """What a teacher sees of the head's own picture: float32 [c, c, 3] in levels, depth [c, c] in -1..1, landmarks [478, 2] in pixels."""
+
+    drawn: Array
+    depth: Array
+    landmarks: Array
+
+
+#: Learns what the linear map leaves, as the weights of a network [n]; None where that does not help in frames that were held out.
+Teacher = Callable[[Residuals, HeadsPicture], Array | None]
 
 #: At most so many frames are drawn, spread over the video; from fewer than the second number nothing is learned.
 _MOST_FRAMES, _FEWEST_FRAMES = 240, 40
 
 
-def learn_linear_delta(
+def learn_delta(
     avatar: PersonAvatar,
     portrait: PreparedPortrait,
-    read: Callable[[], Iterable[Array]],
+    crops: Callable[[set[int]], Iterable[tuple[int, Array]]],
     motion: Motion,
     seen: Array,
+    teacher: Teacher | None = None,
 ) -> PersonalDelta | None:
     """What the person's pictures lack.
 
     Args:
         avatar: draws the person.
         portrait: the person, of several pictures.
-        read: gives the frames of the video, uint8 RGB [h, w, 3].
-        motion: of its frames, in the portrait's pose frame; ``seen``: bool [t], where the person is.
+        crops: gives those of the video's rows that are asked for, in order, each with its crop uint8 RGB [s, s, 3].
+        motion: of all rows, in the portrait's pose frame; ``seen``: bool [t], where the person is.
+        teacher: learns a network on top of the linear map; None leaves that out.
 
     Returns:
         None where too little was seen, or nothing of it helps in frames that were held out.
@@ -43,12 +57,15 @@ def learn_linear_delta(
     state = avatar.prepare(replace(portrait, delta=None))
     space = HeadSpace.of(avatar.head, state.sources[0].state, SPACE_PX)
     found = []
-    for index, frame in enumerate(read()):
-        if index in chosen:
-            real = cut(frame, portrait.crop_box, len(portrait.image))
-            difference, shown = residual(space, real, avatar.render(state, motion[index]), motion[index])
-            found.append((difference.astype(np.float16), shown, delta_features(motion[index], avatar.shares(state, motion[index]))))
-        if len(found) == len(chosen):
-            break
-    differences, shown, features = (np.stack(part) for part in zip(*found, strict=True))
-    return fit_linear_delta(Residuals(differences, shown, features))
+    sum_drawn = np.zeros((SPACE_PX, SPACE_PX, 3), np.float32)
+    for index, real in crops(chosen):
+        frame = motion[index]
+        difference, shown, drawn = residual(space, real, avatar.render(state, frame), frame)
+        sum_drawn += drawn
+        features = delta_features(frame, avatar.shares(state, frame))
+        found.append((difference.astype(np.float16), shown, features, motion_numbers(frame)))
+    residuals = Residuals(*(np.stack(part) for part in zip(*found, strict=True)))
+    delta = fit_linear_delta(residuals)
+    if delta is None or teacher is None:
+        return delta
+    return replace(delta, network=teacher(residuals, HeadsPicture(sum_drawn / len(found), space.depth(), space.landmarks())))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.avatar.person.head_space import HeadSpace
+from triportrait.avatar.person.learned_delta import DrawnNetwork
 from triportrait.types import Array, MotionFrame, PersonalDelta, RenderedHead
 
 #: Side of the head's own picture, and of the map that tells a frame's pixels their places in it.
@@ -40,13 +41,12 @@ _NOTHING, _MOST = 128.0, 127.0
 
 def delta_features(frame: MotionFrame, shares: Array) -> Array:
     """The numbers that the map takes, of a motion row and of what each picture lends for it [3, k]: float64 [f]."""
-    parts = (
-        frame.expression / _EXPRESSION,
-        frame.rotation_rad / _ANGLE_RAD,
-        frame.translation / _WAY_DM,
-        frame.gaze_rad / _ANGLE_RAD,
-        shares.ravel() / _SHARE,
-    )
+    return np.append(motion_numbers(frame), shares.ravel() / _SHARE)
+
+
+def motion_numbers(frame: MotionFrame) -> Array:
+    """The numbers of a motion row in clear differences: curves, rotation, translation, gaze, float64 [f]."""
+    parts = (frame.expression / _EXPRESSION, frame.rotation_rad / _ANGLE_RAD, frame.translation / _WAY_DM, frame.gaze_rad / _ANGLE_RAD)
     return np.concatenate(parts).astype(np.float64)
 
 
@@ -58,15 +58,30 @@ class Residuals:
         differences: float16 or float32 [n, c, c, 3], levels of colour, real minus drawn.
         shown: bool [n, c, c], where both show the head.
         features: float64 [n, f], of :func:`delta_features`.
+        numbers: float64 [n, g], of :func:`motion_numbers`.
     """
 
     differences: Array
     shown: Array
     features: Array
+    numbers: Array
+
+    @property
+    def stretch(self) -> Array:
+        """Which stretch of the video each frame belongs to, [n]; one is predicted from the others."""
+        return np.arange(len(self.shown)) * _STRETCHES // len(self.shown)
+
+    def some(self, rows: Array) -> Residuals:
+        """Those of ``rows``, numbers or bool [n]."""
+        return Residuals(self.differences[rows], self.shown[rows], self.features[rows], self.numbers[rows])
 
 
-def residual(space: HeadSpace, real: Array, layer: RenderedHead, frame: MotionFrame) -> tuple[Array, Array]:
-    """One frame's: float32 [c, c, 3] and bool [c, c], from the real crop, uint8 [s, s, 3], and the drawn layer of the same size."""
+def residual(space: HeadSpace, real: Array, layer: RenderedHead, frame: MotionFrame) -> tuple[Array, Array, Array]:
+    """One frame's, from the real crop, uint8 [s, s, 3], and the drawn layer of the same size.
+
+    Returns:
+        real minus drawn, float32 [c, c, 3]; bool [c, c], where both show the head; and what was drawn, float32 [c, c, 3].
+    """
     import cv2
 
     side = 2 * space.size_px
@@ -77,7 +92,7 @@ def residual(space: HeadSpace, real: Array, layer: RenderedHead, frame: MotionFr
     x, y = pixels[..., 0] - 0.5, pixels[..., 1] - 0.5
     difference = cv2.remap(target - drawn, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     solid = cv2.remap(alpha, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return difference, shown & (solid > _SOLID)
+    return difference, shown & (solid > _SOLID), cv2.remap(drawn, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def fit_linear_delta(seen: Residuals) -> PersonalDelta | None:
@@ -87,8 +102,8 @@ def fit_linear_delta(seen: Residuals) -> PersonalDelta | None:
         seen: of frames in the order of time, spread evenly over the video.
     """
     count, side = seen.shown.shape[:2]
-    stretch = np.arange(count) * _STRETCHES // count
-    inside = _inside(seen.shown.mean(0, dtype=np.float32))
+    stretch = seen.stretch
+    inside = inside_of(seen.shown.mean(0, dtype=np.float32))
     shown = seen.shown & (inside > 0)
     rest = np.where(shown[..., None], seen.differences, np.float32(0))
     mean, strength = _mean(rest, shown, stretch)
@@ -105,7 +120,7 @@ def fit_linear_delta(seen: Residuals) -> PersonalDelta | None:
         drawn = (guess @ basis).reshape(row.shape)
         agree += (drawn * row).sum(-1)
         size += (drawn**2).sum(-1)
-    strength = _strength(agree, size)
+    strength = strength_of(agree, size)
     mapped = _ridge(features, values, _RIDGES[best])
     pictures += list(basis.reshape(-1, side, side, 3) * (inside * strength)[..., None])
     weights += list(np.column_stack([mapped.T, -seen.features.mean(0) @ mapped]))
@@ -121,10 +136,10 @@ def _mean(differences: Array, shown: Array, stretch: Array) -> tuple[Array, Arra
         others = (total - own) / np.maximum(times - own_times, 1.0)[..., None]
         agree += (others * own).sum(-1)
         size += (others**2).sum(-1) * own_times
-    return total / np.maximum(times, 1.0)[..., None], _strength(agree, size)
+    return total / np.maximum(times, 1.0)[..., None], strength_of(agree, size)
 
 
-def _strength(agree: Array, size: Array) -> Array:
+def strength_of(agree: Array, size: Array) -> Array:
     """How much of a guess is best added round each place, 0..1: [c, c] of sums of guess times truth and of guess squared."""
     import cv2
 
@@ -133,7 +148,7 @@ def _strength(agree: Array, size: Array) -> Array:
     return np.clip(wide[0] / np.maximum(wide[1], 1e-6), 0.0, 1.0)
 
 
-def _inside(known: Array) -> Array:
+def inside_of(known: Array) -> Array:
     """1 where enough frames, the share ``known`` [c, c], show the head, fading to 0 at that region's rim."""
     import cv2
 
@@ -179,6 +194,20 @@ def _stored(pictures: Array, weights: Array, features: Array) -> PersonalDelta |
     return PersonalDelta(steps.astype(np.uint8), *(np.ascontiguousarray(one, np.float32) for one in numbers))
 
 
+def _levels(delta: PersonalDelta) -> Array:
+    """The pictures in levels of colour, float32 [k, c, c, 3]."""
+    return (delta.pictures.astype(np.float32) - np.float32(_NOTHING)) * delta.level[:, None, None, None]
+
+
+def _coefficients(delta: PersonalDelta, features: Array) -> Array:
+    return np.clip(delta.weights @ np.append(features, 1.0), delta.lowest, delta.highest).astype(np.float32)
+
+
+def linear_change(delta: PersonalDelta, features: Array) -> Array:
+    """What the linear map adds for numbers [f] of :func:`delta_features`, in levels of colour: float32 [c, c, 3]."""
+    return np.tensordot(_coefficients(delta, features), _levels(delta), 1)
+
+
 class DrawnDelta:
     """A person's delta ready to be added to frames.
 
@@ -189,14 +218,14 @@ class DrawnDelta:
 
     def __init__(self, space: HeadSpace, delta: PersonalDelta) -> None:
         self.space, self._delta = space, delta
-        self._pictures = (delta.pictures.astype(np.float32) - np.float32(_NOTHING)) * (delta.level / 255.0)[:, None, None, None]
+        self._network = None if delta.network is None else DrawnNetwork(space, delta.network)
+        self._pictures = _levels(delta) / np.float32(255)
 
     def picture(self, frame: MotionFrame, shares: Array) -> Array:
         """What is added, in the head's own picture: float32 [c, c, 3] in 0..1; arguments as in :func:`delta_features`."""
-        delta = self._delta
-        row = np.append(delta_features(frame, shares), 1.0)
-        coefficients = np.clip(delta.weights @ row, delta.lowest, delta.highest).astype(np.float32)
-        return np.tensordot(coefficients, self._pictures, 1)
+        coefficients = _coefficients(self._delta, delta_features(frame, shares))
+        change = np.tensordot(coefficients, self._pictures, 1)
+        return change if self._network is None else change + self._network.picture(motion_numbers(frame))
 
     def add(self, rgb: Array, alpha: Array, frame: MotionFrame, shares: Array) -> None:
         """Add it to premultiplied colours [s, s, 3] with alpha [s, s], in place; what has no alpha stays as it is."""

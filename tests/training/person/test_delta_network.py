@@ -1,0 +1,103 @@
+"""A person's network: the shipped graph computes what torch does, the ablations leave out what they name, and it learns what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from triportrait.avatar.person.learned_delta import EMBEDDED, KIND, PICTURE_PX, fits
+from triportrait.avatar.person.learning import HeadsPicture
+from triportrait.avatar.person.linear_delta import Residuals
+from triportrait.nn.runtime import shipped_graph
+from triportrait.training.person.network import NUMBERS, Ablation, DeltaNetwork, flat_weights
+from triportrait.training.person.teaching import teach
+from triportrait.types import ARKIT_EXPRESSIONS
+
+YAW = len(ARKIT_EXPRESSIONS) + 1
+
+
+def network(ablation: Ablation | None = None) -> DeltaNetwork:
+    torch.manual_seed(3)
+    made = DeltaNetwork(ablation=ablation)
+    torch.nn.init.normal_(made.delta.up[-1].conv1.conv.weight, std=0.1)
+    return made
+
+
+@torch.no_grad()
+def said(made: DeltaNetwork, row: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    return made(torch.from_numpy(row)[None], torch.from_numpy(depth))[0][0].permute(1, 2, 0).numpy()
+
+
+@pytest.fixture(scope="module")
+def depth() -> np.ndarray:
+    return np.tile(np.linspace(-1.0, 1.0, PICTURE_PX, dtype=np.float32), (PICTURE_PX, 1))
+
+
+@pytest.fixture(scope="module")
+def row() -> np.ndarray:
+    return np.random.default_rng(5).standard_normal(NUMBERS).astype(np.float32)
+
+
+def test_the_shipped_graph_is_the_network(depth: np.ndarray, row: np.ndarray) -> None:
+    made = network()
+    (change,) = shipped_graph(EMBEDDED, KIND)(row, depth, flat_weights(made))
+    expected = said(made, row, depth)
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(change, expected, atol=1e-4)  # of changes as large as 2
+
+
+def test_it_begins_with_no_change(depth: np.ndarray, row: np.ndarray) -> None:
+    assert not said(DeltaNetwork(), row, depth).any()
+
+
+@pytest.mark.parametrize("number", [YAW, ARKIT_EXPRESSIONS.index("eyeBlinkLeft"), ARKIT_EXPRESSIONS.index("jawOpen")])
+def test_tokens_that_are_left_out_say_nothing(depth: np.ndarray, row: np.ndarray, number: int) -> None:
+    other = row.copy()
+    other[number] += 2.0
+    blind = network(Ablation(without_lids_and_rotation=True))
+    assert (said(network(), row, depth) != said(network(), other, depth)).any()
+    assert (said(blind, row, depth) == said(blind, other, depth)).all() == (number != ARKIT_EXPRESSIONS.index("jawOpen"))
+
+
+@pytest.mark.parametrize("without_split", [False, True])
+@torch.no_grad()
+def test_split_planes_see_one_another_as_profiles(without_split: bool) -> None:
+    made = network(Ablation(without_split=without_split)).delta.down[0]
+    planes = torch.zeros(1, 3 * 8, 64, 64)
+    calm = made(planes)
+    planes[:, 0, 20, 30] = 1.0  # one pixel of the first plane
+    second = ((made(planes) - calm).abs()[0, 16:32].amax(0) > 1e-7).numpy()
+    rows, columns = second.any(1).sum(), second.any(0).sum()
+    # A line of the second plane, or the same spot in it.
+    assert (max(rows, columns), min(rows, columns) < 8) == (5 if without_split else 64, True)
+
+
+def steps(count: int) -> Callable[[], float]:
+    left = iter(range(count + 1))
+    return lambda: next(left) / count
+
+
+def made_up(rest: np.ndarray, yaw: np.ndarray) -> tuple[Residuals, HeadsPicture]:
+    numbers = np.zeros((len(yaw), NUMBERS))
+    numbers[:, YAW] = yaw
+    side = rest.shape[1]
+    shown = np.ones((len(yaw), side, side), bool)
+    landmarks = np.random.default_rng(0).uniform(0.4 * side, 0.6 * side, (478, 2)).astype(np.float32)
+    head = HeadsPicture(np.full((side, side, 3), 128.0, np.float32), np.zeros((side, side), np.float32), landmarks)
+    return Residuals(rest.astype(np.float32), shown, numbers.copy(), numbers), head
+
+
+def test_it_learns_what_no_linear_map_says_and_nothing_from_noise() -> None:
+    random = np.random.default_rng(1)
+    yaw = np.sin(np.arange(60) / 3.0) + 0.05 * random.standard_normal(60)
+    light = np.zeros((48, 48, 3))
+    light[14:34, 14:34] = (40.0, 20.0, -20.0)
+    seen, head = made_up(np.abs(yaw)[:, None, None, None] * light, yaw)
+    learned = teach(seen, head, steps(120))
+    assert learned is not None and fits(learned)
+    noise = replace(seen, differences=(20.0 * random.standard_normal(seen.differences.shape)).astype(np.float32))
+    assert teach(noise, head, steps(50)) is None
