@@ -218,6 +218,17 @@ def test_gaze_becomes_eye_look_curves() -> None:
         assert curves[name][0] == 0
 
 
+def test_a_brow_that_sinks_is_lowered_in_arkits_curves() -> None:
+    """ARKit's raises lie in 0..1: what sinks below rest must neither leave that range nor be lost."""
+    motion = make_motion(2)
+    expression = np.zeros_like(motion.expression)
+    expression[0, [motion.column("browInnerUp"), motion.column("browOuterUpLeft")]] = -0.2, -0.3
+    expression[1, [motion.column("browInnerUp"), motion.column("browDownLeft")]] = 0.4, 0.3
+    curves = arkit52(motion.with_rows(expression=expression))
+    assert curves["browDownLeft"] == pytest.approx([0.5, 0.3]) and curves["browDownRight"] == pytest.approx([0.2, 0.0])
+    assert curves["browInnerUp"] == pytest.approx([0.0, 0.4]) and (curves["browOuterUpLeft"] == 0.0).all()
+
+
 def test_json(tmp_path: Path) -> None:
     motion = make_motion(4)
     write_motion((motion,), tmp_path / "m.json")
