@@ -53,8 +53,8 @@ _BROW_ROUNDS = 2
 #: Of the way that a drawn brow goes, the tracker sees .6 to .9 on portraits. With the upper end the fitted brows and those that the tracker
 #: sees in the drawn picture both go about as far as the real ones.
 _BROW_SEEN = 0.87
-#: Sweeps over the brows' curves, after which none moves by a hundredth any more.
-_BROW_SWEEPS = 30
+#: Sweeps over the brows' curves each time; the next time begins where the last one ended.
+_BROW_SWEEPS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,12 +366,11 @@ class LandmarkFitter:
         brows = np.concatenate([BROW_RIGHT, BROW_LEFT])
         curves = pose.expression.copy()
         curves[:, columns] = 0.0
-        rest = self._project(person, replace(pose, expression=curves))[:, brows]
-        moves = np.empty((*rest.shape, len(columns)))
-        for k, column in enumerate(columns):
-            curves[:, column] = 1.0
-            moves[..., k] = self._project(person, replace(pose, expression=curves))[:, brows] - rest
-            curves[:, column] = 0.0
+        points = self._points(person, replace(pose, expression=curves))[:, brows]
+        posed = np.einsum("tij,tnj->tni", pose.rotation, points) + pose.translation[:, None]
+        turned = np.einsum("tij,njk->ktni", pose.rotation, self.bases.expression[brows][..., columns])
+        rest = self._to_pixels(posed)
+        moves = np.moveaxis(self._to_pixels(posed + turned) - rest, 0, -1)
         up = pose.rotation[:, :2, 1] * (1, -1)
         up /= np.maximum(np.linalg.norm(up, axis=1, keepdims=True), 1e-6)
         axes = np.stack([_ALONG_BROW * up[:, ::-1] * (-1, 1), up], 1)
