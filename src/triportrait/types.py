@@ -192,7 +192,7 @@ class Motion:
     """How a head moves, one row per frame.
 
     Args:
-        expression: [t, e] float32, columns as ``expression_names``; ARKit curves lie in 0..1.
+        expression: [t, e] float32, columns as ``expression_names``; ARKit curves lie in 0..1 (:mod:`.geometry.curve_range`: brows sink).
         rotation_rad: [t, 3] float32 pitch, yaw, roll.
         translation: [t, 3] float32 decimetres.
         gaze_rad: [t, 2] float32 pitch, yaw of both eyes relative to the head.

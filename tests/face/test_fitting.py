@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from triportrait.face import fitting
 from triportrait.face.fitting import FitSettings, LandmarkFitter, Person, spread_offset
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
-from triportrait.geometry.landmarks import LID_PAIRS, LIP_PAIRS, LIPS
+from triportrait.geometry.curve_range import lowest_curves
+from triportrait.geometry.landmarks import BROW_LEFT, BROW_RIGHT, EYE_LEFT_CORNERS, EYE_RIGHT_CORNERS, LID_PAIRS, LIP_PAIRS, LIPS
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler, vector_from_matrix
 from triportrait.types import ARKIT_EXPRESSIONS, Motion
@@ -125,6 +127,37 @@ def test_a_blink_is_no_nod(open_head, fitter, identity):
         assert found.expression[0, BLINKS].max() < 0.1 and found.expression[count // 2, BLINKS].min() > 0.85
 
 
+@pytest.mark.parametrize("turn_rad", [(0.0, 0.0, 0.0), (0.1, -0.3, 0.15)])
+def test_brows_move_as_far_as_they_are_seen(open_head, fitter, identity, turn_rad):
+    """Up and down from their rest, at each end: the head does what the tracker saw, and what the tracker leaves out of it."""
+    count = 24
+    wave = np.sin(np.linspace(0, 2 * np.pi, count, endpoint=False))
+    expression = np.zeros((count, 44), np.float32)
+    for name, highest, turn in (("browInnerUp", 0.4, 0), ("browOuterUpLeft", 0.5, 4), ("browOuterUpRight", 0.5, 4)):
+        expression[:, ARKIT_EXPRESSIONS.index(name)] = highest * np.roll(wave, turn)
+    pose = np.tile(np.float32(turn_rad), (count, 1))
+    truth = Motion(expression, pose, np.zeros((count, 3), np.float32), np.zeros((count, 2), np.float32))
+    landmarks, still = (
+        landmarks_of(open_head, identity, truth),
+        landmarks_of(open_head, identity, truth.with_rows(expression=0 * expression)),
+    )
+    found = fitter.fit_motion(still + fitting._BROW_SEEN * (landmarks - still), Person(identity, NO_OFFSET))
+    drawn = landmarks_of(open_head, identity, found)
+    up = matrix_from_euler(pose)[:, :2, 1] * (1, -1)
+
+    def height(points: np.ndarray, part: np.ndarray, eye: tuple[int, int]) -> np.ndarray:
+        return np.einsum("tnc,tc->tn", points[:, part] - points[:, list(eye)].mean(1, keepdims=True), up).mean(1)
+
+    for brow, eye in ((BROW_RIGHT, EYE_RIGHT_CORNERS), (BROW_LEFT, EYE_LEFT_CORNERS)):
+        for part in (brow[[0, 5]], brow[[2, 3, 7, 8]], brow[[4, 9]]):
+            rest = height(still, part, eye)
+            real, made = height(landmarks, part, eye) - rest, height(drawn, part, eye) - rest
+            for rows in (real > 0, real < 0):
+                assert 0.8 < made[rows] @ real[rows] / (real[rows] @ real[rows]) < 1.15
+    assert angles_between(found, truth).max() < 1.0
+    assert (found.expression >= lowest_curves(ARKIT_EXPRESSIONS)).all() and (found.expression <= 1.0).all()
+
+
 def test_shut_lips_are_found_shut(open_head, fitter, identity):
     """As in m, b and p: whatever curves shut them, the fitted lips are as shut as the seen ones."""
     rng = np.random.default_rng(9)
@@ -179,7 +212,7 @@ def test_curves_stay_in_their_range_even_for_nonsense(fitter):
     person, motion, _ = fitter.fit_person(wild)
     again = fitter.fit_motion(wild, person)
     for found in (motion, again):
-        assert found.expression.min() >= 0.0 and found.expression.max() <= 1.0
+        assert (found.expression >= lowest_curves(ARKIT_EXPRESSIONS)).all() and found.expression.max() <= 1.0
         assert np.abs(found.gaze_rad).max() <= 0.7 + 1e-6
         for name in ("expression", "rotation_rad", "translation", "gaze_rad"):
             assert np.isfinite(getattr(found, name)).all()
@@ -190,11 +223,12 @@ def test_a_stronger_prior_gives_calmer_curves(open_head, identity):
     landmarks = landmarks_of(open_head, identity, random_motion(6))
     landmarks += np.random.default_rng(7).normal(0, 1.0, landmarks.shape)
     sums = []
+    free = [not name.startswith(("brow", "eyeBlink", "eyeWide")) for name in ARKIT_EXPRESSIONS]
     for prior in (1.0, 25.0, 400.0, 1e5):
         fitter = LandmarkFitter(open_head, settings=FitSettings(expression_prior=prior))
-        sums.append(float(fitter.fit_motion(landmarks, Person(identity, NO_OFFSET)).expression.sum()))
+        sums.append(float(fitter.fit_motion(landmarks, Person(identity, NO_OFFSET)).expression[:, free].sum()))
     assert sums == sorted(sums, reverse=True)
-    # Lids are as far open as they are seen, whatever the prior.
+    # Lids are as far open as they are seen, whatever the prior, and so are brows as high.
     assert sums[-1] < 0.25 * sums[0]
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triportrait.errors import MotionFileError, OutputError
+from triportrait.geometry.curve_range import LOWEST_BROW
 from triportrait.motion import files
 from triportrait.motion.exports import arkit52
 from triportrait.motion.files import load_motion, save_motion, write_motion
@@ -216,6 +217,31 @@ def test_gaze_becomes_eye_look_curves() -> None:
         assert curves[name][0] == pytest.approx(0.5, abs=1e-6)
     for name in ("eyeLookDownLeft", "eyeLookInLeft", "eyeLookOutRight", "eyeLookDownRight"):
         assert curves[name][0] == 0
+
+
+def test_a_brow_that_sinks_is_lowered_in_arkits_curves() -> None:
+    """ARKit's raises lie in 0..1: what sinks below rest must neither leave that range nor be lost."""
+    motion = make_motion(2)
+    expression = np.zeros_like(motion.expression)
+    expression[0, [motion.column("browInnerUp"), motion.column("browOuterUpLeft")]] = -0.2, -0.3
+    expression[1, [motion.column("browInnerUp"), motion.column("browDownLeft")]] = 0.4, 0.3
+    curves = arkit52(motion.with_rows(expression=expression))
+    assert curves["browDownLeft"] == pytest.approx([0.5, 0.3]) and curves["browDownRight"] == pytest.approx([0.2, 0.0])
+    assert curves["browInnerUp"] == pytest.approx([0.0, 0.4]) and (curves["browOuterUpLeft"] == 0.0).all()
+
+
+def test_brows_may_sink_in_a_file(tmp_path: Path) -> None:
+    """A tracked motion reads as it was written, whose brows may lie below their rest; other curves may not."""
+    motion = make_motion(3)
+    for name, value in (("browOuterUpLeft", LOWEST_BROW), ("browOuterUpLeft", LOWEST_BROW - 0.1), ("browDownLeft", -0.1)):
+        expression = motion.expression.copy()
+        expression[1, motion.column(name)] = value
+        save_motion(motion.with_rows(expression=expression), tmp_path / "m.npz")
+        if value == LOWEST_BROW:
+            np.testing.assert_array_equal(load_motion(tmp_path / "m.npz").expression, expression)
+        else:
+            with pytest.raises(MotionFileError, match=f"{name} is"):
+                load_motion(tmp_path / "m.npz")
 
 
 def test_json(tmp_path: Path) -> None:

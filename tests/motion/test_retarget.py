@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from triportrait.geometry.body import NECK_LENGTH_DM
+from triportrait.geometry.curve_range import LOWEST_BROW
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
 from triportrait.motion import retarget
 from triportrait.motion import timing as motion_timing
@@ -63,6 +64,16 @@ def test_motion_onto_its_own_reference_is_itself() -> None:
     np.testing.assert_allclose(result.rotation_rad, motion.rotation_rad, atol=1e-6)
     np.testing.assert_allclose(result.translation, motion.translation, atol=1e-6)
     np.testing.assert_allclose(result.expression, motion.expression, atol=2e-3)
+
+
+def test_brows_sink_below_the_portraits_own_and_other_curves_do_not() -> None:
+    motion, portrait = talking(), portrait_frame()
+    expression = motion.expression.copy()
+    expression[:, column("browOuterUpLeft")] = 0.3 - 0.5 * np.linspace(0, 1, len(motion))
+    expression[:, column("mouthSmileLeft")] = 0.5 - 0.5 * np.linspace(0, 1, len(motion))
+    result = smooth_motion(retarget.relative(motion.with_rows(expression=expression), 0, portrait))
+    np.testing.assert_allclose(result.expression[-1, column("browOuterUpLeft")], LOWEST_BROW, atol=0.01)
+    assert result.expression[:, column("mouthSmileLeft")].min() == 0.0
 
 
 def test_rotations_compose_in_the_heads_own_frame() -> None:

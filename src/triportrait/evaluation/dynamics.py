@@ -11,12 +11,11 @@ from __future__ import annotations
 import numpy as np
 
 from triportrait.evaluation.metrics import LIPS
+from triportrait.geometry.landmarks import BROW_LEFT, BROW_RIGHT
 from triportrait.types import Array
 
 EYE_RIGHT = (7, 33, 133, 144, 145, 153, 154, 155, 157, 158, 159, 160, 161, 163, 173, 246)
 EYE_LEFT = (249, 263, 362, 373, 374, 380, 381, 382, 384, 385, 386, 387, 388, 390, 398, 466)
-BROW_RIGHT = (46, 52, 53, 55, 63, 65, 66, 70, 105, 107)
-BROW_LEFT = (276, 282, 283, 285, 293, 295, 296, 300, 334, 336)
 #: Upper and lower inner lips, partner by partner (THEval's eight pairs).
 _UPPER, _LOWER = (191, 80, 81, 82, 13, 312, 311, 310), (95, 88, 178, 87, 14, 317, 402, 318)
 OUTER_EYE_CORNERS = (33, 263)

@@ -26,6 +26,9 @@ OUTER_LIPS = np.array([61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321
 #: Margins of the upper lids from outer to inner corner.
 UPPER_LID_LEFT = np.array([263, 466, 388, 387, 386, 385, 384, 398, 362])
 UPPER_LID_RIGHT = np.array([33, 246, 161, 160, 159, 158, 157, 173, 133])
+#: Lower edge of a brow from its outer to its inner end, then the upper edge.
+BROW_RIGHT = np.array([46, 53, 52, 65, 55, 70, 63, 105, 66, 107])
+BROW_LEFT = np.array([276, 283, 282, 295, 285, 300, 293, 334, 296, 336])
 #: Centres of the irises, subject's left first; each is followed by four points of its rim.
 IRIS_CENTRES = (473, 468)
 #: So many points lie on the face; the ten after them are the irises'.

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from triportrait.errors import MotionFileError
+from triportrait.geometry.curve_range import BROW_RAISES
 from triportrait.motion.controls import NAMES as CONTROL_NAMES
 from triportrait.motion.controls import ControlTrack
 from triportrait.types import ARKIT_EXPRESSIONS, Array, Motion
@@ -41,6 +42,12 @@ def arkit52(motion: Motion) -> dict[str, Array]:
     if missing:
         raise MotionFileError(f"motion of head model {motion.head_model!r} has no ARKit curves; extract it with the open head")
     curves = {name: motion.expression[:, motion.column(name)] for name in ARKIT_EXPRESSIONS}
+    # ARKit's raises do not sink: what of a brow goes below its rest is lowered.
+    for side in ("Left", "Right"):
+        sunk = np.minimum(curves["browInnerUp"], 0.0) + np.minimum(curves[f"browOuterUp{side}"], 0.0)
+        curves[f"browDown{side}"] = np.minimum(curves[f"browDown{side}"] - sunk, 1.0)
+    for name in BROW_RAISES:
+        curves[name] = np.maximum(curves[name], 0.0)
     pitch, yaw = (motion.gaze_rad[:, axis] / EYE_LOOK_FULL_RAD for axis in (0, 1))
     # Yaw is positive towards image right, which is the subject's left: outwards for the left eye, inwards for the
     # right.

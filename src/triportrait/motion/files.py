@@ -32,6 +32,7 @@ import numpy as np
 from triportrait.array_files import ArrayArchive, ArrayFileError
 from triportrait.errors import MotionFileError, OptionError, printable, quoted
 from triportrait.files import atomic_file, refuse_inputs
+from triportrait.geometry.curve_range import lowest_curves
 from triportrait.motion.controls import NAMES as CONTROL_NAMES
 from triportrait.motion.controls import PREFIX, ControlCurves, ControlTrack
 from triportrait.motion.exports import write_json, write_live_link
@@ -318,12 +319,13 @@ def _check(motion: Motion, file: str) -> None:
             row = int(np.argwhere(~(np.abs(values) <= highest))[0][0])
             raise MotionFileError(f"{file}: frame {row}, {name} is out of range; make the file again, or correct the row")
     if motion.head_model == "open":
-        outside = np.argwhere((motion.expression < -1e-6) | (motion.expression > 1 + 1e-6))
+        lowest = lowest_curves(motion.expression_names)
+        outside = np.argwhere((motion.expression < lowest - 1e-6) | (motion.expression > 1 + 1e-6))
         if len(outside):
             row, column = outside[0]
             value = motion.expression[row, column]
             name = motion.expression_names[column]
-            raise MotionFileError(f"{file}: frame {row}, {name} is {value:g}; expression curves lie between 0 and 1")
+            raise MotionFileError(f"{file}: frame {row}, {name} is {value:g}; expression curves lie between {lowest[column]:g} and 1")
 
 
 # --- CSV

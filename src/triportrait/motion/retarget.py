@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from triportrait.geometry.body import borne
+from triportrait.geometry.curve_range import lowest_curves
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
 from triportrait.motion.controls import Controls
 from triportrait.motion.emotion import yielding
@@ -81,7 +82,7 @@ def relative(
         row = neutral_row(motion)
     expression = portrait_motion.expression + (motion.expression - motion.expression[row])
     if "jawOpen" in motion.expression_names:
-        expression = np.clip(expression, 0.0, 1.0)
+        expression = np.clip(expression, lowest_curves(motion.expression_names), 1.0)
         if lip_contact:
             expression = _keep_contact(expression, motion)
     rotation, translation = pose_since(motion.rotation_rad, motion.translation, row, portrait_motion)
@@ -125,7 +126,7 @@ def from_rest(motion: Motion, portrait_motion: MotionFrame, emotions: Array | No
             base[names.index(name)] = 0.0
     if emotions is not None:
         base = yielding(base, emotions)
-    expression = np.clip(base + motion.expression, 0.0, 1.0)
+    expression = np.clip(base + motion.expression, lowest_curves(names), 1.0)
     if "jawOpen" in names:
         expression = _keep_contact(expression, motion)
     rotation = matrix_from_euler(portrait_motion.rotation_rad) @ matrix_from_euler(motion.rotation_rad)

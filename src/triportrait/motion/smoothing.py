@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from triportrait.geometry.curve_range import lowest_curves
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.rotations import (
     euler_from_matrix,
@@ -80,7 +81,7 @@ def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
         strength: scales what counts as noise; 0 gives the motion back unchanged.
 
     Returns:
-        The motion with curves in 0..1 (for ARKit curves), lids shut wherever they were.
+        The motion with curves in their range (for ARKit curves), lids shut wherever they were.
     """
     if strength <= 0 or len(motion) < 5:
         return motion
@@ -88,7 +89,7 @@ def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
     expression = smooth_adaptive(motion.expression, 0.02 * strength, 5)
     lids = [i for i, name in enumerate(names) if name.startswith("eyeBlink")]
     if lids:  # ARKit's curves; FLAME's coefficients have a jawOpen, too, and any sign
-        expression = np.clip(expression, 0.0, 1.0)
+        expression = np.clip(expression, lowest_curves(names), 1.0)
         shut = motion.expression[:, lids] > 0.7
         expression[:, lids] = np.where(shut, motion.expression[:, lids], expression[:, lids])
     return motion.with_rows(

@@ -19,6 +19,8 @@ from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import (
+    BROW_LEFT,
+    BROW_RIGHT,
     CHEEKS,
     EYE_LEFT_RIM,
     EYE_RIGHT_RIM,
@@ -33,7 +35,7 @@ from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, 
 #: Upper and lower margins from the outer to the inner corner, and the brows' lower edges, the subject's left first.
 _UPPER = (UPPER_LID_LEFT, UPPER_LID_RIGHT)
 _LOWER = (EYE_LEFT_RIM[:9], EYE_RIGHT_RIM[:9])
-_BROW = (np.array([276, 283, 282, 295, 285]), np.array([46, 53, 52, 65, 55]))
+_BROW = (BROW_LEFT[:5], BROW_RIGHT[:5])
 _PAIRS = (LID_PAIRS[3:], LID_PAIRS[:3])
 #: An unrolled lid: lengths of the eye beyond its corners, above its margin, and texels of a length.
 _BESIDE, _UP = -BEFORE, 0.75
