@@ -89,7 +89,7 @@ def test_what_makes_no_person_is_refused_in_one_sentence(
             person_of_takes([Take(read, "the clip")], 25.0, face_tracker, open_head, PersonOptions(size_px=256))
         return str(error.value)
 
-    assert "for 1.0 s; give a video with 4 s or more" in refused(frames[:25])
+    assert "for 1.0 s; give 4 s of video or more" in refused(frames[:25])
     pair = [np.concatenate([frame, frame], axis=1) for frame in frames[:3]]
     assert "several people" in refused(pair)
     nobody = np.zeros_like(frames[0])
