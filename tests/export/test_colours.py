@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.export.colours import SeenNodes, _Blocks, look, paint
+from triportrait.export.colours import SeenNodes, _Blocks, look, paint, strand_pattern
+from triportrait.export.figure import _is_within
 from triportrait.geometry.normals import vertex_normals
 from triportrait.types import PreparedPortrait
 
@@ -78,3 +79,19 @@ def test_blocks_do_not_overlap() -> None:
     for (left, top), picture in zip(places, pictures, strict=True):
         assert left % 8 == 0 and top % 8 == 0
         assert (whole[top : top + picture.shape[0], left : left + picture.shape[1]] == picture).all()
+
+
+def test_strands_are_long_and_thin_and_the_skull_has_no_seam() -> None:
+    turn, height = np.meshgrid(np.linspace(-np.pi, np.pi, 2000), np.linspace(-0.3, 0.6, 40))
+    pattern = strand_pattern(np.stack([0.8 * np.sin(turn), height, -0.75 - 0.8 * np.cos(turn)], -1).reshape(-1, 3)).reshape(turn.shape)
+    assert abs(pattern.mean()) < 0.15 and pattern.std() == pytest.approx(1.0, abs=0.15)
+    # The ends of the row are one place.
+    np.testing.assert_allclose(pattern[:, 0], pattern[:, -1], atol=0.05)
+    # A twentieth of a decimetre: 10 columns, or 2 rows.
+    assert np.abs(np.diff(pattern[:, ::20], axis=1)).mean() > 3.0 * np.abs(np.diff(pattern[::2], axis=0)).mean()
+
+
+def test_what_lies_in_a_ring() -> None:
+    ring = np.array([[0, 0], [4, 0], [4, 4], [2, 1], [0, 4]], float)
+    inside = _is_within(np.array([[1.0, 1.0], [3.0, 2.0], [2.0, 2.0], [-1.0, 1.0], [5.0, 1.0]]), ring)
+    assert inside.tolist() == [True, True, False, False, False]

@@ -174,7 +174,7 @@ def strand_pattern(place: Array) -> Array:
         grid = random.standard_normal((_STRAND_ROWS, across)).astype(np.float32)
         grid = np.concatenate([grid, grid[:, :1]], axis=1)
         # Strands are no meridians: they wander a little.
-        column = (around + 0.006 * np.sin(2.5 * down + 25.0 * around)) % 1.0 * across
+        column = (around + 0.006 * np.sin(2.5 * down + 8.0 * np.pi * around)) % 1.0 * across
         row = np.clip(down / _STRAND_DM, 0.0, _STRAND_ROWS - 1.001)
         total += share * _bilinear(grid, column, row)
     return np.asarray(total * smooth_step(np.clip(away / _WHORL_DM, 0.0, 1.0)), np.float32)
