@@ -148,10 +148,11 @@ def test_twenty_interruptions_finish_twenty_times_at_the_right_position(portrait
     print(f"\npositions off by at most {1000 * max(off_s):.1f} ms from what was published", end="; ")
     print(f"median {1000 * np.median(np.abs(behind_s)):.0f} ms from what the clock says", end="; ")
     print(f"told within {1000 * max(waited_s):.0f} ms; {stage.pictures} pictures")
-    # What the clock says is only printed: on a busy machine sound leaves late.
     assert max(off_s) < 0.04
+    # A busy machine stalls now and then; the clock and the position agree all the same.
+    assert np.median(np.abs(behind_s)) < 0.1
     # Nothing sounds after the last interruption, and the face went on all the time.
-    assert stage.sounding[20] == 0 and stage.pictures > 20
+    assert stage.sounding[20] == 0 and stage.pictures > 200
 
 
 def test_segments_in_a_row_finish_once_each_with_their_whole_length(portrait: Portrait, speech: np.ndarray) -> None:

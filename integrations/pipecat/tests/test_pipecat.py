@@ -158,8 +158,8 @@ def test_a_minute_of_conversation_with_twenty_interruptions(portrait: Portrait, 
     media_s = pictures[-1][0] - pictures[0][0]
     print(f"\n{media_s:.0f} s, {len(pictures)} pictures; heard and clock differ by {1000 * np.median(np.abs(behind_s)):.0f} ms", end="; ")
     print(f"worst {1000 * np.max(np.abs(behind_s)):.0f} ms")
-    # A busy machine leaves out pictures, never sound, and hears late; how many and how late is printed.
-    assert media_s > 60 and 1.0 < len(pictures) / media_s < 25.5
+    # A busy machine leaves out some pictures.
+    assert media_s > 60 and 0.8 < len(pictures) / (25 * media_s) < 1.02
     assert all(frame.sync_with_audio and frame.size == (384, 384) and len(frame.image) == 3 * 384 * 384 for _, frame in pictures)
     # Whole replies come out sample by sample, and their ends behind them; cut ones have none.
     assert [frame.context_id for _, frame in sink.of(TTSStoppedFrame)] == [f"whole {turn}" for turn in range(20)]
@@ -176,7 +176,7 @@ def test_a_minute_of_conversation_with_twenty_interruptions(portrait: Portrait, 
     assert len(interruptions) == 20
     for turn, index in enumerate(interruptions):
         assert f"cut {turn}" not in kinds[index:]
-    assert not play.head.errors
+    assert np.median(np.abs(behind_s)) < 0.08 and not play.head.errors
 
 
 def test_the_pipeline_ends_when_the_last_reply_has_left_and_the_face_has_moved(portrait: Portrait, speech: np.ndarray) -> None:
@@ -190,7 +190,7 @@ def test_the_pipeline_ends_when_the_last_reply_has_left_and_the_face_has_moved(p
     assert max(np.abs(image - images[0]).max() for image in images) > 30
 
 
-@pytest.mark.parametrize("after", [0, 5])
+@pytest.mark.parametrize("after", [0, 20])
 def test_a_face_that_fails_is_one_error_and_the_voice_goes_on(portrait: Portrait, speech: np.ndarray, after: int) -> None:
     drawn = 0
 
