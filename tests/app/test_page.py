@@ -107,6 +107,16 @@ def browser() -> Iterator[Any]:
         one.close()
 
 
+@pytest.fixture(scope="module")
+def light_browser() -> Iterator[Any]:
+    """A browser without three dimensions, which a processor would have to draw: the live portrait needs that time."""
+    with playwright.sync_playwright() as play:
+        flags = [flag for flag in FLAGS if "swiftshader" not in flag]
+        one = play.chromium.launch(executable_path=CHROMIUM, args=[*flags, "--disable-gpu"])
+        yield one
+        one.close()
+
+
 class Visit:
     """A person's browser: a page, what it complained of, and whom it asked."""
 
@@ -350,12 +360,16 @@ def talk_live(visit: Visit, way: str) -> None:
     page.click("#start")
     page.wait_for_selector("#interrupt:enabled", timeout=LONG_MS)
     until(page, "document.getElementById('live-stats').textContent !== ''", within_ms=LONG_MS)
+    if way == "rtc":  # the first pictures over a line that nobody knows yet are late
+        ends = time.monotonic() + 30.0
+        while decoded(page) < 10 and time.monotonic() < ends:
+            page.wait_for_timeout(100)
+        page.wait_for_timeout(500)
     rest = np.array(page.evaluate(MOUTH), float)
 
     def change() -> float:
         page.wait_for_timeout(50)
-        now = np.array(page.evaluate(MOUTH), float)
-        return float(np.abs(now - rest).mean()) if now.shape == rest.shape else 0.0
+        return float(np.abs(np.array(page.evaluate(MOUTH), float) - rest).mean())
 
     page.click("#say-example")
     until(page, "document.getElementById('live-state').textContent.startsWith('It speaks')", within_ms=LONG_MS)
@@ -399,13 +413,19 @@ def decoded(page: Any) -> int:
     )
 
 
-def test_8_live_by_websocket(visit: Visit) -> None:
+def test_8_live_by_websocket(light_browser: Any, served: Served) -> None:
+    visit = Visit(light_browser, served.address, width=900, height=700)
     talk_live(visit, "socket")
+    visit.context.close()
+    assert not visit.complaints
 
 
-def test_9_live_by_webrtc(visit: Visit) -> None:
+def test_9_live_by_webrtc(light_browser: Any, served: Served) -> None:
     pytest.importorskip("aiortc", reason="pip install 'triportrait[live]'")
+    visit = Visit(light_browser, served.address, width=900, height=700)
     talk_live(visit, "rtc")
+    visit.context.close()
+    assert not visit.complaints
 
 
 def test_9_live_as_a_head_that_the_browser_draws(visit: Visit) -> None:

@@ -52,19 +52,19 @@ class _Sound(MediaStreamTrack):
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiting: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue(_MOST_SOUND)
+        self._packets: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue(_MOST_SOUND)
 
     def put(self, pcm: bytes, pts_us: int) -> None:
         """40 ms that are due."""
         first = pts_us * RATE_HZ // 1_000_000
         for at in range(0, len(pcm) // 2, _PACKET):
-            if self._waiting.full():
-                self._waiting.get_nowait()
-            self._waiting.put_nowait((pcm[2 * at : 2 * (at + _PACKET)], first + at))
+            if self._packets.full():
+                self._packets.get_nowait()
+            self._packets.put_nowait((pcm[2 * at : 2 * (at + _PACKET)], first + at))
 
     async def recv(self) -> Any:
         """See :class:`aiortc.MediaStreamTrack`."""
-        pcm, first = await self._waiting.get()
+        pcm, first = await self._packets.get()
         return sound_frame(pcm, RATE_HZ, first)
 
 
