@@ -76,7 +76,6 @@ def test_several_takes_become_one_person(frames: list[np.ndarray], face_tracker:
     person, track = person_of_takes(takes, 25.0, face_tracker, open_head, PersonOptions(size_px=256, sources=3))
     assert [(take.start, take.count) for take in track.takes] == [(0, 60), (60, len(frames) - 60)]
     first, second = (take.box for take in track.takes)
-    assert abs(first[0] - second[0] - 40) < 0.1 * first[2] and abs(first[2] / second[2] - 1.0) < 0.1
     assert person.crop_box == first and len(person.others) == 2
     assert track.motion.body is None or not track.motion.body[60:].any()
     crops = dict(track.crops(takes, [3, 70], 256))
@@ -88,7 +87,7 @@ def test_photos_and_videos_are_not_mixed(video: Path, astronaut_png: Path, tmp_p
     with pytest.raises(OptionError, match=r"give videos alone or photos alone"):
         prepare_person([video, astronaut_png])
     assert cli.main(["personalize", str(video), "-o", str(tmp_path / "a.avatar"), "--learn", "-1"]) == 2
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "a.avatar").exists()
 
 
 def test_photos_become_a_person(astronaut_png: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
