@@ -40,7 +40,7 @@ def given(seed: int) -> Iterator[HeadPose]:
     weights, gaze = slight_expression(np.random.default_rng(seed))
     for second in np.arange(0.0, SECONDS, 1.0 / FPS):
         turn = np.radians([8.0 * np.sin(1.3 * second), 12.0 * np.sin(1.9 * second + 0.7), 3.0 * np.sin(0.9 * second)])
-        blink = max(0.0, np.cos(2.0 * np.pi * second / 2.5) - 0.9) * 10.0
+        blink = max(0.0, np.cos(2.0 * np.pi * (second - 1.2) / 2.5) - 0.9) * 10.0
         said = {"jawOpen": 0.25 * (1.0 - np.cos(9.0 * second)), "eyeBlinkLeft": blink, "eyeBlinkRight": blink}
         yield HeadPose(weights | said, gaze, turn, PLACE)
 

@@ -144,7 +144,7 @@ def prepare_person(
     tracker, head = default_tracker() if tracker is None else tracker, default_head() if head is None else head
     files = [source] if isinstance(source, str | os.PathLike) else list(source)
     names = [Path(file).name for file in files]
-    pictures = [looks_like_image(file) for file in files]
+    pictures = [looks_like_image(Path(file)) for file in files]
     if any(pictures):
         if not all(pictures):
             raise OptionError(f"'{names[pictures.index(False)]}' is no photo as the others are; give videos alone or photos alone.")

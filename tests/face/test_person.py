@@ -14,6 +14,7 @@ from triportrait.face.mesh_tracker import MeshTracker
 from triportrait.face.open_head import OpenHead
 from triportrait.face.person import PersonOptions, choose_pictures, person_of_takes
 from triportrait.face.takes import Take
+from triportrait.geometry.crops import cut
 from triportrait.geometry.shapes import FaceShape
 from triportrait.media.video import VideoReader, VideoWriter
 from triportrait.pipeline import prepare_person
@@ -66,6 +67,27 @@ def test_a_video_becomes_a_person_who_talks(video: Path, voice: Path, tmp_path: 
     assert cli.main(["animate", str(out), str(voice), "-o", str(made)]) == 0
     with VideoReader(made) as reader:
         assert len([frame for _, frame in reader.frames(None)]) == 25
+
+
+def test_several_takes_become_one_person(frames: list[np.ndarray], face_tracker: MeshTracker, open_head: OpenHead) -> None:
+    """The second one is framed in another way: it has a square of its own, and nobody knows where its body is to the first one's."""
+    shots = [frames[:60], [frame[:, 40:] for frame in frames[60:]]]
+    takes = [Take(lambda shot=shot: iter(shot), f"take {number}") for number, shot in enumerate(shots)]
+    person, track = person_of_takes(takes, 25.0, face_tracker, open_head, PersonOptions(size_px=256, sources=3))
+    assert [(take.start, take.count) for take in track.takes] == [(0, 60), (60, len(frames) - 60)]
+    first, second = (take.box for take in track.takes)
+    assert person.crop_box == first and len(person.others) == 2
+    assert track.motion.body is None or not track.motion.body[60:].any()
+    crops = dict(track.crops(takes, [3, 70], 256))
+    np.testing.assert_array_equal(crops[3], cut(frames[3], first, 256))
+    np.testing.assert_array_equal(crops[70], cut(shots[1][10], second, 256))
+
+
+def test_photos_and_videos_are_not_mixed(video: Path, astronaut_png: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"give videos alone or photos alone"):
+        prepare_person([video, astronaut_png])
+    assert cli.main(["personalize", str(video), "-o", str(tmp_path / "a.avatar"), "--learn", "-1"]) == 2
+    assert not (tmp_path / "a.avatar").exists()
 
 
 def test_photos_become_a_person(astronaut_png: Path, frames: list[np.ndarray], tmp_path: Path) -> None:

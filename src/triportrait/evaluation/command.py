@@ -178,7 +178,7 @@ def _run_on_clips(
         from triportrait.evaluation.personal import ROWS, PersonalOptions, run_personal
 
         shared["avatars"] = asked.rows or ROWS
-        clips_of = {"given_clips": asked.given_clips, "judged_clips": asked.judged_clips}
+        clips_of: dict[str, Any] = {"given_clips": asked.given_clips, "judged_clips": asked.judged_clips}
         run_personal(PersonalOptions(**shared, plots=False, given=asked.given, **clips_of), teacher_of=teacher_of, progress=progress)
     elif asked.protocol == "cross":
         from triportrait.evaluation.cross import CrossOptions, run_cross

@@ -120,8 +120,7 @@ class DeltaNetwork(nn.Module):
                 nn.init.kaiming_normal_(module.weight, SLOPE)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        # Nothing is added at first. (With one gate for everything, its sign and the weights' would wait for each other.)
-        nn.init.zeros_(self.delta.up[-1].conv1.conv.weight)
+        # There is no gate from 0: its sign and the weights' would wait for each other. What does not help is never kept.
 
     def decoded(self, planes: Tensor, depth: Tensor) -> Tensor:
         """Colours [b, 3, e, e] of planes [b, 3, c, n, n] at the places of the head's own picture, whose depth [e, e] is in -1..1."""

@@ -120,8 +120,8 @@ def teach(
     with torch.no_grad():
         network.share.copy_(share)
         # The graph gives levels of colour in 0..1.
-        network.leave.weight *= _LEVELS / 255.0
-        network.leave.bias *= _LEVELS / 255.0
+        network.leave.weight.mul_(_LEVELS / 255.0)
+        network.leave.bias.mul_(_LEVELS / 255.0)
     return flat_weights(network)
 
 
