@@ -100,21 +100,25 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browsers() -> Iterator[Any]:
     with playwright.sync_playwright() as play:
-        one = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield one
-        one.close()
+        yield play.chromium
 
 
 @pytest.fixture(scope="module")
-def light_browser() -> Iterator[Any]:
+def browser(browsers: Any) -> Iterator[Any]:
+    one = browsers.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def light_browser(browsers: Any) -> Iterator[Any]:
     """A browser without three dimensions, which a processor would have to draw: the live portrait needs that time."""
-    with playwright.sync_playwright() as play:
-        flags = [flag for flag in FLAGS if "swiftshader" not in flag]
-        one = play.chromium.launch(executable_path=CHROMIUM, args=[*flags, "--disable-gpu"])
-        yield one
-        one.close()
+    flags = [flag for flag in FLAGS if "swiftshader" not in flag]
+    one = browsers.launch(executable_path=CHROMIUM, args=[*flags, "--disable-gpu"])
+    yield one
+    one.close()
 
 
 class Visit:
