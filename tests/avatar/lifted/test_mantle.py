@@ -10,6 +10,7 @@ import pytest
 from triportrait.avatar.lifted.mantle import Mantle, _cut, build_mantle, streaks
 from triportrait.avatar.lifted.outline import _bows, beyond_the_crop
 from triportrait.avatar.lifted.surface import Surface, fit_surface
+from triportrait.avatar.lifted.unseen_colours import _without_scene
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import grid_triangles
@@ -111,6 +112,33 @@ def test_only_what_turns_towards_the_viewer_is_guessed(mantle, astronaut_portrai
     facing = np.tile((to_camera / np.linalg.norm(to_camera)) @ matrix_from_euler(motion.rotation_rad), (3, 1)).astype(np.float32)
     found = streaks(then, points, facing, motion)
     assert (np.diff(found) <= 0).all() and found[0] == 1 and found[2] == 0
+
+
+def test_hair_through_which_the_scene_shines_is_guessed_as_soon_as_it_turns(mantle, astronaut_portrait):
+    """Hair is brown here and the wall blue: blue pixels within the outline are the wall's, whatever the matte says."""
+    hair, wall = np.full((1, 4, 3), (90.0, 60.0, 30.0), np.float32), np.full((1, 4, 3), (20.0, 60.0, 200.0), np.float32)
+    share = np.float32([0.0, 0.2, 0.5, 1.0])[None, :, None]
+    clean = _without_scene(hair + share * (wall - hair), hair, wall)[0]
+    np.testing.assert_allclose(clean, [1.0, 0.5, 0.0, 0.0], atol=1e-5)
+    tainted = replace(mantle, tainted=np.ones_like(mantle.tainted))
+    motion = astronaut_portrait.motion
+    front = mantle.far == 0
+    assert not tainted.guessed(motion)[front].any()
+    turned = replace(motion, rotation_rad=motion.rotation_rad + np.float32([0, 0.2, 0]))
+    assert tainted.guessed(turned)[front].sum() > 2 * mantle.guessed(turned)[front].sum()
+
+
+def test_an_ear_at_the_border_does_not_come_twice(astronaut_portrait, open_head, surface, monkeypatch):
+    def everywhere(portrait: PreparedPortrait, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros_like(beside), np.ones_like(beside)
+
+    monkeypatch.setattr("triportrait.avatar.lifted.unseen_colours._ears_at_borders", everywhere)
+    wide = np.maximum(astronaut_portrait.head_alpha, (np.indices((512, 512))[0] < 200).astype(np.float32))
+    mantle = built(astronaut_portrait, open_head, surface, wide, False)
+    place, _ = posed(mantle, astronaut_portrait)
+    aside = np.abs(place[:, 0] - 256) - 256
+    guessed = mantle.guessed(astronaut_portrait.motion) > 0.9
+    assert guessed[aside > 4].all() and not guessed[(aside < -4) & (mantle.far == 0)].any()
 
 
 def test_hair_is_covered_and_air_is_not_needed(mantle, astronaut_portrait):

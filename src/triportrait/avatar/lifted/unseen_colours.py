@@ -125,22 +125,17 @@ def _ears_at_borders(portrait: PreparedPortrait, beside: Array) -> tuple[Array, 
     Args:
         beside: bool [s, s], outside the face.
     """
-    import cv2
-
     size = len(beside)
     band = round(BAND_PX * size / 512)
     rise = rise_of_face(portrait)
-    level = beside & (portrait.head_alpha > 0.5) & (rise > 0.02) & (rise < 0.97)
+    level = beside & (portrait.head_alpha > 0.5) & (rise > 0.02) & (rise < 1.3)
     at_borders = np.zeros_like(level)
     if not level[:, [0, -1]].any():
         return at_borders, at_borders
     ear = level & ~_like_hair(portrait, _eyes(portrait))
     for columns in (slice(None, band), slice(size - band, None)):
         if level[:, columns][:, [0, -1]].any():
-            rows = ear[:, columns].any(1).astype(np.uint8)
-            # The upper end of an ear may lie above the brows.
-            higher = cv2.dilate(rows[:, None], np.ones((2 * int(rows.sum() // 3) + 1, 1), np.uint8))
-            at_borders[:, columns] = higher > 0
+            at_borders[:, columns] = ear[:, columns].any(1)[:, None]
     return ear, at_borders
 
 
