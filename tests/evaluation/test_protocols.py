@@ -263,6 +263,10 @@ def asked(clips: Path, protocol: str, /, **changes) -> SimpleNamespace:
         "answers": (),
         "kit": None,
         "given": 0.5,
+        "given_clips": (),
+        "judged_clips": (),
+        "rows": (),
+        "learn": 4.0,
         "voice_driver": "natural",
     }
     return SimpleNamespace(**(fields | changes))
@@ -290,6 +294,8 @@ def test_options_that_do_not_go_together_are_refused(clips):
         ("seams", {"clips": None}, "needs --portraits FOLDER"),
         ("seams", {"clips": None, "portraits": clips, "jobs": 0}, "--jobs"),
         ("reenact", {"portraits": clips}, "--portraits does nothing"),
+        ("reenact", {"learn": 2.0}, "--learn does nothing with evaluate reenact"),
+        ("personal", {"learn": 2.0}, "--learn does nothing without a row that has a network"),
         ("opinions", {}, "--clips does nothing"),
         ("opinions", {"clips": None}, "takes --videos FOLDER"),
         ("opinions", {"clips": None, "videos": clips, "out": None}, "needs -o KIT"),

@@ -80,7 +80,8 @@ class Evaluate:
         from triportrait.cli.personalize import check_minutes, teacher_for
         from triportrait.evaluation.command import run_protocol
 
-        check_minutes(self.learn)
+        if self.protocol == "personal":
+            check_minutes(self.learn)
         with ProgressBar() as progress:
             text = run_protocol(
                 self,
