@@ -54,9 +54,13 @@ def test_the_picture_turned_alike_is_taken(astronaut_portrait: PreparedPortrait,
     alpha = turned.alpha
     other = replace(astronaut_portrait, image=green, person_alpha=alpha, head_alpha=alpha, motion=frame)
     state = person.prepare(replace(astronaut_portrait, others=(other,)))
-    face = np.s_[200:320, 200:320]
-    near = person.render(state, frame).rgb[face]
+    face, shoulders = np.s_[200:320, 200:320], np.s_[490:512, 150:360]
+    whole = person.render(state, frame).rgb
+    near = whole[face]
     far = person.render(state, astronaut_portrait.motion).rgb[face]
+    # The body has not moved: its picture stays, however the head turns.
+    alone = inner.render(inner.prepare(astronaut_portrait), frame).rgb
+    np.testing.assert_allclose(whole[shoulders], alone[shoulders], atol=2e-3)
     assert near[..., 1].mean() > 1.3 * near[..., 0].mean() > 0
     assert far[..., 0].mean() > 0.9 * far[..., 1].mean()
 
