@@ -68,10 +68,10 @@ def test_the_picture_turned_alike_is_taken(astronaut_portrait: PreparedPortrait,
 def test_pictures_that_are_turned_alike_are_one_picture_for_the_head():
     turns_deg = np.array([0.0, 2.0, 9.0, 20.0, 18.0, -7.0])
     rotations = [matrix_from_euler(np.radians([0.0, turn, 0.0])) for turn in turns_deg]
-    chosen = turned_apart(rotations, 5.5)
+    chosen = turned_apart(rotations, [5.5] * len(rotations))
     assert chosen[0] == 0 and chosen[1] == 3
     apart = np.abs(turns_deg[chosen][:, None] - turns_deg[chosen]) + 1e3 * np.eye(len(chosen))
     assert apart.min() >= 5.5
     left_out = np.setdiff1d(np.arange(len(turns_deg)), chosen)
     assert np.abs(turns_deg[left_out][:, None] - turns_deg[chosen]).min(1).max() < 5.5
-    assert turned_apart(rotations[:1], 5.5) == [0]
+    assert turned_apart(rotations[:1], [5.5]) == [0]

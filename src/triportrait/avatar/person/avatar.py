@@ -30,6 +30,9 @@ _FAINT = 0.02
 _BEST = 2
 #: Pictures that are turned more alike are one picture for the head: to change between them would be a jump without a gain.
 _APART_DEG = 5.5
+#: A picture of another take has other hair and another light: it shows the head only where all pictures of the first one's take are turned
+#: so much farther away.
+_OTHER_TAKE_DEG = 15.0
 #: A picture turned so much farther away is as unlike as one clear difference of mouth or eyes.
 _TURN_DEG = 15.0, 40.0
 #: Columns of a body (``MotionFrame.body``: shifts in decimetres, size, roll) that differ by so much are equally unlike.
@@ -99,7 +102,8 @@ class PersonAvatar:
             rotation = matrix_from_euler(np.asarray(one.motion.rotation_rad, np.float64))
             sources.append(Source(self.inner.prepare(one), rotation, FaceShape.of(one.landmarks), one.motion.body))
         vertices = self.head.shape(portrait.identity) + portrait.vertex_offset
-        by_pose = turned_apart([source.rotation for source in sources], _APART_DEG)
+        least = [_APART_DEG if one.same_take else _OTHER_TAKE_DEG for one in (portrait, *portrait.others)]
+        by_pose = turned_apart([source.rotation for source in sources], least)
         delta = None
         if portrait.delta is not None:
             space = HeadSpace.of(self.head, sources[0].state, portrait.delta.pictures.shape[1])
@@ -141,13 +145,18 @@ class PersonAvatar:
         return project(posed, len(state.portrait.image), state.portrait.focal)[0]
 
 
-def turned_apart(rotations: list[Array], least_deg: float) -> list[int]:
-    """The first of ``rotations`` [3, 3], then always the one that is farthest from those chosen, at least ``least_deg`` away."""
+def turned_apart(rotations: list[Array], least_deg: list[float]) -> list[int]:
+    """The first of ``rotations`` [3, 3], then always the one that is farthest from those chosen, at least its ``least_deg`` away.
+
+    Those that need to be least far away come first.
+    """
     chosen = [0]
     away = np.array([_angle_deg(rotations[0], rotation) for rotation in rotations])
-    while away.max() >= least_deg:
-        chosen.append(int(away.argmax()))
-        away = np.minimum(away, [_angle_deg(rotations[chosen[-1]], rotation) for rotation in rotations])
+    least = np.array(least_deg)
+    for limit in np.unique(least):
+        while (far := np.where(least == limit, away, 0.0)).max() >= limit:
+            chosen.append(int(far.argmax()))
+            away = np.minimum(away, [_angle_deg(rotations[chosen[-1]], rotation) for rotation in rotations])
     return chosen
 
 
