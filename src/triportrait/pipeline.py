@@ -149,10 +149,10 @@ def prepare_person(
         if not all(pictures):
             raise OptionError(f"'{names[pictures.index(False)]}' is no photo as the others are; give videos alone or photos alone.")
         return _with_remarks(person_of_photos([_read_opaque(file) for file in files], tracker, head, options, names), names[0])
-    takes = takes_of(files, round(options.seconds * FPS), progress)
+    used, takes = takes_of(files, round(options.seconds * FPS), progress)
     portrait, track = person_of_takes(takes, FPS, tracker, head, options)
     delta = learn_delta(portrait, takes, track, teacher=teacher, head=head) if learn else None
-    return _with_remarks(replace(portrait, manner=manner_of(files, track), delta=delta), names[0])
+    return _with_remarks(replace(portrait, manner=manner_of(used, track), delta=delta), Path(used[0]).name)
 
 
 def learn_delta(

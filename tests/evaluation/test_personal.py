@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+from concurrent.futures import Executor, Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from evaluation.test_reenact import FRAMES, Fakes, load, shift_of
+from triportrait import cli
 from triportrait.errors import MediaError, OptionError
+from triportrait.evaluation import personal
 from triportrait.evaluation.personal import ROWS, PersonalOptions, PersonalTools, run_personal
 from triportrait.face.person import PersonTrack
 from triportrait.types import PersonalDelta
@@ -97,5 +102,65 @@ def test_a_person_of_some_clips_is_judged_on_others(clips: Path, tmp_path: Path)
             run_personal(options(given, judged), tools=parts)
     with pytest.raises(OptionError, match="go together"):
         options(("anna_1",), ())
+    for more, what in (({"learn": 2.0}, "--learn"), ({"seed": 1}, "--seed")):
+        with pytest.raises(OptionError, match=f"{what} does nothing without"):
+            PersonalOptions(clips, ROWS, tmp_path / "r.json", **more)
     with pytest.raises(OptionError, match="no row 'middle'"):
         PersonalOptions(clips, ("middle",), tmp_path / "r.json")
+
+
+class OneWorker(Executor):
+    """One process of a pool, without the process: what is submitted arrives as a copy of its own, as it does there."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def submit(self, work, /, *arguments, **named) -> Future:
+        sent = pickle.dumps((work, arguments, named))
+        work, arguments, named = pickle.loads(sent)
+        done: Future = Future()
+        done.set_result(work(*arguments, **named))
+        return done
+
+
+def minutes_of(minutes: float, ablation: str) -> None:
+    return None
+
+
+def test_a_process_makes_the_person_of_given_clips_once(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("anna_1", "anna_2"):
+        (clips / f"{name}.mp4").write_bytes(str(FRAMES).encode())
+    people, asked_for = People(), []
+
+    def tools_of(teacher_of) -> PersonalTools:
+        asked_for.append(teacher_of.args)
+        return PersonalTools(people.tools(), people.make_person, people.learn)
+
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", OneWorker)
+    monkeypatch.setattr(personal, "default_personal_tools", tools_of)
+    rows = ("personal", "personal+delta")
+    more = {"given_clips": ("anna_1",), "judged_clips": ("anna_2", "a.mp4"), "learn": 2.0, "seed": 7}
+    options = PersonalOptions(clips, rows, tmp_path / "r.json", plots=False, every=4, jobs=2, **more)
+    report = run_personal(options, teacher_of=partial(minutes_of, 2.0))
+    assert [entry["status"] for entry in report["clips"].values()] == ["ok", "ok"]
+    assert people.given == [FRAMES] and people.learned == [1] and asked_for == [(2.0,)]
+    assert report["options"]["learn"] == 2.0 and report["options"]["seed"] == 7
+
+
+def test_how_long_the_network_learned_stands_in_the_report(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So figures of four minutes do not stand beside those of eight; a wrong number is refused before anybody is made."""
+    found: list[PersonalOptions] = []
+
+    def run(options: PersonalOptions, **_: object) -> None:
+        found.append(options)
+        options.out.with_suffix(".md").write_text("done")
+
+    monkeypatch.setattr(personal, "run_personal", run)
+    words = ["evaluate", "personal", "--clips", str(clips), "-o", str(tmp_path / "r.json")]
+    assert cli.main(words) == 0
+    assert cli.main([*words, "--rows", "personal+delta"]) == 0
+    assert cli.main([*words, "--rows", "personal+delta", "--learn", "8", "--seed", "3"]) == 0
+    assert [(options.learn, options.seed) for options in found] == [(None, None), (4.0, 0), (8.0, 3)]
+    for more in (["--learn", "8"], ["--rows", "personal+delta", "--learn", "0"], ["--rows", "personal+delta", "--learn", "601"]):
+        assert cli.main([*words, *more]) == 2
+    assert len(found) == 3

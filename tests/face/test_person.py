@@ -90,6 +90,20 @@ def test_photos_and_videos_are_not_mixed(video: Path, astronaut_png: Path, tmp_p
     assert not (tmp_path / "a.avatar").exists()
 
 
+def test_minutes_to_learn_where_nothing_is_learned(
+    video: Path, astronaut_png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for source, more, says in (
+        (astronaut_png, ["--learn", "2"], "--learn needs a video"),
+        (video, ["--learn", "2", "--replace-look", str(astronaut_png)], "--learn does nothing with --replace-look"),
+        (video, ["--learn", "700"], "--learn is 700; use more than 0 minutes and up to 600; 0 learns nothing."),
+    ):
+        assert cli.main(["personalize", str(source), "-o", str(tmp_path / "a.avatar"), *more]) == 2
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1
+        assert not (tmp_path / "a.avatar").exists()
+
+
 def test_photos_become_a_person(astronaut_png: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
     from triportrait.media.images import write_png
 

@@ -89,7 +89,7 @@ def test_a_persons_manner(portrait: PreparedPortrait, tmp_path: Path) -> None:
         for one, other in ((found.style, manner.style), (found.voice, manner.voice)):
             assert (one is None) == (other is None) and (one is None or np.array_equal(one, other))
     # Older versions read what holds no more than they know.
-    assert json.loads(json.loads(header_of(save_avatar(tmp_path / "b", portrait)))["__metadata__"][avatar_files.ENTRY])["version"] == 1
+    assert version_of(save_avatar(tmp_path / "b", portrait)) == 1
 
 
 def made_up_delta(pictures: int = 3, side: int = 16) -> PersonalDelta:
@@ -107,7 +107,18 @@ def test_a_persons_delta(portrait: PreparedPortrait, tmp_path: Path) -> None:
     for name in ("pictures", "level", "weights", "lowest", "highest"):
         np.testing.assert_array_equal(getattr(found, name), getattr(delta, name))
     assert "3 pictures" in describe_avatar(path)
-    assert json.loads(json.loads(header_of(path))["__metadata__"][avatar_files.ENTRY])["version"] == 2
+    assert version_of(path) == 2
+
+
+def test_a_network_asks_for_a_newer_reader(portrait: PreparedPortrait, tmp_path: Path) -> None:
+    """Who reads format 2 alone says that it is too old, and not that the file is damaged."""
+    weights = np.linspace(-1, 1, 30).astype(np.float32)
+    path = save_avatar(tmp_path / "a", replace(portrait, delta=replace(made_up_delta(), network=weights)))
+    assert version_of(path) == 3
+    delta = load_avatar(path).portrait.delta
+    assert delta is not None and delta.network is not None
+    np.testing.assert_array_equal(delta.network, weights)
+    assert "avatar file 3" in describe_avatar(path) and "a network beside them" in describe_avatar(path)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +133,10 @@ def test_a_delta_that_is_not_sound(delta: PersonalDelta, portrait: PreparedPortr
 def header_of(path: Path) -> bytes:
     data = path.read_bytes()
     return data[8 : 8 + int.from_bytes(data[:8], "little")]
+
+
+def version_of(path: Path) -> int:
+    return int(json.loads(json.loads(header_of(path))["__metadata__"][avatar_files.ENTRY])["version"])
 
 
 @pytest.mark.parametrize("with_bodies", [False, True])
@@ -179,7 +194,7 @@ WRONG = {
     "other_json": (lambda data: save({"weight": np.zeros(3, np.float32)}, {"triportrait": "[1]"}), "no avatar file"),
     "deep_json": (lambda data: save({"weight": np.zeros(3, np.float32)}, {"triportrait": "[" * 100_000}), "no avatar file"),
     "no_metadata": (lambda data: save({"weight": np.zeros(3, np.float32)}), "no avatar file"),
-    "newer": (lambda data: changed(data, {"version": 3}), "avatar format 3, this version reads 2; update"),
+    "newer": (lambda data: changed(data, {"version": 4}), "avatar format 4, this version reads 3; update"),
     "version_word": (lambda data: changed(data, {"version": "one"}), "damaged"),
     "cut": (lambda data: data[:-100], "damaged"),
     "header_only": (lambda data: data[:200], "damaged"),

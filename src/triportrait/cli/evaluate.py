@@ -52,7 +52,7 @@ class Evaluate:
     """audio: head motion made up, none, or the clip's own (then pictures are compared, too)."""
     seed: int = 0
     """audio: of the driver and of the clip that lends its head motion; seams: of the draw; opinions: of the order of the
-    videos."""
+    videos; personal: of the network's first numbers."""
     head_motion: Path | None = None
     """audio, table 2: folder of videos or motion files; one of the ten that begin with the portrait's pose lends its head motion."""
     given: float = 0.5
@@ -64,7 +64,7 @@ class Evaluate:
     rows: Annotated[tuple[str, ...], arg(metavar="ROW ...")] = ()
     """personal: rows to measure; without it all but those of the network (personal+delta and its ablations)."""
     learn: float = 4.0
-    """personal: minutes of processor time in which the network of the rows with a delta learns."""
+    """personal: minutes of processor time in which the network of personal+delta and its ablations learns."""
     variant: tuple[str, ...] = ()
     """table 4: ROW=AVATAR for a row of the ablation that there is a model for."""
     videos: Path | None = None
@@ -77,14 +77,15 @@ class Evaluate:
     def run(self) -> int:
         from functools import partial
 
-        from triportrait.cli.personalize import teacher_for
+        from triportrait.cli.personalize import check_minutes, teacher_for
         from triportrait.evaluation.command import run_protocol
 
+        check_minutes(self.learn)
         with ProgressBar() as progress:
             text = run_protocol(
                 self,
                 lambda p: progress(f"{p.clip} ({p.clip_index + 1}/{p.clips}) {p.stage}", p.done, p.total),
-                teacher_of=partial(teacher_for, self.learn),
+                teacher_of=partial(teacher_for, self.learn, self.seed),
             )
         say_lines(text)
         return 0

@@ -41,10 +41,10 @@ class Personalize:
     sources: int = 8
     """Pictures of the person that are kept at most: more show more, and each takes memory."""
     seconds: float = 300.0
-    """So much of the video is looked at, from its beginning."""
+    """So much of the video is looked at, from its beginning; of several videos so much of all together, in their order."""
     learn: float | None = None
     """Minutes of processor time in which a network learns what the pictures lack (light, folds, mouths between two pictures).
-    Without it a linear map is learned, in seconds; 0 learns nothing."""
+    Without it a linear map is learned, in seconds; 0 learns nothing. It belongs to a video; --seed draws the network's beginning."""
     replace_look: Path | None = None
     """One of the person's pictures (see 'triportrait portrait pictures') after you edited it: its hair, skin, glasses or
     age are carried to all pictures."""
@@ -57,14 +57,22 @@ class Personalize:
 
     def _put_together(self) -> int:
         from triportrait.cli.checks import check_output
+        from triportrait.errors import OptionError
         from triportrait.face.person import PersonOptions
         from triportrait.files import atomic_file, check_readable
+        from triportrait.media.images import looks_like_image
         from triportrait.pipeline import save_person
 
         options = PersonOptions(self.sources, self.seconds)
-        teacher = teacher_for(self.learn) if self.learn else None
+        if self.learn:
+            check_minutes(self.learn, "; 0 learns nothing")
         for file in self.source:
             check_readable(file)
+        if self.learn and self.replace_look is not None:
+            raise OptionError("--learn does nothing with --replace-look, which leaves out what was learned of the old look; leave it away.")
+        if self.learn and any(looks_like_image(file) for file in self.source):
+            raise OptionError("--learn needs a video, since nothing is learned from photos; leave it away or give a video.")
+        teacher = teacher_for(self.learn, self.talk3d.seed) if self.learn else None
         inputs = [*self.source] if self.replace_look is None else [*self.source, self.replace_look]
         check_output(self.out, inputs)
         if self.report is not None:
@@ -96,21 +104,28 @@ class Personalize:
         return 0
 
 
-def teacher_for(minutes: float, ablation: str = "") -> Teacher | None:
-    """Who learns a person's network in so many minutes; None where that needs what is not installed, after saying so.
-
-    Args:
-        ablation: which part is left out, a row of :data:`triportrait.evaluation.personal.ABLATIONS`.
+def check_minutes(minutes: float, else_say: str = "") -> None:
+    """Refuse minutes for ``--learn`` that are out of range; ``else_say`` ends the sentence.
 
     Raises:
         OptionError: out of range.
     """
-    import importlib.util
-
     from triportrait.errors import OptionError
 
     if not 0 < minutes <= MOST_MINUTES:
-        raise OptionError(f"--learn is {minutes:g}; use minutes up to {MOST_MINUTES:g}, or 0 to learn nothing.")
+        raise OptionError(f"--learn is {minutes:g}; use more than 0 minutes and up to {MOST_MINUTES:g}{else_say}.")
+
+
+def teacher_for(minutes: float, seed: int, ablation: str = "") -> Teacher | None:
+    """Who learns a person's network in so many minutes; None where that needs what is not installed, after saying so.
+
+    Args:
+        minutes: of processor time, see :func:`check_minutes`.
+        seed: of the network's first numbers and of the order of frames.
+        ablation: which part is left out, a row of :data:`triportrait.evaluation.personal.ABLATIONS`.
+    """
+    import importlib.util
+
     if importlib.util.find_spec("torch") is None:
         tell("triportrait: the network is learned with PyTorch: pip install 'triportrait[train]'; the linear map is used instead")
         return None
@@ -119,7 +134,7 @@ def teacher_for(minutes: float, ablation: str = "") -> Teacher | None:
 
     left_out = Ablation(**{ablation: True}) if ablation else Ablation()
     logging.getLogger("triportrait.training.person").setLevel(logging.INFO)
-    return lambda seen, head: teach(seen, head, processor_minutes(minutes), ablation=left_out)
+    return lambda seen, head: teach(seen, head, processor_minutes(minutes), ablation=left_out, seed=seed)
 
 
 def described(person: PreparedPortrait) -> dict[str, object]:

@@ -21,7 +21,7 @@ _BELONGS: dict[str, tuple[tuple[str, ...], Any]] = {
     "seconds": (("audio", "table"), 10.0),
     "pose": (("audio",), "natural"),
     "head_motion": (("audio", "table"), None),
-    "seed": (("audio", "table", "seams", "style", "opinions"), 0),
+    "seed": (("audio", "table", "seams", "style", "opinions", "personal"), 0),
     "plots": (("reenact", "cross", "audio"), True),
     "given": (("personal",), 0.5),
     "given_clips": (("personal",), ()),
@@ -175,11 +175,14 @@ def _run_on_clips(
 
         run_reenact(ReenactOptions(**shared, plots=asked.plots), progress=progress)
     elif asked.protocol == "personal":
-        from triportrait.evaluation.personal import ROWS, PersonalOptions, run_personal
+        from triportrait.evaluation.personal import ABLATIONS, ROWS, PersonalOptions, run_personal
 
         shared["avatars"] = asked.rows or ROWS
-        clips_of: dict[str, Any] = {"given_clips": asked.given_clips, "judged_clips": asked.judged_clips}
-        run_personal(PersonalOptions(**shared, plots=False, given=asked.given, **clips_of), teacher_of=teacher_of, progress=progress)
+        special: dict[str, Any] = {"given": asked.given, "given_clips": asked.given_clips, "judged_clips": asked.judged_clips}
+        # What stands in the report is what was used; what was set without use is handed on, to be refused.
+        has_network = any(row in ABLATIONS for row in asked.rows)
+        special |= {name: getattr(asked, name) for name in ("learn", "seed") if has_network or getattr(asked, name) != _BELONGS[name][1]}
+        run_personal(PersonalOptions(**shared, plots=False, **special), teacher_of=teacher_of, progress=progress)
     elif asked.protocol == "cross":
         from triportrait.evaluation.cross import CrossOptions, run_cross
 

@@ -12,7 +12,7 @@ With ``given_clips`` and ``judged_clips`` the person is made of some clips and j
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import lru_cache, partial
 from itertools import islice
@@ -56,12 +56,16 @@ class PersonalOptions(ProtocolOptions):
         window: as in :class:`triportrait.evaluation.reenact.ReenactOptions`, in the judged part.
         given_clips, judged_clips: patterns of file names in the folder; a person is made of the first and judged on the second.
             Without them each clip is a person of its own.
+        learn, seed: minutes of processor time in which a network learns, and its seed; None where no row has a network. They stand in the
+            report; who learns so is ``teacher_of`` of :func:`run_personal`.
     """
 
     given: float = 0.5
     window: int = 30
     given_clips: tuple[str, ...] = ()
     judged_clips: tuple[str, ...] = ()
+    learn: float | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         ProtocolOptions.__post_init__(self)
@@ -71,7 +75,11 @@ class PersonalOptions(ProtocolOptions):
         if unknown:
             raise OptionError(f"there is no row {unknown[0]!r}; choose from {', '.join(_AVATARS)}.")
         if bool(self.given_clips) != bool(self.judged_clips):
-            raise OptionError("--given-clips and --judged-clips go together: of whom the person is made, and on whom it is judged.")
+            raise OptionError("--given-clips and --judged-clips go together: of which clips the person is made, and on which it is judged.")
+        has_network = any(name in ABLATIONS for name in self.avatars)
+        if not has_network and (self.learn is not None or self.seed is not None):
+            word = "--seed" if self.learn is None else "--learn"
+            raise OptionError(f"{word} does nothing without a row that has a network; add --rows personal+delta.")
 
     def clips_given(self) -> list[Path]:
         """The files of ``given_clips``.
@@ -160,27 +168,33 @@ def run_personal(
             known.append(_Known.of([(path, None) for path in given], options, found, tell))
         return known[0].judged_on(item.files[0], 0, options, found, boxes.get(item.name), tell)
 
-    in_process = partial(_measure_in_process, options, boxes, teacher_of)
+    in_process = partial(_measure_in_process, _Sent(options, teacher_of), boxes)
     run_items(report, items, measure, in_process, save, options.jobs, progress)
     return report
 
 
-@lru_cache(maxsize=1)
-def _tools_of_process(teacher_of: TeacherOf | None) -> PersonalTools:
-    return default_personal_tools(teacher_of)
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What a process is told with each clip. It arrives as a new object each time, so that equal options make it equal."""
+
+    options: PersonalOptions
+    teacher_of: TeacherOf | None = field(compare=False)
 
 
 @lru_cache(maxsize=1)
-def _known_of_process(options: PersonalOptions, teacher_of: TeacherOf | None) -> _Known:
-    return _Known.of([(path, None) for path in options.clips_given()], options, _tools_of_process(teacher_of), _tell_nobody)
+def _tools_of_process(sent: _Sent) -> PersonalTools:
+    return default_personal_tools(sent.teacher_of)
 
 
-def _measure_in_process(
-    options: PersonalOptions, boxes: dict[str, tuple[float, float, float, float]], teacher_of: TeacherOf | None, item: Item
-) -> dict[str, Any]:
-    tools, box = _tools_of_process(teacher_of), boxes.get(item.name)
+@lru_cache(maxsize=1)
+def _known_of_process(sent: _Sent) -> _Known:
+    return _Known.of([(path, None) for path in sent.options.clips_given()], sent.options, _tools_of_process(sent), _tell_nobody)
+
+
+def _measure_in_process(sent: _Sent, boxes: dict[str, tuple[float, float, float, float]], item: Item) -> dict[str, Any]:
+    options, tools, box = sent.options, _tools_of_process(sent), boxes.get(item.name)
     if options.given_clips:
-        return _known_of_process(options, teacher_of).judged_on(item.files[0], 0, options, tools, box, _tell_nobody)
+        return _known_of_process(sent).judged_on(item.files[0], 0, options, tools, box, _tell_nobody)
     return evaluate_person(item.files[0], options, tools, box, _tell_nobody)
 
 

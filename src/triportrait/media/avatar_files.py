@@ -32,8 +32,9 @@ from triportrait.types import (
 )
 
 FORMAT = "triportrait.avatar"
-#: 1: one photograph; 2: a person of several pictures. Files of one photograph are written as 1, which older versions read.
-VERSION = 2
+#: 1: one photograph; 2: a person of several pictures; 3: with a network beside their delta. A file is written in the lowest that holds it,
+#: which older versions read.
+VERSION = 3
 #: The metadata entry that holds the description, as JSON. One entry: safetensors writes several in an order that changes from run to run.
 ENTRY = "triportrait"
 #: Larger files hold no portrait of a photo that is read.
@@ -263,8 +264,10 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
 def _version_of(portrait: PreparedPortrait) -> int:
     """The oldest format that holds the portrait."""
     manner = portrait.manner
+    if portrait.delta is not None and portrait.delta.network is not None:
+        return VERSION
     learned = (manner.style, manner.voice, portrait.delta)
-    return VERSION if portrait.others or any(part is not None for part in learned) else 1
+    return 2 if portrait.others or any(part is not None for part in learned) else 1
 
 
 def _of_other(number: int, name: str) -> str:
@@ -350,7 +353,7 @@ def _expect_ours(text: str | None, path: str | os.PathLike[str]) -> str:
     version = head.get("version")
     if isinstance(version, int) and version > VERSION:
         raise MediaError(f"'{path}' has avatar format {version}, this version reads {VERSION}; update TriPortrait.")
-    if text is None or version not in (1, VERSION):
+    if text is None or version not in range(1, VERSION + 1):
         raise ValueError(f"version {version!r}")
     return text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -125,6 +126,9 @@ def test_a_tint_of_the_head_is_learned_from_frames(astronaut_portrait: PreparedP
             layer = person.render(state, motion[row])
             yield row, np.clip(255.0 * layer.rgb + (20.0, -14.0, 0.0) * layer.alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
 
+    # A video that gives next to nothing when it is read again teaches nothing.
+    for few in (0, 3):
+        assert learn_delta(person, portrait, lambda wanted, few=few: islice(crops(wanted), few), motion, np.ones(count, bool)) is None
     delta = learn_delta(person, portrait, crops, motion, np.ones(count, bool))
     assert delta is not None
     space = HeadSpace.of(open_head, state.sources[0].state, delta.pictures.shape[1])

@@ -64,6 +64,9 @@ def learn_delta(
         sum_drawn += drawn
         features = delta_features(frame, avatar.shares(state, frame))
         found.append((difference.astype(np.float16), shown, features, motion_numbers(frame)))
+    if len(found) < _FEWEST_FRAMES:
+        # A damaged video may give fewer frames when it is read again.
+        return None
     residuals = Residuals(*(np.stack(part) for part in zip(*found, strict=True)))
     delta = fit_linear_delta(residuals)
     if delta is None or teacher is None:

@@ -57,9 +57,7 @@ def processor_minutes(minutes: float) -> Callable[[], float]:
     return lambda: (time.process_time() - begun) / (60.0 * minutes)
 
 
-def teach(
-    seen: Residuals, head: HeadsPicture, spent: Callable[[], float], *, ablation: Ablation | None = None, seed: int = 0
-) -> Array | None:
+def teach(seen: Residuals, head: HeadsPicture, spent: Callable[[], float], *, ablation: Ablation | None = None, seed: int) -> Array | None:
     """Learn until nothing is left of a budget.
 
     Args:
@@ -67,11 +65,11 @@ def teach(
         head: the head's own picture.
         spent: how much of the budget is used up, asked before each step; at 1 the learning ends. See :func:`processor_minutes`.
         ablation: what is left out.
+        seed: of the network's first numbers and of the order of frames.
 
     Returns:
         The weights [n] that the shipped graph takes; None where they do not help in the frames that were held out.
     """
-    torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
     stretch = seen.stretch
     inside = _smaller(inside_of(seen.shown.mean(0, dtype=np.float32)))
@@ -80,7 +78,10 @@ def teach(
     weight, parts = _weights(head.landmarks * (PICTURE_PX / len(head.depth)))
     mean = torch.from_numpy(_smaller(head.drawn) / 64.0 - 2.0).permute(2, 0, 1)[None].float()
     depth = torch.from_numpy(_smaller(head.depth))
-    network = DeltaNetwork(ablation=ablation)
+    # Whoever calls goes on with the random numbers that they had.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        network = DeltaNetwork(ablation=ablation)
     with torch.no_grad():
         network.middle.copy_(frames.numbers[fitted].mean(0))
         network.spread.copy_(frames.numbers[fitted].std(0) + 0.1)
@@ -89,6 +90,14 @@ def teach(
     error = np.ones(len(runs))
     best: tuple[float, Array | None] = (_WORTH, None)
     step = 0
+
+    def look(done: float) -> None:
+        nonlocal best
+        gained = _explained(network, frames, held, depth, weight)
+        if gained > best[0]:
+            best = gained, flat_weights(network)
+        log.info("%3.0f %%, step %d: %.1f %% of the held-out rest is explained", 100.0 * done, step, 100.0 * gained)
+
     while (done := spent()) < 1.0:
         optimiser.param_groups[0]["lr"] = _RATE * min(1.0, (step + 1) / _WARM) * (0.5 + 0.5 * math.cos(math.pi * done))
         which = int(draw.choice(len(runs), p=error / error.sum()))
@@ -107,10 +116,12 @@ def teach(
         error[which] = _MEMORY * error[which] + (1.0 - _MEMORY) * now
         step += 1
         if step % _LOOK == 0:
-            gained = _explained(network, frames, held, depth, weight)
-            if gained > best[0]:
-                best = gained, flat_weights(network)
-            log.info("%3.0f %%, step %d: %.1f %% of the held-out rest is explained", 100.0 * done, step, 100.0 * gained)
+            look(done)
+    if step % _LOOK:
+        look(1.0)
+    if best[1] is None and step < _LOOK:
+        log.warning("the network had time for %d steps only, too few to learn; the linear map alone is kept; give it more minutes", step)
+        return None
     if best[1] is None:
         log.warning("the network explains nothing of the frames that were held out after %d steps; the linear map alone is kept", step)
         return None
