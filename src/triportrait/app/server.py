@@ -31,7 +31,7 @@ from triportrait.app.children import end_children, refusal, run_limited
 from triportrait.app.heads import add_heads
 from triportrait.app.job_routes import add_motions, add_videos
 from triportrait.app.live_process import MOTION_WANTED, PICTURES_WANTED
-from triportrait.app.live_socket import RTC_RATE_HZ, LiveSessions, converse
+from triportrait.app.live_socket import RTC_RATE_HZ, LiveSessions, converse, has_webrtc
 from triportrait.app.pace import Pace, kind_of
 from triportrait.app.schemas import ApiError, AvatarForm, ErrorAnswer, PrepareRequest, SessionRequest, StillRequest, error_body, first_fault
 from triportrait.app.store import MEDIA_BYTES, PHOTO_BYTES, Avatar, Store
@@ -350,15 +350,6 @@ async def _offer_of(request: Request) -> str:
         raise ApiError("E_INPUT", "The offer is no text.", "offer", "Send the SDP of an RTCPeerConnection.") from None
 
 
-def _peer_link() -> Any:
-    try:
-        from triportrait.app.live_rtc import PeerLink
-    except ImportError:
-        remedy = "Use the session's socket, or install the server with pip install 'triportrait[live]'."
-        raise ApiError("E_NOT_FOUND", "This server has no WebRTC.", None, remedy) from None
-    return PeerLink()
-
-
 def _add_others(app: FastAPI, server: Server) -> None:
     @app.post("/v1/detect", openapi_extra=form_body(None, {"file": True}))
     async def detect(request: Request) -> dict[str, Any]:
@@ -378,7 +369,7 @@ def _add_others(app: FastAPI, server: Server) -> None:
 
     @app.post("/v1/sessions/prepare", status_code=202)
     def prepare(asked: PrepareRequest, request: Request) -> dict[str, Any]:
-        server.live.prepare(server.store.avatar(asked.avatar, client_of(request)), asked.sample_rate)
+        server.live.prepare(server.store.avatar(asked.avatar, client_of(request)), asked.sample_rate, asked.video != "none")
         return {"object": "session", "status": "preparing"}
 
     @app.websocket("/v1/sessions/{session_id}/socket")
@@ -395,9 +386,15 @@ def _add_others(app: FastAPI, server: Server) -> None:
 
     @app.post("/v1/sessions/{session_id}/offer", status_code=201, response_class=_Description, openapi_extra=_OFFER)
     async def answer_offer(request: Request, session_id: str, key: str = "") -> Response:
+        if not has_webrtc():
+            remedy = "Use the session's socket, or install the server with pip install 'triportrait[live]'."
+            raise ApiError("E_NOT_FOUND", "This server has no WebRTC.", None, remedy)
         offer = await _offer_of(request)
-        link, ticket = _peer_link(), server.live.take(session_id, key, RTC_RATE_HZ)
+        ticket = server.live.take(session_id, key, RTC_RATE_HZ)
         try:
+            from triportrait.app.live_rtc import PeerLink
+
+            link = PeerLink()
             answer = await link.answer(offer)
         except BaseException:
             ticket.done.set()
