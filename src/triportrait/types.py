@@ -344,6 +344,7 @@ class PreparedPortrait:
         mouth_is_covered: whether something hides the mouth (mask, microphone, hand); None where nobody has looked yet.
         others: the same person in other pictures, with the same identity and the scene as here; their ``motion.body`` is how the shoulders
             have moved since this picture. Empty for a single photograph.
+        same_take: of one of the ``others``: whether hair, clothes and light are those of the first picture, since it comes from the same shot.
         manner: of moving, where a video of the person was seen, and ``delta``: what its pictures lack, where that could be learned.
     """
 
@@ -362,6 +363,7 @@ class PreparedPortrait:
     head_model: str = "open"
     mouth_is_covered: bool | None = None
     others: tuple[PreparedPortrait, ...] = ()
+    same_take: bool = True
     manner: PersonalManner = PersonalManner()
     delta: PersonalDelta | None = None
 

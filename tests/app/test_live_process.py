@@ -214,14 +214,50 @@ def test_a_prepared_process_is_taken_and_an_unwanted_one_ends(client: TestClient
     with client.websocket_connect(begun(client, avatar)) as socket:
         assert server.live._spare is None and process_of(server) is spare
         Viewer(socket).until("frames")
-    # One that was made ready for somebody else serves as well, and one for whom nobody comes ends.
-    client.post("/v1/sessions/prepare", json=asked | {"sample_rate": 24_000})
+    # One for another conversation waits for that one, until another is prepared; one for whom nobody comes ends.
+    client.post("/v1/sessions/prepare", json=asked | {"video": "none"})
+    other = server.live._spare
+    assert other is not None and other is not spare
     with client.websocket_connect(begun(client, avatar)) as socket:
+        assert server.live._spare is other and process_of(server) is not other
         Viewer(socket).until("frames")
     client.post("/v1/sessions/prepare", json=asked)
     unwanted = server.live._spare
-    assert unwanted is not None
+    assert unwanted is not None and unwanted is not other and not other.is_alive
     unwanted.began_s -= 1000.0
     server.live.sweep()
     assert server.live._spare is None and not unwanted.is_alive
     assert client.post("/v1/sessions/prepare", json={"avatar": "avt_" + "9" * 24}).status_code == 404
+
+
+def test_a_head_that_the_browser_draws_is_prepared_as_well(client: TestClient, server: Server, avatar: str) -> None:
+    asked = {"avatar": avatar, "sample_rate": 16_000, "video": "none"}
+    client.post("/v1/sessions/prepare", json=asked)
+    spare = server.live._spare
+    session = client.post("/v1/sessions", json=asked | {"motion": True}).json()
+    with client.websocket_connect(session["socket"]) as socket:
+        assert spare is not None and process_of(server) is spare
+        Viewer(socket).until("frames")
+
+
+def test_a_dead_spare_is_let_go_and_a_full_house_keeps_none(client: TestClient, server: Server, avatar: str) -> None:
+    asked = {"avatar": avatar, "sample_rate": 16_000}
+    client.post("/v1/sessions/prepare", json=asked | {"sample_rate": 24_000})
+    dead = server.live._spare
+    assert dead is not None
+    os.kill(dead.pid, signal.SIGKILL)
+    dead._process.wait()
+    client.post("/v1/sessions/prepare", json=asked | {"sample_rate": 24_000})
+    spare = server.live._spare
+    assert dead._ring is None and dead._process.stdin is not None and dead._process.stdin.closed
+    assert spare is not None and spare is not dead
+    sessions = [client.post("/v1/sessions", json=asked).json() for _ in range(2)]
+    assert server.live._spare is None and not spare.is_alive
+    assert client.post("/v1/sessions", json=asked).status_code == 429
+    # A session that nobody opens can be given back at once.
+    for session in sessions:
+        address = f"/v1/sessions/{session['id']}/offer?key="
+        assert client.delete(address + "wrong").status_code == 404
+        assert client.delete(address + session["token"]).status_code == 200
+        assert client.delete(address + session["token"]).status_code == 404
+    assert not server.live._waiting

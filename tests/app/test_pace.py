@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="pip install 'triportrait[app]'")
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from app_answers import error_of, example_avatar
 from triportrait.app import pace
@@ -106,7 +107,9 @@ def test_no_limit_is_none() -> None:
         ("POST", "/v1/avatars", "files"),
         ("POST", "/v1/detect", "files"),
         ("POST", "/v1/avatars/avt_1/motion", "files"),
-        ("POST", "/v1/avatars/avt_1/still", ""),
+        ("POST", "/v1/avatars/avt_1/still", "stills"),
+        ("GET", "/v1/avatars/avt_1/preview.jpg", "stills"),
+        ("GET", "/v1/avatars/avt_1/avatar.glb", ""),
         ("POST", "/v1/sessions", "sessions"),
         ("GET", "/v1/videos", ""),
         ("DELETE", "/v1/videos/vid_1", ""),
@@ -129,6 +132,44 @@ def test_the_server_says_when_to_come_again(tmp_path: Path) -> None:
         assert client.post("/v1/videos", files={"audio": b"x"}, data={"avatar": name}, headers={"X-Client-Id": "b"}).status_code == 202
         answers = [client.get("/v1/videos") for _ in range(300)]
         assert answers[-1].status_code == 429 and client.get("/healthz").status_code == 200
+
+
+def test_the_limit_that_is_told_is_the_one_that_was_reached() -> None:
+    def told(paced: Pace, kind: str = "", address: str = "here", client: str = "me") -> str:
+        with pytest.raises(ApiError) as caught:
+            paced.take(client, address, kind)
+        return str(caught.value)
+
+    paced = Pace(120, Clock())
+    assert tries(paced, 1, kind="jobs") == 1
+    assert told(paced, "jobs") == "This is more than 1 new video or motion in a minute."
+    tries(paced, 200)
+    assert told(paced, "files") == "This is more than 120 requests in a minute."
+    for number in range(20):
+        tries(paced, 2, client=f"name {number}", kind="files")
+    assert told(paced, "files", client="new") == "This is more than 20 files that are read at once in a minute from one network address."
+
+
+def test_openings_and_the_making_of_a_head_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from triportrait.app import heads
+
+    name = example_avatar(tmp_path)
+    made: list[str] = []
+
+    def make(arguments: list[str], field: str) -> None:
+        made.append(arguments[-1])
+        Path(arguments[-1]).write_bytes(b"glTF")
+
+    monkeypatch.setattr(heads, "_run", make)
+    with TestClient(make_app(Server(tmp_path, workers=0, requests_a_minute=60))) as client:
+        addresses = [f"/v1/avatars/{name}/avatar.{kind}" for kind in ("glb", "glb", "html")]
+        assert [client.get(address).status_code for address in addresses] == [200, 200, 429] and len(made) == 1
+        closed = []
+        for _ in range(70):
+            with pytest.raises(WebSocketDisconnect) as caught, client.websocket_connect("/v1/sessions/ses_1/socket?token=guess"):
+                pass
+            closed.append(caught.value.code)
+        assert closed[0] == 4401 and closed[-1] == 4429
 
 
 def test_tokens_are_not_guessed_at_will(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ import soundfile
 from PIL import Image
 
 import triportrait
+from triportrait.motion.exports import LIVE_LINK_CURVES
 
 pytest.importorskip("fastapi", reason="pip install 'triportrait[app]'")
 playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests drive a browser: pip install 'triportrait[page]'")
@@ -460,6 +461,34 @@ def test_9_live_as_a_head_that_the_browser_draws(visit: Visit) -> None:
     page.click("#stop")
     page.wait_for_selector("#start:enabled")
     assert page.locator("#face").is_visible() and not page.locator("#face-head").is_visible() and not visit.text("live-error")
+
+
+def test_9_rows_of_motion_move_the_curves_that_they_name(visit: Visit) -> None:
+    page = visit.until_ready()
+    page.click("#tab-live")
+    moved = page.evaluate(
+        """async ([curves, moving]) => {
+        const { LiveHead } = await import("/live_head.js"), { state } = await import("/state.js");
+        const head = await LiveHead.open(document.getElementById("face-head"), state.avatar.id);
+        head.names = curves;
+        const found = {};
+        for (const name of moving) {
+          const row = new Float32Array(curves.length + 8);
+          row[curves.indexOf(name)] = 0.75;
+          head.take(row, 0);
+          head.show(0);
+          found[name] = [...head.viewer.curves.keys()].filter((one) => head.viewer.amounts[head.viewer.curves.get(one)] > 0.01);
+        }
+        // A tab that is hidden for an hour keeps a second.
+        for (let frame = 0; frame < 90000; frame += 1) head.take(new Float32Array(curves.length + 8), frame / 25);
+        found.kept = head.rows.length;
+        head.close();
+        return found;
+      }""",
+        [list(LIVE_LINK_CURVES), ["jawOpen", "mouthSmileLeft", "browInnerUp", "eyeBlinkRight", "noseSneerRight"]],
+    )
+    assert moved.pop("kept") <= 26
+    assert moved == {name: [name] for name in ("jawOpen", "mouthSmileLeft", "browInnerUp", "eyeBlinkRight", "noseSneerRight")}
 
 
 def test_10_the_head_stands_in_space(visit: Visit, tmp_path: Path) -> None:

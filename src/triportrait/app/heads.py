@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -23,12 +24,13 @@ _KINDS = {"glb": "model/gltf-binary", "html": "text/html"}
 _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
 
 
-def add_heads(app: FastAPI, store: Store) -> None:
+def add_heads(app: FastAPI, store: Store, count: Callable[[Request], None]) -> None:
     """Add the routes.
 
     Args:
         app: whose routes they become.
         store: has the avatars.
+        count: is told of a file that must be made, and refuses whoever asks for too many.
     """
     making = threading.Lock()
 
@@ -39,6 +41,7 @@ def add_heads(app: FastAPI, store: Store) -> None:
         # Several who ask at once wait for one file.
         with making:
             if not target.is_file():
+                count(request)
                 _run(["export", str(avatar.file), "-o", str(target)], "avatar")
         # As a download: a page that was made of an upload is none of the server's own.
         return FileResponse(target, media_type=_KINDS[kind], filename=target.name)

@@ -1,8 +1,8 @@
-"""The process that draws one live portrait: ``python -m triportrait.app.live_process RING [AVATAR RATE]``.
+"""The process that draws one live portrait: ``python -m triportrait.app.live_process RING [AVATAR RATE PICTURES]``.
 
-With an avatar it gets ready for that one before it hears whom it is to draw; usually it is the same. It hears commands on its standard
-input and answers on its standard output, as messages with a length before them. Pictures go through a ring of shared memory, whose oldest
-slot is written over, so that nothing waits for who does not look. Its input's end is its own.
+With an avatar it gets ready for that one, at that rate and with (1) or without (0) pictures, before it hears whom it is to draw. It hears
+commands on its standard input and answers on its standard output, as messages with a length before them. Pictures go through a ring of
+shared memory, whose oldest slot is written over, so that nothing waits for who does not look. Its input's end is its own.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def main() -> None:
     ring = None if handle < 0 else PictureRing(handle)
     prepared: dict[tuple[Path, int, bool], Any] = {}
     if likely:
-        key = Path(likely[0]), int(likely[1]), True
+        key = Path(likely[0]), int(likely[1]), likely[2] == "1"
         with contextlib.suppress(TriPortraitError):  # it may be deleted by now
             prepared[key] = _session_of(*key)
     message = receive(sys.stdin.buffer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 from typing import Any
 
@@ -20,7 +21,10 @@ from starlette.websockets import WebSocketDisconnect
 
 from triportrait.app import live_process as wire
 from triportrait.app.schemas import ApiError
+from triportrait.errors import MediaError
 from triportrait.media.web_frames import Listener, picture_frame, sound_frame
+
+log = logging.getLogger(__name__)
 
 #: Opus has this rate, and RTP counts sound in it.
 RATE_HZ = 48_000
@@ -28,6 +32,10 @@ RATE_HZ = 48_000
 _PACKET = RATE_HZ // 50
 #: Sound that may wait to be sent, in packets; texts that wait for the data channel; messages of a client that wait to be heard.
 _MOST_SOUND, _MOST_TEXTS, _MOST_HEARD = 100, 200, 500
+#: Bytes that wait for the data channel: above the first number rows of motion are left out, above the second the client has left.
+_MOST_ROWS_BYTES, _MOST_BYTES = 64 << 10, 1 << 20
+#: Addresses that an offer may name: each is sent a packet to see whether it answers.
+_MOST_CANDIDATES = 64
 #: A connection stands within this time.
 _CONNECT_S = 30.0
 #: What the library raises for an SDP that it cannot read.
@@ -114,27 +122,19 @@ class PeerLink:
             ApiError: it is no offer, or has no place for pictures and sound.
         """
         try:
-            await self._peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
-            kinds = {transceiver.kind for transceiver in self._peer.getTransceivers()}
-            if not kinds >= {"audio", "video"}:
+            if _count(offer, "a=candidate:") > _MOST_CANDIDATES or any(_count(offer, f"m={kind} ") != 1 for kind in ("audio", "video")):
                 raise ValueError
+            await self._peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
             self._peer.addTrack(self._sound)
             self._peer.addTrack(self._pictures)
+            for transceiver in self._peer.getTransceivers():
+                if transceiver.kind == "video":
+                    # Pictures that a client sends would be decoded and kept, though nobody looks at them.
+                    transceiver.direction = "sendonly"
             await self._peer.setLocalDescription(await self._peer.createAnswer())
-        # What the library says of an SDP that it cannot read is of all these kinds.
-        except (
-            ValueError,
-            KeyError,
-            IndexError,
-            AttributeError,
-            TypeError,
-            AssertionError,
-            InvalidAccessError,
-            InvalidStateError,
-            OSError,
-        ):
+        except _UNREADABLE:
             await self._peer.close()
-            remedy = "Offer one place for pictures and one for sound, and a data channel, as RTCPeerConnection does."
+            remedy = f"Offer one place for pictures and one for sound, and a data channel, with up to {_MOST_CANDIDATES} candidates."
             raise ApiError("E_INPUT", "The offer cannot be answered.", "offer", remedy) from None
         return str(self._peer.localDescription.sdp)
 
@@ -152,8 +152,11 @@ class PeerLink:
 
     async def send_text(self, text: str) -> None:
         """A message; those that come before the data channel wait for it."""
-        if self._channel is not None and self._channel.readyState == "open":
-            self._channel.send(text)
+        if self._is_open:
+            if self._channel.bufferedAmount > _MOST_BYTES:
+                self._hear({"type": "websocket.disconnect"})
+            else:
+                self._channel.send(text)
         elif len(self._texts) < _MOST_TEXTS:
             self._texts.append(text)
 
@@ -163,7 +166,7 @@ class PeerLink:
         if kind == wire.PCM:
             self._sound.put(data[wire.HEADER.size :], pts_us)
         elif kind == wire.MOTION:
-            if self._channel is not None and self._channel.readyState == "open":
+            if self._is_open and self._channel.bufferedAmount <= _MOST_ROWS_BYTES:
                 self._channel.send(data)
         else:
             self._pictures.put(data[wire.HEADER.size :], pts_us)
@@ -180,6 +183,10 @@ class PeerLink:
         for task in self._listening:
             task.cancel()
         await self._peer.close()
+
+    @property
+    def _is_open(self) -> bool:
+        return self._channel is not None and self._channel.readyState == "open"
 
     def _hear(self, message: dict[str, Any]) -> None:
         if self._heard.full():  # nobody listens, or too much comes at once
@@ -221,5 +228,17 @@ class PeerLink:
         listener = Listener(RATE_HZ)
         with contextlib.suppress(MediaStreamError, asyncio.CancelledError):
             while True:
-                if pcm := listener.pcm(await track.recv()):
+                frame = await track.recv()
+                try:
+                    pcm = listener.pcm(frame)
+                except MediaError as error:
+                    log.warning("the microphone of a WebRTC session cannot be read: %s", error)
+                    # What nobody reads would pile up.
+                    self._hear({"type": "websocket.disconnect"})
+                    return
+                if pcm:
                     self._hear({"type": "websocket.receive", "bytes": pcm})
+
+
+def _count(offer: str, start: str) -> int:
+    return sum(line.startswith(start) for line in offer.splitlines())

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ from starlette.websockets import WebSocketDisconnect
 from triportrait.app import live_process as wire
 from triportrait.app.schemas import ApiError, fault_of
 from triportrait.app.store import Avatar
+from triportrait.motion.exports import LIVE_LINK_CURVES
 
 log = logging.getLogger(__name__)
 
@@ -63,17 +65,22 @@ class Link(Protocol):
     async def close(self, code: int = 1000) -> None: ...
 
 
+#: Whose avatar file a process gets ready for, at which rate of the sound, and whether it draws pictures.
+Likely = tuple[Path, int, bool]
+
+
 class LiveProcess:
     """The process of one session, seen from the server.
 
     Args:
-        likely: the avatar file and the rate of the sound for which it gets ready at once; None leaves that out.
+        likely: for what it gets ready at once; None leaves that out.
     """
 
-    def __init__(self, likely: tuple[Path, int] | None = None) -> None:
+    def __init__(self, likely: Likely | None = None) -> None:
+        self.likely = likely
         self._ring = wire.PictureRing() if wire.PictureRing.IS_THERE else None
         handles = () if self._ring is None else (self._ring.handle,)
-        more = [] if likely is None else [str(likely[0]), f"{likely[1]}"]
+        more = [] if likely is None else [str(likely[0]), f"{likely[1]}", f"{likely[2]:d}"]
         command = [sys.executable, "-m", "triportrait.app.live_process", f"{handles[0] if handles else -1}", *more]
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
@@ -175,6 +182,26 @@ def _process_of(ticket: Ticket) -> LiveProcess:
     return LiveProcess().open(ticket.avatar, ticket.sample_rate, ticket.wanted)
 
 
+def _drop(process: LiveProcess | None) -> None:
+    """End a process that nobody has heard yet. It may be getting ready and read nothing, so it is not asked."""
+    if process is not None:
+        process.kill()
+        process.close()
+
+
+@cache
+def has_webrtc() -> bool:
+    """Whether this server answers offers of WebRTC: the library is installed and can be imported."""
+    if find_spec("aiortc") is None:
+        return False
+    try:
+        import triportrait.app.live_rtc  # noqa: F401 - whether it works is the question
+    except ImportError as error:
+        log.warning("WebRTC is left out, because aiortc cannot be imported (%s); install it again: pip install 'triportrait[live]'", error)
+        return False
+    return True
+
+
 class LiveSessions:
     """Who may converse."""
 
@@ -203,29 +230,40 @@ class LiveSessions:
         if sample_rate % 25:
             raise ApiError("E_OPTION", "sample_rate is no multiple of 25.", "sample_rate", "Use 16000, 24000 or 48000.")
         self.sweep()
+        likely = avatar.file, sample_rate, wire.PICTURES_WANTED in wanted
         with self._lock:
             if len(self._open) + len(self._waiting) >= _MOST:
                 raise ApiError("E_FULL", "As many conversations are going on as this machine can draw.", None, "Try again later.")
             until = time.monotonic() + _OPEN_WITHIN_S
-            process, self._spare = self._spare, None
-            if process is None or not process.is_alive:
-                process = LiveProcess()
-            process.open(avatar, sample_rate, wanted)
+            spare, process = self._spare, None
+            if spare is not None and spare.is_alive and spare.likely == likely:
+                process, self._spare, spare = spare, None, None
+            process = (process or LiveProcess()).open(avatar, sample_rate, wanted)
             names = f"ses_{secrets.token_hex(12)}", secrets.token_urlsafe(24)
             ticket = Ticket(*names, avatar, sample_rate, wanted, until, process, threading.Event())
             self._waiting[ticket.id] = ticket
+            # With the last place taken, nobody can come for one that was made ready for somebody else.
+            if len(self._open) + len(self._waiting) < _MOST:
+                spare = None
+            elif spare is not None:
+                self._spare = None
+        _drop(spare)
         socket = f"/v1/sessions/{ticket.id}/socket?token={ticket.token}"
         # Sound of WebRTC has one rate.
-        offer = f"/v1/sessions/{ticket.id}/offer?key={ticket.token}" if sample_rate == RTC_RATE_HZ and find_spec("aiortc") else None
+        offer = f"/v1/sessions/{ticket.id}/offer?key={ticket.token}" if sample_rate == RTC_RATE_HZ and has_webrtc() else None
         answer = {"id": ticket.id, "object": "session", "token": ticket.token, "socket": socket, "offer": offer}
         return answer | {"fps": 25, "sample_rate": sample_rate}
 
-    def prepare(self, avatar: Avatar, sample_rate: int) -> None:
-        """Have a process ready for a conversation that is likely to begin soon."""
+    def prepare(self, avatar: Avatar, sample_rate: int, has_pictures: bool = True) -> None:
+        """Have a process ready for a conversation that is likely to begin soon; it takes the place of one for another conversation."""
         self.sweep()
+        likely = avatar.file, sample_rate, has_pictures
         with self._lock:
-            if self._spare is None and len(self._open) + len(self._waiting) < _MOST:
-                self._spare = LiveProcess((avatar.file, sample_rate))
+            spare = self._spare
+            if len(self._open) + len(self._waiting) >= _MOST or (spare is not None and spare.is_alive and spare.likely == likely):
+                return
+            self._spare = LiveProcess(likely)
+        _drop(spare)
 
     def take(self, session_id: str, token: str, rate_hz: int | None = None) -> Ticket:
         """Open a session.
@@ -249,16 +287,19 @@ class LiveSessions:
             return ticket
 
     def end(self, session_id: str, token: str) -> None:
-        """End a conversation that is going on.
+        """End a conversation that is going on, or one that nobody has opened yet.
 
         Raises:
             ApiError: there is none, or the token is wrong.
         """
         with self._lock:
-            ticket = self._open.get(session_id)
+            ticket = self._open.get(session_id) or self._waiting.get(session_id)
             if ticket is None or ticket.done.is_set() or not secrets.compare_digest(ticket.token.encode(), token.encode()):
                 raise ApiError("E_NOT_FOUND", "There is no such conversation.", "id", "It has ended; begin another one.")
             ticket.done.set()
+            is_waiting = self._waiting.pop(session_id, None) is not None
+        if is_waiting:
+            _drop(ticket.process)
 
     def sweep(self) -> None:
         """Forget those that ended, and end those that nobody opened in time."""
@@ -408,7 +449,9 @@ async def converse(link: Link, ticket: Ticket) -> None:
     try:
         await link.accept()
         await talk.ready()
-        created = {"type": "session.created", "session": ticket.id, "sample_rate": ticket.sample_rate, "fps": 25}
+        created: dict[str, Any] = {"type": "session.created", "session": ticket.id, "sample_rate": ticket.sample_rate, "fps": 25}
+        if wire.MOTION_WANTED in ticket.wanted:
+            created["curves"] = LIVE_LINK_CURVES
         await link.send_text(json.dumps(created))
         tasks = [asyncio.create_task(_write(link, talk)), asyncio.create_task(_listen(link, talk))]
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

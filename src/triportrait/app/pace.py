@@ -11,8 +11,16 @@ from dataclasses import dataclass
 
 from triportrait.app.schemas import ApiError
 
-#: One of so many requests may be dear in this way: a job, a file that is read at once, a conversation.
-_SHARES = {"jobs": 120, "files": 60, "sessions": 40}
+#: One of so many requests may be dear in this way: a job, a file that is read or made at once, a conversation, a picture that is drawn.
+_SHARES = {"jobs": 120, "files": 60, "sessions": 40, "stills": 4}
+#: What is counted, one and several.
+_WORDS = {
+    "": ("request", "requests"),
+    "jobs": ("new video or motion", "new videos and motions"),
+    "files": ("file that is read at once", "files that are read at once"),
+    "sessions": ("new conversation", "new conversations"),
+    "stills": ("picture", "pictures"),
+}
 #: Clients behind one address have so many times what one has; whoever takes a new name for each request gets no farther.
 _CLIENTS_OF_ADDRESS = 10
 #: Buckets that are remembered. The one that was used longest ago is forgotten, and is full when it comes again.
@@ -30,7 +38,7 @@ class Pace:
     """Keeps clients to a number of requests a minute; a client that was quiet may make them at once.
 
     Args:
-        requests_a_minute: of one client, of any kind; jobs, files and conversations have a part of it, see :data:`_SHARES`. 0 is no limit.
+        requests_a_minute: of one client, of any kind; those that are dear have a part of it, see :data:`_SHARES`. 0 is no limit.
         now_s: a clock.
     """
 
@@ -49,7 +57,7 @@ class Pace:
         Args:
             client: who asks, see :func:`triportrait.app.access.client_of`.
             address: from where.
-            kind: jobs, files or sessions; empty for what is cheap.
+            kind: one of those that are dear, see :func:`kind_of`; empty for what is cheap.
 
         Raises:
             ApiError: it comes too soon; ``retry_after_s`` says how long to wait. It is not counted then.
@@ -58,21 +66,23 @@ class Pace:
             return
         now_s = self._now_s()
         with self._lock:
-            taken, wait_s = [], 0.0
-            for one in {"", kind}:
+            taken, wait_s, limit = [], 0.0, ""
+            for one in sorted({"", kind}):
                 for whose, factor in ((client, 1), (f"address {address}", _CLIENTS_OF_ADDRESS)):
                     most = factor * self.allowed(one)
                     bucket = self._bucket((whose, one), most, now_s)
                     taken.append(bucket)
-                    wait_s = max(wait_s, (1.0 - bucket.left) * _WINDOW_S / most)
-            if wait_s <= 0.0:
+                    if (lacks_s := (1.0 - bucket.left) * _WINDOW_S / most) > wait_s:
+                        wait_s = lacks_s
+                        limit = f"{most} {_WORDS[one][most > 1]} in a minute" + (" from one network address" if factor > 1 else "")
+            if not limit:
                 for bucket in taken:
                     bucket.left -= 1.0
                 return
         seconds = math.ceil(wait_s)
         raise ApiError(
             "E_TOO_OFTEN",
-            f"These are more than {self.allowed(kind)} {kind or 'requests'} in a minute.",
+            f"This is more than {limit}.",
             None,
             f"Ask again in {seconds} second{'s' if seconds > 1 else ''}.",
             retry_after_s=seconds,
@@ -91,6 +101,8 @@ class Pace:
 
 def kind_of(method: str, path: str) -> str:
     """What a request asks for, as :class:`Pace` counts it."""
+    if path.endswith(("/still", "/preview.jpg")):
+        return "stills"
     if method != "POST":
         return ""
     if path in ("/v1/videos", "/v1/motions"):

@@ -153,13 +153,14 @@ class PrepareRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     avatar: str = Field(pattern="^avt_[0-9a-f]{24}$")
     sample_rate: int = Field(default=24_000, ge=8_000, le=96_000)
+    video: Literal["jpeg", "none"] = "jpeg"
 
 
 class SessionRequest(PrepareRequest):
     """A conversation with a portrait that was uploaded."""
 
-    video: Literal["jpeg", "none"] = "jpeg"
-    #: Rows of motion as well: 44 ARKit curves, rotation, translation, gaze, for an avatar that the client draws itself.
+    #: Rows of motion as well, for an avatar that the client draws itself: 52 ARKit curves, rotation, translation, gaze; ``session.created``
+    #: names the curves in their order.
     motion: bool = False
 
 

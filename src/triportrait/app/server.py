@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import shutil
@@ -31,7 +32,7 @@ from triportrait.app.children import end_children, refusal, run_limited
 from triportrait.app.heads import add_heads
 from triportrait.app.job_routes import add_motions, add_videos
 from triportrait.app.live_process import MOTION_WANTED, PICTURES_WANTED
-from triportrait.app.live_socket import RTC_RATE_HZ, LiveSessions, converse
+from triportrait.app.live_socket import RTC_RATE_HZ, LiveSessions, converse, has_webrtc
 from triportrait.app.pace import Pace, kind_of
 from triportrait.app.schemas import ApiError, AvatarForm, ErrorAnswer, PrepareRequest, SessionRequest, StillRequest, error_body, first_fault
 from triportrait.app.store import MEDIA_BYTES, PHOTO_BYTES, Avatar, Store
@@ -59,6 +60,8 @@ _SECURITY = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+#: What the system says of a disk that is full, or that may only be read.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 #: What the statements of videos say of how a person agreed.
 _AGREED = "Whoever uploaded the photo declared on {when} that they may animate this person."
 _EXAMPLE = "The person of this example does not exist."
@@ -118,20 +121,26 @@ class Server:
             if error.code == "E_NO_TOKEN":
                 self.pace.take(f"stranger {address}", address)
             raise
-        self.pace.take(client_of(request), address, kind_of(request.method, request.url.path))
+        self.count(request, kind_of(request.method, request.url.path))
+
+    def count(self, connection: Request | WebSocket, kind: str = "") -> None:
+        """Count what a client asks for, see :class:`triportrait.app.pace.Pace`.
+
+        Raises:
+            ApiError: it asks too often.
+        """
+        self.pace.take(client_of(connection), connection.client.host if connection.client else "", kind)
 
     async def care(self) -> None:
         """Keep the workers running, and the folder clean, until cancelled."""
         cleaned = 0.0
         try:
             preparing = asyncio.create_task(run_in_threadpool(self._add_examples))
-            telling: asyncio.Task[None] | None = None
             while True:
-                if telling is None or telling.done():  # whoever answers slowly keeps nobody else waiting
-                    telling = asyncio.create_task(self._tell())
                 self.is_prepared = preparing.done()
                 try:
                     await run_in_threadpool(self._mend)
+                    await run_in_threadpool(self.webhooks.tell)
                     if time.monotonic() - cleaned > _CLEAN_EVERY_S:
                         cleaned = time.monotonic()
                         await run_in_threadpool(self.store.clean)
@@ -139,17 +148,12 @@ class Server:
                     log.warning("the server cannot look after its workers and files: %s", error)
                 await asyncio.sleep(_CARE_S)
         finally:
+            self.webhooks.close()
             for process in self._workers:
                 process.terminate()
             for process in self._workers:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(10)
-
-    async def _tell(self) -> None:
-        try:
-            await run_in_threadpool(self.webhooks.tell)
-        except (OSError, sqlite3.Error) as error:
-            log.warning("the table of jobs cannot be read: %s", error)
 
     def _mend(self) -> None:
         """Give back what dead workers had claimed, start others, and end conversations that nobody opened."""
@@ -232,7 +236,7 @@ def make_app(server: Server) -> FastAPI:
     add_videos(app, server.store, server.webhooks)
     add_motions(app, server.store)
     _add_others(app, server)
-    add_heads(app, server.store)
+    add_heads(app, server.store, lambda request: server.count(request, "files"))
     _add_page(app, server)
     return app
 
@@ -271,7 +275,14 @@ def _guard(app: FastAPI, server: Server) -> None:
     @app.exception_handler(OSError)
     async def unkept(request: Request, error: Exception) -> JSONResponse:
         log.warning("%s %s: %s", request.method, request.url.path, error)
-        told = ApiError("E_NO_SPACE", "The server cannot write what it must keep.", None, "Free some space on its disk and try again.")
+        if isinstance(error, FileNotFoundError):
+            told = ApiError("E_NOT_FOUND", "A file of this request is gone.", None, "It was deleted meanwhile; upload it again.")
+        elif getattr(error, "errno", None) in _NO_SPACE or "disk is full" in str(error) or "readonly database" in str(error):
+            told = ApiError("E_NO_SPACE", "The server cannot write what it must keep.", None, "Free some space on its disk and try again.")
+        else:
+            told = ApiError(
+                "E_INTERNAL", "The server cannot use one of its files.", None, "Try again; its operator finds the cause in its log."
+            )
         return JSONResponse(error_body(told), told.status)
 
 
@@ -350,15 +361,6 @@ async def _offer_of(request: Request) -> str:
         raise ApiError("E_INPUT", "The offer is no text.", "offer", "Send the SDP of an RTCPeerConnection.") from None
 
 
-def _peer_link() -> Any:
-    try:
-        from triportrait.app.live_rtc import PeerLink
-    except ImportError:
-        remedy = "Use the session's socket, or install the server with pip install 'triportrait[live]'."
-        raise ApiError("E_NOT_FOUND", "This server has no WebRTC.", None, remedy) from None
-    return PeerLink()
-
-
 def _add_others(app: FastAPI, server: Server) -> None:
     @app.post("/v1/detect", openapi_extra=form_body(None, {"file": True}))
     async def detect(request: Request) -> dict[str, Any]:
@@ -378,16 +380,17 @@ def _add_others(app: FastAPI, server: Server) -> None:
 
     @app.post("/v1/sessions/prepare", status_code=202)
     def prepare(asked: PrepareRequest, request: Request) -> dict[str, Any]:
-        server.live.prepare(server.store.avatar(asked.avatar, client_of(request)), asked.sample_rate)
+        server.live.prepare(server.store.avatar(asked.avatar, client_of(request)), asked.sample_rate, asked.video != "none")
         return {"object": "session", "status": "preparing"}
 
     @app.websocket("/v1/sessions/{session_id}/socket")
     async def socket(websocket: WebSocket, session_id: str, token: str = "") -> None:
         try:
             server.access.refuse_foreign_pages(websocket.headers)
+            server.count(websocket)
             ticket = server.live.take(session_id, token)
-        except ApiError:
-            await websocket.close(4401)
+        except ApiError as error:
+            await websocket.close(4429 if error.code == "E_TOO_OFTEN" else 4401)
             return
         await converse(websocket, ticket)
 
@@ -395,9 +398,15 @@ def _add_others(app: FastAPI, server: Server) -> None:
 
     @app.post("/v1/sessions/{session_id}/offer", status_code=201, response_class=_Description, openapi_extra=_OFFER)
     async def answer_offer(request: Request, session_id: str, key: str = "") -> Response:
+        if not has_webrtc():
+            remedy = "Use the session's socket, or install the server with pip install 'triportrait[live]'."
+            raise ApiError("E_NOT_FOUND", "This server has no WebRTC.", None, remedy)
         offer = await _offer_of(request)
-        link, ticket = _peer_link(), server.live.take(session_id, key, RTC_RATE_HZ)
+        ticket = server.live.take(session_id, key, RTC_RATE_HZ)
         try:
+            from triportrait.app.live_rtc import PeerLink
+
+            link = PeerLink()
             answer = await link.answer(offer)
         except BaseException:
             ticket.done.set()

@@ -7,7 +7,6 @@ import os
 import secrets
 import socket
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from triportrait.cli.terminal import say
@@ -43,6 +42,7 @@ class Serve:
     def run(self) -> int:
         import uvicorn
 
+        from triportrait.app.live_socket import has_webrtc
         from triportrait.app.server import EXAMPLES, Server, make_app
         from triportrait.app.store import usual_folder
         from triportrait.app.webhooks import read_webhooks
@@ -89,7 +89,7 @@ class Serve:
                 raise OptionError(f"--host '{self.host}' is no address of this machine; use 127.0.0.1, or 0.0.0.0 for all") from None
             raise OptionError(f"cannot listen at {self.host}:{self.port}: {error.strerror or error}; choose another --port") from None
         port = listener.getsockname()[1]
-        if find_spec("aiortc") is not None:
+        if has_webrtc():
             from triportrait.app.live_rtc import use_address
 
             use_address(self.host)

@@ -19,7 +19,7 @@ from triportrait.face.fitting import LandmarkFitter
 from triportrait.face.layers import background_behind, persons_pixels
 from triportrait.face.open_head import OpenHead
 from triportrait.face.portrait import PortraitOptions, portrait_from_landmarks, prepare_portrait
-from triportrait.face.takes import Box, Take, WatchedTake, upright, usable_turn, watch_takes
+from triportrait.face.takes import Box, Take, WatchedTake, upright, usable_turn, usual_take, watch_takes
 from triportrait.face.tracker import FaceTracker
 from triportrait.geometry.crops import cut
 from triportrait.geometry.filling import push_pull
@@ -127,14 +127,14 @@ def person_of_takes(
     """A person from one or several takes of one shot each. Frames are read twice, one by one.
 
     Args:
-        takes: of one person; the first lends its crop and its scene.
+        takes: of one person; the first lends its crop.
         fps: frames per second.
         tracker, head: the parts to use.
         options: see :class:`PersonOptions`.
         box: (left, top, side) of the first take's crop in pixels of its frames; None lays it round the face's usual place.
 
     Returns:
-        The most frontal, calmest picture, with the others in ``others``, and how the person moves.
+        The most frontal, calmest picture of the take that looks most like all of them, with the others in ``others``, and how the person moves.
 
     Raises:
         NoFaceFound: nobody is in a take.
@@ -157,7 +157,9 @@ def person_of_takes(
     sharp = np.concatenate([one.sharpness for one in watched])
     alike = np.concatenate([np.full(len(one.rows), one.is_framed_alike) for one in watched])
     usable = seen & (sharp >= np.median(sharp[seen]))
-    first = seen & alike & (sharp >= np.median(sharp[seen & alike]))
+    of_take = np.repeat(np.arange(len(watched)), np.diff(starts))
+    usual = of_take == usual_take(watched)
+    first = seen & usual & (sharp >= np.median(sharp[seen & usual]))
     chosen = choose_pictures(motion.rotation_rad, shapes, usable | first, options.sources, first=first)
     body = _bodies(watched, float(np.median(motion.translation[seen, 2])), size)
     rows = tuple(TakeRows(int(start), len(one.rows), one.box, usable_turn(one)) for start, one in zip(starts, watched, strict=False))
@@ -178,7 +180,7 @@ def person_of_takes(
         if made:
             since = None if motion.body is None or not alike[index] else motion.body[index].astype(np.float32)
             portrait = portrait_from_landmarks(image, (0.0, 0.0, float(size)), image, *own)
-            portrait = replace(portrait, motion=replace(portrait.motion, body=since))
+            portrait = replace(portrait, motion=replace(portrait.motion, body=since), same_take=bool(usual[index]))
         else:
             portrait = portrait_from_landmarks(photo, watched[0].box, image, *own)
             scene = portrait.background if plate is None else plate.behind(portrait)

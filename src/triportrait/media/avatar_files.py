@@ -176,6 +176,9 @@ def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refine
     }
     if portrait.others:
         description |= {"others": len(portrait.others), "bodies": bodies}
+        other_takes = [number for number, other in enumerate(portrait.others) if not other.same_take]
+        if other_takes:
+            description["other_takes"] = other_takes
     description["digest"] = _digest(description, tensors)
     data = save(tensors, {ENTRY: json.dumps(description, sort_keys=True)})
     with atomic_file(path) as part:
@@ -212,6 +215,7 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         refined: Refined | None
         others: int = Field(default=0, ge=0, le=_MOST_OTHERS)
         bodies: bool = False
+        other_takes: frozenset[Annotated[int, Field(ge=0, lt=_MOST_OTHERS)]] = frozenset()
         digest: str
 
     absolute = check_readable(path)
@@ -238,7 +242,9 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         if _digest(json.loads(text), tensors) != description.digest:
             raise MediaError(f"'{path}' has changed since it was written; make it again with 'triportrait portrait save'.")
         portrait = _portrait(tensors, description.crop_box, description.focal, description.head_model)
-        others = tuple(_other(tensors, number, portrait) for number in range(description.others))
+        others = tuple(
+            replace(_other(tensors, number, portrait), same_take=number not in description.other_takes) for number in range(description.others)
+        )
         manner = PersonalManner(tensors.get("manner.style"), tensors.get("manner.voice"))
         delta = None
         if "delta.pictures" in tensors:

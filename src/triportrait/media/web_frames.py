@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
+from triportrait.errors import MediaError
 from triportrait.media.images import picture_from_bytes
 
 #: The clock of pictures in RTP (RFC 6184, RFC 7741).
@@ -43,5 +44,12 @@ class Listener:
         self._resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
 
     def pcm(self, frame: Any) -> bytes:
-        """PCM of 16 bit, mono."""
-        return b"".join(part.to_ndarray().astype("<i2").tobytes() for part in self._resampler.resample(frame))
+        """PCM of 16 bit, mono.
+
+        Raises:
+            MediaError: a frame of another kind than those before, or none of sound.
+        """
+        try:
+            return b"".join(part.to_ndarray().astype("<i2").tobytes() for part in self._resampler.resample(frame))
+        except (av.FFmpegError, ValueError, TypeError) as error:
+            raise MediaError(f"the sound cannot be read: {error}; send it in one format") from error

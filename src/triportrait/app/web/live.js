@@ -1,6 +1,6 @@
-// The live portrait: sound goes out as PCM, pictures and sound come back and are played by the sound's clock. Over WebRTC the browser plays
-// them itself, see rtc.js.
-import { post } from "./api.js";
+// The live portrait: sound goes out as PCM, pictures and sound come back and are played by the sound's clock. Over WebRTC the browser
+// plays them itself, see rtc.js.
+import { post, remove } from "./api.js";
 import { $, choice, say, slider, takeFiles } from "./dom.js";
 import { emotionChoices } from "./options.js";
 import { LiveHead } from "./live_head.js";
@@ -21,33 +21,50 @@ const CONTROLS = [
   ["gaze_motion", 0, 2, 0.1, 1], ["eye_contact", 0, 1, 0.1, 0.9], ["blinks_per_minute", 0, 60, 1, 26],
 ];
 
-let socket = null, rate_hz = RATE_HZ.socket, film = null, head = null, context = null, output = null, offset_s = null, pictures = [], sources = [], asked_ms = null, microphone = null;
+let socket = null, rate_hz = RATE_HZ.socket, film = null, head = null, context = null, output = null, offset_s = null;
+let pictures = [], sources = [], asked_ms = null, microphone = null;
 let shown = [];  // when the last pictures were shown, for the rate
 
 const isOpen = () => socket?.readyState === WebSocket.OPEN || socket?.readyState === "open";
 const tellServer = (message) => { if (isOpen()) socket.send(JSON.stringify(message)); };
-const enable = (isAlive) => { ALIVE.forEach((id) => { $(id).disabled = !isAlive; }); $("start").disabled = $("live-way").disabled = isAlive; };
+const enable = (isAlive) => {
+  ALIVE.forEach((id) => { $(id).disabled = !isAlive; });
+  $("start").disabled = $("live-way").disabled = isAlive;
+};
+// What a way of connecting asks of the server: a browser that draws the head itself needs no pictures.
+const wishOf = (way) => ({ avatar: state.avatar.id, sample_rate: RATE_HZ[way], video: way === "head" ? "none" : "jpeg" });
+// A session that nobody will open keeps a place of the server's.
+const forget = ({ id, token }) => remove(`/v1/sessions/${id}/offer?key=${token}`).catch(() => { /* it ends by itself in a minute */ });
 const show = (name, values) => { $("live-state").textContent = name ? t(name, values) : ""; };
 
 async function start() {
   say("live-error");
   if (!state.avatar) { say("live-error", { message: t("who.none") }); return; }
-  $("start").disabled = true;
+  $("start").disabled = $("live-way").disabled = true;
   show("live.starting");
-  const way = $("live-way").value;
+  const way = $("live-way").value, wish = wishOf(way);
+  // Whoever went to another tab, or took another portrait, while something was waited for has left.
+  const hasLeft = () => state.avatar?.id !== wish.avatar || $("live").hidden;
+  let session = null;
   rate_hz = RATE_HZ[way];
   context = new AudioContext({ sampleRate: rate_hz });
   output = context.createGain();
   output.connect(context.destination);
   try {
     // The browser draws the head itself; the server sends how it moves.
-    if (way === "head") head = await LiveHead.open($("face-head"), state.avatar.id);
+    if (way === "head") head = await LiveHead.open($("face-head"), wish.avatar);
     $("face").hidden = Boolean(head);
-    const wishes = head ? { video: "none", motion: true } : {};
-    const session = await post("/v1/sessions", { avatar: state.avatar.id, sample_rate: rate_hz, ...wishes });
-    if (way === "rtc") ({ line: socket, film } = await call(session.offer));
-    else socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${session.socket}`);
+    if (!hasLeft()) session = await post("/v1/sessions", { ...wish, motion: Boolean(head) });
+    if (way === "rtc" && !hasLeft()) ({ line: socket, film } = await call(session.offer));
+    if (hasLeft()) {
+      if (session) forget(session);
+      socket?.close();
+      end();
+      return;
+    }
+    socket ??= new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${session.socket}`);
   } catch (error) {
+    if (session) forget(session);
     say("live-error", error);
     end();
     return;
@@ -60,7 +77,13 @@ async function start() {
 
 function hear(message) {
   const { type } = message;
-  if (type === "session.created") { enable(true); show("live.listening"); $("interrupt").focus(); sendControls(); }
+  if (type === "session.created") {
+    if (head) head.names = message.curves;
+    enable(true);
+    show("live.listening");
+    $("interrupt").focus();
+    sendControls();
+  }
   else if (type === "speech.started") {
     if (asked_ms === null) show("live.speaking");
     else show("live.moved", { seconds: ((performance.now() - asked_ms) / 1000).toFixed(2) });
@@ -89,7 +112,8 @@ function showStats({ level, render_ms, dropped }) {
 }
 
 function receive(buffer) {
-  const view = new DataView(buffer), kind = view.getUint8(0), number = view.getUint32(4, true), pts_s = Number(view.getBigUint64(8, true)) / 1e6;
+  const view = new DataView(buffer), kind = view.getUint8(0), number = view.getUint32(4, true);
+  const pts_s = Number(view.getBigUint64(8, true)) / 1e6;
   if (kind === PCM) play(new Int16Array(buffer, HEADER_BYTES), pts_s);
   else if (kind === MOTION) head?.take(new Float32Array(buffer, HEADER_BYTES), pts_s);
   else if (kind === JPEG) {
@@ -153,7 +177,8 @@ const sendSamples = (samples) => {
 async function speak(file) {
   say("live-error");
   try {
-    const sound = await decode(file, rate_hz), samples = sound.getChannelData(0).subarray(0, LONGEST_S * rate_hz), piece = PIECE_S * rate_hz;
+    const sound = await decode(file, rate_hz), piece = PIECE_S * rate_hz;
+    const samples = sound.getChannelData(0).subarray(0, LONGEST_S * rate_hz);
     asked_ms = performance.now();
     for (let first = 0; first < samples.length; first += piece) sendSamples(samples.subarray(first, first + piece));
     tellServer({ type: "input_audio_buffer.commit" });
@@ -194,7 +219,7 @@ const showRest = () => { if (!socket && state.avatar && !$("live").hidden) drawR
 // Whoever looks at this tab is likely to start soon; the server warms up meanwhile.
 const prepare = () => {
   if (!socket && state.avatar && !$("live").hidden)
-    post("/v1/sessions/prepare", { avatar: state.avatar.id, sample_rate: RATE_HZ[$("live-way").value] }).catch(() => { /* it starts cold */ });
+    post("/v1/sessions/prepare", wishOf($("live-way").value)).catch(() => { /* it starts cold */ });
 };
 
 let resting = null;  // whose still stands there
@@ -236,8 +261,11 @@ export function startLive() {
   const box = $("live-controls");
   choice(box, { id: "live-emotion", name: t("options.emotion"), value: "neutral", choices: emotionChoices() }, sendControls);
   slider(box, { id: "live-emotion_strength", name: t("options.emotion_strength"), low: 0, high: 1, step: 0.1, value: 0.7 }, sendControls);
-  for (const [name, low, high, step, value] of CONTROLS) slider(box, { id: `live-${name}`, name: t(`options.${name}`), low, high, step, value }, sendControls);
-  choice(box, { id: "live-way", name: t("live.way"), value: "socket", choices: ["socket", "rtc", "head"].map((way) => [way, t(`live.way.${way}`)]) });
+  for (const [name, low, high, step, value] of CONTROLS) {
+    slider(box, { id: `live-${name}`, name: t(`options.${name}`), low, high, step, value }, sendControls);
+  }
+  const ways = ["socket", "rtc", "head"].map((way) => [way, t(`live.way.${way}`)]);
+  choice(box, { id: "live-way", name: t("live.way"), value: "socket", choices: ways }, prepare);
   $("start").addEventListener("click", start);
   $("interrupt").addEventListener("click", interrupt);
   $("stop").addEventListener("click", () => socket?.close());

@@ -8,7 +8,8 @@ const GATHER_MS = 1500;
 // Returns { line, film }: line has the verbs of a WebSocket; film.show(draw) calls draw(picture, width, height) for each new picture.
 export async function call(address) {
   if (!address) throw { message: t("live.no_rtc") };
-  const peer = new RTCPeerConnection({ iceServers: [] }), line = peer.createDataChannel("messages"), player = document.createElement("video");
+  const peer = new RTCPeerConnection({ iceServers: [] }), line = peer.createDataChannel("messages");
+  const player = document.createElement("video");
   line.binaryType = "arraybuffer";
   player.autoplay = player.playsInline = true;
   player.srcObject = new MediaStream();
@@ -25,7 +26,8 @@ export async function call(address) {
       ]);
     }
     const headers = { "Content-Type": "application/sdp" }, offer = peer.localDescription.sdp;
-    await peer.setRemoteDescription({ type: "answer", sdp: await (await api(address, { method: "POST", headers, body: offer })).text() });
+    const answer = await api(address, { method: "POST", headers, body: offer });
+    await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
   } catch (error) {
     peer.close();
     throw error;

@@ -1,7 +1,8 @@
 """An avatar of a person of whom several pictures are known: each frame is put together from those that show most of it.
 
-Every picture is drawn in the frame's pose by the one-photo avatar. How the head is turned decides which of them show it;
-which of them show mouth and eyes, how these look, never the pose. Low frequencies are blended, detail comes from the best.
+Every picture is drawn in the frame's pose by the one-photo avatar. How the head is turned decides which of them show it; which of them show
+neck and shoulders, where the body is; which of them show mouth and eyes, how these look. Low frequencies are blended, detail comes from the
+best.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from triportrait.avatar.person.head_space import HeadSpace
 from triportrait.avatar.person.linear_delta import DrawnDelta
 from triportrait.geometry.cameras import pose_points, project
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
+from triportrait.geometry.landmarks import CHIN, EYE_LEFT_RIM, EYE_RIGHT_RIM, FOREHEAD_TOP, OUTER_LIPS
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.geometry.shapes import FaceShape
 from triportrait.types import Array, FullHead, MotionFrame, PreparedPortrait, RenderedHead
@@ -29,8 +30,17 @@ _FAINT = 0.02
 _BEST = 2
 #: Pictures that are turned more alike are one picture for the head: to change between them would be a jump without a gain.
 _APART_DEG = 5.5
+#: A picture of another take has other hair and another light: it shows the head only where all pictures of the first one's take are turned
+#: so much farther away.
+_OTHER_TAKE_DEG = 15.0
 #: A picture turned so much farther away is as unlike as one clear difference of mouth or eyes.
 _TURN_DEG = 15.0, 40.0
+#: Columns of a body (``MotionFrame.body``: shifts in decimetres, size, roll) that differ by so much are equally unlike.
+_BODY_UNITS = np.array([1.0, 1.0, 0.33, 0.33])
+#: Below the chin head goes over into body between these heights of the face, beside the face in the second pair, from the face's middle.
+_NECK, _BESIDE, _ABOVE = (-0.3, 0.5), (0.4, 0.8), (-0.2, 0.2)
+#: The map of what is head is computed on a grid so many times coarser.
+_COARSER = 8
 #: Round lips and eyes a window reaches so far beyond the outline (sizes of it), and ends as softly.
 _REACH, _SOFT = 0.35, 0.16
 
@@ -92,7 +102,8 @@ class PersonAvatar:
             rotation = matrix_from_euler(np.asarray(one.motion.rotation_rad, np.float64))
             sources.append(Source(self.inner.prepare(one), rotation, FaceShape.of(one.landmarks), one.motion.body))
         vertices = self.head.shape(portrait.identity) + portrait.vertex_offset
-        by_pose = turned_apart([source.rotation for source in sources], _APART_DEG)
+        least = [_APART_DEG if one.same_take else _OTHER_TAKE_DEG for one in (portrait, *portrait.others)]
+        by_pose = turned_apart([source.rotation for source in sources], least)
         delta = None
         if portrait.delta is not None:
             space = HeadSpace.of(self.head, sources[0].state, portrait.delta.pictures.shape[1])
@@ -115,7 +126,9 @@ class PersonAvatar:
             return drawn[index]
 
         best = picture(np.argmax(pose))
-        rgb, alpha = _two_bands([picture(i) for i in np.flatnonzero(pose)], pose[pose > 0], size)
+        body = _body_shares(state, frame)
+        used = np.flatnonzero(pose + body)
+        rgb, alpha = _two_bands([picture(i) for i in used], pose[used], body[used], head_map(landmarks, size))
         for share, rim in ((mouth, OUTER_LIPS), (eyes, EYE_LEFT_RIM), (eyes, EYE_RIGHT_RIM)):
             _put_window(rgb, [picture(i).rgb for i in np.flatnonzero(share)], share[share > 0], landmarks[rim])
         if state.delta is not None:
@@ -132,13 +145,18 @@ class PersonAvatar:
         return project(posed, len(state.portrait.image), state.portrait.focal)[0]
 
 
-def turned_apart(rotations: list[Array], least_deg: float) -> list[int]:
-    """The first of ``rotations`` [3, 3], then always the one that is farthest from those chosen, at least ``least_deg`` away."""
+def turned_apart(rotations: list[Array], least_deg: list[float]) -> list[int]:
+    """The first of ``rotations`` [3, 3], then always the one that is farthest from those chosen, at least its ``least_deg`` away.
+
+    Those that need to be least far away come first.
+    """
     chosen = [0]
     away = np.array([_angle_deg(rotations[0], rotation) for rotation in rotations])
-    while away.max() >= least_deg:
-        chosen.append(int(away.argmax()))
-        away = np.minimum(away, [_angle_deg(rotations[chosen[-1]], rotation) for rotation in rotations])
+    least = np.array(least_deg)
+    for limit in np.unique(least):
+        while (far := np.where(least == limit, away, 0.0)).max() >= limit:
+            chosen.append(int(far.argmax()))
+            away = np.minimum(away, [_angle_deg(rotations[chosen[-1]], rotation) for rotation in rotations])
     return chosen
 
 
@@ -179,19 +197,64 @@ def _for_source(frame: MotionFrame, source: Source) -> MotionFrame:
     return replace(frame, body=since.astype(np.float32))
 
 
-def _two_bands(pictures: list[RenderedHead], share: Array, size: int) -> tuple[Array, Array]:
-    """Premultiplied colours [s, s, 3] and alpha [s, s]: low frequencies by ``share`` [k], detail nearly of the best alone."""
+def _body_shares(state: PersonState, frame: MotionFrame) -> Array:
+    """How much of neck and shoulders each picture lends, [k]: those whose body stood most nearly where the frame's does.
+
+    They do not depend on the head: shoulders that changed whenever it turned would jump. Where nothing says how the body stands, all is the
+    first picture's.
+    """
+    bodies = [state.sources[i].body for i in state.by_pose]
+    shares = np.zeros(len(state.sources))
+    if frame.body is None or all(body is None for body in bodies):
+        shares[0] = 1.0
+    else:
+        places = np.array([np.zeros(4) if body is None else body for body in bodies])
+        shares[state.by_pose] = weights_of(np.linalg.norm((places - frame.body) / _BODY_UNITS, axis=1))
+    return shares
+
+
+def head_map(landmarks: Array, size: int) -> Array:
+    """1 on head and hair, 0 on the body, and between them on the neck: float32 [s, s]; landmarks [478, 2] in pixels."""
+    import cv2
+
+    chin, top = landmarks[CHIN, :2].astype(np.float64), landmarks[FOREHEAD_TOP, :2].astype(np.float64)
+    height = max(float(np.linalg.norm(chin - top)), 1.0)
+    down = (chin - top) / height
+    line = (np.arange(max(size // _COARSER, 2)) + 0.5) * (size / max(size // _COARSER, 2))
+    x, y = np.meshgrid(line - chin[0], line - chin[1])
+    below, beside = (x * down[0] + y * down[1]) / height, np.abs(x * down[1] - y * down[0]) / height
+
+    def before(value: Array, band: tuple[float, float]) -> Array:
+        return np.clip((band[1] - value) / (band[1] - band[0]), 0.0, 1.0)
+
+    coarse = np.maximum(before(below, _NECK) * before(beside, _BESIDE), before(below, _ABOVE)).astype(np.float32)
+    return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR))
+
+
+def _two_bands(pictures: list[RenderedHead], head: Array, body: Array, of_head: Array) -> tuple[Array, Array]:
+    """Premultiplied colours [s, s, 3] and alpha [s, s]: low frequencies by shares [k], detail nearly of the best alone.
+
+    Args:
+        head, body: [k], shares of the pictures where ``of_head`` [s, s] is 1 and where it is 0.
+    """
     import cv2
 
     if len(pictures) == 1:
         return pictures[0].rgb.copy(), pictures[0].alpha
-    sharp = share**_BEST / (share**_BEST).sum()
-    change = sum(
-        (np.float32(a - b) * picture.rgb for a, b, picture in zip(share, sharp, pictures, strict=True)), np.zeros_like(pictures[0].rgb)
-    )
+
+    def sharper(share: Array) -> Array:
+        return np.asarray(share**_BEST / (share**_BEST).sum())
+
+    def maps(of_pictures: Array, elsewhere: Array) -> list[Array]:
+        return [np.float32(b) + np.float32(a - b) * of_head for a, b in zip(of_pictures, elsewhere, strict=True)]
+
+    sharp = maps(sharper(head), sharper(body))
+    soft = maps(head - sharper(head), body - sharper(body))
+    size = len(of_head)
+    change = sum((part[..., None] * picture.rgb for part, picture in zip(soft, pictures, strict=True)), np.zeros_like(pictures[0].rgb))
     low = cv2.GaussianBlur(change, (0, 0), _DETAIL_PX * size / 512)
-    rgb = sum((np.float32(b) * picture.rgb for b, picture in zip(sharp, pictures, strict=True)), low)
-    alpha = sum((np.float32(b) * picture.alpha for b, picture in zip(sharp, pictures, strict=True)), np.zeros_like(pictures[0].alpha))
+    rgb = sum((part[..., None] * picture.rgb for part, picture in zip(sharp, pictures, strict=True)), low)
+    alpha = sum((part * picture.alpha for part, picture in zip(sharp, pictures, strict=True)), np.zeros_like(pictures[0].alpha))
     return np.clip(rgb, 0.0, alpha[..., None]), alpha
 
 
