@@ -121,6 +121,14 @@ def test_a_network_asks_for_a_newer_reader(portrait: PreparedPortrait, tmp_path:
     assert "avatar file 3" in describe_avatar(path) and "a network beside them" in describe_avatar(path)
 
 
+def test_pictures_of_other_takes_ask_for_a_newer_reader(portrait: PreparedPortrait, tmp_path: Path) -> None:
+    other = replace(portrait, photo=portrait.image, crop_box=(0.0, 0.0, 64.0))
+    path = save_avatar(tmp_path / "a", replace(portrait, others=(other, replace(other, same_take=False))))
+    assert version_of(path) == 3
+    assert [one.same_take for one in load_avatar(path).portrait.others] == [True, False]
+    assert version_of(save_avatar(tmp_path / "b", replace(portrait, others=(other,)))) == 2
+
+
 @pytest.mark.parametrize(
     "delta", [made_up_delta(side=8), made_up_delta(129), replace(made_up_delta(), level=np.full(3, np.nan, np.float32))]
 )

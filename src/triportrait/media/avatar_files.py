@@ -32,8 +32,8 @@ from triportrait.types import (
 )
 
 FORMAT = "triportrait.avatar"
-#: 1: one photograph; 2: a person of several pictures; 3: with a network beside their delta. A file is written in the lowest that holds it,
-#: which older versions read.
+#: 1: one photograph; 2: a person of several pictures; 3: with a network beside their delta, or with pictures of other takes. A file is written in the
+#: lowest that holds it, which older versions read.
 VERSION = 3
 #: The metadata entry that holds the description, as JSON. One entry: safetensors writes several in an order that changes from run to run.
 ENTRY = "triportrait"
@@ -264,7 +264,8 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
 def _version_of(portrait: PreparedPortrait) -> int:
     """The oldest format that holds the portrait."""
     manner = portrait.manner
-    if portrait.delta is not None and portrait.delta.network is not None:
+    has_network = portrait.delta is not None and portrait.delta.network is not None
+    if has_network or any(not other.same_take for other in portrait.others):
         return VERSION
     learned = (manner.style, manner.voice, portrait.delta)
     return 2 if portrait.others or any(part is not None for part in learned) else 1

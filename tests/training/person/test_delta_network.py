@@ -13,7 +13,6 @@ from triportrait.avatar.person.learned_delta import EMBEDDED, KIND, PICTURE_PX, 
 from triportrait.avatar.person.learning import HeadsPicture
 from triportrait.avatar.person.linear_delta import Residuals
 from triportrait.nn.runtime import shipped_graph
-from triportrait.training.person import teaching
 from triportrait.training.person.network import NUMBERS, Ablation, DeltaNetwork, flat_weights
 from triportrait.training.person.teaching import teach
 from triportrait.types import ARKIT_EXPRESSIONS
@@ -106,7 +105,7 @@ def test_the_last_steps_are_looked_at_and_too_few_are_called_so(monkeypatch: pyt
     yaw = np.sin(np.arange(30) / 3.0)
     seen, head = made_up(np.zeros((30, 24, 24, 3)), yaw)
     gains = iter((0.3, 0.0))
-    monkeypatch.setattr(teaching, "_explained", lambda *_: next(gains))
+    monkeypatch.setattr("triportrait.training.person.teaching._explained", lambda *_: next(gains))
     # Fewer steps than lie between two looks: what they gained counts, and without a gain it was the time that lacked.
     state = torch.random.get_rng_state()
     assert teach(seen, head, steps(3), seed=0) is not None
@@ -118,7 +117,7 @@ def test_the_last_steps_are_looked_at_and_too_few_are_called_so(monkeypatch: pyt
 
 def test_the_seed_draws_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, head = made_up(np.zeros((30, 24, 24, 3)), np.sin(np.arange(30) / 3.0))
-    monkeypatch.setattr(teaching, "_explained", lambda *_: 0.3)
+    monkeypatch.setattr("triportrait.training.person.teaching._explained", lambda *_: 0.3)
     first, again, other = (teach(seen, head, steps(1), seed=seed) for seed in (1, 1, 2))
     assert first is not None and again is not None and other is not None
     np.testing.assert_array_equal(first, again)
