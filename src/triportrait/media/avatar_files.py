@@ -32,8 +32,8 @@ from triportrait.types import (
 )
 
 FORMAT = "triportrait.avatar"
-#: 1: one photograph; 2: a person of several pictures; 3: with a network beside their delta, or with pictures of other takes. A file is written in the
-#: lowest that holds it, which older versions read.
+#: 1: one photograph; 2: a person of several pictures; 3: with a network beside their delta, or with pictures of
+#: other takes. A file is written in the lowest that holds it, which older versions read.
 VERSION = 3
 #: The metadata entry that holds the description, as JSON. One entry: safetensors writes several in an order that changes from run to run.
 ENTRY = "triportrait"
