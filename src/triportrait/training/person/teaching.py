@@ -69,7 +69,8 @@ def teach(
         ablation: what is left out.
 
     Returns:
-        The weights [n] that the shipped graph takes; None where they do not help in the frames that were held out.
+        The weights [n] that :class:`triportrait.avatar.person.learned_delta.DrawnNetwork` takes; None where they do not help in the
+        frames that were held out.
     """
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
