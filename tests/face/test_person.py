@@ -83,6 +83,18 @@ def test_several_takes_become_one_person(frames: list[np.ndarray], face_tracker:
     np.testing.assert_array_equal(crops[70], cut(shots[1][10], second, 256))
 
 
+def test_the_head_is_drawn_from_the_take_that_looks_most_like_all(
+    frames: list[np.ndarray], face_tracker: MeshTracker, open_head: OpenHead
+) -> None:
+    """Three takes in different light: the first picture is of the middle one, whichever comes first."""
+    shots = [[np.clip(frame * light, 0, 255).astype(np.uint8) for frame in frames[:50]] for light in (0.6, 1.0, 0.8)]
+    takes = [Take(lambda shot=shot: iter(shot), f"take {number}") for number, shot in enumerate(shots)]
+    person, track = person_of_takes(takes, 25.0, face_tracker, open_head, PersonOptions(size_px=256, sources=3))
+    third = np.stack([crop for _, crop in track.crops(takes, range(100, 150), 256)])
+    assert (third == person.image).all((1, 2, 3)).any()
+    assert len(person.others) == 2 and not all(other.same_take for other in person.others)
+
+
 def test_photos_and_videos_are_not_mixed(video: Path, astronaut_png: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"give videos alone or photos alone"):
         prepare_person([video, astronaut_png])

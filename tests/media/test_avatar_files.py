@@ -152,7 +152,8 @@ def test_a_person_of_several_pictures(with_bodies: bool, portrait: PreparedPortr
     def another(number: int) -> PreparedPortrait:
         image = np.roll(portrait.image, number, axis=0)
         body = np.full(4, 0.1 * number, np.float32) if with_bodies else None
-        return replace(portrait, image=image, photo=image, crop_box=(0.0, 0.0, 64.0), motion=replace(portrait.motion, body=body))
+        motion = replace(portrait.motion, body=body)
+        return replace(portrait, image=image, photo=image, crop_box=(0.0, 0.0, 64.0), motion=motion, same_take=number == 1)
 
     person = replace(portrait, others=(another(1), another(2)))
     path = save_avatar(tmp_path / "person.avatar", person)
@@ -161,6 +162,7 @@ def test_a_person_of_several_pictures(with_bodies: bool, portrait: PreparedPortr
     assert len(found.others) == 2
     for one, other in zip(found.others, person.others, strict=True):
         expect_equal(one, other)
+    assert [one.same_take for one in found.others] == [True, False]
     assert "3 of one person" in describe_avatar(path)
     header = path.read_bytes()[:8]
     assert looks_like_avatar(path) and int.from_bytes(header, "little") < 1 << 20

@@ -129,10 +129,11 @@ def teacher_for(minutes: float, seed: int, ablation: str = "") -> Teacher | None
     if importlib.util.find_spec("torch") is None:
         tell("triportrait: the network is learned with PyTorch: pip install 'triportrait[train]'; the linear map is used instead")
         return None
-    from triportrait.training.person.network import Ablation
+    from triportrait.training.person.network import Ablation, draw_ablation
     from triportrait.training.person.teaching import processor_minutes, teach
 
     left_out = Ablation(**{ablation: True}) if ablation else Ablation()
+    draw_ablation(left_out)
     logging.getLogger("triportrait.training.person").setLevel(logging.INFO)
     return lambda seen, head: teach(seen, head, processor_minutes(minutes), ablation=left_out, seed=seed)
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from triportrait.face.person import PersonTrack
     from triportrait.face.takes import Take
 
-#: Gives who learns a network with a part of it left out ("": nothing); None where PyTorch is missing. It can be sent to another process.
+#: Gives who learns a network with a part of it left out ("": nothing), which this process can draw then; None where PyTorch is missing.
+#: It can be sent to another process.
 TeacherOf = Callable[[str], "Teacher | None"]
 FORMAT = "triportrait-personal-1"
 ROWS = ("first", "best", "personal", "personal+linear", "one source")

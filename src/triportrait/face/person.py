@@ -134,7 +134,8 @@ def person_of_takes(
         box: (left, top, side) of the first take's crop in pixels of its frames; None lays it round the face's usual place.
 
     Returns:
-        The most frontal, calmest picture of the take that looks most like all of them, with the others in ``others``, and how the person moves.
+        The most frontal, calmest picture of the take that looks most like all of them, with the others in ``others``, and how the
+        person moves.
 
     Raises:
         NoFaceFound: nobody is in a take.

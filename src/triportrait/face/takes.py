@@ -25,8 +25,8 @@ from triportrait.types import Array
 _COMPANION, _OFTEN = 0.5, 0.25
 #: Side of the square in which sharpness is measured.
 _SHARP_PX = 128
-#: Takes are compared in a square of this side round the head, so many times as wide as the landmarks spread (root of their mean square), and
-#: so many of these spreads above their middle. The head lies in an ellipse about its centre, with these half-axes in sides.
+#: Takes are compared in a square of this side round the head, so many times as wide as the landmarks spread (root of their mean square),
+#: and so many of these spreads above their middle. The head lies in an ellipse about its centre, with these half-axes in sides.
 _LOOK_PX, _LOOK_SPREADS, _LOOK_UP = 64, 6.0, 0.8
 _LOOK_AXES = 0.39, 0.47
 #: The people of two takes are compared in so many rows of each.
@@ -114,7 +114,10 @@ def usual_take(watched: Sequence[WatchedTake]) -> int:
     """
     seen = np.array([one.seen.sum() for one in watched])
     looks = np.stack([one.look[_head_ellipse()] for one in watched])
-    differs = [float(seen @ ((looks - look) ** 2).mean((1, 2))) if one.is_framed_alike else np.inf for one, look in zip(watched, looks, strict=True)]
+    differs = [
+        float(seen @ ((looks - look) ** 2).mean((1, 2))) if one.is_framed_alike else np.inf
+        for one, look in zip(watched, looks, strict=True)
+    ]
     return int(np.argmin(differs))
 
 

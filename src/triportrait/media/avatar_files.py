@@ -243,7 +243,8 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
             raise MediaError(f"'{path}' has changed since it was written; make it again with 'triportrait portrait save'.")
         portrait = _portrait(tensors, description.crop_box, description.focal, description.head_model)
         others = tuple(
-            replace(_other(tensors, number, portrait), same_take=number not in description.other_takes) for number in range(description.others)
+            replace(_other(tensors, number, portrait), same_take=number not in description.other_takes)
+            for number in range(description.others)
         )
         manner = PersonalManner(tensors.get("manner.style"), tensors.get("manner.voice"))
         delta = None

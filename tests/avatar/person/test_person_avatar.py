@@ -75,3 +75,9 @@ def test_pictures_that_are_turned_alike_are_one_picture_for_the_head():
     left_out = np.setdiff1d(np.arange(len(turns_deg)), chosen)
     assert np.abs(turns_deg[left_out][:, None] - turns_deg[chosen]).min(1).max() < 5.5
     assert turned_apart(rotations[:1], [5.5]) == [0]
+
+
+def test_a_picture_of_another_take_shows_the_head_only_where_no_other_picture_does():
+    rotations = [matrix_from_euler(np.radians([0.0, turn, 0.0])) for turn in (0.0, 9.0, 21.0, 16.0, 40.0)]
+    assert sorted(turned_apart(rotations, [5.5, 15.0, 15.0, 5.5, 15.0])) == [0, 3, 4]
+    assert turned_apart(rotations[:2], [5.5, 15.0]) == [0]

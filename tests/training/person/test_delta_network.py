@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from triportrait.avatar.person.learned_delta import EMBEDDED, KIND, PICTURE_PX, fits
+from triportrait.avatar.person.learned_delta import EMBEDDED, KIND, PICTURE_PX, DrawnNetwork, fits
 from triportrait.avatar.person.learning import HeadsPicture
 from triportrait.avatar.person.linear_delta import Residuals
 from triportrait.nn.runtime import shipped_graph
-from triportrait.training.person.network import NUMBERS, Ablation, DeltaNetwork, flat_weights
+from triportrait.training.person.network import NUMBERS, Ablation, DeltaNetwork, draw_ablation, flat_weights
 from triportrait.training.person.teaching import teach
 from triportrait.types import ARKIT_EXPRESSIONS
 
@@ -72,6 +73,18 @@ def test_split_planes_see_one_another_as_profiles(without_split: bool) -> None:
     rows, columns = second.any(1).sum(), second.any(0).sum()
     # A line of the second plane, or the same spot in it.
     assert (max(rows, columns), min(rows, columns) < 8) == (5 if without_split else 64, True)
+
+
+def test_a_network_without_split_is_drawn_by_pytorch(row: np.ndarray, depth: np.ndarray) -> None:
+    left_out = Ablation(without_split=True)
+    made = network(left_out)
+    weights = flat_weights(made)
+    draw_ablation(Ablation(without_lids_and_rotation=True))
+    assert not fits(weights)
+    draw_ablation(left_out)
+    space = SimpleNamespace(size_px=PICTURE_PX, depth=lambda: depth)
+    assert fits(weights) and fits(flat_weights(network()))
+    np.testing.assert_allclose(DrawnNetwork(space, weights).picture(row), said(made, row, depth), atol=1e-5)  # type: ignore[arg-type]
 
 
 def steps(count: int) -> Callable[[], float]:

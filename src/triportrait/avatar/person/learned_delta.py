@@ -6,6 +6,8 @@ avatar file holds numbers and nothing that runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from triportrait.avatar.person.head_space import HeadSpace
@@ -16,11 +18,20 @@ from triportrait.types import Array
 #: The graph and what it holds; the side of the picture that it gives.
 EMBEDDED, KIND = Embedded("triportrait.avatar.person", "delta_network.onnx"), "delta_network.1"
 PICTURE_PX = 96
+#: Numbers of a motion row [f], the head's depth [e, e] and the weights [n] to one change, float32 [e, e, 3].
+Drawer = Callable[[Array, Array, Array], Sequence[Array]]
+#: Who draws networks of another form than the shipped graph's, by their number of weights.
+_OTHER_FORMS: dict[int, Drawer] = {}
+
+
+def draw_other_form(count: int, drawer: Drawer) -> None:
+    """From now on in this process, networks of ``count`` weights are drawn by ``drawer``; the evaluation's ablations need that."""
+    _OTHER_FORMS[count] = drawer
 
 
 def fits(weights: Array) -> bool:
-    """Whether the graph takes these weights [n]."""
-    return weights.shape == shipped_graph(EMBEDDED, KIND).shapes["weights"]
+    """Whether these weights [n] can be drawn."""
+    return weights.shape == shipped_graph(EMBEDDED, KIND).shapes["weights"] or len(weights) in _OTHER_FORMS
 
 
 class DrawnNetwork:
@@ -34,7 +45,7 @@ class DrawnNetwork:
     def __init__(self, space: HeadSpace, weights: Array) -> None:
         import cv2
 
-        self._graph = shipped_graph(EMBEDDED, KIND)
+        self._graph = _OTHER_FORMS.get(len(weights)) or shipped_graph(EMBEDDED, KIND)
         self._weights, self._side = weights, space.size_px
         self._depth = cv2.resize(space.depth(), (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_AREA)
 

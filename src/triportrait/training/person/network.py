@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from triportrait.avatar.person.learned_delta import KIND, PICTURE_PX
+from triportrait.avatar.person.learned_delta import KIND, PICTURE_PX, draw_other_form
 from triportrait.nn.export import export_graph
 from triportrait.nn.frequency import FrequencyMlp
 from triportrait.nn.plane_layers import PlaneLinear
@@ -176,6 +176,19 @@ def _parts(network: DeltaNetwork, weights: Tensor) -> Iterator[tuple[str, Tensor
     for name, parameter in network.named_parameters():
         yield name, weights[start : start + parameter.numel()].reshape(parameter.shape)
         start += parameter.numel()
+
+
+def draw_ablation(ablation: Ablation) -> None:
+    """Let PyTorch draw in this process what the shipped graph cannot: networks without split convolutions have another form."""
+    if ablation.without_split:
+        network = DeltaNetwork(ablation=ablation)
+        drawn = DrawnByWeights(network)
+
+        @torch.no_grad()
+        def draw(row: Array, depth: Array, weights: Array) -> list[Array]:
+            return [drawn(*(torch.from_numpy(np.ascontiguousarray(part, np.float32)) for part in (row, depth, weights))).numpy()]
+
+        draw_other_form(sum(parameter.numel() for parameter in network.parameters()), draw)
 
 
 def export_graph_without_weights(path: Path) -> None:

@@ -68,7 +68,8 @@ def teach(seen: Residuals, head: HeadsPicture, spent: Callable[[], float], *, ab
         seed: of the network's first numbers and of the order of frames.
 
     Returns:
-        The weights [n] that the shipped graph takes; None where they do not help in the frames that were held out.
+        The weights [n] that :class:`triportrait.avatar.person.learned_delta.DrawnNetwork` takes; None where they do not help in the
+        frames that were held out.
     """
     draw = np.random.default_rng(seed)
     stretch = seen.stretch
