@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 from app_answers import error_of
 from triportrait.app import live_process as wire
+from triportrait.app import live_rtc
 from triportrait.app.live_rtc import RATE_HZ, PeerLink, use_address
 from triportrait.app.schemas import ApiError
 from triportrait.app.server import EXAMPLES, Server
@@ -262,7 +263,9 @@ def test_a_microphone_that_cannot_be_read_ends_the_conversation() -> None:
     asyncio.run(listen())
 
 
-def test_what_is_no_offer_is_refused_and_frees_the_place(client: TestClient, server: Server, avatar: str) -> None:
+def test_what_is_no_offer_is_refused_and_frees_the_place(
+    client: TestClient, server: Server, avatar: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow = client.post("/v1/sessions", json={"avatar": avatar}).json()
     assert slow["offer"] is None
     address = slow["socket"].replace("socket?token", "offer?key")
@@ -276,7 +279,9 @@ def test_what_is_no_offer_is_refused_and_frees_the_place(client: TestClient, ser
         if body == b"\xff\xfe":  # it was refused before the session was opened
             with client.websocket_connect(session["socket"]):
                 pass
-    assert error_of(client.post(session["offer"], content=b"v=0"))[0] == 401
+    with monkeypatch.context() as patch:  # for whom nothing waits, nothing is opened
+        patch.setattr(live_rtc, "PeerLink", lambda: pytest.fail("a connection is made before the key is known"))
+        assert error_of(client.post(session["offer"], content=b"v=0"))[0] == 401
     assert error_of(client.post(session["offer"], content=b"x" * 200_000))[:2] == (413, "E_TOO_LARGE")
     until = time.monotonic() + 20.0
     while server.live.count and time.monotonic() < until:

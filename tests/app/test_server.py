@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import struct
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from app_answers import error_of
+from triportrait.app import live_socket
 from triportrait.app.server import Server, make_app
 from triportrait.app.store import KEPT_S
 from triportrait.app.worker import VIDEO, make, work
@@ -264,6 +266,23 @@ def test_motion_alone_is_a_conversation_without_pictures(client: TestClient, ava
     assert set(rows) <= sound and all(row.shape == (60,) and np.isfinite(row).all() for row in rows.values())
     jaw = np.array([row[created["curves"].index("jawOpen")] for row in rows.values()])
     assert jaw.max() - jaw.min() > 0.05
+
+
+def test_a_library_that_cannot_be_imported_leaves_webrtc_out(
+    client: TestClient, avatar: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live_socket, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "triportrait.app.live_rtc", None)
+    live_socket.has_webrtc.cache_clear()
+    try:
+        session = client.post("/v1/sessions", json={"avatar": avatar, "sample_rate": 48_000}).json()
+        assert session["offer"] is None and "install it again" in caplog.text
+        address = f"/v1/sessions/{session['id']}/offer?key={session['token']}"
+        assert error_of(client.post(address, content=b"v=0"))[:2] == (404, "E_NOT_FOUND")
+        # The session was not lost by it, and can be given back.
+        assert client.delete(address).status_code == 200
+    finally:
+        live_socket.has_webrtc.cache_clear()
 
 
 def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

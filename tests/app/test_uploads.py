@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import random
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -134,14 +135,39 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with monkeypatch.context() as patch:
             # The table of jobs has no room either.
             def full(self: JobTable, *arguments, **named):
-                import sqlite3
-
                 raise sqlite3.OperationalError("database or disk is full")
 
             patch.setattr(JobTable, "add", full)
             assert error_of(client.post("/v1/videos", files={"audio": b"x"}, data={"avatar": name}))[:2] == (507, "E_NO_SPACE")
         assert not list((tmp_path / "incoming").iterdir()) and not list((tmp_path / "videos").iterdir())
         assert client.post("/v1/videos", files={"audio": b"x"}, data={"avatar": name}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file", "/secret/path"), (404, "E_NOT_FOUND")),
+        (OSError(errno.ENOSPC, "No space left on device"), (507, "E_NO_SPACE")),
+        (OSError(errno.EDQUOT, "Quota exceeded"), (507, "E_NO_SPACE")),
+        (OSError(errno.EROFS, "Read-only file system"), (507, "E_NO_SPACE")),
+        (sqlite3.OperationalError("attempt to write a readonly database"), (507, "E_NO_SPACE")),
+        (sqlite3.OperationalError("database is locked"), (500, "E_INTERNAL")),
+        (OSError(errno.EMFILE, "Too many open files"), (500, "E_INTERNAL")),
+        (PermissionError(errno.EACCES, "Permission denied", "/secret/path"), (500, "E_INTERNAL")),
+    ],
+)
+def test_only_a_full_disk_is_called_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, answer: tuple[int, str]
+) -> None:
+    server = Server(tmp_path, workers=0)
+
+    def fail(client: str) -> None:
+        raise error
+
+    with TestClient(make_app(server)) as client:
+        monkeypatch.setattr(server.store, "avatars", fail)
+        told = client.get("/v1/avatars")
+        assert error_of(told)[:2] == answer and "secret" not in told.text
 
 
 def test_a_worker_on_a_full_disk_says_so(

@@ -280,9 +280,7 @@ def _guard(app: FastAPI, server: Server) -> None:
         elif getattr(error, "errno", None) in _NO_SPACE or "disk is full" in str(error) or "readonly database" in str(error):
             told = ApiError("E_NO_SPACE", "The server cannot write what it must keep.", None, "Free some space on its disk and try again.")
         else:
-            told = ApiError(
-                "E_INTERNAL", "The server cannot use one of its files.", None, "Try again; its operator finds the cause in its log."
-            )
+            told = ApiError("E_INTERNAL", "The server cannot use one of its files.", None, "Try again; its output names the cause.")
         return JSONResponse(error_body(told), told.status)
 
 

@@ -36,7 +36,8 @@ class Voice {
     for (let k = 0; k < count; k++) {
       values[this.names[k]] = (this.curves[first * count + k] * (1 - share) + this.curves[second * count + k] * share) / 255;
     }
-    const pose = [0, 1, 2, 3, 4].map((k) => ((this.poses[first * 5 + k] * (1 - share) + this.poses[second * 5 + k] * share) / 32767) * Math.PI);
+    const angle = (k) => ((this.poses[first * 5 + k] * (1 - share) + this.poses[second * 5 + k] * share) / 32767) * Math.PI;
+    const pose = [0, 1, 2, 3, 4].map(angle);
     return { values, rotation_rad: pose.slice(0, 3), gaze: pose.slice(3) };
   }
 }
@@ -93,7 +94,8 @@ async function start() {
   });
   if (voice) {
     byId("voice").hidden = false;
-    const position = byId("position"), clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+    const position = byId("position");
+    const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
     const length = voice.frames / voice.fps;
     position.max = String(length);
     voice.audio.addEventListener("timeupdate", () => {
@@ -126,5 +128,6 @@ async function start() {
 
 start().catch((error) => {
   byId("problem").hidden = false;
-  byId("problem").textContent = `The portrait cannot be shown: ${error.message}. The page needs WebGL 2; switch on hardware acceleration or use another browser.`;
+  const remedy = "The page needs WebGL 2; switch on hardware acceleration or use another browser.";
+  byId("problem").textContent = `The portrait cannot be shown: ${error.message}. ${remedy}`;
 });

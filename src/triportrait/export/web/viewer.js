@@ -38,23 +38,31 @@ const GLTF_MAGIC = 0x46546c67;
 // 4 x 4 matrices, column by column.
 const times = (a, b) => {
   const out = new Float32Array(16);
-  for (let c = 0; c < 4; c += 1) for (let r = 0; r < 4; r += 1) for (let k = 0; k < 4; k += 1) out[4 * c + r] += a[4 * k + r] * b[4 * c + k];
+  for (let c = 0; c < 4; c += 1) {
+    for (let r = 0; r < 4; r += 1) for (let k = 0; k < 4; k += 1) out[4 * c + r] += a[4 * k + r] * b[4 * c + k];
+  }
   return out;
 };
 // A quaternion (x, y, z, w).
 const turned = ([x, y, z, w]) => new Float32Array([
-  1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w), 0, 2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w), 0,
+  1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w), 0,
+  2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w), 0,
   2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y), 0, 0, 0, 0, 1,
 ]);
 const shift = ([x, y, z]) => new Float32Array([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, x, y, z, 1]);
 // Rz(roll) Ry(yaw) Rx(pitch), as everywhere in TriPortrait.
 const turn = ([pitch, yaw, roll]) => {
   const [sx, sy, sz] = [pitch, yaw, roll].map(Math.sin), [cx, cy, cz] = [pitch, yaw, roll].map(Math.cos);
-  return new Float32Array([cz * cy, sz * cy, -sy, 0, cz * sy * sx - sz * cx, sz * sy * sx + cz * cx, cy * sx, 0, cz * sy * cx + sz * sx, sz * sy * cx - cz * sx, cy * cx, 0, 0, 0, 0, 1]);
+  return new Float32Array([
+    cz * cy, sz * cy, -sy, 0, cz * sy * sx - sz * cx, sz * sy * sx + cz * cx, cy * sx, 0,
+    cz * sy * cx + sz * sx, sz * sy * cx - cz * sx, cy * cx, 0, 0, 0, 0, 1,
+  ]);
 };
 const perspective = (view_rad, aspect, near, far) => {
   const f = 1 / Math.tan(view_rad / 2);
-  return new Float32Array([f / aspect, 0, 0, 0, 0, f, 0, 0, 0, 0, (far + near) / (near - far), -1, 0, 0, (2 * far * near) / (near - far), 0]);
+  return new Float32Array([
+    f / aspect, 0, 0, 0, 0, f, 0, 0, 0, 0, (far + near) / (near - far), -1, 0, 0, (2 * far * near) / (near - far), 0,
+  ]);
 };
 
 function chunksOf(buffer) {
@@ -67,8 +75,12 @@ function chunksOf(buffer) {
 // Curves of the eyes for a gaze (pitch, yaw); one of them at 1 stands for so many radians.
 const UP_RAD = 0.5, ASIDE_RAD = 0.6;
 export function looks(pitch, yaw) {
-  const left = Math.max(yaw, 0) / ASIDE_RAD, right = Math.max(-yaw, 0) / ASIDE_RAD, up = Math.max(pitch, 0) / UP_RAD, down = Math.max(-pitch, 0) / UP_RAD;
-  return { eyeLookUpLeft: up, eyeLookUpRight: up, eyeLookDownLeft: down, eyeLookDownRight: down, eyeLookOutLeft: left, eyeLookInRight: left, eyeLookInLeft: right, eyeLookOutRight: right };
+  const left = Math.max(yaw, 0) / ASIDE_RAD, right = Math.max(-yaw, 0) / ASIDE_RAD;
+  const up = Math.max(pitch, 0) / UP_RAD, down = Math.max(-pitch, 0) / UP_RAD;
+  return {
+    eyeLookUpLeft: up, eyeLookUpRight: up, eyeLookDownLeft: down, eyeLookDownRight: down,
+    eyeLookOutLeft: left, eyeLookInRight: left, eyeLookInLeft: right, eyeLookOutRight: right,
+  };
 }
 
 export class Viewer {
@@ -131,18 +143,24 @@ export class Viewer {
     const { sparse, bufferView, count } = this.tree.accessors[index];
     if (!sparse && bufferView === undefined) return { which: [], how: [] };
     if (!sparse) return { which: Uint32Array.from({ length: count }, (_, i) => i), how: this.accessor(index) };
-    return { which: this.bytes(sparse.indices.bufferView, KINDS[sparse.indices.componentType], sparse.count), how: this.bytes(sparse.values.bufferView, Float32Array, 3 * sparse.count) };
+    const { indices, values } = sparse;
+    return {
+      which: this.bytes(indices.bufferView, KINDS[indices.componentType], sparse.count),
+      how: this.bytes(values.bufferView, Float32Array, 3 * sparse.count),
+    };
   }
 
   partOf({ attributes, indices, material, targets = [] }) {
     const { gl } = this, array = gl.createVertexArray();
-    const part = { array, rest: null, now: null, buffer: null, displacements: targets.map((target) => this.displacement(target.POSITION)), material: this.tree.materials[material] };
+    const displacements = targets.map((target) => this.displacement(target.POSITION)), buffers = [gl.createBuffer()], [edges] = buffers;
+    const part = { array, buffers, rest: null, now: null, buffer: null, displacements, material: this.tree.materials[material] };
     gl.bindVertexArray(array);
     for (const [name, index] of Object.entries(attributes)) {
       const values = this.accessor(index), place = gl.getAttribLocation(this.program, PLACES[name]);
       const { type, componentType, normalized = false } = this.tree.accessors[index];
       if (place < 0) continue;
       const buffer = gl.createBuffer();
+      buffers.push(buffer);
       gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
       gl.bufferData(gl.ARRAY_BUFFER, values, name === "POSITION" ? gl.DYNAMIC_DRAW : gl.STATIC_DRAW);
       gl.enableVertexAttribArray(place);
@@ -151,7 +169,7 @@ export class Viewer {
       if (name === "POSITION") Object.assign(part, { rest: values, now: values.slice(), buffer });
     }
     const corners = this.accessor(indices);
-    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, edges);
     gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, corners, gl.STATIC_DRAW);
     gl.bindVertexArray(null);
     return Object.assign(part, { count: corners.length, kind: corners instanceof Uint32Array ? gl.UNSIGNED_INT : gl.UNSIGNED_SHORT });
@@ -250,14 +268,16 @@ export class Viewer {
     const world = this.places(), { joints } = this.skin, out = new Float32Array(12 * joints.length);
     joints.forEach((joint, i) => {
       const moved = times(world.get(joint), this.backwards.subarray(16 * i, 16 * i + 16));
-      for (let row = 0; row < 3; row += 1) for (let column = 0; column < 4; column += 1) out[12 * i + 4 * row + column] = moved[4 * column + row];
+      for (let row = 0; row < 3; row += 1) {
+        for (let column = 0; column < 4; column += 1) out[12 * i + 4 * row + column] = moved[4 * column + row];
+      }
     });
     return out;
   }
 
   paint() {
     const { gl, canvas, program } = this, ratio = Math.min(devicePixelRatio || 1, 2);
-    const width = Math.max(1, Math.round(canvas.clientWidth * ratio)), height = Math.max(1, Math.round(canvas.clientHeight * ratio));
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.max(1, Math.round(side * ratio)));
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     if (this.isStale) this.deform();
     gl.viewport(0, 0, width, height);
@@ -292,7 +312,7 @@ export class Viewer {
     const { gl } = this;
     this.watcher.disconnect();
     this.scheme.onchange = null;
-    for (const { array, buffer } of this.parts) { gl.deleteVertexArray(array); gl.deleteBuffer(buffer); }
+    for (const { array, buffers } of this.parts) { gl.deleteVertexArray(array); for (const buffer of buffers) gl.deleteBuffer(buffer); }
     for (const picture of this.pictures ?? []) gl.deleteTexture(picture);
     gl.deleteProgram(this.program);
     this.pictures = null;
@@ -313,5 +333,6 @@ export function followHand(canvas, viewerOf) {
     else viewer.orbit((event.clientX - before.clientX) * DRAG_RAD, (event.clientY - before.clientY) * DRAG_RAD);
   });
   for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => fingers.delete(event.pointerId));
-  canvas.addEventListener("wheel", (event) => { event.preventDefault(); viewerOf()?.orbit(0, 0, event.deltaY < 0 ? CLOSER : 1 / CLOSER); }, { passive: false });
+  const closer = (event) => { event.preventDefault(); viewerOf()?.orbit(0, 0, event.deltaY < 0 ? CLOSER : 1 / CLOSER); };
+  canvas.addEventListener("wheel", closer, { passive: false });
 }
