@@ -344,7 +344,7 @@ class PreparedPortrait:
         mouth_is_covered: whether something hides the mouth (mask, microphone, hand); None where nobody has looked yet.
         others: the same person in other pictures, with the same identity and the scene as here; their ``motion.body`` is how the shoulders
             have moved since this picture. Empty for a single photograph.
-        same_take: of one of the ``others``: whether it comes from the same shot as the first picture, with the same hair, clothes and light.
+        same_take: of one of the ``others``: whether it is of the shot that the first picture is of, so with the same hair and light.
         manner: of moving, where a video of the person was seen, and ``delta``: what its pictures lack, where that could be learned.
     """
 
