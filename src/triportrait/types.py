@@ -335,8 +335,7 @@ class PreparedPortrait:
         head_alpha: float32 [s, s], soft matte of head, hair and ears; never above ``person_alpha``.
         torso: uint8 [s, s, 4], neck and shoulders with what the head hides painted in; alpha in the 4th channel.
         background: uint8 [s, s, 3], the scene with the person painted out.
-        landmarks: float32 [478, 3] in crop pixels.
-        identity: float32 [i], coefficients of the head model.
+        landmarks: float32 [478, 3] in crop pixels; identity: float32 [i], coefficients of the head model.
         vertex_offset: float32 [v, 3] decimetres, what the coefficients leave: makes the mesh's landmarks meet the photo's.
         motion: expression, pose and gaze in the photo.
         focal: focal length in crop widths; the principal point is the crop's centre.
@@ -344,7 +343,11 @@ class PreparedPortrait:
         mouth_is_covered: whether something hides the mouth (mask, microphone, hand); None where nobody has looked yet.
         others: the same person in other pictures, with the same identity and the scene as here; their ``motion.body`` is how the shoulders
             have moved since this picture. Empty for a single photograph.
+<<<<<<< HEAD
         same_take: of one of the ``others``: whether it comes from the first picture's shot, with the same hair, clothes and light.
+=======
+        same_take: of one of the ``others``: whether it is of the shot that the first picture is of, so with the same hair and light.
+>>>>>>> person
         manner: of moving, where a video of the person was seen, and ``delta``: what its pictures lack, where that could be learned.
     """
 
