@@ -341,13 +341,8 @@ class PreparedPortrait:
         focal: focal length in crop widths; the principal point is the crop's centre.
         head_model: name of the head model the coefficients belong to.
         mouth_is_covered: whether something hides the mouth (mask, microphone, hand); None where nobody has looked yet.
-        others: the same person in other pictures, with the same identity and the scene as here; their ``motion.body`` is how the shoulders
-            have moved since this picture. Empty for a single photograph.
-<<<<<<< HEAD
+        others: the person in other pictures, with the identity and the scene as here; their ``motion.body`` is since this picture.
         same_take: of one of the ``others``: whether it comes from the first picture's shot, with the same hair, clothes and light.
-=======
-        same_take: of one of the ``others``: whether it is of the shot that the first picture is of, so with the same hair and light.
->>>>>>> person
         manner: of moving, where a video of the person was seen, and ``delta``: what its pictures lack, where that could be learned.
     """
 
