@@ -35,7 +35,7 @@ class Export:
     author: str | None = None
     """Who may use the .vrm file, which allows nothing to anybody else."""
     on_floor: bool = False
-    """Let the .glb reach the floor by a triangle of no size under each foot: TalkingHead puts the lowest drawn point on the floor."""
+    """Let the .glb reach the floor by a triangle of no size under each foot: TalkingHead puts the lowest point drawn on the floor."""
 
     def run(self) -> int:
         from triportrait.files import check_readable
