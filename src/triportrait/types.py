@@ -330,8 +330,7 @@ class PreparedPortrait:
     Args:
         photo: uint8 [H, W, 3], the whole photograph, upright.
         crop_box: (left, top, side) of the crop in photo pixels; may reach beyond the photo.
-        image: uint8 [s, s, 3], the crop.
-        person_alpha: float32 [s, s], soft matte of the whole person.
+        image: uint8 [s, s, 3], the crop; person_alpha: float32 [s, s], soft matte of the whole person.
         head_alpha: float32 [s, s], soft matte of head, hair and ears; never above ``person_alpha``.
         torso: uint8 [s, s, 4], neck and shoulders with what the head hides painted in; alpha in the 4th channel.
         background: uint8 [s, s, 3], the scene with the person painted out.
@@ -342,9 +341,8 @@ class PreparedPortrait:
         focal: focal length in crop widths; the principal point is the crop's centre.
         head_model: name of the head model the coefficients belong to.
         mouth_is_covered: whether something hides the mouth (mask, microphone, hand); None where nobody has looked yet.
-        others: the same person in other pictures, with the same identity and the scene as here; their ``motion.body`` is how the shoulders
-            have moved since this picture. Empty for a single photograph.
-        same_take: of one of the ``others``: whether it is of the shot that the first picture is of, so with the same hair and light.
+        others: the same person in other pictures (none for a photograph), with this identity and scene; their ``motion.body`` is how the
+            shoulders have moved since this one, their ``same_take`` whether they are of its shot, with the same hair and light.
         manner: of moving, where a video of the person was seen, and ``delta``: what its pictures lack, where that could be learned.
     """
 
