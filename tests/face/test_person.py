@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_a_video_becomes_a_person_who_talks(video: Path, voice: Path, tmp_path: 
 def test_several_takes_become_one_person(frames: list[np.ndarray], face_tracker: MeshTracker, open_head: OpenHead) -> None:
     """The second one is framed in another way: it has a square of its own, and nobody knows where its body is to the first one's."""
     shots = [frames[:60], [frame[:, 40:] for frame in frames[60:]]]
-    takes = [Take(lambda shot=shot: iter(shot), f"take {number}") for number, shot in enumerate(shots)]
+    takes = [Take(partial(iter, shot), f"take {number}") for number, shot in enumerate(shots)]
     person, track = person_of_takes(takes, 25.0, face_tracker, open_head, PersonOptions(size_px=256, sources=3))
     assert [(take.start, take.count) for take in track.takes] == [(0, 60), (60, len(frames) - 60)]
     first, second = (take.box for take in track.takes)
@@ -88,7 +89,7 @@ def test_the_head_is_drawn_from_the_take_that_looks_most_like_all(
 ) -> None:
     """Three takes in different light: the first picture is of the middle one, whichever comes first."""
     shots = [[np.clip(frame * light, 0, 255).astype(np.uint8) for frame in frames[:50]] for light in (0.6, 1.0, 0.8)]
-    takes = [Take(lambda shot=shot: iter(shot), f"take {number}") for number, shot in enumerate(shots)]
+    takes = [Take(partial(iter, shot), f"take {number}") for number, shot in enumerate(shots)]
     person, track = person_of_takes(takes, 25.0, face_tracker, open_head, PersonOptions(size_px=256, sources=3))
     third = np.stack([crop for _, crop in track.crops(takes, range(100, 150), 256)])
     assert (third == person.image).all((1, 2, 3)).any()
