@@ -340,13 +340,8 @@ class PreparedPortrait:
         focal: focal length in crop widths; the principal point is the crop's centre.
         head_model: name of the head model the coefficients belong to.
         mouth_is_covered: whether something hides the mouth (mask, microphone, hand); None where nobody has looked yet.
-<<<<<<< HEAD
         others: the person in other pictures, with the identity and the scene as here; their ``motion.body`` is since this picture.
         same_take: of one of the ``others``: whether it comes from the first picture's shot, with the same hair, clothes and light.
-=======
-        others: the same person in other pictures (none for a photograph), with this identity and scene; their ``motion.body`` is how the
-            shoulders have moved since this one, their ``same_take`` whether they are of its shot, with the same hair and light.
->>>>>>> person
         manner: of moving, where a video of the person was seen, and ``delta``: what its pictures lack, where that could be learned.
     """
 
