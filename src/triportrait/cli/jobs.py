@@ -14,7 +14,7 @@ from triportrait.cli.terminal import say, say_lines
 from triportrait.errors import OptionError
 
 if TYPE_CHECKING:
-    from triportrait.app.jobs import JobTable
+    from triportrait.app.jobs import Job, JobTable
 
 
 @dataclass(kw_only=True)
@@ -54,6 +54,18 @@ class List(_Folder):
         return 0
 
 
+def _known(table: JobTable, name: str) -> Job:
+    """The job of a table by its name.
+
+    Raises:
+        OptionError: there is none.
+    """
+    job = table.get(name)
+    if job is None:
+        raise OptionError(f"there is no job {name}; 'triportrait jobs list' tells those that there are")
+    return job
+
+
 @dataclass(kw_only=True)
 class Show(_Folder):
     """One job as the server's API tells it, as JSON."""
@@ -63,9 +75,7 @@ class Show(_Folder):
 
     def run(self) -> int:
         table = self.table()
-        job = table.get(self.id)
-        if job is None:
-            raise OptionError(f"there is no job {self.id}; 'triportrait jobs list' tells those that there are")
+        job = _known(table, self.id)
         say_lines(json.dumps(job.answer(table.position(job)), indent=2))
         return 0
 
@@ -79,9 +89,7 @@ class Cancel(_Folder):
 
     def run(self) -> int:
         table = self.table()
-        job = table.get(self.id)
-        if job is None:
-            raise OptionError(f"there is no job {self.id}; 'triportrait jobs list' tells those that there are")
+        job = _known(table, self.id)
         if not table.cancel(self.id):
             raise OptionError(f"the job {self.id} has ended ({job.state}); there is nothing to cancel")
         say(f"{self.id} is cancelled")
