@@ -32,7 +32,7 @@ from triportrait.performance import PIECES_SUFFIX
 log = logging.getLogger(__name__)
 
 #: How often the table is asked for work, pieces are looked for, and a claim is renewed.
-_ASK_S, _LOOK_S, _RENEW_S = 0.25, 0.2, 5.0
+_ASK_S, _LOOK_S, _RENEW_S, _GIVEN_UP_S = 0.25, 0.2, 5.0, 10.0
 #: A cluster that is there answers within this time.
 _CONNECT_S = 5.0
 #: Cores that one video takes.
@@ -79,6 +79,10 @@ def _check_listens(address: str) -> None:
         raise OptionError(f"there is no Ray cluster at '{address}' that can be reached ({reason}); start one, or leave out --ray") from None
 
 
+class _GivenUp(Exception):
+    """Nobody waits for what a job makes."""
+
+
 def make_there(job: Job, files: dict[str, bytes]) -> Iterator[tuple[str, str, bytes]]:
     """On a machine of the cluster: make a job's video or motion in a folder of its own.
 
@@ -92,15 +96,19 @@ def make_there(job: Job, files: dict[str, bytes]) -> Iterator[tuple[str, str, by
     """
     import json
 
-    with tempfile.TemporaryDirectory(prefix="triportrait-") as name:
+    # A job that was given up may still write its last piece while its folder is taken away.
+    with tempfile.TemporaryDirectory(prefix="triportrait-", ignore_cleanup_errors=True) as name:
         root = Path(name)
         store = Store(root)
         for place, content in files.items():
             (root / place).parent.mkdir(parents=True, exist_ok=True)
             (root / place).write_bytes(content)
         told: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        given_up = threading.Event()
 
         def progress(what: str, done: int, total: int) -> None:
+            if given_up.is_set():
+                raise _GivenUp
             if total and (what == "rendering" or job.id.startswith("mot_")):
                 told.put(("progress", f"{min(int(99 * done / total), 99)}"))
 
@@ -109,34 +117,46 @@ def make_there(job: Job, files: dict[str, bytes]) -> Iterator[tuple[str, str, by
                 told.put(("made", json.dumps(perform(store, job, progress))))
             except TriPortraitError as error:
                 told.put(("error", json.dumps(said(error, store, job))))
+            except _GivenUp:
+                pass
             except Exception:
                 log.exception("job %s failed", job.id)
                 fault = ApiError("E_INTERNAL", "The video could not be made, which is a fault of the program.", None, "Please report it.")
                 told.put(("error", json.dumps(fault_of(fault))))
 
-        threading.Thread(target=run, daemon=True).start()
-        folder = store.video_folder(job.id)
-        sent, share, end = set(files), "", None
-        while end is None:
-            time.sleep(_LOOK_S)
-            # Pieces are looked for before the end is, after which their folder is gone.
-            for path in folder.glob(f"*{PIECES_SUFFIX}/[0-9]*"):
-                if (place := path.relative_to(root).as_posix()) not in sent:
-                    with contextlib.suppress(FileNotFoundError):
-                        yield "file", place, path.read_bytes()
-                        sent.add(place)
-            while not told.empty():
-                kind, text = told.get()
-                if kind == "progress":
-                    share = text
-                else:
-                    end = kind, text
-            if share:
-                yield "progress", share, b""
-        for path in folder.iterdir():
-            if path.is_file() and path.relative_to(root).as_posix() not in sent:
-                yield "file", path.relative_to(root).as_posix(), path.read_bytes()
-        yield *end, b""
+        made = threading.Thread(target=run, daemon=True)
+        made.start()
+        try:
+            yield from _answers(store, job, told, set(files))
+        finally:
+            given_up.set()
+            made.join(_GIVEN_UP_S)
+
+
+def _answers(store: Store, job: Job, told: queue.SimpleQueue[tuple[str, str]], sent: set[str]) -> Iterator[tuple[str, str, bytes]]:
+    """What :func:`make_there` yields: what was told, and the files that are not in ``sent``, as they are finished."""
+    folder, share = store.video_folder(job.id), ""
+    end: tuple[str, str] | None = None
+    while end is None:
+        time.sleep(_LOOK_S)
+        # Pieces are looked for before the end is, after which their folder is gone.
+        for path in folder.glob(f"*{PIECES_SUFFIX}/[0-9]*"):
+            if (place := path.relative_to(store.folder).as_posix()) not in sent:
+                with contextlib.suppress(FileNotFoundError):
+                    yield "file", place, path.read_bytes()
+                    sent.add(place)
+        while not told.empty():
+            kind, text = told.get()
+            if kind == "progress":
+                share = text
+            else:
+                end = kind, text
+        if share:
+            yield "progress", share, b""
+    for path in folder.iterdir():
+        if path.is_file() and path.relative_to(store.folder).as_posix() not in sent:
+            yield "file", path.relative_to(store.folder).as_posix(), path.read_bytes()
+    yield *end, b""
 
 
 class RayWorkers:
