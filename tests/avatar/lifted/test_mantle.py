@@ -10,10 +10,11 @@ import pytest
 from triportrait.avatar.lifted.mantle import Mantle, _cut, build_mantle, streaks
 from triportrait.avatar.lifted.outline import _bows, beyond_the_crop
 from triportrait.avatar.lifted.surface import Surface, fit_surface
-from triportrait.avatar.lifted.unseen_colours import _without_scene
+from triportrait.avatar.lifted.unseen_colours import _without_scene, guess_places, like_the_face, without_features
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import grid_triangles
+from triportrait.geometry.masks import face_hull
 from triportrait.geometry.rasteriser import rasterise
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import PreparedPortrait
@@ -126,6 +127,49 @@ def test_hair_through_which_the_scene_shines_is_guessed_as_soon_as_it_turns(mant
     assert not tainted.guessed(motion)[front].any()
     turned = replace(motion, rotation_rad=motion.rotation_rad + np.float32([0, 0.2, 0]))
     assert tainted.guessed(turned)[front].sum() > 2 * mantle.guessed(turned)[front].sum()
+
+
+def test_texture_of_hair_goes_on_with_hair_alone():
+    """Hair is a band of 30 px within a round outline: whatever is shown of it lies in that band, behind the rim's own first pixels."""
+    y, x = np.mgrid[:512, :512] - 256.0
+    signed = (200.0 - np.hypot(x, y)).astype(np.float32)
+    strands = (signed > 0) & (signed < 30)
+    angle = np.linspace(0, 2 * np.pi, 40)
+    depth = np.repeat([0.5, 5.0, 11.0], len(angle))
+    out = np.tile(np.stack([np.cos(angle), np.sin(angle)], -1), (3, 1))
+    shown = 256 + out * (200.0 - depth[:, None])
+    far_px, growth = np.linspace(0, 90, len(depth)), np.full(len(depth), 40.0)
+    near, far, _ = guess_places(shown, depth, far_px, far_px, growth, signed, strands.astype(np.float32), 0)
+    for places in (near, far):
+        inside = 200.0 - np.hypot(*(places - 256).T)
+        assert inside.min() > 3 and inside.max() < 33
+    assert np.ptp(np.hypot(*(far - shown).T)) > 10
+
+
+def test_a_dark_rim_of_hair_does_not_spread(astronaut_portrait):
+    """Uncovered hair has the colour of what faced the viewer, for the light stays where it is."""
+    y, x = np.mgrid[:512, :512]
+    centre = astronaut_portrait.landmarks[:, :2].mean(0)
+    head = (np.hypot(x - centre[0], y - centre[1]) < 150).astype(np.float32)
+    signed = (150.0 - np.hypot(x - centre[0], y - centre[1])).astype(np.float32)
+    picture = np.where((signed > 14)[..., None], (60.0, 90.0, 160.0), (10.0, 15.0, 30.0)).astype(np.float32)
+    scene = np.full((512, 512, 3), 240, np.uint8)
+    portrait = replace(astronaut_portrait, image=picture.astype(np.uint8), head_alpha=head, person_alpha=head, background=scene)
+    plain = without_features(portrait, picture, np.zeros((512, 512), bool), signed)
+    rim = (signed > 0) & (signed < 8) & (y < centre[1] - 100)
+    assert plain.low[rim].mean(0)[2] > 90 and plain.strands[head == 0].max() == 0
+
+
+def test_skin_coloured_hair_is_hair(astronaut_portrait):
+    """Where much stands beside the face hair hangs over the ear, whatever its hue."""
+    face = face_hull(astronaut_portrait.landmarks, 512)
+    picture = np.where(face[..., None], astronaut_portrait.image, astronaut_portrait.image // 4)
+    everywhere = np.ones((512, 512), np.float32)
+    wide = replace(astronaut_portrait, image=picture, head_alpha=everywhere, person_alpha=everywhere)
+    plain = without_features(wide, picture.astype(np.float32), np.ones((512, 512), bool), np.full((512, 512), 60, np.float32))
+    eyes = int(wide.landmarks[33, 1])
+    middle = int(wide.landmarks[9, 0])
+    assert plain.strands[eyes, :10].min() == 1 and plain.strands[eyes, middle] == 0
 
 
 def test_an_ear_at_the_border_does_not_come_twice(astronaut_portrait, open_head, surface, monkeypatch):

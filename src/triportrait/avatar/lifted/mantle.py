@@ -264,7 +264,7 @@ def build_mantle(
     plain = without_features(portrait, colours, skin, signed[margin : margin + size, margin : margin + size])
     scale = focal_px / nodes.plane
     near_place, far_place, rim_place = guess_places(
-        shown, nodes.inside_px, height * scale, far_height * scale, nodes.growth * scale**2, signed, margin
+        shown, nodes.inside_px, height * scale, far_height * scale, nodes.growth * scale**2, signed, plain.strands, margin
     )
     near_colour, beside_ears = sampled(plain.low, shown), sampled(plain.beside_ears, shown)
     # What lies beyond the crop's border is the photo mirrored; an ear would come twice.

@@ -60,18 +60,30 @@ def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise
     rim = covered.astype(bool) & (cv2.erode(filled, np.ones((3, 3), np.uint8), borderValue=(1,)) == 0)
     own = np.where(rim, np.minimum(drawn.depth, 20.0) - usual, 0.0)
     # An ear lies where the model has its own.
-    beside = cv2.dilate(face_hull(portrait.landmarks, size).astype(np.uint8), np.ones((2 * round(4 * size / 512) + 1,) * 2, np.uint8)) == 0
+    ear = seen_ears(portrait, skin, rise)
     left = np.arange(size) + 0.5 > portrait.landmarks[NOSE_TIP, 0]
-    # Where much stands beside the face, hair hangs over the ear.
-    px_per_dm = portrait.focal * size / (CAMERA_DISTANCE_DM - float(motion.translation[2]))
-    there = beside & (portrait.head_alpha > 0.5)
-    wide = [(there & side).sum(1, keepdims=True) for side in (left, ~left)]
-    ear = skin & there & (rise > 0.02) & (rise < 0.97) & (np.where(left, *wide) < _EAR_DM * px_per_dm)
     left_z, right_z = (float(np.median(depth[points])) for points in _ears(head))
     own = np.where(ear, np.where(left, left_z, right_z) - usual, own).astype(np.float32)
     known = (ear | (rim & (rise > 0.02))).astype(np.float32)
     away = push_pull(np.dstack([own]), np.maximum(known, _USUAL_WEIGHT))[..., 0]
     return usual + cv2.GaussianBlur(away, (0, 0), 12 * size / 512)
+
+
+def seen_ears(portrait: PreparedPortrait, skin: Array, rise: Array) -> Array:
+    """Skin beside the face between mouth and brows, unless so much stands there that hair hangs over the ear: bool [s, s].
+
+    Args:
+        skin, rise: as of :func:`outline_depth`.
+    """
+    import cv2
+
+    size, motion = len(rise), portrait.motion
+    beside = cv2.dilate(face_hull(portrait.landmarks, size).astype(np.uint8), np.ones((2 * round(4 * size / 512) + 1,) * 2, np.uint8)) == 0
+    left = np.arange(size) + 0.5 > portrait.landmarks[NOSE_TIP, 0]
+    px_per_dm = portrait.focal * size / (CAMERA_DISTANCE_DM - float(motion.translation[2]))
+    there = beside & (portrait.head_alpha > 0.5)
+    wide = [(there & side).sum(1, keepdims=True) for side in (left, ~left)]
+    return skin & there & (rise > 0.02) & (rise < 0.97) & (np.where(left, *wide) < _EAR_DM * px_per_dm)
 
 
 def _ears(head: FullHead) -> tuple[Array, Array]:

@@ -254,7 +254,8 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
                         red, green, blue = photographed[0], photographed[1], photographed[2]
                         own = p * colours[i, 3] + q * colours[j, 3] + r * colours[k, 3]
                         brighter = p * gain[i] + q * gain[j] + r * gain[k]
-                        red, green, blue = min(red * brighter, 255.0), min(green * brighter, 255.0), min(blue * brighter, 255.0)
+                        brighter = _within_white(brighter, red, green, blue)
+                        red, green, blue = red * brighter, green * brighter, blue * brighter
                         red += own * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0] - red)
                         green += own * (p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1] - green)
                         blue += own * (p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2] - blue)
@@ -292,9 +293,10 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
                     own_green += guessed * (guess_green - own_green)
                     own_blue += guessed * (guess_blue - own_blue)
                 brighter = p * mantle_gain[i] + q * mantle_gain[j] + r * mantle_gain[k]
-                red = matte * min(brighter * own_red, 255.0) + (1.0 - matte) * red * alpha
-                green = matte * min(brighter * own_green, 255.0) + (1.0 - matte) * green * alpha
-                blue = matte * min(brighter * own_blue, 255.0) + (1.0 - matte) * blue * alpha
+                brighter = matte * _within_white(brighter, own_red, own_green, own_blue)
+                red = brighter * own_red + (1.0 - matte) * red * alpha
+                green = brighter * own_green + (1.0 - matte) * green * alpha
+                blue = brighter * own_blue + (1.0 - matte) * blue * alpha
                 alpha = matte + (1.0 - matte) * alpha
                 if matte > 0.5:
                     depth = mantle_depth[row, column]
@@ -305,6 +307,12 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
             out_alpha[row, column] = alpha
             out_depth[row, column] = depth
             out_surface[row, column] = surface
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _within_white(brighter, red, green, blue):
+    """As much of a gain as leaves the brightest channel at 255: cut off one by one, golden light would turn white."""
+    return min(brighter, 255.0 / max(red, green, blue, 1.0))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

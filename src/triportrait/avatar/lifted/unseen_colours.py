@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from triportrait.avatar.lifted.outline import BAND_PX, rise_of_face
+from triportrait.avatar.lifted.outline import BAND_PX, rise_of_face, seen_ears, to_and_fro
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import CHIN, EYE_LEFT_RIM, EYE_RIGHT_RIM, FOREHEAD_TOP, OUTER_LIPS
 from triportrait.geometry.masks import convex_mask, face_hull, hull_mask
@@ -29,11 +29,12 @@ _EYES_PX = 7
 
 
 def guess_places(
-    shown: Array, inside_px: Array, height_px: Array, far_px: Array, growth_px: Array, signed: Array, margin: int
+    shown: Array, inside_px: Array, height_px: Array, far_px: Array, growth_px: Array, signed: Array, strands: Array, margin: int
 ) -> tuple[Array, Array, Array]:
     """Pixels [n, 2] whose texture the rim and the far side show, and those whose colour the far side has.
 
-    Texture goes back inwards from where the rim turns away, at the photo's own scale along the surface, and on so on the far side.
+    Texture goes back inwards from where the rim turns away, at the photo's own scale along the surface, and on so on the far side. Where
+    the ``strands`` [s, s] (0..1) end it turns round.
     """
     import cv2
 
@@ -43,16 +44,33 @@ def guess_places(
     column, row = (np.clip(shown[:, c] + margin, 0, len(signed) - 1).astype(int) for c in (0, 1))
     into = np.stack([across, down], -1)[row, column]
     into /= np.maximum(np.linalg.norm(into, axis=1, keepdims=True), 1e-3)
-    turn = _TURN_BACK_PX * unit
+    wide = _width_px(shown, into, strands, unit)
+    turn = np.minimum(_TURN_BACK_PX * unit, 0.4 * wide)
     turn_length = np.hypot(turn, np.sqrt(np.maximum(growth_px * turn, 0.0)))
     depth = np.maximum(inside_px, 0.0)
     near_way = np.maximum(turn + turn_length - np.hypot(depth, height_px) - depth, 0.0) * (depth < turn)
     far_way = turn + turn_length + np.hypot(depth, far_px) - depth
-    limit = _TEXTURE_PX * unit
-    places = [shown + into * np.minimum(way, limit)[:, None] for way in (near_way, far_way)]
+    # Counted from the outline, texture lies between the turn and the strands' end.
+    band = np.maximum(wide - turn, 1.0)
+    places = []
+    for way in (near_way, far_way):
+        beyond = depth + way - turn
+        folded = np.where(beyond > 0, turn + to_and_fro(beyond, band), depth + way) - depth
+        places.append(shown + into * folded[:, None])
     places.append(shown - into * np.maximum(depth - turn, 0.0)[:, None])
     near, far, colour = (np.clip(place, 0, size) for place in places)
     return near, far, colour
+
+
+def _width_px(shown: Array, into: Array, strands: Array, unit: float) -> Array:
+    """How far strands go on from the outline inwards along ``into`` [n, 2] past the pixels ``shown`` [n, 2]: float64 [n]."""
+    size = len(strands)
+    steps = np.arange(0.0, _TEXTURE_PX + 1e-3, 2.0) * unit
+    places = shown[:, None] + into[:, None] * steps[:, None]
+    column, row = (np.clip(places[..., c], 0, size - 1).astype(int) for c in (0, 1))
+    # The outline itself is soft: strands begin within its first pixels.
+    ended = (strands[row, column] < 0.5) & (steps > 4 * unit)
+    return np.where(ended.any(1), steps[ended.argmax(1)], steps[-1])
 
 
 class PlainColours(NamedTuple):
@@ -62,12 +80,14 @@ class PlainColours(NamedTuple):
         low: float32 [s, s, 3], colours just inside the outline, smoothed along it, and ``detail``, texture of mean 0.
         beside_ears: float32 [s, s, 4], the colours of what is no skin, and how far there is an ear that the border cuts (0..1).
         tainted: float32 [s, s], how far hair shows the scene where the matte says person.
+        strands: float32 [s, s], where the head has texture that may go on: hair (1) and nothing else (0).
     """
 
     low: Array
     detail: Array
     beside_ears: Array
     tainted: Array
+    strands: Array
 
 
 def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, signed: Array) -> PlainColours:
@@ -87,36 +107,47 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
         middle = hull.mean(0)
         feature |= convex_mask(middle + (hull - middle) * (low, high), size)
     face = face_hull(portrait.landmarks, size)
-    # Skin beside the face is an ear.
     beside = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)) == 0
-    ear = cv2.dilate((skin & beside & (rise_of_face(portrait) < 0.97)).astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
+    rise = rise_of_face(portrait)
+    ears = seen_ears(portrait, skin, rise)
+    # Hair may have the skin's hue: above the neck only ears and a bald head go on as skin.
+    skin = skin & (~beside | (rise < 0.02) | ears | bare_scalp(portrait, skin))
+    ear = cv2.dilate(ears.astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
     solid = signed > 4 * unit
     plain = (solid & (feature == 0) & (ear == 0)).astype(np.float32)
     if not plain.any():
         nothing = np.zeros_like(colours)
-        return PlainColours(colours, nothing, np.dstack([colours, nothing[..., 0]]), nothing[..., 0])
+        return PlainColours(colours, nothing, np.dstack([colours, nothing[..., 0]]), nothing[..., 0], nothing[..., 0])
     # Skin goes on as skin, hair as hair.
     tone = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), 2.0 * unit)[..., None]
     deep = signed > _DEEP_PX * unit
+    # Light stays where it is: what turns to the viewer is lit like what faces him, not like the rim.
+    deeper = np.clip(signed / (_DEEP_PX * unit), 0.02, 1.0) ** 2
+    head = portrait.head_alpha > 0.5
 
     def continued(which: Array) -> tuple[Array, Array]:
         inner = _spread(colours, which * deep, 9 * unit)
         clean = _without_scene(colours, inner, portrait.background)
-        return _spread(colours, which * clean, 9 * unit), 1.0 - clean
+        return _spread(colours, which * clean * deeper, 9 * unit), 1.0 - clean
 
-    (bare_low, _), (other_low, tainted) = continued(plain * skin), continued(plain * ~skin)
+    other = plain * ~skin
+    # Above clothes there may be little hair, but it is hair.
+    if (other * head * deep).any():
+        other *= head
+    (bare_low, _), (other_low, tainted) = continued(plain * skin), continued(other)
     low = tone * bare_low + (1 - tone) * other_low
     # A face's rim is lit and dark as it likes; hair is not.
     hair = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(_DEEP_PX * unit) + 1,) * 2, np.uint8)) == 0
     tainted = cv2.GaussianBlur(tainted * (hair & ~skin & ~deep), (0, 0), 2.0 * unit)
-    # Smooth skin needs no texture; strands do.
+    # Smooth skin needs no texture; strands and locks do.
     bare = cv2.dilate((skin | face).astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
     strands = cv2.GaussianBlur(plain * (1 - bare), (0, 0), 3 * unit)
-    fine = (colours - cv2.GaussianBlur(colours, (0, 0), 5.0 * unit)) * (_TEXTURE * strands * plain)[..., None]
+    known = plain * (1 - bare) * head * (tainted < 0.5)
+    fine = (colours - _blurred(colours, known, 16.0 * unit)) * (_TEXTURE * strands * known)[..., None]
     own_ears, at_borders = _ears_at_borders(portrait, beside)
-    beside_ears, _ = continued(plain * ~skin * ~own_ears)
-    ears = cv2.GaussianBlur(at_borders.astype(np.float32), (0, 0), 3.0 * unit)
-    return PlainColours(low, np.ascontiguousarray(fine), np.dstack([beside_ears, ears]), tainted)
+    beside_ears, _ = continued(other * ~own_ears)
+    cut_ears = cv2.GaussianBlur(at_borders.astype(np.float32), (0, 0), 3.0 * unit)
+    return PlainColours(low, np.ascontiguousarray(fine), np.dstack([beside_ears, cut_ears]), tainted, known)
 
 
 def _ears_at_borders(portrait: PreparedPortrait, beside: Array) -> tuple[Array, Array]:
@@ -147,6 +178,14 @@ def _without_scene(colours: Array, inner: Array, scene: Array) -> Array:
     across = inner - scene
     share = 1.0 - ((colours - scene) * across).sum(-1) / np.maximum((across**2).sum(-1), 1.0)
     return np.clip(1.0 - share / _OF_SCENE, 0.0, 1.0).astype(np.float32)
+
+
+def _blurred(colours: Array, known: Array, width_px: float) -> Array:
+    """Means of the ``known`` [s, s] of ``colours`` [s, s, 3]."""
+    import cv2
+
+    weight = cv2.GaussianBlur(known, (0, 0), width_px)[..., None]
+    return cv2.GaussianBlur(colours * known[..., None], (0, 0), width_px) / np.maximum(weight, 1e-3)
 
 
 def _spread(colours: Array, known: Array, width_px: float) -> Array:
