@@ -81,8 +81,8 @@ def test_the_margin_comes_down_with_the_lid(avatar, state, astronaut_portrait):
         rows = []
         for layer in drawn:
             x, y = layer.landmarks[pair[0]].astype(int)
-            column = layer.rgb[y - 9 : y + 7, x - 2 : x + 3].mean((1, 2))
-            rows.append(int(column.argmin()) - 9)
+            column = layer.rgb[y - 12 : y + 7, x - 2 : x + 3].mean((1, 2))
+            rows.append(int(column.argmin()) - 12)
         assert max(rows) - min(rows) <= 4 and max(np.abs(rows)) <= 5, rows
 
 

@@ -92,11 +92,6 @@ def fit_light(portrait: PreparedPortrait, head: FullHead, surface: Surface) -> L
             rest = wanted - basis @ coefficients
             spread = max(1.5 * float(np.median(np.abs(rest))), 1e-3)
             weight = 1.0 / (1.0 + (rest / spread) ** 2)
-        # What the normals leave unexplained are cast shadows, paint and beards: so far the rest is not to be trusted either.
-        explained = 1.0 - float(np.var(rest)) / max(float(np.var(wanted)), 1e-6)
-        shown = min(max(explained, 0.0), 1.0) * coefficients
-        shown[0] += (basis @ (coefficients - shown)).mean()
-        coefficients = shown
     share = surface.face * (head.part == HeadPart.SKIN) * np.clip(normal[:, 2] / 0.15, 0.0, 1.0)
     received = _light(coefficients, normal).astype(np.float32)
     own = (normal @ matrix_from_euler(np.asarray(portrait.motion.rotation_rad, np.float64))).astype(np.float32)
