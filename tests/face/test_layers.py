@@ -96,3 +96,29 @@ def test_the_scenes_grain_goes_on():
     alpha[40:, 30:100] = 1.0
     grain = background_behind(image, alpha)[50:, 40:90].astype(float).std()
     assert 0.7 * 3 < grain < 1.3 * 3
+
+
+def test_a_sofa_goes_on_up_to_the_shoulder():
+    """A dark person before a light wall, and behind the shoulders a sofa whose colour lies between the two."""
+    y, x = np.mgrid[:256, :256] + 0.5
+    wall, sofa, coat = (205, 200, 185), (105, 60, 45), (30, 35, 50)
+    behind = np.where(((y > 130) & (y < 170))[..., None], sofa, wall).astype(np.float32)
+    alpha = (np.hypot(x - 128, (y - 190) * 0.9) < 85).astype(np.float32)
+    alpha = np.maximum(alpha, np.hypot(x - 128, y - 70) < 45)
+    image = np.where(alpha[..., None] > 0, coat, behind).astype(np.uint8)
+    touched = persons_pixels(image, alpha)
+    at_sofa = (np.abs(y - 150) < 14) & ~(alpha > 0)
+    assert touched[alpha > 0].all() and touched[at_sofa].mean() < 0.06
+    drawn = background_behind(image, alpha)
+    shown = at_sofa & (np.hypot(x - 128, (y - 190) * 0.9) < 88)
+    assert np.abs(drawn[shown].astype(float) - sofa).max(-1).mean() < 12
+
+
+def test_a_loose_lock_goes_with_the_person():
+    y, x = np.mgrid[:256, :256]
+    alpha = (np.hypot(x - 128, y - 150) < 60).astype(np.float32)
+    hair, wall = (40, 30, 25), (200, 200, 205)
+    image = np.where(alpha[..., None] > 0, hair, wall).astype(np.uint8)
+    lock = (np.abs(x - 128) < 6) & (y > 70) & (y < 95)
+    image[lock] = (60, 50, 45)
+    assert persons_pixels(image, alpha)[lock].all()

@@ -72,3 +72,17 @@ def test_a_fill_that_is_too_dark_is_raised_to_meet_the_photo(size):
     photo = np.full((size, size, 3), (120, 90, 60), np.float32)
     step = _step(photo, photo - (30, 10, 0), known)
     np.testing.assert_allclose(step[~known], np.broadcast_to((30, 10, 0), (int((~known).sum()), 3)), atol=0.5)
+
+
+def test_another_colour_does_not_begin_at_the_edge_of_the_hole():
+    """Whatever is painted in, next to the edge it is what the photo shows there."""
+    photo = np.full((128, 128, 3), 200.0, np.float32)
+    photo[:, :50] = (90, 50, 40)
+    known = np.ones((128, 128), bool)
+    known[20:108, 50:90] = False
+    filled = np.full_like(photo, 200.0)
+    filled[:, :50] = photo[:, :50]
+    mended = filled + _step(photo, filled, known)
+    np.testing.assert_allclose(mended[40:90, 50], photo[40:90, 49], atol=45)
+    np.testing.assert_allclose(mended[40:90, 75], 200.0, atol=3)
+    assert (np.diff(mended[60, 50:70, 0]) > -1e-3).all()

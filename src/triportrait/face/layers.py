@@ -20,6 +20,11 @@ _MARGIN, _REACH = 0.014, 0.08
 #: An ornament or a loose strand covers less than this share of the picture, differs by so many levels, and has an edge no wider than this
 #: part of the picture's side.
 _ORNAMENT, _PLAIN, _EDGE = 0.0015, 8, 0.012
+#: A larger piece is the scene's if the scene within this part of the picture's side has its colours: so many levels are one colour, and it
+#: takes this share of that scene to count.
+_NEAR, _ONE_COLOUR, _COMMON = 0.1, 24, 0.01
+#: Nearer to the person than this the scene is never clear (in the picture's side).
+_CLOSE = 0.006
 #: What strays farther than this share of its distance from the line between scene and person is of neither.
 _OFF_THE_LINE = 0.6
 #: A piece of scene with less than this share of the picture, all round closed in by the person, tells nothing about the scene.
@@ -92,6 +97,7 @@ def persons_pixels(image: Array, person_alpha: Array) -> Array:
     own = _like_the_person(image, person_alpha, own & free, free)
     touched = np.maximum(touched, cv2.dilate(own.astype(np.uint8), ellipse(_MARGIN / 2 * size)))
     touched = cv2.morphologyEx(touched, cv2.MORPH_CLOSE, ellipse(0.02 * size))
+    touched &= ~_clear_scene(image, touched.astype(bool), (person > 0) | own)
     # An island between strands shows more of them than of the scene.
     _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - touched, connectivity=4)
     island = stats[:, cv2.CC_STAT_AREA] < _ISLAND * size**2
@@ -100,10 +106,29 @@ def persons_pixels(image: Array, person_alpha: Array) -> Array:
     return touched.astype(bool) | island[labels]
 
 
+def _clear_scene(image: Array, touched: Array, surely: Array) -> Array:
+    """Where what is ``touched`` looks like the scene beside it after all: uint8 [h, w]. A sofa goes on up to the shoulder.
+
+    Args:
+        touched, surely: bool [h, w], what may be the person's, and what certainly is.
+    """
+    import cv2
+
+    if touched.all():
+        return np.zeros(touched.shape, np.uint8)
+    size = max(touched.shape)
+    soft = cv2.GaussianBlur(image, (0, 0), 0.002 * size).astype(np.int16)
+    alike = np.abs(soft - soft[nearest_pixels(~touched)]).max(-1) < _ONE_COLOUR
+    # The person's own pixels blur into their neighbours.
+    beside = cv2.dilate(surely.astype(np.uint8), ellipse(_CLOSE * size)) > 0
+    clear = (alike & touched & ~beside).astype(np.uint8)
+    return cv2.morphologyEx(clear | ~touched, cv2.MORPH_OPEN, ellipse(_CLOSE * size)) & touched
+
+
 def _like_the_person(image: Array, person_alpha: Array, pieces: Array, free: Array) -> Array:
     """Those of ``pieces`` bool [h, w] that are small and sharp, as an earring is, or lie between the scene's colours and the person's.
 
-    So do wisps. A lamp beside the hair lies on neither's way to the other, and is out of focus.
+    So do wisps. A lamp beside the hair lies on neither's way to the other, and is out of focus. A sofa goes on where no piece is.
 
     Args:
         free: bool [h, w], where there is scene or a piece.
@@ -126,7 +151,28 @@ def _like_the_person(image: Array, person_alpha: Array, pieces: Array, free: Arr
     np.maximum.at(steepest, which, np.hypot(down, across).ravel())
     share = np.bincount(which, explained) / np.maximum(area, 1)
     sharp = (height > _PLAIN) & (steepest * _EDGE * max(pieces.shape) > height)
-    return pieces & (((area < _ORNAMENT * pieces.size) & sharp) | (share > 0.5))[labels]
+    small = area < _ORNAMENT * pieces.size
+    own = (small & sharp) | (share > 0.5)
+    for label in np.flatnonzero(own & ~small):
+        own[label] = not _goes_on(image, labels == label, free & ~pieces)
+    return pieces & own[labels]
+
+
+def _goes_on(image: Array, piece: Array, scene: Array) -> bool:
+    """Whether most of a ``piece`` bool [h, w] has colours of the ``scene`` bool [h, w] round it."""
+    import cv2
+
+    reach = round(_NEAR * max(piece.shape))
+    row, column = np.nonzero(piece)
+    box = tuple(slice(max(int(at.min()) - reach, 0), int(at.max()) + reach + 1) for at in (row, column))
+    image, piece, scene = image[box], piece[box], scene[box]
+    scene = scene & (cv2.distanceTransform((~piece).astype(np.uint8), cv2.DIST_L2, 3) < reach)
+    if not scene.any():
+        return False
+    bins = [256 // _ONE_COLOUR + 1] * 3
+    common = cv2.calcHist([image], [0, 1, 2], scene.astype(np.uint8), bins, [0, _ONE_COLOUR * bins[0]] * 3) > _COMMON * scene.sum()
+    at = (image[piece] // _ONE_COLOUR).astype(int)
+    return bool(common[tuple(at.T)].mean() > 0.5)
 
 
 def _with_grain(filled: Array, image: Array, hole: Array) -> Array:

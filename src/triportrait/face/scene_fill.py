@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.nearest import nearest_pixels
+from triportrait.geometry.nearest import distance_of, nearest_pixels
 from triportrait.types import Array
 
 #: Sides of the coarsest and the finest pictures that are searched; a larger picture is shrunk to the latter.
@@ -26,6 +26,8 @@ _REACH = 0.1
 _EDGE_PX = 1.5
 #: Along the edge what is lacking is evened out over so many times that width.
 _EVEN_EDGE = 6.0
+#: What meets nothing of its own colour goes on over so many times that width.
+_RIM_EDGE = 4.0
 #: More levels than these are another thing, and not another tone of the same.
 _TONE = 40.0
 #: Fewer known patches than this say nothing about the scene.
@@ -93,14 +95,21 @@ def _step(photo: Array, filled: Array, known: Array) -> Array:
 
     hole: Any = (~known).astype(np.uint8)
     edge = hole & cv2.dilate(1 - hole, np.ones((3, 3), np.uint8))
-    lacks = beside(photo, known.astype(np.float32)) - beside(filled, hole.astype(np.float32))
+    wanted = beside(photo, known.astype(np.float32))
+    lacks = wanted - beside(filled, hole.astype(np.float32))
     # A line that goes on beside itself is no step, and neither is a thing of another colour.
-    along = (edge * (np.abs(lacks).max(-1) < _TONE)).astype(np.float32)
+    apart = np.abs(lacks).max(-1)
+    along = (edge * (apart < _TONE)).astype(np.float32)
+    # Next to the edge, though, where the person's own rim is, another colour would be a halo: there the scene goes on.
+    nearest = nearest_pixels(edge.astype(bool))
+    go_on = np.clip(apart / _TONE - 1.0, 0.0, 1.0)[nearest] * np.exp(-((distance_of(nearest) / (_RIM_EDGE * width)) ** 2))
+    go_on = cv2.GaussianBlur(go_on.astype(np.float32), (0, 0), width)[..., None]
+    near = go_on * (cv2.GaussianBlur(wanted[nearest], (0, 0), width) - filled)
     if not along.any():
-        return np.zeros_like(filled)
+        return near
     even = cv2.GaussianBlur(along, (0, 0), _EVEN_EDGE * width)
-    lacks = cv2.GaussianBlur(lacks * along[..., None], (0, 0), _EVEN_EDGE * width) / np.maximum(even, 1e-6)[..., None]
-    return push_pull(lacks.astype(np.float32), along)
+    evened = cv2.GaussianBlur(lacks * along[..., None], (0, 0), _EVEN_EDGE * width) / np.maximum(even, 1e-6)[..., None]
+    return (1.0 - go_on) * push_pull(evened.astype(np.float32), along) + near
 
 
 def _patched(photo: Array, known: Array, smooth: Array) -> Array | None:
