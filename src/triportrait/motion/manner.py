@@ -208,7 +208,7 @@ class Manner:
 
 
 #: Spreads of natural motion in minutes of speech: what a match expects before it has seen any.
-HEAD_SPREAD_DEG, BROW_SPREAD, LIP_SPREAD = (2.6, 6.6, 3.8), 0.18, 0.061
+HEAD_SPREAD_DEG, BROW_SPREAD, LIP_SPREAD = (2.6, 6.6, 3.8), 0.24, 0.060
 
 
 class RunningMatch:

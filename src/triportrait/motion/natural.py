@@ -476,11 +476,11 @@ class NaturalMotion:
         if accent > 0:
             draw, size, rise, hold = random.random(4)
             if draw < 0.12 + 0.5 * accent:
-                height = (0.3 + 0.3 * (size - 0.5) * min(chance, 1.0)) * (0.6 + 0.6 * accent)
+                height = (0.42 + 0.42 * (size - 0.5) * min(chance, 1.0)) * (0.6 + 0.6 * accent)
                 self._raises.append((now_s, 0.12 + 0.08 * rise, 0.1 + 0.35 * hold, height))
         # Over phrases brows stay somewhat up, or down, or at rest.
         if (self._phrase_begins and now_s > 0.8) or now_s >= self._next_brow_s:
-            lift, frown = random.normal(0.03, 0.30), random.normal(-0.03, 0.20)
+            lift, frown = random.normal(0.04, 0.42), random.normal(-0.04, 0.28)
             lively = (0.25 + 0.75 * self._speaking) * chance
             self._brow_level = np.array([max(lift, 0.0), max(frown, 0.0) if lift < 0.1 else 0.0]) * lively
             self._next_brow_s = now_s + float(np.exp(random.normal(math.log(2.4), 0.5)))
@@ -490,16 +490,16 @@ class NaturalMotion:
             since = now_s - start
             lift = max(lift, size * (_smooth_step(since / rise) - _smooth_step((since - rise - hold) / 0.35)))
         self._raises = [row for row in self._raises if now_s - row[0] < row[1] + row[2] + 0.35]
-        inner = max(lift + float(level[0]) + 0.03 * chance * drift[0], 0.0)
-        down = max(float(level[1]) - 0.5 * lift + 0.03 * chance * drift[1], 0.0)
+        inner = max(lift + float(level[0]) + 0.04 * chance * drift[0], 0.0)
+        down = max(float(level[1]) - 0.5 * lift + 0.04 * chance * drift[1], 0.0)
         amount = amounts.expressiveness * amounts.brows * _smooth_step(now_s / 0.5)
         if self._brow_match is not None:
             amount *= float(self._brow_match.factors(np.array([0.9 * inner - down]))[0])
-        inner, down = amount * inner, amount * down
+        inner, down = _within_reach(amount * inner), _within_reach(amount * down)
         # High brows are seen at their outer ends, low raises rather in the middle.
         _raise(expression, "browInnerUp", inner)
         _raise(expression, "browOuterUp", 0.8 * inner)
-        _raise(expression, "eyeWide", 0.22 * amount * lift)
+        _raise(expression, "eyeWide", 0.16 * amount * lift)
         _raise(expression, "browDown", down)
 
 
@@ -519,6 +519,11 @@ class _Amounts:
     eye_contact: float
     chance: float
     smile: float
+
+
+def _within_reach(size: float) -> float:
+    """A brow's curve that nears 1 instead of being cut off there."""
+    return size if size < 0.6 else 0.6 + 0.4 * math.tanh((size - 0.6) / 0.4)
 
 
 def _raise(row: Array, name: str, value: float) -> None:

@@ -78,7 +78,7 @@ REFERENCE = {
     "yaw_range": 19.0,
     "roll_range": 10.6,
     "head_speed": 17.0,
-    "brow_amplitude": 0.6,
+    "brow_amplitude": 0.78,
     "blinks_per_minute": 33.0,
     "gaze_deviation": 6.2,
     "eye_contact": 0.875,

@@ -10,7 +10,7 @@ import pytest
 from triportrait.avatar.lifted.mantle import Mantle, _cut, build_mantle, streaks
 from triportrait.avatar.lifted.outline import _bows, beyond_the_crop
 from triportrait.avatar.lifted.surface import Surface, fit_surface
-from triportrait.avatar.lifted.unseen_colours import _without_scene, guess_places, like_the_face, without_features
+from triportrait.avatar.lifted.unseen_colours import _without_scene, guess_places, without_features
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import grid_triangles
