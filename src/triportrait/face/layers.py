@@ -97,7 +97,7 @@ def persons_pixels(image: Array, person_alpha: Array) -> Array:
     own = _like_the_person(image, person_alpha, own & free, free)
     touched = np.maximum(touched, cv2.dilate(own.astype(np.uint8), ellipse(_MARGIN / 2 * size)))
     touched = cv2.morphologyEx(touched, cv2.MORPH_CLOSE, ellipse(0.02 * size))
-    touched &= ~_clear_scene(image, touched.astype(bool), (person > 0) | own)
+    touched = touched & ~_clear_scene(image, touched.astype(bool), (person > 0) | own)
     # An island between strands shows more of them than of the scene.
     _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - touched, connectivity=4)
     island = stats[:, cv2.CC_STAT_AREA] < _ISLAND * size**2
