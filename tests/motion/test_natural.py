@@ -7,10 +7,11 @@ import pytest
 
 from triportrait.errors import OptionError
 from triportrait.motion.controls import Controls
+from triportrait.motion.lips import lip_opening
 from triportrait.motion.natural import HEAD_LIMITS_RAD, NaturalMotion, blink_shape, idle_motion
 from triportrait.motion.processes import Breath
 from triportrait.motion.speech_features import Prosody
-from triportrait.types import Motion
+from triportrait.types import ARKIT_EXPRESSIONS, Motion
 
 FIELDS = ("expression", "rotation_rad", "translation", "gaze_rad", "body")
 
@@ -154,3 +155,22 @@ def test_a_speaker_breathes_deeper_in_pauses() -> None:
     rest = np.array([quiet.step(False, 10.0) for _ in range(400)])
     assert 100 < spoken.argmax() < 135 and spoken[95] < 0.1 and spoken[-1] < 0.2 * spoken.max()
     assert spoken.max() > 0.9 * rest.max()
+
+
+def test_the_mouths_corners_drift_and_part_no_lips() -> None:
+    """As far as those of ten speakers of GRID do; ``temperature`` 0 leaves them alone."""
+    motion = idle_motion(25 * 60, seed=3, prosody=fake_speech(60))
+    smile, frown = (motion.expression[:, motion.column(name)] for name in ("mouthSmileLeft", "mouthFrownLeft"))
+    assert 0.02 < smile.std() < 0.12 and smile[0] == 0 and not (smile * frown).any()
+    assert lip_opening(motion.expression, ARKIT_EXPRESSIONS).max() < 1e-3
+    calm = idle_motion(25 * 20, controls=Controls(temperature=0.0), seed=3, prosody=fake_speech(20))
+    assert not calm.expression[:, calm.column("mouthSmileLeft")].any()
+
+
+def test_a_turning_head_turns_at_the_top_of_the_spine() -> None:
+    """Its middle goes to the side it looks to, and down when it nods."""
+    motion = idle_motion(25 * 120, seed=3, prosody=fake_speech(120))
+    rotation = motion.rotation_rad.astype(float)
+    sideways = np.linalg.lstsq(rotation, motion.translation[:, 0], rcond=None)[0]
+    down = np.linalg.lstsq(rotation, motion.translation[:, 1], rcond=None)[0]
+    assert sideways[1] > 0.4 and sideways[2] < -0.4 and down[0] < -0.4
