@@ -1,7 +1,7 @@
 // The live portrait: sound goes out as PCM, pictures and sound come back and are played by the sound's clock. Over WebRTC the browser
 // plays them itself, see rtc.js.
-import { post, remove } from "./api.js";
-import { $, choice, say, slider, takeFiles } from "./dom.js";
+import { get, post, remove } from "./api.js";
+import { $, choice, make, say, slider, takeFiles } from "./dom.js";
 import { emotionChoices } from "./options.js";
 import { LiveHead } from "./live_head.js";
 import { call } from "./rtc.js";
@@ -222,6 +222,18 @@ const prepare = () => {
     post("/v1/sessions/prepare", wishOf($("live-way").value)).catch(() => { /* it starts cold */ });
 };
 
+// WebRTC is offered where both the server and the browser have it. The server loads its library for the answer, so nobody else asks.
+let hasAsked = typeof RTCPeerConnection === "undefined";
+
+async function offerWebRtc() {
+  if (hasAsked) return;
+  hasAsked = true;
+  try {
+    const { webrtc } = await get("/v1/capabilities"), way = $("live-way");
+    if (webrtc) way.add(make("option", { value: "rtc", textContent: t("live.way.rtc") }), way.querySelector("[value=head]"));
+  } catch { hasAsked = false; }
+}
+
 let resting = null;  // whose still stands there
 
 async function drawRest() {
@@ -264,7 +276,7 @@ export function startLive() {
   for (const [name, low, high, step, value] of CONTROLS) {
     slider(box, { id: `live-${name}`, name: t(`options.${name}`), low, high, step, value }, sendControls);
   }
-  const ways = ["socket", "rtc", "head"].map((way) => [way, t(`live.way.${way}`)]);
+  const ways = ["socket", "head"].map((way) => [way, t(`live.way.${way}`)]);
   choice(box, { id: "live-way", name: t("live.way"), value: "socket", choices: ways }, prepare);
   $("start").addEventListener("click", start);
   $("interrupt").addEventListener("click", interrupt);
@@ -279,4 +291,5 @@ export function startLive() {
   // Whoever goes to another tab, or takes another portrait, has left.
   for (const event of ["avatar", "tab-make", "tab-head", "tab-check"]) on(event, () => socket?.close());
   for (const event of ["avatar", "tab-live"]) on(event, () => { showRest(); prepare(); });
+  on("tab-live", offerWebRtc);
 }
