@@ -599,7 +599,7 @@ def test_11_its_own_videos_are_known(visit: Visit, short_voice: Path, tmp_path: 
     page.click("#tab-check")
     page.click("#check-last")
     page.wait_for_selector("#verdict .answer", timeout=LONG_MS)
-    assert "is AI-generated" in visit.text("verdict") and "watermark" in visit.text("verdict")
+    assert "is AI-generated" in visit.text("verdict") and "Watermark: " in visit.text("verdict")
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "foreign.png")
     page.set_input_files("#suspect", tmp_path / "foreign.png")
     until(page, "!document.getElementById('verdict').textContent.includes('is AI-generated')", within_ms=LONG_MS)

@@ -108,7 +108,10 @@ function showStats({ level, render_ms, dropped }) {
   const now = performance.now();
   shown = shown.filter((moment) => now - moment < 2000);
   if (head) $("live-stats").textContent = t("live.stats_head", { fps: Math.round(shown.length / 2) });
-  else $("live-stats").textContent = t("live.stats", { fps: Math.round(shown.length / 2), render: Math.round(render_ms), level, dropped });
+  else {
+    const size = level.slice(level.indexOf(" ") + 1);  // behind the name of what draws
+    $("live-stats").textContent = t("live.stats", { fps: Math.round(shown.length / 2), render: Math.round(render_ms), size, dropped });
+  }
 }
 
 function receive(buffer) {
@@ -263,7 +266,10 @@ function end() {
   sources = [];
   context?.close();
   context = null;
+  const wasAt = ALIVE.includes(document.activeElement?.id);
   enable(false);
+  // A button that is switched off lets the keyboard fall back to the top of the page.
+  if (wasAt) $("start").focus();
   $("live-stats").textContent = "";
   show($("live-error").textContent ? null : "live.ended");
   showRest();
