@@ -405,7 +405,7 @@ def talk_live(visit: Visit, way: str) -> None:
     until(page, "document.getElementById('microphone').getAttribute('aria-pressed') === 'true'")
     page.click("#stop")
     page.wait_for_selector("#start:enabled")
-    assert not visit.text("live-error")
+    assert not visit.text("live-error") and page.evaluate("document.activeElement.id") == "start"
 
 
 def watch_peers(page: Any) -> None:
