@@ -123,6 +123,29 @@ def test_whatever_is_sent_is_answered_as_described(open_server: tuple[TestClient
         error_of(answer)
 
 
+def test_other_methods_are_refused_and_the_right_ones_named(open_server: tuple[TestClient, dict[str, Any]]) -> None:
+    client, described = open_server
+    for path, methods in described["paths"].items():
+        answer = client.request("OPTIONS", path)
+        assert answer.status_code == 405, path
+        assert answer.headers["allow"].split(", ") == sorted(method.upper() for method in methods), path
+    assert client.get("/v1/detect").status_code == 405 and client.get("/v1/nothing").status_code == 404
+
+
+def test_errors_are_described_as_json_and_forms_without_null(open_server: tuple[TestClient, dict[str, Any]]) -> None:
+    paths, described = open_server[1]["paths"], open_server[1]["components"]["schemas"]
+    for path, methods in paths.items():
+        for method, call in methods.items():
+            for status in ("4XX", "5XX"):
+                assert list(call["responses"][status]["content"]) == ["application/json"], (path, method)
+    assert list(paths["/v1/avatars/{avatar_id}/still"]["post"]["responses"]["200"]["content"]) == ["image/jpeg"]
+    assert list(paths["/v1/sessions/{session_id}/offer"]["post"]["responses"]["201"]["content"]) == ["application/sdp"]
+    form = paths["/v1/avatars"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert "auto" not in described["StillRequest"]["properties"]["emotion"]["enum"]
+    assert described["PrepareRequest"]["properties"]["sample_rate"]["multipleOf"] == 25
+    assert form["properties"]["face"] == {"title": "Face", "type": "integer", "minimum": 1, "maximum": 100}
+
+
 def test_openais_client_lists_retrieves_downloads_and_deletes(tmp_path: Path) -> None:
     """The fields of ``openai.types.Video``, its pages of 2, and its calls; ``Bearer`` is the key that the client sends."""
     server = Server(tmp_path, workers=0)

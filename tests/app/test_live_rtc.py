@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from typing import Any
 
@@ -217,6 +218,47 @@ def test_an_offer_names_one_place_each_and_not_too_many_addresses() -> None:
             await peer.close()
 
     asyncio.run(refuse())
+
+
+def damaged(offer: str, chance: random.Random) -> str:
+    """An offer in which lines are missing, cut, doubled or at another place."""
+    lines = offer.splitlines()
+    for _ in range(chance.randrange(1, 5)):
+        at, kind = chance.randrange(len(lines)), chance.randrange(6)
+        if kind == 0 and len(lines) > 1:
+            del lines[at]
+        elif kind == 1:
+            lines.insert(chance.randrange(len(lines)), lines[at])
+        elif kind == 2:
+            words = lines[at].split(" ")
+            words[chance.randrange(len(words))] = chance.choice(("-1", "99999999999", "0", "x", "a=b:c"))
+            lines[at] = " ".join(words)
+        elif kind == 3:
+            lines[at] = lines[at][: chance.randrange(1, len(lines[at]) + 1)]
+        elif kind == 4:
+            del lines[at + 1 :]
+        else:
+            chance.shuffle(lines)
+    return "\r\n".join(lines) + "\r\n"
+
+
+def test_damaged_offers_are_answered_or_refused_and_leave_nothing() -> None:
+    async def offer_damaged() -> int:
+        usual, good = await offer_of("audio", "video")
+        chance, refused = random.Random(0), 0
+        for _ in range(400):
+            link = PeerLink()
+            try:
+                await link.answer(damaged(good, chance))
+            except ApiError as error:
+                refused += 1
+                assert error.code == "E_INPUT"
+            # Whoever closes it once more does not wait for ever.
+            await asyncio.wait_for(link.close(), 10.0)
+        await usual.close()
+        return refused
+
+    assert 200 < asyncio.run(offer_damaged()) < 400
 
 
 class Channel:

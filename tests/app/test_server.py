@@ -275,6 +275,7 @@ def test_a_library_that_cannot_be_imported_leaves_webrtc_out(
     monkeypatch.setitem(sys.modules, "triportrait.app.live_rtc", None)
     live_socket.has_webrtc.cache_clear()
     try:
+        assert client.get("/v1/capabilities").json() == {"object": "capabilities", "webrtc": False}
         session = client.post("/v1/sessions", json={"avatar": avatar, "sample_rate": 48_000}).json()
         assert session["offer"] is None and "install it again" in caplog.text
         address = f"/v1/sessions/{session['id']}/offer?key={session['token']}"

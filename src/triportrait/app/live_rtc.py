@@ -14,7 +14,7 @@ from typing import Any
 
 import aioice.ice
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
-from aiortc.exceptions import InvalidAccessError, InvalidStateError
+from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.mediastreams import MediaStreamError
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocketDisconnect
@@ -38,8 +38,11 @@ _MOST_ROWS_BYTES, _MOST_BYTES = 64 << 10, 1 << 20
 _MOST_CANDIDATES = 64
 #: A connection stands within this time.
 _CONNECT_S = 30.0
-#: What the library raises for an SDP that it cannot read.
-_UNREADABLE = (ValueError, LookupError, AttributeError, TypeError, AssertionError, InvalidAccessError, InvalidStateError, OSError)
+#: What the library raises for an SDP that it cannot read. A RuntimeError is a coroutine that found no next element.
+_UNREADABLE = (
+    *(ValueError, LookupError, AttributeError, TypeError, AssertionError, RuntimeError, OSError),
+    *(InternalError, InvalidAccessError, InvalidStateError, OperationError),
+)
 _EVERYWHERE = ("0.0.0.0", "::", "")
 
 
@@ -109,7 +112,7 @@ class PeerLink:
         self._texts: list[str] = []
         self._channel: Any = None
         self._stands = asyncio.Event()
-        self._is_over = False
+        self._is_over = self._is_closed = False
         self._listening: set[asyncio.Task[None]] = set()
         self._peer.on("connectionstatechange", self._changed)
         self._peer.on("datachannel", self._opened)
@@ -133,7 +136,7 @@ class PeerLink:
                     transceiver.direction = "sendonly"
             await self._peer.setLocalDescription(await self._peer.createAnswer())
         except _UNREADABLE:
-            await self._peer.close()
+            await self.close()
             remedy = f"Offer one place for pictures and one for sound, and a data channel, with up to {_MOST_CANDIDATES} candidates."
             raise ApiError("E_INPUT", "The offer cannot be answered.", "offer", remedy) from None
         return str(self._peer.localDescription.sdp)
@@ -182,7 +185,12 @@ class PeerLink:
         self._is_over = True
         for task in self._listening:
             task.cancel()
-        await self._peer.close()
+        if self._is_closed:
+            return
+        self._is_closed = True
+        # The library stumbles over a connection that it made by halves, and a second try would wait for the first for ever.
+        with contextlib.suppress(*_UNREADABLE):
+            await self._peer.close()
 
     @property
     def _is_open(self) -> bool:

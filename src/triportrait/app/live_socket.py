@@ -227,8 +227,6 @@ class LiveSessions:
         Raises:
             ApiError: as many converse as may.
         """
-        if sample_rate % 25:
-            raise ApiError("E_OPTION", "sample_rate is no multiple of 25.", "sample_rate", "Use 16000, 24000 or 48000.")
         self.sweep()
         likely = avatar.file, sample_rate, wire.PICTURES_WANTED in wanted
         with self._lock:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from triportrait.errors import TriPortraitError
-from triportrait.motion.voice_controls import EMOTION_STRENGTH, EYE_CONTACT, HIGHEST, NATURAL, EmotionName
+from triportrait.motion.voice_controls import EMOTION_STRENGTH, EYE_CONTACT, HIGHEST, NATURAL, EmotionName, ShownEmotion
+from triportrait.types import FPS
 
 #: What was uploaded or made is deleted after so many seconds.
 KEPT_S = 24 * 3600.0
 #: A colour to stand behind the person, or nothing.
 _COLOUR, _SCENE = (rf"^(#[0-9a-fA-F]{{6}}|white|black|grey|gray|green|blue{more})$" for more in ("", "|transparent"))
+#: An angle of the gaze in degrees; eyes turn as far as they can.
+_Gaze = Annotated[float, Field(ge=-60.0, le=60.0)]
 #: From this percentage on the time that is left can be told.
 _TELLING = 5
 #: Error codes -> HTTP status; everything else that lies with an input is 422.
@@ -118,8 +121,8 @@ class StillRequest(BaseModel):
     pitch: float = Field(default=0.0, ge=-35.0, le=35.0)
     yaw: float = Field(default=0.0, ge=-35.0, le=35.0)
     roll: float = Field(default=0.0, ge=-35.0, le=35.0)
-    gaze: tuple[float, float] = (0.0, 0.0)
-    emotion: EmotionName = "neutral"
+    gaze: tuple[_Gaze, _Gaze] = (0.0, 0.0)
+    emotion: ShownEmotion = "neutral"
     background: str | None = Field(default=None, pattern=_COLOUR)
 
 
@@ -152,7 +155,8 @@ class PrepareRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     avatar: str = Field(pattern="^avt_[0-9a-f]{24}$")
-    sample_rate: int = Field(default=24_000, ge=8_000, le=96_000)
+    #: A frame has a whole number of samples.
+    sample_rate: int = Field(default=24_000, ge=8_000, le=96_000, multiple_of=int(FPS))
     video: Literal["jpeg", "none"] = "jpeg"
 
 

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from triportrait.app.access import CLIENT_COOKIE, TOKEN_COOKIE, Access, client_of, cookie
 from triportrait.app.children import end_children, refusal, run_limited
@@ -269,7 +270,11 @@ def _guard(app: FastAPI, server: Server) -> None:
         words = {404: "There is nothing at this address.", 405: "This address does not take that kind of request."}
         code = "E_NOT_FOUND" if error.status_code == 404 else "E_OPTION"
         told = ApiError(code, words.get(error.status_code, "The request cannot be read."), None, "All addresses stand at /openapi.json.")
-        return JSONResponse(error_body(told), error.status_code, headers=error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            # An address may have several routes, one for each method; the error names that of the first.
+            headers["Allow"] = ", ".join(sorted(_methods_at(app, request)))
+        return JSONResponse(error_body(told), error.status_code, headers=headers)
 
     @app.exception_handler(sqlite3.OperationalError)
     @app.exception_handler(OSError)
@@ -282,6 +287,17 @@ def _guard(app: FastAPI, server: Server) -> None:
         else:
             told = ApiError("E_INTERNAL", "The server cannot use one of its files.", None, "Try again; its output names the cause.")
         return JSONResponse(error_body(told), told.status)
+
+
+def _methods_at(app: FastAPI, request: Request) -> set[str]:
+    """The methods that the address of a request takes."""
+    there = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in there for method in getattr(route, "methods", None) or ()}
+
+
+def _answers(media_type: str, status: int = 200) -> dict[str, Any]:
+    """What a route that answers with no JSON tells OpenAPI. A response class with a type of its own would describe errors with it, too."""
+    return {"response_class": Response, "responses": {status: {"content": {media_type: {"schema": {"type": "string"}}}}}}
 
 
 class _Jpeg(Response):
@@ -323,11 +339,11 @@ def _add_avatars(app: FastAPI, server: Server) -> None:
     def avatar_file(request: Request, avatar_id: str) -> FileResponse:
         return FileResponse(store.avatar(avatar_id, client_of(request)).file, filename="portrait.avatar")
 
-    @app.get("/v1/avatars/{avatar_id}/preview.jpg", response_class=_Jpeg)
+    @app.get("/v1/avatars/{avatar_id}/preview.jpg", **_answers(_Jpeg.media_type))
     async def preview(request: Request, avatar_id: str) -> Response:
         return _Jpeg(await server.still(store.avatar(avatar_id, client_of(request)), StillRequest()))
 
-    @app.post("/v1/avatars/{avatar_id}/still", response_class=_Jpeg)
+    @app.post("/v1/avatars/{avatar_id}/still", **_answers(_Jpeg.media_type))
     async def still(request: Request, avatar_id: str, asked: StillRequest) -> Response:
         return _Jpeg(await server.still(store.avatar(avatar_id, client_of(request)), asked))
 
@@ -394,7 +410,7 @@ def _add_others(app: FastAPI, server: Server) -> None:
 
     talking: set[asyncio.Task[None]] = set()
 
-    @app.post("/v1/sessions/{session_id}/offer", status_code=201, response_class=_Description, openapi_extra=_OFFER)
+    @app.post("/v1/sessions/{session_id}/offer", status_code=201, openapi_extra=_OFFER, **_answers(_Description.media_type, 201))
     async def answer_offer(request: Request, session_id: str, key: str = "") -> Response:
         if not has_webrtc():
             remedy = "Use the session's socket, or install the server with pip install 'triportrait[live]'."
@@ -420,6 +436,10 @@ def _add_others(app: FastAPI, server: Server) -> None:
         server.live.end(session_id, key)
         return {"id": session_id, "object": "session", "deleted": True}
 
+    @app.get("/v1/capabilities")
+    def capabilities() -> dict[str, Any]:
+        return {"object": "capabilities", "webrtc": has_webrtc()}
+
     @app.get("/v1/example.wav", response_class=FileResponse)
     def example() -> FileResponse:
         if server.example_voice is None:
@@ -436,7 +456,7 @@ def _add_others(app: FastAPI, server: Server) -> None:
             raise ApiError("E_STARTING", lack, None, "Ask again in some seconds, and look at the server's output if that does not help.")
         return {"status": "ready"}
 
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @app.get("/metrics", **_answers("text/plain"))
     def metrics() -> Response:
         lines = ["# TYPE triportrait_jobs gauge"]
         lines += [f'triportrait_jobs{{state="{state}"}} {count}' for state, count in server.store.jobs.count_by_state().items()]
@@ -447,14 +467,18 @@ def _add_others(app: FastAPI, server: Server) -> None:
 def _add_page(app: FastAPI, server: Server) -> None:
     kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml"}
 
-    @app.get("/{name:path}", include_in_schema=False)
-    def page(request: Request, name: str) -> Response:
-        path = VIEWER if name == VIEWER.name else WEB / (name or "index.html")
-        if "/" in name or path.suffix not in kinds or not path.is_file():
-            raise ApiError("E_NOT_FOUND", "There is nothing at this address.", None, "All addresses stand at /openapi.json.")
-        response = FileResponse(path, media_type=kinds[path.suffix])
-        if not name and not cookie(request.headers, CLIENT_COOKIE):
+    @app.get("/", include_in_schema=False)
+    def index(request: Request) -> Response:
+        response = FileResponse(WEB / "index.html", media_type=kinds[".html"])
+        if not cookie(request.headers, CLIENT_COOKIE):
             import secrets
 
             response.set_cookie(CLIENT_COOKIE, secrets.token_hex(16), max_age=365 * 86400, httponly=True, samesite="strict")
         return response
+
+    @app.get("/{name}", include_in_schema=False)
+    def part(name: str) -> FileResponse:
+        path = VIEWER if name == VIEWER.name else WEB / name
+        if path.suffix not in kinds or path.parent not in (WEB, VIEWER.parent) or not path.is_file():
+            raise ApiError("E_NOT_FOUND", "There is nothing at this address.", None, "All addresses stand at /openapi.json.")
+        return FileResponse(path, media_type=kinds[path.suffix])

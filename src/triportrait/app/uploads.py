@@ -240,7 +240,11 @@ class _Receiver:
 def form_body(texts: type[BaseModel] | None, files: Mapping[str, bool]) -> dict[str, Any]:
     """How OpenAPI describes such a form: its texts, and its files with whether they must be there."""
     schema = {} if texts is None else texts.model_json_schema()
-    properties = {name: {"type": "string", "format": "binary"} for name in files} | schema.get("properties", {})
+    properties = {name: {"type": "string", "format": "binary"} for name in files}
+    for name, one in schema.get("properties", {}).items():
+        # A form has no null: a text that is not there is left out.
+        there = [kind for kind in one.get("anyOf", ()) if kind != {"type": "null"}]
+        properties[name] = {"title": one["title"], **there[0]} if len(there) == 1 else one
     needed = [name for name, is_needed in files.items() if is_needed] + schema.get("required", [])
     described = {"type": "object", "properties": properties} | ({"required": needed} if needed else {})
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": described}}}}

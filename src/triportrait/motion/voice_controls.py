@@ -14,9 +14,10 @@ from typing import Any, Literal, get_args
 
 from triportrait.errors import OptionError
 
-EmotionName = Literal["neutral", "happy", "sad", "angry", "surprised", "auto"]
-#: All but neutral, and auto, which is no expression; columns of emotion weights stand in this order.
-EMOTIONS: tuple[str, ...] = get_args(EmotionName)[1:-1]
+ShownEmotion = Literal["neutral", "happy", "sad", "angry", "surprised"]
+EmotionName = Literal[ShownEmotion, "auto"]
+#: All but neutral; columns of emotion weights stand in this order.
+EMOTIONS: tuple[str, ...] = get_args(ShownEmotion)[1:]
 
 #: Amount of what lively speakers do.
 NATURAL = 1.0

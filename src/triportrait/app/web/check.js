@@ -8,9 +8,11 @@ async function check(file) {
   say("check-error");
   $("verdict").replaceChildren(t("check.looking"));
   try {
+    // The command's lines stand in columns.
+    const tidied = (reason) => reason.trim().replace(/^(\w)(\w*:) +/, (_, first, rest) => `${first.toUpperCase()}${rest} `);
     const { generated, text } = await send("/v1/detect", { file });
     const answer = t(generated ? "check.yes" : "check.no"), [, ...reasons] = text.split("\n");
-    $("verdict").replaceChildren(make("p", { className: "answer", textContent: answer }), ...reasons.map((reason) => make("p", { textContent: reason.trim() })));
+    $("verdict").replaceChildren(make("p", { className: "answer", textContent: answer }), ...reasons.map((reason) => make("p", { textContent: tidied(reason) })));
   } catch (error) {
     $("verdict").replaceChildren();
     say("check-error", error);

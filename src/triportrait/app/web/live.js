@@ -1,7 +1,7 @@
 // The live portrait: sound goes out as PCM, pictures and sound come back and are played by the sound's clock. Over WebRTC the browser
 // plays them itself, see rtc.js.
-import { post, remove } from "./api.js";
-import { $, choice, say, slider, takeFiles } from "./dom.js";
+import { get, post, remove } from "./api.js";
+import { $, choice, make, say, slider, takeFiles } from "./dom.js";
 import { emotionChoices } from "./options.js";
 import { LiveHead } from "./live_head.js";
 import { call } from "./rtc.js";
@@ -108,7 +108,10 @@ function showStats({ level, render_ms, dropped }) {
   const now = performance.now();
   shown = shown.filter((moment) => now - moment < 2000);
   if (head) $("live-stats").textContent = t("live.stats_head", { fps: Math.round(shown.length / 2) });
-  else $("live-stats").textContent = t("live.stats", { fps: Math.round(shown.length / 2), render: Math.round(render_ms), level, dropped });
+  else {
+    const size = level.slice(level.indexOf(" ") + 1);  // behind the name of what draws
+    $("live-stats").textContent = t("live.stats", { fps: Math.round(shown.length / 2), render: Math.round(render_ms), size, dropped });
+  }
 }
 
 function receive(buffer) {
@@ -222,6 +225,18 @@ const prepare = () => {
     post("/v1/sessions/prepare", wishOf($("live-way").value)).catch(() => { /* it starts cold */ });
 };
 
+// WebRTC is offered where both the server and the browser have it. The server loads its library for the answer, so nobody else asks.
+let hasAsked = typeof RTCPeerConnection === "undefined";
+
+async function offerWebRtc() {
+  if (hasAsked) return;
+  hasAsked = true;
+  try {
+    const { webrtc } = await get("/v1/capabilities"), way = $("live-way");
+    if (webrtc) way.add(make("option", { value: "rtc", textContent: t("live.way.rtc") }), way.querySelector("[value=head]"));
+  } catch { hasAsked = false; }
+}
+
 let resting = null;  // whose still stands there
 
 async function drawRest() {
@@ -251,7 +266,10 @@ function end() {
   sources = [];
   context?.close();
   context = null;
+  const wasAt = ALIVE.includes(document.activeElement?.id);
   enable(false);
+  // A button that is switched off lets the keyboard fall back to the top of the page.
+  if (wasAt) $("start").focus();
   $("live-stats").textContent = "";
   show($("live-error").textContent ? null : "live.ended");
   showRest();
@@ -264,7 +282,7 @@ export function startLive() {
   for (const [name, low, high, step, value] of CONTROLS) {
     slider(box, { id: `live-${name}`, name: t(`options.${name}`), low, high, step, value }, sendControls);
   }
-  const ways = ["socket", "rtc", "head"].map((way) => [way, t(`live.way.${way}`)]);
+  const ways = ["socket", "head"].map((way) => [way, t(`live.way.${way}`)]);
   choice(box, { id: "live-way", name: t("live.way"), value: "socket", choices: ways }, prepare);
   $("start").addEventListener("click", start);
   $("interrupt").addEventListener("click", interrupt);
@@ -279,4 +297,5 @@ export function startLive() {
   // Whoever goes to another tab, or takes another portrait, has left.
   for (const event of ["avatar", "tab-make", "tab-head", "tab-check"]) on(event, () => socket?.close());
   for (const event of ["avatar", "tab-live"]) on(event, () => { showRest(); prepare(); });
+  on("tab-live", offerWebRtc);
 }
