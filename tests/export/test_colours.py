@@ -71,6 +71,18 @@ def test_every_quad_shows_its_corners_colours(cylinder: tuple) -> None:
     assert np.median(error) < 3.0 and np.quantile(error, 0.99) < 20.0
 
 
+def test_quads_smaller_than_a_texel_have_their_colour(cylinder: tuple) -> None:
+    """A mouth's corner left a quad of a hundredth of a texel, which no texel's middle met."""
+    points, normals, quads = cylinder
+    photo, none = np.zeros((64, 64, 3), np.float32), np.zeros(len(points))
+    tint = np.tile(np.array([200.0, 100.0, 50.0]), (len(points), 1))
+    nodes = SeenNodes(np.zeros((len(points), 2), np.float32), none, np.zeros((len(points), 2), np.float32), none, 0 * tint, tint, 0 * tint, points)
+    tiny = (points * 1e-4 + 3e-4).astype(np.float32)
+    sheet, _ = paint(photo, nodes, tiny, normals, quads, [])
+    column, row = (np.clip(sheet.places[..., c].astype(int), 0, sheet.picture.shape[1 - c] - 1) for c in (0, 1))
+    assert np.abs(sheet.picture[row, column].astype(float) - tint[0]).max() < 3.0
+
+
 def test_blocks_do_not_overlap() -> None:
     blocks, rng = _Blocks(64), np.random.default_rng(0)
     pictures = [np.full((*rng.integers(3, 30, 2), 3), float(k + 1)) for k in range(20)]

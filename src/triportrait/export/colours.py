@@ -7,7 +7,7 @@ it is not stretched. No quad has a seam to its neighbours, for all pictures give
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -64,6 +64,10 @@ class SeenNodes:
     filled: Array
     strands: Array
     place: Array
+
+    def at(self, chosen: Array) -> SeenNodes:
+        """Those of the numbers ``chosen`` [k]."""
+        return SeenNodes(*(getattr(self, one.name)[chosen] for one in fields(self)))
 
     def colours(self, photo: Array) -> Array:
         """Of all nodes [n, 3], 0..255."""
@@ -324,7 +328,14 @@ class _View:
         flat = shown[known]
         colours = np.zeros((down, across, 3), np.float32)
         parts = np.split(flat, [2, 3, 5, 6, 9, 12, 15], axis=1)
-        colours[known] = SeenNodes(*(part[:, 0] if part.shape[1] == 1 else part for part in parts)).colours(photo)
+        if known.any():
+            colours[known] = SeenNodes(*(part[:, 0] if part.shape[1] == 1 else part for part in parts)).colours(photo)
+        # Quads that are smaller than a texel may miss all texels' middles.
+        column, row = (np.clip(at[used, c].astype(int), 0, side - 1) for c, side in ((0, across), (1, down)))
+        missed = ~known[row, column]
+        if missed.any():
+            colours[row[missed], column[missed]] = nodes.at(used[missed]).colours(photo)
+            known[row[missed], column[missed]] = True
         return push_pull(colours, known.astype(np.float32)), at
 
 
