@@ -76,7 +76,9 @@ def test_quads_smaller_than_a_texel_have_their_colour(cylinder: tuple) -> None:
     points, normals, quads = cylinder
     photo, none = np.zeros((64, 64, 3), np.float32), np.zeros(len(points))
     tint = np.tile(np.array([200.0, 100.0, 50.0]), (len(points), 1))
-    nodes = SeenNodes(np.zeros((len(points), 2), np.float32), none, np.zeros((len(points), 2), np.float32), none, 0 * tint, tint, 0 * tint, points)
+    nodes = SeenNodes(
+        np.zeros((len(points), 2), np.float32), none, np.zeros((len(points), 2), np.float32), none, 0 * tint, tint, 0 * tint, points
+    )
     tiny = (points * 1e-4 + 3e-4).astype(np.float32)
     sheet, _ = paint(photo, nodes, tiny, normals, quads, [])
     column, row = (np.clip(sheet.places[..., c].astype(int), 0, sheet.picture.shape[1 - c] - 1) for c in (0, 1))
