@@ -27,6 +27,10 @@ _COSINES, _RIM_PX, _BEFORE_DM = (0.22, 0.45), (3.0, 8.0), 0.06
 #: A mirrored place counts if the photo's surface is so near, and ever less up to twice that; rounds of smoothing by which what it shows
 #: fades towards its border, for nothing else makes that border soft.
 _MIRRORED_DM, _MIRROR_ROUNDS = 0.12, 24
+#: Hair that the photo shows so near the face's border is what one sees there (decimetres).
+_BESIDE_DM = 0.22
+#: Rounds of smoothing between the colours of head and body.
+_NECK_ROUNDS = 6
 #: Nearest seen nodes from which colours begin to spread, of at most so many; rounds of spreading, and what a
 #: round of plain means leaves of the smoothest error.
 _NEAREST, _MOST, _ROUNDS, _SLOWEST = 12, 3000, 250, 0.9985
@@ -87,23 +91,25 @@ class Rim:
     Args:
         nodes: [r] int, those near the border; below: [r, 3] int, the nearest nodes of the other surface.
         share: [r] float32, how much a node is to be like those: 1 at the border, 0 well inside.
+        is_hair: [r] bool, where the other surface is hair.
     """
 
     nodes: Array
     below: Array
     share: Array
+    is_hair: Array
 
-    def bridges(self) -> Array:
-        """Triangles [b, 3] over which colours spread from one surface to the other."""
-        at_border = self.share > 0.5
-        return np.column_stack([self.nodes[at_border], self.below[at_border][:, :2]]).astype(np.int32)
+    def bridges(self, points: Array, seen: Array) -> Array:
+        """Triangles [b, 3] over which colours spread from one surface to the other: not to hair that the photo shows beside the border.
 
-    def lowered(self, seen: Array) -> Array:
-        """``seen`` [n], near the border no more than the other surface has of it."""
-        result = seen.copy()
-        more = np.maximum(seen[self.nodes] - seen[self.below].mean(1), 0.0)
-        result[self.nodes] -= self.share * more
-        return result
+        Args:
+            points: [n, 3]; seen: [n] 0..1, how well the photo shows each.
+        """
+        drawn = np.unique(self.below)
+        shown = points[drawn[seen[drawn] > 0.9]]
+        near = nearest_points(shown, points[self.nodes])[0][:, 0] < _BESIDE_DM if len(shown) else np.zeros(len(self.nodes), bool)
+        chosen = (self.share > 0.5) & ~(self.is_hair & near)
+        return np.column_stack([self.nodes[chosen], self.below[chosen][:, :2]]).astype(np.int32)
 
 
 def look(
@@ -127,7 +133,40 @@ def look(
         rim: where one of several surfaces ends on another one.
         on_head: [n] bool, nodes of the head, which the body lends no colours.
     """
-    size, motion = len(photo), portrait.motion
+    pixels, seen, mirror, mirror_seen = _visible(portrait, len(photo), points, normals, triangles)
+    told = np.zeros(len(points), bool) if given is None else np.isfinite(given).all(1)
+    seen, mirror_seen = seen * ~told, mirror_seen * ~told
+    if rim is not None:
+        triangles = np.concatenate([triangles, rim.bridges(points, seen)])
+    mirror_seen = _faded(mirror_seen, told, triangles)
+    own, opposite = sampled(photo, pixels), sampled(photo, mirror)
+    tone = np.zeros((len(points), 3))
+    both = np.flatnonzero((seen > 0.9) & (mirror_seen > 0.9))
+    if len(both):
+        tone = _spread(points, both, (own - opposite)[both], triangles)
+    known = (seen > 0.9) | (mirror_seen > 0.9) | told
+    colours = np.where((seen > 0.9)[:, None], own, np.clip(opposite + tone, 0.0, 255.0))
+    if given is not None:
+        colours[told] = given[told]
+    filled = _filled(points, colours, known, triangles, on_head)
+    strands = np.zeros((len(points), 3)) if strands is None else strands
+    result = SeenNodes(pixels, seen, mirror, mirror_seen, tone, filled, strands, points)
+    if rim is not None:
+        below = result.colours(photo)[rim.below].mean(1)
+        filled[rim.nodes] += rim.share[:, None] * (below - filled[rim.nodes])
+    return result
+
+
+def _visible(portrait: PreparedPortrait, size: int, points: Array, normals: Array, triangles: Array) -> tuple[Array, Array, Array, Array]:
+    """Where a photo of ``size`` pixels has nodes, and how well it shows them (0..1), and the same of their mirror images.
+
+    Args:
+        points, normals, triangles: as for :func:`look`.
+
+    Returns:
+        pixels [n, 2] and shares [n], of the nodes and of their mirror images.
+    """
+    motion = portrait.motion
     unit = size / 512
     eye = (np.array([0.0, 0.0, CAMERA_DISTANCE_DM]) - motion.translation) @ matrix_from_euler(motion.rotation_rad)
     person = np.maximum(portrait.person_alpha, portrait.head_alpha)
@@ -160,29 +199,21 @@ def look(
     other = points * (-1, 1, 1)
     mirror, mirror_depth = projected(other)
     mirror_seen = seen_at(other, normals * (-1, 1, 1), mirror, mirror_depth, _MIRRORED_DM)
-    told = np.zeros(len(points), bool) if given is None else np.isfinite(given).all(1)
-    seen, mirror_seen = seen * ~told, mirror_seen * ~told
-    if rim is not None:
-        triangles = np.concatenate([triangles, rim.bridges()])
-        seen, mirror_seen = rim.lowered(seen), rim.lowered(mirror_seen)
-    mirror_seen = _faded(mirror_seen, told, triangles)
-    sides = [np.ones(len(points), bool)] if on_head is None else [on_head, ~on_head]
-    own, opposite = sampled(photo, pixels), sampled(photo, mirror)
-    tone = np.zeros((len(points), 3))
-    both = np.flatnonzero((seen > 0.9) & (mirror_seen > 0.9))
-    if len(both):
-        tone = _spread(points, both, (own - opposite)[both], triangles)
-    known = (seen > 0.9) | (mirror_seen > 0.9) | told
-    colours = np.where((seen > 0.9)[:, None], own, np.clip(opposite + tone, 0.0, 255.0))
-    if given is not None:
-        colours[told] = given[told]
+    return pixels, seen, mirror, mirror_seen
+
+
+def _filled(points: Array, colours: Array, known: Array, triangles: Array, on_head: Array | None) -> Array:
+    """Colours [n, 3] of all nodes for those of the ``known`` ones [n]; with ``on_head`` [n], of head and body by themselves."""
     filled = np.zeros((len(points), 3))
-    for side in sides:
+    for side in [np.ones(len(points), bool)] if on_head is None else [on_head, ~on_head]:
         here = np.flatnonzero(known & side)
         here = here if len(here) else np.flatnonzero(known) if known.any() else np.arange(len(points))
         filled[side] = _spread(points, here, colours[here], triangles[side[triangles].all(1)])[side]
-    strands = np.zeros((len(points), 3)) if strands is None else strands
-    return SeenNodes(pixels, seen, mirror, mirror_seen, tone, filled, strands, points)
+    if on_head is not None:
+        mean = NeighbourMean.of(triangles, len(points))
+        for _ in range(_NECK_ROUNDS):
+            filled = np.where(known[:, None], filled, 0.5 * filled + 0.5 * mean(filled))
+    return filled
 
 
 def _faded(share: Array, told: Array, triangles: Array) -> Array:
@@ -271,7 +302,9 @@ def paint(
     folded: Array | None = None,
     unfolded: Array | None = None,
 ) -> tuple[Sheet, list[tuple[int, int]]]:
-    """The texture of a surface of quads [q, 4]; of a triangle [a, b, c, c] the fourth corner lies opposite its second one.
+    """The texture of a surface of quads [q, 4], and of one of triangles [a, b, c, c], which may lie closely above it.
+
+    Of a triangle the fourth corner lies opposite its second one.
 
     Quads that the photo does not show well lie in pictures of the surface from other sides, and those that no side shows in cells of
     their own.
@@ -292,6 +325,7 @@ def paint(
     begins = [blocks.add(picture) for picture in extra]
     places = nodes.pixels[quads].astype(np.float32)
     left = nodes.seen[quads].min(1) < _WHOLLY
+    is_triangle = quads[:, 2] == quads[:, 3]
     own = np.zeros(len(quads), bool) if folded is None else left & folded
     left = left & ~own
     triangles = np.ascontiguousarray(quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3).astype(np.int32))
@@ -314,9 +348,11 @@ def paint(
         scores = np.stack([view.score[quads].min(1) for view in views])
         best = np.where(left & (scores.max(0) > 0.0), scores.argmax(0), -1)
         for number, view in enumerate(views):
-            mine = best == number
-            if mine.any():
-                chart, at = view.chart(photo, nodes, triangles[inside], np.unique(quads[mine]), width)
+            # Each surface has pictures of its own: what lies a little before it would cover it.
+            for mine in ((best == number) & is_triangle, (best == number) & ~is_triangle):
+                if not mine.any():
+                    continue
+                chart, at = view.chart(photo, nodes, triangles[np.repeat(mine, 2)], np.unique(quads[mine]), width)
                 places[mine] = at[quads[mine]] + np.array(blocks.add(chart), np.float32)
         left = left & (best < 0)
     if left.any():

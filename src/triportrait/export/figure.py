@@ -161,7 +161,7 @@ def _skin(
     eyes = [state.triangles[state.kind == kind] for kind in (kernels.EYE_LEFT, kernels.EYE_RIGHT)]
     normals = np.concatenate([vertex_normals(state.source, np.ascontiguousarray(face)), hull.normals])
     # The face's border, a saw of triangles, dives below the hull.
-    rim = _rim(state.source, face, deep, hull, shown)
+    rim = _rim(portrait, state.source, face, deep, hull, shown)
     sunk = _dive(state.source, normals[:count], deep, hull, rim)
     points = np.concatenate([state.source + sunk, hull.points])
     solid = np.concatenate([face, triangles_of(shown) + count]).astype(np.int32)
@@ -223,12 +223,16 @@ def _skin(
     return part("skin", moving, True), part("skin", ~moving, False)
 
 
-def _rim(source: Array, face: Array, deep: Array, hull: Hull, shown: Array) -> Rim:
+def _rim(portrait: PreparedPortrait, source: Array, face: Array, deep: Array, hull: Hull, shown: Array) -> Rim:
     """Where the face ends on the hull, of whose nodes the quads ``shown`` [q, 4] have those that are drawn."""
     used, drawn = np.unique(face), np.unique(shown)
     nodes = used[deep[used] < 1.0]
     _, below = nearest_points(hull.points[drawn], source[nodes], 3)
-    return Rim(nodes, drawn[below] + len(source), smooth_step(1.0 - deep[nodes]))
+    below, motion = drawn[below], portrait.motion
+    hair = ((portrait.head_alpha > 0.95) & ~like_the_face(portrait)).astype(np.float32)[..., None]
+    pixels, _ = project(pose_points(hull.points[below[:, 0]], motion.rotation_rad, motion.translation), len(hair), portrait.focal)
+    is_hair = sampled(hair, pixels.astype(np.float32)).reshape(-1) > 0.5
+    return Rim(nodes, below + len(source), smooth_step(1.0 - deep[nodes]), is_hair)
 
 
 def _dive(source: Array, normals: Array, deep: Array, hull: Hull, rim: Rim) -> Array:
