@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.export.colours import SeenNodes, _Blocks, look, paint, strand_pattern
+from triportrait.export.colours import Rim, SeenNodes, _Blocks, _faded, _filled, look, paint, strand_pattern
 from triportrait.export.figure import _is_within
 from triportrait.geometry.normals import vertex_normals
 from triportrait.types import PreparedPortrait
@@ -69,6 +69,70 @@ def test_every_quad_shows_its_corners_colours(cylinder: tuple) -> None:
     column, row = (np.clip(np.round(sheet.places[..., c] - 0.5).astype(int), 0, sheet.picture.shape[1 - c] - 1) for c in (0, 1))
     error = np.abs(sheet.picture[row, column].astype(float) - wanted).max(-1)
     assert np.median(error) < 3.0 and np.quantile(error, 0.99) < 20.0
+
+
+def test_quads_smaller_than_a_texel_have_their_colour(cylinder: tuple) -> None:
+    """A mouth's corner left a quad of a hundredth of a texel, which no texel's middle met."""
+    points, normals, quads = cylinder
+    photo, none = np.zeros((64, 64, 3), np.float32), np.zeros(len(points))
+    tint = np.tile(np.array([200.0, 100.0, 50.0]), (len(points), 1))
+    nodes = SeenNodes(
+        np.zeros((len(points), 2), np.float32), none, np.zeros((len(points), 2), np.float32), none, 0 * tint, tint, 0 * tint, points
+    )
+    tiny = (points * 1e-4 + 3e-4).astype(np.float32)
+    sheet, _ = paint(photo, nodes, tiny, normals, quads, [])
+    column, row = (np.clip(sheet.places[..., c].astype(int), 0, sheet.picture.shape[1 - c] - 1) for c in (0, 1))
+    assert np.abs(sheet.picture[row, column].astype(float) - tint[0]).max() < 3.0
+
+
+def test_folded_quads_lie_beside_each_other_where_they_are_unfolded(cylinder: tuple) -> None:
+    """A viewer that reads a texel beside a thin quad must find its neighbour's colour there, not another place's."""
+    points, normals, quads = cylinder
+    front = (normals[quads][..., 2] > 0.5).all(1)
+    none = np.zeros(len(points))
+    tint = 100.0 + 80.0 * points[:, [0, 1, 2]]
+    nodes = SeenNodes(
+        np.zeros((len(points), 2), np.float32), none, np.zeros((len(points), 2), np.float32), none, 0 * tint, tint, 0 * tint, points
+    )
+    thin = points * (1.0, 0.01, 1.0)
+    sheet, _ = paint(np.zeros((512, 512, 3), np.float32), nodes, thin, normals, quads, [], front, points)
+    places = sheet.places[front]
+    for node in np.unique(quads[front]):
+        assert np.ptp(places[quads[front] == node], axis=0).max() == 0.0
+    column, row = (np.clip(places[..., c].astype(int), 0, sheet.picture.shape[1 - c] - 1) for c in (0, 1))
+    assert np.quantile(np.abs(sheet.picture[row, column].astype(float) - tint[quads[front]]).max(-1), 0.95) < 4.0
+
+
+def test_colours_cross_the_border_to_skin_but_not_to_hair_beside_it() -> None:
+    points = np.array([[0, 0, 0], [0, 1, 0], [0.1, 0, 0], [0.1, 1, 0], [0.2, 0, 0], [0.2, 1, 0]], float)
+    seen = np.array([1.0, 1.0, 0.0, 0.0, 1.0, 0.0])
+    below = np.array([[2, 3, 4], [3, 2, 5]])
+    for is_hair, count in ((False, 2), (True, 1)):
+        rim = Rim(np.array([0, 1]), below, np.ones(2, np.float32), np.full(2, is_hair))
+        bridges = rim.bridges(points, seen)
+        # The photo shows hair beside the first node alone.
+        assert len(bridges) == count and bridges[-1].tolist() == [1, 3, 2]
+
+
+def test_what_a_mirror_shows_fades_towards_its_border_and_stays_at_told_nodes(cylinder: tuple) -> None:
+    points, _, quads = cylinder
+    triangles = quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3).astype(np.int32)
+    share = (points[:, 0] > 0.0).astype(float)
+    faded = _faded(share, np.zeros(len(points), bool), triangles)
+    assert not faded[share == 0.0].any() and faded[points[:, 0] > 0.65].min() > 0.9
+    edge = (points[:, 0] > 0.0) & (points[:, 0] < 0.15)
+    assert faded[edge].max() < 0.7
+    np.testing.assert_allclose(_faded(share, share == 0.0, triangles), share)
+
+
+def test_the_body_lends_the_head_no_colours(cylinder: tuple) -> None:
+    points, _, quads = cylinder
+    triangles = quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3).astype(np.int32)
+    known = np.abs(points[:, 1]) > 0.75
+    colours = np.where(points[:, 1:2] > 0.0, [200.0, 150.0, 120.0], [20.0, 40.0, 200.0])
+    filled = _filled(points, colours, known, triangles, points[:, 1] > -0.3)
+    np.testing.assert_allclose(filled[points[:, 1] > 0.35], np.tile([200.0, 150.0, 120.0], ((points[:, 1] > 0.35).sum(), 1)), atol=1.0)
+    assert np.abs(np.diff(filled.reshape(17, 48, 3), axis=0)).max() < 60.0
 
 
 def test_blocks_do_not_overlap() -> None:

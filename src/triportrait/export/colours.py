@@ -7,7 +7,7 @@ it is not stretched. No quad has a seam to its neighbours, for all pictures give
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -24,8 +24,13 @@ from triportrait.types import CAMERA_DISTANCE_DM, Array, PreparedPortrait
 #: A surface is seen from the first cosine with the photo's view on, and wholly from the second; so far from the person's outline (pixels of
 #: a 512 px crop); and if nothing lies this much before it (decimetres).
 _COSINES, _RIM_PX, _BEFORE_DM = (0.22, 0.45), (3.0, 8.0), 0.06
-#: A mirrored place counts if the photo's surface is so near.
-_MIRRORED_DM = 0.12
+#: A mirrored place counts if the photo's surface is so near, and ever less up to twice that; rounds of smoothing by which what it shows
+#: fades towards its border, for nothing else makes that border soft.
+_MIRRORED_DM, _MIRROR_ROUNDS = 0.12, 24
+#: Hair that the photo shows so near the face's border is what one sees there (decimetres).
+_BESIDE_DM = 0.22
+#: Rounds of smoothing between the colours of head and body.
+_NECK_ROUNDS = 6
 #: Nearest seen nodes from which colours begin to spread, of at most so many; rounds of spreading, and what a
 #: round of plain means leaves of the smoothest error.
 _NEAREST, _MOST, _ROUNDS, _SLOWEST = 12, 3000, 250, 0.9985
@@ -36,6 +41,8 @@ CELL = 8
 _SIDES = (((1, 0, 0), (0, 1, 0)), ((-1, 0, 0), (0, 1, 0)), ((0, 0, -1), (0, 1, 0)), ((0, 1, 0), (0, 0, -1)), ((0, -1, 1), (0, 1, 0)))
 _AXES = (*_SIDES[:4], ((0, -1, 0), (0, 0, 1)), ((0, 0, 1), (0, 1, 0)))
 _TEXEL_DM, _FAR_DM, _EDGE_PX = 0.013, 100.0, 3
+#: A texel of what is folded away.
+_UNFOLDED_TEXEL_DM = 0.005
 #: The skull's middle and the reach of the crown's whorl (decimetres); strands once round the head with their shares of the pattern,
 #: and the length (decimetres) over which one keeps its brightness.
 _SKULL_DM, _WHORL_DM = (0.0, 0.35, -0.75), 0.35
@@ -65,12 +72,44 @@ class SeenNodes:
     strands: Array
     place: Array
 
+    def at(self, chosen: Array) -> SeenNodes:
+        """Those of the numbers ``chosen`` [k]."""
+        return SeenNodes(*(getattr(self, one.name)[chosen] for one in fields(self)))
+
     def colours(self, photo: Array) -> Array:
         """Of all nodes [n, 3], 0..255."""
         own, other = sampled(photo, self.pixels), sampled(photo, self.mirror) + self.tone
         filled = self.filled + self.strands * strand_pattern(self.place)[:, None]
         rest = filled + self.mirror_seen[:, None] * (other - filled)
         return rest + self.seen[:, None] * (own - rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Rim:
+    """The border of a surface that ends on another one, where both must have one colour.
+
+    Args:
+        nodes: [r] int, those near the border; below: [r, 3] int, the nearest nodes of the other surface.
+        share: [r] float32, how much a node is to be like those: 1 at the border, 0 well inside.
+        is_hair: [r] bool, where the other surface is hair.
+    """
+
+    nodes: Array
+    below: Array
+    share: Array
+    is_hair: Array
+
+    def bridges(self, points: Array, seen: Array) -> Array:
+        """Triangles [b, 3] over which colours spread from one surface to the other: not to hair that the photo shows beside the border.
+
+        Args:
+            points: [n, 3]; seen: [n] 0..1, how well the photo shows each.
+        """
+        drawn = np.unique(self.below)
+        shown = points[drawn[seen[drawn] > 0.9]]
+        near = nearest_points(shown, points[self.nodes])[0][:, 0] < _BESIDE_DM if len(shown) else np.zeros(len(self.nodes), bool)
+        chosen = (self.share > 0.5) & ~(self.is_hair & near)
+        return np.column_stack([self.nodes[chosen], self.below[chosen][:, :2]]).astype(np.int32)
 
 
 def look(
@@ -81,6 +120,8 @@ def look(
     triangles: Array,
     given: Array | None = None,
     strands: Array | None = None,
+    rim: Rim | None = None,
+    on_head: Array | None = None,
 ) -> SeenNodes:
     """What the photo tells of the colours of a surface.
 
@@ -89,8 +130,43 @@ def look(
         points: [n, 3] in the head's space and the photo's expression; normals: [n, 3]; triangles: [f, 3] int32, all that hides.
         given: [n, 3] colours of nodes that look otherwise than the photo shows them; not a number for all others.
         strands: [n, 3] contrast of the strands of hair on them; without it there are none.
+        rim: where one of several surfaces ends on another one.
+        on_head: [n] bool, nodes of the head, which the body lends no colours.
     """
-    size, motion = len(photo), portrait.motion
+    pixels, seen, mirror, mirror_seen = _visible(portrait, len(photo), points, normals, triangles)
+    told = np.zeros(len(points), bool) if given is None else np.isfinite(given).all(1)
+    seen, mirror_seen = seen * ~told, mirror_seen * ~told
+    if rim is not None:
+        triangles = np.concatenate([triangles, rim.bridges(points, seen)])
+    mirror_seen = _faded(mirror_seen, told, triangles)
+    own, opposite = sampled(photo, pixels), sampled(photo, mirror)
+    tone = np.zeros((len(points), 3))
+    both = np.flatnonzero((seen > 0.9) & (mirror_seen > 0.9))
+    if len(both):
+        tone = _spread(points, both, (own - opposite)[both], triangles)
+    known = (seen > 0.9) | (mirror_seen > 0.9) | told
+    colours = np.where((seen > 0.9)[:, None], own, np.clip(opposite + tone, 0.0, 255.0))
+    if given is not None:
+        colours[told] = given[told]
+    filled = _filled(points, colours, known, triangles, on_head)
+    strands = np.zeros((len(points), 3)) if strands is None else strands
+    result = SeenNodes(pixels, seen, mirror, mirror_seen, tone, filled, strands, points)
+    if rim is not None:
+        below = result.colours(photo)[rim.below].mean(1)
+        filled[rim.nodes] += rim.share[:, None] * (below - filled[rim.nodes])
+    return result
+
+
+def _visible(portrait: PreparedPortrait, size: int, points: Array, normals: Array, triangles: Array) -> tuple[Array, Array, Array, Array]:
+    """Where a photo of ``size`` pixels has nodes, and how well it shows them (0..1), and the same of their mirror images.
+
+    Args:
+        points, normals, triangles: as for :func:`look`.
+
+    Returns:
+        pixels [n, 2] and shares [n], of the nodes and of their mirror images.
+    """
+    motion = portrait.motion
     unit = size / 512
     eye = (np.array([0.0, 0.0, CAMERA_DISTANCE_DM]) - motion.translation) @ matrix_from_euler(motion.rotation_rad)
     person = np.maximum(portrait.person_alpha, portrait.head_alpha)
@@ -114,29 +190,38 @@ def look(
         column, row = (np.clip(at[:, c].astype(int), 0, size - 1) for c in (0, 1))
         ahead = away - nearest[row, column]
         within = ((at >= 1.0) & (at <= size - 1.0)).all(1)
-        clear = within & (ahead < _BEFORE_DM) & (ahead > -far)
+        clear = within & (ahead < _BEFORE_DM)
+        if np.isfinite(far):
+            clear = clear * np.clip(2.0 + ahead / far, 0.0, 1.0)
         return smooth_step(np.clip((cosine - first) / (last - first), 0.0, 1.0)) * sampled(solid, at).reshape(-1) * clear
 
     seen = seen_at(points, normals, pixels, depth, np.inf)
     other = points * (-1, 1, 1)
     mirror, mirror_depth = projected(other)
     mirror_seen = seen_at(other, normals * (-1, 1, 1), mirror, mirror_depth, _MIRRORED_DM)
-    told = np.zeros(len(points), bool) if given is None else np.isfinite(given).all(1)
-    seen, mirror_seen = seen * ~told, mirror_seen * ~told
-    own, opposite = sampled(photo, pixels), sampled(photo, mirror)
-    tone = np.zeros((len(points), 3))
-    both = np.flatnonzero((seen > 0.9) & (mirror_seen > 0.9))
-    if len(both):
-        tone = _spread(points, both, (own - opposite)[both], triangles)
-    known = np.flatnonzero((seen > 0.9) | (mirror_seen > 0.9) | told)
-    if not len(known):
-        known = np.arange(len(points))
-    colours = np.where((seen > 0.9)[:, None], own, np.clip(opposite + tone, 0.0, 255.0))
-    if given is not None:
-        colours[told] = given[told]
-    filled = _spread(points, known, colours[known], triangles)
-    strands = np.zeros((len(points), 3)) if strands is None else strands
-    return SeenNodes(pixels, seen, mirror, mirror_seen, tone, filled, strands, points)
+    return pixels, seen, mirror, mirror_seen
+
+
+def _filled(points: Array, colours: Array, known: Array, triangles: Array, on_head: Array | None) -> Array:
+    """Colours [n, 3] of all nodes for those of the ``known`` ones [n]; with ``on_head`` [n], of head and body by themselves."""
+    filled = np.zeros((len(points), 3))
+    for side in [np.ones(len(points), bool)] if on_head is None else [on_head, ~on_head]:
+        here = np.flatnonzero(known & side)
+        here = here if len(here) else np.flatnonzero(known) if known.any() else np.arange(len(points))
+        filled[side] = _spread(points, here, colours[here], triangles[side[triangles].all(1)])[side]
+    if on_head is not None:
+        mean = NeighbourMean.of(triangles, len(points))
+        for _ in range(_NECK_ROUNDS):
+            filled = np.where(known[:, None], filled, 0.5 * filled + 0.5 * mean(filled))
+    return filled
+
+
+def _faded(share: Array, told: Array, triangles: Array) -> Array:
+    """A share [n] of nodes that falls to 0 before its border; at that of the nodes that are ``told`` [n] it stays as it is."""
+    mean, wide = NeighbourMean.of(triangles, len(share)), np.where(told, 1.0, share)[:, None]
+    for _ in range(_MIRROR_ROUNDS):
+        wide = 0.5 * wide + 0.5 * mean(wide)
+    return np.minimum(share, np.clip(2.0 * wide[:, 0] - 1.0, 0.0, 1.0))
 
 
 def _spread(points: Array, known: Array, values: Array, triangles: Array) -> Array:
@@ -208,9 +293,18 @@ class Sheet:
 
 
 def paint(
-    photo: Array, nodes: SeenNodes, points: Array, normals: Array, quads: Array, extra: list[Array], folded: Array | None = None
+    photo: Array,
+    nodes: SeenNodes,
+    points: Array,
+    normals: Array,
+    quads: Array,
+    extra: list[Array],
+    folded: Array | None = None,
+    unfolded: Array | None = None,
 ) -> tuple[Sheet, list[tuple[int, int]]]:
-    """The texture of a surface of quads [q, 4]; of a triangle [a, b, c, c] the fourth corner lies opposite its second one.
+    """The texture of a surface of quads [q, 4], and of one of triangles [a, b, c, c], which may lie closely above it.
+
+    Of a triangle the fourth corner lies opposite its second one.
 
     Quads that the photo does not show well lie in pictures of the surface from other sides, and those that no side shows in cells of
     their own.
@@ -219,7 +313,8 @@ def paint(
         photo: [s, s, 3] float32, 0..255, from :func:`continued`; it is the texture's upper part.
         nodes, points, normals: of the quads' corners, [n, 3] each.
         extra: more pictures [h, w, 3], at most as wide together as the photo, which stand below it.
-        folded: [q] bool, quads that are larger than any view shows them, and have cells of their own.
+        folded: [q] bool, quads that are larger than any view of ``points`` shows them: a picture of their own shows them from the front,
+            where their corners are ``unfolded`` [n, 3].
 
     Returns:
         the texture, and where each of ``extra`` begins: column and row.
@@ -230,9 +325,22 @@ def paint(
     begins = [blocks.add(picture) for picture in extra]
     places = nodes.pixels[quads].astype(np.float32)
     left = nodes.seen[quads].min(1) < _WHOLLY
+    is_triangle = quads[:, 2] == quads[:, 3]
     own = np.zeros(len(quads), bool) if folded is None else left & folded
     left = left & ~own
     triangles = np.ascontiguousarray(quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3).astype(np.int32))
+    if unfolded is not None and own.any():
+        # Neighbours stay neighbours: what a viewer reads beside a quad that is thinner than a pixel has the colours of the next one.
+        # What lies below others even then has its place with all other quads.
+        is_flat = _front_facing(unfolded, quads)
+        left, own = left | (own & ~is_flat), own & is_flat
+        flat = triangles[np.repeat(own, 2)]
+        view = _View.of(np.array((0, 0, 1)), np.array((0, 1, 0)), unfolded, normals, flat)
+        # From corner to corner: between a lid that is told and the skin above it the photo shows the eye.
+        none = np.zeros(len(points))
+        plain = replace(nodes, seen=none, mirror_seen=none, filled=nodes.colours(photo), strands=np.zeros((len(points), 3)))
+        chart, at = view.chart(photo, plain, flat, np.unique(quads[own]), width, _UNFOLDED_TEXEL_DM)
+        places[own] = at[quads[own]] + np.array(blocks.add(chart), np.float32)
     for sides in (_SIDES, _AXES, _AXES):
         # First all of it is in the way; then what is still to be shown, such as the insides of lips.
         inside = np.repeat(left, 2) if sides is _AXES else np.ones(len(triangles), bool)
@@ -240,17 +348,24 @@ def paint(
         scores = np.stack([view.score[quads].min(1) for view in views])
         best = np.where(left & (scores.max(0) > 0.0), scores.argmax(0), -1)
         for number, view in enumerate(views):
-            mine = best == number
-            if mine.any():
-                chart, at = view.chart(photo, nodes, triangles[inside], np.unique(quads[mine]), width)
+            # Each surface has pictures of its own: what lies a little before it would cover it.
+            for mine in ((best == number) & is_triangle, (best == number) & ~is_triangle):
+                if not mine.any():
+                    continue
+                chart, at = view.chart(photo, nodes, triangles[np.repeat(mine, 2)], np.unique(quads[mine]), width)
                 places[mine] = at[quads[mine]] + np.array(blocks.add(chart), np.float32)
         left = left & (best < 0)
-    own = own | left
-    if own.any():
-        begin = np.array([blocks.add(cell) for cell in _cells(photo, nodes, quads[own])], np.float32) + 0.5
+    if left.any():
+        begin = np.array([blocks.add(cell) for cell in _cells(photo, nodes, quads[left])], np.float32) + 0.5
         last = CELL - 1.0
-        places[own] = begin[:, None] + np.array([[0, 0], [last, 0], [last, last], [0, last]], np.float32)
+        places[left] = begin[:, None] + np.array([[0, 0], [last, 0], [last, last], [0, last]], np.float32)
     return Sheet(blocks.picture(), places), begins
+
+
+def _front_facing(points: Array, quads: Array) -> Array:
+    """Which quads [q, 4] show their front along z: bool [q]; a triangle has a corner twice."""
+    (ax, ay), (bx, by) = ((points[quads[:, k + 2], :2] - points[quads[:, k], :2]).T for k in (0, 1))
+    return np.asarray(ax * by > ay * bx)
 
 
 class _Blocks:
@@ -308,10 +423,12 @@ class _View:
         cosine = normals @ towards
         return _View(places, np.where(clear, cosine, 0.0) * (cosine > _COSINES[0]))
 
-    def chart(self, photo: Array, nodes: SeenNodes, triangles: Array, used: Array, most_px: int) -> tuple[Array, Array]:
+    def chart(
+        self, photo: Array, nodes: SeenNodes, triangles: Array, used: Array, most_px: int, texel_dm: float = _TEXEL_DM
+    ) -> tuple[Array, Array]:
         """A picture [h, w, 3] that holds the nodes ``used``, and the texels [n, 2] of all nodes in it."""
         low, high = self.places[used, :2].min(0), self.places[used, :2].max(0)
-        texel = max(_TEXEL_DM, float((high - low)[0]) / (most_px - 2 * _EDGE_PX - 2))
+        texel = max(texel_dm, float((high - low)[0]) / (most_px - 2 * _EDGE_PX - 2))
         at = ((self.places[:, :2] - low) / np.float32(texel) + np.float32(_EDGE_PX)).astype(np.float32)
         across, down = (int(np.ceil(side / texel)) + 2 * _EDGE_PX for side in high - low)
         values = np.column_stack(
@@ -324,7 +441,14 @@ class _View:
         flat = shown[known]
         colours = np.zeros((down, across, 3), np.float32)
         parts = np.split(flat, [2, 3, 5, 6, 9, 12, 15], axis=1)
-        colours[known] = SeenNodes(*(part[:, 0] if part.shape[1] == 1 else part for part in parts)).colours(photo)
+        if known.any():
+            colours[known] = SeenNodes(*(part[:, 0] if part.shape[1] == 1 else part for part in parts)).colours(photo)
+        # Quads that are smaller than a texel may miss all texels' middles.
+        column, row = (np.clip(at[used, c].astype(int), 0, side - 1) for c, side in ((0, across), (1, down)))
+        missed = ~known[row, column]
+        if missed.any():
+            colours[row[missed], column[missed]] = nodes.at(used[missed]).colours(photo)
+            known[row[missed], column[missed]] = True
         return push_pull(colours, known.astype(np.float32)), at
 
 

@@ -14,16 +14,15 @@ from triportrait.avatar.lifted.outline import rise_of_face
 from triportrait.avatar.lifted.surface import face_weight
 from triportrait.avatar.lifted.unseen_colours import like_the_face, sampled
 from triportrait.avatar.mouth.parts import MouthPart, tongue_amounts
-from triportrait.export.colours import continued, look, paint
+from triportrait.export.colours import Rim, continued, look, paint
 from triportrait.export.curves import Blendshape, blendshapes
 from triportrait.export.hull import Hull, build_hull, triangles_of
 from triportrait.export.skeleton import BONES, bone, on_bone
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
-from triportrait.geometry.fields import grid_triangles, smooth_step
-from triportrait.geometry.filling import push_pull
+from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
 from triportrait.geometry.landmarks import CHIN, EYE_LEFT_RIM, EYE_RIGHT_RIM, FOREHEAD_TOP, INNER_LIPS, JAW_ENDS_OF_68, OUTER_LIPS
-from triportrait.geometry.nearest import nearest_points
+from triportrait.geometry.nearest import distance_px, nearest_points
 from triportrait.geometry.normals import vertex_normals
 from triportrait.types import ARKIT_EXPRESSIONS, Array, HeadPart, PreparedPortrait
 
@@ -33,14 +32,19 @@ _FACE, _NECK, _DEEP_DM = 0.05, 0.2, 0.2
 _OPENING_DM = 0.12
 #: Round eyes and mouth, so far (decimetres), the hull is left out where it lies so deep below the face: it would show in their openings.
 _COVERED, _ROUND_OPENINGS_DM = 0.85, 0.3
-#: The face's border lies so far below (decimetres).
-_DIVES_DM = 0.06
+#: The face's border lies so far below (decimetres); it goes deeper by what it stands off the hull more than this, and at most so much.
+_DIVES_DM, _STANDS_OFF_DM, _DIVES_MOST_DM = 0.06, 0.03, 0.4
+#: Nodes with more than this share of the head's motion have colours of the head alone.
+_ON_HEAD = 0.5
 #: Displacements below this are none, and up to twice as much they are smaller (decimetres): a curve's tail is not seen, but fills files.
 _TAIL_DM = 2e-3
 #: The skull has hair if the photo shows it on this share of the head, so far above the forehead (heights of the face). It begins from
 #: here to there behind the ears' front, beside ears and above them, with a change between those heights, and ends at the nape (decimetres).
 _HAIR, _HAIR_ABOVE = 0.02, 0.03
 _BEHIND_EARS_DM, _BEHIND_TOP_DM, _ABOVE_EARS_DM, _NAPE_DM = (0.3, 0.45), (-0.15, 0.15), (0.3, 0.6), (-0.55, -0.2)
+#: Hair that so much faces the viewer is shown by the photo. Behind it hair looks like the nearest of that, of so many places of so many,
+#: and as far as this (decimetres) ever more like the usual one.
+_SHOWN, _NEAREST_HAIRS, _HAIRS, _HAIR_REACHES_DM = 0.2, 12, 1500, 0.8
 #: Strands are finer than this, and hair hangs where a row has so much of it at both sides (pixels of a 512 px crop).
 _STRAND_PX, _HANGING_PX = 4, 10
 #: The jaw's curve at which the mouth's inside is lit; lips, which a file cannot let throw shadows, take this share of it from teeth.
@@ -54,8 +58,8 @@ _DRAWN_OUT = 1.2
 _LASH_FALLS, _DARKEST, _LASH_SHARE = 0.08, 0.15, 0.8
 #: A place of the photo that is so much inside an open eye is no lid.
 _IN_EYE = 0.25
-#: Lashes reach so far from an opening, in widths of the eye.
-_LASHES = 0.14
+#: Lashes reach so far from an opening, in widths of the eye; what keeps a membrane solvable where all is unknown.
+_LASHES, _WHISPER = 0.14, 1e-6
 #: The bag behind the mouth: its middle behind the lips (decimetres), where along its depth it is open, and its share of the lining's light.
 _BAG_BEHIND_DM, _BAG_OPEN, _BAG_SHADE = 0.38, 0.85, 0.6
 #: Rows of teeth have so many texels per texel of their own picture.
@@ -157,17 +161,21 @@ def _skin(
     eyes = [state.triangles[state.kind == kind] for kind in (kernels.EYE_LEFT, kernels.EYE_RIGHT)]
     normals = np.concatenate([vertex_normals(state.source, np.ascontiguousarray(face)), hull.normals])
     # The face's border, a saw of triangles, dives below the hull.
-    sunk = -_DIVES_DM * (1.0 - np.clip(2.0 * deep, 0.0, 1.0))[:, None] * normals[:count]
+    rim = _rim(portrait, state.source, face, deep, hull, shown)
+    sunk = _dive(state.source, normals[:count], deep, hull, rim)
     points = np.concatenate([state.source + sunk, hull.points])
     solid = np.concatenate([face, triangles_of(shown) + count]).astype(np.int32)
     behind, strands = _back_of_head(portrait, photo, head, hull)
     lids = _lids(portrait, head, state, face)
     given = np.concatenate([lids, behind])
     strands = np.concatenate([np.zeros((count, 3)), strands])
-    seen = look(portrait, photo, points, normals, np.ascontiguousarray(solid), given, strands)
+    on_head = np.concatenate([np.ones(count, bool), hull.share > _ON_HEAD])
+    seen = look(portrait, photo, points, normals, np.ascontiguousarray(solid), given, strands, rim, on_head)
     quads = np.concatenate([face[:, [0, 1, 2, 2]], shown + count])
     is_lid = np.concatenate([np.isfinite(lids).all(1), np.zeros(len(behind), bool)])
-    sheet, begins = paint(photo, seen, points, normals, quads, list(state.eye_textures), is_lid[quads].any(1))
+    closed = head.deform(state.shape, closed_expression(head, portrait.motion), portrait.motion.gaze_rad)
+    shut = np.concatenate([closed, hull.points])
+    sheet, begins = paint(photo, seen, points, normals, quads, list(state.eye_textures), is_lid[quads].any(1), shut)
 
     shift = neutral - state.source
     place = np.concatenate([neutral + sunk, hull.points + hull.carried(shift)])
@@ -215,6 +223,29 @@ def _skin(
     return part("skin", moving, True), part("skin", ~moving, False)
 
 
+def _rim(portrait: PreparedPortrait, source: Array, face: Array, deep: Array, hull: Hull, shown: Array) -> Rim:
+    """Where the face ends on the hull, of whose nodes the quads ``shown`` [q, 4] have those that are drawn."""
+    used, drawn = np.unique(face), np.unique(shown)
+    nodes = used[deep[used] < 1.0]
+    _, below = nearest_points(hull.points[drawn], source[nodes], 3)
+    below, motion = drawn[below], portrait.motion
+    hair = ((portrait.head_alpha > 0.95) & ~like_the_face(portrait)).astype(np.float32)[..., None]
+    pixels, _ = project(pose_points(hull.points[below[:, 0]], motion.rotation_rad, motion.translation), len(hair), portrait.focal)
+    is_hair = sampled(hair, pixels.astype(np.float32)).reshape(-1) > 0.5
+    return Rim(nodes, below + len(source), smooth_step(1.0 - deep[nodes]), is_hair)
+
+
+def _dive(source: Array, normals: Array, deep: Array, hull: Hull, rim: Rim) -> Array:
+    """Displacements [v, 3] that take the face's border, a saw of triangles, below the hull."""
+    # Where the face stands off the hull, its border would be that of a mask.
+    below = rim.below - len(source)
+    above = ((source[rim.nodes][:, None] - hull.points[below]) * hull.normals[below]).sum(-1).mean(1)
+    depth = np.zeros(len(source))
+    depth[rim.nodes] = _DIVES_DM * (1.0 - np.clip(2.0 * deep[rim.nodes], 0.0, 1.0))
+    depth[rim.nodes] += smooth_step(1.0 - deep[rim.nodes]) * np.clip(above - _STANDS_OFF_DM, 0.0, _DIVES_MOST_DM)
+    return np.asarray(-depth[:, None] * normals, np.float32)
+
+
 def _is_within(points: Array, ring: Array) -> Array:
     """Which of points [n, 2] lie in the polygon ``ring`` [k, 2]: bool [n], by the parity of crossings."""
     after = np.roll(ring, -1, axis=0)
@@ -258,9 +289,13 @@ def _lids(portrait: PreparedPortrait, head: OpenHead, state: LiftedState, face: 
     falls = state.lids.closed_pixels[:, 1] - pixels[:, 1] > _LASH_FALLS * width_px
     is_lid |= falls & (sampled(around[..., None].astype(np.float32), pixels).reshape(-1) > 0.5) & (state.lid.max(1) > 0.2)
     is_lid &= head.part == HeadPart.SKIN
-    skin = push_pull(state.photo[..., :3], 1.0 - around.astype(np.float32))
+    # A membrane: it has no border, neither to what lies above the lids nor to what lies below them.
+    rows, columns = (slice(max(int(at.min()) - 2, 0), int(at.max()) + 3) for at in np.nonzero(around))
+    skin = np.array(state.photo[..., :3], np.float32)
+    for channel in range(3):
+        skin[rows, columns, channel] = harmonic_fill(skin[rows, columns, channel], around[rows, columns] == 0, _WHISPER)
     result = np.full(state.source.shape, np.nan)
-    result[is_lid] = sampled(np.ascontiguousarray(skin, np.float32), state.lids.closed_pixels[is_lid])
+    result[is_lid] = sampled(skin, state.lids.closed_pixels[is_lid])
     # Those at the edge of the upper lids show where it ends.
     lashes = state.photo[(around > 0) & (opened == 0.0), :3]
     if len(lashes):
@@ -308,7 +343,23 @@ def _back_of_head(portrait: PreparedPortrait, photo: Array, head: OpenHead, hull
     hangs = (pixels[:, 1] < rows.max() - _HANGING_PX * unit) & (hull.normals[:, 2] < -0.1) if len(rows) else np.zeros(len(share), bool)
     nape = smooth_step(np.clip((height - _NAPE_DM[0]) / (_NAPE_DM[1] - _NAPE_DM[0]), 0.0, 1.0))
     share = share * np.where(hangs, 1.0, nape)
-    colours[share > 0.5] = np.median(photo[hair], axis=0)
+    # Where the photo shows hair, that is how it looks.
+    inside = ((pixels > 0.0) & (pixels < size)).all(1)
+    is_hair = (
+        inside & (sampled(inner.astype(np.float32)[..., None], pixels.astype(np.float32)).reshape(-1) > 0.5) & (hull.normals[:, 2] > _SHOWN)
+    )
+    # Not the forehead, which some photos show paler than the face.
+    far = distance_px(portrait.head_alpha <= 0.95)
+    usual = np.median(photo[hair & (far <= np.median(far[hair]))], axis=0)
+    told = (share > 0.5) & ~is_hair
+    colours[told] = usual
+    shown = np.flatnonzero(is_hair)
+    if len(shown) and told.any():
+        shown = shown[np.linspace(0, len(shown) - 1, min(len(shown), _HAIRS)).astype(int)]
+        away, index = nearest_points(hull.points[shown], hull.points[told], min(_NEAREST_HAIRS, len(shown)))
+        weight = 1.0 / (away + 0.1) ** 2
+        near = (sampled(photo, pixels[shown].astype(np.float32))[index] * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)
+        colours[told] += np.exp(-((away[:, :1] / _HAIR_REACHES_DM) ** 2)) * (near - usual)
     return colours, share[:, None] * contrast
 
 

@@ -46,7 +46,7 @@ _HANGING_DM, _HANGING_PX, _LOOSE = 0.9, 10, 0.15
 _NECK_ENDS_DM, _NECK_HALF_DM, _CHEST_DM = -1.5, 0.72, -1.3
 #: A neck is no farther back and at each side no wider than this, from the first to the second height on (decimetres): the model's goes on
 #: as a back.
-_NECK_BACK_DM, _NECK_WIDE_DM, _NECK_BACK_FROM_DM = -1.25, 0.62, (-0.45, -0.95)
+_NECK_BACK_DM, _NECK_WIDE_DM, _NECK_BACK_FROM_DM = -0.95, 0.62, (-0.3, -0.95)
 #: Heights of the head (decimetres) between which hair at the back ends.
 _NAPE_DM = -0.75, -0.2
 #: Rounds of smoothing: of the hair's thickness, of the field, of the surface.
