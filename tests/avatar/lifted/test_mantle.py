@@ -15,6 +15,7 @@ from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import grid_triangles
 from triportrait.geometry.masks import face_hull
+from triportrait.geometry.nearest import distance_px
 from triportrait.geometry.rasteriser import rasterise
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import PreparedPortrait
@@ -172,8 +173,31 @@ def test_skin_coloured_hair_is_hair(astronaut_portrait):
     assert plain.strands[eyes, :10].min() == 1 and plain.strands[eyes, middle] == 0
 
 
+def test_soft_hair_beyond_the_outline_is_guessed_with_the_outline(mantle, astronaut_portrait):
+    """Left as it is, the photo's light rim would stand round a guess of another tone."""
+    motion = astronaut_portrait.motion
+    turned = mantle.guessed(replace(motion, rotation_rad=motion.rotation_rad + np.float32([0, 0.35, 0])))
+    matte = astronaut_portrait.head_alpha[tuple(np.clip(mantle.pixels[:, ::-1], 0, 511).astype(int).T)]
+    soft = (mantle.far == 0) & (matte > 0.02) & (matte < 0.5)
+    assert soft.sum() > 100 and (turned[soft] > 0.5).sum() > 50
+
+
+def test_heights_are_even(mantle, astronaut_portrait):
+    """Neighbouring rows of the grid end at the same depth: turned, the edge between face and hair is no saw."""
+    place, depth = posed(mantle, astronaut_portrait)
+    inside = (mantle.far == 0) & ((place > 8) & (place < 504)).all(1) & (np.abs(place / 4 - np.round(place / 4)) < 1e-3).all(1)
+    # The outline itself is round.
+    deep = distance_px(astronaut_portrait.head_alpha < 0.9) > 24
+    inside[inside] = deep[tuple(place[inside][:, ::-1].astype(int).T)]
+    grid = np.full((129, 129), np.nan)
+    column, row = np.round(place[inside] / 4).astype(int).T
+    grid[row, column] = depth[inside]
+    bend = np.abs(np.diff(grid, 2, axis=0))
+    assert np.isfinite(bend).sum() > 1000 and np.nanquantile(bend, 0.99) < 0.03
+
+
 def test_an_ear_at_the_border_does_not_come_twice(astronaut_portrait, open_head, surface, monkeypatch):
-    def everywhere(portrait: PreparedPortrait, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def everywhere(portrait: PreparedPortrait, beside: np.ndarray, hairy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros_like(beside), np.ones_like(beside)
 
     monkeypatch.setattr("triportrait.avatar.lifted.unseen_colours._ears_at_borders", everywhere)

@@ -25,7 +25,7 @@ from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_st
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, RIM_INNER_CORNER, RIM_OUTER_CORNER
 from triportrait.geometry.masks import face_hull, hull_mask
-from triportrait.geometry.nearest import distance_of, distance_px, nearest_pixels
+from triportrait.geometry.nearest import distance_of, distance_px, nearest_pixels, nearest_points
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, PreparedPortrait
@@ -48,6 +48,8 @@ _FAR_RISE = 0.08, 0.5
 _OF_HEAD = 0.9
 #: How well the photo must show the skin that a node of the sheet follows, 0..1.
 _STEADY = 0.3
+#: Heights are smoothed over so many nodes of the grid.
+_EVEN_NODES = 1.5
 #: Keeps islands of the sheet without any known height solvable.
 _REGULARISATION = 1e-9
 #: The sheet keeps a rim of so many pixels of a 512 px crop over the mesh, and half as many over lids.
@@ -254,9 +256,8 @@ def build_mantle(
     view = view @ matrix - near
     view /= np.linalg.norm(view, axis=1, keepdims=True)
     normal = vertex_normals(near, sheets.form)
-    # Soft hair beyond the outline lies flat.
-    flat = (nodes.inside_px < 0) | (np.linalg.norm(normal, axis=1) < 0.5)
-    normal = np.where(flat[:, None], view, normal)
+    normal = np.where(np.linalg.norm(normal, axis=1, keepdims=True) < 0.5, view, normal)
+    normal = _with_soft_rim(normal, nodes, step)
 
     row, column = (np.clip(v, 0, size - 1).astype(int) for v in (nodes.y, nodes.x))
     corner, weight = seen.follow(row, column)
@@ -344,6 +345,7 @@ def _inflated(
     known = (covered & (scalp.facing > 0.3))[row, column] & in_crop & (person_px > 0)
     target = np.where(known, np.maximum(height, 0.05) ** 2, 0.0)
     squared = np.maximum(harmonic_fill(target, known | (person_px <= 0), _REGULARISATION), 0.0)
+    squared = _even(squared, person_px > 0)
     squared, growth = _round_rim(squared, person_px, step)
     moved = np.ones(x.shape)
     if share is not None:
@@ -434,6 +436,27 @@ def _eyes(landmarks: Array, size: int, reach: float) -> Array:
         grown = round(reach * width_px + _STEP_PX * size / 512)
         mask |= cv2.dilate(hull_mask(points, size), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grown + 1,) * 2))
     return mask.astype(bool)
+
+
+def _with_soft_rim(normal: Array, nodes: _Nodes, step: float) -> Array:
+    """Normals [n, 3], beyond the outline those of the outline beside it: soft hair there becomes a guess where the outline does."""
+    beyond = np.flatnonzero((nodes.inside_px < 0) & (nodes.inside_px > -4 * step))
+    rim = np.flatnonzero((nodes.inside_px >= 0) & (nodes.inside_px < step / 2))
+    if len(rim):
+        at = np.stack([nodes.x, nodes.y, np.zeros(len(nodes.x))], -1)
+        normal[beyond] = normal[rim[nearest_points(at[rim], at[beyond])[1][:, 0]]]
+    return normal
+
+
+def _even(values: Array, where: Array) -> Array:
+    """``values`` [h, w] on the grid smoothed among those ``where`` bool [h, w] is True.
+
+    Where known heights end, one row of the grid ends a node earlier than the next: turned, the edge of hair would be a saw.
+    """
+    import cv2
+
+    weight = cv2.GaussianBlur(where.astype(np.float64), (0, 0), _EVEN_NODES)
+    return np.where(where, cv2.GaussianBlur(values * where, (0, 0), _EVEN_NODES) / np.maximum(weight, 1e-6), values)
 
 
 def _round_rim(squared: Array, inside_px: Array, step: float) -> tuple[Array, Array]:

@@ -131,9 +131,11 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
         return _spread(colours, which * clean * deeper, 9 * unit), 1.0 - clean
 
     other = plain * ~skin
-    # Above clothes there may be little hair, but it is hair.
-    if (other * head * deep).any():
-        other *= head
+    # Above clothes there may be little hair, but it is hair; and a forehead above the face's points is none.
+    hairy = _like_hair(portrait, _eyes(portrait))
+    for only in (head, hairy):
+        if (other * only * deep).any():
+            other *= only
     (bare_low, _), (other_low, tainted) = continued(plain * skin), continued(other)
     low = tone * bare_low + (1 - tone) * other_low
     # A face's rim is lit and dark as it likes; hair is not.
@@ -142,19 +144,19 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     # Smooth skin needs no texture; strands and locks do.
     bare = cv2.dilate((skin | face).astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
     strands = cv2.GaussianBlur(plain * (1 - bare), (0, 0), 3 * unit)
-    known = plain * (1 - bare) * head * (tainted < 0.5)
+    known = other * (1 - bare) * head * (tainted < 0.5)
     fine = (colours - _blurred(colours, known, 16.0 * unit)) * (_TEXTURE * strands * known)[..., None]
-    own_ears, at_borders = _ears_at_borders(portrait, beside)
+    own_ears, at_borders = _ears_at_borders(portrait, beside, hairy)
     beside_ears, _ = continued(other * ~own_ears)
     cut_ears = cv2.GaussianBlur(at_borders.astype(np.float32), (0, 0), 3.0 * unit)
     return PlainColours(low, np.ascontiguousarray(fine), np.dstack([beside_ears, cut_ears]), tainted, known)
 
 
-def _ears_at_borders(portrait: PreparedPortrait, beside: Array) -> tuple[Array, Array]:
+def _ears_at_borders(portrait: PreparedPortrait, beside: Array, hairy: Array) -> tuple[Array, Array]:
     """What may be an ear, for its colours are not those of hair, and the rows of ears that the left or right border cuts: bool [s, s] each.
 
     Args:
-        beside: bool [s, s], outside the face.
+        beside: bool [s, s], outside the face; hairy: bool [s, s], from :func:`_like_hair`.
     """
     size = len(beside)
     band = round(BAND_PX * size / 512)
@@ -163,7 +165,7 @@ def _ears_at_borders(portrait: PreparedPortrait, beside: Array) -> tuple[Array, 
     at_borders = np.zeros_like(level)
     if not level[:, [0, -1]].any():
         return at_borders, at_borders
-    ear = level & ~_like_hair(portrait, _eyes(portrait))
+    ear = level & ~hairy
     for columns in (slice(None, band), slice(size - band, None)):
         if level[:, columns][:, [0, -1]].any():
             at_borders[:, columns] = ear[:, columns].any(1)[:, None]
