@@ -154,12 +154,12 @@ def _like_the_person(image: Array, person_alpha: Array, pieces: Array, free: Arr
     small = area < _ORNAMENT * pieces.size
     own = (small & sharp) | (share > 0.5)
     for label in np.flatnonzero(own & ~small):
-        own[label] = not _goes_on(image, labels == label, free & ~pieces)
+        own[label] = not goes_on(image, labels == label, free & ~pieces)
     return pieces & own[labels]
 
 
-def _goes_on(image: Array, piece: Array, scene: Array) -> bool:
-    """Whether most of a ``piece`` bool [h, w] has colours of the ``scene`` bool [h, w] round it."""
+def goes_on(image: Array, piece: Array, scene: Array) -> bool:
+    """Whether most of a ``piece`` bool [h, w] of an image uint8 [h, w, 3] has colours of the ``scene`` bool [h, w] round it."""
     import cv2
 
     reach = round(_NEAR * max(piece.shape))

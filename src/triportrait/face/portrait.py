@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.face.earrings import with_earrings
 from triportrait.face.fitting import LandmarkFitter, Person
 from triportrait.face.layers import background_behind
 from triportrait.face.mattes import HeadCover, head_cover, head_share, neck_sides, refine_matte, settle_jaw
@@ -105,7 +106,7 @@ def portrait_from_landmarks(
     cover = head_cover(head, vertices, frame, size, FOCAL_IN_WIDTHS)
 
     face_mask = inside_face(landmarks, size)
-    alpha = np.clip(refine_matte(image, person_mask, face_mask), 0.0, 1.0)
+    alpha = with_earrings(image, np.clip(refine_matte(image, person_mask, face_mask), 0.0, 1.0), landmarks)
     share = settle_jaw(image, alpha, head_share(cover, landmarks), landmarks)
     head_alpha = np.minimum(alpha, alpha * share)
     background = background_behind(image, alpha, options.background_fill) if scene is None else scene

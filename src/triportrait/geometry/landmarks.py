@@ -44,6 +44,8 @@ NOSE_ROOT, NOSE_BRIDGE = NOSE_RIDGE[:2]
 FOREHEAD_MIDDLE, FOREHEAD_SIDES = (10, 151, 9), (108, 337, 69, 299)
 #: Temples, right and left, at the height of the eyes.
 TEMPLES = (127, 356)
+#: Where the face's outline passes the ears, right and left.
+OVAL_SIDES = (234, 454)
 #: Cheeks, right and left: their middles, and below these beside the nose's wings.
 CHEEKS, LOWER_CHEEKS = (50, 280), (205, 425)
 #: Cheeks under the eyes, right and left, nearer to the nose.
