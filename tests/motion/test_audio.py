@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from triportrait.errors import MediaError, WeightsError
-from triportrait.motion.audio import AudioDriver, AudioSettings, mouth_expression
+from triportrait.motion.audio import AudioDriver, AudioSettings, eased, mouth_expression
 from triportrait.motion.audio_network import (
     AudioToMotion,
     AudioToMotionConfig,
@@ -220,7 +220,7 @@ def test_experts_speak_for_known_speakers_and_stream(tmp_path) -> None:
 def test_the_lower_lip_reaches_the_teeth() -> None:
     names = ("jawOpen", "mouthLowerDownLeft", "mouthRollLower")
     curves = np.array([[0.3, 0.2, 0.02], [0.3, 0.2, 0.3]], np.float32)
-    free, touching = mouth_expression(curves, np.zeros(2), names)
+    free, touching = (mouth_expression(row[None], np.zeros(1), names)[0] for row in curves)
     column = ARKIT_EXPRESSIONS.index
     assert free[column("jawOpen")] == pytest.approx(0.3) and free[column("mouthRollLower")] == pytest.approx(0.02)
     assert touching[column("mouthRollLower")] == pytest.approx(0.45) and touching[column("mouthLowerDownLeft")] == 0
@@ -279,3 +279,13 @@ def test_not_a_number_in_the_sound_does_not_spread() -> None:
     samples = babble(2.0).samples.copy()
     samples[5000:5100] = np.nan
     assert np.isfinite(AudioDriver(Waveform(samples, 16000)).motion().expression).all()
+
+
+def test_lips_take_two_rows_to_touch_and_to_part() -> None:
+    touch = np.zeros((9, 2))
+    touch[4, 0] = touch[3:6, 1] = 1.0
+    soft = eased(touch, np.zeros(2), np.array([0.0, 1.0]))
+    np.testing.assert_allclose(soft[:, 0], [0, 0, 0, 0.5, 1, 0.5, 0, 0, 0])
+    np.testing.assert_allclose(soft[:, 1], [0, 0, 0.5, 1, 1, 1, 0.5, 0, 0.5])
+    parts = [eased(touch[:4], np.zeros(2), touch[4]), eased(touch[4:], touch[3], np.array([0.0, 1.0]))]
+    np.testing.assert_array_equal(np.concatenate(parts), soft)

@@ -64,6 +64,7 @@ def mouth_expression(
     shape: float | Array = 1.0,
     added: Array | None = None,
     held: Array | None = None,
+    around: tuple[Array, Array] | None = None,
 ) -> Array:
     """The network's rows as full expression rows, lips brought together where it is sure of a contact: [t, 44].
 
@@ -73,6 +74,7 @@ def mouth_expression(
         added: [t], openings in face heights by which the jaw goes farther down.
         held: [t, 2], how surely a vowel is held and how far the lips then stand apart at least, in face heights
             (:mod:`triportrait.motion.held_vowels`).
+        around: :func:`touches` [2] of the rows before and after; None: there are none.
     """
     gains = np.repeat(np.reshape(np.asarray(opening, np.float32), (-1, 1)), len(names), 1)
     for group in ("rounding", "spreading"):
@@ -89,10 +91,25 @@ def mouth_expression(
         missing = np.maximum(held[:, 1] - expression @ gaps, 0.0) * held[:, 0]
         expression[:, jaw] = np.minimum(expression[:, jaw] + missing / gaps[jaw], 1.0)
         contact = contact * (1.0 - held[:, 0])
-    if "mouthRollLower" in names:
-        roll = curves[:, names.index("mouthRollLower")]
-        expression = lip_to_teeth(expression, ARKIT_EXPRESSIONS, ramp(roll, TEETH_FROM, TEETH_TO))
-    return close_lips(expression, ARKIT_EXPRESSIONS, ramp(contact, CONTACT_FROM, CONTACT_TO), jaw_share=0.0)
+    touch = eased(touches(curves, contact, names), *(around or (np.zeros(2), np.zeros(2))))
+    expression = lip_to_teeth(expression, ARKIT_EXPRESSIONS, touch[:, 1])
+    return close_lips(expression, ARKIT_EXPRESSIONS, touch[:, 0], jaw_share=0.0)
+
+
+def touches(curves: Array, contact: Array, names: tuple[str, ...]) -> Array:
+    """How far lips touch each other, and the lower one the teeth, in each of the network's rows by itself: [t, 2] in 0..1."""
+    teeth = curves[:, names.index("mouthRollLower")] if "mouthRollLower" in names else np.zeros(len(curves))
+    return np.stack([ramp(contact, CONTACT_FROM, CONTACT_TO), ramp(teeth, TEETH_FROM, TEETH_TO)], axis=1)
+
+
+def eased(touch: Array, before: Array, after: Array) -> Array:
+    """Touches [t, 2] of which none comes or goes within a row: lips need some 80 ms to close or part.
+
+    Args:
+        touch: of rows of 40 ms; before, after: [2] of the rows around them.
+    """
+    beside = np.concatenate([before[None], touch, after[None]])
+    return np.maximum(touch, 0.5 * np.maximum(beside[:-2], beside[2:]))
 
 
 def ramp(values: Array, low: float, high: float) -> Array:
@@ -143,6 +160,7 @@ class VoiceMotion:
         # Mouth rows whose natural motion is not determined yet, and how the person's own voice changes them.
         self._curves, self._contact = np.zeros((0, len(self._names)), np.float32), np.zeros(0, np.float32)
         self._gains, self._added = np.zeros(0, np.float32), np.zeros(0, np.float32)
+        self._touched, self._ended = np.zeros(2), False
 
     def hear(self, samples: Array) -> None:
         """Take the next samples [n] at 16 kHz."""
@@ -159,10 +177,12 @@ class VoiceMotion:
         self._follow(self._prosody.finish())
         self._natural.end()
         self._pauses.end()
+        self._ended = True
 
     def take(self, most: int | None = None) -> Motion:
         """The rows that are determined, at most about 0.3 s behind the sound; of no more than ``most`` of them."""
-        count = min(len(self._curves), self._pauses.ready)
+        # Lips begin to close before they touch: the row after the last one must be known.
+        count = max(min(len(self._curves) - (not self._ended), self._pauses.ready), 0)
         motion = self._natural.advance(count if most is None else min(count, most))
         rows = len(motion)
         # Who has a voice of their own opens the mouth as was learned from them.
@@ -174,6 +194,8 @@ class VoiceMotion:
         if self._match is not None:
             spoken = self._match.rested(talk * self._spoken(known, gains * self._match.gains(spoken)))
         spoken = with_unsaid(spoken, ARKIT_EXPRESSIONS, noise)
+        if rows:
+            self._touched = touches(self._curves[rows - 1 : rows], self._contact[rows - 1 : rows], self._names)[0]
         self._curves, self._contact = self._curves[rows:], self._contact[rows:]
         self._gains, self._added = self._gains[rows:], self._added[rows:]
         expression = np.clip(self._changed(spoken) + motion.expression, 0.0, 1.0)
@@ -183,7 +205,9 @@ class VoiceMotion:
         rows = len(gains)
         held = self._natural.held * np.stack([np.ones_like(gains), gains], axis=1)
         curves, contact, added = self._curves[:rows], self._contact[:rows], self._added[:rows]
-        return mouth_expression(curves, contact, self._names, gains * opening, gains, added, held)
+        following = touches(self._curves[rows : rows + 1], self._contact[rows : rows + 1], self._names)
+        around = self._touched, following[0] if len(following) else np.zeros(2)
+        return mouth_expression(curves, contact, self._names, gains * opening, gains, added, held, around)
 
     def _changed(self, spoken: Array) -> Array:
         """What the mouth says, rows [t, 44] in order; for those who let it say something else."""

@@ -27,7 +27,7 @@ class Controls:
 
     Args:
         mouth_gain: how far the mouth moves, 0..5; closures stay closed.
-        expressiveness: brows, nods and other signs of prosody, 0..5; 1 = natural.
+        expressiveness: brows, nods and how far the corners of the mouth drift, 0..5; 1 = natural.
         head_motion: 0..5; 1 = natural, 0 = still.
         blinks_per_minute: 0..120 while speaking; in long silence a third fewer.
         gaze_motion: saccades and looks aside, 0..5.

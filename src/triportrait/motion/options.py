@@ -30,7 +30,7 @@ class DriveOptions(VoiceControls):
         head_motion: amount of natural head motion; or a video or motion file whose head motion is taken; or a folder of such files
             (a pose library), of which the ten whose first frame is nearest to the portrait's own pose are found and one is drawn by the
             seed, as in Real3D-Portrait (appendix D.1).
-        expressiveness: brows and other signs of prosody, for voices.
+        expressiveness: brows, nods and how far the corners of the mouth drift, for voices.
         reference: which row of a clip counts as the portrait's own expression and pose.
         seed: of everything random.
         eye_contact: share of the head's turns that the eyes counter, 0..1, for voices and idling.

@@ -264,7 +264,7 @@ class LiftedAvatar:
             state.mantle.triangles,
             state.mantle.far_triangles,
             state.mantle.pixels,
-            state.mantle.guess,
+            state.mantle.colours(frame),
             guessed,
             state.mantle.carry(gain - 1) + 1,
             state.mantle.plain.detail,

@@ -41,7 +41,9 @@ _FAR_DEPTH = 0.7
 #: the photo) the rim shows what the photo shows beside it, so much as the third per unit of stretch.
 _STREAKS = np.array([0.1, 1.25, 0.7], np.float32)
 #: The same where the photo shows the scene within the outline.
-_TAINTED_STREAKS = np.array([0.1, 1.05, 4.0], np.float32)
+_TAINTED_STREAKS = np.array([0.1, 1.05, 1.5], np.float32)
+#: What is seen at a lower cosine is rim, the more the lower.
+_RIM_COSINE = 0.5
 #: The far side rises over these heights of the face (0 mouth, 1 brows).
 _FAR_RISE = 0.08, 0.5
 #: A part of the sheet with a larger share of the head's motion counts as head.
@@ -66,7 +68,8 @@ class Mantle:
         rest: [m, 3] float32 head-space positions in the photo's expression.
         pixels: [m, 2] float32, the photo pixel each node shows.
         normal: [m, 3] float32, unit normals in head space, and ``facing`` [m] float32: their cosine with the photo's view.
-        guess: [m, 5] float32, what is shown where the photo saw nothing: a pixel of the detail picture, and a colour (0..255).
+        guess: [m, 8] float32, what is shown where the photo saw nothing: a pixel of the detail picture, the colour (0..255) of what faces
+            the viewer, and that of the rim.
         far: [m] float32, 1 where the photo shows nothing from anywhere: on the far side, and beyond the crop where an ear would come twice.
         tainted: [m] float32, how far the photo shows the scene there.
         yielding: [m] float32, 1 where skin of the mesh is the better guess.
@@ -112,6 +115,16 @@ class Mantle:
         stretched = streaks(self.facing, self.rest, self.normal, frame)
         soon = self.tainted * streaks(self.facing, self.rest, self.normal, frame, _TAINTED_STREAKS)
         return np.maximum(self.share * np.maximum(stretched, soon), self.far)
+
+    def colours(self, frame: MotionFrame) -> Array:
+        """What is shown where the photo saw nothing, from the view of ``frame``: float32 [m, 5], pixels of the detail picture and colours.
+
+        Light stays where it is: a lit or dark rim is where the head is the rim now.
+        """
+        facing = smooth_step(np.clip(cosines(self.rest, self.normal, frame) / _RIM_COSINE, 0.0, 1.0)).astype(np.float32)
+        shown = self.guess[:, :5].copy()
+        shown[:, 2:] += (1.0 - facing)[:, None] * (self.guess[:, 5:] - shown[:, 2:])
+        return shown
 
     def of_head(self, triangles: Array) -> Array:
         """Those of ``triangles`` [k, 3] that move with the head, at least nearly."""
@@ -267,11 +280,12 @@ def build_mantle(
     near_place, far_place, rim_place = guess_places(
         shown, nodes.inside_px, height * scale, far_height * scale, nodes.growth * scale**2, signed, plain.strands, margin
     )
-    near_colour, beside_ears = sampled(plain.low, shown), sampled(plain.beside_ears, shown)
+    both = np.dstack([plain.low, plain.rim])
+    near_colour, beside_ears = sampled(both, shown), sampled(plain.beside_ears, shown)
     # What lies beyond the crop's border is the photo mirrored; an ear would come twice.
     twofold = beside_ears[:, 3] * ((nodes.x < 0) | (nodes.x > size))
-    near_colour += twofold[:, None] * (beside_ears[:, :3] - near_colour)
-    guess = np.concatenate([np.hstack([near_place, near_colour]), np.hstack([far_place, sampled(plain.low, rim_place)])])
+    near_colour += twofold[:, None] * (np.tile(beside_ears[:, :3], 2) - near_colour)
+    guess = np.concatenate([np.hstack([near_place, near_colour]), np.hstack([far_place, sampled(both, rim_place)])])
     # The far side shares the outline's nodes; its own ones come after all others.
     drawn = [sheets.front, np.where(sheets.far < count, sheets.far + total, sheets.far)]
     used, renamed = np.unique(np.concatenate(drawn), return_inverse=True)

@@ -132,6 +132,24 @@ def _bilinear(image, x, y, channel):
     return top * (1 - b) + bottom * b
 
 
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _with_matte(image, x, y):
+    """Colour and matte of [h, w, 4] at pixel coordinates: neighbours count as far as the matte shows them.
+
+    Where a matte jumps, so do the colours under it; between them each by itself, either would show with the other's.
+    """
+    i, a = texel_before(x, image.shape[1])
+    j, b = texel_before(y, image.shape[0])
+    first, second = (1 - a) * (1 - b) * image[j, i, 3], a * (1 - b) * image[j, i + 1, 3]
+    third, fourth = (1 - a) * b * image[j + 1, i, 3], a * b * image[j + 1, i + 1, 3]
+    matte = first + second + third + fourth
+    share = 1.0 / max(matte, 1e-6)
+    red = share * (first * image[j, i, 0] + second * image[j, i + 1, 0] + third * image[j + 1, i, 0] + fourth * image[j + 1, i + 1, 0])
+    green = share * (first * image[j, i, 1] + second * image[j, i + 1, 1] + third * image[j + 1, i, 1] + fourth * image[j + 1, i + 1, 1])
+    blue = share * (first * image[j, i, 2] + second * image[j, i + 1, 2] + third * image[j + 1, i, 2] + fourth * image[j + 1, i + 1, 2])
+    return red, green, blue, matte
+
+
 @njit(nogil=True, cache=True)
 def close_gaps(triangle, barycentric, depth, boxes):
     """Fill gaps of up to two pixels in a mesh, within ``boxes`` int32 [n, 4] (first and last row, first and last column), in place.
@@ -280,12 +298,7 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
                 p, q, r = mantle_barycentric[row, column, 0], mantle_barycentric[row, column, 1], mantle_barycentric[row, column, 2]
                 x = p * mantle_pixels[i, 0] + q * mantle_pixels[j, 0] + r * mantle_pixels[k, 0]
                 y = p * mantle_pixels[i, 1] + q * mantle_pixels[j, 1] + r * mantle_pixels[k, 1]
-                matte = _bilinear(open_photo, x, y, 3)
-                own_red, own_green, own_blue = (
-                    _bilinear(open_photo, x, y, 0),
-                    _bilinear(open_photo, x, y, 1),
-                    _bilinear(open_photo, x, y, 2),
-                )
+                own_red, own_green, own_blue, matte = _with_matte(open_photo, x, y)
                 guessed = p * mantle_guessed[i] + q * mantle_guessed[j] + r * mantle_guessed[k]
                 if guessed > 0.004:
                     guess_red, guess_green, guess_blue = _guess(mantle_guess, detail, i, j, k, p, q, r)

@@ -77,13 +77,15 @@ class PlainColours(NamedTuple):
     """A photo without eyes, brows, lips and ears, of which there is no second behind the outline.
 
     Args:
-        low: float32 [s, s, 3], colours just inside the outline, smoothed along it, and ``detail``, texture of mean 0.
+        low: float32 [s, s, 3], colours of what faces the viewer, smoothed, and ``rim``, those just inside the outline.
+        detail: float32 [s, s, 3], texture of mean 0.
         beside_ears: float32 [s, s, 4], the colours of what is no skin, and how far there is an ear that the border cuts (0..1).
         tainted: float32 [s, s], how far hair shows the scene where the matte says person.
         strands: float32 [s, s], where the head has texture that may go on: hair (1) and nothing else (0).
     """
 
     low: Array
+    rim: Array
     detail: Array
     beside_ears: Array
     tainted: Array
@@ -117,18 +119,18 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     plain = (solid & (feature == 0) & (ear == 0)).astype(np.float32)
     if not plain.any():
         nothing = np.zeros_like(colours)
-        return PlainColours(colours, nothing, np.dstack([colours, nothing[..., 0]]), nothing[..., 0], nothing[..., 0])
+        return PlainColours(colours, colours, nothing, np.dstack([colours, nothing[..., 0]]), nothing[..., 0], nothing[..., 0])
     # Skin goes on as skin, hair as hair.
     tone = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), 2.0 * unit)[..., None]
     deep = signed > _DEEP_PX * unit
-    # Light stays where it is: what turns to the viewer is lit like what faces him, not like the rim.
+    # Light stays where it is: what turns to the viewer will be lit like what faces him, and not like the rim.
     deeper = np.clip(signed / (_DEEP_PX * unit), 0.02, 1.0) ** 2
     head = portrait.head_alpha > 0.5
 
-    def continued(which: Array) -> tuple[Array, Array]:
+    def continued(which: Array) -> tuple[Array, Array, Array]:
         inner = _spread(colours, which * deep, 9 * unit)
         clean = _without_scene(colours, inner, portrait.background)
-        return _spread(colours, which * clean * deeper, 9 * unit), 1.0 - clean
+        return _spread(colours, which * clean * deeper, 9 * unit), _spread(colours, which * clean, 9 * unit), 1.0 - clean
 
     other = plain * ~skin
     # Above clothes there may be little hair, but it is hair; and a forehead above the face's points is none.
@@ -136,8 +138,8 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     for only in (head, hairy):
         if (other * only * deep).any():
             other *= only
-    (bare_low, _), (other_low, tainted) = continued(plain * skin), continued(other)
-    low = tone * bare_low + (1 - tone) * other_low
+    (bare_low, bare_rim, _), (other_low, other_rim, tainted) = continued(plain * skin), continued(other)
+    low, rim = tone * bare_low + (1 - tone) * other_low, tone * bare_rim + (1 - tone) * other_rim
     # A face's rim is lit and dark as it likes; hair is not.
     hair = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(_DEEP_PX * unit) + 1,) * 2, np.uint8)) == 0
     tainted = cv2.GaussianBlur(tainted * (hair & ~skin & ~deep), (0, 0), 2.0 * unit)
@@ -147,9 +149,9 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     known = other * (1 - bare) * head * (tainted < 0.5)
     fine = (colours - _blurred(colours, known, 16.0 * unit)) * (_TEXTURE * strands * known)[..., None]
     own_ears, at_borders = _ears_at_borders(portrait, beside, hairy)
-    beside_ears, _ = continued(other * ~own_ears)
+    beside_ears, _, _ = continued(other * ~own_ears)
     cut_ears = cv2.GaussianBlur(at_borders.astype(np.float32), (0, 0), 3.0 * unit)
-    return PlainColours(low, np.ascontiguousarray(fine), np.dstack([beside_ears, cut_ears]), tainted, known)
+    return PlainColours(low, rim, np.ascontiguousarray(fine), np.dstack([beside_ears, cut_ears]), tainted, known)
 
 
 def _ears_at_borders(portrait: PreparedPortrait, beside: Array, hairy: Array) -> tuple[Array, Array]:
