@@ -225,6 +225,8 @@ def test_the_lower_lip_reaches_the_teeth() -> None:
     assert free[column("jawOpen")] == pytest.approx(0.3) and free[column("mouthRollLower")] == pytest.approx(0.02)
     assert touching[column("mouthRollLower")] == pytest.approx(0.45) and touching[column("mouthLowerDownLeft")] == 0
     assert lip_opening(touching, ARKIT_EXPRESSIONS) < 0.4 * lip_opening(free, ARKIT_EXPRESSIONS)
+    loud = mouth_expression(curves[1:], np.zeros(1), names, opening=3.0)[0]
+    assert loud[column("mouthRollLower")] == pytest.approx(0.45)
 
 
 @pytest.mark.parametrize("features", [0, 1, 3, 4, 5, 7, 8, 40, 41])

@@ -18,7 +18,7 @@ from triportrait.geometry.fields import smooth_step
 from triportrait.motion.amplitude import GAINS, in_group, with_unsaid
 from triportrait.motion.controls import ControlCurves, Controls
 from triportrait.motion.emotion import with_emotion
-from triportrait.motion.lips import close_lips, gap_weights, lip_to_teeth
+from triportrait.motion.lips import TEETH_ROLL, close_lips, gap_weights, lip_to_teeth
 from triportrait.motion.natural import NaturalMotion
 from triportrait.motion.pauses import PauseFinder
 from triportrait.motion.personal_voice import VOICE_GAIN, PersonalVoice
@@ -82,6 +82,9 @@ def mouth_expression(
         gains[:, columns] = GAINS[group] * np.reshape(np.asarray(shape, np.float32), (-1, 1))
     expression = np.zeros((len(curves), len(ARKIT_EXPRESSIONS)), np.float32)
     expression[:, [ARKIT_EXPRESSIONS.index(name) for name in names]] = np.clip(curves * gains, 0.0, 1.0)
+    # No sound rolls the lower lip in farther than the teeth, where it would be gone.
+    roll = ARKIT_EXPRESSIONS.index("mouthRollLower")
+    expression[:, roll] = np.minimum(expression[:, roll], TEETH_ROLL)
     if added is not None:
         jaw = ARKIT_EXPRESSIONS.index("jawOpen")
         expression[:, jaw] = np.minimum(expression[:, jaw] + added / gap_weights(ARKIT_EXPRESSIONS)[jaw], 1.0)
