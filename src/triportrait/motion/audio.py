@@ -106,13 +106,15 @@ def touches(curves: Array, contact: Array, names: tuple[str, ...]) -> Array:
 
 
 def eased(touch: Array, before: Array, after: Array) -> Array:
-    """Touches [t, 2] of which none comes or goes within a row: lips need some 80 ms to close or part.
+    """:func:`touches` [t, 2] in which the lower lip does not jump to the teeth or from them: it takes two rows of 40 ms to roll in.
+
+    Lips that touch each other are left as they are: the network's opening is small beside a contact anyway.
 
     Args:
-        touch: of rows of 40 ms; before, after: [2] of the rows around them.
+        before, after: [2] of the rows around them.
     """
-    beside = np.concatenate([before[None], touch, after[None]])
-    return np.maximum(touch, 0.5 * np.maximum(beside[:-2], beside[2:]))
+    teeth = np.concatenate([before[None, 1], touch[:, 1], after[None, 1]])
+    return np.stack([touch[:, 0], np.maximum(touch[:, 1], 0.5 * np.maximum(teeth[:-2], teeth[2:]))], axis=1)
 
 
 def ramp(values: Array, low: float, high: float) -> Array:
@@ -184,7 +186,7 @@ class VoiceMotion:
 
     def take(self, most: int | None = None) -> Motion:
         """The rows that are determined, at most about 0.3 s behind the sound; of no more than ``most`` of them."""
-        # Lips begin to close before they touch: the row after the last one must be known.
+        # The lower lip begins to roll in before it is at the teeth: the row after the last one must be known.
         count = max(min(len(self._curves) - (not self._ended), self._pauses.ready), 0)
         motion = self._natural.advance(count if most is None else min(count, most))
         rows = len(motion)
