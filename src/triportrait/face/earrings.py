@@ -16,7 +16,8 @@ _OUTWARDS, _DOWN = (-0.4, 0.32), (-0.05, 0.62)
 #: What is nearer to the matte than this may be the person's soft edge; an earring goes on so far from there, and hangs so near the person
 #: (parts of the picture's side).
 _EDGE_REACH, _GROWS, _HANGS = 0.014, 0.045, 0.01
-#: An earring covers between these shares of the picture, has an edge no wider than this part of its side, and differs by so many levels.
+#: An earring covers between these shares of the picture, and somewhere its edge rises by more levels than the last within this part of the
+#: picture's side.
 _AREA, _EDGE, _PLAIN = (0.00008, 0.004), 0.012, 24.0
 #: More of the matte than this is the person already.
 _OWN = 0.9
@@ -42,11 +43,9 @@ def with_earrings(image: Array, alpha: Array, landmarks: Array) -> Array:
     unlike = (strange > np.exp(usual / RESTLESS)) & (alpha < _OWN)
     _, labels, stats, _ = cv2.connectedComponentsWithStats((unlike & scene & place).astype(np.uint8))
     grey = image.astype(np.float32).mean(-1)
-    steepest, least, most = np.zeros(len(stats)), np.full(len(stats), np.inf), np.full(len(stats), -np.inf)
+    steepest = np.zeros(len(stats))
     which: Any = labels.ravel()
     np.maximum.at(steepest, which, np.hypot(*np.gradient(grey)).ravel())
-    np.minimum.at(least, which, grey.ravel())
-    np.maximum.at(most, which, grey.ravel())
     area = stats[:, cv2.CC_STAT_AREA] / size**2
     found = (area > _AREA[0]) & (area < _AREA[1]) & (steepest * _EDGE * size > _PLAIN)
     found[0] = False

@@ -147,7 +147,7 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     bare = cv2.dilate((skin | face).astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
     strands = cv2.GaussianBlur(plain * (1 - bare), (0, 0), 3 * unit)
     known = other * (1 - bare) * head * (tainted < 0.5)
-    fine = (colours - _blurred(colours, known, 16.0 * unit)) * (_TEXTURE * strands * known)[..., None]
+    fine = (colours - _blurred(colours, known, 16.0 * unit)[0]) * (_TEXTURE * strands * known)[..., None]
     own_ears, at_borders = _ears_at_borders(portrait, beside, hairy)
     beside_ears, _, _ = continued(other * ~own_ears)
     cut_ears = cv2.GaussianBlur(at_borders.astype(np.float32), (0, 0), 3.0 * unit)
@@ -184,23 +184,20 @@ def _without_scene(colours: Array, inner: Array, scene: Array) -> Array:
     return np.clip(1.0 - share / _OF_SCENE, 0.0, 1.0).astype(np.float32)
 
 
-def _blurred(colours: Array, known: Array, width_px: float) -> Array:
-    """Means of the ``known`` [s, s] of ``colours`` [s, s, 3]."""
+def _blurred(colours: Array, known: Array, width_px: float) -> tuple[Array, Array]:
+    """Means of the ``known`` [s, s] of ``colours`` [s, s, 3], and how much is known round each pixel: [s, s]."""
     import cv2
 
-    weight = cv2.GaussianBlur(known, (0, 0), width_px)[..., None]
-    return cv2.GaussianBlur(colours * known[..., None], (0, 0), width_px) / np.maximum(weight, 1e-3)
+    weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), width_px)
+    shown: Any = colours * known[..., None].astype(np.float32)
+    return cv2.GaussianBlur(shown, (0, 0), width_px) / np.maximum(weight, 1e-3)[..., None], weight
 
 
 def _spread(colours: Array, known: Array, width_px: float) -> Array:
     """Colours [s, s, 3] blurred over what is ``known`` [s, s], and far from that continued; as they are where nothing is known."""
-    import cv2
-
     if not known.any():
         return colours
-    weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), width_px)
-    shown: Any = colours * known[..., None].astype(np.float32)
-    mean = cv2.GaussianBlur(shown, (0, 0), width_px) / np.maximum(weight, 1e-3)[..., None]
+    mean, weight = _blurred(colours, known, width_px)
     return push_pull(mean, np.clip(weight / 0.05, 0.0, 1.0) * (weight > 2e-3))
 
 
