@@ -18,9 +18,6 @@ import asyncio
 import json
 import os
 import struct
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -30,6 +27,7 @@ import httpx
 import numpy as np
 import soundfile
 import websockets
+from server import served
 
 from triportrait.motion.exports import LIVE_LINK_CURVES
 from triportrait.motion.lips import lip_opening
@@ -58,22 +56,14 @@ def main() -> None:
 
 async def measure(asked: argparse.Namespace) -> None:
     """A server, a portrait, and what was asked for."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "triportrait", "serve", "--port", "0", "--folder", folder, "--workers", "1", "--requests", "0"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            assert process.stdout is not None
-            address = process.stdout.readline().split()[0].rstrip("/")
-            async with httpx.AsyncClient(base_url=address, timeout=60.0) as client:
-                avatar = await portrait_of(client)
-                print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {asked.video}")
-                if asked.minutes:
-                    await long_session(client, address, avatar, asked)
-                else:
-                    await rounds_of(client, address, avatar, asked)
-        finally:
-            process.terminate()
-            process.wait()
+    with served() as address:
+        async with httpx.AsyncClient(base_url=address, timeout=60.0) as client:
+            avatar = await portrait_of(client)
+            print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {asked.video}")
+            if asked.minutes:
+                await long_session(client, address, avatar, asked)
+            else:
+                await rounds_of(client, address, avatar, asked)
 
 
 async def portrait_of(client: httpx.AsyncClient) -> str:

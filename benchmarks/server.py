@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,16 +34,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
+    with served() as address, httpx.Client(base_url=address, timeout=60.0, headers={"X-Client-Id": "benchmark"}) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+        measure(client, asked.rounds)
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """The address of a server that was just started, with one worker and no limit on requests."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "triportrait", "serve", "--port", "0", "--folder", folder, "--workers", "1", "--requests", "0"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
-            address = process.stdout.readline().split()[0].rstrip("/")
-            with httpx.Client(base_url=address, timeout=60.0, headers={"X-Client-Id": "benchmark"}) as client:
-                until(lambda: client.get("/readyz").status_code == 200)
-                print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-                measure(client, asked.rounds)
+            yield process.stdout.readline().split()[0].rstrip("/")
         finally:
             process.terminate()
             process.wait()
