@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -150,6 +151,6 @@ def _refused(address: str) -> bool:
             if select.select([line], [], [], 0.0)[0]:
                 break
             line.sendall(b"%x\r\n%b\r\n" % (len(block), block))
-        answer = line.recv(65_536)
-    status, _, body = answer.partition(b"\r\n\r\n")
-    return status.startswith(b"HTTP/1.1 413") and json.loads(body)["error"]["code"] == "E_TOO_LARGE"
+        answer = HTTPResponse(line)  # its head and its body may come apart
+        answer.begin()
+        return answer.status == 413 and json.loads(answer.read())["error"]["code"] == "E_TOO_LARGE"
