@@ -39,7 +39,7 @@ from triportrait.types import (
 )
 
 if TYPE_CHECKING:
-    from triportrait.face.fitting import LandmarkFitter
+    from triportrait.face.fitting import LandmarkFitter, Person
     from triportrait.face.following import FollowedFace
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
@@ -55,6 +55,10 @@ _PERSON_FRAMES = 200
 _PERSON_ROWS = 10
 #: Rows fitted at a time; landmarks of a long clip are not kept.
 _FIT_ROWS = 256
+#: So many rows beside them have a say in how they are smoothed.
+_BESIDE_ROWS = 16
+#: Tremble of a tracked landmark, in sides of the crop.
+_LIPS_NOISE = 0.0007
 #: Idle motion is made in one piece.
 _LONGEST_IDLE_S = 3600.0
 
@@ -124,11 +128,26 @@ def motion_of_video(
     return join_shots(shots)
 
 
+def calm_motion(motion: Motion, landmarks: Array, person: Person, fitter: LandmarkFitter) -> Motion:
+    """A fitted motion without the tremble of tracking, whose lips are where they were seen.
+
+    Pose and curves make up for each other's tremble, and each is smoothed by itself. So the mouth is solved again for the smooth pose, from
+    landmarks that are smoothed as places in the picture.
+
+    Args:
+        motion: from :meth:`LandmarkFitter.fit_motion`, [t] rows; landmarks: [t, 478, >=2], what it was fitted to, and whose.
+    """
+    from triportrait.motion.smoothing import smooth_motion, smooth_points
+
+    places = smooth_points(np.asarray(landmarks, np.float64)[..., :2], _LIPS_NOISE * fitter.side_px)
+    return fitter.with_mouth(places, person, smooth_motion(motion))
+
+
 def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -> Shot:
     """Fit the person of one shot and smooth the motion."""
     from triportrait.face.body_following import in_decimetres
     from triportrait.motion.shots import Shot
-    from triportrait.motion.smoothing import smooth_motion
+    from triportrait.motion.smoothing import smooth_body
 
     opening = list(islice(rows, _PERSON_FRAMES))
     shown = [row for row in opening if row.seen] or opening
@@ -145,16 +164,38 @@ def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -
         return (np.stack([row.landmarks for row in rows])[..., :2] - corner) * (512.0 / side)
 
     person = fitter.fit_person(in_crop(shown[:: max(1, len(shown) // _PERSON_ROWS)]))[0]
-    pieces, seen, bodies = [], [], []
-    rows = chain(opening, rows)
-    while batch := list(islice(rows, _FIT_ROWS)):
-        pieces.append(fitter.fit_motion(in_crop(batch), person, fps))
-        seen += [row.seen for row in batch]
-        bodies += [np.full(4, np.nan) if row.body is None else row.body for row in batch]
-    motion = join_motion(pieces)
+    seen: list[bool] = []
+    bodies: list[Array] = []
+
+    def fitted() -> Iterator[tuple[Motion, Array]]:
+        following = chain(opening, rows)
+        while batch := list(islice(following, _FIT_ROWS)):
+            seen.extend(row.seen for row in batch)
+            bodies.extend(np.full(4, np.nan) if row.body is None else row.body for row in batch)
+            places = in_crop(batch)
+            yield fitter.fit_motion(places, person, fps), places
+
+    motion = join_motion(_calmed(fitted(), person, fitter))
     away = CAMERA_DISTANCE_DM - float(np.median(motion.translation[seen, 2] if any(seen) else motion.translation[:, 2]))
     body = in_decimetres(np.stack(bodies), away / (FOCAL_IN_WIDTHS * side))
-    return Shot(smooth_motion(motion.with_rows(body=body)), np.array(seen))
+    return Shot(motion.with_rows(body=None if body is None else smooth_body(body, fps)), np.array(seen))
+
+
+def _calmed(pieces: Iterator[tuple[Motion, Array]], person: Person, fitter: LandmarkFitter) -> Iterator[Motion]:
+    """:func:`calm_motion` of motion and landmarks that come piece by piece; some rows beside a piece are looked at, too."""
+    before: tuple[Motion, Array] | None = None
+    now = next(pieces, None)
+    while now is not None:
+        after = next(pieces, None)
+        first = 0 if before is None else min(_BESIDE_ROWS, len(before[0]))
+        parts = [
+            (one[0].rows(part), one[1][part])
+            for one, part in ((before, slice(-first, None)), (now, slice(None)), (after, slice(0, _BESIDE_ROWS)))
+            if one is not None
+        ]
+        motion, places = join_motion(part for part, _ in parts), np.concatenate([place for _, place in parts])
+        yield calm_motion(motion, places, person, fitter).rows(slice(first, first + len(now[0])))
+        before, now = now, after
 
 
 def motion_of_audio(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from triportrait.concurrency import built_once, calm_libraries
-from triportrait.drivers import DRIVERS, Progress, default_head, default_tracker
+from triportrait.drivers import DRIVERS, Progress, calm_motion, default_head, default_tracker
 from triportrait.errors import MediaError, OptionError
 from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
@@ -171,12 +171,15 @@ def learn_delta(
         head: of the portrait; None takes the default.
     """
     from triportrait.avatar.person import learning
-    from triportrait.motion.smoothing import smooth_motion
+    from triportrait.face.fitting import LandmarkFitter
+    from triportrait.face.portrait import person_of
     from triportrait.motion.timing import join_motion
 
-    avatar = make_model("person", head=head).avatar
-    motion = join_motion(smooth_motion(track.motion.rows(slice(take.start, take.start + take.count))) for take in track.takes)
-    size = len(portrait.image)
+    head = default_head() if head is None else head
+    fitter, person = LandmarkFitter(head, side_px=len(portrait.image)), person_of(portrait, head)
+    rows = [slice(take.start, take.start + take.count) for take in track.takes]
+    motion = join_motion(calm_motion(track.motion.rows(own), track.landmarks[own], person, fitter) for own in rows)
+    avatar, size = make_model("person", head=head).avatar, len(portrait.image)
     return learning.learn_delta(avatar, portrait, lambda wanted: track.crops(takes, wanted, size), motion, track.seen, teacher)
 
 

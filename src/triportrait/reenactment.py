@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.concurrency import calm_libraries
-from triportrait.drivers import default_head, default_tracker
+from triportrait.drivers import calm_motion, default_head, default_tracker
 from triportrait.types import CAMERA_DISTANCE_DM, FPS, Array, Motion, PreparedPortrait
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ def motion_of_frames(
     from triportrait.face.fitting import LandmarkFitter
     from triportrait.face.portrait import person_of
     from triportrait.geometry.crops import cut
-    from triportrait.motion.smoothing import smooth_motion
 
     tracker, head = default_tracker() if tracker is None else tracker, default_head() if head is None else head
     size = portrait.image.shape[0]
@@ -54,7 +53,8 @@ def motion_of_frames(
         bodies.append(follower.see(now, rows[-1]))
     landmarks = np.stack(rows)
     fitter = LandmarkFitter(head, side_px=size)
-    motion = fitter.fit_motion(landmarks, person_of(portrait, head), fps)
+    person = person_of(portrait, head)
+    motion = fitter.fit_motion(landmarks, person, fps)
     away = CAMERA_DISTANCE_DM - float(portrait.motion.translation[2])
     body = in_decimetres(np.stack(bodies), away / (portrait.focal * size))
-    return smooth_motion(motion.with_rows(body=body)).with_rows(landmarks=landmarks.astype(np.float32))
+    return calm_motion(motion.with_rows(body=body), landmarks, person, fitter).with_rows(landmarks=landmarks.astype(np.float32))

@@ -38,7 +38,13 @@ class People(Fakes):
         frames = [frame for take in takes for frame in take.read()]
         self.given.append(len(frames))
         first = self.prepare_portrait(frames[0])
-        track = PersonTrack(self.drive(first, frames, fps), np.zeros(len(frames)), np.ones(len(frames), bool), ())
+        track = PersonTrack(
+            self.drive(first, frames, fps),
+            np.zeros((len(frames), 478, 3), np.float32),
+            np.zeros(len(frames)),
+            np.ones(len(frames), bool),
+            (),
+        )
         return replace(first, others=(first,)), track
 
     def learn(self, portrait, takes, track, row) -> PersonalDelta:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from triportrait.face.open_head import OpenHead, gaze_weights
+from triportrait.geometry.boxed import boxed_least_squares
 from triportrait.geometry.curve_range import lowest_curves
 from triportrait.geometry.landmarks import (
     BROW_LEFT,
@@ -53,8 +54,11 @@ _BROW_ROUNDS = 2
 #: Of the way that a drawn brow goes, the tracker sees .6 to .9 on portraits. With the upper end the fitted brows and those that the tracker
 #: sees in the drawn picture both go about as far as the real ones.
 _BROW_SEEN = 0.87
-#: Sweeps over the brows' curves each time; the next time begins where the last one ended.
-_BROW_SWEEPS = 12
+#: Sweeps over the curves of a part of the face at most, and the change of a curve that counts as none.
+_SWEEPS, _SAME_CURVE = 100, 1e-4
+#: Rounds in which the curves of the mouth are solved; lips move nearly in proportion to them. Landmarks round the lips tell of the jaw, but
+#: with their full weight cheeks, which the model moves farther than people do, would hold the corners of the mouth back.
+_MOUTH_ROUNDS, _ROUND_THE_LIPS = 3, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class LandmarkFitter:
         self.settings = settings or FitSettings()
         self.bases = head.landmark_bases()
         self._focal_px = focal * 512.0
-        self._to_512 = 512.0 / side_px
+        self.side_px, self._to_512 = side_px, 512.0 / side_px
         weight = np.ones(FACE_POINTS)
         weight[LIPS] = 9.0
         weight[EYE_LEFT_RIM] = weight[EYE_RIGHT_RIM] = 2.5
@@ -161,9 +165,15 @@ class LandmarkFitter:
             pieces.append(pose)
         whole = _Pose(*(np.concatenate([getattr(p, f) for p in pieces]) for f in _Pose.__slots__))
         seen = self._observed(landmarks)
-        whole = self._lids_as_seen(seen, person, self._brows_as_seen(seen, person, whole, _BROW_SEEN))
+        whole = self._mouth_as_seen(seen, person, self._brows_as_seen(seen, person, whole, _BROW_SEEN))
+        whole = self._lids_as_seen(seen, person, whole)
         motion = self._motion(person, whole, fps)
         return motion.with_rows(expression=self._together(motion.expression))
+
+    def with_mouth(self, landmarks: Array, person: Person, motion: Motion) -> Motion:
+        """``motion`` with the curves of mouth and jaw for which its pose brings the lips to ``landmarks`` [t, 478, >=2]."""
+        pose = self._mouth_as_seen(self._observed(landmarks), person, self._pose_of(motion))
+        return motion.with_rows(expression=pose.expression.astype(np.float32))
 
     def residual_px(self, landmarks: Array, person: Person, motion: Motion) -> Array:
         """Distances [t, 468] in 512-px pixels between ``landmarks`` and the model's."""
@@ -239,21 +249,13 @@ class LandmarkFitter:
         for _ in range(iterations):
             now = Person(shape, person.landmark_offset)
             here = _Pose(rotation, translation, curves, gaze)
-            points = self._points(now, here)
-            posed = np.einsum("tij,tnj->tni", rotation, points) + translation[:, None]
-            depth = CAMERA_DISTANCE_DM - posed[..., 2]
-            scale = self._focal_px / depth
-            # Rows of d(pixel)/d(posed point): [t, n, 2, 3].
-            camera = np.zeros((*posed.shape[:2], 2, 3))
-            camera[..., 0, 0], camera[..., 0, 2] = scale, posed[..., 0] * scale / depth
-            camera[..., 1, 1], camera[..., 1, 2] = -scale, -posed[..., 1] * scale / depth
-            turned = camera @ rotation[:, None]  # [t, n, 2, 3] w.r.t. head-space points
+            points, posed, turned = self._turned(now, here)
             jacobian = np.empty((frames, FACE_POINTS, 2, size + (len(shape) if identity else 0)))
             # R exp(d) x = R x - R [x] d
             x, y, z = points[..., None, 0], points[..., None, 1], points[..., None, 2]
             a, b, c = turned[..., 0], turned[..., 1], turned[..., 2]
             jacobian[..., 0], jacobian[..., 1], jacobian[..., 2] = c * y - b * z, a * z - c * x, b * x - a * y
-            jacobian[..., 3:6] = camera
+            jacobian[..., 3:6] = turned @ np.swapaxes(rotation, -1, -2)[:, None]
             if expression:
                 jacobian[..., 6:size] = turned @ self.bases.expression[None]
             if identity:
@@ -282,6 +284,17 @@ class LandmarkFitter:
                 curves = np.clip(curves + step[:, 6:size], 0.0, 1.0)
             gaze = self._gaze(observed, Person(shape, person.landmark_offset), rotation, translation)
         return _Pose(rotation, translation, curves, gaze), shape
+
+    def _turned(self, person: Person, pose: _Pose) -> tuple[Array, Array, Array]:
+        """Landmarks [t, 468, 3] unposed and posed, and the change of their pixels with the unposed ones [t, 468, 2, 3]."""
+        points = self._points(person, pose)
+        posed = np.einsum("tij,tnj->tni", pose.rotation, points) + pose.translation[:, None]
+        depth = CAMERA_DISTANCE_DM - posed[..., 2]
+        scale = self._focal_px / depth
+        camera = np.zeros((*posed.shape[:2], 2, 3))
+        camera[..., 0, 0], camera[..., 0, 2] = scale, posed[..., 0] * scale / depth
+        camera[..., 1, 1], camera[..., 1, 2] = -scale, -posed[..., 1] * scale / depth
+        return points, posed, camera @ pose.rotation[:, None]
 
     def _seen(self, rotation: Array, posed: Array) -> Array:
         """Which share [t, 468] of its weight each landmark ``posed`` [t, 468, 3] keeps: all on skin that the camera sees.
@@ -378,12 +391,40 @@ class LandmarkFitter:
         way = np.einsum("tac,tnc->tna", axes, (observed[:, brows] - rest) / share).reshape(len(rest), -1)
         normal = moves.transpose(0, 2, 1) @ moves + _BROW_PRIOR * np.eye(len(columns))
         gradient = np.einsum("tjk,tj->tk", moves, way)
-        found, lowest = pose.expression[:, columns], lowest_curves(_BROW_CURVES)
-        for _ in range(_BROW_SWEEPS):
-            for k in range(len(columns)):
-                step = (gradient[:, k] - (normal[:, k] * found).sum(1)) / normal[:, k, k]
-                found[:, k] = np.clip(found[:, k] + step, lowest[k], 1.0)
+        found = pose.expression[:, columns]
+        boxed_least_squares(normal, gradient, lowest_curves(_BROW_CURVES), np.ones(len(columns)), found, _SWEEPS, _SAME_CURVE)
         curves[:, columns] = found
+        return replace(pose, expression=curves)
+
+    def _mouth_as_seen(self, observed: Array, person: Person, pose: _Pose) -> _Pose:
+        """``pose`` with the curves of mouth and jaw that bring the lips where ``observed`` [t, n, 2] has them.
+
+        The steps above, in which all curves and the pose share what is seen, stop where some curve meets its bound: lips would become wide
+        and narrow by .83 of what they do. Bounded least squares with the same weights; pose and all other curves stay.
+        """
+        columns = [index for index, name in enumerate(self.head.expression_names) if name.startswith(("jaw", "mouth"))]
+        curves, prior = pose.expression.copy(), self.settings.expression_prior
+        first, second = LIP_PAIRS.T
+        weight = _ROUND_THE_LIPS * self._weight
+        weight[LIPS] = self._weight[LIPS]
+        found = curves[:, columns]
+
+        def and_gaps(values: Array) -> Array:
+            """Of all landmarks and of the gaps between the lips: [t, l, ...] of [t, 468, ...]."""
+            return np.concatenate([values, values[:, first] - values[:, second]], 1)
+
+        for _ in range(_MOUTH_ROUNDS):
+            _, posed, turned = self._turned(person, replace(pose, expression=curves))
+            seen = self._seen(pose.rotation, posed)
+            root = np.sqrt(np.concatenate([weight * seen, self.settings.pair_weight * seen[:, first]], 1))[..., None]
+            moves = and_gaps(turned @ self.bases.expression[..., columns]) * root[..., None]
+            way = and_gaps(observed[:, :FACE_POINTS] - self._to_pixels(posed)) * root
+            moves, way = moves.reshape(len(curves), -1, len(columns)), way.reshape(len(curves), -1)
+            wanted = way + np.einsum("tjk,tk->tj", moves, found)
+            normal = moves.transpose(0, 2, 1) @ moves + prior * np.eye(len(columns))
+            gradient = np.einsum("tjk,tj->tk", moves, wanted)
+            boxed_least_squares(normal, gradient, np.zeros(len(columns)), np.ones(len(columns)), found, _SWEEPS, _SAME_CURVE)
+            curves[:, columns] = found
         return replace(pose, expression=curves)
 
     def _motion(self, person: Person, pose: _Pose, fps: float) -> Motion:

@@ -90,11 +90,13 @@ class PersonTrack:
 
     Args:
         motion: see :class:`triportrait.types.Motion`; the body moves from the first picture on where a take is framed as that one.
+        landmarks: float32 [t, 478, 3] in the pixels of the crop.
         lip_opening: [t] in face heights; seen: bool [t], where the face is.
         takes: in the order of the rows.
     """
 
     motion: Motion
+    landmarks: Array
     lip_opening: Array
     seen: Array
     takes: tuple[TakeRows, ...]
@@ -167,7 +169,7 @@ def person_of_takes(
     opening = np.array([shape.gap_in_faces for shape in shapes])
     if body is not None:
         motion = motion.with_rows(body=np.where(alike[:, None], body - body[chosen[0]], np.float32(0)))
-    track = PersonTrack(motion, opening, seen, rows)
+    track = PersonTrack(motion, in_crop, opening, seen, rows)
     photo, crops, plate = _pictures(takes, track, chosen, tracker, alike, size)
     portrait_options = PortraitOptions(size)
     made: list[PreparedPortrait] = []

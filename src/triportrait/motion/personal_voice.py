@@ -10,6 +10,7 @@ import numpy as np
 
 from triportrait.motion.speech_features import LogMel
 from triportrait.motion.voice_graph import STRIDE, MouthStream, load_voice
+from triportrait.nn.runtime import Graph
 from triportrait.types import Array
 
 #: The network's answer to what it is unsure of is an average, which is smaller than any speaker's movement. On voices it never heard it
@@ -82,17 +83,18 @@ def learned_numbers() -> int:
     return len(_OFFSETS) * LogMel.size + _ROWS * (len(load_voice().config["curves"]) + 2) + 1
 
 
-def learn_voice(samples: Array, opening: Array, seen: Array) -> Array | None:
+def learn_voice(samples: Array, opening: Array, seen: Array, network: Graph | None = None) -> Array | None:
     """What :class:`PersonalVoice` takes, from somebody's own video.
 
     Args:
         samples: [n], 16 kHz, from the first frame on.
         opening: [t] of the lips in face heights, 25 per second; seen: bool [t], where it was measured.
+        network: says what the person differs from; None takes the lip network that ships.
 
     Returns:
         float32 [f + 1]; None where the person speaks for less than four seconds.
     """
-    stream, ears = MouthStream(load_voice()), Ears()
+    stream, ears = MouthStream(load_voice() if network is None else network), Ears()
     ears.push(np.asarray(samples, np.float32))
     ears.finish()
     if ears.speech_rows < SHORTEST_S * LogMel.rate_hz:

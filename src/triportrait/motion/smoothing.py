@@ -73,6 +73,16 @@ def smooth_box(values: Array, window: int = 7) -> Array:
     return np.mean([padded[k : k + len(values)] for k in range(window)], axis=0)
 
 
+def smooth_points(points: Array, noise: float) -> Array:
+    """Smooth tracked places [t, n, 2] along time; ``noise`` in their units, see :func:`smooth_adaptive`."""
+    return smooth_adaptive(points.reshape(len(points), -1), noise, 5).reshape(points.shape)
+
+
+def smooth_body(body: Array, fps: float, strength: float = 1.0) -> Array:
+    """Smooth a body's motion [t, 4]: float32."""
+    return gaussian(body, strength * BODY_SIGMA_S * fps, "edge").astype(np.float32)
+
+
 def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
     """Smooth all of a tracked motion.
 
@@ -98,5 +108,5 @@ def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:
         translation=smooth_adaptive(motion.translation, 0.01 * strength, 9).astype(np.float32),
         # Saccades are jumps: the fit must not round them.
         gaze_rad=smooth_adaptive(motion.gaze_rad, 0.015 * strength, 5).astype(np.float32),
-        body=None if motion.body is None else gaussian(motion.body, strength * BODY_SIGMA_S * motion.fps, "edge").astype(np.float32),
+        body=None if motion.body is None else smooth_body(motion.body, motion.fps, strength),
     )
