@@ -6,6 +6,8 @@ the network's. Some seconds of video suffice, because only this residual is lear
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from triportrait.motion.speech_features import LogMel
@@ -20,15 +22,17 @@ VOICE_GAIN = 1.3
 _OFFSETS = np.arange(-28, 17, 4)
 #: So many motion rows of the network, the present one included.
 _ROWS = 5
-#: The ridge's penalty, in squared residuals of one row whose inputs are as long as usual.
-_PENALTY = 6.0
+#: The ridge's penalties that are tried, in squared residuals of one row whose inputs are as long as usual, and the stretches of the talk,
+#: each of which judges what the others teach. Twenty seconds make that many rows; from less, stretches tell too little, and the last number
+#: is taken.
+_PENALTIES, _STRETCHES, _TELLING_ROWS, _PENALTY = (0.2, 0.6, 2.0, 6.0, 20.0, 60.0), 5, 500, 6.0
 #: A person must talk for so long; a feature row is speech if its energy (the 81st number) is above 0, 20 dB below the running level.
 SHORTEST_S, _ENERGY = 4.0, 80
 #: Feature rows beside speech that belong to the talk.
 _PAUSE = 40
 #: A constant part of every input's spread that is added to it, so that what hardly varies does not count much.
 _FLOOR = 0.1
-#: By how much at most the mouth opens more or less than the network says, and the opening (face heights) below which nothing is changed.
+#: By how much at most the mouth opens more than the network says, and the opening (face heights) below which nothing is changed.
 _MOST, _LEAST_OPENING = 2.5, 0.004
 #: So much is added at most where the network hardly opens the mouth (face heights).
 _MOST_ADDED = 0.05
@@ -92,7 +96,7 @@ def learn_voice(samples: Array, opening: Array, seen: Array, network: Graph | No
         network: says what the person differs from; None takes the lip network that ships.
 
     Returns:
-        float32 [f + 1]; None where the person speaks for less than four seconds.
+        float32 [f + 1]; None where the person speaks for less than four seconds, or long enough to see that nothing helps.
     """
     stream, ears = MouthStream(load_voice() if network is None else network), Ears()
     ears.push(np.asarray(samples, np.float32))
@@ -111,10 +115,34 @@ def learn_voice(samples: Array, opening: Array, seen: Array, network: Graph | No
         # Both kinds of input count alike.
         scale[part] = (spread[part] + _FLOOR * inputs[:, part].std() + 1e-6) * np.sqrt(inputs[:, part].shape[1])
     rows = (inputs - mean) / scale
+    penalty = _best_penalty(rows, residual) if len(rows) >= _TELLING_ROWS else _PENALTY
+    if penalty is None:
+        return None
     middle = residual.mean()
-    dual = np.linalg.solve(rows @ rows.T + _PENALTY * np.eye(len(rows)), residual - middle)
-    weights = (rows.T @ dual) / scale
+    (weights,) = _ridge(rows, residual - middle, (penalty,)) / scale
     return np.append(weights, middle - mean @ weights).astype(np.float32)
+
+
+def _best_penalty(rows: Array, residual: Array) -> float | None:
+    """The penalty with which stretches of the talk are best predicted from the others; None where none leaves less than no map does."""
+    stretch = np.arange(len(rows)) * _STRETCHES // len(rows)
+    left = np.zeros(len(_PENALTIES))
+    for number in range(_STRETCHES):
+        own = stretch == number
+        middle = residual[~own].mean()
+        guesses = rows[own] @ _ridge(rows[~own], residual[~own] - middle, _PENALTIES).T + middle
+        left += ((residual[own, None] - guesses) ** 2).sum(0)
+    best = int(left.argmin())
+    return _PENALTIES[best] if left[best] < (residual**2).sum() else None
+
+
+def _ridge(rows: Array, values: Array, penalties: Sequence[float]) -> Array:
+    """Weights [p, f] for which ``rows`` [n, f] times them is near ``values`` [n], for each penalty."""
+    few = len(rows) <= rows.shape[1]
+    spread, axes = np.linalg.eigh(rows @ rows.T if few else rows.T @ rows)
+    seen = axes.T @ (values if few else rows.T @ values)
+    solved = np.stack([axes @ (seen / (np.maximum(spread, 0.0) + penalty)) for penalty in penalties])
+    return solved @ rows if few else solved
 
 
 class PersonalVoice:
@@ -145,6 +173,6 @@ class PersonalVoice:
         residual = self._ears.rows(curves, opening, contact) @ self._learned[:-1] + self._learned[-1]
         said = VOICE_GAIN * np.maximum(opening, 0.0)
         speaks = said > _LEAST_OPENING
-        gains = np.where(speaks, np.clip((said + residual) / np.maximum(said, _LEAST_OPENING), 1.0 / _MOST, _MOST), 1.0)
+        gains = np.where(speaks, np.clip((said + residual) / np.maximum(said, _LEAST_OPENING), 0.0, _MOST), 1.0)
         added = np.where(speaks, np.clip(said + residual - gains * said, 0.0, _MOST_ADDED), 0.0)
         return gains.astype(np.float32), added.astype(np.float32)
