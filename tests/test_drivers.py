@@ -13,11 +13,15 @@ import pytest
 from triportrait import drivers, pipeline
 from triportrait.drivers import DRIVERS
 from triportrait.errors import MediaError
+from triportrait.face.fitting import LandmarkFitter, Person
+from triportrait.face.open_head import OpenHead
 from triportrait.face.tracker import DetectedFace
+from triportrait.geometry.cameras import pose_points, project
 from triportrait.motion.controls import ControlCurves
 from triportrait.motion.files import save_motion
 from triportrait.motion.options import DriveOptions
 from triportrait.motion.style import SpeakingStyle
+from triportrait.motion.timing import join_motion
 from triportrait.performance import Performance
 from triportrait.pipeline import Portrait, prepare
 from triportrait.types import ARKIT_EXPRESSIONS, Driver, FrameModel, Motion, MotionFrame, PreparedPortrait
@@ -214,3 +218,28 @@ def test_rows_of_a_portrait_are_where_the_photo_is(talking_portrait: Portrait) -
     own = prepared.motion
     aside = MotionFrame(own.expression, own.rotation_rad, own.translation + np.float32([0.2, 0, 0]), own.gaze_rad)
     assert np.all(moved(aside)[:, 0] > prepared.landmarks[:, 0])
+
+
+def test_motion_is_calmed_piece_by_piece_as_at_once(open_head: OpenHead) -> None:
+    count, random = 120, np.random.default_rng(6)
+    fitter = LandmarkFitter(open_head)
+    person = Person(np.zeros(open_head.identity_size), np.zeros((468, 3)))
+    wave = np.sin(np.linspace(0.0, 12.0, count))[:, None]
+    expression = np.zeros((count, 44), np.float32)
+    expression[:, ARKIT_EXPRESSIONS.index("jawOpen")] = 0.2 + 0.15 * wave[:, 0]
+    turn = (0.1 * wave * (1.0, 0.5, 0.2)).astype(np.float32)
+    motion = Motion(expression, turn, np.zeros((count, 3), np.float32), np.zeros((count, 2), np.float32))
+    rows = []
+    for frame in motion:
+        points = open_head.landmarks478(open_head.vertices(person.identity, frame.expression, frame.gaze_rad)).astype(np.float64)
+        rows.append(project(pose_points(points, frame.rotation_rad, frame.translation), 512.0)[0])
+    landmarks = np.stack(rows) + random.normal(0.0, 0.3, (count, 478, 2))
+    fitted = fitter.fit_motion(landmarks, person)
+    at_once = drivers.calm_motion(fitted, landmarks, person, fitter)
+    cuts = [slice(0, 50), slice(50, 100), slice(100, count)]
+    calmed = join_motion(drivers._calmed(iter([(fitted.rows(cut), landmarks[cut]) for cut in cuts]), person, fitter))
+    assert len(calmed) == count
+    np.testing.assert_allclose(calmed.rotation_rad, at_once.rotation_rad, atol=1e-3)
+    np.testing.assert_allclose(calmed.expression, at_once.expression, atol=0.03)
+    trembles, calm = (np.abs(np.diff(one.rotation_rad, 2, axis=0)).mean() for one in (fitted, at_once))
+    assert calm < 0.7 * trembles

@@ -13,7 +13,16 @@ from triportrait.face.fitting import FitSettings, LandmarkFitter, Person, spread
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.curve_range import lowest_curves
-from triportrait.geometry.landmarks import BROW_LEFT, BROW_RIGHT, EYE_LEFT_CORNERS, EYE_RIGHT_CORNERS, LID_PAIRS, LIP_PAIRS, LIPS
+from triportrait.geometry.landmarks import (
+    BROW_LEFT,
+    BROW_RIGHT,
+    EYE_LEFT_CORNERS,
+    EYE_RIGHT_CORNERS,
+    LID_PAIRS,
+    LIP_PAIRS,
+    LIPS,
+    OUTER_MOUTH_CORNERS,
+)
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler, vector_from_matrix
 from triportrait.types import ARKIT_EXPRESSIONS, Motion
@@ -156,6 +165,35 @@ def test_brows_move_as_far_as_they_are_seen(open_head, fitter, identity, turn_ra
                 assert 0.8 < made[rows] @ real[rows] / (real[rows] @ real[rows]) < 1.15
     assert angles_between(found, truth).max() < 1.0
     assert (found.expression >= lowest_curves(ARKIT_EXPRESSIONS)).all() and (found.expression <= 1.0).all()
+
+
+def test_lips_are_as_wide_as_they_are_seen(open_head, fitter, identity):
+    """Rounded and drawn wide, also where the pose is known to differ from the fitted one."""
+    wave = np.sin(np.linspace(0, 2 * np.pi, 24, endpoint=False))
+    expression = np.zeros((24, 44), np.float32)
+    for name, amount in (
+        ("mouthPucker", np.maximum(wave, 0.0)),
+        ("mouthStretchLeft", np.maximum(-wave, 0.0)),
+        ("jawOpen", 0.2 + 0.1 * wave),
+    ):
+        expression[:, ARKIT_EXPRESSIONS.index(name)] = amount
+    expression[:, ARKIT_EXPRESSIONS.index("mouthStretchRight")] = expression[:, ARKIT_EXPRESSIONS.index("mouthStretchLeft")]
+    zero = np.zeros((24, 3), np.float32)
+    truth = Motion(expression, zero, zero, np.zeros((24, 2), np.float32))
+    landmarks, person = landmarks_of(open_head, identity, truth), Person(identity, NO_OFFSET)
+
+    def width(points: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(points[:, OUTER_MOUTH_CORNERS[0]] - points[:, OUTER_MOUTH_CORNERS[1]], axis=-1)
+
+    found = fitter.fit_motion(landmarks, person)
+    real, made = width(landmarks), width(landmarks_of(open_head, identity, found))
+    assert 0.93 < np.polyfit(real, made, 1)[0] < 1.05
+    turned = found.with_rows(rotation_rad=found.rotation_rad + np.float32([0.01, 0.02, 0.0]))
+    left, mended = (
+        np.linalg.norm((landmarks_of(open_head, identity, motion) - landmarks)[:, LIPS], axis=-1).mean()
+        for motion in (turned, fitter.with_mouth(landmarks, person, turned))
+    )
+    assert mended < 0.6 * left
 
 
 def test_shut_lips_are_found_shut(open_head, fitter, identity):

@@ -30,6 +30,7 @@ from triportrait.avatar.lifted.neck import belonging, thinned
 from triportrait.avatar.lifted.outline import rise_of_face
 from triportrait.avatar.lifted.relight import Light, fit_light
 from triportrait.avatar.lifted.surface import Surface, fit_surface, hidden_vertices, spread_colours
+from triportrait.avatar.lifted.under_brows import UnderBrows
 from triportrait.avatar.lifted.unseen_colours import sampled
 from triportrait.avatar.mouth.inside import Membrane, MouthInside, bite_dm, mouth_is_shut, white_in
 from triportrait.avatar.mouth.photo_teeth import SeenTeeth
@@ -99,6 +100,7 @@ class LiftedState:
         colours: [v, 4] float32, colour of what the photo does not show (0..255) and how much it counts (0..1).
         closed_hidden: [v] float32, 0..1, how far closed eyes would hide a vertex from the photo.
         lid: [v, 2] float32, membership of the left and right lids, and ``lids``: their skin, fold and lashes.
+        under_brows: the skin above them.
         photo: [s, s, 4] float32, head colours (0..255) and matte (0..1).
         inside: what lies between the lips.
         membrane: the photo's own view of that, if its mouth is wide open.
@@ -119,6 +121,7 @@ class LiftedState:
     closed_hidden: Array
     lid: Array
     lids: Lids
+    under_brows: UnderBrows
     photo: Array
     membrane: Membrane | None
     inside: MouthInside
@@ -208,6 +211,7 @@ class LiftedAvatar:
             closed_hidden=hidden_vertices(portrait, head, closed, surface.skin) * (1.0 - lid.max(1)),
             lid=lid,
             lids=Lids.of(portrait, head, surface.shape, surface.source, photo, light),
+            under_brows=UnderBrows.of(portrait, head, surface.pixels, surface.source, photo[..., :3]),
             photo=np.ascontiguousarray(photo, np.float32),
             membrane=membrane,
             inside=inside,
@@ -259,6 +263,7 @@ class LiftedAvatar:
             around = state.lid * (state.lid < 0.5)
             gain += shut * (state.lid @ ((gain @ around) / np.maximum(around.sum(0), 1e-6)) - gain * state.lid.sum(1))
             source_pixels = source_pixels + shut[:, None] * (state.lids.closed_pixels - source_pixels)
+        state.under_brows.flatten(moved.landmarks, colours)
         skin = kernels.Skin(state.triangles, state.kind, source_pixels, colours, state.lid, state.lids.frame(closure), gain)
         sheet = kernels.Sheet(
             state.mantle.triangles,
