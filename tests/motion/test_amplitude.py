@@ -42,4 +42,4 @@ def test_chance_has_its_spread_while_somebody_speaks_and_temperature_takes_it_aw
     np.testing.assert_array_equal(plain.expression[:, columns], other.expression[:, columns])
     lively = AudioDriver(voice, replace(settings, controls=Controls())).motion()
     added = (lively.expression - plain.expression)[15:, columns]
-    assert 0.02 < added.std() < 0.09
+    assert 0.02 < added.std() < 0.13

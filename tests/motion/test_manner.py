@@ -39,7 +39,7 @@ def test_halves_of_different_speakers_find_each_other() -> None:
 
 
 def test_a_voice_takes_on_a_manner_and_keeps_its_closures_streaming_or_not() -> None:
-    voice, lender = babble(8.0), speaker(2.0, 5)
+    voice, lender = babble(8.0), speaker(0.5, 5)
     settings = AudioSettings(seed=1, style=style_of(lender))
     plain, made = AudioDriver(voice, AudioSettings(seed=1)).motion(), AudioDriver(voice, settings).motion()
     aim, before, after = (manner_code(motion) for motion in (lender, plain, made))
@@ -68,7 +68,7 @@ def test_a_head_takes_on_the_speed_of_a_manner_and_keeps_its_range(slower: float
 
 
 def test_the_report_says_what_was_closed() -> None:
-    motions = {"a": speaker(0.5, 1, 8), "b": speaker(2.0, 2, 8)}
+    motions = {"a": speaker(0.5, 1, 8), "b": speaker(3.0, 2, 8)}
     found = transfer(motions, {"a": babble(8.0), "b": babble(8.0)})
     assert found["pairs"] == 2 and found["gap_closed"]["brows"] > 0.3
     text = style_markdown({"halves": halves(motions), "transfer": found})

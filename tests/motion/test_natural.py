@@ -72,9 +72,9 @@ def test_bounds_and_smoothness(speech: bool) -> None:
     degrees = np.degrees(motion.rotation_rad)
     assert (np.abs(degrees).max(axis=0) <= np.degrees(HEAD_LIMITS_RAD)).all()
     assert (degrees.std(axis=0) > [0.8, 1.5, 0.8]).all()
-    # No jump: less than 4 degrees within 40 ms (speakers on video: 2.4 to 10), and no jerk from one such step to the next.
+    # No jump: less than 5 degrees within 40 ms (speakers on video: 2.4 to 10), and no jerk from one such step to the next.
     steps = np.diff(degrees, axis=0)
-    assert np.abs(steps).max() < 4.0
+    assert np.abs(steps).max() < 5.0
     assert np.abs(np.diff(steps, axis=0)).max() < 2.0
     assert np.abs(motion.translation).max() < 0.5
     assert motion.expression.min() >= 0 and motion.expression.max() <= 1

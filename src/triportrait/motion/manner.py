@@ -198,9 +198,9 @@ class Manner:
         spreads = np.radians([self.spread(f"{axis}_spread") for axis in ("pitch", "yaw", "roll")])
         return HeadMatch(spreads, self.spread("head_rate"), dt)
 
-    def brow_match(self) -> RunningMatch:
+    def brow_match(self) -> BrowMatch:
         """For the height of the brows."""
-        return RunningMatch(np.array([self.spread("brow_spread")]), np.array([BROW_SPREAD]))
+        return BrowMatch(self.spread("brow_spread"))
 
     def mouth_match(self) -> MouthMatch:
         """For rows of a speaking mouth."""
@@ -234,6 +234,29 @@ class RunningMatch:
         mean = self._sum / self._rows if self._about_mean else 0.0
         spread = np.sqrt(np.maximum(self._squares / self._rows - np.square(mean), 1e-10))
         return np.clip(self._aims / spread, 1.0 / _FURTHEST, _FURTHEST)
+
+
+class BrowMatch:
+    """Factors that bring the spread of the brows' height to an aim, although high brows come out lower than they are asked for.
+
+    Args:
+        spread: to reach.
+    """
+
+    #: How much the spread that came out counts: the aim is missed by a third of what it would be without.
+    _INSIST = 3.0
+
+    def __init__(self, spread: float) -> None:
+        aim = np.array([spread])
+        self._asked, self._reached, self._mended = RunningMatch(aim, np.array([BROW_SPREAD])), RunningMatch(aim, aim), 1.0
+
+    def factor(self, height: float) -> float:
+        """What the next row's height is to be multiplied by."""
+        return float(np.clip(self._asked.factors(np.array([height]))[0] * self._mended, 1.0 / _FURTHEST, _FURTHEST))
+
+    def came_out(self, height: float) -> None:
+        """How high the brows of that row stand."""
+        self._mended = float(self._reached.factors(np.array([height]))[0]) ** self._INSIST
 
 
 #: What is slower than this is posture, what is faster gesture, in hertz.

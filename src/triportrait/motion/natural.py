@@ -56,10 +56,13 @@ _AHEAD = 3
 #: speakers, a radian of yaw takes the head .76 sideways, and one of pitch .54 down.
 NECK_PIVOT_DM = np.array([0.0, -0.9, -0.7])
 
-#: How far the mouth's corners drift, whatever is said: smile, frown, dimple and sideways. On ten speakers of GRID what is slower than 2 Hz
-#: deviates by .07, .04, .04 and .03; curves end at zero, which takes a quarter of it.
-_CORNERS, _CORNERS_HZ = np.array([0.07, 0.04, 0.04]) / 0.77, 0.35
-_SIDEWAYS = 0.03
+#: How far the mouth's corners drift, whatever is said: smile, frown, dimple and sideways. On ten speakers of GRID, who read commands, what
+#: is slower than 2 Hz deviates by .07, .04, .04 and .03, and the smiles of nine who talk by .18; this lies between them. Curves end at
+#: zero, which takes a quarter of it.
+_CORNERS, _CORNERS_HZ = np.array([0.16, 0.09, 0.07]) / 0.77, 0.35
+_SIDEWAYS, _ONE_SIDED = 0.06, 0.3
+#: Who talks moves the head farther, and the brows, than the sizes below make it: means of nine videos.
+_TALKING_HEAD, _TALKING_BROWS = 1.25, 1.65
 #: Bounds of pitch, yaw, roll in radians at amount 1; reached softly.
 HEAD_LIMITS_RAD = np.radians([9.5, 17.0, 11.0])
 
@@ -398,7 +401,8 @@ class NaturalMotion:
         rise = math.radians(0.55 * max(min(self._lift, 6.0), -6.0) + 0.6 * self._energy_slow)
         rotation[0] -= rise * self._speaking * amounts.expressiveness
         limits = HEAD_LIMITS_RAD
-        rotation = limits * np.tanh(rotation / limits)
+        # A manner has sizes of its own.
+        rotation = limits * np.tanh((_TALKING_HEAD if self._head_match is None else 1.0) * rotation / limits)
         if self._head_match is not None:
             rotation = self._head_match.matched(rotation)
         rotation = amounts.head * rotation
@@ -500,9 +504,11 @@ class NaturalMotion:
         inner = max(lift + float(level[0]) + 0.04 * chance * drift[0], 0.0)
         down = max(float(level[1]) - 0.5 * lift + 0.04 * chance * drift[1], 0.0)
         amount = amounts.expressiveness * amounts.brows * _smooth_step(now_s / 0.5)
-        if self._brow_match is not None:
-            amount *= float(self._brow_match.factors(np.array([0.9 * inner - down]))[0])
+        # A manner has sizes of its own.
+        amount *= _TALKING_BROWS if self._brow_match is None else self._brow_match.factor(0.9 * inner - down)
         inner, down = _within_reach(amount * inner), _within_reach(amount * down)
+        if self._brow_match is not None:
+            self._brow_match.came_out(0.9 * inner - down)
         # High brows are seen at their outer ends, low raises rather in the middle.
         _raise(expression, "browInnerUp", inner)
         _raise(expression, "browOuterUp", 0.8 * inner)
@@ -515,7 +521,8 @@ class NaturalMotion:
         if self._style.manner is not None:
             return
         smile, frown, drawn_in = amounts.expressiveness * np.maximum(_CORNERS * (mood, -mood, dimple), 0.0)
-        _raise(expression, "mouthSmile", smile)
+        for side, sign in (("Left", 1.0), ("Right", -1.0)):
+            _raise(expression, f"mouthSmile{side}", smile * max(1.0 + _ONE_SIDED * sign * aside, 0.0))
         _raise(expression, "mouthFrown", frown)
         _raise(expression, "mouthDimple", drawn_in)
         _raise(expression, "mouthLeft" if aside > 0 else "mouthRight", amounts.expressiveness * _SIDEWAYS * abs(aside))
@@ -556,7 +563,8 @@ def _columns(name: str) -> Sequence[int]:
 
 
 _RAISED = ("eyeBlink", "eyeWide", "browDown", "browInnerUp", "browOuterUp", "cheekSquint")
-_COLUMNS = {name: _columns(name) for name in (*_RAISED, "mouthSmile", "mouthFrown", "mouthDimple", "mouthLeft", "mouthRight")}
+_DRIFTING = ("mouthSmile", "mouthSmileLeft", "mouthSmileRight", "mouthFrown", "mouthDimple", "mouthLeft", "mouthRight")
+_COLUMNS = {name: _columns(name) for name in (*_RAISED, *_DRIFTING)}
 
 
 def idle_motion(

@@ -25,7 +25,7 @@ _ROWS = 5
 #: The ridge's penalties that are tried, in squared residuals of one row whose inputs are as long as usual, and the stretches of the talk,
 #: each of which judges what the others teach. Twenty seconds make that many rows; from less, stretches tell too little, and the last number
 #: is taken.
-_PENALTIES, _STRETCHES, _TELLING_ROWS, _PENALTY = (0.2, 0.6, 2.0, 6.0, 20.0, 60.0), 5, 500, 6.0
+_PENALTIES, _STRETCHES, _TELLING_ROWS, _PENALTY = (0.2, 0.4, 0.6, 1.0, 2.0, 4.0, 6.0, 20.0, 60.0), 5, 500, 6.0
 #: A person must talk for so long; a feature row is speech if its energy (the 81st number) is above 0, 20 dB below the running level.
 SHORTEST_S, _ENERGY = 4.0, 80
 #: Feature rows beside speech that belong to the talk.
@@ -107,7 +107,12 @@ def learn_voice(samples: Array, opening: Array, seen: Array, network: Graph | No
     inputs = ears.rows(curves, said, contact).astype(np.float64)
     count = min(len(inputs), len(opening))
     use = np.flatnonzero(seen[:count])
-    inputs, residual = inputs[use], opening[use] - VOICE_GAIN * said[use]
+    inputs, said, opening = inputs[use], said[use], opening[use]
+    # How far the network is to be believed at all is one number, which needs no penalty.
+    spoken = said - said.mean()
+    believed = float(spoken @ opening / max(float(spoken @ spoken), 1e-9)) if len(use) >= _TELLING_ROWS else VOICE_GAIN
+    believed = min(max(believed, 0.0), 2.0 * VOICE_GAIN)
+    residual = opening - believed * said
     mean, spread = inputs.mean(0), inputs.std(0)
     heard = len(_OFFSETS) * LogMel.size
     scale = np.empty_like(spread)
@@ -120,7 +125,10 @@ def learn_voice(samples: Array, opening: Array, seen: Array, network: Graph | No
         return None
     middle = residual.mean()
     (weights,) = _ridge(rows, residual - middle, (penalty,)) / scale
-    return np.append(weights, middle - mean @ weights).astype(np.float32)
+    constant = middle - mean @ weights
+    # Inputs hold ten times what the network says of this row, behind the spectra and its curves.
+    weights[heard + curves.shape[1]] += 0.1 * (believed - VOICE_GAIN)
+    return np.append(weights, constant).astype(np.float32)
 
 
 def _best_penalty(rows: Array, residual: Array) -> float | None:

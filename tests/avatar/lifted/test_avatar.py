@@ -168,6 +168,24 @@ def arrays_of(value: object) -> list[np.ndarray]:
     return []
 
 
+def test_a_part_is_what_the_whole_shows_there(avatar, state, astronaut_portrait):
+    names, rest = avatar.head.expression_names, astronaut_portrait.motion
+    expression = rest.expression.copy()
+    expression[[names.index(name) for name in ("jawOpen", "eyeBlinkLeft", "eyeBlinkRight")]] = (0.4, 0.5, 0.5)
+    frame = replace(rest, expression=expression)
+    whole = avatar.render(state, frame)
+    points = astronaut_portrait.landmarks[:468, :2]
+    middle, side = points.mean(0).astype(int), int(np.ptp(points, axis=0).max())
+    left, top = int(middle[0]) - side // 2, int(middle[1]) - side // 2
+    part = avatar.render_part(state, frame, (left, top, side))
+    assert part.rgb.shape == (side, side, 3) and part.alpha.shape == (side, side)
+    # The outermost pixels have no neighbours to be softened with, and folds of lips none to be filled from.
+    inner = np.s_[2:-2, 2:-2]
+    for name in ("rgb", "alpha"):
+        there = getattr(whole, name)[top : top + side, left : left + side]
+        np.testing.assert_allclose(getattr(part, name)[inner], there[inner], atol=2e-3)
+
+
 def test_nothing_that_is_handed_in_changes(avatar, astronaut_portrait):
     portrait_before = [array.copy() for array in arrays_of(astronaut_portrait)]
     state = avatar.prepare(astronaut_portrait)

@@ -23,11 +23,11 @@ def frame(astronaut_portrait: PreparedPortrait) -> MotionFrame:
 def test_shares_are_continuous_and_go_to_the_nearest() -> None:
     random = np.random.default_rng(0)
     start, end = random.random((2, 6)) * 20.0
-    shares = np.stack([weights_of(start + (end - start) * part) for part in np.linspace(0.0, 1.0, 2001)])
+    shares = np.stack([weights_of(start + (end - start) * part, 2) for part in np.linspace(0.0, 1.0, 2001)])
     np.testing.assert_allclose(shares.sum(1), 1.0)
     assert (shares > 0).sum(1).max() <= 2
     # Ten times shorter ways make ten times smaller steps: nothing jumps.
-    fine = np.stack([weights_of(start + (end - start) * part) for part in np.linspace(0.0, 1.0, 20001)])
+    fine = np.stack([weights_of(start + (end - start) * part, 2) for part in np.linspace(0.0, 1.0, 20001)])
     assert np.abs(np.diff(fine, axis=0)).max() < 0.15 * np.abs(np.diff(shares, axis=0)).max()
     assert all(
         share.argmax() == (start + (end - start) * part).argmin() for share, part in zip(shares, np.linspace(0, 1, 2001), strict=True)

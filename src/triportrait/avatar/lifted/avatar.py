@@ -56,6 +56,8 @@ _JAW_BIAS_DM = 0.6
 _YIELD_DM = 0.3
 #: Lashes may lie so far behind the lid that they stand on: its mesh is coarse.
 _LASHES_BEHIND_DM = 0.06
+#: So many sizes of pictures keep their buffers.
+_CANVASES = 4
 #: Lids belong to their moving picture within this distance of the eye's rim (decimetres).
 _LID_REACH_DM = 0.22
 
@@ -140,7 +142,7 @@ class LiftedLayer:
     Args:
         rgb: float32 [s, s, 3] premultiplied, 0..1; alpha, depth: float32 [s, s]; as in :class:`triportrait.types.RenderedHead`.
         surface: uint8 [s, s]: 0 nothing, else 1 + a kind of :mod:`shading_kernels`.
-        landmarks: float32 [478, 2] pixels of the head's landmarks.
+        landmarks: float32 [478, 2] pixels of the head's landmarks in the crop.
         moved: the head that was drawn; nodes: float32 [m, 3], the mantle's in the frame's head space.
     """
 
@@ -151,6 +153,37 @@ class LiftedLayer:
     landmarks: Array
     moved: MovedHead
     nodes: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What is drawn of the crop: all of it, or a square part.
+
+    Args:
+        focal: focal length in widths of the crop, which is ``crop_px`` wide.
+        left, top, size_px: of the part.
+    """
+
+    focal: float
+    crop_px: int
+    left: int
+    top: int
+    size_px: int
+
+    @staticmethod
+    def of(portrait: PreparedPortrait, part: tuple[int, int, int] | None = None) -> _View:
+        """Of a portrait's crop, or of the ``part`` (left, top, side) of it."""
+        size = len(portrait.image)
+        return _View(portrait.focal, size, *((0, 0, size) if part is None else part))
+
+    def pixels(self, posed: Array) -> tuple[Array, Array]:
+        """Where posed points [n, 3] lie in the part: float32 [n, 2], and their depth [n]."""
+        pixels, depth = project(posed, self.crop_px, self.focal)
+        return (pixels - (self.left, self.top)).astype(np.float32), depth.astype(np.float32)
+
+    def unposed(self, points: Array, frame: MotionFrame) -> tuple[Array, Array]:
+        """The same of points of the head under the pose of ``frame``."""
+        return self.pixels(pose_points(points, frame.rotation_rad, frame.translation))
 
 
 #: How far each pixel of a photo moves with the head: float32 [s, s] in 0..1.
@@ -228,7 +261,7 @@ class LiftedAvatar:
         head, light = self.head, white_in(portrait, face, None, tone)
         teeth = SeenTeeth.of(portrait, tone, light)
         inside = MouthInside(head, light if teeth is None else white_in(portrait, face, teeth, tone), tone)
-        inside.fit(teeth, portrait, surface.source, partial(self._project, frame=portrait.motion, portrait=portrait))
+        inside.fit(teeth, portrait, surface.source, partial(_View.of(portrait).unposed, frame=portrait.motion))
         landmarks, bite = head.landmarks478(surface.source), bite_dm(head, surface.source)
         return inside, Membrane.of(portrait.landmarks, landmarks, bite, teeth)
 
@@ -237,19 +270,24 @@ class LiftedAvatar:
         drawn = self.draw(state, frame)
         return RenderedHead(drawn.rgb, drawn.alpha, drawn.depth)
 
-    def draw(self, state: LiftedState, frame: MotionFrame) -> LiftedLayer:
-        """What :meth:`render` gives, and which surface each pixel shows."""
-        portrait = state.portrait
-        size = portrait.image.shape[0]
+    def render_part(self, state: LiftedState, frame: MotionFrame, part: tuple[int, int, int]) -> RenderedHead:
+        """The square ``part`` (left, top, side), in pixels within the crop, of what :meth:`render` gives; it costs what it shows."""
+        drawn = self.draw(state, frame, part)
+        return RenderedHead(drawn.rgb, drawn.alpha, drawn.depth)
+
+    def draw(self, state: LiftedState, frame: MotionFrame, part: tuple[int, int, int] | None = None) -> LiftedLayer:
+        """What :meth:`render` or :meth:`render_part` gives, and which surface each pixel shows."""
+        view = _View.of(state.portrait, part)
+        size = view.size_px
         moved = MovedHead.of(self.head, state.shape, frame)
         posed = pose_points(moved.vertices, frame.rotation_rad, frame.translation)
         mesh, mantle, far = self._canvases(size)
-        self._draw_mesh(state, posed, mesh)
+        self._draw_mesh(state, view.pixels(posed), mesh)
         nodes = state.mantle.follow(moved.vertices - state.source, frame)
-        guessed = self._draw_mantle(state, nodes, frame, mantle, far)
-        landmark_pixels, _ = self._project(moved.landmarks, frame, portrait)
+        guessed = self._draw_mantle(state, view.unposed(nodes, frame), frame, mantle, far)
+        landmark_pixels, _ = view.unposed(moved.landmarks, frame)
         kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, size))
-        lips = _lips(landmark_pixels, size, mouth_is_shut(moved.landmarks))
+        lips = _lips(landmark_pixels, size, view.crop_px, mouth_is_shut(moved.landmarks))
         opening = kernels.opening(mesh.triangle, mesh.barycentric, mesh.depth, state.kind, lips)
         closure = state.lids.closure(moved.landmarks)
         colours = state.colours.copy()
@@ -278,64 +316,65 @@ class LiftedAvatar:
         eyes = state.eye_textures + raised * (state.raised_eye_textures - state.eye_textures) if raised.any() else state.eye_textures
         photo = kernels.Photo(state.photo, eyes)
         shaded = kernels.Shaded.empty(size)
-        kernels.shade(mesh, mantle, far, skin, sheet, photo, self._between_lips(state, moved, frame, opening), shaded)
+        kernels.shade(mesh, mantle, far, skin, sheet, photo, self._between_lips(state, moved, frame, view, opening), shaded)
         kernels.soften_edges(shaded.rgb, shaded.alpha, shaded.surface)
-        self._hang_lashes(state, moved, frame, closure, shaded.rgb, shaded.depth)
+        self._hang_lashes(state, moved, frame, view, closure, shaded.rgb, shaded.depth)
         rgb = state.tone.settled(shaded.rgb, shaded.alpha)
-        return LiftedLayer(rgb, shaded.alpha, shaded.depth, shaded.surface, landmark_pixels, moved, nodes)
+        landmarks = landmark_pixels + np.array([view.left, view.top], np.float32)
+        return LiftedLayer(rgb, shaded.alpha, shaded.depth, shaded.surface, landmarks, moved, nodes)
 
     def _canvases(self, size: int) -> list[kernels.Drawn]:
         """Cleared fragments for mesh, mantle and its far side, kept for this thread: fresh memory would cost milliseconds a frame."""
-        canvases: list[kernels.Drawn] = getattr(self._own, "canvases", [])
-        if not canvases or len(canvases[0].depth) != size:
-            canvases = self._own.canvases = [kernels.Drawn.empty(size) for _ in range(3)]
-        for canvas in canvases:
+        kept: dict[int, list[kernels.Drawn]] = self._own.__dict__.setdefault("canvases", {})
+        if size not in kept:
+            while len(kept) >= _CANVASES:
+                kept.pop(next(iter(kept)))
+            kept[size] = [kernels.Drawn.empty(size) for _ in range(3)]
+        for canvas in kept[size]:
             canvas.clear()
-        return canvases
+        return kept[size]
 
-    def _draw_mesh(self, state: LiftedState, posed: Array, mesh: kernels.Drawn) -> None:
-        """The fragments of the head's own triangles, vertices [v, 3] posed, into ``mesh``."""
+    def _draw_mesh(self, state: LiftedState, vertices: tuple[Array, Array], mesh: kernels.Drawn) -> None:
+        """The fragments of the head's own triangles, with pixels [v, 2] and depth [v] of their vertices, into ``mesh``."""
         # Lips fold where they close: the skin's back stops the mouth's inside from shining through such a fold.
         skin = state.triangles[: int((state.kind == kernels.SKIN).sum())]
-        places, away = self._to_pixels(posed, state.portrait)
+        places, away = vertices
         behind = away + (state.bias + np.float32(_BACK_BIAS_DM))
         draw_fragments(places, behind, skin, mesh.triangle, mesh.barycentric, mesh.depth, 0.0, False, True)
         draw_fragments(places, away + state.bias, state.triangles, mesh.triangle, mesh.barycentric, mesh.depth, 0.0, True)
 
-    def _draw_mantle(self, state: LiftedState, nodes: Array, frame: MotionFrame, mantle: kernels.Drawn, far: kernels.Drawn) -> Array:
-        """The fragments of the mantle, whose nodes are at [m, 3], and of its far side; returns how far each node shows its guess [m]."""
-        sheet = state.mantle
-        places, away = self._project(nodes, frame, state.portrait)
+    def _draw_mantle(
+        self, state: LiftedState, nodes: tuple[Array, Array], frame: MotionFrame, mantle: kernels.Drawn, far: kernels.Drawn
+    ) -> Array:
+        """The fragments of the mantle, with pixels [m, 2] and depth [m] of its nodes, and of its far side.
+
+        Returns:
+            how far each node shows its guess, [m].
+        """
+        sheet, (places, away) = state.mantle, nodes
         guessed = sheet.guessed(frame)
         away += guessed * sheet.yielding * np.float32(_YIELD_DM)
         draw_fragments(places, away, sheet.triangles, mantle.triangle, mantle.barycentric, mantle.depth, 0.0)
         draw_fragments(places, away, sheet.far_triangles, far.triangle, far.barycentric, far.depth, 0.0)
         return guessed
 
-    def _between_lips(self, state: LiftedState, moved: MovedHead, frame: MotionFrame, opening: Array) -> kernels.BetweenLips:
+    def _between_lips(self, state: LiftedState, moved: MovedHead, frame: MotionFrame, view: _View, opening: Array) -> kernels.BetweenLips:
         """What the mouth shows where the picture has its ``opening``, bool [s, s]."""
-        portrait, membrane = state.portrait, state.membrane
-        to_pixels = partial(self._project, frame=frame, portrait=portrait)
+        membrane, to_pixels = state.membrane, partial(view.unposed, frame=frame)
         inside = state.inside.draw(moved.vertices, moved.landmarks, frame.expression, to_pixels, opening)
         trust = 0.0 if membrane is None else membrane.trust(moved.landmarks, bite_dm(self.head, moved.vertices))
         if membrane is None or not trust:
             nothing = np.empty((0, 0, 2), np.float32), np.empty((0, 0), np.float32)
             return kernels.BetweenLips(*nothing, 0.0, 0.0, inside.rgb, inside.top, inside.left)
-        size = portrait.image.shape[0]
-        view, view_depth = np.zeros((size, size, 2), np.float32), np.full((size, size), np.inf, np.float32)
+        seen = np.zeros((view.size_px, view.size_px, 2), np.float32)
+        seen_depth = np.full((view.size_px, view.size_px), np.inf, np.float32)
         pixels, depth = to_pixels(membrane.points(moved.landmarks))
-        draw_attributes(pixels, depth, membrane.triangles, membrane.pixels, view, view_depth)
-        return kernels.BetweenLips(view, view_depth, trust, membrane.light(moved.landmarks), inside.rgb, inside.top, inside.left)
+        draw_attributes(pixels, depth, membrane.triangles, membrane.pixels, seen, seen_depth)
+        return kernels.BetweenLips(seen, seen_depth, trust, membrane.light(moved.landmarks), inside.rgb, inside.top, inside.left)
 
-    def _project(self, points: Array, frame: MotionFrame, portrait: PreparedPortrait) -> tuple[Array, Array]:
-        return self._to_pixels(pose_points(points, frame.rotation_rad, frame.translation), portrait)
-
-    @staticmethod
-    def _to_pixels(posed: Array, portrait: PreparedPortrait) -> tuple[Array, Array]:
-        pixels, depth = project(posed, portrait.image.shape[0], portrait.focal)
-        return pixels.astype(np.float32), depth.astype(np.float32)
-
-    def _hang_lashes(self, state: LiftedState, moved: MovedHead, frame: MotionFrame, closure: Array, rgb: Array, depth: Array) -> None:
+    def _hang_lashes(
+        self, state: LiftedState, moved: MovedHead, frame: MotionFrame, view: _View, closure: Array, rgb: Array, depth: Array
+    ) -> None:
         """Draw the lashes of closing lids into premultiplied colours [s, s, 3], in place."""
         if state.lids.covered or not closure.any():
             return
@@ -344,7 +383,7 @@ class LiftedAvatar:
         for side in (0, 1):
             if closure[side] == 0.0:
                 continue
-            pixels, away = self._project(strips[side], frame, state.portrait)
+            pixels, away = view.unposed(strips[side], frame)
             left, top = np.clip(np.floor(pixels.min(0)), 0, size).astype(int)
             right, bottom = np.clip(np.ceil(pixels.max(0)), 0, size).astype(int)
             shown = np.zeros((FINER * max(bottom - top, 0), FINER * max(right - left, 0), 2), np.float32)
@@ -353,15 +392,15 @@ class LiftedAvatar:
             hang_lashes(rgb, depth, state.lids.pictures.lashes[side], shown, shown_depth, top, left, _LASHES_BEHIND_DM)
 
 
-def _lips(landmarks: Array, size: int, shut: bool) -> Array:
+def _lips(landmarks: Array, size: int, crop_px: int, shut: bool) -> Array:
     """The lips' hull and a little more, in which 2 is between them unless they are ``shut``: uint8 [s, s] from pixels [478, 2]."""
     import cv2
 
-    margin = round(6 * size / 512) + 2
+    margin = round(6 * crop_px / 512) + 2
     left, top = np.clip(landmarks[OUTER_LIPS].min(0) - margin, 0, size - 1).astype(int)
     right, bottom = np.clip(landmarks[OUTER_LIPS].max(0) + margin + 1, 1, size).astype(int)
     lips, between = (
-        cv2.dilate(hull_mask(landmarks[ring], size)[top:bottom, left:right], np.ones((2 * round(reach * size / 512) + 1,) * 2, np.uint8))
+        cv2.dilate(hull_mask(landmarks[ring], size)[top:bottom, left:right], np.ones((2 * round(reach * crop_px / 512) + 1,) * 2, np.uint8))
         for ring, reach in ((OUTER_LIPS, 6), (INNER_LIPS, 3))
     )
     result = np.zeros((size, size), np.uint8)

@@ -20,8 +20,9 @@ from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.geometry.shapes import FaceShape
 from triportrait.types import Array, FullHead, MotionFrame, PreparedPortrait, RenderedHead
 
-#: So many pictures are blended by pose, mouth and eyes each.
-_BLENDED = 2
+#: So many pictures are blended for head and body, each of them drawn whole; and for mouth and eyes, whose landmarks would tremble more as
+#: one of two gives way to the next.
+_WHOLE, _WINDOWS = 2, 4
 #: Below this width (pixels of a 512 px crop) is detail, and comes from the best picture alone.
 _DETAIL_PX = 2.0
 #: A picture of no more than this share is not worth its time; what it has above it fades in.
@@ -41,6 +42,8 @@ _BODY_UNITS = np.array([1.0, 1.0, 0.33, 0.33])
 _NECK, _BESIDE, _ABOVE = (-0.3, 0.5), (0.4, 0.8), (-0.2, 0.2)
 #: The map of what is head is computed on a grid so many times coarser.
 _COARSER = 8
+#: Sides of the part of a picture that is drawn for its mouth and eyes are multiples of this.
+_SIDES_PX = 32
 #: Round lips and eyes a window reaches so far beyond the outline (sizes of it), and ends as softly.
 _REACH, _SOFT = 0.35, 0.16
 
@@ -53,6 +56,8 @@ class PhotoAvatar(Protocol):
     def prepare(self, portrait: PreparedPortrait) -> Any: ...
 
     def render(self, state: Any, frame: MotionFrame) -> RenderedHead: ...
+
+    def render_part(self, state: Any, frame: MotionFrame, part: tuple[int, int, int]) -> RenderedHead: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +121,23 @@ class PersonAvatar:
         size = len(portrait.image)
         landmarks = self._landmarks(state, frame)
         pose, mouth, eyes = shares = _shares(state, frame, landmarks)
-        drawn: dict[int, RenderedHead] = {}
-
-        def picture(which: Any) -> RenderedHead:
-            index = int(which)
-            if index not in drawn:
-                source = state.sources[index]
-                drawn[index] = self.inner.render(source.state, _for_source(frame, source))
-            return drawn[index]
-
-        best = picture(np.argmax(pose))
         body = _body_shares(state, frame)
         used = np.flatnonzero(pose + body)
-        rgb, alpha = _two_bands([picture(i) for i in used], pose[used], body[used], head_map(landmarks, size))
+        whole = {int(i): self.inner.render(state.sources[i].state, _for_source(frame, state.sources[i])) for i in used}
+        best = whole[int(np.argmax(pose))]
+        rgb, alpha = _two_bands(list(whole.values()), pose[used], body[used], head_map(landmarks, size))
+        colours = {index: head.rgb for index, head in whole.items()}
+        part = _inner_face(landmarks, size)
+        left, top, side = part
+        for i in np.flatnonzero(mouth + eyes):
+            if int(i) not in colours and side:
+                source = state.sources[i]
+                colours[int(i)] = np.zeros_like(rgb)
+                shown = self.inner.render_part(source.state, _for_source(frame, source), part).rgb
+                colours[int(i)][top : top + side, left : left + side] = shown
         for share, rim in ((mouth, OUTER_LIPS), (eyes, EYE_LEFT_RIM), (eyes, EYE_RIGHT_RIM)):
-            _put_window(rgb, [picture(i).rgb for i in np.flatnonzero(share)], share[share > 0], landmarks[rim])
+            if side:
+                _put_window(rgb, [colours[int(i)] for i in np.flatnonzero(share)], share[share > 0], landmarks[rim])
         if state.delta is not None:
             state.delta.add(rgb, alpha, frame, shares)
         return RenderedHead(rgb, alpha, best.depth)
@@ -160,12 +167,12 @@ def turned_apart(rotations: list[Array], least_deg: list[float]) -> list[int]:
     return chosen
 
 
-def weights_of(distances: Array) -> Array:
-    """Shares [k] of pictures at ``distances`` [k]: of the nearest alone, and continuous, since who drops out has none left."""
-    if len(distances) <= _BLENDED:
+def weights_of(distances: Array, count: int) -> Array:
+    """Shares [k] of pictures at ``distances`` [k]: of the ``count`` nearest alone, and continuous, since who drops out has none left."""
+    if len(distances) <= count:
         weights = 1.0 / (distances + 1e-3) ** 2
         return weights / weights.sum()
-    limit = np.sort(distances)[_BLENDED]
+    limit = np.sort(distances)[count]
     weights = np.maximum(limit - distances, 0.0) ** 2
     if not weights.any():
         weights = (np.arange(len(distances)) == distances.argmin()).astype(float)
@@ -181,8 +188,9 @@ def _shares(state: PersonState, frame: MotionFrame, landmarks: Array) -> Array:
     mouth = np.array([np.linalg.norm(source.shape.mouth() - shape.mouth()) for source in state.sources])
     eyes = np.array([np.linalg.norm(source.shape.eyes() - shape.eyes()) for source in state.sources])
     pose = np.zeros(len(away))
-    pose[state.by_pose] = weights_of(away[state.by_pose])
-    return np.stack([pose, weights_of(mouth + away / _TURN_DEG[0]), weights_of(eyes + away / _TURN_DEG[1])])
+    pose[state.by_pose] = weights_of(away[state.by_pose], _WHOLE)
+    near = (weights_of(unlike + away / turn, _WINDOWS) for unlike, turn in zip((mouth, eyes), _TURN_DEG, strict=True))
+    return np.stack([pose, *near])
 
 
 def _angle_deg(one: Array, other: Array) -> float:
@@ -209,7 +217,7 @@ def _body_shares(state: PersonState, frame: MotionFrame) -> Array:
         shares[0] = 1.0
     else:
         places = np.array([np.zeros(4) if body is None else body for body in bodies])
-        shares[state.by_pose] = weights_of(np.linalg.norm((places - frame.body) / _BODY_UNITS, axis=1))
+        shares[state.by_pose] = weights_of(np.linalg.norm((places - frame.body) / _BODY_UNITS, axis=1), _WHOLE)
     return shares
 
 
@@ -258,20 +266,38 @@ def _two_bands(pictures: list[RenderedHead], head: Array, body: Array, of_head: 
     return np.clip(rgb, 0.0, alpha[..., None]), alpha
 
 
+def _window(outline: Array, size: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what a window round an outline [n, 2] may change in a picture of ``size`` pixels."""
+    low, high = outline.min(0), outline.max(0)
+    margin = (_REACH + 2 * _SOFT) * float((high - low)[0])
+    left, top = np.clip(np.floor(low - margin), 0, size).astype(int)
+    right, bottom = np.clip(np.ceil(high + margin), 0, size).astype(int)
+    return int(left), int(top), int(right), int(bottom)
+
+
+def _inner_face(landmarks: Array, size: int) -> tuple[int, int, int]:
+    """The square (left, top, side) that holds all windows; its side is 0 where none is in the picture."""
+    windows = np.array([_window(landmarks[rim], size) for rim in (OUTER_LIPS, EYE_LEFT_RIM, EYE_RIGHT_RIM)])
+    windows = windows[((windows[:, 2:] - windows[:, :2]) > 0).all(1)]
+    if not len(windows):
+        return 0, 0, 0
+    left, top, right, bottom = (int(edge) for edge in (*windows[:, :2].min(0), *windows[:, 2:].max(0)))
+    # Few sizes, whose buffers are kept.
+    side = min(-(-max(right - left, bottom - top) // _SIDES_PX) * _SIDES_PX, size)
+    return min(left, size - side), min(top, size - side), side
+
+
 def _put_window(rgb: Array, pictures: list[Array], share: Array, outline: Array) -> None:
     """Blend the pictures' [s, s, 3] window round an outline [n, 2] into ``rgb``, in the light that it has there; in place."""
     import cv2
 
-    size = len(rgb)
     low, high = outline.min(0), outline.max(0)
     extent = float((high - low)[0])
-    margin = (_REACH + 2 * _SOFT) * extent
-    left, top = np.clip(np.floor(low - margin), 0, size).astype(int)
-    right, bottom = np.clip(np.ceil(high + margin), 0, size).astype(int)
+    left, top, right, bottom = _window(outline, len(rgb))
     if right - left < 4 or bottom - top < 4:
         return
     middle = 0.5 * (low + high)
-    mask = np.zeros((bottom - top, right - left), np.float32)
+    mask: Array = np.zeros((bottom - top, right - left), np.float32)
     radii = 0.5 * (high - low) + _REACH * extent
     cv2.ellipse(mask, (tuple((middle - (left, top)).tolist()), tuple((2 * radii).tolist()), 0.0), 1.0, -1)
     mask = cv2.GaussianBlur(mask, (0, 0), max(0.5 * _SOFT * extent, 0.8))
