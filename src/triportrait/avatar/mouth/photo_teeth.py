@@ -26,10 +26,10 @@ _ENOUGH_PX, _MIDDLE, _TELLING = 80, 0.6, 0.35
 #: A row is moved so far at most (decimetres): the upper and the lower one, whose jaw the fit knows less well.
 _FARTHEST_DM = (0.06, 0.1)
 #: Where photos show no teeth, edges stand so far above the lips' own height: of the upper row if lips are closed or slightly parted, below
-#: which parted lips uncover two to three millimetres of it (Vig and Brundo, J. Prosthetic Dentistry 39(5), 1978), and if a photo's lips are
-#: parted without showing it; and between which bounds of the lower row, on which the lower lip lies wherever a fit believes the jaw to be
-#: (fits of closed mouths that find the jaw shut have it .009 to .024 higher).
-_UPPER_AT_REST_DM, _UPPER_HIDDEN_DM, _LOWER_AT_REST_DM, _PARTED_DM = -0.033, -0.005, (0.016, 0.04), 0.03
+#: which parted lips uncover two to three millimetres of it, and if a photo's lips are parted without showing it; and between which bounds
+#: of the lower row, of which they uncover a half at thirty and two at fifty, wherever a fit believes the jaw to be (Vig and Brundo, J.
+#: Prosthetic Dentistry 39(5), 1978).
+_UPPER_AT_REST_DM, _UPPER_HIDDEN_DM, _LOWER_AT_REST_DM, _PARTED_DM = -0.033, -0.005, (0.005, 0.015), 0.03
 #: What lies under a lip continues what the photo shows of a row by so much (decimetres); crowns are taller than usual by so much at most.
 _CONTINUED_DM, _TALLER_DM = 0.018, 0.06
 #: Rows of teeth that bite meet in a line darker than both by this share.
