@@ -15,11 +15,11 @@ from triportrait.avatar.mouth.inside import (
     seat_teeth,
     white_in,
 )
-from triportrait.avatar.mouth.parts import tongue, tongue_amounts
-from triportrait.avatar.mouth.photo_teeth import SeenTeeth
+from triportrait.avatar.mouth.parts import MouthPart, tongue, tongue_amounts, tooth_row
+from triportrait.avatar.mouth.photo_teeth import SeenTeeth, parted_lips, seated
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
-from triportrait.geometry.landmarks import INNER_LIPS
+from triportrait.geometry.landmarks import INNER_LIPS, LOWER_LIP_INSIDE, UPPER_LIP_INSIDE
 from triportrait.types import HeadPart
 
 INSIDE = (HeadPart.SOCKET, HeadPart.TONGUE, HeadPart.GUMS, HeadPart.TEETH_UPPER, HeadPart.TEETH_LOWER)
@@ -199,3 +199,27 @@ def test_the_membrane_is_a_fan_over_the_inner_lips():
     x, y = landmarks[INNER_LIPS, :2].T.astype(float)
     lens = 0.5 * abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())
     assert 0.99 * lens <= area.sum() < 1.3 * lens  # it reaches a little under the lips
+
+
+def test_closed_lips_uncover_upper_teeth_as_they_part(open_head):
+    """Also where one lip stands before the other; lips that a photo shows parted without teeth hide them."""
+    lower, upper = tooth_row(open_head, HeadPart.TEETH_LOWER), tooth_row(open_head, HeadPart.TEETH_UPPER)
+    rest = np.zeros(len(open_head.expression_names), np.float32)
+    rest[open_head.expression_names.index("mouthShrugUpper")] = 0.3
+    head = open_head.deform(open_head.mean, rest)
+    parted = open_head.deform(open_head.mean, parted_lips(rest, open_head.expression_names))
+    points, parted_points = open_head.landmarks478(head), open_head.landmarks478(parted)
+
+    def shown(part: MouthPart, vertices: np.ndarray, lips: np.ndarray, lip: int) -> float:
+        """How far a row stands out below (or, negative, above) a lip, in millimetres."""
+        return 100.0 * float(lips[lip, 1] - part.carried(vertices)[0][part.columns // 2, 1])
+
+    closed = points.copy()
+    closed[UPPER_LIP_INSIDE, 1] = closed[LOWER_LIP_INSIDE, 1] + 0.002
+    closed[UPPER_LIP_INSIDE, 2] += 0.05
+    low, high = seated(lower, upper, head, closed, (parted, parted_points), False)
+    assert shown(high, parted, parted_points, UPPER_LIP_INSIDE) > 3.2
+    assert 0.4 < -shown(low, parted, parted_points, LOWER_LIP_INSIDE) < 1.6
+    closed[UPPER_LIP_INSIDE, 1] = closed[LOWER_LIP_INSIDE, 1] + 0.1
+    _, hidden = seated(lower, upper, head, closed, (parted, parted_points), False)
+    assert shown(hidden, head, closed, UPPER_LIP_INSIDE) < shown(high, head, closed, UPPER_LIP_INSIDE)

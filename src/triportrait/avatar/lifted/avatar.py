@@ -33,7 +33,7 @@ from triportrait.avatar.lifted.surface import Surface, fit_surface, hidden_verti
 from triportrait.avatar.lifted.under_brows import UnderBrows
 from triportrait.avatar.lifted.unseen_colours import sampled
 from triportrait.avatar.mouth.inside import Membrane, MouthInside, bite_dm, mouth_is_shut, white_in
-from triportrait.avatar.mouth.photo_teeth import SeenTeeth
+from triportrait.avatar.mouth.photo_teeth import SeenTeeth, parted_lips
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import foreground_colours
@@ -261,7 +261,9 @@ class LiftedAvatar:
         head, light = self.head, white_in(portrait, face, None, tone)
         teeth = SeenTeeth.of(portrait, tone, light)
         inside = MouthInside(head, light if teeth is None else white_in(portrait, face, teeth, tone), tone)
-        inside.fit(teeth, portrait, surface.source, partial(_View.of(portrait).unposed, frame=portrait.motion))
+        motion = portrait.motion
+        parted = head.deform(surface.shape, parted_lips(motion.expression, head.expression_names), motion.gaze_rad)
+        inside.fit(teeth, portrait, surface.source, parted, partial(_View.of(portrait).unposed, frame=motion))
         landmarks, bite = head.landmarks478(surface.source), bite_dm(head, surface.source)
         return inside, Membrane.of(portrait.landmarks, landmarks, bite, teeth)
 

@@ -182,17 +182,18 @@ class MouthInside:
         seen: SeenTeeth | None,
         portrait: PreparedPortrait,
         source: Array,
+        parted: Array,
         to_pixels: Callable[[Array], tuple[Array, Array]],
     ) -> None:
         """Make this mouth the photo's: its lips' rim, and the teeth or else the light that it shows.
 
-        The head ``source`` [v, 3] lies as in the photo under ``to_pixels``.
+        The head ``source`` [v, 3] lies as in the photo under ``to_pixels``; ``parted`` [v, 3] is the same with parted lips.
         """
         landmarks = self._head.landmarks478(source)
         self._rim = LipRim.of(portrait.image, portrait.landmarks, landmarks, None if seen is None else seen.teeth)
         opening = outline_mask(portrait.landmarks[INNER_LIPS, :2], len(portrait.image)).astype(bool) & ~self._rim.mask
         gap = _opening(landmarks)
-        self._rows = seated(*self._rows, source, landmarks, gap, seen is not None)
+        self._rows = seated(*self._rows, source, landmarks, (parted, self._head.landmarks478(parted)), seen is not None)
         if seen is None:
             if gap > _SLIT_DM:
                 drawn = self.draw(source, landmarks, portrait.motion.expression, to_pixels, opening)

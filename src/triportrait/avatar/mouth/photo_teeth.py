@@ -7,7 +7,7 @@ a closed bite begin at the dark line on which the rows meet; farther up the uppe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,8 +23,11 @@ from triportrait.types import Array, PreparedPortrait
 _ENAMEL = (0.86, 0.84, 0.79)
 #: So many pixels of a 512 px crop must be teeth; columns of the mouth's middle that are searched for their edge; share of them that tells.
 _ENOUGH_PX, _MIDDLE, _TELLING = 80, 0.6, 0.35
-#: A row is moved so far at most (decimetres): the upper and the lower one, whose jaw the fit knows less well.
+#: A row is moved so far at most (decimetres): the upper one, and the lower one, whose jaw the fit knows less well, and both where the photo
+#: shows neither and the lips alone tell.
 _FARTHEST_DM = (0.06, 0.1)
+#: Curves that raise or lower a lip, and how far the jaw is down while lips rest parted.
+_LIFTING, _PARTED_JAW = ("jawOpen", "mouthClose", "mouthFunnel", "mouthLowerDown", "mouthShrugUpper", "mouthUpperUp", "noseSneer"), 0.1
 #: Where photos show no teeth, edges stand so far above the lips' own height: of the upper row if lips are closed or slightly parted, below
 #: which parted lips uncover two to three millimetres of it, and if a photo's lips are parted without showing it; and between which bounds
 #: of the lower row, of which they uncover a half at thirty and two at fifty, wherever a fit believes the jaw to be (Vig and Brundo, J.
@@ -99,29 +102,44 @@ class SeenTeeth:
         return cls(soft, teeth, soft * clear, cast * bright / np.array(_ENAMEL, np.float32))
 
 
-def seated(lower: MouthPart, upper: MouthPart, source: Array, landmarks: Array, gap_dm: float, shown: bool) -> tuple[MouthPart, MouthPart]:
+def parted_lips(expression: Array, names: Sequence[str]) -> Array:
+    """The curves [e] of a photo with the lips a little apart, as they rest while somebody talks: nothing else raises or lowers a lip."""
+    rest = np.array(expression, np.float32)
+    for place, name in enumerate(names):
+        if name.startswith(_LIFTING):
+            rest[place] = 0.0
+    rest[list(names).index("jawOpen")] = _PARTED_JAW
+    return rest
+
+
+def seated(
+    lower: MouthPart, upper: MouthPart, source: Array, landmarks: Array, parted: tuple[Array, Array], shown: bool
+) -> tuple[MouthPart, MouthPart]:
     """Both rows behind the lips as anatomy has them, for the head ``source`` [v, 3] as in the photo.
 
     Args:
-        landmarks: [478, 3] of that head; gap_dm: between its lips.
+        landmarks: [478, 3] of that head.
+        parted: the same of the head with :func:`parted_lips`.
         shown: whether the photo shows teeth; the upper row is left where it is then.
     """
-    edges = [float(row.carried(source)[0][row.columns // 2, 1]) for row in (lower, upper)]
-    stands = edges[0] - float(landmarks[LOWER_LIP_INSIDE, 1])
-    lower = _moved(lower, float(np.clip(stands, *_LOWER_AT_REST_DM)) - stands, 0)
+    # One of two closed lips may stand before the other.
+    gap_dm = float(landmarks[UPPER_LIP_INSIDE, 1] - landmarks[LOWER_LIP_INSIDE, 1])
+    head, lips = (source, landmarks) if shown or gap_dm >= _PARTED_DM else parted
+    edges = [float(row.carried(head)[0][row.columns // 2, 1]) for row in (lower, upper)]
+    stands = edges[0] - float(lips[LOWER_LIP_INSIDE, 1])
+    lower = _moved(lower, float(np.clip(stands, *_LOWER_AT_REST_DM)) - stands, _FARTHEST_DM[1])
     if shown:
         return lower, upper
-    stands = edges[1] - float(landmarks[UPPER_LIP_INSIDE, 1])
+    stands = edges[1] - float(lips[UPPER_LIP_INSIDE, 1])
     if gap_dm < _PARTED_DM:
-        return lower, _moved(upper, min(_UPPER_AT_REST_DM - stands, 0.0), 1)
-    return lower, _moved(upper, max(_UPPER_HIDDEN_DM - stands, 0.0), 1)
+        return lower, _moved(upper, min(_UPPER_AT_REST_DM - stands, 0.0), _FARTHEST_DM[1])
+    return lower, _moved(upper, max(_UPPER_HIDDEN_DM - stands, 0.0), _FARTHEST_DM[0])
 
 
-def _moved(row: MouthPart, up_dm: float, which: int) -> MouthPart:
-    """A row, 0 the lower and 1 the upper one, higher up, within limits."""
-    farthest = _FARTHEST_DM[1 - which]
+def _moved(row: MouthPart, up_dm: float, farthest_dm: float) -> MouthPart:
+    """A row higher up, within limits."""
     points = row.points.copy()
-    points[:, 1] += np.clip(up_dm, -farthest, farthest)
+    points[:, 1] += np.clip(up_dm, -farthest_dm, farthest_dm)
     return replace(row, points=points)
 
 
@@ -159,7 +177,7 @@ def show_photo(
     told = np.isfinite(y)
     # Where teeth go on to the lower lip nobody sees where the upper ones end: the row stays where it is.
     if told.mean() > _TELLING:
-        upper = _moved(upper, -float(np.median((y - own)[told])) * per_pixel, 1)
+        upper = _moved(upper, -float(np.median((y - own)[told])) * per_pixel, _FARTHEST_DM[0])
         x, y = x[told], y[told]
     else:
         y = own
@@ -170,7 +188,7 @@ def show_photo(
         away = float(np.median((begins - np.interp(x, ends_x, ends_y))[found]))
         # In a closed bite the upper teeth may hide more of them.
         bites = np.median((begins - y)[found]) < 2.0 * len(portrait.image) / 512 + 1.0
-        lower = _moved(lower, -(min(away, 0.0) if bites else away) * per_pixel, 0)
+        lower = _moved(lower, -(min(away, 0.0) if bites else away) * per_pixel, _FARTHEST_DM[1])
     else:
         begins = np.full_like(y, np.inf)
 
