@@ -29,10 +29,10 @@ _FARTHEST_DM = (0.06, 0.1)
 #: Curves that raise or lower a lip, and how far the jaw is down while lips rest parted.
 _LIFTING, _PARTED_JAW = ("jawOpen", "mouthClose", "mouthFunnel", "mouthLowerDown", "mouthShrugUpper", "mouthUpperUp", "noseSneer"), 0.1
 #: Where photos show no teeth, edges stand so far above the lips' own height: of the upper row if lips are closed or slightly parted, below
-#: which parted lips uncover two to three millimetres of it, and if a photo's lips are parted without showing it; and between which bounds
-#: of the lower row, of which they uncover a half at thirty and two at fifty, wherever a fit believes the jaw to be (Vig and Brundo, J.
-#: Prosthetic Dentistry 39(5), 1978).
-_UPPER_AT_REST_DM, _UPPER_HIDDEN_DM, _LOWER_AT_REST_DM, _PARTED_DM = -0.033, -0.005, (0.005, 0.015), 0.03
+#: which parted lips uncover two millimetres of men's and three and a half of women's, and if a photo's lips are parted without showing it;
+#: and between which bounds of the lower row, of which they uncover a half at thirty and two at fifty, wherever a fit believes the jaw to be
+#: (Vig and Brundo, J. Prosthetic Dentistry 39(5), 1978).
+_UPPER_AT_REST_DM, _UPPER_HIDDEN_DM, _LOWER_AT_REST_DM, _PARTED_DM = -0.027, -0.005, (0.005, 0.015), 0.03
 #: What lies under a lip continues what the photo shows of a row by so much (decimetres); crowns are taller than usual by so much at most.
 _CONTINUED_DM, _TALLER_DM = 0.018, 0.06
 #: Rows of teeth that bite meet in a line darker than both by this share.
@@ -124,16 +124,21 @@ def seated(
     """
     # One of two closed lips may stand before the other.
     gap_dm = float(landmarks[UPPER_LIP_INSIDE, 1] - landmarks[LOWER_LIP_INSIDE, 1])
-    head, lips = (source, landmarks) if shown or gap_dm >= _PARTED_DM else parted
-    edges = [float(row.carried(head)[0][row.columns // 2, 1]) for row in (lower, upper)]
-    stands = edges[0] - float(lips[LOWER_LIP_INSIDE, 1])
-    lower = _moved(lower, float(np.clip(stands, *_LOWER_AT_REST_DM)) - stands, _FARTHEST_DM[1])
+    # How high a photo's closed lips are drawn is uncertain: some of its curves stay while somebody talks, others do not.
+    looks = [(source, landmarks)] if shown or gap_dm >= _PARTED_DM else [(source, landmarks), parted]
+
+    def stands(row: MouthPart, lip: int) -> float:
+        """How high the middle of a row's edge stands above a lip."""
+        return float(np.mean([row.carried(head)[0][row.columns // 2, 1] - lips[lip, 1] for head, lips in looks]))
+
+    now = stands(lower, LOWER_LIP_INSIDE)
+    lower = _moved(lower, float(np.clip(now, *_LOWER_AT_REST_DM)) - now, _FARTHEST_DM[1])
     if shown:
         return lower, upper
-    stands = edges[1] - float(lips[UPPER_LIP_INSIDE, 1])
+    now = stands(upper, UPPER_LIP_INSIDE)
     if gap_dm < _PARTED_DM:
-        return lower, _moved(upper, min(_UPPER_AT_REST_DM - stands, 0.0), _FARTHEST_DM[1])
-    return lower, _moved(upper, max(_UPPER_HIDDEN_DM - stands, 0.0), _FARTHEST_DM[0])
+        return lower, _moved(upper, min(_UPPER_AT_REST_DM - now, 0.0), _FARTHEST_DM[1])
+    return lower, _moved(upper, max(_UPPER_HIDDEN_DM - now, 0.0), _FARTHEST_DM[0])
 
 
 def _moved(row: MouthPart, up_dm: float, farthest_dm: float) -> MouthPart:
