@@ -27,7 +27,7 @@ import httpx
 import numpy as np
 import soundfile
 import websockets
-from server import served
+from server import machine, served
 
 from triportrait.motion.exports import LIVE_LINK_CURVES
 from triportrait.motion.lips import lip_opening
@@ -59,7 +59,7 @@ async def measure(asked: argparse.Namespace) -> None:
     with served() as address:
         async with httpx.AsyncClient(base_url=address, timeout=60.0) as client:
             avatar = await portrait_of(client)
-            print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {asked.video}")
+            print(f"{machine()}, {asked.video}")
             if asked.minutes:
                 await long_session(client, address, avatar, asked)
             else:

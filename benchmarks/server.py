@@ -36,8 +36,13 @@ def main() -> None:
     asked = parser.parse_args()
     with served() as address, httpx.Client(base_url=address, timeout=60.0, headers={"X-Client-Id": "benchmark"}) as client:
         until(lambda: client.get("/readyz").status_code == 200)
-        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+        print(machine())
         measure(client, asked.rounds)
+
+
+def machine() -> str:
+    """How many cores there are, and how busy they are."""
+    return f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from triportrait.evaluation.clip_folder import find_clips
 from triportrait.media.audio import read_audio
 from triportrait.motion.audio_network import as_graph, load_model
 from triportrait.motion.personal_voice import VOICE_GAIN, PersonalVoice, learn_voice
@@ -68,13 +69,17 @@ def of_speaker(network: Graph, shared: Path, seconds: float) -> dict[str, float]
 
 
 def of_clips(network: Graph, folder: Path) -> dict[str, dict[str, float]]:
-    """Talking videos, and their mean."""
+    """Talking videos, and their mean.
+
+    Raises:
+        MediaError: there is no such folder, or no video in it.
+    """
     from triportrait.face.mesh_tracker import MeshTracker
     from triportrait.face.tracker import track_clip
     from triportrait.media.video import VideoReader
 
     rows = {}
-    for path in sorted(folder.glob("*.mp4")):
+    for path in find_clips(folder):
         with VideoReader(path) as reader:
             track = track_clip(MeshTracker(), (frame for _, frame in reader.frames(FPS)), FPS)
         tracked, samples = lip_opening_of(track), read_audio(path, RATE_HZ).samples

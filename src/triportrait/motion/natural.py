@@ -61,7 +61,7 @@ NECK_PIVOT_DM = np.array([0.0, -0.9, -0.7])
 #: zero, which takes a quarter of it.
 _CORNERS, _CORNERS_HZ = np.array([0.16, 0.09, 0.07]) / 0.77, 0.35
 _SIDEWAYS, _ONE_SIDED = 0.06, 0.3
-#: Who talks moves the head farther, and the brows, than the sizes below make it: means of nine videos.
+#: Who talks moves the head farther, and the brows, than the sizes below make it: means of nine videos. A manner has sizes of its own.
 _TALKING_HEAD, _TALKING_BROWS = 1.25, 1.65
 #: Bounds of pitch, yaw, roll in radians at amount 1; reached softly.
 HEAD_LIMITS_RAD = np.radians([9.5, 17.0, 11.0])
@@ -401,7 +401,6 @@ class NaturalMotion:
         rise = math.radians(0.55 * max(min(self._lift, 6.0), -6.0) + 0.6 * self._energy_slow)
         rotation[0] -= rise * self._speaking * amounts.expressiveness
         limits = HEAD_LIMITS_RAD
-        # A manner has sizes of its own.
         rotation = limits * np.tanh((_TALKING_HEAD if self._head_match is None else 1.0) * rotation / limits)
         if self._head_match is not None:
             rotation = self._head_match.matched(rotation)
@@ -504,11 +503,11 @@ class NaturalMotion:
         inner = max(lift + float(level[0]) + 0.04 * chance * drift[0], 0.0)
         down = max(float(level[1]) - 0.5 * lift + 0.04 * chance * drift[1], 0.0)
         amount = amounts.expressiveness * amounts.brows * _smooth_step(now_s / 0.5)
-        # A manner has sizes of its own.
-        amount *= _TALKING_BROWS if self._brow_match is None else self._brow_match.factor(0.9 * inner - down)
+        match = self._brow_match
+        amount *= _TALKING_BROWS if match is None else match.factor(0.9 * inner - down)
         inner, down = _within_reach(amount * inner), _within_reach(amount * down)
-        if self._brow_match is not None:
-            self._brow_match.came_out(0.9 * inner - down)
+        if match is not None:
+            match.came_out(0.9 * inner - down)
         # High brows are seen at their outer ends, low raises rather in the middle.
         _raise(expression, "browInnerUp", inner)
         _raise(expression, "browOuterUp", 0.8 * inner)

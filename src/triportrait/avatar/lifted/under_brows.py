@@ -57,17 +57,16 @@ class UnderBrows:
         length = 0.0
         for side, (brow, lid, corners) in enumerate(_EDGES):
             outer, inner = points[list(corners)]
-            length = max(length, float(np.linalg.norm(inner - outer)))
-            along = (inner - outer) / max(float(np.linalg.norm(inner - outer)), 1e-6)
+            wide = float(np.linalg.norm(inner - outer))
+            length = max(length, wide)
+            along = (inner - outer) / max(wide, 1e-6)
             up = np.array([along[1], -along[0]])
-            if up[1] > 0:
-                up = -up
+            up *= -1.0 if up[1] > 0 else 1.0
             at, height = (pixels - outer) @ along, (pixels - outer) @ up
             low, high = (_height_at(at, (points[edge] - outer) @ along, (points[edge] - outer) @ up) for edge in (lid, brow))
             way = (height - low) / np.maximum(high - low, 1.0)
             begun = np.clip((way - _BEGINS[0]) / (_BEGINS[1] - _BEGINS[0]), 0.0, 1.0)
             left = np.clip((_ENDS[1] - way) / (_ENDS[1] - _ENDS[0]), 0.0, 1.0)
-            wide = np.linalg.norm(inner - outer)
             beside = np.clip(1.0 - np.maximum(-at, at - wide) / (0.25 * wide), 0.0, 1.0)
             share[:, side] = smooth_step(begun) * smooth_step(left) * smooth_step(beside)
         share *= (head.part == HeadPart.SKIN)[:, None]

@@ -123,24 +123,26 @@ class PersonAvatar:
         pose, mouth, eyes = shares = _shares(state, frame, landmarks)
         body = _body_shares(state, frame)
         used = np.flatnonzero(pose + body)
-        whole = {int(i): self.inner.render(state.sources[i].state, _for_source(frame, state.sources[i])) for i in used}
+        whole = {i: self.inner.render(state.sources[i].state, _for_source(frame, state.sources[i])) for i in used.tolist()}
         best = whole[int(np.argmax(pose))]
         rgb, alpha = _two_bands(list(whole.values()), pose[used], body[used], head_map(landmarks, size))
-        colours = {index: head.rgb for index, head in whole.items()}
         part = _inner_face(landmarks, size)
-        left, top, side = part
-        for i in np.flatnonzero(mouth + eyes):
-            if int(i) not in colours and side:
-                source = state.sources[i]
-                colours[int(i)] = np.zeros_like(rgb)
-                shown = self.inner.render_part(source.state, _for_source(frame, source), part).rgb
-                colours[int(i)][top : top + side, left : left + side] = shown
-        for share, rim in ((mouth, OUTER_LIPS), (eyes, EYE_LEFT_RIM), (eyes, EYE_RIGHT_RIM)):
-            if side:
-                _put_window(rgb, [colours[int(i)] for i in np.flatnonzero(share)], share[share > 0], landmarks[rim])
+        if part[2]:
+            lent = np.flatnonzero(mouth + eyes).tolist()
+            colours = {i: whole[i].rgb if i in whole else self._part(state, frame, i, part) for i in lent}
+            for share, rim in ((mouth, OUTER_LIPS), (eyes, EYE_LEFT_RIM), (eyes, EYE_RIGHT_RIM)):
+                _put_window(rgb, [colours[i] for i in np.flatnonzero(share).tolist()], share[share > 0], landmarks[rim])
         if state.delta is not None:
             state.delta.add(rgb, alpha, frame, shares)
         return RenderedHead(rgb, alpha, best.depth)
+
+    def _part(self, state: PersonState, frame: MotionFrame, index: int, part: tuple[int, int, int]) -> Array:
+        """Colours [s, s, 3] of one picture in the square ``part`` (left, top, side); 0 beside it."""
+        source, size = state.sources[index], len(state.portrait.image)
+        left, top, side = part
+        colours = np.zeros((size, size, 3), np.float32)
+        colours[top : top + side, left : left + side] = self.inner.render_part(source.state, _for_source(frame, source), part).rgb
+        return colours
 
     def shares(self, state: PersonState, frame: MotionFrame) -> Array:
         """How much of a frame each picture lends for the head, for its mouth and for its eyes: float64 [3, k]."""
