@@ -7,6 +7,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
+from triportrait.face.curve_kernels import add_curves
 from triportrait.face.open_head import GAZE_LIMITS_RAD, OpenHead, gaze_matrix, gaze_weights
 from triportrait.face.pncc import pncc
 from triportrait.geometry.cameras import pose_points, project
@@ -128,6 +129,27 @@ def test_expression_is_linear_but_for_lids_and_touching_lips(open_head: OpenHead
     still = open_head.deform(shape, np.zeros(44, np.float32))
     small = open_head.deform(shape, curves(eyeBlinkLeft=0.2)) - still
     np.testing.assert_allclose(open_head.deform(shape, curves(eyeBlinkLeft=0.4)) - still, 2 * small, atol=1e-5)
+
+
+def test_curves_are_summed_as_a_product_sums_them(open_head: OpenHead):
+    random = np.random.default_rng(5)
+    weights = np.where(random.random(len(open_head.expression_basis)) < 0.5, 0, random.normal(size=44)).astype(np.float32)
+    flat = random.normal(size=open_head.mean.size).astype(np.float32)
+    wanted = flat + weights.astype(np.float64) @ open_head.expression_basis
+    add_curves(open_head.expression_basis, weights, flat)
+    np.testing.assert_allclose(flat, wanted, atol=1e-5)
+
+
+def test_curves_of_before_are_forgotten(open_head: OpenHead):
+    """The last sum of curves is kept; another frame's is another one, and nobody can change the kept one."""
+    random = np.random.default_rng(6)
+    first, second = random.uniform(0, 0.5, (2, 44)).astype(np.float32)
+    fresh = OpenHead.__new__(OpenHead)
+    fresh.__dict__.update(open_head.__dict__, _summed=(b"", np.zeros(0, np.float32)))
+    wanted = fresh.deform(open_head.mean, second).copy()
+    open_head.deform(open_head.mean, first)[:] = 7.0
+    np.testing.assert_array_equal(open_head.deform(open_head.mean, second), wanted)
+    np.testing.assert_array_equal(open_head.deform(open_head.mean, second), wanted)
 
 
 def test_no_expression_is_the_shape_and_the_arguments_stay(open_head: OpenHead):

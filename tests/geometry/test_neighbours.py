@@ -18,4 +18,6 @@ def test_the_mean_is_that_of_the_vertices_that_share_an_edge() -> None:
     plain = joined @ values / np.maximum(joined.sum(1), 1)[:, None]
     mean = NeighbourMean.of(triangles, count)
     np.testing.assert_allclose(mean(values), plain, atol=1e-14)
+    wanted = np.arange(count) % 3 == 0
+    np.testing.assert_allclose(NeighbourMean.of(triangles, count, wanted)(values), wanted[:, None] * plain, atol=1e-14)
     assert not mean(values)[30:].any() and mean(values.astype(np.float32)).dtype == np.float32

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from triportrait.face.curve_kernels import add_curves
 from triportrait.geometry.landmarks import ALL_POINTS, FACE_POINTS, IRIS_CENTRES, LID_PAIRS, LIP_PAIRS
 from triportrait.geometry.normals import vertex_normals
 from triportrait.nn.model_files import Embedded, load_arrays
@@ -72,6 +73,7 @@ class OpenHead:
         self.identity_size = len(self.identity_basis)
         self._blink_columns = np.array([ARKIT_EXPRESSIONS.index("eyeBlinkLeft"), ARKIT_EXPRESSIONS.index("eyeBlinkRight")])
         self._lid_pairs = (LID_PAIRS[3:], LID_PAIRS[:3])
+        self._summed: tuple[bytes, Array] = (b"", np.zeros(0, np.float32))
         self.eye_vertices = tuple(np.flatnonzero(self.part == label) for label in (HeadPart.EYE_LEFT, HeadPart.EYE_RIGHT))
 
     @classmethod
@@ -93,15 +95,8 @@ class OpenHead:
         curves = np.asarray(expression, np.float32).copy()
         blinks = curves[self._blink_columns]
         curves[self._blink_columns] = 0.0
-        flat = shape.reshape(-1).copy()
-        # Row by row: a product would first copy the rows that count.
-        part = np.empty_like(flat)
-        for column in np.flatnonzero(curves):
-            flat += np.multiply(self.expression_basis[column], curves[column], out=part)
         pitch, yaw = (0.0, 0.0) if gaze_rad is None else (float(gaze_rad[0]), float(gaze_rad[1]))
-        for row, amount in enumerate(gaze_weights(pitch, yaw)):
-            if amount:
-                flat += amount * self.gaze_basis[row]
+        flat = shape.reshape(-1) + self._displacement(curves, np.array(gaze_weights(pitch, yaw), np.float32))
         self._shut_lids(flat, blinks)
         self._part_lips(flat)
         vertices = flat.reshape(-1, 3)
@@ -110,6 +105,21 @@ class OpenHead:
             for ball, centre in zip(self.eye_vertices, self.eye_centres(shape), strict=True):
                 vertices[ball] = (vertices[ball] - centre) @ turn.T + centre
         return vertices
+
+    def _displacement(self, curves: Array, gaze: Array) -> Array:
+        """What curves [44] and the gaze's weights [4] add to any shape: float32 [3 v].
+
+        The last sum is kept: the pictures of a person are drawn one after the other with the same curves.
+        """
+        wanted = curves.tobytes() + gaze.tobytes()
+        known, displacement = self._summed
+        if known != wanted:
+            displacement = np.zeros(self.mean.size, np.float32)
+            add_curves(self.expression_basis, curves, displacement)
+            add_curves(self.gaze_basis, gaze, displacement)
+            # One assignment: other threads see the old pair or the new one.
+            self._summed = wanted, displacement
+        return displacement
 
     def _shut_lids(self, flat: Array, blinks: Array) -> None:
         """Add both blinks so that lids meet and never cross: a linear curve closes one face's eye too far and another's too little."""

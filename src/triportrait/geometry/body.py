@@ -60,20 +60,26 @@ def body_similarity(body: Array, px_per_dm: float, pivot: Array) -> Array:
     return np.concatenate([turn, shift[:, None]], 1)
 
 
-def moved_with_body(points: Array, frame: MotionFrame, source: MotionFrame, pivot: Array) -> Array:
-    """Where ``frame`` has points [m, 3] of a body that stand so in the photo, whose own row is ``source``: float32 [m, 3].
+def body_motion(frame: MotionFrame, source: MotionFrame, pivot: Array) -> Array:
+    """The affine map [3, 4] that takes points of a body from where they stand in the photo, whose own row is ``source``, to ``frame``.
 
     Args:
-        points: decimetres along the axes of the camera.
+        frame, source: whose points are in decimetres along the axes of the camera.
         pivot: [2], the pit of the neck in the photo, in focal lengths right and down from its middle.
     """
-    shift = np.asarray(frame.translation, np.float64) - source.translation
     if frame.body is None:
-        return points + followed(shift).astype(np.float32)
-    matrix = body_similarity(frame.body, 1.0 / (CAMERA_DISTANCE_DM - float(source.translation[2])), pivot)
-    depth = CAMERA_DISTANCE_DM - points[:, 2:]
-    there = points[:, :2] * (1, -1) @ matrix[:, :2].T + depth * matrix[:, 2]
-    return np.concatenate([there * (1, -1), points[:, 2:]], 1).astype(np.float32)
+        shift = np.asarray(frame.translation, np.float64) - source.translation
+        return np.column_stack([np.eye(3), followed(shift)])
+    (a, b, right), (c, d, down) = body_similarity(frame.body, 1.0 / (CAMERA_DISTANCE_DM - float(source.translation[2])), pivot)
+    # A picture's y counts down, and its shift grows with the depth, which is the camera's distance less z.
+    far = CAMERA_DISTANCE_DM
+    return np.array([[a, -b, -right, far * right], [-c, d, down, -far * down], [0.0, 0.0, 1.0, 0.0]])
+
+
+def moved_with_body(points: Array, frame: MotionFrame, source: MotionFrame, pivot: Array) -> Array:
+    """Points [m, 3] moved by :func:`body_motion`: float32 [m, 3]."""
+    motion = body_motion(frame, source, pivot)
+    return (points @ motion[:, :3].T + motion[:, 3]).astype(np.float32)
 
 
 def similarity_body(matrix: Array, px_per_dm: float, pivot: Array) -> Array:

@@ -22,10 +22,12 @@ class NeighbourMean:
     neighbour: Array
 
     @staticmethod
-    def of(triangles: Array, count: int) -> NeighbourMean:
-        """Of the triangles [f, 3] of ``count`` vertices."""
+    def of(triangles: Array, count: int, wanted: Array | None = None) -> NeighbourMean:
+        """Of the triangles [f, 3] of ``count`` vertices; where ``wanted`` bool [v] is given and False, means are 0 and cost nothing."""
         start, end = triangles[:, [0, 1, 2, 1, 2, 0]].reshape(-1), triangles[:, [1, 2, 0, 0, 1, 2]].reshape(-1)
         start, end = np.divmod(np.unique(start.astype(np.int64) * count + end), count)
+        if wanted is not None:
+            start, end = start[wanted[start]], end[wanted[start]]
         return NeighbourMean(np.searchsorted(start, np.arange(count + 1)).astype(np.int32), end.astype(np.int32))
 
     def __call__(self, values: Array) -> Array:
@@ -40,8 +42,6 @@ def _means(first: Array, neighbour: Array, values: Array, means: Array) -> None:
     """See :class:`NeighbourMean`; ``means`` come in as zeros."""
     for v in range(values.shape[0]):
         share = 1.0 / max(first[v + 1] - first[v], 1)
-        for c in range(values.shape[1]):
-            total = 0.0
-            for e in range(first[v], first[v + 1]):
-                total += share * values[neighbour[e], c]
-            means[v, c] = total
+        for e in range(first[v], first[v + 1]):
+            for c in range(values.shape[1]):
+                means[v, c] += share * values[neighbour[e], c]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from triportrait.compiling import njit
+
+_0, _HALF = np.float32(0.0), np.float32(0.5)
+#: The last texel is never the first of two: so much keeps the next one inside the picture.
+_BEFORE_THE_LAST = np.float32(1.001)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def texel_before(place, count):
     """The texel at or before a position in pixels (centres at +0.5) along ``count`` texels, and the next one's share; the border repeats.
 
-    The last texel is never the first of two: 1.001 keeps the next one inside the picture.
+    The share has the position's precision.
     """
-    at = min(max(place - 0.5, 0.0), count - 1.001)
-    first = int(at)
-    return first, at - first
+    at = min(max(place - _HALF, _0), np.float32(count) - _BEFORE_THE_LAST)
+    # Unsigned, an index needs no look whether it counts from the end.
+    first = np.uint32(at)
+    return first, at - np.float32(first)

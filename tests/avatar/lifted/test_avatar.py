@@ -13,6 +13,7 @@ from triportrait.composite.fusion import fuse
 from triportrait.composite.torso import TorsoState, prepare_torso, warp_torso
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
+from triportrait.geometry.parts import PicturePart
 from triportrait.types import ARKIT_EXPRESSIONS, Avatar, MotionFrame, PreparedPortrait, RenderedHead
 
 
@@ -177,13 +178,26 @@ def test_a_part_is_what_the_whole_shows_there(avatar, state, astronaut_portrait)
     points = astronaut_portrait.landmarks[:468, :2]
     middle, side = points.mean(0).astype(int), int(np.ptp(points, axis=0).max())
     left, top = int(middle[0]) - side // 2, int(middle[1]) - side // 2
-    part = avatar.render_part(state, frame, (left, top, side))
-    assert part.rgb.shape == (side, side, 3) and part.alpha.shape == (side, side)
+    part = avatar.render_part(state, frame, PicturePart(left, top, side, side - 20))
+    assert part.rgb.shape == (side - 20, side, 3) and part.alpha.shape == (side - 20, side)
     # The outermost pixels have no neighbours to be softened with, and folds of lips none to be filled from.
     inner = np.s_[2:-2, 2:-2]
     for name in ("rgb", "alpha"):
-        there = getattr(whole, name)[top : top + side, left : left + side]
+        there = getattr(whole, name)[top : top + side - 20, left : left + side]
         np.testing.assert_allclose(getattr(part, name)[inner], there[inner], atol=2e-3)
+
+
+def test_without_its_mouth_a_part_is_the_same_round_the_lips(avatar, state, astronaut_portrait):
+    frame = moved(astronaut_portrait, **MOVES["talking"])
+    size = len(astronaut_portrait.image)
+    part = PicturePart(0, 0, size, size)
+    whole, bare = (avatar.render_part(state, frame, part, mouth=mouth) for mouth in (True, False))
+    differs = np.abs(whole.rgb - bare.rgb).max(-1) > 1e-6
+    lips = avatar.draw(state, frame).landmarks[OUTER_LIPS]
+    rows, columns = np.nonzero(differs)
+    assert len(rows) > 50
+    assert (rows > lips[:, 1].min()).all() and (rows < lips[:, 1].max()).all()
+    assert (columns > lips[:, 0].min()).all() and (columns < lips[:, 0].max()).all()
 
 
 def test_nothing_that_is_handed_in_changes(avatar, astronaut_portrait):

@@ -26,8 +26,8 @@ def posed(portrait, surface, turn_degrees=(0, 0, 0)):
 
 
 def drawn(portrait, surface, turn_degrees=(0, 0, 0)):
-    """What ``Light.gain`` takes: the head in a pose, and that pose."""
-    return posed(portrait, surface, turn_degrees), portrait.motion.rotation_rad + np.radians(turn_degrees)
+    """What ``Light.gain`` takes: the head, and its pose."""
+    return surface.source, portrait.motion.rotation_rad + np.radians(turn_degrees)
 
 
 def lit_from_the_left(portrait, surface, strength=0.5):
@@ -60,9 +60,9 @@ def test_a_cheek_that_turns_to_the_lamp_gets_brighter(astronaut_portrait, open_h
     normal = vertex_normals(posed(astronaut_portrait, surface), surface.skin)
     face = (surface.face > 0.9) & (open_head.part == HeadPart.SKIN) & (normal[:, 2] > 0.5)
     for yaw in (-15, 15):
-        turned, pose = drawn(astronaut_portrait, surface, (0, yaw, 0))
+        turned = posed(astronaut_portrait, surface, (0, yaw, 0))
         nearer = (vertex_normals(turned, surface.skin)[face, 0] < normal[face, 0]).mean() > 0.5
-        gain = light.gain(turned, pose)[face]
+        gain = light.gain(*drawn(astronaut_portrait, surface, (0, yaw, 0)))[face]
         assert ((gain > 1.0) == nearer).mean() > 0.9
         assert 0.05 < np.abs(gain - 1).mean() < 0.4
 
@@ -72,8 +72,7 @@ def test_an_expression_leaves_no_stain(astronaut_portrait, open_head, surface, e
     light = fit_light(lit_from_the_left(astronaut_portrait, surface), open_head, surface)
     motion = astronaut_portrait.motion
     expression = with_emotion(motion.expression[None], np.float32([name == emotion for name in EMOTIONS]))[0]
-    moved = pose_points(open_head.deform(surface.shape, expression, motion.gaze_rad), motion.rotation_rad, motion.translation)
-    gain = light.gain(moved, motion.rotation_rad)
+    gain = light.gain(open_head.deform(surface.shape, expression, motion.gaze_rad), motion.rotation_rad)
     assert 0.002 < np.abs(gain - 1.0).max() < 0.07
 
 

@@ -16,11 +16,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from triportrait.avatar.lifted import shading_kernels as kernels
+from triportrait.avatar.lifted import vertex_kernels
 from triportrait.avatar.lifted.eyes import eye_coordinates, eyeball_textures
 from triportrait.avatar.lifted.lid_kernels import FINER, hang_lashes
 from triportrait.avatar.lifted.lids import STRIP_TEXELS, Lids, closed_expression
@@ -35,14 +35,15 @@ from triportrait.avatar.lifted.unseen_colours import sampled
 from triportrait.avatar.mouth.inside import Membrane, MouthInside, bite_dm, mouth_is_shut, white_in
 from triportrait.avatar.mouth.photo_teeth import SeenTeeth, parted_lips
 from triportrait.avatar.photo_tone import PhotoTone
-from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.filling import foreground_colours
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, JAW_ENDS_OF_68, OUTER_LIPS
 from triportrait.geometry.masks import face_hull, hull_mask
 from triportrait.geometry.nearest import distance_px, nearest_points
 from triportrait.geometry.normals import vertex_normals
+from triportrait.geometry.parts import PicturePart
 from triportrait.geometry.rasteriser import draw_attributes, draw_fragments, rasterise
-from triportrait.types import Array, FullHead, HeadPart, MotionFrame, PreparedPortrait, RenderedHead
+from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, MotionFrame, PreparedPortrait, RenderedHead
 
 #: A skull triangle is left to the mantle, or of a head alone to the torso layer, when the neck weight of its corners exceeds this.
 _NECK_LIMIT = 0.2
@@ -56,8 +57,6 @@ _JAW_BIAS_DM = 0.6
 _YIELD_DM = 0.3
 #: Lashes may lie so far behind the lid that they stand on: its mesh is coarse.
 _LASHES_BEHIND_DM = 0.06
-#: So many sizes of pictures keep their buffers.
-_CANVASES = 4
 #: Lids belong to their moving picture within this distance of the eye's rim (decimetres).
 _LID_REACH_DM = 0.22
 
@@ -155,35 +154,36 @@ class LiftedLayer:
     nodes: Array
 
 
+#: Pixels [n, 2] and depths [n] of points [n, 3] of the head: float32.
+Projection = Callable[[Array], tuple[Array, Array]]
+
+
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What is drawn of the crop: all of it, or a square part.
-
-    Args:
-        focal: focal length in widths of the crop, which is ``crop_px`` wide.
-        left, top, size_px: of the part.
-    """
+    """The ``part`` that is drawn of a crop, which is ``crop_px`` wide; the focal length is in widths of the crop."""
 
     focal: float
     crop_px: int
-    left: int
-    top: int
-    size_px: int
+    part: PicturePart
 
     @staticmethod
-    def of(portrait: PreparedPortrait, part: tuple[int, int, int] | None = None) -> _View:
-        """Of a portrait's crop, or of the ``part`` (left, top, side) of it."""
+    def of(portrait: PreparedPortrait, part: PicturePart | None = None) -> _View:
+        """Of a portrait's crop, or of a part of it."""
         size = len(portrait.image)
-        return _View(portrait.focal, size, *((0, 0, size) if part is None else part))
+        return _View(portrait.focal, size, part or PicturePart(0, 0, size, size))
 
-    def pixels(self, posed: Array) -> tuple[Array, Array]:
-        """Where posed points [n, 3] lie in the part: float32 [n, 2], and their depth [n]."""
-        pixels, depth = project(posed, self.crop_px, self.focal)
-        return (pixels - (self.left, self.top)).astype(np.float32), depth.astype(np.float32)
+    def under(self, frame: MotionFrame) -> Projection:
+        """What tells where points of the head [n, 3] lie in the part under the pose of ``frame``."""
+        pose = np.column_stack([matrix_from_euler(frame.rotation_rad), frame.translation]).astype(np.float64)
+        half = 0.5 * self.crop_px
+        numbers = (self.focal * self.crop_px, self.part.left - half, self.part.top - half, CAMERA_DISTANCE_DM)
 
-    def unposed(self, points: Array, frame: MotionFrame) -> tuple[Array, Array]:
-        """The same of points of the head under the pose of ``frame``."""
-        return self.pixels(pose_points(points, frame.rotation_rad, frame.translation))
+        def projected(points: Array) -> tuple[Array, Array]:
+            pixels, depth = np.empty((len(points), 2), np.float32), np.empty(len(points), np.float32)
+            vertex_kernels.project(np.ascontiguousarray(points, np.float32), pose, *numbers, pixels, depth)
+            return pixels, depth
+
+        return projected
 
 
 #: How far each pixel of a photo moves with the head: float32 [s, s] in 0..1.
@@ -263,7 +263,7 @@ class LiftedAvatar:
         inside = MouthInside(head, light if teeth is None else white_in(portrait, face, teeth, tone), tone)
         motion = portrait.motion
         parted = head.deform(surface.shape, parted_lips(motion.expression, head.expression_names), motion.gaze_rad)
-        inside.fit(teeth, portrait, surface.source, parted, partial(_View.of(portrait).unposed, frame=motion))
+        inside.fit(teeth, portrait, surface.source, parted, _View.of(portrait).under(motion))
         landmarks, bite = head.landmarks478(surface.source), bite_dm(head, surface.source)
         return inside, Membrane.of(portrait.landmarks, landmarks, bite, teeth)
 
@@ -272,29 +272,32 @@ class LiftedAvatar:
         drawn = self.draw(state, frame)
         return RenderedHead(drawn.rgb, drawn.alpha, drawn.depth)
 
-    def render_part(self, state: LiftedState, frame: MotionFrame, part: tuple[int, int, int]) -> RenderedHead:
-        """The square ``part`` (left, top, side), in pixels within the crop, of what :meth:`render` gives; it costs what it shows."""
-        drawn = self.draw(state, frame, part)
+    def render_part(self, state: LiftedState, frame: MotionFrame, part: PicturePart, *, mouth: bool = True) -> RenderedHead:
+        """A part of the crop that :meth:`render` gives, [h, w] pixels; it costs what it shows.
+
+        Without ``mouth``, whatever is seen between the lips has no meaning.
+        """
+        drawn = self.draw(state, frame, part, mouth=mouth)
         return RenderedHead(drawn.rgb, drawn.alpha, drawn.depth)
 
-    def draw(self, state: LiftedState, frame: MotionFrame, part: tuple[int, int, int] | None = None) -> LiftedLayer:
+    def draw(self, state: LiftedState, frame: MotionFrame, part: PicturePart | None = None, *, mouth: bool = True) -> LiftedLayer:
         """What :meth:`render` or :meth:`render_part` gives, and which surface each pixel shows."""
         view = _View.of(state.portrait, part)
-        size = view.size_px
+        width, height = view.part.width, view.part.height
         moved = MovedHead.of(self.head, state.shape, frame)
-        posed = pose_points(moved.vertices, frame.rotation_rad, frame.translation)
-        mesh, mantle, far = self._canvases(size)
-        self._draw_mesh(state, view.pixels(posed), mesh)
+        to_pixels = view.under(frame)
+        mesh, mantle, far = self._canvases(height, width)
+        self._draw_mesh(state, to_pixels(moved.vertices), mesh)
         nodes = state.mantle.follow(moved.vertices - state.source, frame)
-        guessed = self._draw_mantle(state, view.unposed(nodes, frame), frame, mantle, far)
-        landmark_pixels, _ = view.unposed(moved.landmarks, frame)
-        kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, size))
-        lips = _lips(landmark_pixels, size, view.crop_px, mouth_is_shut(moved.landmarks))
+        guessed = self._draw_mantle(state, to_pixels(nodes), frame, mantle, far)
+        landmark_pixels, _ = to_pixels(moved.landmarks)
+        kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, height, width))
+        lips = _lips(landmark_pixels, view, not mouth or mouth_is_shut(moved.landmarks))
         opening = kernels.opening(mesh.triangle, mesh.barycentric, mesh.depth, state.kind, lips)
         closure = state.lids.closure(moved.landmarks)
         colours = state.colours.copy()
         np.maximum(colours[:, 3], state.cheeks.guessed(moved.vertices, frame), out=colours[:, 3])
-        gain, source_pixels = state.light.gain(posed, frame.rotation_rad), state.source_pixels
+        gain, source_pixels = state.light.gain(moved.vertices, frame.rotation_rad), state.source_pixels
         if closure.any():
             shut = np.minimum(state.lid @ closure, 1.0)
             # What an open lid folds away, closed ones show.
@@ -317,24 +320,23 @@ class LiftedAvatar:
         raised = state.lids.raised(moved.landmarks)[:, None, None, None]
         eyes = state.eye_textures + raised * (state.raised_eye_textures - state.eye_textures) if raised.any() else state.eye_textures
         photo = kernels.Photo(state.photo, eyes)
-        shaded = kernels.Shaded.empty(size)
-        kernels.shade(mesh, mantle, far, skin, sheet, photo, self._between_lips(state, moved, frame, view, opening), shaded)
+        shaded = kernels.Shaded.empty(height, width)
+        kernels.shade(mesh, mantle, far, skin, sheet, photo, self._between_lips(state, moved, frame.expression, to_pixels, opening), shaded)
         kernels.soften_edges(shaded.rgb, shaded.alpha, shaded.surface)
-        self._hang_lashes(state, moved, frame, view, closure, shaded.rgb, shaded.depth)
+        self._hang_lashes(state, moved, to_pixels, closure, shaded.rgb, shaded.depth)
         rgb = state.tone.settled(shaded.rgb, shaded.alpha)
-        landmarks = landmark_pixels + np.array([view.left, view.top], np.float32)
+        landmarks = landmark_pixels + np.array([view.part.left, view.part.top], np.float32)
         return LiftedLayer(rgb, shaded.alpha, shaded.depth, shaded.surface, landmarks, moved, nodes)
 
-    def _canvases(self, size: int) -> list[kernels.Drawn]:
+    def _canvases(self, height: int, width: int) -> list[kernels.Drawn]:
         """Cleared fragments for mesh, mantle and its far side, kept for this thread: fresh memory would cost milliseconds a frame."""
-        kept: dict[int, list[kernels.Drawn]] = self._own.__dict__.setdefault("canvases", {})
-        if size not in kept:
-            while len(kept) >= _CANVASES:
-                kept.pop(next(iter(kept)))
-            kept[size] = [kernels.Drawn.empty(size) for _ in range(3)]
-        for canvas in kept[size]:
+        kept: list[kernels.Drawn] = self._own.__dict__.get("canvases", [])
+        if not kept or kept[0].depth.size < height * width:
+            kept = self._own.canvases = [kernels.Drawn.empty(height, width) for _ in range(3)]
+        canvases = [canvas.first(height, width) for canvas in kept]
+        for canvas in canvases:
             canvas.clear()
-        return kept[size]
+        return canvases
 
     def _draw_mesh(self, state: LiftedState, vertices: tuple[Array, Array], mesh: kernels.Drawn) -> None:
         """The fragments of the head's own triangles, with pixels [v, 2] and depth [v] of their vertices, into ``mesh``."""
@@ -360,32 +362,32 @@ class LiftedAvatar:
         draw_fragments(places, away, sheet.far_triangles, far.triangle, far.barycentric, far.depth, 0.0)
         return guessed
 
-    def _between_lips(self, state: LiftedState, moved: MovedHead, frame: MotionFrame, view: _View, opening: Array) -> kernels.BetweenLips:
+    def _between_lips(
+        self, state: LiftedState, moved: MovedHead, expression: Array, to_pixels: Projection, opening: Array
+    ) -> kernels.BetweenLips:
         """What the mouth shows where the picture has its ``opening``, bool [s, s]."""
-        membrane, to_pixels = state.membrane, partial(view.unposed, frame=frame)
-        inside = state.inside.draw(moved.vertices, moved.landmarks, frame.expression, to_pixels, opening)
+        membrane = state.membrane
+        inside = state.inside.draw(moved.vertices, moved.landmarks, expression, to_pixels, opening)
         trust = 0.0 if membrane is None else membrane.trust(moved.landmarks, bite_dm(self.head, moved.vertices))
         if membrane is None or not trust:
             nothing = np.empty((0, 0, 2), np.float32), np.empty((0, 0), np.float32)
             return kernels.BetweenLips(*nothing, 0.0, 0.0, inside.rgb, inside.top, inside.left)
-        seen = np.zeros((view.size_px, view.size_px, 2), np.float32)
-        seen_depth = np.full((view.size_px, view.size_px), np.inf, np.float32)
+        seen = np.zeros((*opening.shape, 2), np.float32)
+        seen_depth = np.full(opening.shape, np.inf, np.float32)
         pixels, depth = to_pixels(membrane.points(moved.landmarks))
         draw_attributes(pixels, depth, membrane.triangles, membrane.pixels, seen, seen_depth)
         return kernels.BetweenLips(seen, seen_depth, trust, membrane.light(moved.landmarks), inside.rgb, inside.top, inside.left)
 
-    def _hang_lashes(
-        self, state: LiftedState, moved: MovedHead, frame: MotionFrame, view: _View, closure: Array, rgb: Array, depth: Array
-    ) -> None:
+    def _hang_lashes(self, state: LiftedState, moved: MovedHead, to_pixels: Projection, closure: Array, rgb: Array, depth: Array) -> None:
         """Draw the lashes of closing lids into premultiplied colours [s, s, 3], in place."""
         if state.lids.covered or not closure.any():
             return
-        size, texels = len(rgb), STRIP_TEXELS
+        size, texels = depth.shape[::-1], STRIP_TEXELS
         strips, triangles = state.lids.strips(moved.landmarks, closure)
         for side in (0, 1):
             if closure[side] == 0.0:
                 continue
-            pixels, away = view.unposed(strips[side], frame)
+            pixels, away = to_pixels(strips[side])
             left, top = np.clip(np.floor(pixels.min(0)), 0, size).astype(int)
             right, bottom = np.clip(np.ceil(pixels.max(0)), 0, size).astype(int)
             shown = np.zeros((FINER * max(bottom - top, 0), FINER * max(right - left, 0), 2), np.float32)
@@ -394,29 +396,33 @@ class LiftedAvatar:
             hang_lashes(rgb, depth, state.lids.pictures.lashes[side], shown, shown_depth, top, left, _LASHES_BEHIND_DM)
 
 
-def _lips(landmarks: Array, size: int, crop_px: int, shut: bool) -> Array:
-    """The lips' hull and a little more, in which 2 is between them unless they are ``shut``: uint8 [s, s] from pixels [478, 2]."""
+def _lips(landmarks: Array, view: _View, shut: bool) -> Array:
+    """The lips' hull and a little more, in which 2 is between them unless they are ``shut``: uint8 [h, w] from pixels [478, 2]."""
     import cv2
 
-    margin = round(6 * crop_px / 512) + 2
+    unit, size = view.crop_px / 512, np.array([view.part.width, view.part.height])
+    margin = round(6 * unit) + 2
     left, top = np.clip(landmarks[OUTER_LIPS].min(0) - margin, 0, size - 1).astype(int)
     right, bottom = np.clip(landmarks[OUTER_LIPS].max(0) + margin + 1, 1, size).astype(int)
+    side = max(right - left, bottom - top)
+    first = np.array([left, top], np.float32)
     lips, between = (
-        cv2.dilate(hull_mask(landmarks[ring], size)[top:bottom, left:right], np.ones((2 * round(reach * crop_px / 512) + 1,) * 2, np.uint8))
+        cv2.dilate(hull_mask(landmarks[ring] - first, side), np.ones((2 * round(reach * unit) + 1,) * 2, np.uint8))
         for ring, reach in ((OUTER_LIPS, 6), (INNER_LIPS, 3))
     )
-    result = np.zeros((size, size), np.uint8)
-    result[top:bottom, left:right] = np.where((between > 0) & (lips > 0) & (not shut), 2, lips > 0)
+    result = np.zeros((view.part.height, view.part.width), np.uint8)
+    result[top:bottom, left:right] = np.where((between > 0) & (lips > 0) & (not shut), 2, lips > 0)[: bottom - top, : right - left]
     return result
 
 
-def _eye_boxes(landmarks: Array, size: int) -> Array:
+def _eye_boxes(landmarks: Array, height: int, width: int) -> Array:
     """First and last row and column round each eye, of pixels [478, 2]: int32 [2, 4], clipped to the picture."""
     boxes = []
     for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM):
         low, high = landmarks[rim].min(0), landmarks[rim].max(0)
         margin = 0.25 * float((high - low).max())
-        boxes.append(np.clip([low[1] - margin, high[1] + margin, low[0] - margin, high[0] + margin], 0, size - 1))
+        (left, top), (right, bottom) = low - margin, high + margin
+        boxes.append(np.clip([top, bottom, left, right], 0, [height - 1, height - 1, width - 1, width - 1]))
     return np.array(boxes, np.int32)
 
 

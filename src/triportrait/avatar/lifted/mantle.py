@@ -19,7 +19,7 @@ from triportrait.avatar.lifted.neck import body_row, motion_share
 from triportrait.avatar.lifted.outline import BAND_PX, beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
 from triportrait.avatar.lifted.surface import Surface
 from triportrait.avatar.lifted.unseen_colours import PlainColours, bare_scalp, guess_places, like_the_face, sampled, without_features
-from triportrait.geometry.body import body_pivot, moved_with_body
+from triportrait.geometry.body import body_motion, body_pivot
 from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
 from triportrait.geometry.filling import push_pull
@@ -43,7 +43,7 @@ _STREAKS = np.array([0.1, 1.25, 0.7], np.float32)
 #: The same where the photo shows the scene within the outline.
 _TAINTED_STREAKS = np.array([0.1, 1.05, 1.5], np.float32)
 #: What is seen at a lower cosine is rim, the more the lower.
-_RIM_COSINE = 0.5
+_RIM_COSINE = np.float32(0.5)
 #: The far side rises over these heights of the face (0 mouth, 1 brows).
 _FAR_RISE = 0.08, 0.5
 #: A part of the sheet with a larger share of the head's motion counts as head.
@@ -77,7 +77,7 @@ class Mantle:
         corner: [m, 3] int32 mesh vertices each node follows and ``weight`` [m, 3] float32 (barycentric times a fade with distance).
         share: [m] float32, 1 where a node moves with the head, 0 where it stays with the body.
         home: [m, 3] float32, where the photo's pose has the nodes (camera axes, decimetres), and ``source``, that pose.
-        pivot: [2], of the body's own motion; see :func:`triportrait.geometry.body.moved_with_body`.
+        pivot: [2], of the body's own motion; see :func:`triportrait.geometry.body.body_motion`.
         plain: the photo without its features.
     """
 
@@ -101,10 +101,11 @@ class Mantle:
 
     def follow(self, displacement: Array, frame: MotionFrame) -> Array:
         """Node positions in the head space of ``frame``, for mesh vertices moved by ``displacement`` [v, 3] from the photo's expression."""
-        body = moved_with_body(self.home, frame, self.source, self.pivot) - np.asarray(frame.translation, np.float32)
-        turn = matrix_from_euler(frame.rotation_rad).astype(np.float32)
+        body = body_motion(frame, self.source, self.pivot)
+        body[:, 3] -= frame.translation
         moved = np.empty_like(self.rest)
-        vertex_kernels.follow(self.rest, self.corner, self.weight, displacement, self.share, body, turn, moved)
+        to_head = matrix_from_euler(frame.rotation_rad).T @ body
+        vertex_kernels.follow(self.rest, self.corner, self.weight, displacement, self.share, self.home, to_head, moved)
         return moved
 
     def guessed(self, frame: MotionFrame) -> Array:
@@ -121,9 +122,8 @@ class Mantle:
 
         Light stays where it is: a lit or dark rim is where the head is the rim now.
         """
-        facing = smooth_step(np.clip(cosines(self.rest, self.normal, frame) / _RIM_COSINE, 0.0, 1.0)).astype(np.float32)
-        shown = self.guess[:, :5].copy()
-        shown[:, 2:] += (1.0 - facing)[:, None] * (self.guess[:, 5:] - shown[:, 2:])
+        shown = np.empty((len(self.guess), 5), np.float32)
+        vertex_kernels.rim_colours(self.guess, self.rest, self.normal, _camera(frame), _RIM_COSINE, shown)
         return shown
 
     def of_head(self, triangles: Array) -> Array:
@@ -132,7 +132,9 @@ class Mantle:
 
     def carry(self, values: Array) -> Array:
         """A number per mesh vertex [v], which fades away from the mesh, at the nodes: float32 [m]."""
-        return (self.weight * values[self.corner]).sum(1)
+        carried = np.empty(len(self.corner), np.float32)
+        vertex_kernels.carry(self.weight, self.corner, values, carried)
+        return carried
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Light:
         normal: float32 [v, 3], of the head as in the photograph, unposed.
         share: float32 [v], how far a vertex is relit (0 off the face).
         smoothing: averages normals over neighbours, twice: folds of lips and lids are not form.
-        skin: [f, 3] int32 triangles.
+        skin: [f, 3] int32, its triangles there.
     """
 
     coefficients: Array
@@ -52,14 +52,14 @@ class Light:
         """Light that surfaces with these normals [n, 3], in camera axes, receive: [n], about 1 in the middle of the face."""
         return _light(self.coefficients, normal)
 
-    def gain(self, posed: Array, rotation_rad: Array) -> Array:
+    def gain(self, vertices: Array, rotation_rad: Array) -> Array:
         """What the colours of vertices are multiplied by under another pose and expression: float32 [v].
 
         Args:
-            posed: [v, 3], the head as it is drawn.
+            vertices: [v, 3] in head space, as the head is drawn.
             rotation_rad: [3], its pose, from which follows what of a normal's change is expression.
         """
-        normal, turn = _normals(posed, self.skin, self.smoothing), matrix_from_euler(rotation_rad)
+        normal, turn = _normals(vertices, self.skin, self.smoothing), matrix_from_euler(rotation_rad)
         gain = np.empty_like(self.share)
         relit(self.coefficients, normal, self.normal, turn, self.received, self.share, _LAW, gain)
         return gain
@@ -77,6 +77,7 @@ def fit_light(portrait: PreparedPortrait, head: FullHead, surface: Surface) -> L
     posed = pose_points(surface.source, portrait.motion.rotation_rad, portrait.motion.translation)
     smoothing = NeighbourMean.of(surface.skin, len(posed))
     normal = _normals(posed, surface.skin, smoothing)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
     luminance = cv2.GaussianBlur(portrait.image, (0, 0), 3.0 * size / 512).astype(np.float64).mean(-1)[y, x]
     used = (surface.seen > 0.6) & (surface.face > 0.8) & (head.part == HeadPart.SKIN)
@@ -95,7 +96,11 @@ def fit_light(portrait: PreparedPortrait, head: FullHead, surface: Surface) -> L
     share = surface.face * (head.part == HeadPart.SKIN) * np.clip(normal[:, 2] / 0.15, 0.0, 1.0)
     received = _light(coefficients, normal).astype(np.float32)
     own = (normal @ matrix_from_euler(np.asarray(portrait.motion.rotation_rad, np.float64))).astype(np.float32)
-    return Light(coefficients, received, own, share.astype(np.float32), smoothing, surface.skin)
+    # Normals are needed where skin is relit, and before they are smoothed twice, as far as two edges round it.
+    once = _with_neighbours(share > 0, surface.skin)
+    near = surface.skin[_with_neighbours(once, surface.skin)[surface.skin].any(1)]
+    smoothing = NeighbourMean.of(surface.skin, len(posed), once)
+    return Light(coefficients, received, own, share.astype(np.float32), smoothing, np.ascontiguousarray(near))
 
 
 def harmonics(normal: Array) -> Array:
@@ -108,9 +113,15 @@ def _light(coefficients: Array, normal: Array) -> Array:
     return np.maximum(harmonics(normal) @ coefficients, _LEAST_LIGHT)
 
 
-def _normals(posed: Array, skin: Array, smoothing: NeighbourMean) -> Array:
-    """Smoothed unit normals of all vertices: float32 [v, 3]."""
-    normal = np.zeros((len(posed), 3), np.float32)
-    add_normals(np.ascontiguousarray(posed, np.float32), skin, normal)
-    normal = smoothing(smoothing(normal))
-    return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+def _with_neighbours(vertices: Array, triangles: Array) -> Array:
+    """Those of ``vertices`` bool [v], and whatever shares one of the ``triangles`` [f, 3] with them: bool [v]."""
+    grown = vertices.copy()
+    grown[triangles[vertices[triangles].any(1)]] = True
+    return grown
+
+
+def _normals(vertices: Array, skin: Array, smoothing: NeighbourMean) -> Array:
+    """Smoothed normals of all vertices, of any length: float32 [v, 3]."""
+    normal = np.zeros((len(vertices), 3), np.float32)
+    add_normals(np.ascontiguousarray(vertices, np.float32), skin, normal)
+    return smoothing(smoothing(normal))

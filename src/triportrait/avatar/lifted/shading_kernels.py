@@ -17,6 +17,12 @@ from triportrait.types import Array
 #: Values of ``kind``: how the triangles of the mesh are coloured.
 SKIN, INTERIOR, TEETH, EYE_LEFT, EYE_RIGHT = 0, 1, 2, 3, 4
 
+_0, _HALF, _1, _WHITE = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(255.0)
+_PER_WHITE, _SMALL, _FAR = np.float32(1.0 / 255.0), np.float32(1e-6), np.float32(np.inf)
+#: A smaller share of a guess is not worth its look-up.
+_FAINT = np.float32(0.004)
+#: What has a larger matte hides what lies behind it.
+_SOLID = np.float32(0.9999)
 #: The matte jumps where it differs by more within 3 x 3 pixels.
 _JUMP = np.float32(0.4)
 #: A fold of the lips is no deeper than this many pixels.
@@ -31,9 +37,16 @@ class Drawn(NamedTuple):
     depth: Array
 
     @staticmethod
-    def empty(size: int) -> Drawn:
+    def empty(height: int, width: int) -> Drawn:
         """Not yet cleared."""
-        return Drawn(np.empty((size, size), np.int32), np.empty((size, size, 3), np.float32), np.empty((size, size), np.float32))
+        shape = height, width
+        return Drawn(np.empty(shape, np.int32), np.empty((*shape, 3), np.float32), np.empty(shape, np.float32))
+
+    def first(self, height: int, width: int) -> Drawn:
+        """So large a picture in the first part of this one's memory."""
+        count = height * width
+        triangle, barycentric, depth = (array.reshape(-1)[: count * array[0, 0].size] for array in self)
+        return Drawn(triangle.reshape(height, width), barycentric.reshape(height, width, 3), depth.reshape(height, width))
 
     def clear(self) -> None:
         """Nothing is drawn; where that is so, barycentric weights mean nothing."""
@@ -116,20 +129,22 @@ class Shaded(NamedTuple):
     surface: Array
 
     @staticmethod
-    def empty(size: int) -> Shaded:
+    def empty(height: int, width: int) -> Shaded:
         """Not yet written."""
-        alpha, depth = np.empty((2, size, size), np.float32)
-        return Shaded(np.empty((size, size, 3), np.float32), alpha, depth, np.empty((size, size), np.uint8))
+        alpha, depth = np.empty((2, height, width), np.float32)
+        return Shaded(np.empty((height, width, 3), np.float32), alpha, depth, np.empty((height, width), np.uint8))
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _bilinear(image, x, y, channel):
-    """Sample [h, w, c] at pixel coordinates (centres at +0.5), clamped at the border."""
+def _bilinear(image, x, y):
+    """Red, green and blue of [h, w, 3 or more] at pixel coordinates (centres at +0.5), clamped at the border."""
     i, a = texel_before(x, image.shape[1])
     j, b = texel_before(y, image.shape[0])
-    top = image[j, i, channel] * (1 - a) + image[j, i + 1, channel] * a
-    bottom = image[j + 1, i, channel] * (1 - a) + image[j + 1, i + 1, channel] * a
-    return top * (1 - b) + bottom * b
+    first, second, third, fourth = (_1 - a) * (_1 - b), a * (_1 - b), (_1 - a) * b, a * b
+    red = first * image[j, i, 0] + second * image[j, i + 1, 0] + third * image[j + 1, i, 0] + fourth * image[j + 1, i + 1, 0]
+    green = first * image[j, i, 1] + second * image[j, i + 1, 1] + third * image[j + 1, i, 1] + fourth * image[j + 1, i + 1, 1]
+    blue = first * image[j, i, 2] + second * image[j, i + 1, 2] + third * image[j + 1, i, 2] + fourth * image[j + 1, i + 1, 2]
+    return red, green, blue
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -140,10 +155,10 @@ def _with_matte(image, x, y):
     """
     i, a = texel_before(x, image.shape[1])
     j, b = texel_before(y, image.shape[0])
-    first, second = (1 - a) * (1 - b) * image[j, i, 3], a * (1 - b) * image[j, i + 1, 3]
-    third, fourth = (1 - a) * b * image[j + 1, i, 3], a * b * image[j + 1, i + 1, 3]
+    first, second = (_1 - a) * (_1 - b) * image[j, i, 3], a * (_1 - b) * image[j, i + 1, 3]
+    third, fourth = (_1 - a) * b * image[j + 1, i, 3], a * b * image[j + 1, i + 1, 3]
     matte = first + second + third + fourth
-    share = 1.0 / max(matte, 1e-6)
+    share = _1 / max(matte, _SMALL)
     red = share * (first * image[j, i, 0] + second * image[j, i + 1, 0] + third * image[j + 1, i, 0] + fourth * image[j + 1, i + 1, 0])
     green = share * (first * image[j, i, 1] + second * image[j, i + 1, 1] + third * image[j + 1, i, 1] + fourth * image[j + 1, i + 1, 1])
     blue = share * (first * image[j, i, 2] + second * image[j, i + 1, 2] + third * image[j + 1, i, 2] + fourth * image[j + 1, i + 1, 2])
@@ -213,15 +228,18 @@ def opening(triangle, barycentric, depth, kind, lips):
 def _guess(guess, detail, i, j, k, p, q, r):
     """Colour 0..255 of what the photo does not show: an even colour, and texture from elsewhere."""
     x, y = p * guess[i, 0] + q * guess[j, 0] + r * guess[k, 0], p * guess[i, 1] + q * guess[j, 1] + r * guess[k, 1]
-    red = p * guess[i, 2] + q * guess[j, 2] + r * guess[k, 2] + _bilinear(detail, x, y, 0)
-    green = p * guess[i, 3] + q * guess[j, 3] + r * guess[k, 3] + _bilinear(detail, x, y, 1)
-    blue = p * guess[i, 4] + q * guess[j, 4] + r * guess[k, 4] + _bilinear(detail, x, y, 2)
-    return min(max(red, 0.0), 255.0), min(max(green, 0.0), 255.0), min(max(blue, 0.0), 255.0)
+    red, green, blue = _bilinear(detail, x, y)
+    red += p * guess[i, 2] + q * guess[j, 2] + r * guess[k, 2]
+    green += p * guess[i, 3] + q * guess[j, 3] + r * guess[k, 3]
+    blue += p * guess[i, 4] + q * guess[j, 4] + r * guess[k, 4]
+    return min(max(red, _0), _WHITE), min(max(green, _0), _WHITE), min(max(blue, _0), _WHITE)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def shade(mesh, mantle, far, skin, sheet, photo, between, out):
     """Colour every pixel; the mantle's soft edge lies over whatever the mesh shows behind it.
+
+    All of it counts in single precision, and names every array once: both halve the time.
 
     Args:
         mesh, mantle, far: :class:`Drawn`; the last is the mantle's mirror image behind everything.
@@ -234,89 +252,88 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
     far_triangle, far_barycentric, far_depth = far.triangle, far.barycentric, far.depth
     mesh_triangles, kind, source_pixels = skin.triangles, skin.kind, skin.source_pixels
     colours, lid, lids, gain = skin.colours, skin.lid, skin.lids, skin.gain
-    photographed = np.empty(3)
+    closure = lids.closure
+    photographed = np.empty(3, np.float32)
     mantle_triangles, far_triangles, mantle_pixels = sheet.triangles, sheet.far_triangles, sheet.pixels
     mantle_guess, mantle_guessed, mantle_gain, detail = sheet.guess, sheet.guessed, sheet.gain, sheet.detail
-    open_photo, eye_textures = photo.open, photo.eyes
-    view, view_depth, view_trust, view_light = between.seen, between.seen_depth, between.seen_trust, between.seen_light
+    open_photo, left_eye, right_eye = photo.open, photo.eyes[0], photo.eyes[1]
+    view, view_depth = between.seen, between.seen_depth
+    view_trust, view_light = np.float32(between.seen_trust), np.float32(between.seen_light)
     inside, inside_top, inside_left = between.inside, between.top, between.left
     out_rgb, out_alpha, out_depth, out_surface = out.rgb, out.alpha, out.depth, out.surface
     height, width = out_alpha.shape
     for row in range(height):
         for column in range(width):
-            t = mesh_triangle[row, column]
-            n = mantle_triangle[row, column]
-            red, green, blue, alpha = 0.0, 0.0, 0.0, 0.0
-            depth = np.inf
-            surface = 0
+            t, n, f = mesh_triangle[row, column], mantle_triangle[row, column], far_triangle[row, column]
+            depth, surface = _FAR, 0
             if t >= 0:
-                i, j, k = mesh_triangles[t, 0], mesh_triangles[t, 1], mesh_triangles[t, 2]
-                p, q, r = mesh_barycentric[row, column, 0], mesh_barycentric[row, column, 1], mesh_barycentric[row, column, 2]
-                x = p * source_pixels[i, 0] + q * source_pixels[j, 0] + r * source_pixels[k, 0]
-                y = p * source_pixels[i, 1] + q * source_pixels[j, 1] + r * source_pixels[k, 1]
-                alpha = 1.0
-                depth = mesh_depth[row, column]
-                what = kind[t]
-                surface = 1 + what
-                if what >= 3:
-                    eye = eye_textures[what - 3]
-                    red, green, blue = _bilinear(eye, x, y, 0), _bilinear(eye, x, y, 1), _bilinear(eye, x, y, 2)
-                else:
-                    if what == 0:
-                        side = 0 if lid[i, 0] + lid[j, 0] + lid[k, 0] > 0.0 else 1
-                        if lids.closure[side] > 0.0 and lid[i, side] + lid[j, side] + lid[k, side] > 0.0:
-                            lid_pixel(open_photo, lids, side, x, y, photographed)
-                        else:
-                            for c in range(3):
-                                photographed[c] = _bilinear(open_photo, x, y, c)
-                        red, green, blue = photographed[0], photographed[1], photographed[2]
-                        own = p * colours[i, 3] + q * colours[j, 3] + r * colours[k, 3]
-                        brighter = p * gain[i] + q * gain[j] + r * gain[k]
-                        brighter = _within_white(brighter, red, green, blue)
-                        red, green, blue = red * brighter, green * brighter, blue * brighter
-                        red += own * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0] - red)
-                        green += own * (p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1] - green)
-                        blue += own * (p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2] - blue)
-                    else:
-                        y0, x0 = row - inside_top, column - inside_left
-                        red, green, blue = inside[y0, x0, 0], inside[y0, x0, 1], inside[y0, x0, 2]
-                        surface = 1 + (TEETH if inside[y0, x0, 3] > 0.5 else INTERIOR)
-                        if view_trust > 0.0 and view_depth[row, column] < np.inf:
-                            x, y = view[row, column, 0], view[row, column, 1]
-                            red += view_trust * (view_light * _bilinear(open_photo, x, y, 0) - red)
-                            green += view_trust * (view_light * _bilinear(open_photo, x, y, 1) - green)
-                            blue += view_trust * (view_light * _bilinear(open_photo, x, y, 2) - blue)
-            f = far_triangle[row, column]
-            if t < 0 and f >= 0:
-                i, j, k = far_triangles[f, 0], far_triangles[f, 1], far_triangles[f, 2]
-                p, q, r = far_barycentric[row, column, 0], far_barycentric[row, column, 1], far_barycentric[row, column, 2]
-                red, green, blue = _guess(mantle_guess, detail, i, j, k, p, q, r)
-                alpha = 1.0
+                depth, surface = mesh_depth[row, column], 1 + kind[t]
+            elif f >= 0:
                 depth = far_depth[row, column]
-            if n >= 0 and mantle_depth[row, column] < depth:
-                i, j, k = mantle_triangles[n, 0], mantle_triangles[n, 1], mantle_triangles[n, 2]
+            red, green, blue, alpha, matte = _0, _0, _0, _0, _0
+            own_red, own_green, own_blue = _0, _0, _0
+            nearer = n >= 0 and mantle_depth[row, column] < depth
+            if nearer:
+                i, j, k = np.uint32(mantle_triangles[n, 0]), np.uint32(mantle_triangles[n, 1]), np.uint32(mantle_triangles[n, 2])
                 p, q, r = mantle_barycentric[row, column, 0], mantle_barycentric[row, column, 1], mantle_barycentric[row, column, 2]
                 x = p * mantle_pixels[i, 0] + q * mantle_pixels[j, 0] + r * mantle_pixels[k, 0]
                 y = p * mantle_pixels[i, 1] + q * mantle_pixels[j, 1] + r * mantle_pixels[k, 1]
                 own_red, own_green, own_blue, matte = _with_matte(open_photo, x, y)
                 guessed = p * mantle_guessed[i] + q * mantle_guessed[j] + r * mantle_guessed[k]
-                if guessed > 0.004:
+                if guessed > _FAINT:
                     guess_red, guess_green, guess_blue = _guess(mantle_guess, detail, i, j, k, p, q, r)
                     own_red += guessed * (guess_red - own_red)
                     own_green += guessed * (guess_green - own_green)
                     own_blue += guessed * (guess_blue - own_blue)
                 brighter = p * mantle_gain[i] + q * mantle_gain[j] + r * mantle_gain[k]
                 brighter = matte * _within_white(brighter, own_red, own_green, own_blue)
-                red = brighter * own_red + (1.0 - matte) * red * alpha
-                green = brighter * own_green + (1.0 - matte) * green * alpha
-                blue = brighter * own_blue + (1.0 - matte) * blue * alpha
-                alpha = matte + (1.0 - matte) * alpha
-                if matte > 0.5:
-                    depth = mantle_depth[row, column]
-                    surface = 1
-            out_rgb[row, column, 0] = red / 255.0
-            out_rgb[row, column, 1] = green / 255.0
-            out_rgb[row, column, 2] = blue / 255.0
+                own_red, own_green, own_blue = brighter * own_red, brighter * own_green, brighter * own_blue
+            if t >= 0 or f >= 0:
+                alpha = _1
+            if matte < _SOLID and t >= 0:
+                i, j, k = np.uint32(mesh_triangles[t, 0]), np.uint32(mesh_triangles[t, 1]), np.uint32(mesh_triangles[t, 2])
+                p, q, r = mesh_barycentric[row, column, 0], mesh_barycentric[row, column, 1], mesh_barycentric[row, column, 2]
+                x = p * source_pixels[i, 0] + q * source_pixels[j, 0] + r * source_pixels[k, 0]
+                y = p * source_pixels[i, 1] + q * source_pixels[j, 1] + r * source_pixels[k, 1]
+                what = kind[t]
+                if what == EYE_LEFT:
+                    red, green, blue = _bilinear(left_eye, x, y)
+                elif what == EYE_RIGHT:
+                    red, green, blue = _bilinear(right_eye, x, y)
+                elif what == SKIN:
+                    side = 0 if lid[i, 0] + lid[j, 0] + lid[k, 0] > _0 else 1
+                    if closure[side] > _0 and lid[i, side] + lid[j, side] + lid[k, side] > _0:
+                        lid_pixel(open_photo, lids, side, x, y, photographed)
+                        red, green, blue = photographed[0], photographed[1], photographed[2]
+                    else:
+                        red, green, blue = _bilinear(open_photo, x, y)
+                    own = p * colours[i, 3] + q * colours[j, 3] + r * colours[k, 3]
+                    brighter = _within_white(p * gain[i] + q * gain[j] + r * gain[k], red, green, blue)
+                    red, green, blue = red * brighter, green * brighter, blue * brighter
+                    red += own * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0] - red)
+                    green += own * (p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1] - green)
+                    blue += own * (p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2] - blue)
+                else:
+                    y0, x0 = row - inside_top, column - inside_left
+                    red, green, blue = inside[y0, x0, 0], inside[y0, x0, 1], inside[y0, x0, 2]
+                    surface = 1 + (TEETH if inside[y0, x0, 3] > _HALF else INTERIOR)
+                    if view_trust > _0 and view_depth[row, column] < _FAR:
+                        seen_red, seen_green, seen_blue = _bilinear(open_photo, view[row, column, 0], view[row, column, 1])
+                        red += view_trust * (view_light * seen_red - red)
+                        green += view_trust * (view_light * seen_green - green)
+                        blue += view_trust * (view_light * seen_blue - blue)
+            elif matte < _SOLID and f >= 0:
+                i, j, k = np.uint32(far_triangles[f, 0]), np.uint32(far_triangles[f, 1]), np.uint32(far_triangles[f, 2])
+                p, q, r = far_barycentric[row, column, 0], far_barycentric[row, column, 1], far_barycentric[row, column, 2]
+                red, green, blue = _guess(mantle_guess, detail, i, j, k, p, q, r)
+            if nearer:
+                behind = (_1 - matte) * alpha
+                red, green, blue, alpha = own_red + behind * red, own_green + behind * green, own_blue + behind * blue, matte + behind
+                if matte > _HALF:
+                    depth, surface = mantle_depth[row, column], 1
+            out_rgb[row, column, 0] = red * _PER_WHITE
+            out_rgb[row, column, 1] = green * _PER_WHITE
+            out_rgb[row, column, 2] = blue * _PER_WHITE
             out_alpha[row, column] = alpha
             out_depth[row, column] = depth
             out_surface[row, column] = surface
@@ -325,7 +342,9 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _within_white(brighter, red, green, blue):
     """As much of a gain as leaves the brightest channel at 255: cut off one by one, golden light would turn white."""
-    return min(brighter, 255.0 / max(red, green, blue, 1.0))
+    most = red if red > green else green
+    most = blue if blue > most else most
+    return _WHITE / most if most * brighter > _WHITE else brighter
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -43,15 +43,14 @@ _WIDE_DM, _MOSTLY_TEETH, _STRETCH = 0.13, 0.45, (0.15, 0.5)
 _LINING = np.array([0.6, 0.3, 0.29], np.float32)
 #: Light that reaches any place from the flesh around, and how much redder than the light from outside it is, per channel.
 _INDIRECT, _REDDER = 0.16, np.array([1.0, 0.55, 0.52], np.float32)
-#: How far lips curve back, per decimetre sideways squared (the open head's inner lips).
-_CURVE = 2.0
+#: How far lips curve back, per decimetre sideways squared (the open head's inner lips); a wet surface mirrors light from so far above the
+#: opening (of its distance) within a lobe of this exponent.
+_LAW = np.array([2.0, 0.35, 40.0], np.float32)
 #: Eyes and cameras even out the light's range by this exponent, on teeth and, per channel, on flesh, which swallows more of it the
 #: deeper it lies; what lies behind everything gets so much of the indirect light.
 _EVEN, _FLESH_EVEN, _DEEP = 0.36, np.array([0.55, 0.66, 0.66], np.float32), 0.8
 #: Photos are taken to show teeth in no deeper shadow of the lips than this; they get no more light than in the photo by this factor.
 _LEAST_SHADE, _BRIGHTER = 0.85, 1.02
-#: A wet surface mirrors light from above the opening within a lobe of this exponent.
-_FROM_ABOVE, _LOBE = 0.35, 40.0
 #: Drawn with so many samples along each side of a pixel.
 _FINER = 2
 #: Lips of a photo that are farther apart (decimetres) show how dark it is between them, if so much of the crop lies there; limits of that.
@@ -239,10 +238,9 @@ class MouthInside:
         rows, columns = (np.flatnonzero(opening.any(axis)) for axis in (1, 0))
         if not len(rows):
             return InsidePicture(np.zeros((0, 0, 4), np.float32), 0, 0)
-        size = len(opening)
         top, left = max(int(rows[0]) - _MARGIN_PX, 0), max(int(columns[0]) - _MARGIN_PX, 0)
-        height = min(int(rows[-1]) + _MARGIN_PX + 1, size) - top
-        width = min(int(columns[-1]) + _MARGIN_PX + 1, size) - left
+        height = min(int(rows[-1]) + _MARGIN_PX + 1, opening.shape[0]) - top
+        width = min(int(columns[-1]) + _MARGIN_PX + 1, opening.shape[1]) - left
 
         box = (top, left, height, width)
         lining = deformed[self._used]
@@ -337,7 +335,7 @@ def _layer(points: Array, triangles: Array, to_pixels: Callable, box: tuple[int,
 
 def _through(landmarks: Array) -> Array:
     """Light [3] that flesh throws back to any place."""
-    return _INDIRECT * min(1.0, _disc(landmarks) / 0.02) * _REDDER
+    return np.float32(_INDIRECT * min(1.0, _disc(landmarks) / 0.02)) * _REDDER
 
 
 def _disc(landmarks: Array) -> float:
@@ -346,31 +344,12 @@ def _disc(landmarks: Array) -> float:
 
 
 def _light(points: Array, normals: Array, landmarks: Array) -> tuple[Array, Array]:
-    """Light at points [n, 3] with normals [n, 3]: [n, 3] from all sides, and [n] what a mirror would throw to the camera.
-
-    From all sides comes the share of their sky that the open lips are, and what flesh throws back. The gap between the lips counts as a
-    disc of its area, seen from the distance of the point (its form factor).
-    """
-    ring = landmarks[INNER_LIPS]
-    centre = ring.mean(0)
-    half = np.array([0.5 * _width(landmarks), 0.5 * _opening(landmarks), 0.0], np.float32)
-    disc = _disc(landmarks)
-    away = points - centre
-    # Lips curve back towards their corners; the nearest place of the gap counts, from its middle it is a disc.
-    beside = np.clip(away, -half, half)
-    beside[:, 2] = -_CURVE * beside[:, 0] ** 2 + _CURVE * half[0] ** 2 / 3
-    way = beside - away
-    squared = (way * way).sum(1)
-    far = np.sqrt(np.maximum(squared, 1e-6))
-    facing = np.clip(0.6 + 0.4 * (normals * way).sum(1) / far, 0.0, 1.0)
-    # Right behind the lips the gap is the whole sky whichever way a surface faces.
-    near = np.exp(-squared / 0.02)
-    seen = disc / (disc + squared) * (facing + near * (1.0 - facing) * 0.6)
-    through = _through(landmarks)
-    above = way + np.array([0.0, _FROM_ABOVE, 0.0], np.float32) * far[:, None]
-    above /= np.maximum(np.linalg.norm(above, axis=1, keepdims=True), 1e-6)
-    mirrored = seen * np.clip((normals * above).sum(1), 0.0, 1.0) ** _LOBE
-    return (through + (1.0 - through) * seen[:, None]).astype(np.float32), mirrored.astype(np.float32)
+    """Light at points [n, 3] with normals [n, 3] behind the lips of landmarks [478, 3]: see :func:`kernels.light`; [n, 3] and [n]."""
+    reached, mirrored = np.empty((len(points), 3), np.float32), np.empty(len(points), np.float32)
+    gap = np.array([0.5 * _width(landmarks), 0.5 * _opening(landmarks), _disc(landmarks)], np.float32)
+    points, normals = (np.ascontiguousarray(values, np.float32) for values in (points, normals))
+    kernels.light(points, normals, landmarks[INNER_LIPS].mean(0, dtype=np.float32), gap, _through(landmarks), _LAW, reached, mirrored)
+    return reached, mirrored
 
 
 def mouth_is_shut(landmarks: Array) -> bool:

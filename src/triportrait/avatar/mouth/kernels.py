@@ -12,6 +12,46 @@ import numpy as np
 from triportrait.compiling import njit
 from triportrait.geometry.texels import texel_before
 
+_0, _1 = np.float32(0), np.float32(1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def light(points, normals, middle, gap, through, law, reached, mirrored):
+    """Light that open lips let in to points behind them.
+
+    From all sides comes the share of their sky that the open lips are, and what flesh throws back. The gap between the lips counts as a
+    disc of its area, seen from the distance of the point (its form factor).
+
+    Args:
+        points, normals: float32 [n, 3].
+        middle: float32 [3], of the gap; gap: float32 [3], half its width, half its height, and the squared radius of a disc of its area.
+        through: float32 [3], what flesh throws back.
+        law: float32 [3], how far lips curve back per decimetre sideways squared, how far above the gap a mirrored light stands, and the
+            exponent of its lobe.
+        reached: float32 [n, 3], light from all sides, and mirrored: float32 [n], what a mirror would throw to the camera; written.
+    """
+    half_width, half_height, disc = gap
+    curve, from_above, lobe = law
+    for n in range(points.shape[0]):
+        x, y, z = points[n, 0] - middle[0], points[n, 1] - middle[1], points[n, 2] - middle[2]
+        # Lips curve back towards their corners; the nearest place of the gap counts, from its middle it is a disc.
+        beside = min(max(x, -half_width), half_width)
+        back = curve * (half_width * half_width / np.float32(3) - beside * beside)
+        x, y, z = beside - x, min(max(y, -half_height), half_height) - y, back - z
+        squared = x * x + y * y + z * z
+        far = np.sqrt(max(squared, np.float32(1e-6)))
+        facing = np.float32(0.6) + np.float32(0.4) * (normals[n, 0] * x + normals[n, 1] * y + normals[n, 2] * z) / far
+        facing = min(max(facing, _0), _1)
+        # Right behind the lips the gap is the whole sky whichever way a surface faces.
+        near = np.exp(squared * np.float32(-50))
+        seen = disc / (disc + squared) * (facing + near * (_1 - facing) * np.float32(0.6))
+        up = y + from_above * far
+        length = max(np.sqrt(x * x + up * up + z * z), np.float32(1e-6))
+        shine = (normals[n, 0] * x + normals[n, 1] * up + normals[n, 2] * z) / length
+        mirrored[n] = seen * min(max(shine, _0), _1) ** lobe
+        for c in range(3):
+            reached[n, c] = through[c] + (_1 - through[c]) * seen
+
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def lay_flesh(triangle, barycentric, colours, triangles, deep, out):

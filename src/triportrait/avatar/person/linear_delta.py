@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.avatar.person.blend_kernels import add_change
 from triportrait.avatar.person.head_space import HeadSpace
 from triportrait.avatar.person.learned_delta import DrawnNetwork
 from triportrait.types import Array, MotionFrame, PersonalDelta, RenderedHead
@@ -239,5 +240,4 @@ class DrawnDelta:
         share = cv2.resize(cv2.blur(head.astype(np.float32), (3, 3)), finer, interpolation=cv2.INTER_LINEAR)
         picture, (x, y) = self.picture(frame, shares), np.moveaxis(places, -1, 0)
         change = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) * share[..., None]
-        rgb += alpha[..., None] * cv2.resize(change, (size, size), interpolation=cv2.INTER_LINEAR)
-        np.clip(rgb, 0.0, alpha[..., None], out=rgb)
+        add_change(cv2.resize(change, (size, size), interpolation=cv2.INTER_LINEAR), alpha, rgb)

@@ -1,0 +1,69 @@
+"""Pictures become one: by plain sums, each drawn only where it counts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from triportrait.avatar.person import blend_kernels as kernels
+from triportrait.avatar.person.blending import Drawn, blended, head_map, part_of
+from triportrait.geometry.parts import PicturePart, around
+from triportrait.types import PreparedPortrait, RenderedHead
+
+SIZE = 64
+
+
+def picture(random: np.random.Generator, height: int = SIZE, width: int = SIZE) -> RenderedHead:
+    alpha = random.uniform(0, 1, (height, width)).astype(np.float32)
+    return RenderedHead(alpha[..., None] * random.uniform(0, 1, (height, width, 3)).astype(np.float32), alpha, np.ones_like(alpha))
+
+
+def test_a_part_adds_its_share_where_it_lies() -> None:
+    random = np.random.default_rng(0)
+    one, of_head = picture(random, 20, 30), random.uniform(0, 1, (SIZE, SIZE)).astype(np.float32)
+    rgb, change = np.zeros((2, SIZE, SIZE, 3), np.float32)
+    alpha = np.zeros((SIZE, SIZE), np.float32)
+    sharp, soft = np.float32([0.7, 0.1]), np.float32([-0.2, 0.3])
+    kernels.add_picture(one.rgb, one.alpha, of_head, 11, 5, sharp, soft, rgb, alpha, change)
+    there = np.s_[11:31, 5:35]
+    own, low = (share[1] + (share[0] - share[1]) * of_head[there] for share in (sharp, soft))
+    np.testing.assert_allclose(rgb[there], own[..., None] * one.rgb, atol=1e-6)
+    np.testing.assert_allclose(change[there], low[..., None] * one.rgb, atol=1e-6)
+    np.testing.assert_allclose(alpha[there], own * one.alpha, atol=1e-6)
+    for whole in (rgb, change, alpha):
+        whole[there] = 0
+        assert not whole.any()
+
+
+def test_what_is_added_stays_within_the_matte() -> None:
+    random = np.random.default_rng(1)
+    one, more = picture(random), random.normal(0, 0.5, (SIZE, SIZE, 3)).astype(np.float32)
+    settled, changed = one.rgb.copy(), one.rgb.copy()
+    kernels.settle(more, one.alpha, settled)
+    np.testing.assert_allclose(settled, np.clip(one.rgb + more, 0, one.alpha[..., None]), atol=1e-6)
+    kernels.add_change(more, one.alpha, changed)
+    np.testing.assert_allclose(changed, np.clip(one.rgb + one.alpha[..., None] * more, 0, one.alpha[..., None]), atol=1e-6)
+
+
+def test_parts_are_drawn_as_far_as_they_count(astronaut_portrait: PreparedPortrait) -> None:
+    """Pictures cut to their parts give what whole ones give."""
+    random = np.random.default_rng(2)
+    size = len(astronaut_portrait.image)
+    of_head = head_map(astronaut_portrait.landmarks[:, :2], size)
+    head, body = np.array([0.6, 0.4, 0.0]), np.array([0.5, 0.0, 0.5])
+    parts = [part_of(of_head, *shares) for shares in zip(head, body, strict=True)]
+    assert parts[0] == PicturePart(0, 0, size, size) and parts[1].height < size and parts[2].top > 0
+    pictures = [picture(random, size, size) for _ in parts]
+    whole = blended([Drawn(one, parts[0]) for one in pictures], head, body, of_head)
+    cut = [RenderedHead(one.rgb[part.box], one.alpha[part.box], one.depth[part.box]) for one, part in zip(pictures, parts, strict=True)]
+    partly = blended([Drawn(one, part) for one, part in zip(cut, parts, strict=True)], head, body, of_head)
+    for one, other in zip(whole, partly, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_drawn_part_knows_what_it_holds() -> None:
+    box, beside = PicturePart(10, 12, 8, 4), PicturePart(2, 12, 8, 4)
+    part = around([box, beside])
+    assert part == PicturePart(2, 12, 16, 4)
+    drawn = Drawn(picture(np.random.default_rng(3), 4, 16), part)
+    assert drawn.holds(box) and not drawn.holds(PicturePart(0, 12, 8, 4))
+    np.testing.assert_array_equal(drawn.colours(box), drawn.picture.rgb[:, 8:])
