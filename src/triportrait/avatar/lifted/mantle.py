@@ -16,7 +16,16 @@ import numpy as np
 from triportrait.avatar.lifted import vertex_kernels
 from triportrait.avatar.lifted.hair import Scalp
 from triportrait.avatar.lifted.neck import body_row, motion_share
-from triportrait.avatar.lifted.outline import BAND_PX, beyond_the_crop, mirrored, outline_depth, rise_of_face, signed_distance
+from triportrait.avatar.lifted.outline import (
+    BAND_PX,
+    beyond_the_crop,
+    ears_reach,
+    mirrored,
+    outline_depth,
+    rise_of_face,
+    seen_ears,
+    signed_distance,
+)
 from triportrait.avatar.lifted.surface import Surface
 from triportrait.avatar.lifted.unseen_colours import PlainColours, bare_scalp, guess_places, like_the_face, sampled, without_features
 from triportrait.geometry.body import body_motion, body_pivot
@@ -180,6 +189,7 @@ class _Nodes:
         x, y: pixels of the photo.
         plane: camera depth of the outline's plane there, and squared: the square of the height over it (decimetres).
         growth: of that square per pixel from the outline inwards.
+        ear: 1 on an ear, 0 elsewhere.
         rise: 0 at the mouth's height, 1 at the brows'.
         inside_px: pixels to the drawn outline, person_px: to the person's, positive inside.
         share: of the head's motion.
@@ -190,6 +200,7 @@ class _Nodes:
     plane: Array
     rise: Array
     growth: Array
+    ear: Array
     squared: Array
     inside_px: Array
     person_px: Array
@@ -257,7 +268,8 @@ def build_mantle(
     height = np.sqrt(nodes.squared * at_scene)
     # Flat below the ears: a chin mirrored behind itself would be a second chin.
     lift = np.clip((nodes.rise - _FAR_RISE[0]) / (_FAR_RISE[1] - _FAR_RISE[0]), 0.0, 1.0)
-    far_height = _FAR_DEPTH * smooth_step(lift) * height
+    # Behind an ear is nothing round, either.
+    far_height = _FAR_DEPTH * smooth_step(lift) * (1.0 - nodes.ear) * height
     focal_px = portrait.focal * size
     matrix = matrix_from_euler(motion.rotation_rad)
 
@@ -270,7 +282,9 @@ def build_mantle(
     view = np.array([0.0, 0.0, CAMERA_DISTANCE_DM]) - motion.translation
     view = view @ matrix - near
     view /= np.linalg.norm(view, axis=1, keepdims=True)
-    normal = vertex_normals(near, sheets.form)
+    # Neither the head beside an ear nor the ear faces where the step between them does.
+    on_ear = nodes.ear[sheets.form] > 0.5
+    normal = vertex_normals(near, sheets.form[on_ear.all(1) | ~on_ear.any(1)])
     normal = np.where(np.linalg.norm(normal, axis=1, keepdims=True) < 0.5, view, normal)
     normal = _with_soft_rim(normal, nodes, step)
 
@@ -345,7 +359,8 @@ def _inflated(
     column, row = (np.clip(v, 0, size - 1).astype(int) for v in (x, y))
     rise_map = rise_of_face(portrait)
     scalp = Scalp.of(portrait, head, surface, bare_scalp(portrait, skin))
-    plane, rise = outline_depth(portrait, head, scalp.vertices, rise_map, skin)[row, column], rise_map[row, column]
+    ears, plates = seen_ears(portrait, skin)
+    plane, rise = outline_depth(portrait, head, scalp.vertices, rise_map, ears)[row, column], rise_map[row, column]
     # Rounded off towards the scene alone: where the torso goes on, the outline is a mere cut.
     whole = np.maximum(portrait.person_alpha, portrait.head_alpha)
     person = signed_distance(beyond_the_crop(whole, margin, body_row(portrait.landmarks)), unit)
@@ -363,12 +378,17 @@ def _inflated(
     squared = np.maximum(harmonic_fill(target, known | (person_px <= 0), _REGULARISATION), 0.0)
     squared = _even(squared, person_px > 0)
     squared, growth = _round_rim(squared, person_px, step)
+    # An ear is no part of a round head but a plate that stands off it: it falls evenly to its rim.
+    ear = in_crop & (person_px > 0) & plates[row, column]
+    if ear.any():
+        wide = max(float(person_px[ear].max()), step)
+        squared = np.where(ear, (ears_reach(portrait, plates)[row, column] * np.clip(person_px / wide, 0.0, 1.0)) ** 2, squared)
     moved = np.ones(x.shape)
     if share is not None:
         moved = share[row, column].astype(np.float64)
     elif whole_person:
         moved = motion_share(x, y, portrait.landmarks, (seen.covered & (seen.neck < 0.02))[row, column] & in_crop)
-    return _Nodes(x, y, plane, rise, growth, squared, inside_px, person_px, moved)
+    return _Nodes(x, y, plane, rise, growth, ear.astype(np.float64), squared, inside_px, person_px, moved)
 
 
 def _shows_sheet(portrait: PreparedPortrait, nodes: _Nodes, alpha: Array, mesh: Array) -> Array:

@@ -21,8 +21,20 @@ _CROWN_Z_DM, _JAW_Z_DM = -0.85, -0.6
 _USUAL_WEIGHT = 2e-4
 #: An ear's width at most, from the face's outline on.
 _EAR_DM = 0.45
+#: An ear's breadth from its root to its rim. Of the rows that show it, so many are narrower than it is; and it goes back at most so many
+#: times as far as it is seen to stand off.
+_EAR_BREADTH_DM, _EAR_ROWS, _STEEPEST_EAR = 0.34, 0.8, 3.0
+#: Its root lies within so many pixels of a 512 px crop of the face, and at most so far behind the face's edge there.
+_ROOT_PX, _STEP_DM = 8, 0.2
 #: The model's ears: least distance from the middle, and heights.
 _EARS_DM = (0.8, -0.15), (np.inf, 0.35)
+#: What is narrower than this beside the face is no ear; an ear ends where less than this share of its width is left, this far below those
+#: heights at most, and is not widest in the uppermost share of its rows.
+_LEAST_EAR_DM, _LOBE, _AFTER_DM, _UPPER_END = 0.05, 0.35, 0.08, 0.05
+#: So much of it has the face's colour if an ear is told by that.
+_MOSTLY_SKIN = 0.5
+#: Between which heights of the face ears lie (0 mouth, 1 brows), and how far up a nod by a radian takes them.
+_EARS_HEIGHT, _EARS_RISE = (0.0, 1.0), 0.93
 #: What lies beyond the crop shows a band so wide inside it (pixels of a 512 px crop).
 BAND_PX = 40
 #: The solid outline: the matte smoothed by so many pixels of a 512 px crop, at this level.
@@ -31,19 +43,24 @@ _OUTLINE_PX, _OUTLINE_LEVEL = 2.5, 0.8
 
 def rise_of_face(portrait: PreparedPortrait) -> Array:
     """0 at the mouth's height and below, 1 at the brows' and above: float64 [s, s]."""
+    return smooth_step(np.clip(_height(portrait), 0.0, 1.0))
+
+
+def _height(portrait: PreparedPortrait) -> Array:
+    """0 at the mouth's height, 1 at the brows': float64 [s, s]."""
     size = len(portrait.image)
     y, x = np.mgrid[:size, :size] + 0.5
     brows, mouth = portrait.landmarks[BETWEEN_BROWS, :2], portrait.landmarks[UPPER_LIP_INSIDE, :2]
     up = (brows - mouth) / max(float(((brows - mouth) ** 2).sum()), 1.0)
-    return smooth_step(np.clip((x - mouth[0]) * up[0] + (y - mouth[1]) * up[1], 0.0, 1.0))
+    return (x - mouth[0]) * up[0] + (y - mouth[1]) * up[1]
 
 
-def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise: Array, skin: Array) -> Array:
+def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise: Array, ear: Array) -> Array:
     """Camera depth of the head's outline near each pixel, float64 [s, s]: the fitted head's own, far from it a usual skull's.
 
     Args:
         posed: [v, 3], the head's vertices with hair on them, in camera axes.
-        rise: from :func:`rise_of_face`; skin: bool [s, s], where the photo has the face's colour: beside the face that is an ear.
+        rise: from :func:`rise_of_face`; ear: from :func:`seen_ears`.
     """
     import cv2
 
@@ -59,31 +76,78 @@ def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise
     filled = cv2.morphologyEx(np.pad(covered, 1), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[1:-1, 1:-1]
     rim = covered.astype(bool) & (cv2.erode(filled, np.ones((3, 3), np.uint8), borderValue=(1,)) == 0)
     own = np.where(rim, np.minimum(drawn.depth, 20.0) - usual, 0.0)
-    # An ear lies where the model has its own.
-    ear = seen_ears(portrait, skin, rise)
+    # An ear lies where the model has its own, but not far behind where the photo has its root.
     left = np.arange(size) + 0.5 > portrait.landmarks[NOSE_TIP, 0]
-    left_z, right_z = (float(np.median(depth[points])) for points in _ears(head))
-    own = np.where(ear, np.where(left, left_z, right_z) - usual, own).astype(np.float32)
+    rims = np.zeros(ear.shape)
+    edge = face_hull(portrait.landmarks, size) & (covered > 0)
+    for side, points in zip((left, ~left), _ears(head), strict=True):
+        rims[:, side] = np.median(depth[points])
+        beside = cv2.dilate((ear & side).astype(np.uint8), np.ones((1, 2 * round(_ROOT_PX * size / 512) + 1), np.uint8)) > 0
+        if (beside & edge).any():
+            rims[:, side] = np.minimum(rims[:, side], np.median(drawn.depth[beside & edge]) + _STEP_DM + ears_reach(portrait, ear)[:, side])
+    own = np.where(ear, rims - usual, own).astype(np.float32)
     known = (ear | (rim & (rise > 0.02))).astype(np.float32)
     away = push_pull(np.dstack([own]), np.maximum(known, _USUAL_WEIGHT))[..., 0]
     return usual + cv2.GaussianBlur(away, (0, 0), 12 * size / 512)
 
 
-def seen_ears(portrait: PreparedPortrait, skin: Array, rise: Array) -> Array:
-    """Skin beside the face between mouth and brows, unless so much stands there that hair hangs over the ear: bool [s, s].
+def seen_ears(portrait: PreparedPortrait, skin: Array) -> tuple[Array, Array]:
+    """What lies beside the face between mouth and brows, unless so much stands there that hair hangs over the ear.
 
     Args:
-        skin, rise: as of :func:`outline_depth`.
+        skin: bool [s, s], where the photo has the face's colour: beside the face that is likely an ear.
+
+    Returns:
+        bool [s, s], where there is skin or an ear, and bool [s, s], where there are whole ears: where nothing of the person is left beside
+        the jaw, it is an ear whatever its colour in that light; elsewhere it is one if it is mostly skin.
     """
     import cv2
 
-    size, motion = len(rise), portrait.motion
+    size, motion = len(skin), portrait.motion
     beside = cv2.dilate(face_hull(portrait.landmarks, size).astype(np.uint8), np.ones((2 * round(4 * size / 512) + 1,) * 2, np.uint8)) == 0
     left = np.arange(size) + 0.5 > portrait.landmarks[NOSE_TIP, 0]
     px_per_dm = portrait.focal * size / (CAMERA_DISTANCE_DM - float(motion.translation[2]))
-    there = beside & (portrait.head_alpha > 0.5)
-    wide = [(there & side).sum(1, keepdims=True) for side in (left, ~left)]
-    return skin & there & (rise > 0.02) & (rise < 0.97) & (np.where(left, *wide) < _EAR_DM * px_per_dm)
+    # Ears lie behind the face: a head that nods takes them up.
+    height = _height(portrait) - _EARS_RISE * np.sin(float(motion.rotation_rad[0]))
+    likely, whole = np.zeros((2, *beside.shape), bool)
+    for side in (left, ~left):
+        there = beside & side & (portrait.person_alpha > 0.5)
+        wide = there.sum(1) / px_per_dm
+        # A row's height is that of what it shows; a head may be bent to one side.
+        at = np.where(there, height, 0.0).sum(1) / np.maximum(there.sum(1), 1)
+        rows = (wide > 0) & (wide < _EAR_DM) & (at > _EARS_HEIGHT[0]) & (at < _EARS_HEIGHT[1])
+        here = there & rows[:, None]
+        if _ends_below(wide, np.flatnonzero(rows), px_per_dm) or (here & skin).sum() > _MOSTLY_SKIN * here.sum():
+            whole |= here
+        likely |= here & skin
+    return likely | whole, whole
+
+
+def _ends_below(wide: Array, rows: Array, px_per_dm: float) -> bool:
+    """Whether something ``wide`` [s] decimetres beside the face ends below its widest place in ``rows`` [n], in order, or soon after."""
+    if not len(rows) or wide[rows].max() < _LEAST_EAR_DM:
+        return False
+    # What is widest at the upper end comes from above: hair, or the brim of a hat.
+    widest = int(wide[rows].argmax())
+    below = wide[rows[widest] : rows[-1] + 1 + round(_AFTER_DM * px_per_dm)]
+    return widest > _UPPER_END * len(rows) and bool(below.min() < _LOBE * wide[rows[widest]])
+
+
+def ears_reach(portrait: PreparedPortrait, ear: Array) -> Array:
+    """How far back ears go from root to rim, in decimetres: float64 [s, s], of the ear on that side; 0 where there is no ``ear`` [s, s].
+
+    An ear is a plate of known breadth that stands off the head: the narrower it is seen, the farther back it goes.
+    """
+    size, motion = len(ear), portrait.motion
+    left = np.arange(size) + 0.5 > portrait.landmarks[NOSE_TIP, 0]
+    px_per_dm = portrait.focal * size / (CAMERA_DISTANCE_DM - float(motion.translation[2]))
+    reach = np.zeros(ear.shape)
+    for side in (left, ~left):
+        widths = (ear & side).sum(1) / px_per_dm
+        if widths.any():
+            seen = float(np.quantile(widths[widths > 0], _EAR_ROWS))
+            reach[:, side] = min(np.sqrt(max(_EAR_BREADTH_DM**2 - seen**2, 0.0)), _STEEPEST_EAR * seen)
+    return reach
 
 
 def _ears(head: FullHead) -> tuple[Array, Array]:

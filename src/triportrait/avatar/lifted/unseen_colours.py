@@ -111,7 +111,7 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     face = face_hull(portrait.landmarks, size)
     beside = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)) == 0
     rise = rise_of_face(portrait)
-    ears = seen_ears(portrait, skin, rise)
+    ears, _ = seen_ears(portrait, skin)
     # Hair may have the skin's hue: above the neck only ears and a bald head go on as skin.
     skin = skin & (~beside | (rise < 0.02) | ears | bare_scalp(portrait, skin))
     ear = cv2.dilate(ears.astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
