@@ -19,6 +19,7 @@ from triportrait.face.fitting import LandmarkFitter
 from triportrait.face.layers import background_behind, persons_pixels
 from triportrait.face.open_head import OpenHead
 from triportrait.face.portrait import PortraitOptions, portrait_from_landmarks, prepare_portrait
+from triportrait.face.standing_scene import with_what_stands_still
 from triportrait.face.takes import Box, Take, WatchedTake, upright, usable_turn, usual_take, watch_takes
 from triportrait.face.tracker import FaceTracker
 from triportrait.geometry.crops import cut
@@ -262,13 +263,13 @@ def _pictures(
     import cv2
 
     usable = np.flatnonzero(track.seen & alike)
-    for_scene = set(usable[np.linspace(0, len(usable) - 1, _SCENE_FRAMES).astype(int)].tolist())
+    for_scene = sorted(set(usable[np.linspace(0, len(usable) - 1, _SCENE_FRAMES).astype(int)].tolist()))
     around = np.ones((2 * round(_BESIDE * size) + 1,) * 2, np.uint8)
     photo = np.zeros((0, 0, 3), np.uint8)
     crops: dict[int, Array] = {}
     scene: list[Array] = []
     free: list[Array] = []
-    for row, frame, box in track.frames(takes, for_scene.union(chosen)):
+    for row, frame, box in track.frames(takes, {*for_scene, *chosen}):
         crop = cut(frame, box, size)
         if row == chosen[0]:
             photo = frame
@@ -277,7 +278,9 @@ def _pictures(
         if row in for_scene:
             scene.append(crop)
             free.append(cv2.dilate((tracker.person_mask(crop) > 0.1).astype(np.uint8), around) == 0)
-    return photo, crops, _Plate.of(np.stack(scene), np.stack(free))
+    shown, motion = np.stack(scene), track.motion
+    poses = motion.rotation_rad[for_scene], motion.translation[for_scene], track.landmarks[for_scene]
+    return photo, crops, _Plate.of(shown, with_what_stands_still(np.stack(free), shown, *poses))
 
 
 @dataclass(frozen=True, slots=True)
