@@ -55,3 +55,11 @@ def test_a_picture_full_of_person_and_one_without_stay_as_they_are(person):
     image, alpha, landmarks = person
     for matte in (np.ones_like(alpha), np.zeros_like(alpha)):
         np.testing.assert_array_equal(with_earrings(image, matte, landmarks), matte)
+
+
+def test_what_is_there_without_the_person_is_no_earring(person):
+    image, alpha, landmarks = person
+    hoop = ring((168, 280), 22) & (alpha == 0)
+    picture = np.where(hoop[..., None], (230, 190, 60), image).astype(np.uint8)
+    np.testing.assert_array_equal(with_earrings(picture, alpha, landmarks, empty=hoop), alpha)
+    np.testing.assert_array_equal(with_earrings(picture, alpha, landmarks, empty=~hoop), with_earrings(picture, alpha, landmarks))

@@ -21,9 +21,11 @@ _EDGE_REACH, _GROWS, _HANGS = 0.014, 0.045, 0.01
 _AREA, _EDGE, _PLAIN = (0.00008, 0.004), 0.012, 24.0
 #: More of the matte than this is the person already.
 _OWN = 0.9
+#: What shows the empty scene in a larger share of it is none.
+_OF_THE_SCENE = 0.5
 
 
-def with_earrings(image: Array, alpha: Array, landmarks: Array) -> Array:
+def with_earrings(image: Array, alpha: Array, landmarks: Array, empty: Array | None = None) -> Array:
     """The person's matte and the earrings: float32 [s, s].
 
     They are small and sharp, hang where earrings do, touch the person, and have colours that the scene lacks. What leaves that place is
@@ -31,6 +33,7 @@ def with_earrings(image: Array, alpha: Array, landmarks: Array) -> Array:
 
     Args:
         image: uint8 [s, s, 3]; alpha: float32 [s, s], the matte; landmarks: [478, 2 or more] pixels.
+        empty: bool [s, s], where the picture is known to show the scene that is there without the person; None: nowhere.
     """
     import cv2
 
@@ -58,7 +61,7 @@ def with_earrings(image: Array, alpha: Array, landmarks: Array) -> Array:
         whole = np.isin(parts, np.unique(parts[piece])) & unlike & near
         if (whole & ~place).any() or whole.mean() > _AREA[1] or not (whole & beside).any():
             continue
-        if goes_on(image, whole, scene & ~unlike):
+        if goes_on(image, whole, scene & ~unlike) or (empty is not None and empty[whole].mean() > _OF_THE_SCENE):
             continue
         soft = cv2.GaussianBlur(whole.astype(np.float32), (0, 0), 0.8 * size / 512)
         result = np.maximum(result, soft)

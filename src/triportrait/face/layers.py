@@ -51,13 +51,16 @@ def background_behind(image: Array, person_alpha: Array, method: str = "smooth")
         method: ``"smooth"`` (multi-scale, with the scene's own texture) or ``"knn"`` (as published).
     """
     touched = persons_pixels(image, person_alpha)
-    if method == "knn":
-        return nearest_fill(image, ~touched)
-    if touched.all():
+    return nearest_fill(image, ~touched) if method == "knn" else painted_in(image, touched)
+
+
+def painted_in(image: Array, hidden: Array) -> Array:
+    """The scene ``image`` uint8 [h, w, 3], painted in where it is ``hidden`` bool [h, w], with its own texture: uint8 [h, w, 3]."""
+    if hidden.all():
         return np.full_like(image, 127)
-    if not touched.any():
+    if not hidden.any():
         return image.copy()
-    return np.clip(_with_grain(fill_scene(image, ~touched), image, touched) + 0.5, 0, 255).astype(np.uint8)
+    return np.clip(_with_grain(fill_scene(image, ~hidden), image, hidden) + 0.5, 0, 255).astype(np.uint8)
 
 
 def scene_colours(image: Array, person_alpha: Array) -> Array:

@@ -16,10 +16,10 @@ import numpy as np
 from triportrait.errors import OptionError
 from triportrait.face.body_following import in_decimetres
 from triportrait.face.fitting import LandmarkFitter
-from triportrait.face.layers import background_behind, persons_pixels
+from triportrait.face.layers import painted_in, persons_pixels
 from triportrait.face.open_head import OpenHead
 from triportrait.face.portrait import PortraitOptions, portrait_from_landmarks, prepare_portrait
-from triportrait.face.standing_scene import with_what_stands_still
+from triportrait.face.standing_scene import stands_still
 from triportrait.face.takes import Box, Take, WatchedTake, upright, usable_turn, usual_take, watch_takes
 from triportrait.face.tracker import FaceTracker
 from triportrait.geometry.crops import cut
@@ -179,8 +179,10 @@ def person_of_takes(
         image = crops[index]
         if made:
             image = _exposed_like(made[0].image, made[0].landmarks, image, in_crop[index])
-        mask = None if plate is None or not alike[index] else plate.persons(image, tracker.person_mask(image))
-        own = in_crop[index], tracker, head, portrait_options, person, scene, mask
+        mask = empty = None
+        if plate is not None and alike[index]:
+            mask, empty = plate.persons(image, tracker.person_mask(image)), plate.still & (plate.shown_by(image) > 0.5)
+        own = in_crop[index], tracker, head, portrait_options, person, scene, mask, empty
         if made:
             since = None if motion.body is None or not alike[index] else motion.body[index].astype(np.float32)
             portrait = portrait_from_landmarks(image, (0.0, 0.0, float(size)), image, *own)
@@ -280,20 +282,28 @@ def _pictures(
             free.append(cv2.dilate((tracker.person_mask(crop) > 0.1).astype(np.uint8), around) == 0)
     shown, motion = np.stack(scene), track.motion
     poses = motion.rotation_rad[for_scene], motion.translation[for_scene], track.landmarks[for_scene]
-    return photo, crops, _Plate.of(shown, with_what_stands_still(np.stack(free), shown, *poses))
+    of_scene = np.stack(free)
+    return photo, crops, _Plate.of(shown, of_scene, stands_still(of_scene, shown, *poses))
 
 
 @dataclass(frozen=True, slots=True)
 class _Plate:
-    """What a video shows of the scene behind its person: uint8 [s, s, 3], how far it strays in levels [s, s], and where it is ``known``."""
+    """What a video shows of the scene behind its person.
+
+    Args:
+        picture: uint8 [s, s, 3], and ``strays`` [s, s], how far the frames stray from it in levels.
+        known, still: bool [s, s], where it was seen, and where it was seen to stand still while the head moved.
+    """
 
     picture: Array
     strays: Array
     known: Array
+    still: Array
 
     @staticmethod
-    def of(crops: Array, free: Array) -> _Plate | None:
-        """From crops uint8 [n, s, s, 3] with the pixels ``free`` [n, s, s] of the person; None where the camera moves."""
+    def of(crops: Array, free: Array, still: Array) -> _Plate | None:
+        """From crops uint8 [n, s, s, 3], ``free`` [n, s, s] of the person or seen to stand ``still``; None where the camera moves."""
+        free = free | still
         count = free.sum(0)
         known = count > 0
         # The median of those that are free: the others stand behind them.
@@ -305,17 +315,21 @@ class _Plate:
         often = count > 2
         if not often.any() or float(np.median(strays[often])) > _CAMERA_MOVES:
             return None
-        return _Plate(picture, strays.astype(np.float32), known)
+        return _Plate(picture, strays.astype(np.float32), known, still.any(0))
 
     def persons(self, image: Array, mask: Array) -> Array:
         """The tracker's ``mask`` [s, s] without what looks in ``image`` [s, s, 3] as the empty scene does, but for the person's inside."""
         import cv2
 
-        unit = len(image) / 512
-        away = cv2.GaussianBlur(np.abs(image.astype(np.float32) - self.picture).mean(-1), (0, 0), 1.5 * unit)
-        same = np.clip(2.0 - away / (_ALIKE + 2.0 * self.strays), 0.0, 1.0) * self.known
         inside = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 3) > _INSIDE * len(image)
-        return (mask * (1.0 - same * ~inside)).astype(np.float32)
+        return (mask * (1.0 - self.shown_by(image) * ~inside)).astype(np.float32)
+
+    def shown_by(self, image: Array) -> Array:
+        """How far ``image`` uint8 [s, s, 3] looks as the empty scene does: float32 [s, s] in 0..1, 0 where that is not known."""
+        import cv2
+
+        away = cv2.GaussianBlur(np.abs(image.astype(np.float32) - self.picture).mean(-1), (0, 0), 1.5 * len(image) / 512)
+        return np.clip(2.0 - away / (_ALIKE + 2.0 * self.strays), 0.0, 1.0) * self.known
 
     def behind(self, portrait: PreparedPortrait) -> Array:
         """The scene behind a portrait: its own picture, else the plate's in that picture's light, else painted in."""
@@ -324,8 +338,7 @@ class _Plate:
         offset = push_pull(portrait.image.astype(np.float32) - self.picture, shared)
         lit = np.clip(self.picture + offset + 0.5, 0, 255).astype(np.uint8)
         scene = np.where(hidden[..., None], lit, portrait.image)
-        unknown = (hidden & ~self.known).astype(np.float32)
-        return background_behind(scene, unknown) if unknown.any() else scene
+        return painted_in(scene, hidden & ~self.known)
 
 
 def _exposed_like(first: Array, first_landmarks: Array, image: Array, landmarks: Array) -> Array:

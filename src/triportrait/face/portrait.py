@@ -87,6 +87,7 @@ def portrait_from_landmarks(
     person: Person | None = None,
     scene: Array | None = None,
     person_mask: Array | None = None,
+    empty: Array | None = None,
 ) -> PreparedPortrait:
     """The part of :func:`prepare_portrait` after the crop: fit, mattes and layers for landmarks [478, 3] in crop pixels.
 
@@ -94,6 +95,7 @@ def portrait_from_landmarks(
         person: whose identity is known already; the landmarks are still met exactly.
         scene: uint8 [s, s, 3], the scene behind the person; None paints it in.
         person_mask: float32 [s, s], how surely a pixel shows the person; None asks the tracker.
+        empty: bool [s, s], where the crop is known to show the scene that is there without the person; None: nowhere.
     """
     size = options.size_px
     person_mask = tracker.person_mask(image) if person_mask is None else person_mask
@@ -106,7 +108,7 @@ def portrait_from_landmarks(
     cover = head_cover(head, vertices, frame, size, FOCAL_IN_WIDTHS)
 
     face_mask = inside_face(landmarks, size)
-    alpha = with_earrings(image, np.clip(refine_matte(image, person_mask, face_mask), 0.0, 1.0), landmarks)
+    alpha = with_earrings(image, np.clip(refine_matte(image, person_mask, face_mask), 0.0, 1.0), landmarks, empty)
     share = settle_jaw(image, alpha, head_share(cover, landmarks), landmarks)
     head_alpha = np.minimum(alpha, alpha * share)
     background = background_behind(image, alpha, options.background_fill) if scene is None else scene

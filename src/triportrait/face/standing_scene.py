@@ -10,14 +10,14 @@ from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array
 
-#: Pictures are compared at this side.
-_SIDE_PX = 128
+#: Pictures are compared at this side, and the head's motion is computed at that one.
+_SIDE_PX, _MOTION_PX = 128, 32
 #: Depths in head space (decimetres), of which the one counts that moves least: the rim of a turning head lies near its axis and stays.
 _DEPTHS_DM = -0.9, -0.3, 0.3
 #: A frame tells something of a place whose head has moved by this share of the crop; so many of them must.
 _MOVED, _TELLING = 0.01, 3
-#: So many of those frames must agree, as a share: in the others the head covers the scene.
-_AGREEING = 0.3
+#: This share of those frames must agree; in the others the head may cover the scene.
+_AGREEING = 0.15
 #: What stands still changes by fewer levels, and by less than this share of what the head's motion would have changed.
 _STILL_LEVELS, _STILL_SHARE = 4.0, 1 / 3
 #: Specks narrower than so many compared pixels are chance.
@@ -26,8 +26,8 @@ _SPECK_PX = 3
 _HEAD_ABOVE = 0.3
 
 
-def with_what_stands_still(scene: Array, crops: Array, rotation_rad: Array, translation: Array, landmarks: Array) -> Array:
-    """Where a video's frames show the scene: what is known to be ``scene``, and what hangs together with it and stands still.
+def stands_still(scene: Array, crops: Array, rotation_rad: Array, translation: Array, landmarks: Array) -> Array:
+    """Where a video's frames show what stands still, and hangs together with what is known to be ``scene``: bool [n, s, s].
 
     A place stands still if enough of the frames in which the head has moved agree there, though the picture is such that the motion would
     have changed it. Where it is too even to tell, or the head hardly moves, nothing stands still. From the jaw down nothing is looked for:
@@ -38,26 +38,25 @@ def with_what_stands_still(scene: Array, crops: Array, rotation_rad: Array, tran
         crops: uint8 [n, s, s, 3], frames of one shot, framed alike.
         rotation_rad, translation: [n, 3], the head's pose in them.
         landmarks: [n, 478, 2 or 3] pixels of the crop.
-
-    Returns:
-        bool [n, s, s].
     """
     import cv2
 
+    result = np.zeros(scene.shape, bool)
     if len(crops) <= _TELLING:
-        return scene
+        return result
     size = crops.shape[1]
     small = [cv2.resize(crop, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA).astype(np.float32) for crop in crops]
     turns = [matrix_from_euler(np.asarray(row, np.float64)) for row in rotation_rad]
     poses = list(zip(turns, np.asarray(translation, np.float64), strict=True))
     speck = np.ones((_SPECK_PX, _SPECK_PX), np.uint8)
-    result = scene.copy()
     for i in range(len(crops)):
         still = cv2.morphologyEx(_stands_still(i, small, poses).astype(np.uint8), cv2.MORPH_OPEN, speck)
-        still = cv2.resize(still, (size, size), interpolation=cv2.INTER_NEAREST).astype(bool) & _above_jaw(landmarks[i], size)
+        # Places are compared with what is round them: what was found ends too early.
+        still = cv2.resize(cv2.dilate(still, speck), (size, size), interpolation=cv2.INTER_NEAREST).astype(bool)
+        still &= _above_jaw(landmarks[i], size)
         # Skin may be even enough to agree by chance; but it is closed in by what moves.
         _, pieces = cv2.connectedComponents((still | scene[i]).astype(np.uint8))
-        result[i] |= still & np.isin(pieces, np.unique(pieces[scene[i]]))
+        result[i] = still & np.isin(pieces, np.unique(pieces[scene[i]]))
     return result
 
 
@@ -73,7 +72,7 @@ def _stands_still(i: int, pictures: list[Array], poses: list[tuple[Array, Array]
         for j in range(len(pictures)):
             if j == i:
                 continue
-            way = _least_way(poses[i], poses[j], side)
+            way = cv2.resize(_least_way(poses[i], poses[j], _MOTION_PX), (side, side)) * np.float32(side / _MOTION_PX)
             shifted = cv2.remap(pictures[i], x + way[..., 0], y + way[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             told = np.hypot(way[..., 0], way[..., 1]) > _MOVED * side
             both = (cv2.blur(np.abs(other - pictures[i]).mean(-1), (3, 3)) for other in (pictures[j], shifted))
