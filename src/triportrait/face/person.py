@@ -315,7 +315,7 @@ class _Plate:
         often = count > 2
         if not often.any() or float(np.median(strays[often])) > _CAMERA_MOVES:
             return None
-        return _Plate(picture, strays.astype(np.float32), known, still.any(0))
+        return _Plate(picture, strays.astype(np.float32), known, np.asarray(still.any(0)))
 
     def persons(self, image: Array, mask: Array) -> Array:
         """The tracker's ``mask`` [s, s] without what looks in ``image`` [s, s, 3] as the empty scene does, but for the person's inside."""

@@ -52,11 +52,11 @@ def stands_still(scene: Array, crops: Array, rotation_rad: Array, translation: A
     for i in range(len(crops)):
         still = cv2.morphologyEx(_stands_still(i, small, poses).astype(np.uint8), cv2.MORPH_OPEN, speck)
         # Places are compared with what is round them: what was found ends too early.
-        still = cv2.resize(cv2.dilate(still, speck), (size, size), interpolation=cv2.INTER_NEAREST).astype(bool)
-        still &= _above_jaw(landmarks[i], size)
+        wide = cv2.resize(cv2.dilate(still, speck), (size, size), interpolation=cv2.INTER_NEAREST)
+        there = (wide > 0) & _above_jaw(landmarks[i], size)
         # Skin may be even enough to agree by chance; but it is closed in by what moves.
-        _, pieces = cv2.connectedComponents((still | scene[i]).astype(np.uint8))
-        result[i] = still & np.isin(pieces, np.unique(pieces[scene[i]]))
+        _, pieces = cv2.connectedComponents((there | scene[i]).astype(np.uint8))
+        result[i] = there & np.isin(pieces, np.unique(pieces[scene[i]]))
     return result
 
 
