@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.lifted.mantle import Mantle, _cut, build_mantle, streaks
 from triportrait.avatar.lifted.outline import _bows, beyond_the_crop
 from triportrait.avatar.lifted.surface import Surface, fit_surface
@@ -14,6 +15,7 @@ from triportrait.avatar.lifted.unseen_colours import _without_scene, guess_place
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import grid_triangles
+from triportrait.geometry.landmarks import OVAL
 from triportrait.geometry.masks import face_hull
 from triportrait.geometry.nearest import distance_px
 from triportrait.geometry.rasteriser import rasterise
@@ -310,3 +312,23 @@ def test_beyond_the_crop_only_what_the_border_cuts_goes_on():
     assert body[20:40].all() and not body[:20].any()
     bows = _bows(np.array([True] * 4 + [False] * 4 + [True] * 8 + [False] * 4), 3.0)
     assert bows[0] >= bows[3] > 0 and not bows[4:8].any() and bows[8:16].max() <= 3.0
+
+
+def test_a_jaw_that_opens_tears_no_sheet(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> None:
+    """Beside the jaw hair does not open with it and neighbours move alike, whether jaw or neck is nearer to them."""
+    avatar = LiftedAvatar(open_head, whole_person=True)
+    state = avatar.prepare(astronaut_portrait)
+    own = astronaut_portrait.motion
+    expression = own.expression.copy()
+    expression[open_head.expression_names.index("jawOpen")] = 1.0
+    frame = replace(own, expression=expression)
+    vertices = open_head.deform(state.shape, expression, own.gaze_rad)
+    moved = state.mantle.follow(vertices - state.source, frame) - state.mantle.rest
+    places, triangles = state.mantle.pixels, state.mantle.triangles
+    ends = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]]])
+    apart_px = np.linalg.norm(places[ends[:, 0]] - places[ends[:, 1]], axis=1)
+    torn = np.linalg.norm(moved[ends[:, 0]] - moved[ends[:, 1]], axis=1)[apart_px > 2.0]
+    assert np.linalg.norm(moved, axis=1).max() > 0.3
+    assert torn.max() < 0.1
+    far = np.linalg.norm(places[:, None] - astronaut_portrait.landmarks[OVAL, :2], axis=-1).min(1) > 60.0
+    assert np.linalg.norm(moved[far], axis=1).max() < 0.004

@@ -59,6 +59,11 @@ _FAR_RISE = 0.08, 0.5
 _OF_HEAD = 0.9
 #: How well the photo must show the skin that a node of the sheet follows, 0..1.
 _STEADY = 0.3
+#: Skin with less of the neck is the head's.
+_HEAD_NECK = 0.05
+#: What lies beside the head's skin follows it entirely so far (sides of the crop), and ever less over so much more: hair and neck do not
+#: open with the jaw.
+_FADE = 0.02, 0.045
 #: Heights are smoothed over so many nodes of the grid.
 _EVEN_NODES = 1.5
 #: Keeps islands of the sheet without any known height solvable.
@@ -153,7 +158,8 @@ class _SeenSkin:
     Args:
         covered: bool [s, s], where there is any; corners [s, s, 3], its vertices, and barycentric [s, s, 3], their weights.
         face: [s, s], 1 near face landmarks; neck: [s, s].
-        steady: bool [s, s], where it is seen well. Seen edge-on, neighbours on the picture lie far apart on the jaw and part when it opens.
+        steady: bool [s, s], where it is the head's and seen well. Seen edge-on, neighbours on the picture lie far apart on the jaw and part
+            when it opens; where some followed the jaw and others the neck, the sheet would tear.
     """
 
     covered: Array
@@ -169,15 +175,16 @@ class _SeenSkin:
         corners = surface.skin[np.maximum(surface.fragments.triangle, 0)]
         barycentric = surface.fragments.barycentric
         face = (surface.face[corners] * barycentric).sum(-1) * covered
-        steady = covered & ((surface.seen[corners] * barycentric).sum(-1) > _STEADY)
         neck = (head.neck[corners] * barycentric).sum(-1)
+        steady = covered & ((surface.seen[corners] * barycentric).sum(-1) > _STEADY) & (neck < _HEAD_NECK)
         return _SeenSkin(covered, steady if steady.any() else covered, corners, barycentric, face, neck)
 
     def follow(self, row: Array, column: Array) -> tuple[Array, Array]:
         """The mesh vertices that pixels [n] follow, [n, 3], and their weights, which fade away from the skin, [n, 3]."""
         nearest = nearest_pixels(self.steady)
         at = nearest[0][row, column], nearest[1][row, column]
-        fade = np.exp(-((distance_of(nearest)[row, column] / (0.08 * len(self.covered))) ** 2))
+        begins, width = (share * len(self.covered) for share in _FADE)
+        fade = np.exp(-((np.maximum(distance_of(nearest)[row, column] - begins, 0.0) / width) ** 2))
         return self.corners[at], self.barycentric[at] * fade[:, None]
 
 
