@@ -13,7 +13,7 @@ from triportrait import Portrait, cli
 from triportrait.errors import OptionError
 from triportrait.face.mesh_tracker import MeshTracker
 from triportrait.face.open_head import OpenHead
-from triportrait.face.person import PersonOptions, choose_pictures, person_of_takes
+from triportrait.face.person import PersonOptions, _exposed_like, choose_pictures, person_of_takes
 from triportrait.face.takes import Take
 from triportrait.geometry.crops import cut
 from triportrait.geometry.shapes import FaceShape
@@ -155,3 +155,18 @@ def test_what_makes_no_person_is_refused_in_one_sentence(
     with pytest.raises(OptionError, match="--sources is 0"):
         PersonOptions(sources=0)
     assert cli.main(["personalize", str(tmp_path / "none.mp4"), "-o", str(tmp_path / "a.avatar")]) == 2
+
+
+def test_exposure_is_told_by_the_same_place() -> None:
+    """A picture taken twice as bright becomes like the first; where little is seen of the place, nothing changes."""
+    random = np.random.default_rng(0)
+    first = random.integers(60, 120, (64, 64, 3)).astype(np.uint8)
+    scene = np.zeros((64, 64), bool)
+    scene[:, :20] = True
+    brighter = np.clip(first * 1.25, 0, 255).astype(np.uint8)
+    # The face is in another light, which is none of the camera's doing.
+    brighter[:, 40:] //= 2
+    again = _exposed_like(first, brighter, scene, scene)
+    assert np.abs(again[:, :40].astype(int) - first[:, :40]).max() <= 2
+    assert again[:, 40:].mean() < 0.6 * first[:, 40:].mean()
+    np.testing.assert_array_equal(_exposed_like(first, brighter, np.zeros_like(scene), scene), brighter)

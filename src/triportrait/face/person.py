@@ -43,6 +43,8 @@ _ALIKE, _INSIDE = 4.0, 0.12
 _BESIDE = 0.025
 #: How far the gains go that bring a picture to the first one's exposure.
 _GAINS = (0.7, 1.4)
+#: Where a pixel is surely the scene, and how much of the crop must show it to tell the exposure.
+_FREE, _ENOUGH_SHARE = 0.1, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,11 @@ def person_of_takes(
     for index in chosen:
         image = crops[index]
         if made:
-            image = _exposed_like(made[0].image, made[0].landmarks, image, in_crop[index])
+            # Before one scene, the scene tells the exposure: a face that turns has other light on it.
+            same_scene = plate is not None and bool(alike[index])
+            skin = _skin(made[0].image, made[0].landmarks), _skin(image, in_crop[index])
+            shown = _scene(tracker, made[0].image, image) if same_scene else skin
+            image = _exposed_like(made[0].image, image, *shown)
         mask = empty = None
         if plate is not None and alike[index]:
             mask, empty = plate.persons(image, tracker.person_mask(image)), plate.still & (plate.shown_by(image) > 0.5)
@@ -230,7 +236,9 @@ def person_of_photos(
     person = LandmarkFitter(head, side_px=options.size_px).fit_person(np.stack([one.landmarks for one in single]))[0]
     made: list[PreparedPortrait] = []
     for one in single:
-        image = _exposed_like(made[0].image, made[0].landmarks, one.image, one.landmarks) if made else one.image
+        image = one.image
+        if made:
+            image = _exposed_like(made[0].image, image, _skin(made[0].image, made[0].landmarks), _skin(image, one.landmarks))
         own = portrait_from_landmarks(one.photo, one.crop_box, image, one.landmarks, tracker, head, portrait_options, person)
         made.append(_another(own) if made else own)
     return replace(made[0], others=tuple(made[1:]))
@@ -341,15 +349,24 @@ class _Plate:
         return painted_in(scene, hidden & ~self.known)
 
 
-def _exposed_like(first: Array, first_landmarks: Array, image: Array, landmarks: Array) -> Array:
-    """``image`` uint8 [s, s, 3] with three gains that give its face the mean colour of the ``first`` one's."""
-
-    def colour(picture: Array, points: Array) -> Array:
-        size = len(picture)
-        skin = face_hull(points, size).astype(bool)
-        for part in (OUTER_LIPS, EYE_LEFT_RIM, EYE_RIGHT_RIM):
-            skin &= ~hull_mask(points[part, :2], size).astype(bool)
-        return picture[skin].mean(0) if skin.any() else np.ones(3)
-
-    gains = np.clip(colour(first, first_landmarks) / np.maximum(colour(image, landmarks), 1.0), *_GAINS)
+def _exposed_like(first: Array, image: Array, of_first: Array, of_image: Array) -> Array:
+    """``image`` uint8 [s, s, 3] with three gains that give a place of it, bool [s, s], the mean colour of a place of the ``first`` one."""
+    if min(of_first.mean(), of_image.mean()) < _ENOUGH_SHARE:
+        return image
+    gains = np.clip(first[of_first].mean(0) / np.maximum(image[of_image].mean(0), 1.0), *_GAINS)
     return np.clip(image * gains + 0.5, 0, 255).astype(np.uint8)
+
+
+def _skin(picture: Array, landmarks: Array) -> Array:
+    """The face without eyes and lips: bool [s, s]."""
+    size = len(picture)
+    skin = face_hull(landmarks, size).astype(bool)
+    for part in (OUTER_LIPS, EYE_LEFT_RIM, EYE_RIGHT_RIM):
+        skin &= ~hull_mask(landmarks[part, :2], size).astype(bool)
+    return skin
+
+
+def _scene(tracker: FaceTracker, first: Array, image: Array) -> tuple[Array, Array]:
+    """Where both of two pictures of one scene show it: bool [s, s], twice."""
+    free = (tracker.person_mask(first) < _FREE) & (tracker.person_mask(image) < _FREE)
+    return free, free
