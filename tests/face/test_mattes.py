@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.face.mattes import HeadCover, _guided_filter, head_cover, head_share, refine_matte
+from triportrait.face.mattes import HeadCover, _guided_filter, _of_this_person, head_cover, head_share, refine_matte
 from triportrait.face.open_head import OpenHead
 from triportrait.types import FOCAL_IN_WIDTHS, MotionFrame
 
@@ -147,3 +147,17 @@ def test_the_guided_filters_lines_are_the_least_squares_ones() -> None:
     expected = np.linalg.solve(covariance, (crosses - mean * level[..., None])[..., None])[..., 0]
     np.testing.assert_allclose(slope, expected, rtol=1e-6)
     np.testing.assert_allclose(offset, level - (expected * mean).sum(-1), rtol=1e-6, atol=1e-9)
+
+
+def test_others_who_stand_about_are_not_this_person() -> None:
+    """Doubt counts beside what is sure and belongs to the face, and not elsewhere, not even where the segmentation is sure again."""
+    probability, face = np.zeros((200, 200), np.float32), np.zeros((200, 200), bool)
+    face[60:140, 70:110] = True
+    probability[50:200, 60:120] = 1.0
+    probability[50:120, 120:126] = 0.6  # hair
+    probability[80:160, 150:190] = 0.5  # somebody out of focus
+    probability[100:120, 165:175] = 0.95
+    own = _of_this_person(probability, face)
+    np.testing.assert_array_equal(own[:, :126], probability[:, :126])
+    assert not own[:, 150:].any()
+    np.testing.assert_array_equal(_of_this_person(probability, None), probability)

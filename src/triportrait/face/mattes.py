@@ -30,6 +30,8 @@ _SAMPLES_HOLD, _SEGMENTATION_HOLDS = 0.1, 0.01
 _PASSING = 0.02
 #: So much of the matte on the wrong side of the segmentation's edge is haze, not hair.
 _HAZE = 0.15
+#: A segmentation is sure from here on; what it is unsure of belongs to a person so near (face heights) what it is sure of, and fades out.
+_SURE, _UNSURE_REACH = 0.85, (0.08, 0.2)
 
 
 def refine_matte(image: Array, probability: Array, face_mask: Array | None = None) -> Array:
@@ -49,6 +51,7 @@ def refine_matte(image: Array, probability: Array, face_mask: Array | None = Non
     from triportrait.face.matting import closed_form_matte, sampled_matte
 
     guide = image.astype(np.float32) / 255.0
+    probability = _of_this_person(probability, face_mask)
     certain = np.clip((probability - 0.25) / 0.5, 0.0, 1.0).astype(np.float32)
     if face_mask is not None:
         certain[face_mask] = 1.0
@@ -69,6 +72,24 @@ def refine_matte(image: Array, probability: Array, face_mask: Array | None = Non
     low, high = haze * (1 - known.prior), 1 - haze * known.prior
     alpha = np.maximum(np.clip((alpha - low) / (high - low), 0.0, 1.0), known.least)
     return _own_piece(alpha.astype(np.float32), face_mask)
+
+
+def _of_this_person(probability: Array, face_mask: Array | None) -> Array:
+    """The segmentation [h, w] without others who stand about: what is unsure is this person's near what is sure to be, and nobody's else.
+
+    Bystanders are small or out of focus, so that the segmentation is in doubt; hair is so, too, but never far from its head.
+    """
+    import cv2
+
+    sure = probability > _SURE
+    if face_mask is None or not (sure & face_mask).any():
+        return probability
+    _, pieces = cv2.connectedComponents((sure | face_mask).astype(np.uint8))
+    own = np.isin(pieces, np.unique(pieces[face_mask]))
+    height = float(face_mask.any(1).sum())
+    away = cv2.distanceTransform((~own).astype(np.uint8), cv2.DIST_L2, 5) / height
+    near, far = _UNSURE_REACH
+    return (probability * np.clip((far - away) / (far - near), 0.0, 1.0)).astype(np.float32)
 
 
 class Trimap(NamedTuple):
