@@ -31,8 +31,8 @@ _EARS_DM = (0.8, -0.15), (np.inf, 0.35)
 #: What is narrower than this beside the face is no ear; an ear ends where less than this share of its width is left, this far below those
 #: heights at most, and is not widest in the uppermost share of its rows.
 _LEAST_EAR_DM, _LOBE, _AFTER_DM, _UPPER_END = 0.05, 0.35, 0.08, 0.05
-#: So much of it has the face's colour if an ear is told by that.
-_MOSTLY_SKIN = 0.5
+#: So much of an ear in any shade has the face's colour; of dark hair nothing has.
+_SOME_SKIN = 0.06
 #: Between which heights of the face ears lie (0 mouth, 1 brows), and how far up a nod by a radian takes them.
 _EARS_HEIGHT, _EARS_RISE = (0.0, 1.0), 0.93
 #: What lies beyond the crop shows a band so wide inside it (pixels of a 512 px crop).
@@ -98,8 +98,8 @@ def seen_ears(portrait: PreparedPortrait, skin: Array) -> tuple[Array, Array]:
         skin: bool [s, s], where the photo has the face's colour: beside the face that is likely an ear.
 
     Returns:
-        bool [s, s], where there is skin or an ear, and bool [s, s], where there are whole ears: where nothing of the person is left beside
-        the jaw, it is an ear whatever its colour in that light; elsewhere it is one if it is mostly skin.
+        bool [s, s], where there is skin or an ear, and bool [s, s], where there are whole ears: what ends beside the jaw is one if some of
+        it has the face's colour, whatever shade it is in.
     """
     import cv2
 
@@ -117,7 +117,7 @@ def seen_ears(portrait: PreparedPortrait, skin: Array) -> tuple[Array, Array]:
         at = np.where(there, height, 0.0).sum(1) / np.maximum(there.sum(1), 1)
         rows = (wide > 0) & (wide < _EAR_DM) & (at > _EARS_HEIGHT[0]) & (at < _EARS_HEIGHT[1])
         here = there & rows[:, None]
-        if _ends_below(wide, np.flatnonzero(rows), px_per_dm) or (here & skin).sum() > _MOSTLY_SKIN * here.sum():
+        if _ends_below(wide, np.flatnonzero(rows), px_per_dm) and (here & skin).sum() > _SOME_SKIN * here.sum():
             whole |= here
         likely |= here & skin
     return likely | whole, whole

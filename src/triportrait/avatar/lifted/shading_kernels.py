@@ -21,6 +21,8 @@ _0, _HALF, _1, _WHITE = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.fl
 _PER_WHITE, _SMALL, _FAR = np.float32(1.0 / 255.0), np.float32(1e-6), np.float32(np.inf)
 #: A smaller share of a guess is not worth its look-up.
 _FAINT = np.float32(0.004)
+#: So little behind the mantle's near side its far side is the same rim, and so quickly, per decimetre, it becomes a surface of its own.
+_SHARED_DM, _PARTING = np.float32(0.08), np.float32(4.0)
 #: What has a larger matte hides what lies behind it.
 _SOLID = np.float32(0.9999)
 #: The matte jumps where it differs by more within 3 x 3 pixels.
@@ -286,7 +288,7 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
                     own_green += guessed * (guess_green - own_green)
                     own_blue += guessed * (guess_blue - own_blue)
                 brighter = p * mantle_gain[i] + q * mantle_gain[j] + r * mantle_gain[k]
-                brighter = matte * _within_white(brighter, own_red, own_green, own_blue)
+                brighter = _within_white(brighter, own_red, own_green, own_blue)
                 own_red, own_green, own_blue = brighter * own_red, brighter * own_green, brighter * own_blue
             if t >= 0 or f >= 0:
                 alpha = _1
@@ -326,9 +328,18 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
                 i, j, k = np.uint32(far_triangles[f, 0]), np.uint32(far_triangles[f, 1]), np.uint32(far_triangles[f, 2])
                 p, q, r = far_barycentric[row, column, 0], far_barycentric[row, column, 1], far_barycentric[row, column, 2]
                 red, green, blue = _guess(mantle_guess, detail, i, j, k, p, q, r)
+                if nearer:
+                    # Both sides of the mantle share the outline: through soft hair another colour would shine as a line along it.
+                    apart = min(max((depth - mantle_depth[row, column] - _SHARED_DM) * _PARTING, _0), _1)
+                    red, green, blue = (
+                        own_red + apart * (red - own_red),
+                        own_green + apart * (green - own_green),
+                        own_blue + apart * (blue - own_blue),
+                    )
             if nearer:
                 behind = (_1 - matte) * alpha
-                red, green, blue, alpha = own_red + behind * red, own_green + behind * green, own_blue + behind * blue, matte + behind
+                red, green, blue = matte * own_red + behind * red, matte * own_green + behind * green, matte * own_blue + behind * blue
+                alpha = matte + behind
                 if matte > _HALF:
                     depth, surface = mantle_depth[row, column], 1
             out_rgb[row, column, 0] = red * _PER_WHITE
