@@ -30,7 +30,8 @@ _SAMPLES_HOLD, _SEGMENTATION_HOLDS = 0.1, 0.01
 _PASSING = 0.02
 #: So much of the matte on the wrong side of the segmentation's edge is haze, not hair.
 _HAZE = 0.15
-#: A segmentation is rather sure from here on; what it is unsure of belongs to a person so near (face heights) what it is sure of, and fades out.
+#: A segmentation is rather sure from here on; what it is unsure of belongs to a person so near (face heights) what it is sure of, and
+#: fades out.
 _SURE, _UNSURE_REACH = 0.65, (0.08, 0.2)
 
 
