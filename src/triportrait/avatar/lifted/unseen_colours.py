@@ -133,9 +133,9 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
         return _spread(colours, which * clean * deeper, 9 * unit), _spread(colours, which * clean, 9 * unit), 1.0 - clean
 
     other = plain * ~skin
-    # Above clothes there may be little hair, but it is hair; and a forehead above the face's points is none.
+    # Above clothes there may be little hair, but it is hair; a forehead above the face's points is none, nor is a face's sheen or shade.
     hairy = _like_hair(portrait, _eyes(portrait))
-    for only in (head, hairy):
+    for only in (head, hairy, beside):
         if (other * only * deep).any():
             other *= only
     (bare_low, bare_rim, _), (other_low, other_rim, tainted) = continued(plain * skin), continued(other)
@@ -257,7 +257,10 @@ def _like_hair(portrait: PreparedPortrait, eyes: Array) -> Array:
     towards_face = np.linalg.solve(spread, apart)
     if towards_face @ apart < _APART**2:
         return np.zeros((size, size), bool)
-    return seen @ towards_face.astype(np.float32) < 0.5 * float(towards_face @ (one.mean(0) + other.mean(0)))
+    like_hair = seen @ towards_face.astype(np.float32) < 0.5 * float(towards_face @ (one.mean(0) + other.mean(0)))
+    # Skin's sheen may have the hue of black hair, but is lighter than the face, where hair is darker; light hair and shade the other way.
+    away = (seen[..., 0] - float(one[:, 0].mean())) * np.sign(float(apart[0]))
+    return like_hair & (away < float(one[:, 0].std()))
 
 
 def _eyes(portrait: PreparedPortrait) -> Array:
