@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedState
 from triportrait.avatar.lifted.lids import STRIP_TEXELS, behind_sunglasses, closed_expression
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, IRIS_CENTRES, LID_PAIRS
+from triportrait.geometry.masks import face_hull
 from triportrait.types import ARKIT_EXPRESSIONS, MotionFrame, PreparedPortrait
 
 RIMS = (EYE_LEFT_RIM, EYE_RIGHT_RIM)
@@ -117,3 +119,12 @@ def test_sunglasses_stay_closed_to_lids(avatar, astronaut_portrait):
     own = avatar.prepare(dark)
     shut = avatar.draw(own, closing(dark, 1.0)).rgb
     assert np.abs(255 * shut - image)[near_eyes(astronaut_portrait, 0.2)].max() < 12
+
+
+def test_black_eyes_have_lids_of_some_colour(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> None:
+    """Behind black glasses nothing is seen; nothing is divided by that."""
+    black = np.where(face_hull(astronaut_portrait.landmarks, len(astronaut_portrait.image))[..., None], 0, astronaut_portrait.image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        state = LiftedAvatar(open_head).prepare(replace(astronaut_portrait, image=black.astype(np.uint8)))
+    assert all(np.isfinite(part).all() for part in state.lids.pictures)

@@ -452,6 +452,8 @@ def _unfolded(bare: Array, below: Array, grain: Array, u: Array, d: Array, fold:
     """
     flat = bare[..., :3] * bare[..., 3:]
     luma = flat.sum(-1)
+    # Behind black glasses nothing has a colour.
+    below = np.maximum(below, 1.0)
     brow, inside = np.maximum(eye.brow - 0.08, fold + 0.10), slice(round(-BEFORE * _TEXELS), round((1 - BEFORE) * _TEXELS))
     above = (d > fold + 0.02) & (d < np.minimum(fold + 0.12, brow))
     own = (d > np.maximum(np.maximum(0.5 * fold, 0.04), _made_up(band) * (band + 0.02))) & (d < fold - 0.01)

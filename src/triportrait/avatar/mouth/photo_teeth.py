@@ -81,7 +81,7 @@ class SeenTeeth:
         enough = _ENOUGH_PX * scale**2
         if inside.sum() < enough:
             return None
-        cast = np.float32(light / light.max())
+        cast = np.float32(np.maximum(light, 1.0) / max(float(light.max()), 1.0))
         image = tone.taken_off(portrait.image.astype(np.float32)) / cast
         level = image.max(-1)
         bright = image[inside & (level >= np.quantile(level[inside], 0.6))].mean(0)
