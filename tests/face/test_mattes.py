@@ -157,7 +157,22 @@ def test_others_who_stand_about_are_not_this_person() -> None:
     probability[50:120, 120:126] = 0.6  # hair
     probability[80:160, 150:190] = 0.5  # somebody out of focus
     probability[100:120, 165:175] = 0.95
+    probability[60:70, 120:160] = 0.4  # a lock that flies
     own = _of_this_person(probability, face)
-    np.testing.assert_array_equal(own[:, :126], probability[:, :126])
+    np.testing.assert_array_equal(own[:60, :126], probability[:60, :126])
+    np.testing.assert_array_equal(own[70:, :126], probability[70:, :126])
+    lock = own[65, 120:160]
+    assert lock[0] == np.float32(0.4) and not lock[20:].any()
+    assert 0.1 < lock[10] < 0.3 and (np.diff(lock) <= 0).all()
     assert not own[:, 150:].any()
     np.testing.assert_array_equal(_of_this_person(probability, None), probability)
+
+
+def test_below_a_scarf_it_is_still_this_person() -> None:
+    """A band of which the segmentation is not sure parts nobody from the shoulders."""
+    probability, face = np.zeros((300, 200), np.float32), np.zeros((300, 200), bool)
+    face[40:140, 60:130] = True
+    probability[30:150, 50:140] = 1.0
+    probability[150:175, 70:120] = 0.5
+    probability[175:, 20:180] = 1.0
+    np.testing.assert_array_equal(_of_this_person(probability, face), probability)

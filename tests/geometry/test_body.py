@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from triportrait.geometry.body import NECK_LENGTH_DM, body_pivot, body_similarity, borne, moved_with_body, similarity_body
+from triportrait.geometry.body import NECK_LENGTH_DM, body_motion, body_pivot, body_similarity, borne, similarity_body
 from triportrait.geometry.cameras import project
 from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, MotionFrame
@@ -40,7 +40,8 @@ def test_points_of_a_body_move_in_the_picture_as_the_similarity_says() -> None:
     points = np.random.default_rng(0).uniform((-1, -1, -2), (1, 0, 0), (20, 3)).astype(np.float32)
     body = np.array([0.1, -0.2, 0.05, 0.1])
     focal_px = FOCAL_IN_WIDTHS * size
-    moved = moved_with_body(points, row(body=body), source, (PIVOT - size / 2) / focal_px)
+    motion = body_motion(row(body=body), source, (PIVOT - size / 2) / focal_px)
+    moved = points @ motion[:, :3].T + motion[:, 3]
     before, after = project(points, size)[0], project(moved, size)[0]
     matrix = body_similarity(body, focal_px / (CAMERA_DISTANCE_DM + 1.0), PIVOT)
     np.testing.assert_allclose(after, before @ matrix[:, :2].T + matrix[:, 2], atol=1e-2)
@@ -49,7 +50,8 @@ def test_points_of_a_body_move_in_the_picture_as_the_similarity_says() -> None:
 
 def test_unmeasured_bodies_follow_their_heads() -> None:
     points = np.zeros((3, 3), np.float32)
-    moved = moved_with_body(points, row((0.4, 0.0, 0.0)), row(), np.zeros(2))
+    motion = body_motion(row((0.4, 0.0, 0.0)), row(), np.zeros(2))
+    moved = points @ motion[:, :3].T + motion[:, 3]
     assert 0.1 < moved[0, 0] < 0.4 and (moved == moved[0]).all()
 
 

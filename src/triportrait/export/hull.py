@@ -14,7 +14,7 @@ import numpy as np
 from triportrait.avatar.lifted.avatar import LiftedState
 from triportrait.avatar.lifted.hair import Scalp
 from triportrait.avatar.lifted.neck import body_row
-from triportrait.avatar.lifted.outline import beyond_the_crop, outline_depth, rise_of_face, signed_distance
+from triportrait.avatar.lifted.outline import beyond_the_crop, outline_depth, rise_of_face, seen_ears, signed_distance
 from triportrait.avatar.lifted.surface import face_weight, fit_surface
 from triportrait.avatar.lifted.unseen_colours import bare_scalp, like_the_face, sampled
 from triportrait.face.open_head import OpenHead
@@ -254,7 +254,8 @@ def _sheets(
     draw_attributes(pixels.astype(np.float32), away.astype(np.float32), sheet.triangles, away.astype(np.float32)[:, None], shown, depth)
     known = np.isfinite(depth)
     front = push_pull(shown, known.astype(np.float32))[..., 0]
-    plane = outline_depth(portrait, head, scalp.vertices, rise_of_face(portrait), skin).astype(np.float32)
+    ears, _ = seen_ears(portrait, skin)
+    plane = outline_depth(portrait, head, scalp.vertices, rise_of_face(portrait), ears).astype(np.float32)
     is_model = (head.part == HeadPart.SKIN) & _above_shoulders(source) & (source[:, 1] > _CHEST_DM)
     triangles = np.ascontiguousarray(head.triangles[is_model[head.triangles].all(1)])
     at, far = project(pose_points(source, motion.rotation_rad, motion.translation), size, portrait.focal)

@@ -177,14 +177,15 @@ def person_of_takes(
     portrait_options = PortraitOptions(size)
     made: list[PreparedPortrait] = []
     scene: Array | None = None
+    free = np.zeros((size, size), bool)
     for index in chosen:
         image = crops[index]
         if made:
             # Before one scene, the scene tells the exposure: a face that turns has other light on it.
-            same_scene = plate is not None and bool(alike[index])
-            skin = _skin(made[0].image, made[0].landmarks), _skin(image, in_crop[index])
-            shown = _scene(tracker, made[0].image, image) if same_scene else skin
-            image = _exposed_like(made[0].image, image, *shown)
+            of_first = of_image = free & (tracker.person_mask(image) < _FREE)
+            if plate is None or not alike[index] or of_first.mean() < _ENOUGH_SHARE:
+                of_first, of_image = _skin(made[0].image, made[0].landmarks), _skin(image, in_crop[index])
+            image = _exposed_like(made[0].image, image, of_first, of_image)
         mask = empty = None
         if plate is not None and alike[index]:
             mask, empty = plate.persons(image, tracker.person_mask(image)), plate.still & (plate.shown_by(image) > 0.5)
@@ -197,6 +198,7 @@ def person_of_takes(
             portrait = portrait_from_landmarks(photo, watched[0].box, image, *own)
             scene = portrait.background if plate is None else plate.behind(portrait)
             portrait = replace(portrait, background=scene)
+            free = tracker.person_mask(portrait.image) < _FREE
         made.append(portrait)
     return replace(made[0], others=tuple(made[1:])), track
 
@@ -351,7 +353,7 @@ class _Plate:
 
 def _exposed_like(first: Array, image: Array, of_first: Array, of_image: Array) -> Array:
     """``image`` uint8 [s, s, 3] with three gains that give a place of it, bool [s, s], the mean colour of a place of the ``first`` one."""
-    if min(of_first.mean(), of_image.mean()) < _ENOUGH_SHARE:
+    if not of_first.any() or not of_image.any():
         return image
     gains = np.clip(first[of_first].mean(0) / np.maximum(image[of_image].mean(0), 1.0), *_GAINS)
     return np.clip(image * gains + 0.5, 0, 255).astype(np.uint8)
@@ -364,9 +366,3 @@ def _skin(picture: Array, landmarks: Array) -> Array:
     for part in (OUTER_LIPS, EYE_LEFT_RIM, EYE_RIGHT_RIM):
         skin &= ~hull_mask(landmarks[part, :2], size).astype(bool)
     return skin
-
-
-def _scene(tracker: FaceTracker, first: Array, image: Array) -> tuple[Array, Array]:
-    """Where both of two pictures of one scene show it: bool [s, s], twice."""
-    free = (tracker.person_mask(first) < _FREE) & (tracker.person_mask(image) < _FREE)
-    return free, free

@@ -76,12 +76,6 @@ def body_motion(frame: MotionFrame, source: MotionFrame, pivot: Array) -> Array:
     return np.array([[a, -b, -right, far * right], [-c, d, down, -far * down], [0.0, 0.0, 1.0, 0.0]])
 
 
-def moved_with_body(points: Array, frame: MotionFrame, source: MotionFrame, pivot: Array) -> Array:
-    """Points [m, 3] moved by :func:`body_motion`: float32 [m, 3]."""
-    motion = body_motion(frame, source, pivot)
-    return (points @ motion[:, :3].T + motion[:, 3]).astype(np.float32)
-
-
 def similarity_body(matrix: Array, px_per_dm: float, pivot: Array) -> Array:
     """The inverse of :func:`body_similarity`: [4]."""
     turn, shift = matrix[:, :2], matrix[:, :2] @ pivot + matrix[:, 2] - pivot

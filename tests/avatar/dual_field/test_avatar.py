@@ -11,7 +11,7 @@ from triportrait.avatar.dual_field.skinning import skinning
 from triportrait.avatar.dual_field.static_field import StaticField
 from triportrait.avatar.lifted.neck import belonging, optical_depth
 from triportrait.avatar.lifted.surface import fit_surface
-from triportrait.geometry.body import body_pivot, moved_with_body
+from triportrait.geometry.body import body_motion, body_pivot
 from triportrait.geometry.cameras import project
 from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
 from triportrait.model import AVATARS
@@ -117,7 +117,8 @@ def test_the_static_field_moves_with_the_body_as_any_other_point_of_it(state, as
     away = 10 - float(source.translation[2])
     point = np.concatenate([(place - size / 2) * (1, -1) * away / static.focal_px, np.full((3, 1), 10 - away)], 1)
     pivot = (body_pivot(astronaut_portrait.landmarks) - size / 2) / static.focal_px
-    there, _ = project(moved_with_body(point.astype(np.float32), frame, source, pivot), size, astronaut_portrait.focal)
+    motion = body_motion(frame, source, pivot)
+    there, _ = project(point @ motion[:, :3].T + motion[:, 3], size, astronaut_portrait.focal)
     back = static.back(frame)
     np.testing.assert_allclose(there @ back[:, :2].T + back[:, 2], place, atol=0.05)
 

@@ -139,8 +139,8 @@ class LiftedLayer:
     """A drawn head.
 
     Args:
-        rgb: float32 [s, s, 3] premultiplied, 0..1; alpha, depth: float32 [s, s]; as in :class:`triportrait.types.RenderedHead`.
-        surface: uint8 [s, s]: 0 nothing, else 1 + a kind of :mod:`shading_kernels`.
+        rgb: float32 [h, w, 3] premultiplied, 0..1; alpha, depth: float32 [h, w]; as in :class:`triportrait.types.RenderedHead`.
+        surface: uint8 [h, w]: 0 nothing, else 1 + a kind of :mod:`shading_kernels`.
         landmarks: float32 [478, 2] pixels of the head's landmarks in the crop.
         moved: the head that was drawn; nodes: float32 [m, 3], the mantle's in the frame's head space.
     """
@@ -293,7 +293,9 @@ class LiftedAvatar:
         landmark_pixels, _ = to_pixels(moved.landmarks)
         kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, height, width))
         lips = _lips(landmark_pixels, view, not mouth or mouth_is_shut(moved.landmarks))
-        opening = kernels.opening(mesh.triangle, mesh.barycentric, mesh.depth, state.kind, lips)
+        # Where no mouth is asked for, lips meet over the opening: nothing behind the head shows through.
+        fold_px = kernels.FOLD_PX if mouth else height
+        opening = kernels.opening(mesh.triangle, mesh.barycentric, mesh.depth, state.kind, lips, fold_px)
         closure = state.lids.closure(moved.landmarks)
         colours = state.colours.copy()
         np.maximum(colours[:, 3], state.cheeks.guessed(moved.vertices, frame), out=colours[:, 3])
@@ -365,7 +367,7 @@ class LiftedAvatar:
     def _between_lips(
         self, state: LiftedState, moved: MovedHead, expression: Array, to_pixels: Projection, opening: Array
     ) -> kernels.BetweenLips:
-        """What the mouth shows where the picture has its ``opening``, bool [s, s]."""
+        """What the mouth shows where the picture has its ``opening``, bool [h, w]."""
         membrane = state.membrane
         inside = state.inside.draw(moved.vertices, moved.landmarks, expression, to_pixels, opening)
         trust = 0.0 if membrane is None else membrane.trust(moved.landmarks, bite_dm(self.head, moved.vertices))
@@ -379,7 +381,7 @@ class LiftedAvatar:
         return kernels.BetweenLips(seen, seen_depth, trust, membrane.light(moved.landmarks), inside.rgb, inside.top, inside.left)
 
     def _hang_lashes(self, state: LiftedState, moved: MovedHead, to_pixels: Projection, closure: Array, rgb: Array, depth: Array) -> None:
-        """Draw the lashes of closing lids into premultiplied colours [s, s, 3], in place."""
+        """Draw the lashes of closing lids into premultiplied colours [h, w, 3], in place."""
         if state.lids.covered or not closure.any():
             return
         size, texels = depth.shape[::-1], STRIP_TEXELS

@@ -60,7 +60,7 @@ def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise
 
     Args:
         posed: [v, 3], the head's vertices with hair on them, in camera axes.
-        rise: from :func:`rise_of_face`; ear: from :func:`seen_ears`.
+        rise: from :func:`rise_of_face`; ear: bool [s, s], the first that :func:`seen_ears` gives.
     """
     import cv2
 
@@ -117,6 +117,10 @@ def seen_ears(portrait: PreparedPortrait, skin: Array) -> tuple[Array, Array]:
         at = np.where(there, height, 0.0).sum(1) / np.maximum(there.sum(1), 1)
         rows = (wide > 0) & (wide < _EAR_DM) & (at > _EARS_HEIGHT[0]) & (at < _EARS_HEIGHT[1])
         here = there & rows[:, None]
+        # Of an ear that the crop's border cuts nobody can say how wide it is.
+        if here[:, [0, -1]].any():
+            likely |= here & skin
+            continue
         if _ends_below(wide, np.flatnonzero(rows), px_per_dm) and (here & skin).sum() > _SOME_SKIN * here.sum():
             whole |= here
         likely |= here & skin

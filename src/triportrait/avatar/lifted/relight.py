@@ -38,7 +38,7 @@ class Light:
         normal: float32 [v, 3], of the head as in the photograph, unposed.
         share: float32 [v], how far a vertex is relit (0 off the face).
         smoothing: averages normals over neighbours, twice: folds of lips and lids are not form.
-        skin: [f, 3] int32, its triangles there.
+        skin: [f, 3] int32, the skin's triangles near vertices that are relit.
     """
 
     coefficients: Array

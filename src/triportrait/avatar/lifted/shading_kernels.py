@@ -28,11 +28,11 @@ _SOLID = np.float32(0.9999)
 #: The matte jumps where it differs by more within 3 x 3 pixels.
 _JUMP = np.float32(0.4)
 #: A fold of the lips is no deeper than this many pixels.
-_FOLD_PX = 12
+FOLD_PX = 12
 
 
 class Drawn(NamedTuple):
-    """Fragments: triangle int32 [s, s], barycentric float32 [s, s, 3], depth float32 [s, s]."""
+    """Fragments: triangle int32 [h, w], barycentric float32 [h, w, 3], depth float32 [h, w]."""
 
     triangle: Array
     barycentric: Array
@@ -108,9 +108,9 @@ class BetweenLips(NamedTuple):
     """What lies between the lips.
 
     Args:
-        seen: float32 [s, s, 2], pixels of the photo seen there, and seen_depth: float32 [s, s], inf where there is none.
+        seen: float32 [h, w, 2], pixels of the photo seen there, and seen_depth: float32 [h, w], inf where there is none.
         seen_trust: 0..1, how far that still fits, and seen_light: 0..1, light on it.
-        inside: float32 [h, w, 4], the drawn inside, 0..255, and the share of teeth; its first pixel is at (top, left).
+        inside: float32 [a, b, 4], the drawn inside, 0..255, and the share of teeth; its first pixel is at (top, left).
     """
 
     seen: Array
@@ -123,7 +123,7 @@ class BetweenLips(NamedTuple):
 
 
 class Shaded(NamedTuple):
-    """rgb float32 [s, s, 3] premultiplied 0..1, alpha and depth float32 [s, s], surface uint8 [s, s]: 0, or 1 + the kind that is shown."""
+    """rgb float32 [h, w, 3] premultiplied 0..1, alpha and depth float32 [h, w], surface uint8 [h, w]: 0, or 1 + the kind that is shown."""
 
     rgb: Array
     alpha: Array
@@ -194,12 +194,13 @@ def close_gaps(triangle, barycentric, depth, boxes):
 
 
 @njit(nogil=True, cache=True)
-def opening(triangle, barycentric, depth, kind, lips):
-    """Where a picture shows the mouth's inside: bool [s, s] from triangles int32 [s, s] with depths [s, s] and their kinds uint8 [f].
+def opening(triangle, barycentric, depth, kind, lips, reach):
+    """Where a picture shows the mouth's inside: bool [h, w] from triangles int32 [h, w] with depths [h, w] and their kinds uint8 [f].
 
     Args:
-        lips: uint8 [s, s], 2 between the lips, 1 on them, 0 elsewhere. On them a fold of the skin's mesh shows the inside, which becomes
-            the nearest skin above or below. Elsewhere it is taken out of the picture: a gap in the mesh would show it through the cheek.
+        lips: uint8 [h, w], 2 between the lips, 1 on them, 0 elsewhere. On them a fold of the skin's mesh shows the inside, which becomes
+            the nearest skin above or below, less than ``reach`` pixels away. Elsewhere it is taken out of the picture: a gap in the mesh
+            would show it through the cheek.
     """
     height, width = triangle.shape
     shown = np.zeros(triangle.shape, np.bool_)
@@ -214,7 +215,7 @@ def opening(triangle, barycentric, depth, kind, lips):
                 depth[row, column] = np.inf
                 if lips[row, column] == 0:
                     continue
-                for way in range(1, _FOLD_PX):
+                for way in range(1, reach):
                     above, below = max(row - way, 0), min(row + way, height - 1)
                     near = above if triangle[above, column] >= 0 and kind[triangle[above, column]] == SKIN else below
                     if triangle[near, column] >= 0 and kind[triangle[near, column]] == SKIN:

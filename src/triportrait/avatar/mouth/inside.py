@@ -230,7 +230,7 @@ class MouthInside:
         Args:
             deformed: [v, 3] the head's vertices in head space; landmarks: its landmarks [478, 3]; expression: [e] its curves.
             to_pixels: projects points [n, 3] to pixels [n, 2] and depths [n].
-            opening: bool [s, s], where the picture shows the inside.
+            opening: bool [h, w], where the picture shows the inside.
 
         Returns:
             the part of the picture around the opening; without pixels when there is none.
