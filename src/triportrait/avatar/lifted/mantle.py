@@ -24,6 +24,7 @@ from triportrait.avatar.lifted.outline import (
     outline_depth,
     rise_of_face,
     seen_ears,
+    sides,
     signed_distance,
 )
 from triportrait.avatar.lifted.surface import Surface
@@ -32,7 +33,7 @@ from triportrait.geometry.body import body_motion, body_pivot
 from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, NOSE_TIP, RIM_INNER_CORNER, RIM_OUTER_CORNER
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, RIM_INNER_CORNER, RIM_OUTER_CORNER
 from triportrait.geometry.masks import face_hull, hull_mask
 from triportrait.geometry.nearest import distance_of, distance_px, nearest_pixels, nearest_points
 from triportrait.geometry.normals import vertex_normals
@@ -387,8 +388,9 @@ def _inflated(
     squared, growth = _round_rim(squared, person_px, step)
     # An ear is no part of a round head but a plate that stands off it: it falls evenly to its rim.
     ear = in_crop & (person_px > 0) & plates[row, column]
-    reach, left = ears_reach(portrait, plates)[row, column], x > portrait.landmarks[NOSE_TIP, 0]
-    for one in (ear & left, ear & ~left):
+    reach = ears_reach(portrait, plates)[row, column]
+    for side in sides(portrait, x):
+        one = ear & side
         if one.any():
             wide = max(float(person_px[one].max()), step)
             squared = np.where(one, (reach * np.clip(person_px / wide, 0.0, 1.0)) ** 2, squared)

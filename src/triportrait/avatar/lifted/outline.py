@@ -77,14 +77,13 @@ def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise
     rim = covered.astype(bool) & (cv2.erode(filled, np.ones((3, 3), np.uint8), borderValue=(1,)) == 0)
     own = np.where(rim, np.minimum(drawn.depth, 20.0) - usual, 0.0)
     # An ear lies where the model has its own, but not far behind where the photo has its root.
-    left = np.arange(size) + 0.5 > portrait.landmarks[NOSE_TIP, 0]
-    rims = np.zeros(ear.shape)
+    rims, reach = np.zeros(ear.shape), ears_reach(portrait, ear)
     edge = face_hull(portrait.landmarks, size) & (covered > 0)
-    for side, points in zip((left, ~left), _ears(head), strict=True):
+    for side, points in zip(sides(portrait, np.arange(size) + 0.5), _ears(head), strict=True):
         rims[:, side] = np.median(depth[points])
         beside = cv2.dilate((ear & side).astype(np.uint8), np.ones((1, 2 * round(_ROOT_PX * size / 512) + 1), np.uint8)) > 0
         if (beside & edge).any():
-            rims[:, side] = np.minimum(rims[:, side], np.median(drawn.depth[beside & edge]) + _STEP_DM + ears_reach(portrait, ear)[:, side])
+            rims[:, side] = np.minimum(rims[:, side], np.median(drawn.depth[beside & edge]) + _STEP_DM + reach[:, side])
     own = np.where(ear, rims - usual, own).astype(np.float32)
     known = (ear | (rim & (rise > 0.02))).astype(np.float32)
     away = push_pull(np.dstack([own]), np.maximum(known, _USUAL_WEIGHT))[..., 0]
@@ -103,14 +102,13 @@ def seen_ears(portrait: PreparedPortrait, skin: Array) -> tuple[Array, Array]:
     """
     import cv2
 
-    size, motion = len(skin), portrait.motion
+    size = len(skin)
     beside = cv2.dilate(face_hull(portrait.landmarks, size).astype(np.uint8), np.ones((2 * round(4 * size / 512) + 1,) * 2, np.uint8)) == 0
-    left = np.arange(size) + 0.5 > portrait.landmarks[NOSE_TIP, 0]
-    px_per_dm = portrait.focal * size / (CAMERA_DISTANCE_DM - float(motion.translation[2]))
+    px_per_dm = _px_per_dm(portrait)
     # Ears lie behind the face: a head that nods takes them up.
-    height = _height(portrait) - _EARS_RISE * np.sin(float(motion.rotation_rad[0]))
+    height = _height(portrait) - _EARS_RISE * np.sin(float(portrait.motion.rotation_rad[0]))
     likely, whole = np.zeros((2, *beside.shape), bool)
-    for side in (left, ~left):
+    for side in sides(portrait, np.arange(size) + 0.5):
         there = beside & side & (portrait.person_alpha > 0.5)
         wide = there.sum(1) / px_per_dm
         # A row's height is that of what it shows; a head may be bent to one side.
@@ -118,12 +116,10 @@ def seen_ears(portrait: PreparedPortrait, skin: Array) -> tuple[Array, Array]:
         rows = (wide > 0) & (wide < _EAR_DM) & (at > _EARS_HEIGHT[0]) & (at < _EARS_HEIGHT[1])
         here = there & rows[:, None]
         # Of an ear that the crop's border cuts nobody can say how wide it is.
-        if here[:, [0, -1]].any():
-            likely |= here & skin
-            continue
-        if _ends_below(wide, np.flatnonzero(rows), px_per_dm) and (here & skin).sum() > _SOME_SKIN * here.sum():
+        is_cut, is_skin = here[:, [0, -1]].any(), here & skin
+        if not is_cut and _ends_below(wide, np.flatnonzero(rows), px_per_dm) and is_skin.sum() > _SOME_SKIN * here.sum():
             whole |= here
-        likely |= here & skin
+        likely |= is_skin
     return likely | whole, whole
 
 
@@ -142,16 +138,24 @@ def ears_reach(portrait: PreparedPortrait, ear: Array) -> Array:
 
     An ear is a plate of known breadth that stands off the head: the narrower it is seen, the farther back it goes.
     """
-    size, motion = len(ear), portrait.motion
-    left = np.arange(size) + 0.5 > portrait.landmarks[NOSE_TIP, 0]
-    px_per_dm = portrait.focal * size / (CAMERA_DISTANCE_DM - float(motion.translation[2]))
     reach = np.zeros(ear.shape)
-    for side in (left, ~left):
-        widths = (ear & side).sum(1) / px_per_dm
+    for side in sides(portrait, np.arange(len(ear)) + 0.5):
+        widths = (ear & side).sum(1) / _px_per_dm(portrait)
         if widths.any():
             seen = float(np.quantile(widths[widths > 0], _EAR_ROWS))
             reach[:, side] = min(np.sqrt(max(_EAR_BREADTH_DM**2 - seen**2, 0.0)), _STEEPEST_EAR * seen)
     return reach
+
+
+def sides(portrait: PreparedPortrait, x: Array) -> tuple[Array, Array]:
+    """Which pixels ``x`` lie beyond the nose to the right of the picture, where the subject's left is, and which do not: bool like x."""
+    left = x > portrait.landmarks[NOSE_TIP, 0]
+    return left, ~left
+
+
+def _px_per_dm(portrait: PreparedPortrait) -> float:
+    """How many pixels of the crop a decimetre takes at the head's distance."""
+    return portrait.focal * len(portrait.image) / (CAMERA_DISTANCE_DM - float(portrait.motion.translation[2]))
 
 
 def _ears(head: FullHead) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ _0, _1 = np.float32(0), np.float32(1)
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def project(points, pose, focal_px, left, top, far, pixels, depth):
-    """Where points of head space lie in a picture.
+    """Where points of head space lie in a picture: :func:`triportrait.geometry.cameras.pose_points` and ``project`` in one.
 
     Args:
         points: float32 [n, 3]; pose: float64 [3, 4], from head space to the axes of the camera.
@@ -63,6 +63,13 @@ def carry(weight, corner, values, out):
         out[m] = total
 
 
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _cosine(points, normals, camera, n):
+    """Between the normal at point ``n`` and the way to the camera."""
+    x, y, z = camera[0] - points[n, 0], camera[1] - points[n, 1], camera[2] - points[n, 2]
+    return (normals[n, 0] * x + normals[n, 1] * y + normals[n, 2] * z) / np.sqrt(x * x + y * y + z * z)
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def rim_colours(guess, points, normals, camera, rim_cosine, out):
     """What nodes show where the photo saw nothing: what faces the camera has one colour, what is the rim another.
@@ -74,9 +81,7 @@ def rim_colours(guess, points, normals, camera, rim_cosine, out):
         out: float32 [m, 5], written.
     """
     for n in range(guess.shape[0]):
-        x, y, z = camera[0] - points[n, 0], camera[1] - points[n, 1], camera[2] - points[n, 2]
-        cosine = (normals[n, 0] * x + normals[n, 1] * y + normals[n, 2] * z) / np.sqrt(x * x + y * y + z * z)
-        facing = min(max(cosine / rim_cosine, _0), _1)
+        facing = min(max(_cosine(points, normals, camera, n) / rim_cosine, _0), _1)
         rim = _1 - facing * facing * (np.float32(3) - np.float32(2) * facing)
         out[n, 0], out[n, 1] = guess[n, 0], guess[n, 1]
         for c in range(2, 5):
@@ -94,9 +99,7 @@ def streaks(then, points, normals, camera, law, out):
     """
     glance, begin, pull = law
     for n in range(then.shape[0]):
-        x, y, z = camera[0] - points[n, 0], camera[1] - points[n, 1], camera[2] - points[n, 2]
-        now = (normals[n, 0] * x + normals[n, 1] * y + normals[n, 2] * z) / np.sqrt(x * x + y * y + z * z)
-        stretch = (max(now, _0) + glance) / (max(then[n], _0) + glance)
+        stretch = (max(_cosine(points, normals, camera, n), _0) + glance) / (max(then[n], _0) + glance)
         out[n] = min(max(pull * (stretch - begin), _0), _1)
 
 
