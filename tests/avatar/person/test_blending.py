@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from triportrait.avatar.person import blend_kernels as kernels
-from triportrait.avatar.person.blending import Drawn, blended, head_map, part_of
+from triportrait.avatar.person.blending import Drawn, blended, head_map, part_of, sharper
 from triportrait.geometry.parts import PicturePart, around
 from triportrait.types import PreparedPortrait, RenderedHead
 
@@ -42,6 +42,25 @@ def test_what_is_added_stays_within_the_matte() -> None:
     np.testing.assert_allclose(settled, np.clip(one.rgb + more, 0, one.alpha[..., None]), atol=1e-6)
     kernels.add_change(more, one.alpha, changed)
     np.testing.assert_allclose(changed, np.clip(one.rgb + one.alpha[..., None] * more, 0, one.alpha[..., None]), atol=1e-6)
+
+
+def test_a_window_takes_the_light_of_its_place() -> None:
+    random = np.random.default_rng(4)
+    around_it, one, other = (random.uniform(0, 1, (20, 30, 3)).astype(np.float32) for _ in range(3))
+    mask = np.clip(1.5 - np.hypot(*np.mgrid[-10:10, -15:15] / 8), 0, 1).astype(np.float32)
+    shown, result = np.zeros_like(one), around_it.copy()
+    kernels.add_share(one, np.float32(0.75), shown)
+    kernels.add_share(other, np.float32(0.25), shown)
+    kernels.lay_window(shown, mask, result)
+    change, ring = 0.75 * one + 0.25 * other - around_it, mask * (1 - mask)
+    change -= (change * ring[..., None]).sum((0, 1)) / ring.sum()
+    np.testing.assert_allclose(result, around_it + mask[..., None] * change, atol=1e-5)
+
+
+def test_faint_pictures_give_no_detail() -> None:
+    np.testing.assert_allclose(sharper(np.array([0.5, 0.0, 0.5])), [0.5, 0.0, 0.5])
+    shares = sharper(np.array([0.75, 0.2, 0.05]))
+    assert shares[2] == 0.0 and shares[0] > 0.9 and np.isclose(shares.sum(), 1.0)
 
 
 def test_parts_are_drawn_as_far_as_they_count(astronaut_portrait: PreparedPortrait) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from triportrait.avatar.person.blending import Drawn, blended, head_map, part_of, put_window, window_of
+from triportrait.avatar.person.blending import FAINT, Drawn, blended, head_map, part_of, put_window, sharper, window_of
 from triportrait.avatar.person.head_space import HeadSpace
 from triportrait.avatar.person.linear_delta import DrawnDelta
 from triportrait.geometry.cameras import pose_points, project
@@ -25,8 +25,6 @@ from triportrait.types import Array, FullHead, MotionFrame, PreparedPortrait, Re
 #: So many pictures are blended for head and body, each of them drawn whole; and for mouth and eyes, whose landmarks would tremble more as
 #: one of two gives way to the next.
 _WHOLE, _WINDOWS = 2, 4
-#: A picture of no more than this share is not worth its time; what it has above it fades in.
-_FAINT = 0.02
 #: Pictures that are turned more alike are one picture for the head: to change between them would be a jump without a gain.
 _APART_DEG = 5.5
 #: A picture of another take has other hair and another light: it shows the head only where all pictures of the first one's take are turned
@@ -107,7 +105,8 @@ class PersonAvatar:
         """See :class:`triportrait.types.Avatar`."""
         size = len(state.portrait.image)
         landmarks = self._landmarks(state, frame)
-        pose, mouth, eyes = shares = _shares(state, frame, landmarks)
+        shares = _shares(state, frame, landmarks)
+        pose, mouth, eyes = shares[0], sharper(shares[1]), sharper(shares[2])
         body = _body_shares(state, frame)
         of_head = head_map(landmarks, size)
         used = np.flatnonzero(pose + body)
@@ -170,7 +169,7 @@ def weights_of(distances: Array, count: int) -> Array:
     weights = np.maximum(limit - distances, 0.0) ** 2
     if not weights.any():
         weights = (np.arange(len(distances)) == distances.argmin()).astype(float)
-    weights = np.maximum(weights / weights.sum() - _FAINT, 0.0)
+    weights = np.maximum(weights / weights.sum() - FAINT, 0.0)
     return weights / weights.sum()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from triportrait.compiling import njit
 
-_0 = np.float32(0)
+_0, _1, _SMALL = np.float32(0), np.float32(1), np.float32(1e-6)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -48,3 +48,32 @@ def add_change(change, alpha, rgb):
             share = alpha[row, column]
             for c in range(3):
                 rgb[row, column, c] = min(max(rgb[row, column, c] + share * change[row, column, c], _0), share)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def add_share(rgb, share, out):
+    """Add ``share`` times the colours ``rgb`` float32 [h, w, 3] to ``out``."""
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            for c in range(3):
+                out[row, column, c] += share * rgb[row, column, c]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def lay_window(shown, mask, rgb):
+    """Blend ``shown`` into ``rgb``, float32 [h, w, 3] each, by a ``mask`` float32 [h, w], in place.
+
+    It is made as light on the mask's soft border as what lies there.
+    """
+    total, lighter = _0, np.zeros(3, np.float32)
+    for row in range(mask.shape[0]):
+        for column in range(mask.shape[1]):
+            ring = mask[row, column] * (_1 - mask[row, column])
+            total += ring
+            for c in range(3):
+                lighter[c] += ring * (shown[row, column, c] - rgb[row, column, c])
+    lighter /= max(total, _SMALL)
+    for row in range(mask.shape[0]):
+        for column in range(mask.shape[1]):
+            for c in range(3):
+                rgb[row, column, c] += mask[row, column] * (shown[row, column, c] - lighter[c] - rgb[row, column, c])

@@ -18,6 +18,8 @@ from triportrait.types import Array, RenderedHead
 _DETAIL_PX = 2.0
 #: How much surer than the next the best picture's detail is taken.
 _BEST = 2
+#: A picture of no more than this share is not worth its time; what it has above it fades in.
+FAINT = 0.01
 #: Below the chin head goes over into body between these heights of the face, beside the face in the second pair, from the face's middle.
 _NECK, _BESIDE, _ABOVE = (-0.3, 0.5), (0.4, 0.8), (-0.2, 0.2)
 #: The map of what is head is computed on a grid so many times coarser.
@@ -89,7 +91,7 @@ def blended(pictures: list[Drawn], head: Array, body: Array, of_head: Array) -> 
     size = len(of_head)
     if len(pictures) == 1:
         return pictures[0].picture.rgb.copy(), pictures[0].picture.alpha
-    sharp = np.stack([_sharper(head), _sharper(body)], 1).astype(np.float32)
+    sharp = np.stack([sharper(head), sharper(body)], 1).astype(np.float32)
     soft = np.stack([head, body], 1).astype(np.float32) - sharp
     rgb, change = np.zeros((2, size, size, 3), np.float32)
     alpha = np.zeros((size, size), np.float32)
@@ -99,8 +101,11 @@ def blended(pictures: list[Drawn], head: Array, body: Array, of_head: Array) -> 
     return rgb, alpha
 
 
-def _sharper(share: Array) -> Array:
-    return np.asarray(share**_BEST / (share**_BEST).sum())
+def sharper(share: Array) -> Array:
+    """The shares [k] that pictures with these shares have of detail: without the faint ones."""
+    best = share**_BEST
+    shown = np.maximum(best / best.sum() - FAINT, 0.0)
+    return np.asarray(shown / shown.sum())
 
 
 def window_of(outline: Array, size: int) -> PicturePart | None:
@@ -118,7 +123,7 @@ def put_window(rgb: Array, pictures: list[Drawn], share: Array, outline: Array, 
     """Blend the ``window`` of pictures round an outline [n, 2] into ``rgb`` [s, s, 3], in the light that it has there; in place.
 
     Args:
-        pictures: k, whose parts hold the window, and ``share`` [k] of them.
+        pictures: k, whose parts hold the window, and ``share`` [k] of them (:func:`sharper`).
     """
     import cv2
 
@@ -129,12 +134,7 @@ def put_window(rgb: Array, pictures: list[Drawn], share: Array, outline: Array, 
     radii = 0.5 * (high - low) + _REACH * extent
     cv2.ellipse(mask, (tuple(middle.tolist()), tuple((2 * radii).tolist()), 0.0), 1.0, -1)
     mask = cv2.GaussianBlur(mask, (0, 0), max(0.5 * _SOFT * extent, 0.8))
-    here = rgb[window.box]
-    shown = np.zeros_like(here)
-    for own, one in zip(_sharper(share).astype(np.float32), pictures, strict=True):
-        shown += own * one.colours(window)
-    # Its own shade goes over into that of its place towards the border.
-    ring = mask * (1.0 - mask)
-    shown -= here
-    shown -= (shown * ring[..., None]).sum((0, 1)) / max(float(ring.sum()), 1e-6)
-    here += mask[..., None] * shown
+    shown = np.zeros((window.height, window.width, 3), np.float32)
+    for own, one in zip(share.astype(np.float32), pictures, strict=True):
+        kernels.add_share(one.colours(window), own, shown)
+    kernels.lay_window(shown, mask, rgb[window.box])
