@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -99,3 +101,29 @@ def test_a_folder_of_others_is_not_trusted(kind: str, tmp_path: Path, monkeypatc
             monkeypatch.setattr(compiling.os, "getuid", lambda: user + 1)
             folder.rename(tmp_path / f"triportrait-{user + 1}")
     assert compiling.private_temporary_folder() is None
+
+
+@pytest.mark.parametrize(("before", "after"), [("return 2 * x", "return 3 * x"), ("FACTOR = 2", "FACTOR = 3")])
+def test_a_kernel_is_compiled_again_when_one_that_it_calls_or_a_constant_has_changed(
+    before: str, after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    called, caller = tmp_path / "called_kernels.py", tmp_path / "calling_kernels.py"
+    text = "from triportrait.compiling import njit\nFACTOR = 2\n@njit(cache=True)\ndef times(x):\n    return 2 * x\n"
+    called.write_text(text)
+    caller.write_text(
+        "from triportrait.compiling import njit\nfrom called_kernels import FACTOR, times\n"
+        "@njit(cache=True)\ndef both(x):\n    return times(x) * FACTOR\n"
+    )
+
+    def both() -> Any:
+        for name in ("called_kernels", "calling_kernels"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        return importlib.import_module("calling_kernels").both
+
+    assert both()(5) == 20
+    again = both()
+    assert again(5) == 20 and again.stats.cache_hits
+    called.write_text(text.replace(before, after) + "\n")
+    assert both()(5) == 30

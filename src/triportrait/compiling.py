@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         except RuntimeError:  # "no locator available"
             kernel = _kept_among_temporary_files(function, options)
         # Dispatchers ask this attribute for compiled code, and hand it what they have compiled.
-        kernel._cache = _Cache(kernel._cache)
+        kernel._cache = _Cache(kernel._cache, function)
         return kernel
 
     return compiled
@@ -79,13 +80,31 @@ def private_temporary_folder() -> Path | None:
         return None
 
 
+def _sources(function: Callable[..., Any], stamp: object) -> set[tuple[str, str]]:
+    """What a kernel is compiled from: names and stamps of files, those of the kernels that it calls, and constants of its module."""
+    found = {(function.__module__, repr(stamp))}
+    for name in function.__code__.co_names:
+        value = getattr(function, "__globals__", {}).get(name)
+        cache = getattr(value, "_cache", None)
+        if isinstance(cache, _Cache):
+            found |= cache.sources
+        elif isinstance(value, bool | int | float | np.generic):
+            found.add((name, repr(value)))
+    return found
+
+
 class _Cache:
     """numba's cache of one kernel, whose failures cost time and nothing else."""
 
     _announced = False
 
-    def __init__(self, numbas: Any) -> None:
+    def __init__(self, numbas: Any, function: Callable[..., Any]) -> None:
         self._numbas = numbas
+        # numba looks at the kernel's own file alone, but compiles other kernels and constants into it.
+        file = getattr(numbas, "_cache_file", None)
+        self.sources = _sources(function, getattr(file, "_source_stamp", None))
+        if file is not None:
+            file._source_stamp = tuple(sorted(self.sources))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._numbas, name)
