@@ -98,6 +98,24 @@ def test_closed_lids_have_the_colour_of_skin(avatar, state, astronaut_portrait):
         assert np.linalg.norm(lid - cheek) < 0.6 * np.linalg.norm(eye - cheek)
 
 
+def test_shut_lids_are_lit_like_what_lies_above_and_below(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> None:
+    """A deep socket's shade does not make the lid that leaves it as dark, nor does the skin beyond the fold stay so."""
+    image = np.full_like(astronaut_portrait.image, (200, 150, 120))
+    for rim in RIMS:
+        points = astronaut_portrait.landmarks[rim, :2]
+        (left, top), (right, bottom) = points.min(0).astype(int), points.max(0).astype(int)
+        image[top - 40 : (top + bottom) // 2, left - 10 : right + 10] = (50, 37, 30)
+    avatar = LiftedAvatar(open_head)
+    portrait = replace(astronaut_portrait, image=image)
+    state = avatar.prepare(portrait)
+    opened, shut = (255 * avatar.draw(state, closing(portrait, part)).rgb for part in (0.0, 1.0))
+    for iris in IRIS_CENTRES:
+        x, y = portrait.landmarks[iris, :2].astype(int)
+        lid = shut[y - 6 : y - 2, x - 3 : x + 4].mean()
+        assert 1.4 * image[:, x].min(0).mean() < lid < 0.8 * 157
+        assert shut[y - 16 : y - 13, x - 3 : x + 4].mean() > 1.1 * opened[y - 16 : y - 13, x - 3 : x + 4].mean()
+
+
 def test_lashes_tilt_from_above_the_margin_to_below(avatar, state):
     landmarks = avatar.head.landmarks478(state.source)
     columns, rows = STRIP_TEXELS.T

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,6 +53,8 @@ _BACK_BIAS_DM = 0.03
 _HIDDEN_COSINE = 0.1
 #: So much more does the jaw's rim yield, where the sheet goes on as neck.
 _JAW_BIAS_DM = 0.6
+#: Light from behind that has become weaker by this share has gone.
+_GONE = 0.2
 #: A guessed rim of the mantle yields to the skin of the mesh by this much.
 _YIELD_DM = 0.3
 #: Lashes may lie so far behind the lid that they stand on: its mesh is coarse.
@@ -68,11 +70,13 @@ class Cheeks:
     Args:
         side: float32 [v], 1 beside eyes and mouth, 0 in the middle of the face.
         normal: float32 [v, 3] of the head as in the photo, unposed; ``facing`` float32 [v], their cosine with the photo's view.
+        bleached: float32 [v], how far light from behind bleaches them in the photo.
     """
 
     side: Array
     normal: Array
     facing: Array
+    bleached: Array
 
     @staticmethod
     def of(head: FullHead, surface: Surface, motion: MotionFrame) -> Cheeks:
@@ -80,11 +84,17 @@ class Cheeks:
         normal = vertex_normals(surface.source, surface.skin)
         out = np.abs(surface.source[:, 0]) / np.abs(head.landmarks68(surface.source)[list(JAW_ENDS_OF_68), 0]).max()
         side = np.clip((out - 0.45) / 0.15, 0.0, 1.0) * (head.part == HeadPart.SKIN)
-        return Cheeks(side.astype(np.float32), normal.astype(np.float32), cosines(surface.source, normal, motion).astype(np.float32))
+        facing = cosines(surface.source, normal, motion)
+        nowhere = np.zeros(len(side), np.float32)
+        return Cheeks(side.astype(np.float32), normal.astype(np.float32), facing.astype(np.float32), nowhere)
 
-    def guessed(self, points: Array, frame: MotionFrame) -> Array:
-        """How far each vertex, at ``points`` [v, 3], shows a guess from the view of ``frame``: float32 [v]."""
-        return self.side * streaks(self.facing, points, self.normal, frame)
+    def guessed(self, points: Array, frame: MotionFrame, gain: Array) -> Array:
+        """How far each vertex, at ``points`` [v, 3], shows a guess from the view of ``frame`` and under a ``gain`` of light [v].
+
+        Light from behind bleaches skin; once it has gone, the photo's colours there would be grey.
+        """
+        gone = np.clip((1.0 - gain) * np.float32(1.0 / _GONE), 0.0, 1.0)
+        return np.asarray(self.side * np.maximum(streaks(self.facing, points, self.normal, frame), self.bleached * gone))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +237,7 @@ class LiftedAvatar:
         source_pixels = surface.pixels.copy()
         for side in (0, 1):
             source_pixels[head.eye_vertices[side]] = eye_coordinates(head, side)
+        cheeks = replace(cheeks, bleached=sampled(mantle.plain.bleached, surface.pixels))
         colours[:, :3] += cheeks.side[:, None] * (sampled(mantle.plain.low, surface.pixels) - colours[:, :3])
         photo = np.dstack([pure, matte]).astype(np.float32)
         light = fit_light(portrait, head, surface)
@@ -298,8 +309,8 @@ class LiftedAvatar:
         opening = kernels.opening(mesh.triangle, mesh.barycentric, mesh.depth, state.kind, lips, fold_px)
         closure = state.lids.closure(moved.landmarks)
         colours = state.colours.copy()
-        np.maximum(colours[:, 3], state.cheeks.guessed(moved.vertices, frame), out=colours[:, 3])
         gain, source_pixels = state.light.gain(moved.vertices, frame.rotation_rad), state.source_pixels
+        np.maximum(colours[:, 3], state.cheeks.guessed(moved.vertices, frame, gain), out=colours[:, 3])
         if closure.any():
             shut = np.minimum(state.lid @ closure, 1.0)
             # What an open lid folds away, closed ones show.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from triportrait.compiling import njit
 from triportrait.geometry.texels import texel_before
 from triportrait.types import Array
@@ -12,14 +14,17 @@ from triportrait.types import Array
 BEFORE, ABOVE = -0.25, 0.04
 #: The lower lid's motion ends so far below its margin.
 _LOWER_REACH = 0.3
-#: So far above the margin lashes reach: above, the photo is as it was.
-_CHANGED = 0.25
+#: So far above the margin lashes reach, and skin leaves the fold's shade: above, the photo is as it was.
+_CHANGED = 0.3
 #: How much of a crease's shade goes as it unfolds.
 _UNFOLDED = 0.85
 #: How far the shut lid's skin goes on over its fold, and how softly it ends.
 _OVER_THE_FOLD, _SOFT_FOLD = 0.04, 0.14
 #: How much the upper lashes shade the lower lid, and how far below its margin.
 _SHADE, _SHADE_REACH = 0.3, 0.08
+#: Lashes of a closing lid take so much of the light from a band round its margin, whose middle lies so far below that, and whose width is
+#: the deviation of a normal distribution (lengths of the eye).
+_BAND, _BAND_BELOW, _BAND_WIDTH = 0.24, -0.015, 0.085
 #: A strip of lashes is drawn so many times finer than the picture.
 FINER = 2
 
@@ -139,6 +144,10 @@ def lid_pixel(photo, lids, side, x, y, out):
         length2 = frame[4] ** 2 + frame[5] ** 2
         for c in range(3):
             out[c] += below * dim * _texel(photo, x + moved * frame[4] / length2, y + moved * frame[5] / length2, c)
+    away = (v - edge - _BAND_BELOW) / _BAND_WIDTH
+    kept = 1.0 - _BAND * between * min(2.0 * closure, 1.0) * np.exp(-0.5 * away * away)
+    for c in range(3):
+        out[c] *= kept
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -53,6 +53,12 @@ _BAND_DARK, _BAND_LEAST, _BAND_MOST, _BAND_FOLD = 0.37, 0.05, 0.55, 0.05
 _TURN_RAD, _BEND_RAD = np.radians(145.0), np.radians(50.0)
 #: Below an eye a lens is darker than the cheeks by this share, or its chromaticity differs so much.
 _LENS_DARKER, _LENS_CHROMA = 0.8, 0.5
+#: A shut lid's light is so many times the geometric mean of the open eye's right above the fold and that below the eye (34 eyes of 17
+#: people, each judged by the others: right to 7 %), and its chromaticity has so much of that above.
+_SHUT, _TINT_ABOVE = 1.0, 0.36
+#: Between these heights above the opened margin the skin beyond the fold gains less and less of the light that the shut lid gains, and
+#: never more than this.
+_RISEN, _RISEN_MOST = (0.12, 0.3), 1.8
 #: Shade above the fold takes no more than this of the skin's light.
 _DEEPEST = 0.3
 #: An opening that has grown by this share shows what the lid's shadow lay on.
@@ -306,7 +312,7 @@ def _unroll(photo: Array, portrait: PreparedPortrait, eye: _Eye, light: Light) -
     fold = _find_fold(upright.sum(-1), columns, heights, eye.brow, 0.35 * below.sum())
     fold = fold + _made_up(band) * np.maximum(band + _BAND_FOLD - fold, 0.0)
     bare, lashes = _without_lashes(seen, upright, u, d, fold, band)
-    lid, lift = _unfolded(bare, below, grain, u, d, fold, band, eye)
+    bare, lid, lift = _unfolded(bare, below, grain, u, d, fold, band, eye)
     heights_of = np.stack([eye.upper, eye.lower, eye.shut, fold, lift, np.full_like(fold, wet_rim)])
     return heights_of, bare, lid, lashes, _lights(light, portrait, eye)
 
@@ -434,7 +440,7 @@ def _skin_below(photo: Array, eye: _Eye, u: Array, d: Array) -> tuple[Array, Arr
     soft = cv2.GaussianBlur(photo, (0, 0), max(0.045 * eye.length, 0.8))
     skin, texture = (cv2.remap(part, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT) for part in (soft, photo - soft))
     # Lower lashes and a lens's rim are no texture of skin.
-    limit = min(2.0 * float(np.median(np.abs(texture))), 0.02 * float(np.median(skin)))
+    limit = min(2.0 * float(np.median(np.abs(texture))), 0.035 * float(np.median(skin)))
     rim = np.linspace(0.0, 0.25, 26)[:, None]
     places = eye.origin + eye.length * ((u[:1].T * eye.along)[None] + (eye.lower[None] + rim)[..., None] * eye.down) - 0.5
     columns, rows = places[..., 0].astype(np.float32), places[..., 1].astype(np.float32)
@@ -445,11 +451,16 @@ def _skin_below(photo: Array, eye: _Eye, u: Array, d: Array) -> tuple[Array, Arr
     return np.median(skin.reshape(-1, 3), axis=0), np.clip(texture, -limit, limit), wet_rim
 
 
-def _unfolded(bare: Array, below: Array, grain: Array, u: Array, d: Array, fold: Array, band: Array, eye: _Eye) -> tuple[Array, Array]:
-    """The closing lid [m, n, 4]: visible skin below the fold, and behind it the skin that this hides, in the colours of both sides.
+def _unfolded(
+    bare: Array, below: Array, grain: Array, u: Array, d: Array, fold: Array, band: Array, eye: _Eye
+) -> tuple[Array, Array, Array]:
+    """What lies above the fold, as light as it gets, and the closing lid, [m, n, 4] each: visible skin below the fold, and behind it the
+    skin that this hides, in the colours of both sides.
 
-    The fold shades the open lid: how much brighter the lid becomes without is the second value, [n].
+    The fold shades the open lid: how much brighter the lid becomes without is the third value, [n].
     """
+    import cv2
+
     flat = bare[..., :3] * bare[..., 3:]
     luma = flat.sum(-1)
     # Behind black glasses nothing has a colour.
@@ -469,23 +480,34 @@ def _unfolded(bare: Array, below: Array, grain: Array, u: Array, d: Array, fold:
     # Under a low brow lies shade; a frame's is as narrow as it.
     near, _ = _column_means(flat, (d > fold + 0.02) & (d < fold + 0.12), skin_above.mean((0, 1)), 0.12 * _TEXELS)
     shade = np.clip((near.sum(-1, keepdims=True) + 1.0) / light_above, _DEEPEST, 1.0)
-    skin_above, light_above = skin_above * np.sqrt(shade), light_above * np.sqrt(shade)
-    # Shut, the lid is nearly as light as the skin above; its colour is its own.
-    shut_light = light_above * np.clip(light_own / light_above, 0.3, 1.5) ** (0.2 * trust)
+    light_near = light_above * shade
+    shut_light = _SHUT * np.sqrt(light_near * (below.sum() + 1.0))
+    # What lies above the fold leaves its shade, too, and gets as light as the lid.
+    soft = cv2.GaussianBlur(luma, (0, 0), 0.03 * _TEXELS)[..., None] + 1.0
+    risen = np.clip(shut_light / soft, 1.0, _RISEN_MOST) ** _risen(d)[..., None]
     # What is greyer than skin is shade and lashes rather than make-up.
     vivid, skin_vivid = (1.0 - skin.min(-1, keepdims=True) / (skin.max(-1, keepdims=True) + 1.0) for skin in (skin_own, skin_above))
     own_share = 0.6 * trust * np.clip(vivid / (skin_vivid + 0.02), 0.0, 1.0) ** 2
-    colour = 0.7 * skin_above / light_above + 0.3 * below / below.sum()
+    colour = _TINT_ABOVE * skin_above / light_above + (1 - _TINT_ABOVE) * below / below.sum()
     colour = own_share * skin_own / light_own + (1 - own_share) * colour
     lift = np.clip(shut_light / light_own, 0.85, 1.7) ** trust
     # Towards the fold and the corners it goes over into the skin around.
     share = smooth_step(np.clip((d - fold) / np.maximum(eye.shut - eye.upper, 0.1), 0.0, 1.0))
     share = np.maximum(share, smooth_step(np.clip(1.0 - 5.0 * np.minimum(u, 1.0 - u), 0.0, 1.0)))[..., None]
-    tone = (1 - share) * colour * shut_light + share * skin_above * np.sqrt(shade)
+    tone = (1 - share) * colour * shut_light + share * skin_above / light_above * shut_light
     hidden = np.clip((tone + grain) / lift, 0.0, 255.0)
     # Beyond the corners no skin comes out of the fold.
     behind = np.clip((d - fold + 0.04) / 0.06, 0.0, 1.0) * np.clip(15.0 * np.minimum(u, 1.0 - u) + 0.5, 0.0, 1.0)
-    return bare + behind[..., None] * (np.dstack([hidden, np.ones_like(d)]) - bare), lift[0, :, 0]
+    lid = bare + behind[..., None] * (np.dstack([hidden, np.ones_like(d)]) - bare)
+    above_fold = np.clip((d - fold) / 0.05, 0.0, 1.0)[..., None]
+    bare = np.dstack([bare[..., :3], bare[..., 3:] * (1 + above_fold * (risen - 1))])
+    return bare, lid, lift[0, :, 0]
+
+
+def _risen(height: Array) -> Array:
+    """The share of a shut lid's gain in light that skin has so high above the opened margin, beyond the fold: 0..1."""
+    low, high = _RISEN
+    return smooth_step(np.clip((high - height) / (high - low), 0.0, 1.0))
 
 
 def _no_greyer(skin: Array, other: Array) -> Array:
@@ -532,14 +554,15 @@ def _column_means(picture: Array, chosen: Array, other: Array, smooth: float) ->
 
 
 def _lights(light: Light, portrait: PreparedPortrait, eye: _Eye) -> Array:
-    """How a closed lid, a part of a ball, is lit from the fold to the margin relative to its mean: [16]."""
+    """How a closed lid, a part of a ball, is lit from the fold to the margin relative to its upper half: [16]."""
     angle = np.radians(np.linspace(40.0, -40.0, 16))
     normal = np.stack([-np.sin(angle) * eye.down[0], np.sin(angle) * eye.down[1], np.cos(angle)], -1)
     received = light.at(normal)
     # Fold and lashes take some of it.
     place = np.linspace(0.0, 1.0, 16)
-    near = 1.03 - 0.15 * np.exp(-place / 0.15) - 0.12 * np.exp((place - 1.0) / 0.15)
-    return np.clip(received / received.mean(), 0.85, 1.12) * near
+    near = 1.0 - 0.15 * np.exp(-place / 0.15) - 0.12 * np.exp((place - 1.0) / 0.15)
+    lit = np.clip(received / received.mean(), 0.85, 1.12) * near
+    return lit / lit[2:8].mean()
 
 
 def _gaps(landmarks: Array) -> Array:

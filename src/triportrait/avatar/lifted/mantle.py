@@ -325,7 +325,7 @@ def build_mantle(
         facing=twice(np.maximum((normal * view).sum(1), 0.0)),
         guess=np.ascontiguousarray(guess[used], np.float32),
         far=twice(twofold, np.ones(total)),
-        tainted=twice(sampled(plain.tainted, shown), np.zeros(total)),
+        tainted=twice(sampled(np.maximum(plain.tainted, plain.bleached), shown), np.zeros(total)),
         yielding=twice((seen.face * skin)[row, column]),
         triangles=np.ascontiguousarray(renamed[: len(drawn[0])]),
         far_triangles=np.ascontiguousarray(renamed[len(drawn[0]) :]),

@@ -22,8 +22,14 @@ _DEEP_PX = 20
 _OF_SCENE = 0.4
 #: Hair begins so far above the forehead's top point (heights of the face), if it is at least so many standard deviations from skin.
 _HAIR_ABOVE, _APART = 0.08, 2.0
+#: So many standard deviations apart they are told from each other anywhere.
+_SURELY_APART = 3.5
 #: Hair may have the skin's hue, but not so much of its brightness.
 _BARE = 0.7
+#: What is lighter than its half of the head by this share is lit from behind; so much of the picture tells how light that is.
+_LIGHTER, _ENOUGH_SHARE = 0.25, 0.002
+#: Such light is left with its own by this exponent.
+_FORM = 0.5
 #: An open eye's colours reach so far beyond its rim once the photo is smoothed (pixels of a 512 px crop).
 _EYES_PX = 7
 
@@ -81,6 +87,7 @@ class PlainColours(NamedTuple):
         detail: float32 [s, s, 3], texture of mean 0.
         beside_ears: float32 [s, s, 4], the colours of what is no skin, and how far there is an ear that the border cuts (0..1).
         tainted: float32 [s, s], how far hair shows the scene where the matte says person.
+        bleached: float32 [s, s], how far light from behind makes the photo lighter than what faces the viewer.
         strands: float32 [s, s], where the head has texture that may go on: hair (1) and nothing else (0).
     """
 
@@ -89,6 +96,7 @@ class PlainColours(NamedTuple):
     detail: Array
     beside_ears: Array
     tainted: Array
+    bleached: Array
     strands: Array
 
 
@@ -112,14 +120,17 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     beside = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)) == 0
     rise = rise_of_face(portrait)
     ears, _ = seen_ears(portrait, skin)
-    # Hair may have the skin's hue: above the neck only ears and a bald head go on as skin.
+    # Hair may have the skin's hue: above the neck only ears and a bald head go on as skin, unless the two differ clearly.
+    hairy, apart = _like_hair(portrait, _eyes(portrait))
     skin = skin & (~beside | (rise < 0.02) | ears | bare_scalp(portrait, skin))
+    if apart > _SURELY_APART:
+        skin |= ~hairy & (portrait.head_alpha > 0.5) & (rise > 0.02) & (rise < 1.0)
     ear = cv2.dilate(ears.astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
     solid = signed > 4 * unit
     plain = (solid & (feature == 0) & (ear == 0)).astype(np.float32)
     if not plain.any():
         nothing = np.zeros_like(colours)
-        return PlainColours(colours, colours, nothing, np.dstack([colours, nothing[..., 0]]), nothing[..., 0], nothing[..., 0])
+        return PlainColours(colours, colours, nothing, np.dstack([colours, nothing[..., 0]]), *(nothing[..., 0],) * 3)
     # Skin goes on as skin, hair as hair.
     tone = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), 2.0 * unit)[..., None]
     deep = signed > _DEEP_PX * unit
@@ -134,15 +145,22 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
 
     other = plain * ~skin
     # Above clothes there may be little hair, but it is hair; a forehead above the face's points is none, nor is a face's sheen or shade.
-    hairy = _like_hair(portrait, _eyes(portrait))
     for only in (head, hairy, beside):
         if (other * only * deep).any():
             other *= only
     (bare_low, bare_rim, _), (other_low, other_rim, tainted) = continued(plain * skin), continued(other)
+    bare_low = _as_facing(bare_low, colours, plain * skin * deep, face)
+    other_low = _as_facing(other_low, colours, other * deep, face)
     low, rim = tone * bare_low + (1 - tone) * other_low, tone * bare_rim + (1 - tone) * other_rim
     # A face's rim is lit and dark as it likes; hair is not.
     hair = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(_DEEP_PX * unit) + 1,) * 2, np.uint8)) == 0
     tainted = cv2.GaussianBlur(tainted * (hair & ~skin & ~deep), (0, 0), 2.0 * unit)
+    soft: Any = cv2.GaussianBlur(colours, (0, 0), 2.0 * unit)
+    lighter = (soft.sum(-1) + 1.0) / (low.sum(-1) + 1.0) - 1.0
+    bleached = np.clip(lighter / _LIGHTER - 1.0, 0.0, 1.0) * (head & skin & (feature == 0))
+    bleached = cv2.GaussianBlur(bleached.astype(np.float32), (0, 0), 3.0 * unit)
+    # Its form still shows.
+    low *= (np.maximum(soft, 1.0) / np.maximum(low, 1.0)) ** (_FORM * bleached[..., None])
     # Smooth skin needs no texture; strands and locks do.
     bare = cv2.dilate((skin | face).astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
     strands = cv2.GaussianBlur(plain * (1 - bare), (0, 0), 3 * unit)
@@ -151,7 +169,29 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     own_ears, at_borders = _ears_at_borders(portrait, beside, hairy)
     beside_ears, _, _ = continued(other * ~own_ears)
     cut_ears = cv2.GaussianBlur(at_borders.astype(np.float32), (0, 0), 3.0 * unit)
-    return PlainColours(low, rim, np.ascontiguousarray(fine), np.dstack([beside_ears, cut_ears]), tainted, known)
+    return PlainColours(low, rim, np.ascontiguousarray(fine), np.dstack([beside_ears, cut_ears]), tainted, bleached, known)
+
+
+def _as_facing(low: Array, colours: Array, which: Array, face: Array) -> Array:
+    """Colours ``low`` [s, s, 3] no lighter than ``which`` [s, s] of ``colours`` [s, s, 3] are on either half of the ``face`` bool [s, s].
+
+    Light from behind shines along cheeks and hair: turned to the viewer they are neither lit nor bleached by it.
+    """
+    columns = np.flatnonzero(face.any(0))
+    if not len(columns):
+        return low
+    first, last = float(columns[0]), float(columns[-1]) + 1.0
+    across = np.clip((np.arange(face.shape[1]) + 0.5 - first) / (last - first), 0.0, 1.0)
+    chosen, right = which > 0.5, across > 0.5
+    halves = [colours[:, half][chosen[:, half]] for half in (~right, right)]
+    if min(len(half) for half in halves) < _ENOUGH_SHARE * face.size:
+        return low
+    typical = np.stack([np.median(half, axis=0) for half in halves]).astype(np.float64)
+    of_column = (typical[0] + across[:, None] * (typical[1] - typical[0])).astype(np.float32)
+    light = low.sum(-1, keepdims=True) + 1.0
+    # What is too light takes on the typical colour as far as it is.
+    share = np.clip((light / (of_column.sum(-1, keepdims=True) + 1.0) - 1.0) / _LIGHTER, 0.0, 1.0)
+    return np.asarray(low + share * (np.float32(1.0 + 0.5 * _LIGHTER) * of_column - low), np.float32)
 
 
 def _ears_at_borders(portrait: PreparedPortrait, beside: Array, hairy: Array) -> tuple[Array, Array]:
@@ -221,12 +261,16 @@ def like_the_face(portrait: PreparedPortrait) -> Array:
     chroma = colour / colour.sum(-1, keepdims=True)
     eyes = _eyes(portrait)
     own = np.median(chroma[face_hull(portrait.landmarks, size) & ~eyes], axis=0)
-    near = ((np.linalg.norm(chroma - own, axis=-1) < 0.035) & ~_like_hair(portrait, eyes)) | eyes
+    hairy, _ = _like_hair(portrait, eyes)
+    near = ((np.linalg.norm(chroma - own, axis=-1) < 0.035) & ~hairy) | eyes
+    # A face may be bleached by light from behind, and coloured by light from aside.
+    near |= face_hull(portrait.landmarks, size) & ~hairy
     return cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)).astype(bool)
 
 
-def _like_hair(portrait: PreparedPortrait, eyes: Array) -> Array:
-    """Where colour and texture are rather those above the forehead than those of the face: bool [s, s].
+def _like_hair(portrait: PreparedPortrait, eyes: Array) -> tuple[Array, float]:
+    """Where colour and texture are rather those above the forehead than those of the face: bool [s, s], and how many standard deviations
+    these are apart.
 
     Linear discriminant analysis of the two (Fisher 1936), for hair may have the skin's hue. Bald heads have no hair.
 
@@ -250,17 +294,18 @@ def _like_hair(portrait: PreparedPortrait, eyes: Array) -> Array:
     above = ((x - top[0]) * (top - chin)[0] + (y - top[1]) * (top - chin)[1]) / max(float(((top - chin) ** 2).sum()), 1.0)
     hair = (above > _HAIR_ABOVE) & (portrait.head_alpha > 0.9)
     if min(face.sum(), hair.sum()) < 50 * unit * unit:
-        return np.zeros((size, size), bool)
+        return np.zeros((size, size), bool), 0.0
     one, other = seen[face].astype(np.float64), seen[hair].astype(np.float64)
     spread = 0.5 * (np.cov(one.T) + np.cov(other.T)) + np.eye(4)
     apart = one.mean(0) - other.mean(0)
     towards_face = np.linalg.solve(spread, apart)
-    if towards_face @ apart < _APART**2:
-        return np.zeros((size, size), bool)
+    distance = float(np.sqrt(towards_face @ apart))
+    if distance < _APART:
+        return np.zeros((size, size), bool), distance
     like_hair = seen @ towards_face.astype(np.float32) < 0.5 * float(towards_face @ (one.mean(0) + other.mean(0)))
     # Skin's sheen may have the hue of black hair, but is lighter than the face, where hair is darker; light hair and shade the other way.
     away = (seen[..., 0] - float(one[:, 0].mean())) * np.sign(float(apart[0]))
-    return like_hair & (away < float(one[:, 0].std()))
+    return like_hair & (away < float(one[:, 0].std())), distance
 
 
 def _eyes(portrait: PreparedPortrait) -> Array:
