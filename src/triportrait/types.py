@@ -395,12 +395,14 @@ class RenderedHead:
         alpha: float32 [s, s] in 0..1.
         depth: float32 [s, s], camera depth in decimetres; +inf where nothing is.
         features: torch [c, s, s] for a super-resolution network, or None.
+        seen: float32 [s, s] in 0..1, how far a pixel shows what the photo saw and no guess; None where that is not known.
     """
 
     rgb: Array
     alpha: Array
     depth: Array
     features: torch.Tensor | None = None
+    seen: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,21 +17,44 @@ def picture(random: np.random.Generator, height: int = SIZE, width: int = SIZE) 
     return RenderedHead(alpha[..., None] * random.uniform(0, 1, (height, width, 3)).astype(np.float32), alpha, np.ones_like(alpha))
 
 
-def test_a_part_adds_its_share_where_it_lies() -> None:
+def test_pictures_count_by_their_shares_and_as_far_as_their_photos_saw() -> None:
     random = np.random.default_rng(0)
-    one, of_head = picture(random, 20, 30), random.uniform(0, 1, (SIZE, SIZE)).astype(np.float32)
-    rgb, change = np.zeros((2, SIZE, SIZE, 3), np.float32)
-    alpha = np.zeros((SIZE, SIZE), np.float32)
-    sharp, soft = np.float32([0.7, 0.1]), np.float32([-0.2, 0.3])
-    kernels.add_picture(one.rgb, one.alpha, of_head, 11, 5, sharp, soft, rgb, alpha, change)
+    of_head = random.uniform(0, 1, (SIZE, SIZE)).astype(np.float32)
+    whole, part = picture(random), picture(random, 20, 30)
+    seen = [random.uniform(0, 1, one.alpha.shape).astype(np.float32) for one in (whole, part)]
+    shares = [np.float32([[0.7, 0.1], [0.6, 0.2]]), np.float32([[0.3, 0.9], [0.4, 0.8]])]
+    sums = np.zeros((SIZE, SIZE, 5), np.float32), np.zeros((SIZE, SIZE, 4), np.float32)
+    for one, by, (sharp, low), (top, left) in zip((whole, part), seen, shares, ((0, 0), (11, 5)), strict=True):
+        kernels.add_picture(one.rgb, one.alpha, by, of_head, top, left, sharp, low, *sums)
+    rgb, change = np.empty((2, SIZE, SIZE, 3), np.float32)
+    alpha = np.empty((SIZE, SIZE), np.float32)
+    kernels.take_means(*sums, rgb, alpha, change)
     there = np.s_[11:31, 5:35]
-    own, low = (share[1] + (share[0] - share[1]) * of_head[there] for share in (sharp, soft))
-    np.testing.assert_allclose(rgb[there], own[..., None] * one.rgb, atol=1e-6)
-    np.testing.assert_allclose(change[there], low[..., None] * one.rgb, atol=1e-6)
-    np.testing.assert_allclose(alpha[there], own * one.alpha, atol=1e-6)
-    for whole in (rgb, change, alpha):
-        whole[there] = 0
-        assert not whole.any()
+
+    def mean(which: int, values: list[np.ndarray]) -> np.ndarray:
+        weights = []
+        for (shown, by), share in zip(((of_head[there], seen[0][there]), (of_head[there], seen[1])), shares, strict=True):
+            head, body = share[which]
+            weights.append((0.1 + 0.9 * by) * (body + (head - body) * shown))
+        return sum(w[..., None] * v for w, v in zip(weights, values, strict=True)) / sum(weights)[..., None]
+
+    np.testing.assert_allclose(rgb[there], mean(0, [whole.rgb[there], part.rgb]), atol=1e-5)
+    np.testing.assert_allclose(change[there] + rgb[there], mean(1, [whole.rgb[there], part.rgb]), atol=1e-5)
+    np.testing.assert_allclose(alpha[there], mean(0, [whole.alpha[there][..., None], part.alpha[..., None]])[..., 0], atol=1e-5)
+    for made, own in ((rgb, whole.rgb), (alpha, whole.alpha)):
+        made[there], own[there] = 0, 0
+        np.testing.assert_allclose(made, own, atol=1e-5)
+
+
+def test_what_one_photo_did_not_see_comes_from_another() -> None:
+    side = PicturePart(0, 0, SIZE, SIZE)
+    full, none = np.ones((SIZE, SIZE), np.float32), np.zeros((SIZE, SIZE), np.float32)
+    pictures = [
+        Drawn(RenderedHead(np.full((SIZE, SIZE, 3), value, np.float32), full, full, seen=seen), side)
+        for value, seen in ((0.25, none), (0.75, full))
+    ]
+    rgb, _ = blended(pictures, np.array([0.5, 0.5]), np.array([0.5, 0.5]), full)
+    assert np.all(np.abs(rgb - 0.75) < 0.06)
 
 
 def test_what_is_added_stays_within_the_matte() -> None:

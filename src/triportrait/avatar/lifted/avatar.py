@@ -151,6 +151,7 @@ class LiftedLayer:
     Args:
         rgb: float32 [h, w, 3] premultiplied, 0..1; alpha, depth: float32 [h, w]; as in :class:`triportrait.types.RenderedHead`.
         surface: uint8 [h, w]: 0 nothing, else 1 + a kind of :mod:`shading_kernels`.
+        seen: float32 [h, w], as in :class:`triportrait.types.RenderedHead`.
         landmarks: float32 [478, 2] pixels of the head's landmarks in the crop.
         moved: the head that was drawn; nodes: float32 [m, 3], the mantle's in the frame's head space.
     """
@@ -159,6 +160,7 @@ class LiftedLayer:
     alpha: Array
     depth: Array
     surface: Array
+    seen: Array
     landmarks: Array
     moved: MovedHead
     nodes: Array
@@ -289,7 +291,7 @@ class LiftedAvatar:
         Without ``mouth``, whatever is seen between the lips has no meaning.
         """
         drawn = self.draw(state, frame, part, mouth=mouth)
-        return RenderedHead(drawn.rgb, drawn.alpha, drawn.depth)
+        return RenderedHead(drawn.rgb, drawn.alpha, drawn.depth, seen=drawn.seen)
 
     def draw(self, state: LiftedState, frame: MotionFrame, part: PicturePart | None = None, *, mouth: bool = True) -> LiftedLayer:
         """What :meth:`render` or :meth:`render_part` gives, and which surface each pixel shows."""
@@ -339,7 +341,7 @@ class LiftedAvatar:
         self._hang_lashes(state, moved, to_pixels, closure, shaded.rgb, shaded.depth)
         rgb = state.tone.settled(shaded.rgb, shaded.alpha)
         landmarks = landmark_pixels + np.array([view.part.left, view.part.top], np.float32)
-        return LiftedLayer(rgb, shaded.alpha, shaded.depth, shaded.surface, landmarks, moved, nodes)
+        return LiftedLayer(rgb, shaded.alpha, shaded.depth, shaded.surface, shaded.seen, landmarks, moved, nodes)
 
     def _canvases(self, height: int, width: int) -> list[kernels.Drawn]:
         """Cleared fragments for mesh, mantle and its far side, kept for this thread: fresh memory would cost milliseconds a frame."""

@@ -123,18 +123,25 @@ class BetweenLips(NamedTuple):
 
 
 class Shaded(NamedTuple):
-    """rgb float32 [h, w, 3] premultiplied 0..1, alpha and depth float32 [h, w], surface uint8 [h, w]: 0, or 1 + the kind that is shown."""
+    """A picture.
+
+    Args:
+        rgb: float32 [h, w, 3] premultiplied 0..1; alpha, depth: float32 [h, w].
+        surface: uint8 [h, w]: 0, or 1 + the kind that is shown.
+        seen: float32 [h, w], how far it shows what the photo saw and no guess; 1 where nothing is.
+    """
 
     rgb: Array
     alpha: Array
     depth: Array
     surface: Array
+    seen: Array
 
     @staticmethod
     def empty(height: int, width: int) -> Shaded:
         """Not yet written."""
-        alpha, depth = np.empty((2, height, width), np.float32)
-        return Shaded(np.empty((height, width, 3), np.float32), alpha, depth, np.empty((height, width), np.uint8))
+        alpha, depth, seen = np.empty((3, height, width), np.float32)
+        return Shaded(np.empty((height, width, 3), np.float32), alpha, depth, np.empty((height, width), np.uint8), seen)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -263,7 +270,7 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
     view, view_depth = between.seen, between.seen_depth
     view_trust, view_light = np.float32(between.seen_trust), np.float32(between.seen_light)
     inside, inside_top, inside_left = between.inside, between.top, between.left
-    out_rgb, out_alpha, out_depth, out_surface = out.rgb, out.alpha, out.depth, out.surface
+    out_rgb, out_alpha, out_depth, out_surface, out_seen = out.rgb, out.alpha, out.depth, out.surface, out.seen
     height, width = out_alpha.shape
     for row in range(height):
         for column in range(width):
@@ -275,6 +282,7 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
                 depth = far_depth[row, column]
             red, green, blue, alpha, matte = _0, _0, _0, _0, _0
             own_red, own_green, own_blue = _0, _0, _0
+            seen, own_seen = _1, _1
             nearer = n >= 0 and mantle_depth[row, column] < depth
             if nearer:
                 i, j, k = np.uint32(mantle_triangles[n, 0]), np.uint32(mantle_triangles[n, 1]), np.uint32(mantle_triangles[n, 2])
@@ -283,6 +291,7 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
                 y = p * mantle_pixels[i, 1] + q * mantle_pixels[j, 1] + r * mantle_pixels[k, 1]
                 own_red, own_green, own_blue, matte = _with_matte(open_photo, x, y)
                 guessed = p * mantle_guessed[i] + q * mantle_guessed[j] + r * mantle_guessed[k]
+                own_seen = _1 - guessed
                 if guessed > _FAINT:
                     guess_red, guess_green, guess_blue = _guess(mantle_guess, detail, i, j, k, p, q, r)
                     own_red += guessed * (guess_red - own_red)
@@ -311,6 +320,7 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
                     else:
                         red, green, blue = _bilinear(open_photo, x, y)
                     own = p * colours[i, 3] + q * colours[j, 3] + r * colours[k, 3]
+                    seen = _1 - own
                     brighter = _within_white(p * gain[i] + q * gain[j] + r * gain[k], red, green, blue)
                     red, green, blue = red * brighter, green * brighter, blue * brighter
                     red += own * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0] - red)
@@ -329,6 +339,7 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
                 i, j, k = np.uint32(far_triangles[f, 0]), np.uint32(far_triangles[f, 1]), np.uint32(far_triangles[f, 2])
                 p, q, r = far_barycentric[row, column, 0], far_barycentric[row, column, 1], far_barycentric[row, column, 2]
                 red, green, blue = _guess(mantle_guess, detail, i, j, k, p, q, r)
+                seen = _0
                 if nearer:
                     # Both sides of the mantle share the outline: through soft hair another colour would shine as a line along it.
                     apart = min(max((depth - mantle_depth[row, column] - _SHARED_DM) * _PARTING, _0), _1)
@@ -341,6 +352,7 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
                 behind = (_1 - matte) * alpha
                 red, green, blue = matte * own_red + behind * red, matte * own_green + behind * green, matte * own_blue + behind * blue
                 alpha = matte + behind
+                seen += matte * (own_seen - seen)
                 if matte > _HALF:
                     depth, surface = mantle_depth[row, column], 1
             out_rgb[row, column, 0] = red * _PER_WHITE
@@ -349,6 +361,7 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
             out_alpha[row, column] = alpha
             out_depth[row, column] = depth
             out_surface[row, column] = surface
+            out_seen[row, column] = seen
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")

@@ -1,6 +1,6 @@
 """How the pictures of a person become one: by their shares, head and body each by their own, and mouth and eyes in windows.
 
-Low frequencies are blended, detail comes from the best picture.
+Low frequencies are blended, detail comes from the best picture, and each pixel from those whose photos saw it.
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ def part_of(of_head: Array, head: float, body: float) -> PicturePart:
 def blended(pictures: list[Drawn], head: Array, body: Array, of_head: Array) -> tuple[Array, Array]:
     """Premultiplied colours [s, s, 3] and alpha [s, s]: low frequencies by shares, detail nearly of the best picture alone.
 
+    Where one picture has but a guess, those count whose photos saw what is shown there.
+
     Args:
         pictures: k, drawn at least where :func:`part_of` says.
         head, body: [k], their shares where ``of_head`` [s, s] is 1 and where it is 0.
@@ -91,12 +93,15 @@ def blended(pictures: list[Drawn], head: Array, body: Array, of_head: Array) -> 
     size = len(of_head)
     if len(pictures) == 1:
         return pictures[0].picture.rgb.copy(), pictures[0].picture.alpha
-    sharp = np.stack([sharper(head), sharper(body)], 1).astype(np.float32)
-    soft = np.stack([head, body], 1).astype(np.float32) - sharp
-    rgb, change = np.zeros((2, size, size, 3), np.float32)
-    alpha = np.zeros((size, size), np.float32)
+    sharp, soft = (np.stack(shares, 1).astype(np.float32) for shares in ((sharper(head), sharper(body)), (head, body)))
+    sums = np.zeros((size, size, 5), np.float32), np.zeros((size, size, 4), np.float32)
     for one, own, low in zip(pictures, sharp, soft, strict=True):
-        kernels.add_picture(one.picture.rgb, one.picture.alpha, of_head, one.part.top, one.part.left, own, low, rgb, alpha, change)
+        drawn = one.picture
+        seen = np.ones_like(drawn.alpha) if drawn.seen is None else drawn.seen
+        kernels.add_picture(drawn.rgb, drawn.alpha, seen, of_head, one.part.top, one.part.left, own, low, *sums)
+    rgb, change = np.empty((2, size, size, 3), np.float32)
+    alpha = np.empty((size, size), np.float32)
+    kernels.take_means(*sums, rgb, alpha, change)
     kernels.settle(cv2.GaussianBlur(change, (0, 0), _DETAIL_PX * size / 512), alpha, rgb)
     return rgb, alpha
 
