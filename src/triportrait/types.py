@@ -392,8 +392,7 @@ class RenderedHead:
 
     Args:
         rgb: float32 [s, s, 3] in 0..1, premultiplied by ``alpha``.
-        alpha: float32 [s, s] in 0..1.
-        depth: float32 [s, s], camera depth in decimetres; +inf where nothing is.
+        alpha: float32 [s, s] in 0..1; depth: float32 [s, s], camera depth in decimetres, +inf where nothing is.
         features: torch [c, s, s] for a super-resolution network, or None.
         seen: float32 [s, s] in 0..1, how far a pixel shows what the photo saw and no guess; None where that is not known.
     """

@@ -14,6 +14,8 @@ from triportrait.types import Array, PreparedPortrait
 
 #: So far from the outline the guessed texture turns back inwards, and how far it goes at most (pixels of a 512 px crop).
 _TURN_BACK_PX, _TEXTURE_PX = 12, 56
+#: Wide blurs are computed on a grid so many times coarser.
+_COARSER = 4
 #: How strong it is there.
 _TEXTURE = 0.8
 #: Farther from the outline than this (pixels of a 512 px crop) the photo shows nothing of the scene.
@@ -157,7 +159,7 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     tainted = cv2.GaussianBlur(tainted * (hair & ~skin & ~deep), (0, 0), 2.0 * unit)
     soft: Any = cv2.GaussianBlur(colours, (0, 0), 2.0 * unit)
     lighter = (soft.sum(-1) + 1.0) / (low.sum(-1) + 1.0) - 1.0
-    bleached = np.clip(lighter / _LIGHTER - 1.0, 0.0, 1.0) * (head & skin & (feature == 0))
+    bleached = np.clip(lighter / _LIGHTER - 1.0, 0.0, 1.0) * _paler(soft, low) * (head & skin & (feature == 0))
     bleached = cv2.GaussianBlur(bleached.astype(np.float32), (0, 0), 3.0 * unit)
     # Its form still shows.
     low *= (np.maximum(soft, 1.0) / np.maximum(low, 1.0)) ** (_FORM * bleached[..., None])
@@ -192,6 +194,12 @@ def _as_facing(low: Array, colours: Array, which: Array, face: Array) -> Array:
     # What is too light takes on the typical colour as far as it is.
     share = np.clip((light / (of_column.sum(-1, keepdims=True) + 1.0) - 1.0) / _LIGHTER, 0.0, 1.0)
     return np.asarray(low + share * (np.float32(1.0 + 0.5 * _LIGHTER) * of_column - low), np.float32)
+
+
+def _paler(colours: Array, others: Array) -> Array:
+    """How much less vivid ``colours`` [s, s, 3] are than ``others``: [s, s], 1 where half as much or less."""
+    vivid, other = (1.0 - (part.min(-1) + 1.0) / (part.max(-1) + 1.0) for part in (colours, others))
+    return np.asarray(np.clip(2.0 * (1.0 - vivid / np.maximum(other, 0.05)), 0.0, 1.0))
 
 
 def _ears_at_borders(portrait: PreparedPortrait, beside: Array, hairy: Array) -> tuple[Array, Array]:
@@ -235,10 +243,19 @@ def _blurred(colours: Array, known: Array, width_px: float) -> tuple[Array, Arra
 
 def _spread(colours: Array, known: Array, width_px: float) -> Array:
     """Colours [s, s, 3] blurred over what is ``known`` [s, s], and far from that continued; as they are where nothing is known."""
+    import cv2
+
     if not known.any():
         return colours
-    mean, weight = _blurred(colours, known, width_px)
-    return push_pull(mean, np.clip(weight / 0.05, 0.0, 1.0) * (weight > 2e-3))
+    # Blurred so widely a picture has nothing fine: it is computed on a coarser grid.
+    size = len(colours)
+    small = (round(size / _COARSER), round(size / _COARSER))
+    weight: Any = known.astype(np.float32)
+    shown, weight = (cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in (colours * weight[..., None], weight))
+    shown, weight = (cv2.GaussianBlur(part, (0, 0), width_px * small[0] / size) for part in (shown, weight))
+    mean = shown / np.maximum(weight, 1e-3)[..., None]
+    spread: Any = push_pull(mean, np.clip(weight / 0.05, 0.0, 1.0) * (weight > 2e-3))
+    return np.asarray(cv2.resize(spread, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
 def sampled(picture: Array, places: Array) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from triportrait.avatar.person.blending import FAINT, Drawn, blended, head_map, part_of, put_window, sharper, window_of
 from triportrait.avatar.person.head_space import HeadSpace
 from triportrait.avatar.person.linear_delta import DrawnDelta
+from triportrait.concurrency import in_order, thread_count
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
 from triportrait.geometry.parts import PicturePart, around
@@ -89,9 +90,10 @@ class PersonAvatar:
     def prepare(self, portrait: PreparedPortrait) -> PersonState:
         """Everything that is computed once per person."""
         sources = []
-        for one in (replace(portrait, others=()), *portrait.others):
+        pictures = [replace(portrait, others=()), *portrait.others]
+        for one, state in zip(pictures, in_order(self.inner.prepare, pictures, thread_count()), strict=True):
             rotation = matrix_from_euler(np.asarray(one.motion.rotation_rad, np.float64))
-            sources.append(Source(self.inner.prepare(one), rotation, FaceShape.of(one.landmarks), one.motion.body))
+            sources.append(Source(state, rotation, FaceShape.of(one.landmarks), one.motion.body))
         vertices = self.head.shape(portrait.identity) + portrait.vertex_offset
         least = [_APART_DEG if one.same_take else _OTHER_TAKE_DEG for one in (portrait, *portrait.others)]
         by_pose = turned_apart([source.rotation for source in sources], least)
