@@ -22,28 +22,47 @@ def test_pictures_count_by_their_shares_and_as_far_as_their_photos_saw() -> None
     of_head = random.uniform(0, 1, (SIZE, SIZE)).astype(np.float32)
     whole, part = picture(random), picture(random, 20, 30)
     seen = [random.uniform(0, 1, one.alpha.shape).astype(np.float32) for one in (whole, part)]
-    shares = [np.float32([[0.7, 0.1], [0.6, 0.2]]), np.float32([[0.3, 0.9], [0.4, 0.8]])]
-    sums = np.zeros((SIZE, SIZE, 5), np.float32), np.zeros((SIZE, SIZE, 4), np.float32)
-    for one, by, (sharp, low), (top, left) in zip((whole, part), seen, shares, ((0, 0), (11, 5)), strict=True):
-        kernels.add_picture(one.rgb, one.alpha, by, of_head, top, left, sharp, low, *sums)
+    sharp, low = np.float32([[0.7, 0.1], [0.3, 0.9]]), np.float32([[0.6, 0.2], [0.4, 0.8]])
+    pictures = tuple((one.rgb, one.alpha, by) for one, by in zip((whole, part), seen, strict=True))
+    places = np.int32([[0, 0, SIZE, SIZE], [11, 5, 20, 30]])
     rgb, change = np.empty((2, SIZE, SIZE, 3), np.float32)
     alpha = np.empty((SIZE, SIZE), np.float32)
-    kernels.take_means(*sums, rgb, alpha, change)
+    kernels.blend(pictures, places, of_head, sharp, low, np.zeros((SIZE, SIZE, 2), np.float32), rgb, alpha, change)
     there = np.s_[11:31, 5:35]
 
-    def mean(which: int, values: list[np.ndarray]) -> np.ndarray:
-        weights = []
-        for (shown, by), share in zip(((of_head[there], seen[0][there]), (of_head[there], seen[1])), shares, strict=True):
-            head, body = share[which]
-            weights.append((0.1 + 0.9 * by) * (body + (head - body) * shown))
+    def mean(shares: np.ndarray, values: list[np.ndarray]) -> np.ndarray:
+        counts = [0.1 + 0.9 * by for by in (seen[0][there], seen[1])]
+        weights = [count * (body + (head - body) * of_head[there]) for count, (head, body) in zip(counts, shares, strict=True)]
         return sum(w[..., None] * v for w, v in zip(weights, values, strict=True)) / sum(weights)[..., None]
 
-    np.testing.assert_allclose(rgb[there], mean(0, [whole.rgb[there], part.rgb]), atol=1e-5)
-    np.testing.assert_allclose(change[there] + rgb[there], mean(1, [whole.rgb[there], part.rgb]), atol=1e-5)
-    np.testing.assert_allclose(alpha[there], mean(0, [whole.alpha[there][..., None], part.alpha[..., None]])[..., 0], atol=1e-5)
+    alphas = [whole.alpha[there][..., None], part.alpha[..., None]]
+    np.testing.assert_allclose(rgb[there], mean(sharp, [whole.rgb[there], part.rgb]), atol=1e-5)
+    np.testing.assert_allclose(alpha[there], mean(sharp, alphas)[..., 0], atol=1e-5)
+    wanted = mean(low, [whole.rgb[there], part.rgb]) / mean(low, alphas) * alpha[there][..., None]
+    np.testing.assert_allclose(change[there] + rgb[there], wanted, atol=1e-4)
     for made, own in ((rgb, whole.rgb), (alpha, whole.alpha)):
         made[there], own[there] = 0, 0
         np.testing.assert_allclose(made, own, atol=1e-5)
+
+
+def test_two_outlines_become_one_between_them_and_no_ghost() -> None:
+    column = np.arange(512) + 0.5
+    ends = (280.0, 300.0)
+    pictures = []
+    for end in ends:
+        alpha = np.ascontiguousarray(np.broadcast_to(np.clip(end - column + 0.5, 0, 1), (512, 512)), np.float32)
+        pictures.append(Drawn(RenderedHead(alpha[..., None] * np.float32([0.8, 0.6, 0.4]), alpha, alpha), PicturePart(0, 0, 512, 512)))
+    before = 0.0
+    for part in (0.0, 0.25, 0.5, 0.75, 1.0):
+        share = np.array([1 - part, part])
+        rgb, alpha = blended(pictures, share, share, np.ones((512, 512), np.float32))
+        end = float(alpha[256].sum())
+        assert before <= end and ends[0] - 2 < end < ends[1] + 2, (part, end)
+        assert ((alpha[256] > 0.06) & (alpha[256] < 0.94)).sum() <= 4, part
+        np.testing.assert_allclose(
+            rgb[256][alpha[256] > 0.99], np.tile(np.float32([0.8, 0.6, 0.4]), ((alpha[256] > 0.99).sum(), 1)), atol=0.01
+        )
+        before = end
 
 
 def test_what_one_photo_did_not_see_comes_from_another() -> None:
@@ -94,7 +113,8 @@ def test_parts_are_drawn_as_far_as_they_count(astronaut_portrait: PreparedPortra
     head, body = np.array([0.6, 0.4, 0.0]), np.array([0.5, 0.0, 0.5])
     parts = [part_of(of_head, *shares) for shares in zip(head, body, strict=True)]
     assert parts[0] == PicturePart(0, 0, size, size) and parts[1].height < size and parts[2].top > 0
-    pictures = [picture(random, size, size) for _ in parts]
+    full = np.ones((size, size), np.float32)
+    pictures = [RenderedHead(random.uniform(0, 1, (size, size, 3)).astype(np.float32), full, full) for _ in parts]
     whole = blended([Drawn(one, parts[0]) for one in pictures], head, body, of_head)
     cut = [RenderedHead(one.rgb[part.box], one.alpha[part.box], one.depth[part.box]) for one, part in zip(pictures, parts, strict=True)]
     partly = blended([Drawn(one, part) for one, part in zip(cut, parts, strict=True)], head, body, of_head)

@@ -6,47 +6,53 @@ import numpy as np
 
 from triportrait.compiling import njit
 
-_0, _1, _SMALL = np.float32(0), np.float32(1), np.float32(1e-6)
+_0, _HALF, _1, _SMALL = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1e-6)
 #: What no photo saw counts so much less than what one did.
 _UNSEEN = np.float32(0.1)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def add_picture(rgb, alpha, seen, of_head, top, left, sharp, low, sharp_sum, low_sum):
-    """Add one picture, or a part of it, to sums over pictures, in place; it counts by its shares and as far as its photo ``seen``.
+def blend(pictures, places, of_head, sharp, low, outline, rgb, alpha, change):
+    """Means of pictures, or parts of them, each of which counts by its shares and as far as its photo saw what it shows.
 
     Args:
-        rgb, alpha, seen: float32 [h, w, 3], [h, w], [h, w], premultiplied, with their first pixel at ``top``, ``left`` of the sums.
+        pictures: so many of (rgb float32 [h, w, 3] premultiplied, alpha [h, w], seen [h, w]) as ``places``, int32 [k, 4], has rows: where
+            the first pixel of each lies (row, column), and its height and width.
         of_head: float32 [s, s], 1 on the head, 0 on the body.
-        sharp, low: float32 [2], its share on head and body of the picture, and of the low frequencies.
-        sharp_sum, low_sum: float32 [s, s, 5] and [s, s, 4], sums by the one and the other: of shares, colours and, of the first, alpha.
+        sharp, low: float32 [k, 2], shares on head and body of the picture, and of its low frequencies.
+        outline: float32 [s, s, 2], how many pixels inside the outline, and how far the pictures' own alphas do not agree.
+        rgb, alpha, change: float32 [s, s, 3], [s, s], [s, s, 3], written: the picture, and what its low frequencies lack.
     """
-    sharp_head, sharp_body = sharp
-    low_head, low_body = low
-    for row in range(alpha.shape[0]):
-        for column in range(alpha.shape[1]):
-            head, counts = of_head[row + top, column + left], _UNSEEN + (_1 - _UNSEEN) * seen[row, column]
-            own, soft = counts * (sharp_body + (sharp_head - sharp_body) * head), counts * (low_body + (low_head - low_body) * head)
-            sharp_sum[row + top, column + left, 0] += own
-            low_sum[row + top, column + left, 0] += soft
+    size = of_head.shape[0]
+    sums = np.empty((size, 9), np.float32)
+    for row in range(size):
+        sums[:] = _0
+        for k in range(len(pictures)):
+            y, left = row - places[k, 0], places[k, 1]
+            if y < 0 or y >= places[k, 2]:
+                continue
+            colours, opaque, seen = pictures[k]
+            sharp_head, sharp_body, low_head, low_body = sharp[k, 0], sharp[k, 1], low[k, 0], low[k, 1]
+            for x in range(places[k, 3]):
+                head, counts = of_head[row, x + left], _UNSEEN + (_1 - _UNSEEN) * seen[y, x]
+                own, soft = counts * (sharp_body + (sharp_head - sharp_body) * head), counts * (low_body + (low_head - low_body) * head)
+                shown, total = opaque[y, x], sums[x + left]
+                total[0] += own
+                total[1] += own * shown
+                total[2] += soft * shown
+                for c in range(3):
+                    total[3 + c] += own * colours[y, x, c]
+                    total[6 + c] += soft * colours[y, x, c]
+        for column in range(size):
+            total = sums[column]
+            shown = total[1] / max(total[0], _SMALL)
+            shown += outline[row, column, 1] * (min(max(outline[row, column, 0] + _HALF, _0), _1) - shown)
+            alpha[row, column] = shown
+            per_own, per_low = shown / max(total[1], _SMALL), shown / max(total[2], _SMALL)
             for c in range(3):
-                sharp_sum[row + top, column + left, c + 1] += own * rgb[row, column, c]
-                low_sum[row + top, column + left, c + 1] += soft * rgb[row, column, c]
-            sharp_sum[row + top, column + left, 4] += own * alpha[row, column]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def take_means(sharp_sum, low_sum, rgb, alpha, change):
-    """What :func:`add_picture` summed becomes colours float32 [s, s, 3], alpha [s, s], and what low frequencies ``change``, [s, s, 3]."""
-    for row in range(alpha.shape[0]):
-        for column in range(alpha.shape[1]):
-            per_sharp = _1 / max(sharp_sum[row, column, 0], _SMALL)
-            per_low = _1 / max(low_sum[row, column, 0], _SMALL)
-            alpha[row, column] = sharp_sum[row, column, 4] * per_sharp
-            for c in range(3):
-                own = sharp_sum[row, column, c + 1] * per_sharp
+                own = total[3 + c] * per_own
                 rgb[row, column, c] = own
-                change[row, column, c] = low_sum[row, column, c + 1] * per_low - own
+                change[row, column, c] = total[6 + c] * per_low - own
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

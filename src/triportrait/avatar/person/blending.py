@@ -24,6 +24,9 @@ FAINT = 0.01
 _NECK, _BESIDE, _ABOVE = (-0.3, 0.5), (0.4, 0.8), (-0.2, 0.2)
 #: The map of what is head is computed on a grid so many times coarser.
 _COARSER = 8
+#: Outlines are compared on a grid of this step (pixels of a 512 px crop) and moved over so many steps at most; alphas whose deviation
+#: exceeds the third number part, fully so when it exceeds that by the inverse of the last.
+_OUTLINE_STEP, _OUTLINE_REACH, _AGREE, _PARTED = 4, 8.0, 0.05, 5.0
 #: Round lips and eyes a window reaches so far beyond the outline (sizes of it), and ends as softly.
 _REACH, _SOFT = 0.35, 0.16
 #: A part is drawn so many pixels beyond what is shown of it: its border is not smoothed.
@@ -94,16 +97,49 @@ def blended(pictures: list[Drawn], head: Array, body: Array, of_head: Array) -> 
     if len(pictures) == 1:
         return pictures[0].picture.rgb.copy(), pictures[0].picture.alpha
     sharp, soft = (np.stack(shares, 1).astype(np.float32) for shares in ((sharper(head), sharper(body)), (head, body)))
-    sums = np.zeros((size, size, 5), np.float32), np.zeros((size, size, 4), np.float32)
-    for one, own, low in zip(pictures, sharp, soft, strict=True):
-        drawn = one.picture
-        seen = np.ones_like(drawn.alpha) if drawn.seen is None else drawn.seen
-        kernels.add_picture(drawn.rgb, drawn.alpha, seen, of_head, one.part.top, one.part.left, own, low, *sums)
+    drawn = [(one.rgb, one.alpha, np.ones_like(one.alpha) if one.seen is None else one.seen) for one in (each.picture for each in pictures)]
+    places = np.array([(one.part.top, one.part.left, one.part.height, one.part.width) for one in pictures], np.int32)
     rgb, change = np.empty((2, size, size, 3), np.float32)
     alpha = np.empty((size, size), np.float32)
-    kernels.take_means(*sums, rgb, alpha, change)
+    kernels.blend(tuple(drawn), places, of_head, sharp, soft, _morphed(pictures, sharp, of_head), rgb, alpha, change)
     kernels.settle(cv2.GaussianBlur(change, (0, 0), _DETAIL_PX * size / 512), alpha, rgb)
     return rgb, alpha
+
+
+def _morphed(pictures: list[Drawn], sharp: Array, of_head: Array) -> Array:
+    """How far inside an outline between those of the pictures each pixel lies, in pixels, and how far they do not agree: float32 [s, s, 2].
+
+    The mean of two alphas is a ghost of either outline; the zero of the mean of signed distances is one outline, which moves as shares do.
+
+    Args:
+        sharp: [k, 2], shares on head and body.
+    """
+    import cv2
+
+    size = len(of_head)
+    step = max(round(_OUTLINE_STEP * size / 512), 1)
+    on_head = of_head[::step, ::step]
+    total, mean, square, away = np.zeros((4, *on_head.shape), np.float32)
+    for one, (head, body) in zip(pictures, sharp, strict=True):
+        first_row, first_column = -one.part.top % step, -one.part.left % step
+        drawn = one.picture.alpha[first_row::step, first_column::step]
+        top, left = (one.part.top + first_row) // step, (one.part.left + first_column) // step
+        shown: Array = np.zeros(on_head.shape, np.float32)
+        shown[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
+        solid = (shown > 0.5).astype(np.uint8)
+        inside, outside = (cv2.distanceTransform(part, cv2.DIST_L2, 3) for part in (solid, 1 - solid))
+        share = body + (head - body) * on_head
+        total += share
+        mean += share * shown
+        square += share * shown**2
+        away += share * np.clip(inside - outside, -_OUTLINE_REACH, _OUTLINE_REACH)
+    per = 1.0 / np.maximum(total, 1e-6)
+    spread = np.sqrt(np.maximum(square * per - (mean * per) ** 2, 0.0))
+    # As far as one step beyond: alphas are finer than the grid.
+    parted = np.clip(_PARTED * (cv2.blur(cv2.dilate(spread, np.ones((3, 3), np.uint8)), (3, 3)) - _AGREE), 0.0, 1.0)
+    # Distances on a grid have steps.
+    away = step * cv2.GaussianBlur(away * per, (0, 0), 1.0)
+    return np.asarray(cv2.resize(np.dstack([away, parted]), (size, size), interpolation=cv2.INTER_LINEAR))
 
 
 def sharper(share: Array) -> Array:
