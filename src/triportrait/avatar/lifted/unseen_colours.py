@@ -25,7 +25,7 @@ _OF_SCENE = 0.4
 #: Hair begins so far above the forehead's top point (heights of the face), if it is at least so many standard deviations from skin.
 _HAIR_ABOVE, _APART = 0.08, 2.0
 #: So many standard deviations apart they are told from each other anywhere.
-_SURELY_APART = 3.5
+_SURELY_APART = 3.0
 #: Hair may have the skin's hue, but not so much of its brightness.
 _BARE = 0.7
 #: What is lighter than its half of the head by this share is lit from behind; so much of the picture tells how light that is.
@@ -126,7 +126,7 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     hairy, apart = _like_hair(portrait, _eyes(portrait))
     skin = skin & (~beside | (rise < 0.02) | ears | bare_scalp(portrait, skin))
     if apart > _SURELY_APART:
-        skin |= ~hairy & (portrait.head_alpha > 0.5) & (rise > 0.02) & (rise < 1.0)
+        skin |= ~hairy & (np.maximum(portrait.head_alpha, portrait.person_alpha) > 0.5) & (rise < 1.0)
     ear = cv2.dilate(ears.astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
     solid = signed > 4 * unit
     plain = (solid & (feature == 0) & (ear == 0)).astype(np.float32)
@@ -151,8 +151,9 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
         if (other * only * deep).any():
             other *= only
     (bare_low, bare_rim, _), (other_low, other_rim, tainted) = continued(plain * skin), continued(other)
-    bare_low = _as_facing(bare_low, colours, plain * skin * deep, face)
-    other_low = _as_facing(other_low, colours, other * deep, face)
+    near_head = cv2.GaussianBlur(portrait.head_alpha, (0, 0), 6.0 * unit)[..., None]
+    bare_low += near_head * (_as_facing(bare_low, colours, plain * skin * deep * head, face) - bare_low)
+    other_low += near_head * (_as_facing(other_low, colours, other * deep, face) - other_low)
     low, rim = tone * bare_low + (1 - tone) * other_low, tone * bare_rim + (1 - tone) * other_rim
     # A face's rim is lit and dark as it likes; hair is not.
     hair = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(_DEEP_PX * unit) + 1,) * 2, np.uint8)) == 0
