@@ -24,9 +24,9 @@ FAINT = 0.01
 _NECK, _BESIDE, _ABOVE = (-0.3, 0.5), (0.4, 0.8), (-0.2, 0.2)
 #: The map of what is head is computed on a grid so many times coarser.
 _COARSER = 8
-#: Outlines are compared on a grid of this step (pixels of a 512 px crop) and moved over so many steps at most; alphas whose deviation
-#: exceeds the third number part, fully so when it exceeds that by the inverse of the last.
-_OUTLINE_STEP, _OUTLINE_REACH, _AGREE, _PARTED = 4, 8.0, 0.05, 5.0
+#: Outlines are compared on a grid of this step (pixels of a 512 px crop) and moved over so many steps at most; they part where their
+#: distances deviate by more than the third number of steps, and fully so by the last more.
+_OUTLINE_STEP, _OUTLINE_REACH, _AGREE, _PARTED = 4, 8.0, 0.6, 0.6
 #: Round lips and eyes a window reaches so far beyond the outline (sizes of it), and ends as softly.
 _REACH, _SOFT = 0.35, 0.16
 #: A part is drawn so many pixels beyond what is shown of it: its border is not smoothed.
@@ -119,7 +119,7 @@ def _morphed(pictures: list[Drawn], sharp: Array, of_head: Array) -> Array:
     size = len(of_head)
     step = max(round(_OUTLINE_STEP * size / 512), 1)
     on_head = of_head[::step, ::step]
-    total, mean, square, away = np.zeros((4, *on_head.shape), np.float32)
+    total, away, square = np.zeros((3, *on_head.shape), np.float32)
     for one, (head, body) in zip(pictures, sharp, strict=True):
         first_row, first_column = -one.part.top % step, -one.part.left % step
         drawn = one.picture.alpha[first_row::step, first_column::step]
@@ -129,16 +129,17 @@ def _morphed(pictures: list[Drawn], sharp: Array, of_head: Array) -> Array:
         solid = (shown > 0.5).astype(np.uint8)
         inside, outside = (cv2.distanceTransform(part, cv2.DIST_L2, 3) for part in (solid, 1 - solid))
         share = body + (head - body) * on_head
+        distance = np.clip(inside - outside, -_OUTLINE_REACH, _OUTLINE_REACH)
         total += share
-        mean += share * shown
-        square += share * shown**2
-        away += share * np.clip(inside - outside, -_OUTLINE_REACH, _OUTLINE_REACH)
+        away += share * distance
+        square += share * distance**2
     per = 1.0 / np.maximum(total, 1e-6)
-    spread = np.sqrt(np.maximum(square * per - (mean * per) ** 2, 0.0))
-    # As far as one step beyond: alphas are finer than the grid.
-    parted = np.clip(_PARTED * (cv2.blur(cv2.dilate(spread, np.ones((3, 3), np.uint8)), (3, 3)) - _AGREE), 0.0, 1.0)
+    away *= per
+    deviation = np.sqrt(np.maximum(square * per - away**2, 0.0))
+    # Near the outline alone, where one picture shows the person and another does not; soft hair that lies alike stays soft.
+    parted = np.clip((cv2.blur(deviation, (3, 3)) - _AGREE) / _PARTED, 0.0, 1.0)
     # Distances on a grid have steps.
-    away = step * cv2.GaussianBlur(away * per, (0, 0), 1.0)
+    away = step * cv2.GaussianBlur(away, (0, 0), 1.0)
     return np.asarray(cv2.resize(np.dstack([away, parted]), (size, size), interpolation=cv2.INTER_LINEAR))
 
 
