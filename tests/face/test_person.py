@@ -13,7 +13,7 @@ from triportrait import Portrait, cli
 from triportrait.errors import OptionError
 from triportrait.face.mesh_tracker import MeshTracker
 from triportrait.face.open_head import OpenHead
-from triportrait.face.person import PersonOptions, _exposed_like, choose_pictures, person_of_takes
+from triportrait.face.person import PersonOptions, _exposed_like, _Plate, choose_pictures, person_of_takes
 from triportrait.face.takes import Take
 from triportrait.geometry.crops import cut
 from triportrait.geometry.shapes import FaceShape
@@ -50,6 +50,29 @@ def test_pictures_are_far_apart_and_begin_with_the_calmest() -> None:
     assert chosen[1] == 40 and {1, 59} == set(chosen[2:])
     # Nothing is taken twice, and nothing that shows no more.
     assert choose_pictures(rotation[:1].repeat(9, 0), shapes[:9], usable[1:10], 4) == [0]
+
+
+def test_hair_before_a_scene_of_its_colour_is_hair_and_scenery_beside_it_is_none() -> None:
+    """The mask takes a pale curtain beside dark hair for the person; behind the hair the garden is as dark as it."""
+    random = np.random.default_rng(0)
+    size = 256
+    scene = np.full((size, size, 3), (40, 34, 30), np.uint8)
+    scene[:, 150:] = (170, 168, 165)
+    scene = np.clip(scene + random.normal(0, 2, scene.shape), 0, 255).astype(np.uint8)
+    hair = np.zeros((size, size), bool)
+    hair[40:, 60:150] = True
+    image = scene.copy()
+    image[hair] = np.clip((44, 36, 32) + random.normal(0, 2, (int(hair.sum()), 3)), 0, 255)
+    mask = hair.astype(np.float32)
+    mask[40:, 150:165] = 1.0
+    everywhere = np.ones((size, size), bool)
+    # A gleam on the hair looks as the curtain does elsewhere.
+    plate_picture = scene.copy()
+    plate_picture[90:100, 100:110] = image[90:100, 100:110] = 150
+    plate = _Plate(plate_picture, np.zeros((size, size), np.float32), everywhere, everywhere)
+    persons = plate.persons(image, mask)
+    assert persons[45:250, 62:146].min() > 0.9
+    assert persons[45:250, 154:164].max() < 0.1
 
 
 def test_a_video_becomes_a_person_who_talks(video: Path, voice: Path, tmp_path: Path) -> None:

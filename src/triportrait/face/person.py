@@ -39,6 +39,8 @@ _IDENTITY_ROWS = 24
 _SCENE_FRAMES, _CAMERA_MOVES = 24, 10.0
 #: A pixel that differs from the empty scene by fewer levels, and lies no deeper in the person than this share of the crop, shows the scene.
 _ALIKE, _INSIDE = 4.0, 0.12
+#: So deep in the person, in sides of the crop, what is seen is theirs.
+_SURELY = 0.06
 #: So much beside the person counts as theirs, in sides of the crop.
 _BESIDE = 0.025
 #: How far the gains go that bring a picture to the first one's exposure.
@@ -328,18 +330,36 @@ class _Plate:
         return _Plate(picture, strays.astype(np.float32), known, np.asarray(still.any(0)))
 
     def persons(self, image: Array, mask: Array) -> Array:
-        """The tracker's ``mask`` [s, s] without what looks in ``image`` [s, s, 3] as the empty scene does, but for the person's inside."""
+        """The tracker's ``mask`` [s, s] without what looks in ``image`` [s, s, 3] as the empty scene does, but for the person's inside.
+
+        Hair before a scene of its colour is hair: what looks as the person beside it does stays theirs.
+        """
         import cv2
 
-        inside = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 3) > _INSIDE * len(image)
-        return (mask * (1.0 - self.shown_by(image) * ~inside)).astype(np.float32)
+        depth = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 3) / len(image)
+        sure = (depth > _SURELY).astype(np.float32)
+        weight = cv2.GaussianBlur(sure, (0, 0), 0.5 * _SURELY * len(image))
+        mean = cv2.GaussianBlur(image * sure[..., None], (0, 0), 0.5 * _SURELY * len(image)) / np.maximum(weight, 1e-3)[..., None]
+        beside = push_pull(mean, np.clip(4.0 * weight, 0.0, 1.0))
+        like_scene, like_person = (self._away(image, other) for other in (self.picture, beside))
+        better = np.clip((like_person - like_scene) / _ALIKE - 1.0, 0.0, 1.0)
+        scene = np.minimum(self.shown_by(image), np.clip(3.0 - like_scene / _ALIKE, 0.0, 1.0)) * better * (depth <= _INSIDE)
+        # Scenery reaches the person from outside; a hole in hair is a gleam of it.
+        _, pieces = cv2.connectedComponents(((scene > 0.1) | (mask < 0.5)).astype(np.uint8))
+        outside = np.isin(pieces, np.unique(pieces[mask < 0.5]))
+        return (mask * (1.0 - scene * outside)).astype(np.float32)
 
     def shown_by(self, image: Array) -> Array:
         """How far ``image`` uint8 [s, s, 3] looks as the empty scene does: float32 [s, s] in 0..1, 0 where that is not known."""
+        return np.clip(2.0 - self._away(image, self.picture) / (_ALIKE + 2.0 * self.strays), 0.0, 1.0) * self.known
+
+    @staticmethod
+    def _away(image: Array, other: Array) -> Array:
+        """By how many levels two pictures [s, s, 3] differ round each pixel: float32 [s, s]."""
         import cv2
 
-        away = cv2.GaussianBlur(np.abs(image.astype(np.float32) - self.picture).mean(-1), (0, 0), 1.5 * len(image) / 512)
-        return np.clip(2.0 - away / (_ALIKE + 2.0 * self.strays), 0.0, 1.0) * self.known
+        difference = np.abs(image.astype(np.float32) - other).mean(-1)
+        return np.asarray(cv2.GaussianBlur(difference, (0, 0), 1.5 * len(image) / 512), np.float32)
 
     def behind(self, portrait: PreparedPortrait) -> Array:
         """The scene behind a portrait: its own picture, else the plate's in that picture's light, else painted in."""
