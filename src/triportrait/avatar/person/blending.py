@@ -20,6 +20,8 @@ _DETAIL_PX = 2.0
 _BEST = 2
 #: A picture of no more than this share is not worth its time; what it has above it fades in.
 FAINT = 0.01
+#: So many pictures are blended at most: two for the head and two for the body.
+_MOST_PICTURES = 4
 #: Below the chin head goes over into body between these heights of the face, beside the face in the second pair, from the face's middle.
 _NECK, _BESIDE, _ABOVE = (-0.3, 0.5), (0.4, 0.8), (-0.2, 0.2)
 #: The map of what is head is computed on a grid so many times coarser.
@@ -98,10 +100,15 @@ def blended(pictures: list[Drawn], head: Array, body: Array, of_head: Array) -> 
         return pictures[0].picture.rgb.copy(), pictures[0].picture.alpha
     sharp, soft = (np.stack(shares, 1).astype(np.float32) for shares in ((sharper(head), sharper(body)), (head, body)))
     drawn = [(one.rgb, one.alpha, np.ones_like(one.alpha) if one.seen is None else one.seen) for one in (each.picture for each in pictures)]
-    places = np.array([(one.part.top, one.part.left, one.part.height, one.part.width) for one in pictures], np.int32)
+    places = [(one.part.top, one.part.left, one.part.height, one.part.width) for one in pictures]
+    # Always as many, some of them empty: a kernel is compiled for each length of a tuple, in the middle of a video.
+    empty = np.empty((0, 0, 3), np.float32), np.empty((0, 0), np.float32), np.empty((0, 0), np.float32)
+    drawn += [empty] * (_MOST_PICTURES - len(drawn))
+    places += [(0, 0, 0, 0)] * (_MOST_PICTURES - len(places))
     rgb, change = np.empty((2, size, size, 3), np.float32)
     alpha = np.empty((size, size), np.float32)
-    kernels.blend(tuple(drawn), places, of_head, sharp, soft, _morphed(pictures, sharp, of_head), rgb, alpha, change)
+    outline = _morphed(pictures, sharp, of_head)
+    kernels.blend(tuple(drawn), np.array(places, np.int32), of_head, sharp, soft, outline, rgb, alpha, change)
     kernels.settle(cv2.GaussianBlur(change, (0, 0), _DETAIL_PX * size / 512), alpha, rgb)
     return rgb, alpha
 
