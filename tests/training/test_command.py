@@ -12,6 +12,7 @@ import soundfile
 import torch
 from PIL import Image
 
+from labelled_samples import write_parts
 from training.oneshot.test_mouth_painter import windows
 from training.oneshot.test_stage import ball_views
 from training.test_coverings import write_faces
@@ -31,6 +32,8 @@ from triportrait.motion.audio import AudioDriver
 from triportrait.motion.audio_network import AudioToMotion, as_graph, load_model, save_model
 from triportrait.motion.speech_features import EnvelopeLogMel, LogMel
 from triportrait.motion.sync_expert import load_sync_expert, sync_score
+from triportrait.nn.parts import load_parts, parts_input
+from triportrait.nn.parts_network import load_parts_network
 from triportrait.synth.lifted_views import write_index, write_shard
 from triportrait.training.command import MODELS, join_networks, recipe_of
 from triportrait.training.data.clips import write_clips
@@ -59,6 +62,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_index(folder / "views", split, [f"{split}.npz"], [len(seeds)], {})
     write_windows(folder / "mouths.npz", list(windows(4, 0)), [False, True] * 2)
     write_faces(folder / "faces.npz", 8, 0)
+    write_parts(folder / "parts", 4)
     for number in range(3):
         write_spoken(folder / "speech" / f"train_{number:05d}.npz", spoken(number))
     write_spoken(folder / "speech" / "test_00000.npz", spoken(7))
@@ -152,6 +156,18 @@ def test_who_tells_coverings(data: Path, tmp_path: Path, astronaut_portrait) -> 
     with torch.inference_mode():
         own = load_cover_network(further)(seen).item()
     assert load_judge(further.with_suffix(".onnx"))(seen[0].numpy())[0][0] == pytest.approx(own, abs=1e-4)
+
+
+def test_who_tells_the_parts(data: Path, tmp_path: Path, astronaut_portrait) -> None:  # noqa: ANN001
+    file = train("parts", [data / "parts"], tmp_path / "parts", "--held-out", data / "parts", "--export")
+    assert "skin_val" in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()[-1]
+    seen = parts_input(astronaut_portrait.image, astronaut_portrait.landmarks, astronaut_portrait.person_alpha)
+    with torch.inference_mode():
+        own = load_parts_network(file)(torch.from_numpy(seen)[None])[0].softmax(0).numpy()
+    # The exported file tells as the trained network does.
+    assert np.abs(load_parts(file.with_suffix(".onnx"))(seen)[0] - own).max() < 1e-3
+    further = train("parts", [data / "parts"], tmp_path / "further", "--start", tmp_path / "parts")
+    assert further.exists()
 
 
 def test_only_what_videos_are_made_with_is_exported(data: Path, tmp_path: Path) -> None:

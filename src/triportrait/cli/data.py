@@ -17,6 +17,7 @@ from triportrait.training.options import (
     MannerOptions,
     MouthsOptions,
     PairsOptions,
+    PartsOptions,
     PeopleOptions,
     SpeechOptions,
     ViewsOptions,
@@ -163,6 +164,20 @@ class DataCoverings:
 
 
 @dataclass
+class DataParts:
+    """Label what the pixels of portraits and of synthetic people show, for 'train parts'."""
+
+    options: OmitArgPrefixes[PartsOptions]
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """Folder for the labelled pictures; those that are there are kept, so the same line goes on where an interrupted one ended."""
+
+    def run(self) -> int:
+        from triportrait.training.data.parts import pack_parts
+
+        return _packed(pack_parts, self.options, self.out, "pictures")
+
+
+@dataclass
 class DataPeople:
     """Make clips of synthetic people, for 'train real3d.*' where there are no videos."""
 
@@ -221,7 +236,8 @@ def _packed(pack: Callable[..., Packed], options: object, out: Path, what: str) 
 
 @dataclass
 class Data:
-    """Training data: from videos (prepare, verify), and for our networks (views, pairs, mouths, coverings, speech, people, manner)."""
+    """Training data: from videos (prepare, verify), and for our networks (views, pairs, mouths, coverings, parts, speech, people,
+    manner)."""
 
     action: (
         Annotated[DataPrepare, subcommand("prepare")]
@@ -230,6 +246,7 @@ class Data:
         | Annotated[DataPairs, subcommand("pairs")]
         | Annotated[DataMouths, subcommand("mouths")]
         | Annotated[DataCoverings, subcommand("coverings")]
+        | Annotated[DataParts, subcommand("parts")]
         | Annotated[DataSpeech, subcommand("speech")]
         | Annotated[DataPeople, subcommand("people")]
         | Annotated[DataManner, subcommand("manner")]

@@ -128,6 +128,23 @@ def _coverings(options: TrainOptions, recipe: Any, device: str) -> Stage:
     return CoveringsStage(recipe, read_lower_faces(options.data), held_out, start)
 
 
+def _parts_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    from triportrait.training.parts import RECIPES
+
+    return RECIPES
+
+
+def _parts(options: TrainOptions, recipe: Any, device: str) -> Stage:
+    from triportrait.nn.parts_network import load_parts_network
+    from triportrait.training.data.parts import PartsFolder
+    from triportrait.training.parts import PartsStage
+
+    _warn_without_held_out(options)
+    held_out = PartsFolder.of(options.held_out) if options.held_out else None
+    start = load_parts_network(start_file(options.start)) if options.start is not None else None
+    return PartsStage(recipe, PartsFolder.of(options.data), held_out, start)
+
+
 def _warn_without_held_out(options: TrainOptions) -> None:
     if not options.held_out:
         log.warning("no --held-out: nothing tells whether %s learns more than its examples", options.model)
@@ -274,6 +291,7 @@ _SPEECH = "make speech with 'triportrait data speech -o SPEECH'"
 _PERSON = "make clips of one person with 'triportrait personalize VIDEO --prior EG3D -o DIR'; they lie in DIR/clips"
 _MOUTHS = "make windows with 'triportrait data mouths -o FILE.npz'"
 _MANNERS = "make clips with 'triportrait data manner -o FOLDER'"
+_PARTS = "make labelled portraits with 'triportrait data parts -o FOLDER'"
 _LOWER_FACES = "make lower faces with 'triportrait data coverings -o FILE.npz'"
 
 #: All that can be trained, by the name of the command line.
@@ -283,6 +301,7 @@ MODELS: dict[str, Trainable] = {
     "voice": Trainable(_voice_recipes, _voice, "compact", _SPEECH),
     "sync_expert": Trainable(_sync_expert_recipes, _sync_expert, "compact", _SPEECH),
     "coverings": Trainable(_coverings_recipes, _coverings, "compact", _LOWER_FACES),
+    "parts": Trainable(_parts_recipes, _parts, "compact", _PARTS),
     "real3d.image_to_plane": Trainable(_image_to_plane_recipes, _image_to_plane, "small", _CLIPS),
     "real3d.motion_adapter": Trainable(_motion_adapter_recipes, _motion_adapter, "small", _CLIPS),
     "real3d.torso": Trainable(_torso_recipes, _torso, "small", _CLIPS),
@@ -386,7 +405,7 @@ _OWN_OPTIONS = {
     "teacher": ("real3d.image_to_plane",),
     "discriminator": ("real3d.image_to_plane", "real3d.motion_adapter", "real3d.torso"),
     "shares": ("oneshot",),
-    "held_out": ("mouth_painter", "coverings"),
+    "held_out": ("mouth_painter", "coverings", "parts"),
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from triportrait.errors import OptionError
 
 #: Models that have such a file.
-EXPORTED = ("oneshot", "mouth_painter", "voice", "coverings", "erlnet.manner")
+EXPORTED = ("oneshot", "mouth_painter", "voice", "coverings", "parts", "erlnet.manner")
 
 
 def check_export(model: str) -> None:
@@ -52,6 +52,10 @@ def export_trained(model: str, source: Path) -> Path:
         from triportrait.motion.audio_network import export_model, load_model
 
         export_model(load_model(source), target)
+    elif model == "parts":
+        from triportrait.nn.parts_network import export_parts_network, load_parts_network
+
+        export_parts_network(load_parts_network(source), target)
     else:
         from triportrait.face.cover_network import export_cover_network, load_cover_network
 

@@ -17,6 +17,7 @@ Model = Literal[
     "voice",
     "sync_expert",
     "coverings",
+    "parts",
     "real3d.image_to_plane",
     "real3d.motion_adapter",
     "real3d.torso",
@@ -51,7 +52,7 @@ class TrainOptions:
     shares: tuple[float, ...] = ()
     """How much of the batches of oneshot comes from each folder. Default: every row is drawn alike."""
     held_out: tuple[Path, ...] = ()
-    """Files of mouths, or of lower faces, that mouth_painter or coverings is judged by."""
+    """What mouth_painter, coverings or parts is judged by: files of mouths, files of lower faces, folders of labelled portraits."""
     join: tuple[Path, ...] = ()
     """Two finished networks of voice (folders or files), on log-mel and on wide bands: they become one, and nothing is trained."""
     export: bool = False
@@ -184,6 +185,24 @@ class CoveringsOptions:
     """Which of them. Without index.csv every tenth picture is held out."""
     limit: int = 600
     """Portraits at most, in a shuffled order."""
+    seed: int = 0
+    """Of everything random."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartsOptions:
+    """``triportrait data parts``: portraits and synthetic people whose pixels are labelled."""
+
+    portraits: Path | None = None
+    """Folder of portraits: pictures, or an index.csv with the columns file and split."""
+    procedural: Path | None = None
+    """Data bundle for synthetic people (folders makehuman and hdri)."""
+    split: Literal["train", "val"] = "train"
+    """Which of them. Without index.csv every tenth picture is held out."""
+    limit: int = 2000
+    """Portraits at most, in a shuffled order."""
+    people: int = 400
+    """Synthetic people."""
     seed: int = 0
     """Of everything random."""
 

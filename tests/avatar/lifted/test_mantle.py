@@ -16,7 +16,6 @@ from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
 from triportrait.geometry.fields import grid_triangles
 from triportrait.geometry.landmarks import OVAL
-from triportrait.geometry.masks import face_hull
 from triportrait.geometry.nearest import distance_px
 from triportrait.geometry.rasteriser import rasterise
 from triportrait.geometry.rotations import matrix_from_euler
@@ -161,18 +160,6 @@ def test_a_dark_rim_of_hair_does_not_spread(astronaut_portrait):
     plain = without_features(portrait, picture, np.zeros((512, 512), bool), signed)
     rim = (signed > 0) & (signed < 8) & (y < centre[1] - 100)
     assert plain.low[rim].mean(0)[2] > 90 and plain.strands[head == 0].max() == 0
-
-
-def test_skin_coloured_hair_is_hair(astronaut_portrait):
-    """Where much stands beside the face hair hangs over the ear, whatever its hue."""
-    face = face_hull(astronaut_portrait.landmarks, 512)
-    picture = np.where(face[..., None], astronaut_portrait.image, astronaut_portrait.image // 4)
-    everywhere = np.ones((512, 512), np.float32)
-    wide = replace(astronaut_portrait, image=picture, head_alpha=everywhere, person_alpha=everywhere)
-    plain = without_features(wide, picture.astype(np.float32), np.ones((512, 512), bool), np.full((512, 512), 60, np.float32))
-    eyes = int(wide.landmarks[33, 1])
-    middle = int(wide.landmarks[9, 0])
-    assert plain.strands[eyes, :10].min() == 1 and plain.strands[eyes, middle] == 0
 
 
 def test_soft_hair_beyond_the_outline_is_guessed_with_the_outline(mantle, astronaut_portrait):

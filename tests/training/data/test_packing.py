@@ -17,11 +17,12 @@ from triportrait.face.cover_network import load_cover_network
 from triportrait.media.portrait_folders import portraits_of
 from triportrait.synth.lifted_views import read_split, shards_of
 from triportrait.training.coverings import read_lower_faces
-from triportrait.training.data import coverings, mouths, pairs, synthetic, views
+from triportrait.training.data import coverings, mouths, pairs, parts, synthetic, views
 from triportrait.training.data.clips import ClipSet
+from triportrait.training.data.parts import PartsFolder, read_labelled
 from triportrait.training.oneshot.mouth_painter import read_windows
 from triportrait.training.oneshot.views import read_views
-from triportrait.training.options import CoveringsOptions, MouthsOptions, PairsOptions, PeopleOptions, ViewsOptions
+from triportrait.training.options import CoveringsOptions, MouthsOptions, PairsOptions, PartsOptions, PeopleOptions, ViewsOptions
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,39 @@ def test_lower_faces_of_a_portrait_are_bare_and_covered(portraits: Path, tmp_pat
         coverings.pack_coverings(CoveringsOptions(), out)
     with pytest.raises(OutputError, match="npz"):
         coverings.pack_coverings(CoveringsOptions(portraits=portraits), tmp_path / "faces.npy")
+
+
+def test_pixels_of_portraits_and_of_synthetic_people_are_labelled(portraits: Path, shared: Path, tmp_path: Path) -> None:
+    line = [
+        "data",
+        "parts",
+        "--portraits",
+        str(portraits),
+        "--procedural",
+        str(shared / "data"),
+        "--people",
+        "1",
+        "-o",
+        str(tmp_path / "p"),
+    ]
+    assert main(line) == 3  # the wall is left out
+    folder = PartsFolder.of([tmp_path / "p"])
+    (photo,), (person,) = ([read_labelled(file) for file in files] for files in (folder.real, folder.synthetic))
+    assert person.exact and not photo.exact
+    for labelled in (photo, person):
+        face = labelled.hull > 0.5
+        assert labelled.skin[face].mean() > 0.8 and labelled.alpha[face].mean() > 0.97
+        assert labelled.alpha[:8].mean() < 0.5 and 0.1 < labelled.alpha.mean() < 0.9
+        seen = labelled.alpha[..., None] * labelled.colours + (1 - labelled.alpha[..., None]) * labelled.scene
+        assert np.abs(seen - labelled.image).mean() < 4, "the person before their scene is the picture"
+    assert (person.hair[person.skin < 0.1] > 0.9).any() and not photo.hair.any()
+    # Labels that are there are kept.
+    before = folder.real[0].stat().st_mtime_ns
+    assert main(line) == 3 and folder.real[0].stat().st_mtime_ns == before
+    with pytest.raises(OptionError, match="--procedural"):
+        parts.pack_parts(PartsOptions(), tmp_path)
+    with pytest.raises(OptionError, match="--limit"):
+        parts.pack_parts(PartsOptions(portraits=portraits, limit=0), tmp_path)
 
 
 def test_windows_of_a_portrait_are_training_windows(portraits: Path, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 
 from triportrait.avatar.lifted.outline import BAND_PX, rise_of_face, seen_ears, to_and_fro
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.landmarks import CHIN, EYE_LEFT_RIM, EYE_RIGHT_RIM, FOREHEAD_TOP, OUTER_LIPS
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
 from triportrait.geometry.masks import convex_mask, face_hull, hull_mask
+from triportrait.nn.parts import skin_share
 from triportrait.types import Array, PreparedPortrait
 
 #: So far from the outline the guessed texture turns back inwards, and how far it goes at most (pixels of a 512 px crop).
@@ -22,12 +23,6 @@ _TEXTURE = 0.8
 _DEEP_PX = 20
 #: A colour of which the scene makes up more than this share tells nothing about the person.
 _OF_SCENE = 0.4
-#: Hair begins so far above the forehead's top point (heights of the face), if it is at least so many standard deviations from skin.
-_HAIR_ABOVE, _APART = 0.08, 2.0
-#: So many standard deviations apart they are told from each other anywhere.
-_SURELY_APART = 3.0
-#: Hair may have the skin's hue, but not so much of its brightness.
-_BARE = 0.7
 #: What is lighter than its half of the head by this share is lit from behind; so much of the picture tells how light that is.
 _LIGHTER, _ENOUGH_SHARE = 0.25, 0.002
 #: Such light is left with its own by this exponent.
@@ -120,13 +115,8 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
         feature |= convex_mask(middle + (hull - middle) * (low, high), size)
     face = face_hull(portrait.landmarks, size)
     beside = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)) == 0
-    rise = rise_of_face(portrait)
     ears, _ = seen_ears(portrait, skin)
-    # Hair may have the skin's hue: above the neck only ears and a bald head go on as skin, unless the two differ clearly.
-    hairy, apart = _like_hair(portrait, _eyes(portrait))
-    skin = skin & (~beside | (rise < 0.02) | ears | bare_scalp(portrait, skin))
-    if apart > _SURELY_APART:
-        skin |= ~hairy & (np.maximum(portrait.head_alpha, portrait.person_alpha) > 0.5) & (rise < 1.0)
+    skin = skin | ears
     ear = cv2.dilate(ears.astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
     solid = signed > 4 * unit
     plain = (solid & (feature == 0) & (ear == 0)).astype(np.float32)
@@ -147,7 +137,7 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
 
     other = plain * ~skin
     # Above clothes there may be little hair, but it is hair; a forehead above the face's points is none, nor is a face's sheen or shade.
-    for only in (head, hairy, beside):
+    for only in (head, beside):
         if (other * only * deep).any():
             other *= only
     (bare_low, bare_rim, _), (other_low, other_rim, tainted) = continued(plain * skin), continued(other)
@@ -169,7 +159,7 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     strands = cv2.GaussianBlur(plain * (1 - bare), (0, 0), 3 * unit)
     known = other * (1 - bare) * head * (tainted < 0.5)
     fine = (colours - _blurred(colours, known, 16.0 * unit)[0]) * (_TEXTURE * strands * known)[..., None]
-    own_ears, at_borders = _ears_at_borders(portrait, beside, hairy)
+    own_ears, at_borders = _ears_at_borders(portrait, beside, skin)
     beside_ears, _, _ = continued(other * ~own_ears)
     cut_ears = cv2.GaussianBlur(at_borders.astype(np.float32), (0, 0), 3.0 * unit)
     return PlainColours(low, rim, np.ascontiguousarray(fine), np.dstack([beside_ears, cut_ears]), tainted, bleached, known)
@@ -203,11 +193,11 @@ def _paler(colours: Array, others: Array) -> Array:
     return np.asarray(np.clip(2.0 * (1.0 - vivid / np.maximum(other, 0.05)), 0.0, 1.0))
 
 
-def _ears_at_borders(portrait: PreparedPortrait, beside: Array, hairy: Array) -> tuple[Array, Array]:
-    """What may be an ear, for its colours are not those of hair, and the rows of ears that the left or right border cuts: bool [s, s] each.
+def _ears_at_borders(portrait: PreparedPortrait, beside: Array, skin: Array) -> tuple[Array, Array]:
+    """What may be an ear, for it is skin, and the rows of ears that the left or right border cuts: bool [s, s] each.
 
     Args:
-        beside: bool [s, s], outside the face; hairy: bool [s, s], from :func:`_like_hair`.
+        beside: bool [s, s], outside the face; skin: bool [s, s].
     """
     size = len(beside)
     band = round(BAND_PX * size / 512)
@@ -216,7 +206,7 @@ def _ears_at_borders(portrait: PreparedPortrait, beside: Array, hairy: Array) ->
     at_borders = np.zeros_like(level)
     if not level[:, [0, -1]].any():
         return at_borders, at_borders
-    ear = level & ~hairy
+    ear = level & skin
     for columns in (slice(None, band), slice(size - band, None)):
         if level[:, columns][:, [0, -1]].any():
             at_borders[:, columns] = ear[:, columns].any(1)[:, None]
@@ -270,60 +260,11 @@ def sampled(picture: Array, places: Array) -> Array:
 
 
 def like_the_face(portrait: PreparedPortrait) -> Array:
-    """Where the photo has the face's hue at any brightness, and no hair: bool [s, s]. Eyes count as such whatever their colour."""
+    """Where the person is skin, of the face, the ears, the neck or a bald head: bool [s, s]. Eyes count as such whatever their colour."""
     import cv2
 
-    size = len(portrait.image)
-    unit = size / 512
-    colour = cv2.GaussianBlur(portrait.image, (0, 0), 2.0 * unit).astype(np.float64) + 4.0
-    chroma = colour / colour.sum(-1, keepdims=True)
-    eyes = _eyes(portrait)
-    own = np.median(chroma[face_hull(portrait.landmarks, size) & ~eyes], axis=0)
-    hairy, _ = _like_hair(portrait, eyes)
-    near = ((np.linalg.norm(chroma - own, axis=-1) < 0.035) & ~hairy) | eyes
-    # A face may be bleached by light from behind, and coloured by light from aside.
-    near |= face_hull(portrait.landmarks, size) & ~hairy
-    return cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)).astype(bool)
-
-
-def _like_hair(portrait: PreparedPortrait, eyes: Array) -> tuple[Array, float]:
-    """Where colour and texture are rather those above the forehead than those of the face: bool [s, s], and how many standard deviations
-    these are apart.
-
-    Linear discriminant analysis of the two (Fisher 1936), for hair may have the skin's hue. Bald heads have no hair.
-
-    Args:
-        eyes: bool [s, s], which tell nothing.
-    """
-    import cv2
-
-    size = len(portrait.image)
-    unit = size / 512
-    laboratory = cv2.cvtColor(portrait.image, cv2.COLOR_RGB2LAB).astype(np.float32)
-    fine = np.abs(laboratory[..., 0] - cv2.GaussianBlur(laboratory[..., 0], (0, 0), 2.5 * unit))
-    texture = 10.0 * np.log(1.0 + cv2.GaussianBlur(fine, (0, 0), 4.0 * unit))
-    seen = np.dstack([cv2.GaussianBlur(laboratory, (0, 0), 2.0 * unit), texture])
-    around = np.ones((2 * round(9 * unit) + 1,) * 2, np.uint8)
-    beside_eyes = cv2.dilate(eyes.astype(np.uint8), around) == 0
-    face = cv2.erode(face_hull(portrait.landmarks, size).astype(np.uint8), around).astype(bool) & beside_eyes
-    face &= ~hull_mask(portrait.landmarks[OUTER_LIPS, :2], size).astype(bool)
-    chin, top = portrait.landmarks[CHIN, :2], portrait.landmarks[FOREHEAD_TOP, :2]
-    y, x = np.mgrid[:size, :size] + 0.5
-    above = ((x - top[0]) * (top - chin)[0] + (y - top[1]) * (top - chin)[1]) / max(float(((top - chin) ** 2).sum()), 1.0)
-    hair = (above > _HAIR_ABOVE) & (portrait.head_alpha > 0.9)
-    if min(face.sum(), hair.sum()) < 50 * unit * unit:
-        return np.zeros((size, size), bool), 0.0
-    one, other = seen[face].astype(np.float64), seen[hair].astype(np.float64)
-    spread = 0.5 * (np.cov(one.T) + np.cov(other.T)) + np.eye(4)
-    apart = one.mean(0) - other.mean(0)
-    towards_face = np.linalg.solve(spread, apart)
-    distance = float(np.sqrt(towards_face @ apart))
-    if distance < _APART:
-        return np.zeros((size, size), bool), distance
-    like_hair = seen @ towards_face.astype(np.float32) < 0.5 * float(towards_face @ (one.mean(0) + other.mean(0)))
-    # Skin's sheen may have the hue of black hair, but is lighter than the face, where hair is darker; light hair and shade the other way.
-    away = (seen[..., 0] - float(one[:, 0].mean())) * np.sign(float(apart[0]))
-    return like_hair & (away < float(one[:, 0].std())), distance
+    skin = (skin_share(portrait) > 0.5) & (portrait.person_alpha > 0.05) | _eyes(portrait)
+    return cv2.morphologyEx(skin.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)).astype(bool)
 
 
 def _eyes(portrait: PreparedPortrait) -> Array:
@@ -336,16 +277,13 @@ def _eyes(portrait: PreparedPortrait) -> Array:
 
 
 def bare_scalp(portrait: PreparedPortrait, skin: Array) -> Array:
-    """Where skin goes on above the face without hair: bool [s, s]; as bright as the forehead's, and joined to it.
+    """Where skin goes on above the face without hair, joined to it: bool [s, s].
 
     Args:
         skin: from :func:`like_the_face`.
     """
     import cv2
 
-    size = len(portrait.image)
-    brightness = cv2.GaussianBlur(portrait.image, (0, 0), 2.0 * size / 512).astype(np.float32).mean(-1)
-    face = face_hull(portrait.landmarks, size)
-    lit = skin & (brightness > _BARE * np.median(brightness[face & ~_eyes(portrait)])) & ~face
-    _, labels = cv2.connectedComponents((lit | face).astype(np.uint8))
+    face = face_hull(portrait.landmarks, len(portrait.image))
+    _, labels = cv2.connectedComponents((skin | face).astype(np.uint8))
     return (labels == np.bincount(labels[face]).argmax()) & ~face

@@ -1,0 +1,78 @@
+"""What each pixel of a portrait is: scene, skin, hair, or other things worn.
+
+Colours alone tell hair from skin, and both from the scene, only where they differ. A small network knows what heads look like; it was
+trained on portraits and on synthetic people, whose hair and scenes take any colour. Its architecture stands in
+:mod:`triportrait.nn.parts_network`, which needs torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
+from triportrait.geometry.masks import face_hull, hull_mask
+from triportrait.nn.model_files import Embedded
+from triportrait.nn.runtime import Graph, load_graph, shipped_graph
+from triportrait.types import Array, PreparedPortrait
+
+#: Side of the pictures that the network sees.
+SIDE_PX = 256
+#: What it sees (red, green, blue, the face's hull, a person's probability), and what it tells apart.
+INPUTS, CLASSES = 5, ("scene", "skin", "hair", "other")
+#: Eyes reach so far beyond their rims (pixels of a 512 px crop).
+_EYES_PX = 7
+#: Of :mod:`triportrait.nn.model_files`.
+KIND = "parts.1"
+EMBEDDED = Embedded("triportrait.nn", "parts.onnx")
+
+
+def parts_input(image: Array, landmarks: Array, person_mask: Array) -> Array:
+    """What the network sees of a crop: float32 [5, 256, 256] in -1..1.
+
+    Args:
+        image: uint8 [s, s, 3]; landmarks: [478, >=2] in its pixels.
+        person_mask: float32 [s, s], the tracker's probability that a pixel shows a person.
+    """
+    import cv2
+
+    size = len(image)
+    hull = face_hull(landmarks, size)
+    around = np.ones((2 * round(_EYES_PX * size / 512) + 1,) * 2, np.uint8)
+    eyes = cv2.dilate(np.maximum(*(hull_mask(landmarks[rim, :2], size) for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM))), around) > 0
+    # Lids close over the eyes: what skin is may not depend on what these look like.
+    covered, skin = image.copy(), image[hull & ~eyes]
+    if len(skin):
+        covered[eyes] = np.median(skin, axis=0)
+    return network_input(covered, 255.0 * hull, 255.0 * person_mask)
+
+
+def network_input(image: Array, hull: Array, person_mask: Array) -> Array:
+    """The same from a picture [s, s, 3], hull and probability [s, s], all in 0..255."""
+    import cv2
+
+    way = cv2.INTER_AREA if len(image) > SIDE_PX else cv2.INTER_LINEAR
+    layers = (image.astype(np.float32), hull.astype(np.float32), person_mask.astype(np.float32))
+    shown = np.dstack([cv2.resize(layer, (SIDE_PX, SIDE_PX), interpolation=way) for layer in layers])
+    return np.ascontiguousarray(shown.transpose(2, 0, 1) / np.float32(127.5) - np.float32(1.0))
+
+
+def load_parts(path: Path | None = None) -> Graph:
+    """What tells the parts: the embedded network, or an exported one's file.
+
+    Raises:
+        WeightsError: the file is missing, foreign or damaged.
+    """
+    return shipped_graph(EMBEDDED, KIND) if path is None else load_graph(path, KIND)
+
+
+def skin_share(portrait: PreparedPortrait) -> Array:
+    """How surely each pixel of a portrait's crop is skin, if it is the person: float32 [s, s] in 0..1."""
+    import cv2
+
+    # The matte says best who is the person.
+    (shares,) = load_parts()(parts_input(portrait.image, portrait.landmarks, portrait.person_alpha))
+    share = shares[CLASSES.index("skin")] / np.maximum(1.0 - shares[CLASSES.index("scene")], 1e-3)
+    side = len(portrait.image)
+    return np.clip(cv2.resize(share, (side, side), interpolation=cv2.INTER_LINEAR), 0.0, 1.0)

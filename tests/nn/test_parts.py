@@ -1,0 +1,62 @@
+"""What a portrait shows: skin, hair and scene are told apart, also where their colours do not differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from triportrait.errors import WeightsError
+from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
+from triportrait.geometry.masks import face_hull
+from triportrait.nn.parts import CLASSES, INPUTS, SIDE_PX, load_parts, parts_input, skin_share
+from triportrait.types import PreparedPortrait
+
+
+def above_forehead(portrait: PreparedPortrait) -> tuple[slice, slice]:
+    """Where hair is: a fifth of the face's height above the forehead's top point."""
+    chin, top = portrait.landmarks[CHIN, :2], portrait.landmarks[FOREHEAD_TOP, :2]
+    x, y = (top + 0.2 * (top - chin)).astype(int)
+    return np.s_[y - 8 : y + 8, x - 8 : x + 8]
+
+
+def test_face_hair_and_scene_are_told(astronaut_portrait: PreparedPortrait) -> None:
+    seen = parts_input(astronaut_portrait.image, astronaut_portrait.landmarks, astronaut_portrait.person_alpha)
+    assert seen.shape == (INPUTS, SIDE_PX, SIDE_PX) and seen.dtype == np.float32 and np.abs(seen).max() <= 1.0
+    (shares,) = load_parts()(seen)
+    assert shares.shape == (len(CLASSES), SIDE_PX, SIDE_PX) and np.abs(shares.sum(0) - 1).max() < 1e-3
+    size = len(astronaut_portrait.image)
+    whole = {name: cv2.resize(share, (size, size)) for name, share in zip(CLASSES, shares, strict=True)}
+    face = face_hull(astronaut_portrait.landmarks, size)
+    assert whole["skin"][face].mean() > 0.85
+    assert whole["hair"][above_forehead(astronaut_portrait)].mean() > 0.5
+    assert whole["scene"][:12, :12].mean() > 0.8
+
+
+@pytest.mark.parametrize("look", ["as it is", "grey", "hair of the skin's colour"])
+def test_skin_is_told_from_hair(astronaut_portrait: PreparedPortrait, look: str) -> None:
+    """Also where no colour tells: of hair as light and as red as the face, colours alone see nothing."""
+    image = astronaut_portrait.image.astype(np.float32)
+    size = len(image)
+    face = face_hull(astronaut_portrait.landmarks, size)
+    hair = above_forehead(astronaut_portrait)
+    if look == "grey":
+        image = np.repeat(image.mean(-1, keepdims=True), 3, -1)
+    elif look != "as it is":
+        chin, top = astronaut_portrait.landmarks[CHIN, :2], astronaut_portrait.landmarks[FOREHEAD_TOP, :2]
+        y, x = np.mgrid[:size, :size]
+        above = ((x - top[0]) * (top - chin)[0] + (y - top[1]) * (top - chin)[1]) / ((top - chin) ** 2).sum()
+        mask = cv2.GaussianBlur(((above > 0.08) & (astronaut_portrait.person_alpha > 0.5)).astype(np.float32), (0, 0), 3.0)[..., None]
+        image = image + mask * (image[face].mean(0) - image[hair].reshape(-1, 3).mean(0))
+    share = skin_share(replace(astronaut_portrait, image=np.clip(image, 0, 255).astype(np.uint8)))
+    assert share.shape == (size, size) and share.min() >= 0 and share.max() <= 1
+    assert share[face].mean() > 0.85 and share[hair].mean() < 0.4
+
+
+def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"no network")
+    with pytest.raises(WeightsError):
+        load_parts(tmp_path / "x.onnx")
