@@ -12,7 +12,7 @@ import pytest
 from triportrait.errors import WeightsError
 from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
 from triportrait.geometry.masks import face_hull
-from triportrait.nn.parts import CLASSES, INPUTS, SIDE_PX, load_parts, parts_input, skin_share
+from triportrait.nn.parts import CLASSES, INPUTS, SIDE_PX, load_parts, parts_input, portrait_parts
 from triportrait.types import PreparedPortrait
 
 
@@ -51,9 +51,10 @@ def test_skin_is_told_from_hair(astronaut_portrait: PreparedPortrait, look: str)
         above = ((x - top[0]) * (top - chin)[0] + (y - top[1]) * (top - chin)[1]) / ((top - chin) ** 2).sum()
         mask = cv2.GaussianBlur(((above > 0.08) & (astronaut_portrait.person_alpha > 0.5)).astype(np.float32), (0, 0), 3.0)[..., None]
         image = image + mask * (image[face].mean(0) - image[hair].reshape(-1, 3).mean(0))
-    share = skin_share(replace(astronaut_portrait, image=np.clip(image, 0, 255).astype(np.uint8)))
-    assert share.shape == (size, size) and share.min() >= 0 and share.max() <= 1
-    assert share[face].mean() > 0.85 and share[hair].mean() < 0.4
+    parts = portrait_parts(replace(astronaut_portrait, image=np.clip(image, 0, 255).astype(np.uint8)))
+    for share in parts:
+        assert share.shape == (size, size) and share.min() >= 0 and share.max() <= 1
+    assert parts.skin[face].mean() > 0.85 and parts.skin[hair].mean() < 0.4 and parts.hair[face].mean() < 0.15
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ trained on portraits and on synthetic people, whose hair and scenes take any col
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,12 +68,20 @@ def load_parts(path: Path | None = None) -> Graph:
     return shipped_graph(EMBEDDED, KIND) if path is None else load_graph(path, KIND)
 
 
-def skin_share(portrait: PreparedPortrait) -> Array:
-    """How surely each pixel of a portrait's crop is skin, if it is the person: float32 [s, s] in 0..1."""
+class Parts(NamedTuple):
+    """How surely each pixel is ``skin`` or ``hair``, if it is the person: float32 [s, s] in 0..1 each. The rest is worn."""
+
+    skin: Array
+    hair: Array
+
+
+def portrait_parts(portrait: PreparedPortrait) -> Parts:
+    """The parts of a portrait's crop, whose matte says best who is the person."""
     import cv2
 
-    # The matte says best who is the person.
     (shares,) = load_parts()(parts_input(portrait.image, portrait.landmarks, portrait.person_alpha))
-    share = shares[CLASSES.index("skin")] / np.maximum(1.0 - shares[CLASSES.index("scene")], 1e-3)
+    scene, skin, hair, _ = shares
     side = len(portrait.image)
-    return np.clip(cv2.resize(share, (side, side), interpolation=cv2.INTER_LINEAR), 0.0, 1.0)
+    of_person = np.dstack([skin, hair]) / np.maximum(1.0 - scene, 1e-3)[..., None]
+    large = np.clip(cv2.resize(of_person, (side, side), interpolation=cv2.INTER_LINEAR), 0.0, 1.0)
+    return Parts(*np.ascontiguousarray(large.transpose(2, 0, 1)))

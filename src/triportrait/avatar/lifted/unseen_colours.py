@@ -10,7 +10,7 @@ from triportrait.avatar.lifted.outline import BAND_PX, rise_of_face, seen_ears, 
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
 from triportrait.geometry.masks import convex_mask, face_hull, hull_mask
-from triportrait.nn.parts import skin_share
+from triportrait.nn.parts import portrait_parts
 from triportrait.types import Array, PreparedPortrait
 
 #: So far from the outline the guessed texture turns back inwards, and how far it goes at most (pixels of a 512 px crop).
@@ -27,6 +27,8 @@ _OF_SCENE = 0.4
 _LIGHTER, _ENOUGH_SHARE = 0.25, 0.002
 #: Such light is left with its own by this exponent.
 _FORM = 0.5
+#: Fewer pixels (of a 512 px crop) tell no colour.
+_FEWEST = 50
 #: An open eye's colours reach so far beyond its rim once the photo is smoothed (pixels of a 512 px crop).
 _EYES_PX = 7
 
@@ -136,9 +138,9 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
         return _spread(colours, which * clean * deeper, 9 * unit), _spread(colours, which * clean, 9 * unit), 1.0 - clean
 
     other = plain * ~skin
-    # Above clothes there may be little hair, but it is hair; a forehead above the face's points is none, nor is a face's sheen or shade.
-    for only in (head, beside):
-        if (other * only * deep).any():
+    # Above clothes there may be little hair, but it is hair; glasses are none, nor is a face's sheen or shade.
+    for only in (head, beside, portrait_parts(portrait).hair > 0.5):
+        if (other * only).sum() > _FEWEST * unit * unit:
             other *= only
     (bare_low, bare_rim, _), (other_low, other_rim, tainted) = continued(plain * skin), continued(other)
     near_head = cv2.GaussianBlur(portrait.head_alpha, (0, 0), 6.0 * unit)[..., None]
@@ -263,7 +265,7 @@ def like_the_face(portrait: PreparedPortrait) -> Array:
     """Where the person is skin, of the face, the ears, the neck or a bald head: bool [s, s]. Eyes count as such whatever their colour."""
     import cv2
 
-    skin = (skin_share(portrait) > 0.5) & (portrait.person_alpha > 0.05) | _eyes(portrait)
+    skin = (portrait_parts(portrait).skin > 0.5) & (portrait.person_alpha > 0.05) | _eyes(portrait)
     return cv2.morphologyEx(skin.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)).astype(bool)
 
 
