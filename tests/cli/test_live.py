@@ -128,3 +128,9 @@ def test_a_missing_driver_is_named(avatar: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(devices, "has_camera_driver", lambda: False)
         monkeypatch.setattr(devices.platform, "system", lambda system=system: system)
         assert any("virtual camera driver" in line and name in line for line in report()[0])
+
+
+def test_the_amount_of_head_motion_is_a_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is read as a number; what is wrong with this line is the missing photo alone."""
+    assert main(["live", str(tmp_path / "nobody.jpg"), "--camera", "--head-motion", "0.5"]) == 2
+    assert "nobody.jpg" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from triportrait.cli.checks import check_size, portrait_options
 from triportrait.cli.terminal import say
 from triportrait.cli.voice import VoiceFlags
 from triportrait.errors import OptionError
+from triportrait.motion.voice_controls import NATURAL
 
 if TYPE_CHECKING:
     from triportrait.live.session import LiveFrame, LiveSession
@@ -37,6 +38,14 @@ class Receivers:
         """Flag -> address of those that are given."""
         given = {"--live-link": self.live_link, "--vmc": self.vmc}
         return {flag: target for flag, target in given.items() if target is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveVoice(VoiceFlags):
+    """How a voice moves the portrait."""
+
+    head_motion: float = NATURAL
+    """Amount of head motion."""
 
 
 @dataclass
@@ -64,7 +73,7 @@ class Live:
     """Side of the picture in pixels. Default: the quality's."""
     background: str | None = None
     """What stands behind the person: a colour such as green, a picture or a video. Default: the photo's own."""
-    voice_flags: VoiceFlags = field(default_factory=VoiceFlags)
+    voice_flags: LiveVoice = field(default_factory=LiveVoice)
     label: bool = True
     """Small visible label that the video is generated."""
     watermark: bool = True
