@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from triportrait.geometry.landmarks import FACE_POINTS
+from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, FACE_POINTS
 from triportrait.types import Array
+
+#: So far beyond its rim an open eye is seen once the photo is smoothed (pixels of a 512 px crop).
+_EYES_PX = 7
 
 
 def hull_mask(points: Array, size_px: int) -> Array:
@@ -51,6 +54,17 @@ def soft_outline_mask(points: Array, width_px: int, height_px: int) -> Array:
 def face_hull(landmarks: Array, size_px: int) -> Array:
     """Hull of a face's landmarks [478, 2 or more] in pixels: bool [s, s]."""
     return hull_mask(landmarks[:FACE_POINTS, :2], size_px).astype(bool)
+
+
+def eyes_mask(landmarks: Array, size_px: int) -> Array:
+    """Both eyes' openings and a little more for landmarks [478, 2 or more] in pixels: bool [s, s].
+
+    It covers all that an open eye lends to the smoothed photo: lids close there, so what is shown may not depend on what it looks like.
+    """
+    import cv2
+
+    openings = np.maximum(*(hull_mask(landmarks[rim, :2], size_px) for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM)))
+    return cv2.dilate(openings, np.ones((2 * round(_EYES_PX * size_px / 512) + 1,) * 2, np.uint8)) > 0
 
 
 def holes_filled(mask: Array) -> Array:

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM
-from triportrait.geometry.masks import face_hull, hull_mask
+from triportrait.geometry.masks import eyes_mask, face_hull
 from triportrait.nn.model_files import Embedded
 from triportrait.nn.runtime import Graph, load_graph, shipped_graph
 from triportrait.types import Array, PreparedPortrait
@@ -22,27 +21,19 @@ from triportrait.types import Array, PreparedPortrait
 SIDE_PX = 256
 #: What it sees (red, green, blue, the face's hull, a person's probability), and what it tells apart.
 INPUTS, CLASSES = 5, ("scene", "skin", "hair", "other")
-#: Eyes reach so far beyond their rims (pixels of a 512 px crop).
-_EYES_PX = 7
 #: Of :mod:`triportrait.nn.model_files`.
 KIND = "parts.1"
 EMBEDDED = Embedded("triportrait.nn", "parts.onnx")
 
 
 def parts_input(image: Array, landmarks: Array, person_mask: Array) -> Array:
-    """What the network sees of a crop: float32 [5, 256, 256] in -1..1.
+    """What the network sees of a crop, its eyes painted over with the face's colour: float32 [5, 256, 256] in -1..1.
 
     Args:
         image: uint8 [s, s, 3]; landmarks: [478, >=2] in its pixels.
         person_mask: float32 [s, s], the tracker's probability that a pixel shows a person.
     """
-    import cv2
-
-    size = len(image)
-    hull = face_hull(landmarks, size)
-    around = np.ones((2 * round(_EYES_PX * size / 512) + 1,) * 2, np.uint8)
-    eyes = cv2.dilate(np.maximum(*(hull_mask(landmarks[rim, :2], size) for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM))), around) > 0
-    # Lids close over the eyes: what skin is may not depend on what these look like.
+    hull, eyes = face_hull(landmarks, len(image)), eyes_mask(landmarks, len(image))
     covered, skin = image.copy(), image[hull & ~eyes]
     if len(skin):
         covered[eyes] = np.median(skin, axis=0)

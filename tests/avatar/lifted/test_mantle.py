@@ -157,7 +157,7 @@ def test_a_dark_rim_of_hair_does_not_spread(astronaut_portrait):
     picture = np.where((signed > 14)[..., None], (60.0, 90.0, 160.0), (10.0, 15.0, 30.0)).astype(np.float32)
     scene = np.full((512, 512, 3), 240, np.uint8)
     portrait = replace(astronaut_portrait, image=picture.astype(np.uint8), head_alpha=head, person_alpha=head, background=scene)
-    plain = without_features(portrait, picture, np.zeros((512, 512), bool), signed)
+    plain = without_features(portrait, picture, np.zeros((512, 512), bool), head, signed)
     rim = (signed > 0) & (signed < 8) & (y < centre[1] - 100)
     assert plain.low[rim].mean(0)[2] > 90 and plain.strands[head == 0].max() == 0
 

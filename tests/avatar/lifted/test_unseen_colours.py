@@ -30,7 +30,7 @@ def test_light_from_behind_bleaches_no_cheek_that_turns_to_the_viewer(astronaut_
     skin = like_the_face(portrait)
     assert skin[band].mean() > 0.9
     signed = cv2.distanceTransform((portrait.head_alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-    plain = without_features(portrait, portrait.image.astype(np.float32), skin, signed)
+    plain = without_features(portrait, portrait.image.astype(np.float32), skin, np.zeros(skin.shape, np.float32), signed)
     inner = cv2.erode(band.astype(np.uint8), np.ones((13, 9), np.uint8)).astype(bool)
     assert plain.bleached[inner].min() > 0.5
     assert plain.bleached[signed > 60].max() < 0.1

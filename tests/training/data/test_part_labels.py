@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
-from triportrait.geometry.masks import face_hull
-from triportrait.training.data.part_labels import _eyes, _like_skin, weak_labels
+from triportrait.geometry.masks import eyes_mask, face_hull
+from triportrait.training.data.part_labels import _like_skin, weak_labels
 from triportrait.types import PreparedPortrait
 
 
@@ -28,7 +28,7 @@ def test_the_sheen_of_dark_skin_is_no_black_hair(astronaut_portrait: PreparedPor
     image = np.clip(image * light[..., None], 0, 255).astype(np.uint8)
     alpha = np.ones((size, size), np.float32)
     portrait = replace(astronaut_portrait, image=image, head_alpha=alpha, person_alpha=alpha)
-    _, apart, hair = _like_skin(portrait, _eyes(portrait))
+    _, apart, hair = _like_skin(portrait, eyes_mask(portrait.landmarks, size))
     assert apart > 2.0
     assert hair[: int(top) - 60].mean() > 0.9
     assert hair[sheen][8:-8, 8:-8].mean() < 0.1

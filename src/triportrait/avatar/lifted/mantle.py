@@ -38,6 +38,7 @@ from triportrait.geometry.masks import face_hull, hull_mask
 from triportrait.geometry.nearest import distance_of, distance_px, nearest_pixels, nearest_points
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.nn.parts import portrait_parts
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, PreparedPortrait
 
 #: Grid spacing, and how far the sheet reaches beyond the crop, in pixels of a 512 px crop.
@@ -266,7 +267,7 @@ def build_mantle(
     seen = _SeenSkin.of(head, surface)
     alpha = beyond_the_crop(matte, margin, body_row(portrait.landmarks))
     signed = signed_distance(alpha, unit)
-    skin = like_the_face(portrait)
+    skin = like_the_face(portrait, parts := portrait_parts(portrait))
     nodes = _inflated(portrait, head, surface, seen, signed, skin, whole_person=whole_person, share=share)
     nodes, sheets = _cut_at_outline(nodes, _shows_sheet(portrait, nodes, alpha, mesh), size)
     total, count = len(nodes.x), sheets.count
@@ -299,7 +300,7 @@ def build_mantle(
     row, column = (np.clip(v, 0, size - 1).astype(int) for v in (nodes.y, nodes.x))
     corner, weight = seen.follow(row, column)
     shown, _ = mirrored(nodes.x, nodes.y, matte)
-    plain = without_features(portrait, colours, skin, signed[margin : margin + size, margin : margin + size])
+    plain = without_features(portrait, colours, skin, parts.hair, signed[margin : margin + size, margin : margin + size])
     scale = focal_px / nodes.plane
     near_place, far_place, rim_place = guess_places(
         shown, nodes.inside_px, height * scale, far_height * scale, nodes.growth * scale**2, signed, plain.strands, margin

@@ -9,8 +9,8 @@ import numpy as np
 from triportrait.avatar.lifted.outline import BAND_PX, rise_of_face, seen_ears, to_and_fro
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
-from triportrait.geometry.masks import convex_mask, face_hull, hull_mask
-from triportrait.nn.parts import portrait_parts
+from triportrait.geometry.masks import convex_mask, eyes_mask, face_hull
+from triportrait.nn.parts import Parts, portrait_parts
 from triportrait.types import Array, PreparedPortrait
 
 #: So far from the outline the guessed texture turns back inwards, and how far it goes at most (pixels of a 512 px crop).
@@ -29,8 +29,6 @@ _LIGHTER, _ENOUGH_SHARE = 0.25, 0.002
 _FORM = 0.5
 #: Fewer pixels (of a 512 px crop) tell no colour.
 _FEWEST = 50
-#: An open eye's colours reach so far beyond its rim once the photo is smoothed (pixels of a 512 px crop).
-_EYES_PX = 7
 
 
 def guess_places(
@@ -99,11 +97,12 @@ class PlainColours(NamedTuple):
     strands: Array
 
 
-def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, signed: Array) -> PlainColours:
+def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, hair: Array, signed: Array) -> PlainColours:
     """What goes on where the photo shows nothing more.
 
     Args:
-        colours: float32 [s, s, 3]; skin: bool [s, s], from :func:`like_the_face`; signed: float32 [s, s], pixels to the outline.
+        colours: float32 [s, s, 3]; signed: float32 [s, s], pixels to the outline.
+        skin: bool [s, s], from :func:`like_the_face`; hair: float32 [s, s], from :func:`triportrait.nn.parts.portrait_parts`.
     """
     import cv2
 
@@ -139,7 +138,7 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
 
     other = plain * ~skin
     # Above clothes there may be little hair, but it is hair; glasses are none, nor is a face's sheen or shade.
-    for only in (head, beside, portrait_parts(portrait).hair > 0.5):
+    for only in (head, beside, hair > 0.5):
         if (other * only).sum() > _FEWEST * unit * unit:
             other *= only
     (bare_low, bare_rim, _), (other_low, other_rim, tainted) = continued(plain * skin), continued(other)
@@ -148,8 +147,8 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, si
     other_low += near_head * (_as_facing(other_low, colours, other * deep, face) - other_low)
     low, rim = tone * bare_low + (1 - tone) * other_low, tone * bare_rim + (1 - tone) * other_rim
     # A face's rim is lit and dark as it likes; hair is not.
-    hair = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(_DEEP_PX * unit) + 1,) * 2, np.uint8)) == 0
-    tainted = cv2.GaussianBlur(tainted * (hair & ~skin & ~deep), (0, 0), 2.0 * unit)
+    off_face = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(_DEEP_PX * unit) + 1,) * 2, np.uint8)) == 0
+    tainted = cv2.GaussianBlur(tainted * (off_face & ~skin & ~deep), (0, 0), 2.0 * unit)
     soft: Any = cv2.GaussianBlur(colours, (0, 0), 2.0 * unit)
     lighter = (soft.sum(-1) + 1.0) / (low.sum(-1) + 1.0) - 1.0
     bleached = np.clip(lighter / _LIGHTER - 1.0, 0.0, 1.0) * _paler(soft, low) * (head & skin & (feature == 0))
@@ -261,21 +260,17 @@ def sampled(picture: Array, places: Array) -> Array:
     return np.concatenate(parts)
 
 
-def like_the_face(portrait: PreparedPortrait) -> Array:
-    """Where the person is skin, of the face, the ears, the neck or a bald head: bool [s, s]. Eyes count as such whatever their colour."""
+def like_the_face(portrait: PreparedPortrait, parts: Parts | None = None) -> Array:
+    """Where the person is skin, of the face, the ears, the neck or a bald head: bool [s, s]. Eyes count as such whatever their colour.
+
+    Args:
+        parts: what the network says of the portrait; None asks it.
+    """
     import cv2
 
-    skin = (portrait_parts(portrait).skin > 0.5) & (portrait.person_alpha > 0.05) | _eyes(portrait)
+    parts = portrait_parts(portrait) if parts is None else parts
+    skin = (parts.skin > 0.5) & (portrait.person_alpha > 0.05) | eyes_mask(portrait.landmarks, len(portrait.image))
     return cv2.morphologyEx(skin.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)).astype(bool)
-
-
-def _eyes(portrait: PreparedPortrait) -> Array:
-    """The open eyes and a little more: bool [s, s]. Lids close over them: what is shown may not depend on what they look like."""
-    import cv2
-
-    size = len(portrait.image)
-    openings = np.maximum(*(hull_mask(portrait.landmarks[rim, :2], size) for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM)))
-    return cv2.dilate(openings, np.ones((2 * round(_EYES_PX * size / 512) + 1,) * 2, np.uint8)) > 0
 
 
 def bare_scalp(portrait: PreparedPortrait, skin: Array) -> Array:

@@ -12,8 +12,8 @@ import numpy as np
 
 from triportrait.avatar.lifted.outline import seen_ears
 from triportrait.face.mattes import strangeness
-from triportrait.geometry.landmarks import BETWEEN_BROWS, CHIN, EYE_LEFT_RIM, EYE_RIGHT_RIM, FOREHEAD_TOP, OUTER_LIPS, UPPER_LIP_INSIDE
-from triportrait.geometry.masks import face_hull, hull_mask
+from triportrait.geometry.landmarks import BETWEEN_BROWS, CHIN, FOREHEAD_TOP, OUTER_LIPS, UPPER_LIP_INSIDE
+from triportrait.geometry.masks import eyes_mask, face_hull, hull_mask
 from triportrait.types import Array, PreparedPortrait
 
 #: Hair begins so far above the forehead's top point (heights of the face).
@@ -32,8 +32,6 @@ _NECK, _EARS, _FOREHEAD = (-2.4, -0.3), (-0.6, 1.3), (1.2, 2.5)
 _ON_FOREHEAD, _IN_FACE = 1.2, 1.5
 #: Ears lie so near the face (its widths); how much they are believed that are found by their shape.
 _BESIDE, _EAR_SURE = 0.25, 0.7
-#: An open eye's colours reach so far beyond its rim once the photo is smoothed (pixels of a 512 px crop).
-_EYES_PX = 7
 
 
 class WeakLabels(NamedTuple):
@@ -61,7 +59,7 @@ def weak_labels(portrait: PreparedPortrait, probability: Array) -> WeakLabels:
 
     size = len(portrait.image)
     hull = face_hull(portrait.landmarks, size)
-    eyes = _eyes(portrait)
+    eyes = eyes_mask(portrait.landmarks, size)
     colour = cv2.GaussianBlur(portrait.image, (0, 0), 2.0 * size / 512).astype(np.float64) + 4.0
     chroma = colour / colour.sum(-1, keepdims=True)
     hue = np.linalg.norm(chroma - np.median(chroma[hull & ~eyes], axis=0), axis=-1)
@@ -133,12 +131,3 @@ def _like_skin(portrait: PreparedPortrait, eyes: Array) -> tuple[Array, float, A
     away = (seen[..., 0] - float(one[:, 0].mean())) * np.sign(float(one[:, 0].mean() - other[:, 0].mean()))
     hairy = (score < 0) & (away < float(one[:, 0].std())) & (apart > _TOLD_APART)
     return score.astype(np.float32), apart, hairy
-
-
-def _eyes(portrait: PreparedPortrait) -> Array:
-    """The open eyes and a little more: bool [s, s]."""
-    import cv2
-
-    size = len(portrait.image)
-    openings = np.maximum(*(hull_mask(portrait.landmarks[rim, :2], size) for rim in (EYE_LEFT_RIM, EYE_RIGHT_RIM)))
-    return cv2.dilate(openings, np.ones((2 * round(_EYES_PX * size / 512) + 1,) * 2, np.uint8)) > 0

@@ -54,8 +54,10 @@ class PartsFolder(NamedTuple):
 
     @staticmethod
     def of(paths: Sequence[Path]) -> PartsFolder:
-        """Raises:
-        EmptyMedia: there are none.
+        """All in these folders, and files named by themselves.
+
+        Raises:
+            EmptyMedia: there are none.
         """
         files = sorted(file for path in paths for file in ([path] if path.is_file() else path.glob("*.npz")))
         if not files:
@@ -88,9 +90,10 @@ def pack_parts(options: PartsOptions, out: Path, progress: Progress | None = Non
     if options.portraits is not None:
         photos = portraits_of(options.portraits, options.split)
         order = np.random.default_rng(options.seed).permutation(len(photos))[: options.limit]
-        jobs += [(photos[index].stem, partial(_labelled, photos[index])) for index in order]
+        folder = options.portraits
+        jobs += [(f"portrait_{_flat(photos[index].relative_to(folder))}", partial(_labelled, photos[index])) for index in order]
     if options.procedural is not None:
-        jobs += [(f"synthetic_{number:06d}", make) for number, make in _people(options.procedural, options)]
+        jobs += [(f"synthetic_{options.split}_{number:06d}", make) for number, make in _people(options.procedural, options)]
     made = left_out = 0
     for number, (name, make) in enumerate(jobs):
         path = out / f"{name}.npz"
@@ -108,6 +111,11 @@ def pack_parts(options: PartsOptions, out: Path, progress: Progress | None = Non
     if not made:
         raise EmptyMedia("nothing was labelled: no face is found in any of the portraits; give other ones")
     return Packed(made, left_out)
+
+
+def _flat(path: Path) -> str:
+    """A path as one name, so that pictures of one name in two folders have files of their own."""
+    return "_".join(path.parts)
 
 
 def _labelled(photo: Path) -> Labelled:
