@@ -78,6 +78,9 @@ def test_files_that_hold_no_labels_are_named(packed: tuple[PartsFolder, PartsFol
     for name in ("other", "cut", "absent"):
         with pytest.raises(MediaError, match="data parts"):
             read_labelled(tmp_path / f"{name}.npz")
+    for name in ("other", "cut"):
+        with pytest.raises(MediaError, match="data parts"):
+            PartsFolder.of([tmp_path / f"{name}.npz"])
     with pytest.raises(EmptyMedia, match="data parts"):
         PartsFolder.of([tmp_path / "nothing"])
 

@@ -58,10 +58,13 @@ class PartsFolder(NamedTuple):
 
         Raises:
             EmptyMedia: there are none.
+            MediaError: a file is of another kind. What it holds is only looked at when it is read.
         """
         files = sorted(file for path in paths for file in ([path] if path.is_file() else path.glob("*.npz")))
         if not files:
             raise EmptyMedia(f"there are no labelled portraits; {_REMEDY}")
+        for file in files:
+            _check_kind(file)
         synthetic = tuple(file for file in files if file.name.startswith("synthetic_"))
         return PartsFolder(tuple(file for file in files if file not in set(synthetic)), synthetic)
 
@@ -85,7 +88,6 @@ def pack_parts(options: PartsOptions, out: Path, progress: Progress | None = Non
     if min(options.limit, options.people) < 1 or options.seed < 0:
         raise OptionError(f"--limit is {options.limit}, --people {options.people}, --seed {options.seed}; use at least 1, 1 and 0")
     refuse_inputs(out, [options.portraits, options.procedural])
-    make_folder(out)
     jobs: list[tuple[str, Callable[[], Labelled]]] = []
     if options.portraits is not None:
         photos = portraits_of(options.portraits, options.split)
@@ -94,6 +96,7 @@ def pack_parts(options: PartsOptions, out: Path, progress: Progress | None = Non
         jobs += [(f"portrait_{_flat(photos[index].relative_to(folder))}", partial(_labelled, photos[index])) for index in order]
     if options.procedural is not None:
         jobs += [(f"synthetic_{options.split}_{number:06d}", make) for number, make in _people(options.procedural, options)]
+    make_folder(out)
     made = left_out = 0
     for number, (name, make) in enumerate(jobs):
         path = out / f"{name}.npz"
@@ -185,6 +188,19 @@ def write_labelled(path: Path, labelled: Labelled) -> None:
             np.savez_compressed(file, flags=flags, **arrays)
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written: {error.strerror or error}; choose another place") from None
+
+
+def _check_kind(path: Path) -> None:
+    """Raises:
+    MediaError: the file does not hold what :func:`write_labelled` writes, by the names in it.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            names = set(file.namelist())
+    except (OSError, zipfile.BadZipFile):
+        names = set()
+    if names != {f"{name}.npy" for name in ("flags", *_PICTURES, *_MAPS)}:
+        raise MediaError(f"'{path}' holds no labelled portrait; {_REMEDY}")
 
 
 def read_labelled(path: Path) -> Labelled:
