@@ -31,7 +31,7 @@ def parts_input(image: Array, landmarks: Array, person_mask: Array) -> Array:
 
     Args:
         image: uint8 [s, s, 3]; landmarks: [478, >=2] in its pixels.
-        person_mask: float32 [s, s], the tracker's probability that a pixel shows a person.
+        person_mask: float32 [s, s], how surely a pixel shows the person, by a segmentation or a matte.
     """
     hull, eyes = face_hull(landmarks, len(image)), eyes_mask(landmarks, len(image))
     covered, skin = image.copy(), image[hull & ~eyes]

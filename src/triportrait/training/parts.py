@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +25,10 @@ from triportrait.training.loop import Recipe, Values
 from triportrait.training.oneshot.views import row_generator, stacked
 from triportrait.types import Array
 
-#: Labelled portraits that stay in memory.
-_KEPT = 1600
+log = logging.getLogger(__name__)
+
+#: Labelled portraits that stay in a process's memory, 3.7 MB each.
+_KEPT = 250
 #: Pictures that are shown of a validation.
 _SHOWN = 12
 #: A label that is believed this much is judged by; a pixel of which the person has this much counts as theirs.
@@ -39,7 +42,7 @@ class PartsRecipe(Recipe):
     """Everything that decides a run besides its data.
 
     Args:
-        rate, warm_up_steps: of AdamW, with a cosine; ``weight_decay`` of it.
+        rate, warm_up_steps: of AdamW, with a cosine that ends at a hundredth; ``weight_decay`` of it.
         synthetic: share of the rows that show synthetic people, where there are any.
         blind: share of the rows whose probability of a person is blurred and off.
         variations: of the portraits.
@@ -110,6 +113,9 @@ def part_losses(logits: Tensor, truth: Truth) -> dict[str, Tensor]:
     return {"matte": matte.mean(), "part": -(truth.alpha * known).mean()}
 
 
+_read = lru_cache(maxsize=_KEPT)(read_labelled)
+
+
 @lru_cache(maxsize=1)
 def _segmenter() -> PersonSegmenter:
     return PersonSegmenter()
@@ -136,8 +142,9 @@ class PartsStage:
     ) -> None:
         if not data.real:
             raise EmptyMedia("parts learns from portraits, too, but the data hold synthetic people alone; add --portraits to 'data parts'")
+        if not data.synthetic:
+            log.warning("the data show no synthetic people: hair will not be told from what is worn; add --procedural to 'data parts'")
         self.recipe, self._data, self._held_out = recipe, data, held_out
-        self._read = lru_cache(maxsize=_KEPT)(read_labelled)
         torch.manual_seed(recipe.seed)
         self.networks = nn.ModuleDict({"parts": PartsNetwork()})
         if start is not None:
@@ -164,8 +171,8 @@ class PartsStage:
         """One varied portrait: what the network sees, its labels [5, s, s], and whether these are exact."""
         chance = np.random.default_rng(int(torch.randint(2**62, (), generator=random)))
         synthetic = bool(data.synthetic) and chance.random() < self.recipe.synthetic
-        portrait = self._read(_drawn(data.synthetic if synthetic or not data.real else data.real, chance))
-        scene = self._read(_drawn(data.real or data.synthetic, chance)).scene
+        portrait = _read(_drawn(data.synthetic if synthetic or not data.real else data.real, chance))
+        scene = _read(_drawn(data.real or data.synthetic, chance)).scene
         image, labels = varied(portrait, scene, chance, self.recipe.variations)
         shown = np.rint(image).astype(np.uint8)
         probability = _segmenter()(shown)

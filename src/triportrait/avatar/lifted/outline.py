@@ -31,7 +31,7 @@ _EARS_DM = (0.8, -0.15), (np.inf, 0.35)
 #: What is narrower than this beside the face is no ear; an ear ends where less than this share of its width is left, this far below those
 #: heights at most, and is not widest in the uppermost share of its rows.
 _LEAST_EAR_DM, _LOBE, _AFTER_DM, _UPPER_END = 0.05, 0.35, 0.08, 0.05
-#: So much of an ear in any shade has the face's colour; of dark hair nothing has.
+#: So much of an ear in any shade is told as skin; of dark hair nothing is.
 _SOME_SKIN = 0.06
 #: Between which heights of the face ears lie (0 mouth, 1 brows), and how far up a nod by a radian takes them.
 _EARS_HEIGHT, _EARS_RISE = (0.0, 1.0), 0.93
@@ -43,10 +43,10 @@ _OUTLINE_PX, _OUTLINE_LEVEL = 2.5, 0.8
 
 def rise_of_face(portrait: PreparedPortrait) -> Array:
     """0 at the mouth's height and below, 1 at the brows' and above: float64 [s, s]."""
-    return smooth_step(np.clip(_height(portrait), 0.0, 1.0))
+    return smooth_step(np.clip(height_on_face(portrait), 0.0, 1.0))
 
 
-def _height(portrait: PreparedPortrait) -> Array:
+def height_on_face(portrait: PreparedPortrait) -> Array:
     """0 at the mouth's height, 1 at the brows': float64 [s, s]."""
     size = len(portrait.image)
     y, x = np.mgrid[:size, :size] + 0.5
@@ -94,11 +94,11 @@ def seen_ears(portrait: PreparedPortrait, skin: Array) -> tuple[Array, Array]:
     """What lies beside the face between mouth and brows, unless so much stands there that hair hangs over the ear.
 
     Args:
-        skin: bool [s, s], where the photo has the face's colour: beside the face that is likely an ear.
+        skin: bool [s, s], where the person is skin: beside the face that is likely an ear.
 
     Returns:
         bool [s, s], where there is skin or an ear, and bool [s, s], where there are whole ears: what ends beside the jaw is one if some of
-        it has the face's colour, whatever shade it is in.
+        it is told as skin, whatever shade it is in.
     """
     import cv2
 
@@ -106,7 +106,7 @@ def seen_ears(portrait: PreparedPortrait, skin: Array) -> tuple[Array, Array]:
     beside = cv2.dilate(face_hull(portrait.landmarks, size).astype(np.uint8), np.ones((2 * round(4 * size / 512) + 1,) * 2, np.uint8)) == 0
     px_per_dm = _px_per_dm(portrait)
     # Ears lie behind the face: a head that nods takes them up.
-    height = _height(portrait) - _EARS_RISE * np.sin(float(portrait.motion.rotation_rad[0]))
+    height = height_on_face(portrait) - _EARS_RISE * np.sin(float(portrait.motion.rotation_rad[0]))
     likely, whole = np.zeros((2, *beside.shape), bool)
     for side in sides(portrait, np.arange(size) + 0.5):
         there = beside & side & (portrait.person_alpha > 0.5)

@@ -143,9 +143,9 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, ha
             other *= only
     (bare_low, bare_rim, _), (other_low, other_rim, tainted) = continued(plain * skin), continued(other)
     near_head = cv2.GaussianBlur(portrait.head_alpha, (0, 0), 6.0 * unit)[..., None]
-    bare_low += near_head * (_as_facing(bare_low, colours, plain * skin * deep * head, face) - bare_low)
-    other_low += near_head * (_as_facing(other_low, colours, other * deep, face) - other_low)
-    low, rim = tone * bare_low + (1 - tone) * other_low, tone * bare_rim + (1 - tone) * other_rim
+    bare_facing = bare_low + near_head * (_as_facing(bare_low, colours, plain * skin * deep * head, face) - bare_low)
+    other_facing = other_low + near_head * (_as_facing(other_low, colours, other * deep, face) - other_low)
+    low, rim = tone * bare_facing + (1 - tone) * other_facing, tone * bare_rim + (1 - tone) * other_rim
     # A face's rim is lit and dark as it likes; hair is not.
     off_face = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(_DEEP_PX * unit) + 1,) * 2, np.uint8)) == 0
     tainted = cv2.GaussianBlur(tainted * (off_face & ~skin & ~deep), (0, 0), 2.0 * unit)
@@ -160,10 +160,8 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, ha
     strands = cv2.GaussianBlur(plain * (1 - bare), (0, 0), 3 * unit)
     known = other * (1 - bare) * head * (tainted < 0.5)
     fine = (colours - _blurred(colours, known, 16.0 * unit)[0]) * (_TEXTURE * strands * known)[..., None]
-    own_ears, at_borders = _ears_at_borders(portrait, beside, skin)
-    beside_ears, _, _ = continued(other * ~own_ears)
-    cut_ears = cv2.GaussianBlur(at_borders.astype(np.float32), (0, 0), 3.0 * unit)
-    return PlainColours(low, rim, np.ascontiguousarray(fine), np.dstack([beside_ears, cut_ears]), tainted, bleached, known)
+    cut_ears = cv2.GaussianBlur(_ears_at_borders(portrait, beside, skin).astype(np.float32), (0, 0), 3.0 * unit)
+    return PlainColours(low, rim, np.ascontiguousarray(fine), np.dstack([other_low, cut_ears]), tainted, bleached, known)
 
 
 def _as_facing(low: Array, colours: Array, which: Array, face: Array) -> Array:
@@ -194,8 +192,8 @@ def _paler(colours: Array, others: Array) -> Array:
     return np.asarray(np.clip(2.0 * (1.0 - vivid / np.maximum(other, 0.05)), 0.0, 1.0))
 
 
-def _ears_at_borders(portrait: PreparedPortrait, beside: Array, skin: Array) -> tuple[Array, Array]:
-    """What may be an ear, for it is skin, and the rows of ears that the left or right border cuts: bool [s, s] each.
+def _ears_at_borders(portrait: PreparedPortrait, beside: Array, skin: Array) -> Array:
+    """The rows of ears, of which ``skin`` tells, that the left or right border cuts: bool [s, s].
 
     Args:
         beside: bool [s, s], outside the face; skin: bool [s, s].
@@ -206,12 +204,12 @@ def _ears_at_borders(portrait: PreparedPortrait, beside: Array, skin: Array) -> 
     level = beside & (portrait.head_alpha > 0.5) & (rise > 0.02) & (rise < 1.3)
     at_borders = np.zeros_like(level)
     if not level[:, [0, -1]].any():
-        return at_borders, at_borders
+        return at_borders
     ear = level & skin
     for columns in (slice(None, band), slice(size - band, None)):
         if level[:, columns][:, [0, -1]].any():
             at_borders[:, columns] = ear[:, columns].any(1)[:, None]
-    return ear, at_borders
+    return at_borders
 
 
 def _without_scene(colours: Array, inner: Array, scene: Array) -> Array:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triportrait.avatar.lifted.outline import seen_ears
+from triportrait.avatar.lifted.outline import height_on_face, seen_ears
 from triportrait.face.mattes import strangeness
-from triportrait.geometry.landmarks import BETWEEN_BROWS, CHIN, FOREHEAD_TOP, OUTER_LIPS, UPPER_LIP_INSIDE
+from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP, OUTER_LIPS
 from triportrait.geometry.masks import eyes_mask, face_hull, hull_mask
 from triportrait.types import Array, PreparedPortrait
 
@@ -71,13 +71,10 @@ def weak_labels(portrait: PreparedPortrait, probability: Array) -> WeakLabels:
     sure_skin = np.clip((_HUE - hue) / _HUE_NEARER, 0.0, 1.0) * np.clip(score, 0.0, 1.0)
     sure_skin = np.maximum(sure_skin, hull & (score > 0))
     sure_other = np.maximum(np.clip((hue - _HUE) / _HUE_FARTHER, 0.0, 1.0), np.clip(-score, 0.0, 1.0))
-    brows, mouth = portrait.landmarks[BETWEEN_BROWS, :2], portrait.landmarks[UPPER_LIP_INSIDE, :2]
-    up = (brows - mouth) / max(float(((brows - mouth) ** 2).sum()), 1.0)
-    y, x = np.mgrid[:size, :size] + 0.5
-    height = (x - mouth[0]) * up[0] + (y - mouth[1]) * up[1]
+    height = height_on_face(portrait)
     columns = np.flatnonzero(hull.any(0))
     first, last = (columns[0], columns[-1]) if len(columns) else (0, 0)
-    column = np.abs(x - 0.5 * (first + last)) < 0.45 * (last - first)
+    column = np.abs(np.arange(size) + 0.5 - 0.5 * (first + last)) < 0.45 * (last - first)
     neck = (height > _NECK[0]) & (height < _NECK[1]) & column & (hue < _NECK_HUE)
     neck |= (height < _NECK[1]) & (hue < _SHADED_HUE)
     forehead = (height > _FOREHEAD[0]) & (height < _FOREHEAD[1]) & column & ~hull & (score > -_ON_FOREHEAD)
@@ -98,7 +95,7 @@ def weak_labels(portrait: PreparedPortrait, probability: Array) -> WeakLabels:
 
 def _like_skin(portrait: PreparedPortrait, eyes: Array) -> tuple[Array, float, Array]:
     """How many standard deviations colour and texture are on the face's side of the middle between face and hair: float32 [s, s]; how many
-    these two are apart; and what is rather hair: bool [s, s]. Of a head without hair all is skin.
+    these two are apart; and what is rather hair: bool [s, s]. Of a head without hair nothing is told: 0 everywhere, and no hair.
 
     Args:
         eyes: bool [s, s], which tell nothing.

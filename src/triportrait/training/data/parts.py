@@ -6,6 +6,7 @@ The files hold pieces of the photographs.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -66,7 +67,7 @@ class PartsFolder(NamedTuple):
         for file in files:
             _check_kind(file)
         synthetic = tuple(file for file in files if file.name.startswith("synthetic_"))
-        return PartsFolder(tuple(file for file in files if file not in set(synthetic)), synthetic)
+        return PartsFolder(tuple(file for file in files if not file.name.startswith("synthetic_")), synthetic)
 
 
 def pack_parts(options: PartsOptions, out: Path, progress: Progress | None = None) -> Packed:
@@ -92,10 +93,9 @@ def pack_parts(options: PartsOptions, out: Path, progress: Progress | None = Non
     if options.portraits is not None:
         photos = portraits_of(options.portraits, options.split)
         order = np.random.default_rng(options.seed).permutation(len(photos))[: options.limit]
-        folder = options.portraits
-        jobs += [(f"portrait_{_flat(photos[index].relative_to(folder))}", partial(_labelled, photos[index])) for index in order]
+        jobs += [(_name_of(photos[index]), partial(_labelled, photos[index])) for index in order]
     if options.procedural is not None:
-        jobs += [(f"synthetic_{options.split}_{number:06d}", make) for number, make in _people(options.procedural, options)]
+        jobs += [(f"synthetic_{options.split}_{options.seed}_{number:06d}", make) for number, make in _people(options.procedural, options)]
     make_folder(out)
     made = left_out = 0
     for number, (name, make) in enumerate(jobs):
@@ -112,13 +112,13 @@ def pack_parts(options: PartsOptions, out: Path, progress: Progress | None = Non
         if progress is not None:
             progress("parts", number + 1, len(jobs))
     if not made:
-        raise EmptyMedia("nothing was labelled: no face is found in any of the portraits; give other ones")
+        raise EmptyMedia("nothing was labelled: no face is found in any picture; give other portraits")
     return Packed(made, left_out)
 
 
-def _flat(path: Path) -> str:
-    """A path as one name, so that pictures of one name in two folders have files of their own."""
-    return "_".join(path.parts)
+def _name_of(photo: Path) -> str:
+    """The name of a photograph's file, which no other photograph's has."""
+    return f"portrait_{photo.stem}_{hashlib.sha256(str(photo.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _labelled(photo: Path) -> Labelled:
