@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from triportrait.nn.parts import SIDE_PX
-from triportrait.synth.recomposed import Labelled
+from triportrait.synth.labelled import Labelled
 from triportrait.training.data.parts import write_labelled
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from triportrait.synth.labelled import Labelled
+from triportrait.synth.worn import with_earrings, with_hat
 from triportrait.types import Array
 
 Random = np.random.Generator
@@ -17,31 +19,6 @@ _FULL = 255.0
 _SURELY = 0.9
 
 
-class Labelled(NamedTuple):
-    """A portrait of which it is known what each pixel shows; s is its side.
-
-    Args:
-        image, colours, scene: float32 [s, s, 3] 0..255, as it is, the person's own colours, and the scene without the person.
-        alpha: float32 [s, s], the person's matte; skin, hair: how far it is that; sure: how much these two are to be believed.
-        hull: float32 [s, s], 1 within the face.
-        exact: whether hair is told from what is worn; else ``hair`` says nothing.
-        plain: whether the scene is so plain that the matte is right.
-        apart: whether hair and skin differ so clearly that hair may be given another colour.
-    """
-
-    image: Array
-    colours: Array
-    scene: Array
-    alpha: Array
-    skin: Array
-    hair: Array
-    sure: Array
-    hull: Array
-    exact: bool
-    plain: bool
-    apart: bool
-
-
 @dataclass(frozen=True, slots=True)
 class Variations:
     """How far portraits are varied.
@@ -49,6 +26,7 @@ class Variations:
     Args:
         other_hair, other_scene: shares of portraits with hair of another colour, and before another scene.
         scale, turn_rad, shift: standard deviations of the crop's place (``shift`` in sides).
+        hat, earrings, bystander: shares of portraits under a painted hat, with painted earrings, and beside another person.
         grey, sepia, blurred, lit_aside: shares of portraits.
         gain: standard deviation of the logarithm of light, and by more than half of the chances 0.7 of it of each colour's.
         noise: the largest standard deviation of what is added to each pixel (levels).
@@ -61,6 +39,9 @@ class Variations:
     scale: float = 0.12
     turn_rad: float = 0.12
     shift: float = 0.04
+    hat: float = 0.2
+    earrings: float = 0.2
+    bystander: float = 0.3
     grey: float = 0.12
     sepia: float = 0.06
     blurred: float = 0.3
@@ -69,23 +50,32 @@ class Variations:
     noise: float = 5.0
 
 
-def varied(portrait: Labelled, scene: Array, random: Random, how: Variations) -> tuple[Array, Array]:
+def varied(portrait: Labelled, other: Labelled, random: Random, how: Variations) -> tuple[Array, Array]:
     """A picture float32 [s, s, 3] 0..255, and float32 [s, s, 6]: alpha, skin, hair, sure, hull, and whether the matte is to be believed.
 
+    What lies beyond the portrait's border is mirrored, and nothing is believed of it.
+
     Args:
-        portrait: which; ``scene`` uint8 or float32 [s, s, 3], of another portrait.
+        portrait: which; ``other``: lends its scene, and its person as a bystander.
         random: decides; how: see there.
     """
     import cv2
 
-    image, colours, trust = portrait.image, portrait.colours, 1.0 if portrait.plain else 0.3
     if portrait.apart and random.random() < how.other_hair:
         recoloured = _with_other_hair(portrait, random)
-        image, colours = image + portrait.alpha[..., None] * (recoloured - colours), recoloured
+        image = portrait.image + portrait.alpha[..., None] * (recoloured - portrait.colours)
+        portrait = portrait._replace(image=image, colours=recoloured)
+    if random.random() < how.earrings:
+        portrait = with_earrings(portrait, random)
+    if random.random() < how.hat:
+        portrait = with_hat(portrait, random)
+    trust = 1.0 if portrait.plain else 0.3
     if portrait.plain and random.random() < how.other_scene:
-        behind = _varied_scene(scene, colours[portrait.alpha > _SURELY], random, how)
-        image = behind + portrait.alpha[..., None] * (colours - behind)
+        portrait = _before(portrait, _varied_scene(other.scene, portrait.colours[portrait.alpha > _SURELY], random, how))
         trust = 1.0
+    if portrait.plain and other.plain and random.random() < how.bystander:
+        portrait = _with_bystander(portrait, other, random)
+    image = portrait.image
     side = len(image)
     place = _place(side, random, how, 1.0)
     labels: Any = np.dstack([portrait.alpha, portrait.skin, portrait.hair, portrait.sure, portrait.hull]).astype(np.float32)
@@ -94,7 +84,9 @@ def varied(portrait: Labelled, scene: Array, random: Random, how: Variations) ->
         cv2.warpAffine(part, place, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         for part in (np.clip(image, 0, _FULL).astype(np.float32), labels)
     )
-    return in_other_light(shown, random, how), np.dstack([labels, np.full((side, side), trust, np.float32)])
+    there = cv2.warpAffine(np.ones((side, side), np.float32), place, (side, side), flags=cv2.INTER_NEAREST)
+    labels[..., 3] *= there
+    return in_other_light(shown, random, how), np.dstack([labels, trust * there])
 
 
 def _place(side: int, random: Random, how: Variations, extent: float) -> Array:
@@ -128,6 +120,37 @@ def _with_other_hair(portrait: Labelled, random: Random) -> Array:
     else:
         changed = portrait.colours * (1.0 + mask * share * (wanted / np.maximum(hair, 8.0) - 1.0))
     return np.clip(changed, 0, _FULL).astype(np.float32)
+
+
+def _before(portrait: Labelled, scene: Array) -> Labelled:
+    """The person before another scene [s, s, 3]."""
+    return portrait._replace(image=scene + portrait.alpha[..., None] * (portrait.colours - scene), scene=scene)
+
+
+def _with_bystander(portrait: Labelled, other: Labelled, random: Random) -> Labelled:
+    """The person with another one behind a shoulder, or seldom before it, as large or smaller, sharp or out of focus: scene, both of them."""
+    import cv2
+
+    side = len(portrait.image)
+    scale, in_front = np.exp(random.uniform(-0.9, 0.2)), random.random() < 0.2
+    away = random.choice([-1, 1]) * random.uniform(0.65 if in_front else 0.3, 1.0) * side * (0.5 + 0.5 * scale)
+    mirror = random.choice([-1.0, 1.0])
+    matrix = np.diag([scale * mirror, scale])
+    to = side * np.array([0.5, 0.5]) + np.array([away, random.uniform(-0.15, 0.35) * side])
+    place = np.c_[matrix, to - matrix @ np.full(2, side / 2)].astype(np.float32)
+    # Below the crop a person goes on.
+    parts = (other.colours * other.alpha[..., None], other.alpha)
+    colours, alpha = (cv2.copyMakeBorder(part, 0, side // 2, 0, 0, cv2.BORDER_REPLICATE) for part in parts)
+    colours, alpha = (cv2.warpAffine(part, place, (side, side), flags=cv2.INTER_AREA) for part in (colours, alpha))
+    if random.random() < 0.5:
+        soft = random.uniform(0.5, 4.0)
+        colours, alpha = (cv2.GaussianBlur(part, (0, 0), soft) for part in (colours, alpha))
+    colours = colours * np.exp(0.2 * random.normal())
+    if not in_front:
+        return _before(portrait, colours + (1.0 - alpha[..., None]) * portrait.scene)
+    left = 1.0 - alpha
+    image = colours + left[..., None] * portrait.image
+    return portrait._replace(image=image, alpha=portrait.alpha * left, skin=portrait.skin * left, hair=portrait.hair * left)
 
 
 def _varied_scene(scene: Array, person: Array, random: Random, how: Variations) -> Array:

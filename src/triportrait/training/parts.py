@@ -44,7 +44,8 @@ class PartsRecipe(Recipe):
     Args:
         rate, warm_up_steps: of AdamW, with a cosine that ends at a hundredth; ``weight_decay`` of it.
         synthetic: share of the rows that show synthetic people, where there are any.
-        blind: share of the rows whose probability of a person is blurred and off.
+        blind: share of the rows whose probability of a person is blurred and off; matte_given: of those that see the true matte instead.
+        beside: how much more what lies beside and above the face counts for what a pixel is: ears, hairline and neck are small.
         variations: of the portraits.
         judged: varied held-out portraits that a validation looks at.
     """
@@ -58,6 +59,8 @@ class PartsRecipe(Recipe):
     weight_decay: float = 0.01
     synthetic: float = 0.3
     blind: float = 0.15
+    matte_given: float = 0.2
+    beside: float = 2.0
     variations: Variations = field(default_factory=Variations)
     judged: int = 64
     save_every: int = 250
@@ -97,8 +100,17 @@ def truth_of(batch: Mapping[str, Tensor]) -> Truth:
     return Truth(alpha, skin, hair, sure, trusted, batch["exact"])
 
 
-def part_losses(logits: Tensor, truth: Truth) -> dict[str, Tensor]:
-    """Cross-entropies: of person and scene, and of what a person's pixels are, as far as that is known.
+def beside_faces(hull: Tensor) -> Tensor:
+    """1 within an eighth of the picture round faces, 0 within them and farther away: [b, s, s] of ``hull`` [b, s, s] in 0..1."""
+    coarse = functional.max_pool2d(hull[:, None], 8)
+    reach = coarse.shape[-1] // 8
+    near = functional.max_pool2d(coarse, 2 * reach + 1, 1, reach)
+    round_it = functional.interpolate(near, hull.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    return round_it * (1.0 - hull)
+
+
+def part_losses(logits: Tensor, truth: Truth, weight: Tensor | float = 1.0) -> dict[str, Tensor]:
+    """Cross-entropies: of person and scene, and of what a person's pixels are, as far as that is known, times ``weight`` [b, s, s].
 
     A weak label tells skin from all else: the probabilities of hair and of the rest count together.
     """
@@ -110,7 +122,7 @@ def part_losses(logits: Tensor, truth: Truth) -> dict[str, Tensor]:
     exact = truth.skin * skin + truth.hair * hair + rest * other
     weak = truth.sure * (truth.skin * skin + (1 - truth.skin) * bare)
     known = torch.where(truth.exact[:, None, None] > 0.5, exact - person, weak - truth.sure * person)
-    return {"matte": matte.mean(), "part": -(truth.alpha * known).mean()}
+    return {"matte": matte.mean(), "part": -(weight * (truth.trusted > 0) * truth.alpha * known).mean()}
 
 
 _read = lru_cache(maxsize=_KEPT)(read_labelled)
@@ -172,11 +184,12 @@ class PartsStage:
         chance = np.random.default_rng(int(torch.randint(2**62, (), generator=random)))
         synthetic = bool(data.synthetic) and chance.random() < self.recipe.synthetic
         portrait = _read(_drawn(data.synthetic if synthetic or not data.real else data.real, chance))
-        scene = _read(_drawn(data.real or data.synthetic, chance)).scene
-        image, labels = varied(portrait, scene, chance, self.recipe.variations)
-        shown = np.rint(image).astype(np.uint8)
-        probability = _segmenter()(shown)
-        if chance.random() < self.recipe.blind:
+        other = _read(_drawn(data.real or data.synthetic, chance))
+        image, labels = varied(portrait, other, chance, self.recipe.variations)
+        shown = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+        way = chance.random()
+        probability = labels[..., 0] if way < self.recipe.matte_given else _segmenter()(shown)
+        if way > 1.0 - self.recipe.blind:
             probability = _off(probability, chance)
         # Landmarks are never quite right.
         hull = _moved(labels[..., 4], chance.normal(size=2) * 0.006 * SIDE_PX)
@@ -190,7 +203,8 @@ class PartsStage:
 
     def losses(self, batch: dict[str, Tensor], step: int, which: str) -> dict[str, Tensor]:
         shown = batch["shown"].float().contiguous(memory_format=torch.channels_last)
-        return part_losses(self.networks["parts"](shown).float(), truth_of(batch))
+        weight = 1.0 + self.recipe.beside * beside_faces(0.5 + 0.5 * shown[:, 3])
+        return part_losses(self.networks["parts"](shown).float(), truth_of(batch), weight)
 
     @torch.no_grad()
     def validate(self, networks: Mapping[str, nn.Module]) -> tuple[Values, Array | None]:

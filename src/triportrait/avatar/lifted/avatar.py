@@ -27,6 +27,7 @@ from triportrait.avatar.lifted.lids import STRIP_TEXELS, Lids, closed_expression
 from triportrait.avatar.lifted.mantle import Mantle, build_mantle, cosines, streaks
 from triportrait.avatar.lifted.moved_head import MovedHead
 from triportrait.avatar.lifted.neck import belonging, thinned
+from triportrait.avatar.lifted.other_half import OtherHalf
 from triportrait.avatar.lifted.outline import rise_of_face
 from triportrait.avatar.lifted.relight import Light, fit_light
 from triportrait.avatar.lifted.surface import Surface, fit_surface, hidden_vertices, spread_colours
@@ -57,6 +58,8 @@ _JAW_BIAS_DM = 0.6
 _GONE = 0.2
 #: A guessed rim of the mantle yields to the skin of the mesh by this much.
 _YIELD_DM = 0.3
+#: And by so many times that where the skin shows the face's other half.
+_MUCH_BETTER = 4.0
 #: Lashes may lie so far behind the lid that they stand on: its mesh is coarse.
 _LASHES_BEHIND_DM = 0.06
 #: Lids belong to their moving picture within this distance of the eye's rim (decimetres).
@@ -116,7 +119,7 @@ class LiftedState:
         inside: what lies between the lips.
         membrane: the photo's own view of that, if its mouth is wide open.
         eye_textures: [2, e, e, 3] float32, left eye first; ``raised_eye_textures``: where the upper lids have gone up.
-        light: of the photo, and ``tone``.
+        light: of the photo, and ``tone``; other_half: what is taken from there.
         cheeks: what a turn uncovers of the face's sides.
         bias: [v] float32 decimetres added to the depth (the rim of the face yields to the mantle).
     """
@@ -140,6 +143,7 @@ class LiftedState:
     raised_eye_textures: Array
     light: Light
     tone: PhotoTone
+    other_half: OtherHalf
     cheeks: Cheeks
     bias: Array
 
@@ -222,13 +226,15 @@ class LiftedAvatar:
         pure = foreground_colours(portrait.image, portrait.person_alpha, portrait.background.astype(np.float32))
         cheeks = Cheeks.of(head, surface, motion)
         lid = _lid_membership(head, surface.source)
-        triangles, kind = _mesh_triangles(head, surface, cheeks, lid.max(1) > 0, portrait.head_alpha)
+        other_half = OtherHalf.of(portrait, head, surface, cheeks.facing)
+        triangles, kind = _mesh_triangles(head, surface, cheeks, (lid.max(1) > 0) | other_half.upper, portrait.head_alpha)
         drawn = rasterise(surface.pixels, surface.depth, triangles, size, size)
         matte = np.maximum(portrait.person_alpha, portrait.head_alpha) if self.whole_person else portrait.head_alpha
         share = None if self.skinning is None else self.skinning(portrait, head, surface)
         if share is not None:
             matte = thinned(matte, belonging(share))
         mantle = build_mantle(portrait, head, surface, pure, matte, drawn.triangle >= 0, whole_person=self.whole_person, share=share)
+        mantle = mantle.behind(surface.source[other_half.texels[:, 2] > 0.5], _MUCH_BETTER)
         colours = spread_colours(surface, portrait, head)
         seen = (head.part == HeadPart.SKIN) & (surface.seen > 0.6) & (surface.face > 0.5)
         face = colours[seen, :3] if seen.any() else np.full((1, 3), 160.0)
@@ -239,8 +245,9 @@ class LiftedAvatar:
         source_pixels = surface.pixels.copy()
         for side in (0, 1):
             source_pixels[head.eye_vertices[side]] = eye_coordinates(head, side)
-        cheeks = replace(cheeks, bleached=sampled(mantle.plain.bleached, surface.pixels))
         colours[:, :3] += cheeks.side[:, None] * (sampled(mantle.plain.low, surface.pixels) - colours[:, :3])
+        side = np.maximum(cheeks.side, other_half.texels[:, 2])
+        cheeks = replace(cheeks, side=side, bleached=sampled(mantle.plain.bleached, surface.pixels))
         photo = np.dstack([pure, matte]).astype(np.float32)
         light = fit_light(portrait, head, surface)
         eye_textures, raised_eye_textures = eyeball_textures(portrait, head, surface.source, tone)
@@ -265,6 +272,7 @@ class LiftedAvatar:
             raised_eye_textures=raised_eye_textures,
             light=light,
             tone=tone,
+            other_half=other_half,
             cheeks=cheeks,
             bias=_depth_bias(head, surface, portrait, self.whole_person),
         )
@@ -322,7 +330,7 @@ class LiftedAvatar:
             gain += shut * (state.lid @ ((gain @ around) / np.maximum(around.sum(0), 1e-6)) - gain * state.lid.sum(1))
             source_pixels = source_pixels + shut[:, None] * (state.lids.closed_pixels - source_pixels)
         state.under_brows.flatten(moved.landmarks, colours)
-        skin = kernels.Skin(state.triangles, state.kind, source_pixels, colours, state.lid, state.lids.frame(closure), gain)
+        skin = kernels.Skin(state.triangles, state.kind, source_pixels, colours, state.lid, state.lids.frame(closure), gain, *state.other_half.drawn)
         sheet = kernels.Sheet(
             state.mantle.triangles,
             state.mantle.far_triangles,
@@ -457,7 +465,7 @@ def _depth_bias(head: FullHead, surface: Surface, portrait: PreparedPortrait, wh
     return bias.astype(np.float32)
 
 
-def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, lids: Array, head_alpha: Array) -> tuple[Array, Array]:
+def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, kept: Array, head_alpha: Array) -> tuple[Array, Array]:
     """Triangles drawn as the head, and how they are coloured; the neck is the torso layer's, hair and ears are the mantle's."""
     parts = head.part[head.triangles]
     first, last = parts.min(1), parts.max(1)
@@ -466,9 +474,10 @@ def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, lids: Arra
     # What hides under the chin is left to the painted neck: drawn as skin it looks like a second chin.
     under = (cheeks.normal[:, 1] < -0.3) & (surface.shape[:, 1] < -0.5) & (surface.seen < 0.3)
     other |= under[head.triangles].all(1)
-    # The cheek behind the photo's outline is the mantle's far side. Lids move, which no sheet over them can follow: they stay.
+    # The cheek behind the photo's outline is the mantle's far side, unless it is ``kept``: lids move, which no sheet over them can follow,
+    # and what the face's other half shows needs no guess.
     hidden = (cheeks.facing < _HIDDEN_COSINE) & (cheeks.side > 0.3)
-    other |= hidden[head.triangles].any(1) & ~lids[head.triangles].any(1)
+    other |= hidden[head.triangles].any(1) & ~kept[head.triangles].any(1)
     # Where the photo shows neck or scene, the fitted jaw is too wide.
     size = len(head_alpha)
     x, y = (np.clip(surface.pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))

@@ -7,7 +7,7 @@ From the jaw down the sheet takes ever less of the head's motion (:mod:`neck`): 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -48,6 +48,8 @@ _MARGIN_PX = 48
 _BEYOND_PX = 280
 #: The far side's depth behind the outline's plane relative to the near side's before it.
 _FAR_DEPTH = 0.7
+#: Points of the mesh so near count fully, and at all, in :meth:`Mantle.behind`.
+_BEHIND_DM = (0.25, 0.5)
 #: Where the photo saw the sheet at a lower cosine than the first, stretch is not taken literally; from the second stretch on (relative to
 #: the photo) the rim shows what the photo shows beside it, so much as the third per unit of stretch.
 _STREAKS = np.array([0.1, 1.25, 0.7], np.float32)
@@ -145,6 +147,15 @@ class Mantle:
     def of_head(self, triangles: Array) -> Array:
         """Those of ``triangles`` [k, 3] that move with the head, at least nearly."""
         return np.ascontiguousarray(triangles[self.share[triangles].max(1) > _OF_HEAD])
+
+    def behind(self, skin: Array, much: float) -> Mantle:
+        """One that yields ``much`` near these points of the mesh [n, 3] where it shows a guess, if there are any."""
+        if not len(skin):
+            return self
+        near, far = _BEHIND_DM
+        away = nearest_points(skin, self.rest)[0][:, 0]
+        better = much * np.clip((far - away) / (far - near), 0.0, 1.0)
+        return replace(self, yielding=np.maximum(self.yielding, better.astype(np.float32)))
 
     def carry(self, values: Array) -> Array:
         """A number per mesh vertex [v], which fades away from the mesh, at the nodes: float32 [m]."""

@@ -67,6 +67,7 @@ class Skin(NamedTuple):
         colours: float32 [v, 4], own colour 0..255 and how much it replaces the photo's.
         lid: float32 [v, 2], how far a vertex belongs to the left and right lids, and lids: how far these have closed.
         gain: float32 [v], how much brighter the skin is than in the photo.
+        other_half: float32 [v, 3], and relief: float32 [s, s, 3], see :class:`triportrait.avatar.lifted.other_half.OtherHalf`.
     """
 
     triangles: Array
@@ -76,6 +77,8 @@ class Skin(NamedTuple):
     lid: Array
     lids: LidFrame
     gain: Array
+    other_half: Array
+    relief: Array
 
 
 class Sheet(NamedTuple):
@@ -263,7 +266,7 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
     mantle_triangle, mantle_barycentric, mantle_depth = mantle.triangle, mantle.barycentric, mantle.depth
     far_triangle, far_barycentric, far_depth = far.triangle, far.barycentric, far.depth
     mesh_triangles, kind, source_pixels = skin.triangles, skin.kind, skin.source_pixels
-    colours, lid, lids, gain = skin.colours, skin.lid, skin.lids, skin.gain
+    colours, lid, lids, gain, other_half, relief = skin.colours, skin.lid, skin.lids, skin.gain, skin.other_half, skin.relief
     closure = lids.closure
     photographed = np.empty(3, np.float32)
     mantle_triangles, far_triangles, mantle_pixels = sheet.triangles, sheet.far_triangles, sheet.pixels
@@ -325,9 +328,21 @@ def shade(mesh, mantle, far, skin, sheet, photo, between, out):
                     seen = _1 - own
                     brighter = _within_white(p * gain[i] + q * gain[j] + r * gain[k], red, green, blue)
                     red, green, blue = red * brighter, green * brighter, blue * brighter
-                    red += own * (p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0] - red)
-                    green += own * (p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1] - green)
-                    blue += own * (p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2] - blue)
+                    if own > _FAINT:
+                        guess_red = p * colours[i, 0] + q * colours[j, 0] + r * colours[k, 0]
+                        guess_green = p * colours[i, 1] + q * colours[j, 1] + r * colours[k, 1]
+                        guess_blue = p * colours[i, 2] + q * colours[j, 2] + r * colours[k, 2]
+                        used = p * other_half[i, 2] + q * other_half[j, 2] + r * other_half[k, 2]
+                        if used > _FAINT:
+                            x = p * other_half[i, 0] + q * other_half[j, 0] + r * other_half[k, 0]
+                            y = p * other_half[i, 1] + q * other_half[j, 1] + r * other_half[k, 1]
+                            relief_red, relief_green, relief_blue = _bilinear(relief, x, y)
+                            guess_red = min(guess_red * (_1 + used * (relief_red - _1)), _WHITE)
+                            guess_green = min(guess_green * (_1 + used * (relief_green - _1)), _WHITE)
+                            guess_blue = min(guess_blue * (_1 + used * (relief_blue - _1)), _WHITE)
+                        red += own * (guess_red - red)
+                        green += own * (guess_green - green)
+                        blue += own * (guess_blue - blue)
                 else:
                     y0, x0 = row - inside_top, column - inside_left
                     red, green, blue = inside[y0, x0, 0], inside[y0, x0, 1], inside[y0, x0, 2]

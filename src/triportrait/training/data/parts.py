@@ -30,7 +30,7 @@ from triportrait.synth import deferred
 from triportrait.synth.people import random_expression, random_person
 from triportrait.synth.procedural_head import HeadPose, ProceduralHead
 from triportrait.synth.procedural_views import random_pose
-from triportrait.synth.recomposed import Labelled
+from triportrait.synth.labelled import Labelled
 from triportrait.training.data.part_labels import weak_labels
 from triportrait.training.data.views import Packed, procedural_factory
 from triportrait.training.options import PartsOptions, Progress
