@@ -64,7 +64,7 @@ def with_hat(portrait: Labelled, random: Random) -> Labelled:
     cloth = _cloth(face, random)
     colours, covered = np.zeros_like(portrait.colours), np.zeros_like(portrait.alpha)
     for mask, light in parts:
-        colours, covered = colours + mask[..., None] * (light * cloth - colours), np.maximum(covered, mask)
+        colours, covered = colours + mask[..., None] * (np.minimum(light * cloth, _FULL) - colours), np.maximum(covered, mask)
     return _worn(_shaded(portrait, covered, face, random), covered, colours / np.maximum(covered, 1e-3)[..., None])
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.lifted.mantle import Mantle, _cut, build_mantle, streaks
-from triportrait.avatar.lifted.outline import _bows, beyond_the_crop
+from triportrait.avatar.lifted.outline import _bows, beyond_the_crop, mirrored
 from triportrait.avatar.lifted.surface import Surface, fit_surface
 from triportrait.avatar.lifted.unseen_colours import _without_scene, guess_places, without_features
 from triportrait.face.open_head import OpenHead
@@ -19,7 +19,7 @@ from triportrait.geometry.landmarks import OVAL
 from triportrait.geometry.nearest import distance_px
 from triportrait.geometry.rasteriser import rasterise
 from triportrait.geometry.rotations import matrix_from_euler
-from triportrait.types import PreparedPortrait
+from triportrait.types import Array, PreparedPortrait
 
 
 @pytest.fixture(scope="module")
@@ -297,8 +297,35 @@ def test_beyond_the_crop_only_what_the_border_cuts_goes_on():
     assert (np.diff(beyond[30]) <= 0).all() and beyond[30].sum() > beyond[22].sum()
     body = beyond_the_crop(alpha, 16, body_row=19)[16:-16, -16:]
     assert body[20:40].all() and not body[:20].any()
-    bows = _bows(np.array([True] * 4 + [False] * 4 + [True] * 8 + [False] * 4), 3.0)
-    assert bows[0] >= bows[3] > 0 and not bows[4:8].any() and bows[8:16].max() <= 3.0
+    cut = np.array([True] * 4 + [False] * 4 + [True] * 8 + [False] * 4)
+    bows = _bows(np.repeat(cut[:, None], 3, 1).astype(np.float32), 3.0)
+    assert bows[0] >= bows[3] > 0 and not bows[4:8].any() and 0 < bows[8:16].max() <= 3.0
+
+
+@pytest.mark.parametrize("beyond", [10, 20, 60])
+def test_a_round_head_that_the_border_cuts_goes_on_round(beyond: int) -> None:
+    """What a circle has beyond the border is about what the cubic has, whether little of it is cut off or nearly half."""
+    y, x = np.mgrid[:256, :256] + 0.5
+    alpha = (np.hypot(x - 80 + beyond, y - 128) < 80).astype(np.float32)
+    bows = _bows(alpha[:, :8], 200.0)
+    assert bows.max() == pytest.approx(beyond, rel=0.4, abs=2)
+
+
+def test_strands_go_on_beyond_the_border_in_their_direction() -> None:
+    """Stripes that sink to the left do so beyond the left border, too, and stay as they are where nothing has a direction."""
+    y, x = np.mgrid[:256, :256] + 0.5
+    stripes = np.repeat((127 + 100 * np.sin((y + 0.6 * x) / 5))[..., None], 3, -1).astype(np.uint8)
+    alpha = np.ones((256, 256), np.float32)
+    at_x, at_y = np.meshgrid(np.arange(-18.0, 0.0), np.arange(60.0, 200.0))
+    wanted = 127 + 100 * np.sin((at_y + 0.6 * at_x) / 5)
+
+    def error(photo: Array | None) -> float:
+        shown, _ = mirrored(at_x, at_y, alpha, photo)
+        return float(np.abs(127 + 100 * np.sin((shown[..., 1] + 0.6 * shown[..., 0]) / 5) - wanted).mean())
+
+    assert error(stripes) < 0.3 * error(None)
+    even = np.full_like(stripes, 100)
+    np.testing.assert_allclose(mirrored(at_x, at_y, alpha, even)[0], mirrored(at_x, at_y, alpha)[0], atol=1e-6)
 
 
 def test_a_jaw_that_opens_tears_no_sheet(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> None:

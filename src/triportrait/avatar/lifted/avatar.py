@@ -330,7 +330,9 @@ class LiftedAvatar:
             gain += shut * (state.lid @ ((gain @ around) / np.maximum(around.sum(0), 1e-6)) - gain * state.lid.sum(1))
             source_pixels = source_pixels + shut[:, None] * (state.lids.closed_pixels - source_pixels)
         state.under_brows.flatten(moved.landmarks, colours)
-        skin = kernels.Skin(state.triangles, state.kind, source_pixels, colours, state.lid, state.lids.frame(closure), gain, *state.other_half.drawn)
+        skin = kernels.Skin(
+            state.triangles, state.kind, source_pixels, colours, state.lid, state.lids.frame(closure), gain, *state.other_half.drawn
+        )
         sheet = kernels.Sheet(
             state.mantle.triangles,
             state.mantle.far_triangles,

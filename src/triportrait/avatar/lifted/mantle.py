@@ -43,7 +43,7 @@ from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, 
 
 #: Grid spacing, and how far the sheet reaches beyond the crop, in pixels of a 512 px crop.
 _STEP_PX = 4
-_MARGIN_PX = 48
+_MARGIN_PX = 112
 #: Coarser cells reach so far: a body that walks has no end below.
 _BEYOND_PX = 280
 #: The far side's depth behind the outline's plane relative to the near side's before it.
@@ -310,7 +310,7 @@ def build_mantle(
 
     row, column = (np.clip(v, 0, size - 1).astype(int) for v in (nodes.y, nodes.x))
     corner, weight = seen.follow(row, column)
-    shown, _ = mirrored(nodes.x, nodes.y, matte)
+    shown, _ = mirrored(nodes.x, nodes.y, matte, portrait.image)
     plain = without_features(portrait, colours, skin, parts.hair, signed[margin : margin + size, margin : margin + size])
     scale = focal_px / nodes.plane
     near_place, far_place, rim_place = guess_places(

@@ -18,6 +18,8 @@ from triportrait.geometry.nearest import nearest_points
 from triportrait.geometry.neighbours import NeighbourMean
 from triportrait.types import Array, FullHead, HeadPart, PreparedPortrait
 
+#: Where fewer of the face's vertices are better seen on the other half, the photo shows both halves alike.
+_LEAST = 0.02
 #: From how much larger a cosine on the other half serves, and within what.
 _BETTER = (0.15, 0.25)
 #: So far above the mouth begins what is surely cheek.
@@ -72,11 +74,13 @@ class OtherHalf:
         begins, full, less, ends = _REGION
         inner = np.clip((out - begins) / (full - begins), 0.0, 1.0) * np.clip((ends - out) / (ends - less), 0.0, 1.0)
         used = np.clip((surface.seen[skin[twin]] - 0.3) / 0.4, 0.0, 1.0) * surface.face[skin] * better * inner
-        if not (used > 0.5).any():
+        if (used > 0.5).mean() < _LEAST:
             return nothing
         solid = (portrait.person_alpha > _SOLID).astype(np.float32)
         wide, picture = _BLUR_PX * size / 512, portrait.image.astype(np.float32) + 4.0
-        smooth = cv2.GaussianBlur(picture * solid[..., None], (0, 0), wide) / np.maximum(cv2.GaussianBlur(solid, (0, 0), wide), 1e-3)[..., None]
+        smooth = (
+            cv2.GaussianBlur(picture * solid[..., None], (0, 0), wide) / np.maximum(cv2.GaussianBlur(solid, (0, 0), wide), 1e-3)[..., None]
+        )
         relief = np.where(solid[..., None] > 0, np.clip(picture / np.maximum(smooth, 4.0), *_RELIEF), np.float32(1.0))
         mean = NeighbourMean.of(head.triangles, count)
         share = np.zeros((count, 1))

@@ -14,6 +14,10 @@ from triportrait.geometry.rasteriser import rasterise
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, PreparedPortrait
 
+#: Strands within this share of the picture's side run alike, and sink no faster than this.
+_ALIKE, _SINKS = 0.05, 1.2
+#: An outline comes to the border no flatter than at this slope, and what goes on beyond it is no higher than this share of its length.
+_STEEPEST, _HIGHEST = 2.0, 0.5
 #: Head-space depth of the outline beside the brows and above (a skull is widest behind its ears), and beside the mouth (the jaw's corner),
 #: where the fitted head's own outline is far away.
 _CROWN_Z_DM, _JAW_Z_DM = -0.85, -0.6
@@ -181,20 +185,44 @@ def signed_distance(alpha: Array, unit: float) -> Array:
     return cv2.GaussianBlur(distance, (0, 0), 1.5 * unit)
 
 
-def mirrored(x: Array, y: Array, alpha: Array) -> tuple[Array, Array]:
+def mirrored(x: Array, y: Array, alpha: Array, photo: Array | None = None) -> tuple[Array, Array]:
     """What lies beyond the crop of side s is the photo mirrored: its pixels [..., 2] for pixels x, y [...], and where the head may be.
 
     It goes to and fro in a narrow band at the border: farther inside there may be a collar, of which there is no second one. A crown cut
-    off by the upper border closes above it as a circle would: what is mirrored is drawn together sideways.
+    off by the upper border closes above it as a circle would: what is mirrored is drawn together sideways. Strands of a ``photo`` [s, s, 3]
+    go on beyond the left and right border in their direction, where they would meet their mirror images in a zigzag.
     """
     size = len(alpha)
     band = BAND_PX * size / 512
+    if photo is not None:
+        for away, inwards in ((-x, photo), (x - size, photo[:, ::-1])):
+            beyond = np.maximum(away, 0.0)
+            slope = _strands(inwards[:, : round(band)])[np.clip(y, 0, size - 1).astype(int)]
+            y = np.where((away > 0) & (y > 0), np.clip(y + slope * (beyond + to_and_fro(beyond, band)), 0, size), y)
     shown = np.stack([np.where(v > size, size - to_and_fro(v - size, band), np.where(v < 0, to_and_fro(-v, band), v)) for v in (x, y)], -1)
     centre, half, growth = _crown(alpha)
     inside, beyond = np.sqrt(half**2 + growth * np.abs(y)), np.sqrt(np.maximum(half**2 - growth * np.abs(y), 1e-3))
     above = y < 0
     shown[..., 0] = np.where(above, np.clip(centre + (x - centre) * inside / beyond, 0, size), shown[..., 0])
     return shown, ~above | ((np.abs(x - centre) < beyond) & (half**2 > growth * np.abs(y)))
+
+
+def _strands(band: Array) -> Array:
+    """By how many pixels strands sink for each pixel that they lie farther inside, in each row of a ``band`` [s, b, 3] at a border: [s].
+
+    They run across the steepest change of light (the structure tensor); where nothing runs in one direction, it is 0.
+    """
+    import cv2
+
+    grey = cv2.GaussianBlur(band.astype(np.float32), (0, 0), 1.0).mean(-1)
+    across, down = (cv2.Sobel(grey, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
+    rows = len(band) * _ALIKE
+    xx, xy, yy = (
+        cv2.GaussianBlur(product.mean(1, keepdims=True), (0, 0), rows).ravel() for product in (across * across, across * down, down * down)
+    )
+    one_way = np.hypot(xx - yy, 2 * xy) / np.maximum(xx + yy, 1e-6)
+    steepest = 0.5 * np.arctan2(2 * xy, xx - yy)
+    return one_way * np.clip(-1.0 / np.where(np.abs(np.tan(steepest)) < 1e-3, 1e-3, np.tan(steepest)), -_SINKS, _SINKS)
 
 
 def to_and_fro(way: Array, band: float) -> Array:
@@ -210,26 +238,40 @@ def beyond_the_crop(alpha: Array, margin: int, body_row: float = np.inf) -> Arra
     size = len(alpha)
     column, row = (np.clip(shown[..., c], 0, size - 1).astype(int) for c in (0, 1))
     wide = np.where(there, alpha[row, column], 0.0).astype(np.float32)
-    # Only what the border cuts goes on beyond it, and closes like a bow: mirrored as it is, half an ear would become a whole one.
-    for border, beyond in ((0, slice(margin - 1, None, -1)), (-1, slice(margin + size, None))):
-        reach = np.pad(_bows(alpha[:, border] > 0.5, margin), margin, mode="edge")
+    # Only what the border cuts goes on beyond it, and closes: mirrored as it is, half an ear would become a whole one.
+    deep = max(2, size // 32)
+    sides = (alpha[:, :deep], slice(margin - 1, None, -1)), (alpha[:, : -deep - 1 : -1], slice(margin + size, None))
+    for inwards, beyond in sides:
+        reach = np.pad(_bows(inwards, margin), margin, mode="edge")
         reach[line > body_row] = margin
         wide[:, beyond] *= np.arange(margin)[None, :] < reach[:, None]
-    reach = np.pad(_bows(alpha[-1] > 0.5, margin), margin, mode="edge") if body_row > size else np.full(len(wide), margin)
+    reach = np.pad(_bows(alpha[: -deep - 1 : -1].T, margin), margin, mode="edge") if body_row > size else np.full(len(wide), margin)
     wide[margin + size :] *= np.arange(margin)[:, None] < reach[None, :]
     return wide
 
 
-def _bows(cut: Array, limit: float) -> Array:
-    """Half ellipses over the runs of ``cut`` [n] bool, at most ``limit`` and half as high as long; those at the ends open: float64 [n]."""
-    height = np.zeros(len(cut))
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], cut.astype(int), [0]])))
-    for first, last in edges.reshape(-1, 2):
-        place = np.arange(first, last) + 0.5
-        low, high = (first if first else -len(cut)), (last if last < len(cut) else 2 * len(cut))
-        middle, half = 0.5 * (low + high), 0.5 * (high - low)
-        height[first:last] = min(limit, 0.6 * half) * np.sqrt(np.maximum(1.0 - ((place - middle) / half) ** 2, 0.0))
+def _bows(band: Array, limit: float) -> Array:
+    """How far what the border cuts goes on beyond it, at most ``limit``: float64 [n] of a matte [n, b] from the border inwards.
+
+    An outline goes on as it comes to the border and closes as a cubic; of a run that ends at the picture's corner, half a cubic shows.
+    """
+    count, deep = len(band), band.shape[1] - 1
+    at_border, inside = band[:, 0] > 0.5, band[:, -1] > 0.5
+    height = np.zeros(count)
+    for first, last in _runs(at_border):
+        within = next(((low, high) for low, high in _runs(inside) if low < last and high > first), (first, last))
+        rises, falls = (deep / max(way, deep / _STEEPEST) for way in (first - within[0], within[1] - last))
+        low, high = (first if first else -count), (last if last < count else 2 * count)
+        rises, falls = (falls if not first else rises), (rises if last == count else falls)
+        along = (np.arange(first, last) + 0.5 - low) / (high - low)
+        cubic = rises * along * (1 - along) ** 2 + falls * along**2 * (1 - along)
+        height[first:last] = np.minimum((high - low) * np.minimum(cubic, _HIGHEST), limit)
     return height
+
+
+def _runs(mask: Array) -> Array:
+    """First and behind the last of each run of ``mask`` [n] bool: [r, 2]."""
+    return np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]]))).reshape(-1, 2)
 
 
 def _crown(alpha: Array) -> tuple[float, float, float]:
