@@ -128,7 +128,7 @@ def _before(portrait: Labelled, scene: Array) -> Labelled:
 
 
 def _with_bystander(portrait: Labelled, other: Labelled, random: Random) -> Labelled:
-    """The person with another one behind a shoulder, or seldom before it, as large or smaller, sharp or out of focus: scene, both of them."""
+    """The person with another one behind a shoulder, or seldom before it, as large or smaller, sharp or out of focus."""
     import cv2
 
     side = len(portrait.image)

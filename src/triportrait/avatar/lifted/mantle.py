@@ -41,9 +41,9 @@ from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.nn.parts import portrait_parts
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, PreparedPortrait
 
-#: Grid spacing, and how far the sheet reaches beyond the crop, in pixels of a 512 px crop.
+#: Grid spacing, and how far the sheet reaches beyond the crop, in pixels of a 512 px crop; farther where a head's side is cut off.
 _STEP_PX = 4
-_MARGIN_PX = 112
+_MARGIN_PX, _WIDE_MARGIN_PX = 48, 112
 #: Coarser cells reach so far: a body that walks has no end below.
 _BEYOND_PX = 280
 #: The far side's depth behind the outline's plane relative to the near side's before it.
@@ -274,10 +274,9 @@ def build_mantle(
     """
     size, motion = portrait.image.shape[0], portrait.motion
     unit = size / 512
-    step, margin = _STEP_PX * unit, round(_MARGIN_PX * unit)
     seen = _SeenSkin.of(head, surface)
-    alpha = beyond_the_crop(matte, margin, body_row(portrait.landmarks))
-    signed = signed_distance(alpha, unit)
+    alpha = beyond_the_crop(matte, margin := _margin(matte, portrait), body_row(portrait.landmarks))
+    step, signed = _STEP_PX * unit, signed_distance(alpha, unit)
     skin = like_the_face(portrait, parts := portrait_parts(portrait))
     nodes = _inflated(portrait, head, surface, seen, signed, skin, whole_person=whole_person, share=share)
     nodes, sheets = _cut_at_outline(nodes, _shows_sheet(portrait, nodes, alpha, mesh), size)
@@ -370,10 +369,11 @@ def _inflated(
     """
     size = portrait.image.shape[0]
     unit = size / 512
-    step, margin = _STEP_PX * unit, round(_MARGIN_PX * unit)
+    step, margin = _STEP_PX * unit, (len(signed) - size) // 2
     line = np.arange(-margin, size + margin + 1e-3, step)
     # Rings where what is shown turns round: between them it is linear.
     beyond = np.arange(2, 1 + _BEYOND_PX // BAND_PX) * BAND_PX * unit
+    beyond = beyond[beyond > margin]
     line = np.concatenate([-beyond[::-1], line, size + beyond])
     x, y = np.meshgrid(line, line)
     column, row = (np.clip(v, 0, size - 1).astype(int) for v in (x, y))
@@ -426,13 +426,19 @@ def _shows_sheet(portrait: PreparedPortrait, nodes: _Nodes, alpha: Array, mesh: 
     size = portrait.image.shape[0]
     unit = size / 512
     column, row = (np.clip(v, 0, size - 1).astype(int) for v in (nodes.x, nodes.y))
-    alive = alpha[_in_margin(nodes.y, nodes.x, round(_MARGIN_PX * unit), len(alpha))] > 0.01
+    alive = alpha[_in_margin(nodes.y, nodes.x, (len(alpha) - size) // 2, len(alpha))] > 0.01
     # Where it closes, the eye is the mesh's alone: the sheet would show the open one.
     whole = cv2.morphologyEx(mesh.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)).astype(bool)
     inner = distance_px(~(face_hull(portrait.landmarks, size) & whole)) > _OVERLAP_PX * unit
     opening, lids = (_eyes(portrait.landmarks, size, reach) for reach in (0.0, _EYE_REACH))
     inner |= (opening & whole) | (lids & (distance_px(~whole) > 0.5 * _OVERLAP_PX * unit))
     return alive & ~inner[row, column]
+
+
+def _margin(matte: Array, portrait: PreparedPortrait) -> int:
+    """How far the sheet of a ``matte`` [s, s] reaches beyond the crop, in pixels."""
+    cut = matte[: int(np.clip(body_row(portrait.landmarks), 0, len(matte))), [0, -1]] > 0.5
+    return round((_WIDE_MARGIN_PX if cut.any() else _MARGIN_PX) * len(matte) / 512)
 
 
 def _in_margin(y: Array, x: Array, margin: int, side: int) -> tuple[Array, Array]:

@@ -24,8 +24,8 @@ _LEAST = 0.02
 _BETTER = (0.15, 0.25)
 #: So far above the mouth begins what is surely cheek.
 _ABOVE_DM = 0.2
-#: Of the way to the jaw's ends, what serves from nothing to fully, and from fully to nothing: a nose's shaded side would be drawn as a line,
-#: and light from behind and sideburns are one side's.
+#: Of the way to the jaw's ends, what serves from nothing to fully and back to nothing: a nose's shaded side would be drawn as a
+#: line, and light from behind and sideburns are one side's.
 _REGION = (0.26, 0.38, 0.65, 0.85)
 #: Relief is what differs from a blur of so many pixels of a crop of 512, by these factors at most: light from aside is one half's, too.
 _BLUR_PX, _RELIEF = 20.0, (0.35, 1.25)

@@ -27,10 +27,10 @@ from triportrait.media.images import read_image
 from triportrait.media.portrait_folders import portraits_of
 from triportrait.nn.parts import SIDE_PX
 from triportrait.synth import deferred
+from triportrait.synth.labelled import Labelled
 from triportrait.synth.people import random_expression, random_person
 from triportrait.synth.procedural_head import HeadPose, ProceduralHead
 from triportrait.synth.procedural_views import random_pose
-from triportrait.synth.labelled import Labelled
 from triportrait.training.data.part_labels import weak_labels
 from triportrait.training.data.views import Packed, procedural_factory
 from triportrait.training.options import PartsOptions, Progress
