@@ -12,7 +12,7 @@ import pytest
 from triportrait.errors import WeightsError
 from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
 from triportrait.geometry.masks import face_hull
-from triportrait.nn.parts import CLASSES, INPUTS, SIDE_PX, load_parts, parts_input, portrait_parts
+from triportrait.nn.parts import CLASSES, INPUTS, SIDE_PX, load_parts, own_person_mask, parts_input, portrait_parts
 from triportrait.types import PreparedPortrait
 
 
@@ -55,6 +55,23 @@ def test_skin_is_told_from_hair(astronaut_portrait: PreparedPortrait, look: str)
     for share in parts:
         assert share.shape == (size, size) and share.min() >= 0 and share.max() <= 1
     assert parts.skin[face].mean() > 0.85 and parts.skin[hair].mean() < 0.4 and parts.hair[face].mean() < 0.15
+
+
+def test_a_bystander_is_not_the_person(astronaut_portrait: PreparedPortrait) -> None:
+    """A segmentation takes both for persons; whose face it is decides, and the person stays whole."""
+    own, size = astronaut_portrait.person_alpha, len(astronaut_portrait.image)
+    place = np.array([[-0.8, 0.0, 1.28 * size], [0.0, 0.8, 0.2 * size]], np.float32)
+    person = astronaut_portrait.image.astype(np.float32) * own[..., None]
+    other, others = cv2.warpAffine(person, place, (size, size)), cv2.warpAffine(own, place, (size, size))
+    scene = others[..., None] * 0 + np.array([150, 150, 140], np.float32)
+    behind = other + (1 - others[..., None]) * scene
+    image = np.clip(person + (1 - own[..., None]) * behind, 0, 255).astype(np.uint8)
+    both = np.maximum(own, others)
+    found = own_person_mask(image, astronaut_portrait.landmarks, both)
+    assert found.shape == (size, size) and found.dtype == np.float32 and found.min() >= 0 and found.max() <= 1
+    bystander = (others > 0.9) & (own < 0.02)
+    assert bystander.mean() > 0.03
+    assert found[bystander].mean() < 0.35 and found[own > 0.98].mean() > 0.9
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:

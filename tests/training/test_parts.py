@@ -46,17 +46,20 @@ def test_resume_is_exact(packed: tuple[PartsFolder, PartsFolder], tmp_path: Path
 
 
 def test_weak_labels_do_not_tell_hair_from_hats() -> None:
-    """Where only skin is told from the rest, hair and hat cost the same; exact labels tell them apart; what is doubted costs nothing."""
+    """Where only skin is told from the rest, hair and hat cost the same, unless hair is likely; exact labels tell them apart; what is
+    doubted costs nothing, and what is beyond the border neither."""
     one = torch.ones(1, 2, 2)
     logits = torch.zeros(1, 4, 2, 2)
 
-    def cost(likely: int, exact: float, sure: float = 1.0) -> float:
-        truth = Truth(one, 0 * one, one, sure * one, one, torch.tensor([exact]))
+    def cost(shown_as: int, exact: float, sure: float = 1.0, hair: float = 1.0, trusted: float = 1.0) -> float:
+        truth = Truth(one, 0 * one, hair * one, sure * one, trusted * one, torch.tensor([exact]))
         shown = logits.clone()
-        shown[:, likely] = 4.0
+        shown[:, shown_as] = 4.0
         return float(part_losses(shown, truth)["part"])
 
-    assert cost(2, 0.0) == pytest.approx(cost(3, 0.0), abs=1e-5) and cost(1, 0.0) > cost(2, 0.0) + 1
+    assert cost(2, 0.0, hair=0.0) == pytest.approx(cost(3, 0.0, hair=0.0), abs=1e-5) and cost(1, 0.0) > cost(2, 0.0) + 1
+    assert cost(2, 0.0) + 0.5 < cost(3, 0.0) < cost(3, 1.0) - 1
+    assert cost(1, 1.0, trusted=0.0) == 0.0
     assert cost(3, 1.0) > cost(2, 1.0) + 1
     assert cost(1, 0.0, sure=0.0) == 0.0
     # The matte is a plain cross-entropy of person and scene.

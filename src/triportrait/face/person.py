@@ -27,6 +27,7 @@ from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LIPS
 from triportrait.geometry.masks import face_hull, hull_mask
 from triportrait.geometry.shapes import FaceShape
+from triportrait.nn.parts import own_person_mask
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, Array, Motion, PreparedPortrait
 
 log = logging.getLogger(__name__)
@@ -190,7 +191,8 @@ def person_of_takes(
             image = _exposed_like(made[0].image, image, of_first, of_image)
         mask = empty = None
         if plate is not None and alike[index]:
-            mask, empty = plate.persons(image, tracker.person_mask(image)), plate.still & (plate.shown_by(image) > 0.5)
+            mask = plate.persons(image, own_person_mask(image, in_crop[index], tracker.person_mask(image)))
+            empty = plate.still & (plate.shown_by(image) > 0.5)
         own = in_crop[index], tracker, head, portrait_options, person, scene, mask, empty
         if made:
             since = None if motion.body is None or not alike[index] else motion.body[index].astype(np.float32)

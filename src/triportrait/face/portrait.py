@@ -21,6 +21,7 @@ from triportrait.geometry.crops import cut
 from triportrait.geometry.filling import foreground_colours, push_pull
 from triportrait.geometry.landmarks import CHIN, JAW_ANGLES, UPPER_LIP_INSIDE
 from triportrait.geometry.masks import face_hull
+from triportrait.nn.parts import own_person_mask
 from triportrait.types import FOCAL_IN_WIDTHS, Array, HeadPart, MotionFrame, PreparedPortrait
 
 log = logging.getLogger(__name__)
@@ -94,11 +95,11 @@ def portrait_from_landmarks(
     Args:
         person: whose identity is known already; the landmarks are still met exactly.
         scene: uint8 [s, s, 3], the scene behind the person; None paints it in.
-        person_mask: float32 [s, s], how surely a pixel shows the person; None asks the tracker.
+        person_mask: float32 [s, s], how surely a pixel shows the person; None asks the tracker, and the network that knows heads.
         empty: bool [s, s], where the crop is known to show the scene that is there without the person; None: nowhere.
     """
     size = options.size_px
-    person_mask = tracker.person_mask(image) if person_mask is None else person_mask
+    person_mask = own_person_mask(image, landmarks, tracker.person_mask(image)) if person_mask is None else person_mask
     landmarks = outline_on_person(landmarks, person_mask)
     fitter = LandmarkFitter(head, side_px=size)
     person, motion = fitter.fit_row(landmarks, person)

@@ -21,6 +21,8 @@ from triportrait.types import Array, PreparedPortrait
 SIDE_PX = 256
 #: What it sees (red, green, blue, the face's hull, a person's probability), and what it tells apart.
 INPUTS, CLASSES = 5, ("scene", "skin", "hair", "other")
+#: How much the segmentation counts beside the network, as logarithms of odds, and how little either may be sure of.
+_SEGMENTATION_COUNTS, _LEAST_SURE = 0.2, 0.01
 #: Of :mod:`triportrait.nn.model_files`.
 KIND = "parts.1"
 EMBEDDED = Embedded("triportrait.nn", "parts.onnx")
@@ -57,6 +59,27 @@ def load_parts(path: Path | None = None) -> Graph:
         WeightsError: the file is missing, foreign or damaged.
     """
     return shipped_graph(EMBEDDED, KIND) if path is None else load_graph(path, KIND)
+
+
+def own_person_mask(image: Array, landmarks: Array, person_mask: Array) -> Array:
+    """How surely each pixel shows the person whose face this is: float32 [s, s] in 0..1.
+
+    A segmentation of persons does not know whose face it is: it takes bystanders for the person, and at times walls, and leaves out brims.
+    The network saw such portraits; what it doubts the segmentation decides.
+
+    Args:
+        image, landmarks, person_mask: as of :func:`parts_input`.
+    """
+    import cv2
+
+    (shares,) = load_parts()(parts_input(image, landmarks, person_mask))
+    own = cv2.resize(1.0 - shares[0], image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(1.0 / (1.0 + np.exp(-_logit(own) - _SEGMENTATION_COUNTS * _logit(person_mask))), np.float32)
+
+
+def _logit(probability: Array) -> Array:
+    within = np.clip(probability, _LEAST_SURE, 1.0 - _LEAST_SURE)
+    return np.asarray(np.log(within / (1.0 - within)))
 
 
 class Parts(NamedTuple):

@@ -36,7 +36,7 @@ class Variations:
 
     other_hair: float = 0.5
     other_scene: float = 0.7
-    scale: float = 0.12
+    scale: float = 0.2
     turn_rad: float = 0.12
     shift: float = 0.04
     hat: float = 0.2
@@ -53,7 +53,7 @@ class Variations:
 def varied(portrait: Labelled, other: Labelled, random: Random, how: Variations) -> tuple[Array, Array]:
     """A picture float32 [s, s, 3] 0..255, and float32 [s, s, 6]: alpha, skin, hair, sure, hull, and whether the matte is to be believed.
 
-    What lies beyond the portrait's border is mirrored, and nothing is believed of it.
+    What lies beyond the portrait's border is mirrored, and nothing is believed of it. Where labels are weak, ``hair`` is what it likely is.
 
     Args:
         portrait: which; ``other``: lends its scene, and its person as a bystander.
@@ -61,6 +61,8 @@ def varied(portrait: Labelled, other: Labelled, random: Random, how: Variations)
     """
     import cv2
 
+    if not portrait.exact:
+        portrait = portrait._replace(hair=_likely_hair(portrait))
     if portrait.apart and random.random() < how.other_hair:
         recoloured = _with_other_hair(portrait, random)
         image = portrait.image + portrait.alpha[..., None] * (recoloured - portrait.colours)
@@ -120,6 +122,14 @@ def _with_other_hair(portrait: Labelled, random: Random) -> Array:
     else:
         changed = portrait.colours * (1.0 + mask * share * (wanted / np.maximum(hair, 8.0) - 1.0))
     return np.clip(changed, 0, _FULL).astype(np.float32)
+
+
+def _likely_hair(portrait: Labelled) -> Array:
+    """What is a person's and no skin is most often hair, down to the chin: float32 [s, s]."""
+    rows = np.flatnonzero((portrait.hull > 0.5).any(1))
+    likely = np.clip(portrait.alpha - portrait.skin, 0.0, 1.0)
+    likely[rows[-1] + 1 if len(rows) else 0 :] = 0.0
+    return np.asarray(likely * (portrait.hull < 0.5), np.float32)
 
 
 def _before(portrait: Labelled, scene: Array) -> Labelled:

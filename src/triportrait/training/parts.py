@@ -33,6 +33,8 @@ _KEPT = 250
 _SHOWN = 12
 #: A label that is believed this much is judged by; a pixel of which the person has this much counts as theirs.
 _BELIEVED, _PERSONS = 0.7, 0.9
+#: What likely is hair counts so much beside what is known.
+_LIKELY = 0.2
 #: Colours of scene, skin, hair and the rest in what is shown.
 _PAINT = np.array([[0, 0, 0], [255, 180, 120], [60, 60, 255], [60, 160, 90]], np.float32)
 
@@ -112,7 +114,7 @@ def beside_faces(hull: Tensor) -> Tensor:
 def part_losses(logits: Tensor, truth: Truth, weight: Tensor | float = 1.0) -> dict[str, Tensor]:
     """Cross-entropies: of person and scene, and of what a person's pixels are, as far as that is known, times ``weight`` [b, s, s].
 
-    A weak label tells skin from all else: the probabilities of hair and of the rest count together.
+    A weak label tells skin from all else: the probabilities of hair and of the rest count together, and a little that it is likely hair.
     """
     scene, skin, hair, other = functional.log_softmax(logits, 1).unbind(1)
     person = torch.logsumexp(torch.stack([skin, hair, other]), 0)
@@ -120,7 +122,7 @@ def part_losses(logits: Tensor, truth: Truth, weight: Tensor | float = 1.0) -> d
     matte = -truth.trusted * ((1 - truth.alpha) * scene + truth.alpha * person)
     rest = (1 - truth.skin - truth.hair).clamp(min=0.0)
     exact = truth.skin * skin + truth.hair * hair + rest * other
-    weak = truth.sure * (truth.skin * skin + (1 - truth.skin) * bare)
+    weak = truth.sure * (truth.skin * skin + (1 - truth.skin) * bare + _LIKELY * truth.hair * (hair - bare))
     known = torch.where(truth.exact[:, None, None] > 0.5, exact - person, weak - truth.sure * person)
     return {"matte": matte.mean(), "part": -(weight * (truth.trusted > 0) * truth.alpha * known).mean()}
 

@@ -3,7 +3,8 @@
 * The **face** (lids, lips, cheeks, nose) is the head model's own skin with the photo projected onto it.
 * The **mantle** (hair, ears, hat, and of a whole person neck and shoulders) is a regular grid over the photo whose depth continues the head
   smoothly and rounds off towards the outline, so that nothing can tear; it follows the head's bones and, near the face, its expression.
-* What a turn uncovers of the face has colours spread from what is seen; behind the outline the mantle is mirrored.
+* What a turn uncovers of the face has colours spread from what is seen and the relief of the face's other half (:mod:`other_half`); behind
+  the outline the mantle is mirrored.
 * **Light** stays where it is while the head turns (:mod:`relight`).
 * **Eyeballs** turn under the lids; teeth, tongue and the mouth's lining are the model's, tinted and lit like the photo.
 * **Lids** slide: their skin, unrolled once, goes with the margin, out of the fold, and so do the lashes (:mod:`lids`).
