@@ -53,7 +53,7 @@ def test_another_scene_stands_behind_the_person_alone() -> None:
         is_green = (image[..., 1] > 1.5 * np.maximum(image[..., 0], image[..., 2])) & (image[..., 1] > 60)
         assert not is_green[labels[..., 0] > 0.9].any()
         shares.append(is_green[labels[..., 0] < 0.1].mean())
-        assert np.median(labels[..., 5]) == 1.0
+        assert labels[..., 5].min() == 1.0
     assert np.median(shares) > 0.9
 
 

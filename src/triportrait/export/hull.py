@@ -164,7 +164,7 @@ class _Solid:
         triangles = head.triangles[kept[head.triangles].all(1)]
 
         matte = np.maximum(portrait.person_alpha, portrait.head_alpha)
-        signed = signed_distance(beyond_the_crop(matte, margin, body_row(portrait.landmarks)), unit)
+        signed = signed_distance(beyond_the_crop(matte, margin, body_row(portrait.landmarks), portrait.image), unit)
         pixels, _ = project(sheet.home, size, portrait.focal)
         inside = ((pixels > -margin) & (pixels < size)).all(1)
         inside &= sheet.far < 0.5

@@ -1,4 +1,4 @@
-"""Soft masks: person, head, torso. From the tracker's coarse segmentation, the photo's edges and the fitted head."""
+"""Soft masks: person, head, torso. From a coarse segmentation, the photo's edges and the fitted head."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def refine_matte(image: Array, probability: Array, face_mask: Array | None = Non
 
     Args:
         image: uint8 [h, w, 3].
-        probability: float32 [h, w] from the tracker.
+        probability: float32 [h, w], how surely a pixel shows the person.
         face_mask: bool [h, w] that is certainly person, or None.
 
     Returns:

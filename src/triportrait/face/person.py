@@ -332,7 +332,7 @@ class _Plate:
         return _Plate(picture, strays.astype(np.float32), known, np.asarray(still.any(0)))
 
     def persons(self, image: Array, mask: Array) -> Array:
-        """The tracker's ``mask`` [s, s] without what looks in ``image`` [s, s, 3] as the empty scene does, but for the person's inside.
+        """The person's ``mask`` [s, s] without what looks in ``image`` [s, s, 3] as the empty scene does, but for the person's inside.
 
         Hair before a scene of its colour is hair: what looks as the person beside it does stays theirs.
         """

@@ -41,12 +41,15 @@ class PortraitOptions:
         face_widths: side of the crop in face sizes; head and shoulders at 2.3.
         face: which face, counted from the left starting at 1; None takes the largest.
         background_fill: ``"smooth"`` or ``"knn"`` (as published).
+        own_mask: a network tells whose face it is, so that bystanders are scenery; without it the tracker's segmentation is believed, as
+            the labels must that this network learns from.
     """
 
     size_px: int = 512
     face_widths: float = 2.3
     face: int | None = None
     background_fill: str = "smooth"
+    own_mask: bool = True
 
 
 def prepare_portrait(
@@ -99,7 +102,9 @@ def portrait_from_landmarks(
         empty: bool [s, s], where the crop is known to show the scene that is there without the person; None: nowhere.
     """
     size = options.size_px
-    person_mask = own_person_mask(image, landmarks, tracker.person_mask(image)) if person_mask is None else person_mask
+    if person_mask is None:
+        person_mask = tracker.person_mask(image)
+        person_mask = own_person_mask(image, landmarks, person_mask) if options.own_mask else person_mask
     landmarks = outline_on_person(landmarks, person_mask)
     fitter = LandmarkFitter(head, side_px=size)
     person, motion = fitter.fit_row(landmarks, person)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from triportrait.types import Array
+
+Random = np.random.Generator
+
+#: Colours are 0..255 here.
+FULL = 255.0
 
 
 class Labelled(NamedTuple):

@@ -1,4 +1,4 @@
-"""Portraits that are varied with their labels: before another scene, with hair of another colour, in other light."""
+"""Portraits that are varied with their labels: hair of another colour, hats and earrings, other scenes, bystanders, other light."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from triportrait.synth.labelled import Labelled
+from triportrait.synth.labelled import FULL, Labelled, Random
 from triportrait.synth.worn import with_earrings, with_hat
 from triportrait.types import Array
 
-Random = np.random.Generator
-
-#: Colours are 0..255 here.
-_FULL = 255.0
 #: A pixel this much a person's shows their colour alone.
 _SURELY = 0.9
 
@@ -26,7 +22,8 @@ class Variations:
     Args:
         other_hair, other_scene: shares of portraits with hair of another colour, and before another scene.
         scale, turn_rad, shift: standard deviations of the crop's place (``shift`` in sides).
-        hat, earrings, bystander: shares of portraits under a painted hat, with painted earrings, and beside another person.
+        hat, earrings, bystander: shares of portraits under a painted hat, with painted earrings, and (where both scenes are plain) beside
+            another person.
         grey, sepia, blurred, lit_aside: shares of portraits.
         gain: standard deviation of the logarithm of light, and by more than half of the chances 0.7 of it of each colour's.
         noise: the largest standard deviation of what is added to each pixel (levels).
@@ -84,7 +81,7 @@ def varied(portrait: Labelled, other: Labelled, random: Random, how: Variations)
     shown: Any
     shown, labels = (
         cv2.warpAffine(part, place, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        for part in (np.clip(image, 0, _FULL).astype(np.float32), labels)
+        for part in (np.clip(image, 0, FULL).astype(np.float32), labels)
     )
     there = cv2.warpAffine(np.ones((side, side), np.float32), place, (side, side), flags=cv2.INTER_NEAREST)
     labels[..., 3] *= there
@@ -121,7 +118,7 @@ def _with_other_hair(portrait: Labelled, random: Random) -> Array:
         changed = portrait.colours + share * mask * (wanted - hair)
     else:
         changed = portrait.colours * (1.0 + mask * share * (wanted / np.maximum(hair, 8.0) - 1.0))
-    return np.clip(changed, 0, _FULL).astype(np.float32)
+    return np.clip(changed, 0, FULL).astype(np.float32)
 
 
 def _likely_hair(portrait: Labelled) -> Array:
@@ -148,10 +145,12 @@ def _with_bystander(portrait: Labelled, other: Labelled, random: Random) -> Labe
     matrix = np.diag([scale * mirror, scale])
     to = side * np.array([0.5, 0.5]) + np.array([away, random.uniform(-0.15, 0.35) * side])
     place = np.c_[matrix, to - matrix @ np.full(2, side / 2)].astype(np.float32)
+    parts: Any = (other.colours * other.alpha[..., None], other.alpha)
+    if scale < 1.0:
+        parts = tuple(cv2.GaussianBlur(part, (0, 0), 0.5 / scale) for part in parts)
     # Below the crop a person goes on.
-    parts = (other.colours * other.alpha[..., None], other.alpha)
     colours, alpha = (cv2.copyMakeBorder(part, 0, side // 2, 0, 0, cv2.BORDER_REPLICATE) for part in parts)
-    colours, alpha = (cv2.warpAffine(part, place, (side, side), flags=cv2.INTER_AREA) for part in (colours, alpha))
+    colours, alpha = (cv2.warpAffine(part, place, (side, side), flags=cv2.INTER_LINEAR) for part in (colours, alpha))
     if random.random() < 0.5:
         soft = random.uniform(0.5, 4.0)
         colours, alpha = (cv2.GaussianBlur(part, (0, 0), soft) for part in (colours, alpha))
@@ -172,7 +171,7 @@ def _varied_scene(scene: Array, person: Array, random: Random, how: Variations) 
     place[:, :2] *= 1.25
     moved: Any = cv2.warpAffine(scene.astype(np.float32), place, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     if len(person) and random.random() < 0.2:
-        moved = np.clip(moved + random.uniform(0.3, 1.0) * (person.mean(0) - moved.mean((0, 1))), 0, _FULL)
+        moved = np.clip(moved + random.uniform(0.3, 1.0) * (person.mean(0) - moved.mean((0, 1))), 0, FULL)
     if random.random() < 0.25:
         moved = _with_lights(moved, random)
     if random.random() < 0.3:
@@ -215,7 +214,7 @@ def in_other_light(image: Array, random: Random, how: Variations) -> Array:
         light = ((x * np.cos(angle) + y * np.sin(angle)) * random.normal())[..., None]
         lit = lit * np.exp(light * (1.0 + 0.3 * random.normal(size=3)))
     if random.random() < 0.4:
-        lit = _FULL * (np.clip(lit, 0, _FULL) / _FULL) ** np.exp(0.25 * random.normal())
+        lit = FULL * (np.clip(lit, 0, FULL) / FULL) ** np.exp(0.25 * random.normal())
     chance = random.random()
     if chance < how.grey + how.sepia:
         tone = (1.0, 1.0, 1.0) if chance < how.grey else (1.1, 1.0, 0.8)
@@ -223,4 +222,4 @@ def in_other_light(image: Array, random: Random, how: Variations) -> Array:
     if random.random() < how.blurred:
         lit = cv2.GaussianBlur(lit, (0, 0), random.uniform(0.4, 1.3))
     lit = lit + 6.0 * random.normal() + random.uniform(0, how.noise) * random.normal(size=lit.shape)
-    return np.clip(lit, 0, _FULL).astype(np.float32)
+    return np.clip(lit, 0, FULL).astype(np.float32)

@@ -1,4 +1,7 @@
-"""Hats and earrings painted on labelled portraits, of which few show any: their place, form, cloth, metal and light are drawn by chance."""
+"""Hats and earrings painted on labelled portraits, of which few show any: their place, form, cloth, metal and light are drawn by chance.
+
+On weakly labelled portraits they teach what is the person's and what is no skin; on synthetic people also what is no hair.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triportrait.synth.labelled import Labelled
+from triportrait.synth.labelled import FULL, Labelled, Random
 from triportrait.types import Array
-
-Random = np.random.Generator
 
 #: Colours of metal, 0..255; stones and beads take any.
 _METALS = np.array([[205, 165, 90], [200, 200, 205], [190, 130, 105]], float)
-_FULL = 255.0
 
 
 class _Face(NamedTuple):
@@ -64,7 +64,7 @@ def with_hat(portrait: Labelled, random: Random) -> Labelled:
     cloth = _cloth(face, random)
     colours, covered = np.zeros_like(portrait.colours), np.zeros_like(portrait.alpha)
     for mask, light in parts:
-        colours, covered = colours + mask[..., None] * (np.minimum(light * cloth, _FULL) - colours), np.maximum(covered, mask)
+        colours, covered = colours + mask[..., None] * (np.minimum(light * cloth, FULL) - colours), covered + mask - covered * mask
     return _worn(_shaded(portrait, covered, face, random), covered, colours / np.maximum(covered, 1e-3)[..., None])
 
 
@@ -92,21 +92,22 @@ def with_earrings(portrait: Labelled, random: Random) -> Labelled:
             mask = np.clip(radius + 0.5 - np.hypot(x, y - along), 0.0, 1.0)
         covered = np.maximum(covered, mask)
     glint = 1.0 + 0.5 * np.sin((face.x * random.uniform(-1, 1) + face.y) / max(thick, 1.0) + random.uniform(0, 6.28))
-    return _worn(portrait, covered, np.clip(colour * (glint * _level(portrait) / 160.0)[..., None], 0, _FULL))
+    return _worn(portrait, covered, np.clip(colour * (glint * _level(portrait) / 160.0)[..., None], 0, FULL))
 
 
 def _within(x: Array, y: Array, power: float, scale: float) -> Array:
-    """1 within the unit super-ellipse, with an edge of a pixel where a unit is ``scale`` pixels."""
+    """1 within the unit super-ellipse of x, y [s, s], with an edge of a pixel where a unit is ``scale`` pixels."""
     away = (np.abs(x) ** power + np.abs(y) ** power) ** (1.0 / power)
     return np.clip((1.0 - away) * scale + 0.5, 0.0, 1.0)
 
 
 def _bow(across: Array, half: float) -> Array:
-    """A hat's lower edge hangs deeper beside the head than above the brow: -1 in the middle, 1 at the sides."""
+    """How much deeper than on average a hat's lower edge hangs, -1 in the middle and 1 at the sides, at pixels ``across`` [s, s]."""
     return np.clip(2.0 * (across / half) ** 2 - 1.0, -1.0, 1.0)
 
 
 def _level(portrait: Labelled) -> float:
+    """How bright the face is, 0..255."""
     face = (portrait.hull > 0.5) & (portrait.alpha > 0.9)
     return float(portrait.colours[face].mean()) if face.any() else 128.0
 
@@ -126,7 +127,7 @@ def _cloth(face: _Face, random: Random) -> Array:
         clouds = cv2.GaussianBlur(random.normal(size=(side, side)).astype(np.float32), (0, 0), random.uniform(0.8, 6.0))
         texture = texture + random.uniform(0.05, 0.2) * clouds / max(float(clouds.std()), 1e-6)
     light = 1.0 + random.normal() * 0.5 * (face.x - face.middle) / face.wide + random.uniform(-0.4, 0.4) * (face.y - face.top) / face.high
-    return np.clip(colour * (texture * np.clip(light, 0.3, 1.8))[..., None], 0, _FULL).astype(np.float32)
+    return np.clip(colour * (texture * np.clip(light, 0.3, 1.8))[..., None], 0, FULL).astype(np.float32)
 
 
 def _shaded(portrait: Labelled, hat: Array, face: _Face, random: Random) -> Labelled:

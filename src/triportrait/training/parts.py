@@ -46,8 +46,9 @@ class PartsRecipe(Recipe):
     Args:
         rate, warm_up_steps: of AdamW, with a cosine that ends at a hundredth; ``weight_decay`` of it.
         synthetic: share of the rows that show synthetic people, where there are any.
-        blind: share of the rows whose probability of a person is blurred and off; matte_given: of those that see the true matte instead.
-        beside: how much more what lies beside and above the face counts for what a pixel is: ears, hairline and neck are small.
+        matte_given: share of the rows that see the true matte instead of a segmentation; blind: of those whose segmentation is blurred and
+            off. Together they are at most 1.
+        beside: how much more what lies round the face counts for what a pixel is: ears, hairline and neck are small.
         variations: of the portraits.
         judged: varied held-out portraits that a validation looks at.
     """
@@ -85,8 +86,8 @@ RECIPES = {"tiny": tiny, "compact": compact}
 
 
 class Truth(NamedTuple):
-    """Labels [b, 256, 256] of a batch: see :class:`triportrait.synth.recomposed.Labelled`; ``trusted`` is how much ``alpha`` is believed,
-    ``exact`` [b] 1 where ``hair`` says something."""
+    """Labels [b, 256, 256] of a batch: see :class:`triportrait.synth.labelled.Labelled`; ``trusted`` is how much ``alpha`` is believed,
+    ``exact`` [b] 1 where ``hair`` is known; elsewhere it is what likely is hair."""
 
     alpha: Tensor
     skin: Tensor
@@ -112,7 +113,7 @@ def beside_faces(hull: Tensor) -> Tensor:
 
 
 def part_losses(logits: Tensor, truth: Truth, weight: Tensor | float = 1.0) -> dict[str, Tensor]:
-    """Cross-entropies: of person and scene, and of what a person's pixels are, as far as that is known, times ``weight`` [b, s, s].
+    """Cross-entropies: of person and scene, and, times ``weight`` [b, s, s], of what a person's pixels are, as far as that is known.
 
     A weak label tells skin from all else: the probabilities of hair and of the rest count together, and a little that it is likely hair.
     """
@@ -181,17 +182,18 @@ class PartsStage:
     def rows(self, step: int, rows: Sequence[int]) -> dict[str, Tensor]:
         return stacked([self._row(self._data, row_generator(self.recipe.seed, step, row)) for row in rows])
 
-    def _row(self, data: PartsFolder, random: torch.Generator) -> dict[str, Tensor]:
-        """One varied portrait: what the network sees, its labels [5, s, s], and whether these are exact."""
+    def _row(self, data: PartsFolder, random: torch.Generator, judged: bool = False) -> dict[str, Tensor]:
+        """One varied portrait: what the network sees, its labels [5, s, s], and whether these are exact. One that is ``judged`` shows the
+        segmentation as it is."""
         chance = np.random.default_rng(int(torch.randint(2**62, (), generator=random)))
         synthetic = bool(data.synthetic) and chance.random() < self.recipe.synthetic
         portrait = _read(_drawn(data.synthetic if synthetic or not data.real else data.real, chance))
         other = _read(_drawn(data.real or data.synthetic, chance))
         image, labels = varied(portrait, other, chance, self.recipe.variations)
         shown = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-        way = chance.random()
+        way = chance.random() if not judged else self.recipe.matte_given
         probability = labels[..., 0] if way < self.recipe.matte_given else _segmenter()(shown)
-        if way > 1.0 - self.recipe.blind:
+        if not judged and way > 1.0 - self.recipe.blind:
             probability = _off(probability, chance)
         # Landmarks are never quite right.
         hull = _moved(labels[..., 4], chance.normal(size=2) * 0.006 * SIDE_PX)
@@ -214,7 +216,7 @@ class PartsStage:
             return {}, None
         network = networks["parts"]
         device = next(network.parameters()).device
-        rows = [self._row(self._held_out, row_generator(self.recipe.seed, -1, row)) for row in range(self.recipe.judged)]
+        rows = [self._row(self._held_out, row_generator(self.recipe.seed, -1, row), judged=True) for row in range(self.recipe.judged)]
         batch = stacked(rows)
         logits = torch.cat([network(part.float().to(device)).float().cpu() for part in batch["shown"].split(8)])
         truth = truth_of(batch)
@@ -222,8 +224,9 @@ class PartsStage:
         person = 1 - shares[:, 0]
         told = (truth.sure > _BELIEVED) & (truth.alpha > _PERSONS)
         values = {f"{name}_val": float(value) for name, value in part_losses(logits, truth).items()}
-        values["alpha_error_val"] = float((person - truth.alpha).abs().mean())
-        values["alpha_error_given"] = float(((batch["shown"][:, 4].float() + 1) / 2 - truth.alpha).abs().mean())
+        seen, given = truth.trusted > 0, (batch["shown"][:, 4].float() + 1) / 2
+        values["alpha_error_val"] = float((person - truth.alpha).abs()[seen].mean())
+        values["alpha_error_given"] = float((given - truth.alpha).abs()[seen].mean())
         right = (shares[:, 1] > 0.5 * person) == (truth.skin > 0.5)
         values["skin_val"] = float(right[told].float().mean()) if told.any() else math.nan
         return values, _picture(batch["shown"][:_SHOWN], shares[:_SHOWN])

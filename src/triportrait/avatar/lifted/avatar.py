@@ -72,7 +72,7 @@ class Cheeks:
     """The sides of the face, where a turn uncovers what the photo saw at a glance.
 
     Args:
-        side: float32 [v], 1 beside eyes and mouth, 0 in the middle of the face.
+        side: float32 [v], 1 beside eyes and mouth and where the face's other half lends its relief, 0 in the middle of the face.
         normal: float32 [v, 3] of the head as in the photo, unposed; ``facing`` float32 [v], their cosine with the photo's view.
         bleached: float32 [v], how far light from behind bleaches them in the photo.
     """
@@ -477,8 +477,8 @@ def _mesh_triangles(head: FullHead, surface: Surface, cheeks: Cheeks, kept: Arra
     # What hides under the chin is left to the painted neck: drawn as skin it looks like a second chin.
     under = (cheeks.normal[:, 1] < -0.3) & (surface.shape[:, 1] < -0.5) & (surface.seen < 0.3)
     other |= under[head.triangles].all(1)
-    # The cheek behind the photo's outline is the mantle's far side, unless it is ``kept``: lids move, which no sheet over them can follow,
-    # and what the face's other half shows needs no guess.
+    # The cheek behind the photo's outline is the mantle's far side, unless it is ``kept`` (bool [v]): lids move, which no sheet over them
+    # can follow, and what the face's other half shows needs no guess.
     hidden = (cheeks.facing < _HIDDEN_COSINE) & (cheeks.side > 0.3)
     other |= hidden[head.triangles].any(1) & ~kept[head.triangles].any(1)
     # Where the photo shows neck or scene, the fitted jaw is too wide.

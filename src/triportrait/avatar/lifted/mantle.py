@@ -90,7 +90,7 @@ class Mantle:
             the viewer, and that of the rim.
         far: [m] float32, 1 where the photo shows nothing from anywhere: on the far side, and beyond the crop where an ear would come twice.
         tainted: [m] float32, how far the photo shows the scene there.
-        yielding: [m] float32, 1 where skin of the mesh is the better guess.
+        yielding: [m] float32, 1 where skin of the mesh is the better guess, more where it is a much better one.
         triangles: [k, 3] int32 of the front, and ``far_triangles`` of the far side.
         corner: [m, 3] int32 mesh vertices each node follows and ``weight`` [m, 3] float32 (barycentric times a fade with distance).
         share: [m] float32, 1 where a node moves with the head, 0 where it stays with the body.
@@ -149,7 +149,7 @@ class Mantle:
         return np.ascontiguousarray(triangles[self.share[triangles].max(1) > _OF_HEAD])
 
     def behind(self, skin: Array, much: float) -> Mantle:
-        """One that yields ``much`` near these points of the mesh [n, 3] where it shows a guess, if there are any."""
+        """One whose ``yielding`` is ``much`` near these points of the mesh [n, 3] in head space, if there are any."""
         if not len(skin):
             return self
         near, far = _BEHIND_DM
@@ -275,7 +275,7 @@ def build_mantle(
     size, motion = portrait.image.shape[0], portrait.motion
     unit = size / 512
     seen = _SeenSkin.of(head, surface)
-    alpha = beyond_the_crop(matte, margin := _margin(matte, portrait), body_row(portrait.landmarks))
+    alpha = beyond_the_crop(matte, margin := _margin(matte, portrait), body_row(portrait.landmarks), portrait.image)
     step, signed = _STEP_PX * unit, signed_distance(alpha, unit)
     skin = like_the_face(portrait, parts := portrait_parts(portrait))
     nodes = _inflated(portrait, head, surface, seen, signed, skin, whole_person=whole_person, share=share)
@@ -383,7 +383,7 @@ def _inflated(
     plane, rise = outline_depth(portrait, head, scalp.vertices, rise_map, ears)[row, column], rise_map[row, column]
     # Rounded off towards the scene alone: where the torso goes on, the outline is a mere cut.
     whole = np.maximum(portrait.person_alpha, portrait.head_alpha)
-    person = signed_distance(beyond_the_crop(whole, margin, body_row(portrait.landmarks)), unit)
+    person = signed_distance(beyond_the_crop(whole, margin, body_row(portrait.landmarks), portrait.image), unit)
     down, across = _in_margin(y, x, margin, len(signed))
     inside_px = signed[down, across].astype(np.float64)
     # Slivers would be of no use.

@@ -14,10 +14,11 @@ from triportrait.geometry.rasteriser import rasterise
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, PreparedPortrait
 
-#: Strands within this share of the picture's side run alike, and sink no faster than this.
-_ALIKE, _SINKS = 0.05, 1.2
-#: An outline comes to the border no flatter than at this slope, and what goes on beyond it is no higher than this share of its length.
-_STEEPEST, _HIGHEST = 2.0, 0.5
+#: Strands within this share of the picture's side run alike, and sink no faster than this; those that nearly hang (squared cosine of what
+#: they make with the border) go on as they are mirrored.
+_ALIKE, _SINKS, _HANG = 0.05, 1.2, 0.1
+#: An outline comes to the border no more square to it than at this slope, so that what goes on is no higher than half as long.
+_STEEPEST = 2.0
 #: Head-space depth of the outline beside the brows and above (a skull is widest behind its ears), and beside the mouth (the jaw's corner),
 #: where the fitted head's own outline is far away.
 _CROWN_Z_DM, _JAW_Z_DM = -0.85, -0.6
@@ -197,8 +198,8 @@ def mirrored(x: Array, y: Array, alpha: Array, photo: Array | None = None) -> tu
     if photo is not None:
         for away, inwards in ((-x, photo), (x - size, photo[:, ::-1])):
             beyond = np.maximum(away, 0.0)
-            slope = _strands(inwards[:, : round(band)])[np.clip(y, 0, size - 1).astype(int)]
-            y = np.where((away > 0) & (y > 0), np.clip(y + slope * (beyond + to_and_fro(beyond, band)), 0, size), y)
+            slope = _strands(inwards[:, : round(band)])[np.clip(y, 0, size - 1).astype(int)] * np.clip(y / band, 0.0, 1.0)
+            y = np.where(y > 0, np.maximum(y + slope * (beyond + to_and_fro(beyond, band)), 0.0), y)
     shown = np.stack([np.where(v > size, size - to_and_fro(v - size, band), np.where(v < 0, to_and_fro(-v, band), v)) for v in (x, y)], -1)
     centre, half, growth = _crown(alpha)
     inside, beyond = np.sqrt(half**2 + growth * np.abs(y)), np.sqrt(np.maximum(half**2 - growth * np.abs(y), 1e-3))
@@ -222,7 +223,7 @@ def _strands(band: Array) -> Array:
     )
     one_way = np.hypot(xx - yy, 2 * xy) / np.maximum(xx + yy, 1e-6)
     steepest = 0.5 * np.arctan2(2 * xy, xx - yy)
-    return one_way * np.clip(-1.0 / np.where(np.abs(np.tan(steepest)) < 1e-3, 1e-3, np.tan(steepest)), -_SINKS, _SINKS)
+    return one_way * np.clip(-np.sin(steepest) * np.cos(steepest) / (np.sin(steepest) ** 2 + _HANG), -_SINKS, _SINKS)
 
 
 def to_and_fro(way: Array, band: float) -> Array:
@@ -230,11 +231,14 @@ def to_and_fro(way: Array, band: float) -> Array:
     return band - np.abs(band - np.mod(way, 2.0 * band))
 
 
-def beyond_the_crop(alpha: Array, margin: int, body_row: float = np.inf) -> Array:
-    """A matte continued by ``margin`` pixels on all sides: float32. From ``body_row`` on a body goes on as wide as it is."""
+def beyond_the_crop(alpha: Array, margin: int, body_row: float = np.inf, photo: Array | None = None) -> Array:
+    """A matte continued by ``margin`` pixels on all sides: float32. From ``body_row`` on a body goes on as wide as it is.
+
+    With its ``photo`` [s, s, 3] hair goes on in its strands' direction: see :func:`mirrored`.
+    """
     line = np.arange(-margin, len(alpha) + margin) + 0.5
     x, y = np.meshgrid(line, line)
-    shown, there = mirrored(x, y, alpha)
+    shown, there = mirrored(x, y, alpha, photo)
     size = len(alpha)
     column, row = (np.clip(shown[..., c], 0, size - 1).astype(int) for c in (0, 1))
     wide = np.where(there, alpha[row, column], 0.0).astype(np.float32)
@@ -265,7 +269,7 @@ def _bows(band: Array, limit: float) -> Array:
         rises, falls = (falls if not first else rises), (rises if last == count else falls)
         along = (np.arange(first, last) + 0.5 - low) / (high - low)
         cubic = rises * along * (1 - along) ** 2 + falls * along**2 * (1 - along)
-        height[first:last] = np.minimum((high - low) * np.minimum(cubic, _HIGHEST), limit)
+        height[first:last] = np.minimum((high - low) * cubic, limit)
     return height
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from triportrait.drivers import default_head, default_tracker
 from triportrait.errors import EmptyMedia, MediaError, OptionError, OutputError, TriPortraitError
-from triportrait.face.portrait import prepare_portrait
+from triportrait.face.portrait import PortraitOptions, prepare_portrait
 from triportrait.files import atomic_file, make_folder, refuse_inputs
 from triportrait.geometry.cameras import project
 from triportrait.geometry.filling import foreground_colours
@@ -133,7 +133,7 @@ def labelled_photo(photo: Array, name: str) -> Labelled:
     """
     import cv2
 
-    portrait = prepare_portrait(photo, default_tracker(), default_head(), None, name)
+    portrait = prepare_portrait(photo, default_tracker(), default_head(), PortraitOptions(own_mask=False), name)
     labels = weak_labels(portrait, default_tracker().person_mask(portrait.image))
     maps = (portrait.person_alpha, labels.skin, labels.sure, face_hull(portrait.landmarks, len(portrait.image)).astype(np.float32))
     image, scene, alpha, skin, sure, hull = (
