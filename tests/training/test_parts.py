@@ -14,7 +14,7 @@ from triportrait.errors import EmptyMedia, MediaError
 from triportrait.nn.parts_network import load_parts_network
 from triportrait.training.data.parts import PartsFolder, read_labelled, write_labelled
 from triportrait.training.loop import train_stage
-from triportrait.training.parts import PartsStage, Truth, part_losses, tiny
+from triportrait.training.parts import PartsStage, Truth, beside_faces, part_losses, tiny
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,13 @@ def test_weak_labels_do_not_tell_hair_from_hats() -> None:
     # The matte is a plain cross-entropy of person and scene.
     half = Truth(0.5 * one, one, 0 * one, one, one, torch.tensor([0.0]))
     assert float(part_losses(logits, half)["matte"]) == pytest.approx(-0.5 * (np.log(0.25) + np.log(0.75)), abs=1e-5)
+
+
+def test_what_lies_round_a_face_counts_for_more() -> None:
+    hull = torch.zeros(1, 256, 256)
+    hull[:, 96:160, 96:160] = 1.0
+    weight = beside_faces(hull)[0]
+    assert weight[128, 128] == 0 and weight[128, 80] == 1 and weight[80, 128] == 1 and weight[128, 20] == 0
 
 
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:

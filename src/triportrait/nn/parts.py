@@ -65,7 +65,7 @@ def own_person_mask(image: Array, landmarks: Array, person_mask: Array) -> Array
     """How surely each pixel shows the person whose face this is: float32 [s, s] in 0..1.
 
     A segmentation of persons does not know whose face it is: it takes bystanders for the person, and at times walls, and leaves out brims.
-    The network saw such portraits; what it doubts the segmentation decides.
+    The network saw such portraits; what it doubts, and all within the face's hull, the segmentation decides.
 
     Args:
         image, landmarks, person_mask: as of :func:`parts_input`.
@@ -74,7 +74,9 @@ def own_person_mask(image: Array, landmarks: Array, person_mask: Array) -> Array
 
     (shares,) = load_parts()(parts_input(image, landmarks, person_mask))
     own = cv2.resize(1.0 - shares[0], image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(1.0 / (1.0 + np.exp(-_logit(own) - _SEGMENTATION_COUNTS * _logit(person_mask))), np.float32)
+    hull = face_hull(landmarks, len(image))
+    own = 1.0 / (1.0 + np.exp(-_logit(own) - _SEGMENTATION_COUNTS * _logit(person_mask)))
+    return np.where(hull, np.maximum(own, person_mask), own).astype(np.float32)
 
 
 def _logit(probability: Array) -> Array:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from triportrait.avatar.lifted.avatar import LiftedAvatar
-from triportrait.avatar.lifted.mantle import Mantle, _cut, build_mantle, streaks
-from triportrait.avatar.lifted.outline import _bows, beyond_the_crop, mirrored
+from triportrait.avatar.lifted.mantle import Mantle, _cut, _margin, build_mantle, streaks
+from triportrait.avatar.lifted.outline import _bows, _strands, beyond_the_crop, mirrored
 from triportrait.avatar.lifted.surface import Surface, fit_surface
 from triportrait.avatar.lifted.unseen_colours import _without_scene, guess_places, without_features
 from triportrait.face.open_head import OpenHead
@@ -323,9 +323,55 @@ def test_strands_go_on_beyond_the_border_in_their_direction() -> None:
         shown, _ = mirrored(at_x, at_y, alpha, photo)
         return float(np.abs(127 + 100 * np.sin((shown[..., 1] + 0.6 * shown[..., 0]) / 5) - wanted).mean())
 
-    assert error(stripes) < 0.3 * error(None)
+    assert error(stripes) < 0.4 * error(None)
     even = np.full_like(stripes, 100)
+    at_x, at_y = np.meshgrid(np.arange(-60.0, 316.0, 7.0), np.arange(-40.0, 360.0, 7.0))
     np.testing.assert_allclose(mirrored(at_x, at_y, alpha, even)[0], mirrored(at_x, at_y, alpha)[0], atol=1e-6)
+
+
+def test_hanging_strands_change_their_direction_smoothly() -> None:
+    """Where they lean to the right above and to the left below, no row is moved far from its neighbour."""
+    y, x = np.mgrid[:256, :20] + 0.5
+    hanging = np.repeat((127 + 100 * np.sin((x + 0.06 * (y - 128) ** 2 / 64) / 2))[..., None], 3, -1).astype(np.float32)
+    slope = _strands(hanging)
+    assert np.abs(np.diff(slope)).max() < 0.1 and np.abs(slope[120:136]).max() < 0.3
+
+
+def test_hair_beyond_the_border_shows_hair(astronaut_portrait: PreparedPortrait) -> None:
+    """Outline and picture go on alike: what is alive beyond the border is not taken from the scene."""
+    size = 256
+    y, x = np.mgrid[:size, :size] + 0.5
+    alpha = (np.hypot(x - 20, y - 128) < 90).astype(np.float32)
+    photo = np.repeat((127 + 100 * np.sin((y + 0.6 * x) / 5))[..., None], 3, -1).astype(np.uint8)
+    wide = beyond_the_crop(alpha, 40, photo=photo)
+    line = np.arange(-40, size + 40) + 0.5
+    at_x, at_y = np.meshgrid(line, line)
+    shown, _ = mirrored(at_x, at_y, alpha, photo)
+    column, row = (np.clip(shown[..., c], 0, size - 1).astype(int) for c in (0, 1))
+    alive = (wide > 0.5) & (at_x < 0)
+    assert alive.sum() > 1000 and alpha[row, column][alive].min() > 0.5
+
+
+def test_the_sheet_reaches_farther_where_the_border_cuts_a_head(astronaut_portrait: PreparedPortrait) -> None:
+    size = len(astronaut_portrait.image)
+    inside = np.zeros((size, size), np.float32)
+    inside[20:, 60:-60] = 1.0
+    cut = inside.copy()
+    cut[80:120, :70] = 1.0
+    assert _margin(inside, astronaut_portrait) < _margin(cut, astronaut_portrait)
+    only_body = inside.copy()
+    only_body[-1:, :] = 1.0
+    assert _margin(only_body, astronaut_portrait) == _margin(inside, astronaut_portrait)
+
+
+def test_a_guess_yields_to_better_skin(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> None:
+    mantle = LiftedAvatar(open_head, whole_person=True).prepare(astronaut_portrait).mantle
+    point = mantle.rest[:1]
+    away = np.linalg.norm(mantle.rest - point, axis=1)
+    behind = mantle.behind(point, 4.0)
+    assert behind.yielding[0] == 4.0
+    np.testing.assert_array_equal(behind.yielding[away > 0.6], mantle.yielding[away > 0.6])
+    assert mantle.behind(point[:0], 4.0) is mantle
 
 
 def test_a_jaw_that_opens_tears_no_sheet(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.lifted.other_half import OtherHalf
 from triportrait.avatar.lifted.surface import Surface, fit_surface
 from triportrait.face.open_head import OpenHead
@@ -46,6 +47,20 @@ def test_the_far_cheek_is_shown_the_near_ones_pixels(astronaut_portrait: Prepare
     )
     assert np.linalg.norm(half.texels[far, :2] - pixels[mirror]) < 6.0
     assert half.relief.shape == portrait.image.shape and 0.3 < half.relief.min() < 0.9 and 1.1 < half.relief.max() < 1.3
+
+
+def test_a_frame_shows_the_relief(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> None:
+    """The far cheek of a head that turns to the viewer differs by it, and the near one does not."""
+    portrait = _turned(astronaut_portrait, 30.0)
+    avatar = LiftedAvatar(open_head, whole_person=True)
+    state = avatar.prepare(portrait)
+    assert state.other_half.texels[:, 2].max() > 0.5
+    plain = replace(state, other_half=replace(state.other_half, texels=np.zeros_like(state.other_half.texels)))
+    frame = replace(portrait.motion, rotation_rad=np.zeros(3, np.float32))
+    differs = np.abs(avatar.render(state, frame).rgb - avatar.render(plain, frame).rgb).max(-1) > 0.02
+    middle = len(portrait.image) // 2
+    far, near = differs[:, :middle].sum(), differs[:, middle:].sum()
+    assert max(far, near) > 100 and min(far, near) < 0.02 * max(far, near)
 
 
 def test_from_the_front_nothing_is_taken(astronaut_portrait: PreparedPortrait, open_head: OpenHead) -> None:
