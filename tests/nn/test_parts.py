@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+import triportrait.nn.parts as parts_module
 from triportrait.errors import WeightsError
 from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
 from triportrait.geometry.masks import face_hull
@@ -55,6 +56,17 @@ def test_skin_is_told_from_hair(astronaut_portrait: PreparedPortrait, look: str)
     for share in parts:
         assert share.shape == (size, size) and share.min() >= 0 and share.max() <= 1
     assert parts.skin[face].mean() > 0.85 and parts.skin[hair].mean() < 0.4 and parts.hair[face].mean() < 0.15
+
+
+def test_a_hat_goes_on_as_hair_does_and_clothes_do_not(astronaut_portrait: PreparedPortrait, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is worn counts as hair round the head alone: not on the face, where it is glasses, and not below the chin."""
+    shares = np.zeros((len(CLASSES), SIDE_PX, SIDE_PX), np.float32)
+    shares[CLASSES.index("other")] = 1.0
+    monkeypatch.setattr(parts_module, "load_parts", lambda: lambda seen: (shares,))
+    hair = portrait_parts(astronaut_portrait).hair
+    size, chin = len(hair), int(astronaut_portrait.landmarks[CHIN, 1])
+    face = face_hull(astronaut_portrait.landmarks, size)
+    assert not hair[face].any() and not hair[chin + 1 :].any() and hair[:chin][~face[:chin]].min() == 1.0
 
 
 def test_a_bystander_is_not_the_person(astronaut_portrait: PreparedPortrait) -> None:

@@ -297,6 +297,8 @@ def test_beyond_the_crop_only_what_the_border_cuts_goes_on():
     assert (np.diff(beyond[30]) <= 0).all() and beyond[30].sum() > beyond[22].sum()
     body = beyond_the_crop(alpha, 16, body_row=19)[16:-16, -16:]
     assert body[20:40].all() and not body[:20].any()
+    widening = beyond_the_crop(alpha, 16, body_row=34)[16:-16, -16:].sum(1)
+    assert (np.diff(widening[26:40]) >= 0).all() and np.diff(widening[20:40]).max() <= 4 and widening[39] == 16
     cut = np.array([True] * 4 + [False] * 4 + [True] * 8 + [False] * 4)
     bows = _bows(np.repeat(cut[:, None], 3, 1).astype(np.float32), 3.0)
     assert bows[0] >= bows[3] > 0 and not bows[4:8].any() and 0 < bows[8:16].max() <= 3.0

@@ -17,6 +17,8 @@ from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, HeadPart, Pre
 #: Strands within this share of the picture's side run alike, and sink no faster than this; those that nearly hang (squared cosine of what
 #: they make with the border) go on as they are mirrored.
 _ALIKE, _SINKS, _HANG = 0.05, 1.2, 0.1
+#: Within this share of the picture's side above a body's first row what the border cuts widens to the body.
+_WIDENS = 0.15
 #: An outline comes to the border no more square to it than at this slope, so that what goes on is no higher than half as long.
 _STEEPEST = 2.0
 #: Head-space depth of the outline beside the brows and above (a skull is widest behind its ears), and beside the mouth (the jaw's corner),
@@ -247,6 +249,9 @@ def beyond_the_crop(alpha: Array, margin: int, body_row: float = np.inf, photo: 
     sides = (alpha[:, :deep], slice(margin - 1, None, -1)), (alpha[:, : -deep - 1 : -1], slice(margin + size, None))
     for inwards, beyond in sides:
         reach = np.pad(_bows(inwards, margin), margin, mode="edge")
+        # Hair that hangs down to a shoulder widens towards it: a step would show as the head turns.
+        towards = np.clip(1.0 + (line - body_row) / (_WIDENS * size), 0.0, 1.0)
+        reach = np.where(reach > 0, np.maximum(reach, margin * smooth_step(towards)), reach)
         reach[line > body_row] = margin
         wide[:, beyond] *= np.arange(margin)[None, :] < reach[:, None]
     reach = np.pad(_bows(alpha[: -deep - 1 : -1].T, margin), margin, mode="edge") if body_row > size else np.full(len(wide), margin)
