@@ -11,7 +11,7 @@ import pytest
 
 import triportrait.nn.parts as parts_module
 from triportrait.errors import WeightsError
-from triportrait.geometry.landmarks import CHIN, FOREHEAD_TOP
+from triportrait.geometry.landmarks import BETWEEN_BROWS, CHIN, FOREHEAD_TOP
 from triportrait.geometry.masks import face_hull
 from triportrait.nn.parts import CLASSES, INPUTS, SIDE_PX, load_parts, own_person_mask, parts_input, portrait_parts
 from triportrait.types import PreparedPortrait
@@ -59,14 +59,14 @@ def test_skin_is_told_from_hair(astronaut_portrait: PreparedPortrait, look: str)
 
 
 def test_a_hat_goes_on_as_hair_does_and_clothes_do_not(astronaut_portrait: PreparedPortrait, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is worn counts as hair round the head alone: not on the face, where it is glasses, and not below the chin."""
+    """What is worn counts as hair round the head alone: not on the face, where it is glasses, and not below the brows."""
     shares = np.zeros((len(CLASSES), SIDE_PX, SIDE_PX), np.float32)
     shares[CLASSES.index("other")] = 1.0
     monkeypatch.setattr(parts_module, "load_parts", lambda: lambda seen: (shares,))
     hair = portrait_parts(astronaut_portrait).hair
-    size, chin = len(hair), int(astronaut_portrait.landmarks[CHIN, 1])
+    size, brows = len(hair), int(astronaut_portrait.landmarks[BETWEEN_BROWS, 1])
     face = face_hull(astronaut_portrait.landmarks, size)
-    assert not hair[face].any() and not hair[chin + 1 :].any() and hair[:chin][~face[:chin]].min() == 1.0
+    assert not hair[face].any() and not hair[brows + 1 :].any() and hair[:brows][~face[:brows]].min() == 1.0
 
 
 def test_a_bystander_is_not_the_person(astronaut_portrait: PreparedPortrait) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triportrait.geometry.landmarks import CHIN
+from triportrait.geometry.landmarks import BETWEEN_BROWS
 from triportrait.geometry.masks import eyes_mask, face_hull
 from triportrait.nn.model_files import Embedded
 from triportrait.nn.runtime import Graph, load_graph, shipped_graph
@@ -88,7 +88,7 @@ def _logit(probability: Array) -> Array:
 class Parts(NamedTuple):
     """How surely each pixel is ``skin`` or ``hair``, if it is the person: float32 [s, s] in 0..1 each. The rest is worn.
 
-    Hats, hoods and scarves round the head count as hair: they go on in its place where the photo saw nothing.
+    What is worn above the brows counts as hair: hats go on in its place where the photo saw nothing. Lower there may be shoulders.
     """
 
     skin: Array
@@ -105,5 +105,5 @@ def portrait_parts(portrait: PreparedPortrait) -> Parts:
     of_person = np.dstack([skin, hair, worn]) / np.maximum(1.0 - scene, 1e-3)[..., None]
     skin, hair, worn = np.clip(cv2.resize(of_person, (side, side), interpolation=cv2.INTER_LINEAR), 0.0, 1.0).transpose(2, 0, 1)
     round_head = ~face_hull(portrait.landmarks, side)
-    round_head[max(int(portrait.landmarks[CHIN, 1]), 0) :] = False
+    round_head[max(int(portrait.landmarks[BETWEEN_BROWS, 1]), 0) :] = False
     return Parts(np.ascontiguousarray(skin), hair + worn * round_head)

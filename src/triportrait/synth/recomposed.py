@@ -122,10 +122,10 @@ def _with_other_hair(portrait: Labelled, random: Random) -> Array:
 
 
 def _likely_hair(portrait: Labelled) -> Array:
-    """What is a person's and no skin is most often hair, down to the chin: float32 [s, s]."""
+    """What is a person's and no skin is most often hair, down to the middle of the face: float32 [s, s]. Lower there may be shoulders."""
     rows = np.flatnonzero((portrait.hull > 0.5).any(1))
     likely = np.clip(portrait.alpha - portrait.skin, 0.0, 1.0)
-    likely[rows[-1] + 1 if len(rows) else 0 :] = 0.0
+    likely[(rows[0] + rows[-1]) // 2 if len(rows) else 0 :] = 0.0
     return np.asarray(likely * (portrait.hull < 0.5), np.float32)
 
 

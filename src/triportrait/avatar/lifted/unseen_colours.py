@@ -15,6 +15,12 @@ from triportrait.types import Array, PreparedPortrait
 
 #: So far from the outline the guessed texture turns back inwards, and how far it goes at most (pixels of a 512 px crop).
 _TURN_BACK_PX, _TEXTURE_PX = 12, 56
+#: Strands that begin farther inside belong to something else; a slit between strands is no wider than twice this.
+_BEGIN_PX, _SLIT_PX = 32, 6
+#: They are evened over this share of the picture's side, on a grid of so many cells.
+_EVENED, _CELLS = 0.025, 128
+#: Their rim is cut hard: texture lies so much farther inside.
+_INSIDE_PX = 4
 #: Wide blurs are computed on a grid so many times coarser.
 _COARSER = 4
 #: How strong it is there.
@@ -47,8 +53,9 @@ def guess_places(
     column, row = (np.clip(shown[:, c] + margin, 0, len(signed) - 1).astype(int) for c in (0, 1))
     into = np.stack([across, down], -1)[row, column]
     into /= np.maximum(np.linalg.norm(into, axis=1, keepdims=True), 1e-3)
-    wide = _width_px(shown, into, strands, unit)
-    turn = np.minimum(_TURN_BACK_PX * unit, 0.4 * wide)
+    rim = (inside_px > -unit) & (inside_px < _TEXTURE_PX * unit)
+    begin, wide = _evened(np.stack(_strands_px(shown, into, strands, unit), -1), shown, rim, size).T
+    turn = np.maximum(np.minimum(_TURN_BACK_PX * unit, 0.4 * wide), np.minimum(begin + _INSIDE_PX * unit, 0.8 * wide))
     turn_length = np.hypot(turn, np.sqrt(np.maximum(growth_px * turn, 0.0)))
     depth = np.maximum(inside_px, 0.0)
     near_way = np.maximum(turn + turn_length - np.hypot(depth, height_px) - depth, 0.0) * (depth < turn)
@@ -65,15 +72,37 @@ def guess_places(
     return near, far, colour
 
 
-def _width_px(shown: Array, into: Array, strands: Array, unit: float) -> Array:
-    """How far strands go on from the outline inwards along ``into`` [n, 2] past the pixels ``shown`` [n, 2]: float64 [n]."""
+def _evened(values: Array, at: Array, counted: Array, size: int) -> Array:
+    """Values [n, c] at pixels ``at`` [n, 2] of a picture ``size`` wide as means of those round them that are ``counted`` [n]: [n, c].
+
+    What jumps from node to node would tear texture.
+    """
+    import cv2
+
+    cells = _CELLS
+    column, row = (np.clip((at[:, c] * cells / size).astype(int), 0, cells - 1) for c in (0, 1))
+    sums = np.zeros((cells, cells, values.shape[1] + 1))
+    np.add.at(sums, (row[counted], column[counted]), np.column_stack([values, np.ones(len(values))])[counted])
+    sums = cv2.GaussianBlur(sums, (0, 0), _EVENED * cells)
+    near = sums[row, column]
+    return np.where(near[:, -1:] > 1e-3, near[:, :-1] / np.maximum(near[:, -1:], 1e-3), values)
+
+
+def _strands_px(shown: Array, into: Array, strands: Array, unit: float) -> tuple[Array, Array]:
+    """Where strands begin and end from the outline inwards along ``into`` [n, 2] past the pixels ``shown`` [n, 2]: float64 [n] each."""
+    import cv2
+
     size = len(strands)
     steps = np.arange(0.0, _TEXTURE_PX + 1e-3, 2.0) * unit
     places = shown[:, None] + into[:, None] * steps[:, None]
     column, row = (np.clip(places[..., c], 0, size - 1).astype(int) for c in (0, 1))
-    # The outline itself is soft: strands begin within its first pixels.
-    ended = (strands[row, column] < 0.5) & (steps > 4 * unit)
-    return np.where(ended.any(1), steps[ended.argmax(1)], steps[-1])
+    # The outline itself is soft: strands begin somewhere inside it. A slit ends nothing.
+    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(_SLIT_PX * unit) + 1,) * 2)
+    closed = cv2.morphologyEx((strands >= 0.5).astype(np.uint8), cv2.MORPH_CLOSE, window)
+    there = closed[row, column] > 0
+    ended = ~there & (steps > 4 * unit) & (np.logical_or.accumulate(there, 1) | (steps > _BEGIN_PX * unit))
+    begin = np.where(there.any(1), steps[there.argmax(1)], 0.0)
+    return begin * (begin < _BEGIN_PX * unit), np.where(ended.any(1), steps[ended.argmax(1)], steps[-1])
 
 
 class PlainColours(NamedTuple):
