@@ -286,7 +286,7 @@ def test_a_cut_to_somebody_elsewhere_does_not_throw_the_head(
     motion = motion_of_video(path)
     assert len(motion) == 48
     # Thrown, it would go by decimetres; the farthest axis, towards the camera, is the least sure.
-    assert np.ptp(motion.translation, axis=0).max() < 0.5
+    assert np.ptp(motion.translation, axis=0).max() < 0.6
     assert max(largest_steps(motion)) < 0.3
     said = [record.message for record in caplog.records if "cuts" in record.message]
     assert len(said) == 1 and "shots.mp4" in said[0] and "0.64 s, 1.28 s" in said[0]
