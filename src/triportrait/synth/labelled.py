@@ -21,7 +21,7 @@ class Labelled(NamedTuple):
         image, colours, scene: float32 [s, s, 3] 0..255, as it is, the person's own colours, and the scene without the person.
         alpha: float32 [s, s], the person's matte; skin, hair: how far it is that; sure: how much these two are to be believed.
         hull: float32 [s, s], 1 within the face.
-        exact: whether hair is told from what is worn; else ``hair`` says nothing.
+        exact: whether hair is told from what is worn; else ``hair`` says nothing, or (in training) where it likely is.
         plain: whether the scene is so plain that the matte is right.
         apart: whether hair and skin differ so clearly that hair may be given another colour.
     """

@@ -191,8 +191,8 @@ class PartsStage:
         other = _read(_drawn(data.real or data.synthetic, chance))
         image, labels = varied(portrait, other, chance, self.recipe.variations)
         shown = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-        way = chance.random() if not judged else self.recipe.matte_given
-        probability = labels[..., 0] if way < self.recipe.matte_given else _segmenter()(shown)
+        way = chance.random()
+        probability = labels[..., 0] if not judged and way < self.recipe.matte_given else _segmenter()(shown)
         if not judged and way > 1.0 - self.recipe.blind:
             probability = _off(probability, chance)
         # Landmarks are never quite right.

@@ -59,7 +59,7 @@ _JAW_BIAS_DM = 0.6
 _GONE = 0.2
 #: A guessed rim of the mantle yields to the skin of the mesh by this much.
 _YIELD_DM = 0.3
-#: And by so many times that where the skin shows the face's other half.
+#: And so many times as much where the skin shows the face's other half.
 _MUCH_BETTER = 4.0
 #: Lashes may lie so far behind the lid that they stand on: its mesh is coarse.
 _LASHES_BEHIND_DM = 0.06
@@ -120,7 +120,8 @@ class LiftedState:
         inside: what lies between the lips.
         membrane: the photo's own view of that, if its mouth is wide open.
         eye_textures: [2, e, e, 3] float32, left eye first; ``raised_eye_textures``: where the upper lids have gone up.
-        light: of the photo, and ``tone``; other_half: what is taken from there.
+        light: of the photo, and ``tone``.
+        other_half: the relief that the hidden half of the face takes from the half that is seen.
         cheeks: what a turn uncovers of the face's sides.
         bias: [v] float32 decimetres added to the depth (the rim of the face yields to the mantle).
     """
@@ -332,7 +333,15 @@ class LiftedAvatar:
             source_pixels = source_pixels + shut[:, None] * (state.lids.closed_pixels - source_pixels)
         state.under_brows.flatten(moved.landmarks, colours)
         skin = kernels.Skin(
-            state.triangles, state.kind, source_pixels, colours, state.lid, state.lids.frame(closure), gain, *state.other_half.drawn
+            state.triangles,
+            state.kind,
+            source_pixels,
+            colours,
+            state.lid,
+            state.lids.frame(closure),
+            gain,
+            state.other_half.texels,
+            state.other_half.relief,
         )
         sheet = kernels.Sheet(
             state.mantle.triangles,

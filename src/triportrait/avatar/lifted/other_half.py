@@ -49,11 +49,6 @@ class OtherHalf:
     relief: Array
     upper: Array
 
-    @property
-    def drawn(self) -> tuple[Array, Array]:
-        """What a frame needs."""
-        return self.texels, self.relief
-
     @staticmethod
     def of(portrait: PreparedPortrait, head: FullHead, surface: Surface, facing: Array) -> OtherHalf:
         """Of a fitted head whose vertices have these cosines with the photo's view, [v].

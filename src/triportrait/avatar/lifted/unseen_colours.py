@@ -79,11 +79,10 @@ def _evened(values: Array, at: Array, counted: Array, size: int) -> Array:
     """
     import cv2
 
-    cells = _CELLS
-    column, row = (np.clip((at[:, c] * cells / size).astype(int), 0, cells - 1) for c in (0, 1))
-    sums = np.zeros((cells, cells, values.shape[1] + 1))
+    column, row = (np.clip((at[:, c] * _CELLS / size).astype(int), 0, _CELLS - 1) for c in (0, 1))
+    sums = np.zeros((_CELLS, _CELLS, values.shape[1] + 1))
     np.add.at(sums, (row[counted], column[counted]), np.column_stack([values, np.ones(len(values))])[counted])
-    sums = cv2.GaussianBlur(sums, (0, 0), _EVENED * cells)
+    sums = cv2.GaussianBlur(sums, (0, 0), _EVENED * _CELLS)
     near = sums[row, column]
     return np.where(near[:, -1:] > 1e-3, near[:, :-1] / np.maximum(near[:, -1:], 1e-3), values)
 
