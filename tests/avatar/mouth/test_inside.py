@@ -11,15 +11,18 @@ from triportrait.avatar.mouth.inside import (
     InsidePicture,
     Membrane,
     MouthInside,
+    _paleness,
     mouth_is_shut,
     seat_teeth,
     white_in,
 )
-from triportrait.avatar.mouth.parts import MouthPart, tongue, tongue_amounts, tooth_row
-from triportrait.avatar.mouth.photo_teeth import SeenTeeth, parted_lips, seated
+from triportrait.avatar.mouth.parts import tongue, tongue_amounts, tooth_row
+from triportrait.avatar.mouth.photo_teeth import SeenTeeth
+from triportrait.avatar.mouth.seats import MouthLook, moved_up, seated, talking_lips
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.cameras import pose_points, project
-from triportrait.geometry.landmarks import INNER_LIPS, LOWER_LIP_INSIDE, UPPER_LIP_INSIDE
+from triportrait.geometry.landmarks import INNER_LIPS, LOWER_LIP_INSIDE, OUTER_LIPS, UPPER_LIP_INSIDE
+from triportrait.geometry.masks import outline_mask
 from triportrait.types import HeadPart
 
 INSIDE = (HeadPart.SOCKET, HeadPart.TONGUE, HeadPart.GUMS, HeadPart.TEETH_UPPER, HeadPart.TEETH_LOWER)
@@ -201,26 +204,64 @@ def test_the_membrane_is_a_fan_over_the_inner_lips():
     assert 0.99 * lens <= area.sum() < 1.3 * lens  # it reaches a little under the lips
 
 
-def test_closed_lips_uncover_upper_teeth_as_they_part(open_head):
-    """Also where one lip stands before the other; lips that a photo shows parted without teeth hide them."""
-    lower, upper = tooth_row(open_head, HeadPart.TEETH_LOWER), tooth_row(open_head, HeadPart.TEETH_UPPER)
-    rest = np.zeros(len(open_head.expression_names), np.float32)
-    rest[open_head.expression_names.index("mouthShrugUpper")] = 0.3
-    head = open_head.deform(open_head.mean, rest)
-    parted = open_head.deform(open_head.mean, parted_lips(rest, open_head.expression_names))
-    points, parted_points = open_head.landmarks478(head), open_head.landmarks478(parted)
+def plain_look(head: np.ndarray, lips: np.ndarray) -> MouthLook:
+    """A head seen from far away at the height of its lips."""
+    return MouthLook(head, lips, lambda points: (points[:, :2] * (200, -200) + 256, 10 - points[:, 2]))
 
-    def shown(part: MouthPart, vertices: np.ndarray, lips: np.ndarray, lip: int) -> float:
-        """How far a row stands out below (or, negative, above) a lip, in millimetres."""
-        return 100.0 * float(lips[lip, 1] - part.carried(vertices)[0][part.columns // 2, 1])
 
-    closed = points.copy()
-    closed[UPPER_LIP_INSIDE, 1] = closed[LOWER_LIP_INSIDE, 1] + 0.002
-    closed[UPPER_LIP_INSIDE, 2] += 0.05
-    low, high = seated(lower, upper, head, closed, (parted, parted_points), False)
-    looks = ((head, closed), (parted, parted_points))
-    assert np.mean([shown(high, *look, UPPER_LIP_INSIDE) for look in looks]) > 2.6
-    assert 0.4 < -np.mean([shown(low, *look, LOWER_LIP_INSIDE) for look in looks]) < 1.6
-    closed[UPPER_LIP_INSIDE, 1] = closed[LOWER_LIP_INSIDE, 1] + 0.1
-    _, hidden = seated(lower, upper, head, closed, (parted, parted_points), False)
-    assert shown(hidden, head, closed, UPPER_LIP_INSIDE) < shown(high, head, closed, UPPER_LIP_INSIDE)
+def test_people_who_talk_show_their_teeth(open_head):
+    """Rows are seated by what is usual at that opening; lips that a photo shows parted without teeth hide them."""
+    names = open_head.expression_names
+    rows = tooth_row(open_head, HeadPart.TEETH_LOWER), tooth_row(open_head, HeadPart.TEETH_UPPER)
+    rest = np.zeros(len(names), np.float32)
+    rest[names.index("mouthShrugUpper")] = 0.3
+    curves = talking_lips(rest, names)
+    assert curves[names.index("mouthShrugUpper")] == 0 and curves[names.index("jawOpen")] > 0.2
+    middles = [UPPER_LIP_INSIDE, LOWER_LIP_INSIDE]
+    head, talking = (open_head.deform(open_head.mean, e) for e in (rest, curves))
+    closed, open_lips = (open_head.landmarks478(vertices)[middles] for vertices in (head, talking))
+    closed[1, 1] = closed[0, 1] - 0.002
+    for sink in (-0.04, 0.0, 0.04):
+        sunk = tuple(moved_up(row, sink, 0.1) for row in rows)
+        (low, high), (below, above) = seated(sunk, plain_look(head, closed), plain_look(talking, open_lips), False)
+        look = plain_look(talking, open_lips)
+        assert 0.025 < look.shown_dm(high, 0) < 0.06 and 0.015 < look.shown_dm(low, 1) < 0.07
+        # Half of what lips do besides is believed.
+        raised = open_lips + np.float32([[0, 0.04, 0], [0, 0, 0]])
+        edge = high.carried(talking)[0][high.columns // 2]
+        shown = plain_look(talking, raised).shown_dm(high, 0) - above.up_dm(edge, raised)
+        assert 0.015 < shown - (look.shown_dm(high, 0) - above.up_dm(edge, open_lips)) < 0.03
+    parted = closed.copy()
+    parted[:, 1] += (0.05, -0.05)
+    (_, hidden), (_, above) = seated(rows, plain_look(head, parted), plain_look(talking, open_lips), False)
+    assert plain_look(head, parted).shown_dm(hidden, 0) < 0.0051 and above.less_dm > 0.01
+    (_, kept), (_, none) = seated(rows, plain_look(head, parted), plain_look(talking, open_lips), True)
+    assert kept is rows[1] and none is None
+
+
+def test_a_look_from_above_hides_upper_teeth_and_shows_lower_ones(open_head):
+    upper, lower = (tooth_row(open_head, part) for part in (HeadPart.TEETH_UPPER, HeadPart.TEETH_LOWER))
+    lips = open_head.landmarks478(open_head.mean)[[UPPER_LIP_INSIDE, LOWER_LIP_INSIDE]]
+
+    def tilted(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.stack([points[:, 0], -points[:, 1] + 0.2 * points[:, 2]], 1) * 200 + 256, 10 - points[:, 2]
+
+    look = MouthLook(open_head.mean, lips, tilted)
+    assert look.hidden_dm(lower, 1) < -0.01 < 0.01 < look.hidden_dm(upper, 0)
+
+
+def test_pale_lips_have_a_pale_tongue(astronaut_portrait):
+    """Relative to the light, in colour photos alone; and paint on lips is not in the mouth."""
+    from dataclasses import replace
+
+    white, lips = np.full(3, 200.0, np.float32), astronaut_portrait.landmarks[OUTER_LIPS, :2]
+
+    def paleness(colour: tuple[int, int, int], toned: float = 0.0) -> np.ndarray:
+        image = np.array(astronaut_portrait.image)
+        image[outline_mask(lips, len(image)) > 0] = colour
+        return _paleness(replace(astronaut_portrait, image=image), white, toned)
+
+    np.testing.assert_allclose(paleness((180, 118, 110)), 1.0, atol=0.01)
+    pale, red = paleness((180, 160, 150)), paleness((180, 20, 40))
+    assert pale[0] == 1.0 and (pale[1:] > 1.1).all() and (red > 0.9).all()
+    np.testing.assert_allclose(paleness((180, 160, 150), toned=1.0), 1.0)

@@ -68,7 +68,7 @@ def test_upper_teeth_stay_where_they_are_while_the_jaw_opens(seen, astronaut_por
 
 def test_rows_that_bite_are_told_apart(astronaut_portrait):
     """Teeth from lip to lip with a dark line between the rows: the upper ones end at that line, and nowhere in particular without it."""
-    from triportrait.avatar.mouth.photo_teeth import _lower_edge, _upper_edge
+    from triportrait.avatar.mouth.photo_teeth import _lower_edge, upper_edge
 
     inside = cv2.dilate(lips(astronaut_portrait).astype(np.uint8), np.ones((15, 3), np.uint8)).astype(bool)
     landmarks = astronaut_portrait.landmarks.copy()
@@ -77,11 +77,11 @@ def test_rows_that_bite_are_told_apart(astronaut_portrait):
     image[inside] = (225, 215, 205)
     seen = SeenTeeth(inside.astype(np.float32), inside, inside.astype(np.float32), np.float32((250, 240, 230)))
     portrait = replace(astronaut_portrait, image=image, landmarks=landmarks)
-    _, y = _upper_edge(seen, portrait)
+    _, y = upper_edge(seen, portrait)
     assert np.isnan(y).all()
     middle = int(np.median(rows))
     image[middle] = (120, 100, 95)
-    _, y = _upper_edge(seen, replace(portrait, image=image))
+    _, y = upper_edge(seen, replace(portrait, image=image))
     told = np.isfinite(y)
     assert told.mean() > 0.6 and abs(np.median(y[told]) - middle - 0.5) < 1.01
     # The lower teeth begin below that line.

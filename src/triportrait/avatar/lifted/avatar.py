@@ -35,7 +35,8 @@ from triportrait.avatar.lifted.surface import Surface, fit_surface, hidden_verti
 from triportrait.avatar.lifted.under_brows import UnderBrows
 from triportrait.avatar.lifted.unseen_colours import sampled
 from triportrait.avatar.mouth.inside import Membrane, MouthInside, bite_dm, mouth_is_shut, white_in
-from triportrait.avatar.mouth.photo_teeth import SeenTeeth, parted_lips
+from triportrait.avatar.mouth.photo_teeth import SeenTeeth
+from triportrait.avatar.mouth.seats import talking_lips
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.filling import foreground_colours
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, JAW_ENDS_OF_68, OUTER_LIPS
@@ -285,8 +286,8 @@ class LiftedAvatar:
         teeth = SeenTeeth.of(portrait, tone, light)
         inside = MouthInside(head, light if teeth is None else white_in(portrait, face, teeth, tone), tone)
         motion = portrait.motion
-        parted = head.deform(surface.shape, parted_lips(motion.expression, head.expression_names), motion.gaze_rad)
-        inside.fit(teeth, portrait, surface.source, parted, _View.of(portrait).under(motion))
+        talking = head.deform(surface.shape, talking_lips(motion.expression, head.expression_names), motion.gaze_rad)
+        inside.fit(teeth, portrait, surface.source, talking, _View.of(portrait).under(motion))
         landmarks, bite = head.landmarks478(surface.source), bite_dm(head, surface.source)
         return inside, Membrane.of(portrait.landmarks, landmarks, bite, teeth)
 

@@ -10,8 +10,9 @@ import numpy as np
 from triportrait.avatar.lifted.eyes import eye_opening
 from triportrait.avatar.mouth import kernels
 from triportrait.avatar.mouth.parts import MouthPart, tongue, tongue_amounts, tooth_row
-from triportrait.avatar.mouth.photo_teeth import SeenTeeth, seated, show_photo
+from triportrait.avatar.mouth.photo_teeth import SeenTeeth, show_photo, upper_edge
 from triportrait.avatar.mouth.rim import LipRim
+from triportrait.avatar.mouth.seats import MouthLook, Seat, edge_of, seated
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.landmarks import (
     EYE_LEFT_RIM,
@@ -21,6 +22,7 @@ from triportrait.geometry.landmarks import (
     IRIS_CENTRES,
     LIP_PAIRS,
     LOWER_LIP_INSIDE,
+    OUTER_LIPS,
     UPPER_LIP_INSIDE,
 )
 from triportrait.geometry.masks import outline_mask
@@ -35,20 +37,24 @@ _SKIN, _SHADED, _LEVELS, _WHITES = (1.0, 0.76, 0.64), 1.35, (0.95, 1.4), 12
 #: evening sun leaves teeth nearly white, a stage lamp does not.
 _COLOURED = 0.65
 #: What lips throw into shadow has this share of the lining's colour in full light.
-_IN_SHADOW = np.array([0.4, 0.34, 0.33], np.float32)
+_IN_SHADOW = np.array([0.4, 0.36, 0.36], np.float32)
 #: A photo's lips so far apart (decimetres) show a cavity, unless more than this share of it is teeth; its view may be stretched or
 #: squeezed by the first share entirely, by the second not at all.
 _WIDE_DM, _MOSTLY_TEETH, _STRETCH = 0.13, 0.45, (0.15, 0.5)
-#: Reflectance of the mouth's lining under white light.
-_LINING = np.array([0.6, 0.3, 0.29], np.float32)
+#: Reflectance of the mouth's lining under white light. Relative to their reds, flesh of people who talk has .70 to
+#: .80 of the skin's green and .85 to .95 of its blue, and hardly less of them in the depth.
+_LINING = np.array([0.57, 0.345, 0.335], np.float32)
+#: It follows the colour of lips, relative to the light, of which this is usual, by this exponent and within these limits: paler photos
+#: have paler tongues, and paint on lips is not in the mouth.
+_LIPS, _LIKE_LIPS, _PALER = np.array([1.0, 0.655, 0.61], np.float32), 0.6, (0.93, 1.35)
 #: Light that reaches any place from the flesh around, and how much redder than the light from outside it is, per channel.
-_INDIRECT, _REDDER = 0.16, np.array([1.0, 0.55, 0.52], np.float32)
+_INDIRECT, _REDDER = 0.16, np.array([1.0, 0.8, 0.8], np.float32)
 #: How far lips curve back, per decimetre sideways squared (the open head's inner lips); a wet surface mirrors light from so far above the
 #: opening (of its distance) within a lobe of this exponent.
 _LAW = np.array([2.0, 0.35, 40.0], np.float32)
-#: Eyes and cameras even out the light's range by this exponent, on teeth and, per channel, on flesh, which swallows more of it the
-#: deeper it lies; what lies behind everything gets so much of the indirect light.
-_EVEN, _FLESH_EVEN, _DEEP = 0.36, np.array([0.55, 0.66, 0.66], np.float32), 0.8
+#: Eyes and cameras even out the light's range by this exponent, on teeth and on flesh; what lies behind everything gets so much of the
+#: indirect light.
+_EVEN, _FLESH_EVEN, _DEEP = 0.36, 0.62, 0.8
 #: Photos are taken to show teeth in no deeper shadow of the lips than this; they get no more light than in the photo by this factor.
 _LEAST_SHADE, _BRIGHTER = 0.85, 1.02
 #: Drawn with so many samples along each side of a pixel.
@@ -117,6 +123,20 @@ def _white_in_colour(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | 
     return (np.clip(level, *_levels_over(face)) * np.maximum(colour / colour.max(), least)).astype(np.float32)
 
 
+def _paleness(portrait: PreparedPortrait, white: Array, toned: float) -> Array:
+    """How much more of each channel [3] than is usual flesh throws back here, relative to red, as the lips tell.
+
+    White is ``white`` [3]; of a photo ``toned`` by 1 nothing is told.
+    """
+    lips = outline_mask(portrait.landmarks[OUTER_LIPS, :2], len(portrait.image)).astype(bool)
+    lips &= ~outline_mask(portrait.landmarks[INNER_LIPS, :2], len(portrait.image)).astype(bool)
+    if not lips.any():
+        return np.ones(3, np.float32)
+    own = np.maximum(np.median(portrait.image[lips].astype(np.float32), axis=0), 1.0) / np.maximum(white, 1.0)
+    paler = np.clip((own / own[0] / _LIPS) ** (_LIKE_LIPS * (1.0 - toned)), *_PALER)
+    return np.asarray(paler, np.float32)
+
+
 def _levels_over(face: Array) -> tuple[float, float]:
     """Between which white lies for a face of colour [3]."""
     low, high = (limit * float(np.max(face)) for limit in _LEVELS)
@@ -170,7 +190,10 @@ class MouthInside:
         self._tongue = tongue(head)
         # From the back to the front: the lower teeth bite behind the upper ones.
         self._rows = (tooth_row(head, HeadPart.TEETH_LOWER), tooth_row(head, HeadPart.TEETH_UPPER))
-        self._white = np.float32(white)
+        self._white = np.asarray(white, np.float32)
+        # The light on what is flesh, in which this person's is paler or redder than is usual.
+        self._on_flesh = self._white
+        self._seats: tuple[Seat | None, Seat | None] = (None, None)
         self._exposure = Exposure()
         self._rim: LipRim | None = None
         # Light that rows of teeth get at most: what the photo shows in good light does not become brighter still.
@@ -181,20 +204,24 @@ class MouthInside:
         seen: SeenTeeth | None,
         portrait: PreparedPortrait,
         source: Array,
-        parted: Array,
+        talking: Array,
         to_pixels: Callable[[Array], tuple[Array, Array]],
     ) -> None:
         """Make this mouth the photo's: its lips' rim, and the teeth or else the light that it shows.
 
-        The head ``source`` [v, 3] lies as in the photo under ``to_pixels``; ``parted`` [v, 3] is the same with parted lips.
+        The head ``source`` [v, 3] lies as in the photo under ``to_pixels``; ``talking`` [v, 3] is the same with a talker's lips.
         """
         landmarks = self._head.landmarks478(source)
+        self._on_flesh = self._white * _paleness(portrait, self._white, self._tone.strength)
         self._rim = LipRim.of(portrait.image, portrait.landmarks, landmarks, None if seen is None else seen.teeth)
         opening = outline_mask(portrait.landmarks[INNER_LIPS, :2], len(portrait.image)).astype(bool) & ~self._rim.mask
         gap = _opening(landmarks)
-        self._rows = seated(*self._rows, source, landmarks, (parted, self._head.landmarks478(parted)), seen is not None)
-        if seen is None:
-            if gap > _SLIT_DM:
+        edge = None if seen is None else upper_edge(seen, portrait)
+        looks = ((source, landmarks), (talking, self._head.landmarks478(talking)))
+        still, talks = (MouthLook(head, self._rim.edges(points), to_pixels) for head, points in looks)
+        self._rows, self._seats = seated(self._rows, still, talks, edge is not None)
+        if seen is None or edge is None:
+            if seen is None and gap > _SLIT_DM:
                 drawn = self.draw(source, landmarks, portrait.motion.expression, to_pixels, opening)
                 self._exposure = Exposure.of(drawn, portrait.image, opening, gap)
             return
@@ -208,18 +235,22 @@ class MouthInside:
             return self._white * _light(points, normals, landmarks)[0] ** _EVEN
 
         self._most = [_BRIGHTER * _light(*row.carried(source), landmarks)[0] ** _EVEN for row in self._rows]
-        self._rows = show_photo(seen, portrait, *self._rows, source, to_pixels, light, shade)
+        lower, upper, lower_seen = show_photo(seen, portrait, edge, *self._rows, source, to_pixels, light, shade)
+        self._rows = lower, upper
+        if lower_seen:
+            self._seats = (None, None)
 
     def baked(self, deformed: Array, landmarks: Array) -> BakedMouth:
         """The parts of this mouth, lit as with the lips of ``deformed`` [v, 3], whose landmarks are [478, 3]."""
         lining = deformed[self._used]
         reached, _ = _light(lining, -vertex_normals(lining, self._triangles), landmarks)
-        flesh = self._tone.apply(self._white * _LINING * reached**_FLESH_EVEN)
+        flesh = self._tone.apply(self._on_flesh * _LINING * reached**_FLESH_EVEN)
         parts = (self._tongue, *self._rows)
         light = []
-        for part, even, most in zip(parts, (_FLESH_EVEN, _EVEN, _EVEN), (1.0, *self._most), strict=True):
+        lights = (self._on_flesh, self._white, self._white)
+        for part, on, even, most in zip(parts, lights, (_FLESH_EVEN, _EVEN, _EVEN), (1.0, *self._most), strict=True):
             reached, _ = _light(*part.carried(deformed, np.zeros(len(part.modes)) if len(part.modes) else None), landmarks)
-            light.append((self._white * np.minimum(reached**even, most)).astype(np.float32))
+            light.append((on * np.minimum(reached**even, most)).astype(np.float32))
         return BakedMouth(self._used, self._triangles, flesh.astype(np.float32), parts, tuple(light))
 
     def draw(
@@ -245,22 +276,25 @@ class MouthInside:
         box = (top, left, height, width)
         lining = deformed[self._used]
         reached, _ = _light(lining, -vertex_normals(lining, self._triangles), landmarks)
-        colours = self._white * _LINING * reached**_FLESH_EVEN
-        deep = self._white * _LINING * (_DEEP * _through(landmarks)) ** _FLESH_EVEN
+        colours = self._on_flesh * _LINING * reached**_FLESH_EVEN
+        deep = self._on_flesh * _LINING * (_DEEP * _through(landmarks)) ** _FLESH_EVEN
         behind = _layer(lining, self._triangles, to_pixels, box)
         fine = np.empty((*behind.depth.shape, 4), np.float32)
         kernels.lay_flesh(behind.triangle, behind.barycentric, colours.astype(np.float32), self._triangles, deep.astype(np.float32), fine)
         amounts = tongue_amounts(expression, self._head.expression_names)
-        rows_of_teeth = ((row, None, _EVEN, most, 1.0) for row, most in zip(self._rows, self._most, strict=True))
-        for part, how, even, most, is_teeth in ((self._tongue, amounts, _FLESH_EVEN, 1.0, 0.0), *rows_of_teeth):
+        rows_of_teeth = ((row, None, self._white, _EVEN, most, 1.0) for row, most in zip(self._rows, self._most, strict=True))
+        parts = ((self._tongue, amounts, self._on_flesh, _FLESH_EVEN, 1.0, 0.0), *rows_of_teeth)
+        for seat, (part, how, on, even, most, is_teeth) in zip((None, *self._seats), parts, strict=True):
             points, normals = part.carried(deformed, how)
+            if seat is not None and self._rim is not None:
+                points[:, 1] += seat.up_dm(edge_of(points, part.columns), self._rim.edges(landmarks))
             layer = _layer(points, part.triangles, to_pixels, box)
             reached, mirrored = _light(points, normals, landmarks)
             kernels.lay_part(
                 layer.triangle,
                 layer.barycentric,
                 layer.depth,
-                (self._white * np.minimum(reached**even, most)).astype(np.float32),
+                (on * np.minimum(reached**even, most)).astype(np.float32),
                 (self._white * mirrored[:, None]).astype(np.float32),
                 part.triangles,
                 part.texels,
@@ -273,7 +307,7 @@ class MouthInside:
         kernels.shrink(fine, _FINER, rgb)
         light = _shadow(opening[top : top + height, left : left + width], _pixels_per_dm(landmarks, to_pixels))
         # In a narrow gap one sees the lips' own wet inside, in shadow.
-        dark = self._white * _LINING * _IN_SHADOW
+        dark = self._on_flesh * _LINING * _IN_SHADOW
         lit = dark + light[..., None] * (rgb[..., :3] - dark)
         rgb[..., :3] = self._tone.apply(lit * self._exposure.at(_opening(landmarks)))
         if self._rim is not None:

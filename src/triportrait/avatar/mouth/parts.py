@@ -50,7 +50,7 @@ _MOLARS_DM, _MOLARS_DARK, _ENDS_DM = (0.22, 0.5), 0.85, (0.38, 0.46)
 #: How much of the light that falls on it a wet surface mirrors: crowns, gums, tongue.
 _CROWN_GLOSS, _GUM_GLOSS, _TONGUE_GLOSS = 0.16, 0.2, 0.22
 #: The tongue: reflectances of its tip and sides, of its middle, and of its coated back.
-_TIP, _MIDDLE, _COAT = np.array([[0.86, 0.47, 0.47], [0.84, 0.5, 0.49], [0.76, 0.52, 0.49]])
+_TIP, _MIDDLE, _COAT = np.array([[0.84, 0.5, 0.5], [0.82, 0.52, 0.52], [0.76, 0.53, 0.51]])
 #: How much light the palate keeps from its back.
 _SHADE_OF_PALATE = 0.5
 #: Way from the lower incisors' front to its tip, half its width, its length, its thickness; nodes along and across.

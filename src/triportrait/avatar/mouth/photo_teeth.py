@@ -7,15 +7,16 @@ a closed bite begin at the dark line on which the rows meet; farther up the uppe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from triportrait.avatar.mouth.parts import TEXELS_PER_DM, MouthPart, row_texture
+from triportrait.avatar.mouth.seats import moved_up
 from triportrait.avatar.photo_tone import LUMA, PhotoTone
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.landmarks import INNER_LIPS, INNER_MOUTH_CORNERS, LOWER_LIP_INSIDE, OUTER_LIPS, UPPER_LIP_INSIDE
+from triportrait.geometry.landmarks import INNER_LIPS, INNER_MOUTH_CORNERS, OUTER_LIPS
 from triportrait.geometry.masks import outline_mask, soft_outline_mask
 from triportrait.types import Array, PreparedPortrait
 
@@ -23,16 +24,8 @@ from triportrait.types import Array, PreparedPortrait
 _ENAMEL = (0.86, 0.84, 0.79)
 #: So many pixels of a 512 px crop must be teeth; columns of the mouth's middle that are searched for their edge; share of them that tells.
 _ENOUGH_PX, _MIDDLE, _TELLING = 80, 0.6, 0.35
-#: A row is moved so far at most (decimetres): the upper one, and the lower one, whose jaw the fit knows less well, and both where the photo
-#: shows neither and the lips alone tell.
+#: A row is moved so far at most (decimetres): the upper one, and the lower one, whose jaw the fit knows less well.
 _FARTHEST_DM = (0.06, 0.1)
-#: Curves that raise or lower a lip, and how far the jaw is down while lips rest parted.
-_LIFTING, _PARTED_JAW = ("jawOpen", "mouthClose", "mouthFunnel", "mouthLowerDown", "mouthShrugUpper", "mouthUpperUp", "noseSneer"), 0.1
-#: Where photos show no teeth, edges stand so far above the lips' own height: of the upper row if lips are closed or slightly parted, below
-#: which parted lips uncover two millimetres of men's and three and a half of women's, and if a photo's lips are parted without showing it;
-#: and between which bounds of the lower row, of which they uncover a half at thirty and two at fifty, wherever a fit believes the jaw to be
-#: (Vig and Brundo, J. Prosthetic Dentistry 39(5), 1978).
-_UPPER_AT_REST_DM, _UPPER_HIDDEN_DM, _LOWER_AT_REST_DM, _PARTED_DM = -0.027, -0.005, (0.005, 0.015), 0.03
 #: What lies under a lip continues what the photo shows of a row by so much (decimetres); crowns are taller than usual by so much at most.
 _CONTINUED_DM, _TALLER_DM = 0.018, 0.06
 #: Rows of teeth that bite meet in a line darker than both by this share.
@@ -102,73 +95,26 @@ class SeenTeeth:
         return cls(soft, teeth, soft * clear, cast * bright / np.array(_ENAMEL, np.float32))
 
 
-def parted_lips(expression: Array, names: Sequence[str]) -> Array:
-    """The curves [e] of a photo with the lips a little apart, as they rest while somebody talks: nothing else raises or lowers a lip."""
-    rest = np.array(expression, np.float32)
-    for place, name in enumerate(names):
-        if name.startswith(_LIFTING):
-            rest[place] = 0.0
-    rest[list(names).index("jawOpen")] = _PARTED_JAW
-    return rest
-
-
-def seated(
-    lower: MouthPart, upper: MouthPart, source: Array, landmarks: Array, parted: tuple[Array, Array], shown: bool
-) -> tuple[MouthPart, MouthPart]:
-    """Both rows behind the lips as anatomy has them, for the head ``source`` [v, 3] as in the photo.
-
-    Args:
-        landmarks: [478, 3] of that head.
-        parted: the same of the head with :func:`parted_lips`.
-        shown: whether the photo shows teeth; the upper row is left where it is then.
-    """
-    # One of two closed lips may stand before the other.
-    gap_dm = float(landmarks[UPPER_LIP_INSIDE, 1] - landmarks[LOWER_LIP_INSIDE, 1])
-    # How high a photo's closed lips are drawn is uncertain: some of its curves stay while somebody talks, others do not.
-    looks = [(source, landmarks)] if shown or gap_dm >= _PARTED_DM else [(source, landmarks), parted]
-
-    def stands(row: MouthPart, lip: int) -> float:
-        """How high the middle of a row's edge stands above a lip."""
-        return float(np.mean([row.carried(head)[0][row.columns // 2, 1] - lips[lip, 1] for head, lips in looks]))
-
-    now = stands(lower, LOWER_LIP_INSIDE)
-    lower = _moved(lower, float(np.clip(now, *_LOWER_AT_REST_DM)) - now, _FARTHEST_DM[1])
-    if shown:
-        return lower, upper
-    now = stands(upper, UPPER_LIP_INSIDE)
-    if gap_dm < _PARTED_DM:
-        return lower, _moved(upper, min(_UPPER_AT_REST_DM - now, 0.0), _FARTHEST_DM[1])
-    return lower, _moved(upper, max(_UPPER_HIDDEN_DM - now, 0.0), _FARTHEST_DM[0])
-
-
-def _moved(row: MouthPart, up_dm: float, farthest_dm: float) -> MouthPart:
-    """A row higher up, within limits."""
-    points = row.points.copy()
-    points[:, 1] += np.clip(up_dm, -farthest_dm, farthest_dm)
-    return replace(row, points=points)
-
-
 def show_photo(
     seen: SeenTeeth,
     portrait: PreparedPortrait,
+    edge: tuple[Array, Array],
     lower: MouthPart,
     upper: MouthPart,
     source: Array,
     to_pixels: Callable[[Array], tuple[Array, Array]],
     light: Callable[[Array, Array], Array],
     shade: Array,
-) -> tuple[MouthPart, MouthPart]:
-    """Both rows with the photo's teeth.
+) -> tuple[MouthPart, MouthPart, bool]:
+    """Both rows with the photo's teeth, and whether the lower ones are among these.
 
     Args:
+        edge: of the upper ones: :func:`upper_edge`.
         source: [v, 3], the head as in the photo.
         to_pixels: the photo's projection of points [n, 3] to pixels [n, 2] and depths [n].
         light: what reaches points [n, 3] with normals [n, 3] in the photo, 0..255: [n, 3].
         shade: float32 [s, s], the share of it that the photo's lips let in.
     """
-    edge = _upper_edge(seen, portrait)
-    if edge is None:
-        return lower, upper
 
     def ends_of(row: MouthPart) -> tuple[Array, Array, float]:
         """Pixels of a row's biting edge, by their columns; decimetres of a pixel."""
@@ -182,18 +128,19 @@ def show_photo(
     told = np.isfinite(y)
     # Where teeth go on to the lower lip nobody sees where the upper ones end: the row stays where it is.
     if told.mean() > _TELLING:
-        upper = _moved(upper, -float(np.median((y - own)[told])) * per_pixel, _FARTHEST_DM[0])
+        upper = moved_up(upper, -float(np.median((y - own)[told])) * per_pixel, _FARTHEST_DM[0])
         x, y = x[told], y[told]
     else:
         y = own
     begins = _lower_edge(seen, x, y)
     found = np.isfinite(begins)
-    if found.mean() > _TELLING:
+    lower_seen = bool(found.mean() > _TELLING)
+    if lower_seen:
         ends_x, ends_y, per_pixel = ends_of(lower)
         away = float(np.median((begins - np.interp(x, ends_x, ends_y))[found]))
         # In a closed bite the upper teeth may hide more of them.
         bites = np.median((begins - y)[found]) < 2.0 * len(portrait.image) / 512 + 1.0
-        lower = _moved(lower, -(min(away, 0.0) if bites else away) * per_pixel, _FARTHEST_DM[1])
+        lower = moved_up(lower, -(min(away, 0.0) if bites else away) * per_pixel, _FARTHEST_DM[1])
     else:
         begins = np.full_like(y, np.inf)
 
@@ -214,7 +161,7 @@ def show_photo(
 
     upper, gain = _with_photo(upper, seen, portrait, source, to_pixels, light, shade, over, None)
     lower, _ = _with_photo(lower, seen, portrait, source, to_pixels, light, shade, below, gain)
-    return lower, upper
+    return lower, upper, lower_seen
 
 
 def _lower_edge(seen: SeenTeeth, x: Array, y: Array) -> Array:
@@ -231,7 +178,7 @@ def _lower_edge(seen: SeenTeeth, x: Array, y: Array) -> Array:
     return found
 
 
-def _upper_edge(seen: SeenTeeth, portrait: PreparedPortrait) -> tuple[Array, Array] | None:
+def upper_edge(seen: SeenTeeth, portrait: PreparedPortrait) -> tuple[Array, Array] | None:
     """Where the upper teeth end: columns [n] and rows [n] in pixels, NaN where teeth go on down to the lower lip. None without upper teeth.
 
     They end where something else than teeth begins, or at the dark line on which the lower row meets them.

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.avatar.mouth import kernels
-from triportrait.geometry.landmarks import INNER_LIPS, OUTER_LIPS
+from triportrait.geometry.landmarks import INNER_LIPS, LOWER_LIP_INSIDE, OUTER_LIPS, UPPER_LIP_INSIDE
 from triportrait.geometry.masks import outline_mask
 from triportrait.geometry.rasteriser import Fragments, draw_fragments
 from triportrait.types import Array
 
 #: For each point of the inner lips the one across; corners have none.
 _ACROSS = -np.arange(len(INNER_LIPS)) % len(INNER_LIPS)
+#: The places in it of the middles of both lips.
+_MIDDLES = [int(np.flatnonzero(INNER_LIPS == lip)[0]) for lip in (UPPER_LIP_INSIDE, LOWER_LIP_INSIDE)]
 #: Lips are lighter than this share of what they typically are, and no greener in proportion to their red than that by so much.
 _LIGHT, _GREENER = 0.62, 0.08
 #: The strip is no wider than this (decimetres): behind a lip that is open may lie a tongue. It reaches so far under the lip.
@@ -83,13 +85,21 @@ class LipRim:
 
     def points(self, landmarks: Array) -> Array:
         """The strip's outer, middle and inner points for landmarks [478, 3]: [60, 3] float32."""
+        ring, way, inner = self._across(landmarks, 0.0)
+        return np.concatenate([ring - way * _UNDER_DM, ring, ring + way * inner]).astype(np.float32)
+
+    def edges(self, landmarks: Array) -> Array:
+        """The middles of the edges that the upper and the lower lip of landmarks [478, 3] show: [2, 3]."""
+        ring, way, inner = self._across(landmarks, _SPARE_DM)
+        return (ring + way * inner)[_MIDDLES]
+
+    def _across(self, landmarks: Array, spare_dm: float) -> tuple[Array, Array, Array]:
+        """The inner lips [20, 3], unit vectors [20, 3] to the other lip, and the strip's width [20, 1] without ``spare_dm`` of it."""
         ring = landmarks[INNER_LIPS]
         way = ring[_ACROSS] - ring
         gap = np.linalg.norm(way, axis=1, keepdims=True)
-        way = way / np.maximum(gap, 1e-4)
-        width = self.width_dm * np.minimum(self.gap_dm / np.maximum(gap[:, 0], 1e-4), 1.0)
-        inner = np.minimum(width[:, None], _MEET * gap)
-        return np.concatenate([ring - way * _UNDER_DM, ring, ring + way * inner]).astype(np.float32)
+        width = (self.width_dm - np.float32(spare_dm)) * np.minimum(self.gap_dm / np.maximum(gap[:, 0], 1e-4), 1.0)
+        return ring, way / np.maximum(gap, 1e-4), np.minimum(width[:, None], _MEET * gap)
 
     def lay(self, pixels: Array, depth: Array, out: Array) -> None:
         """Draw the strip, whose points project to ``pixels`` [60, 2] of ``out`` [h, w, 4] and ``depth`` [60], over it."""
