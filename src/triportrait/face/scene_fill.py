@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from triportrait.geometry.filling import push_pull
-from triportrait.geometry.nearest import distance_of, nearest_pixels
+from triportrait.geometry.nearest import nearest_pixels
 from triportrait.types import Array
 
 #: Sides of the coarsest and the finest pictures that are searched; a larger picture is shrunk to the latter.
@@ -26,10 +26,10 @@ _REACH = 0.1
 _EDGE_PX = 1.5
 #: Along the edge what is lacking is evened out over so many times that width.
 _EVEN_EDGE = 6.0
-#: What meets nothing of its own colour goes on over so many times that width.
-_RIM_EDGE = 4.0
-#: More levels than these are another thing, and not another tone of the same.
-_TONE = 40.0
+#: From so many levels on what is lacking counts less, and from twice as many on not at all: that is another thing, not another tone.
+_TONE = 100.0
+#: So near the edge (of the picture's side) the scene goes on smoothly rather than in patches, which may be another thing.
+_GOES_ON = 0.027
 #: Fewer known patches than this say nothing about the scene.
 _FEWEST = 60
 
@@ -52,8 +52,11 @@ def fill_scene(image: Array, known: Array) -> Array:
         patched = cv2.resize(patched, (size, size), interpolation=cv2.INTER_CUBIC)
     patched = _no_sharper(patched, image, known)
     patched = patched + _step(photo, patched, known)
+    from_edge = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 3) / size
+    go_on = np.exp(-((from_edge / _GOES_ON) ** 2))[..., None]
+    patched = go_on * smooth + (1 - go_on) * patched
     # Far from anything known nobody can say what is there: patches of several sides would meet in seams.
-    away = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 3) / (_REACH * size)
+    away = from_edge / _REACH
     keep = np.exp(-(away**4))[..., None]
     filled = keep * patched + (1 - keep) * push_pull(patched, known | (away < 0.7))
     return np.where(known[..., None], photo, np.clip(filled, 0, 255)).astype(np.float32)
@@ -95,21 +98,14 @@ def _step(photo: Array, filled: Array, known: Array) -> Array:
 
     hole: Any = (~known).astype(np.uint8)
     edge = hole & cv2.dilate(1 - hole, np.ones((3, 3), np.uint8))
-    wanted = beside(photo, known.astype(np.float32))
-    lacks = wanted - beside(filled, hole.astype(np.float32))
-    # A line that goes on beside itself is no step, and neither is a thing of another colour.
-    apart = np.abs(lacks).max(-1)
-    along = (edge * (apart < _TONE)).astype(np.float32)
-    # Next to the edge, though, where the person's own rim is, another colour would be a halo: there the scene goes on.
-    nearest = nearest_pixels(edge.astype(bool))
-    go_on = np.clip(apart / _TONE - 1.0, 0.0, 1.0)[nearest] * np.exp(-((distance_of(nearest) / (_RIM_EDGE * width)) ** 2))
-    go_on = cv2.GaussianBlur(go_on.astype(np.float32), (0, 0), width)[..., None]
-    near = go_on * (cv2.GaussianBlur(wanted[nearest], (0, 0), width) - filled)
+    lacks = beside(photo, known.astype(np.float32)) - beside(filled, hole.astype(np.float32))
+    along = (edge * np.clip(2.0 - np.abs(lacks).max(-1) / _TONE, 0.0, 1.0)).astype(np.float32)
     if not along.any():
-        return near
+        return np.zeros_like(filled)
+    # A line that goes on beside itself is no step.
     even = cv2.GaussianBlur(along, (0, 0), _EVEN_EDGE * width)
     evened = cv2.GaussianBlur(lacks * along[..., None], (0, 0), _EVEN_EDGE * width) / np.maximum(even, 1e-6)[..., None]
-    return (1.0 - go_on) * push_pull(evened.astype(np.float32), along) + near
+    return push_pull(evened.astype(np.float32), along)
 
 
 def _patched(photo: Array, known: Array, smooth: Array) -> Array | None:
