@@ -25,7 +25,7 @@ _ROUND = 0.05
 #: A scene whose colours (0..1) are usually so far from their local mean is restless.
 RESTLESS = 0.1
 #: How strongly the sampled colours and the segmentation hold the matte, against 1 for the photo's own edges.
-_SAMPLES_HOLD, _SEGMENTATION_HOLDS = 0.1, 0.01
+_SAMPLES_HOLD, _SEGMENTATION_HOLDS = 0.1, 0.04
 #: Half the width of such a passage between skin and hair (face heights).
 _PASSING = 0.02
 #: So much of the matte on the wrong side of the segmentation's edge is haze, not hair.

@@ -70,6 +70,8 @@ _HEAD_NECK = 0.05
 _FADE = 0.02, 0.045
 #: Heights are smoothed over so many nodes of the grid.
 _EVEN_NODES = 1.5
+#: Normals are evened so often, and so many nodes from the outline.
+_RIM_STEPS = 4
 #: Keeps islands of the sheet without any known height solvable.
 _REGULARISATION = 1e-9
 #: The sheet keeps a rim of so many pixels of a 512 px crop over the mesh, and half as many over lids.
@@ -305,7 +307,7 @@ def build_mantle(
     on_ear = nodes.ear[sheets.form] > 0.5
     normal = vertex_normals(near, sheets.form[on_ear.all(1) | ~on_ear.any(1)])
     normal = np.where(np.linalg.norm(normal, axis=1, keepdims=True) < 0.5, view, normal)
-    normal = _with_soft_rim(normal, nodes, step)
+    normal = _with_soft_rim(_even_rim(normal, sheets.form, nodes, step), nodes, step)
 
     row, column = (np.clip(v, 0, size - 1).astype(int) for v in (nodes.y, nodes.x))
     corner, weight = seen.follow(row, column)
@@ -501,6 +503,22 @@ def _eyes(landmarks: Array, size: int, reach: float) -> Array:
         grown = round(reach * width_px + _STEP_PX * size / 512)
         mask |= cv2.dilate(hull_mask(points, size), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grown + 1,) * 2))
     return mask.astype(bool)
+
+
+def _even_rim(normal: Array, triangles: Array, nodes: _Nodes, step: float) -> Array:
+    """Normals [n, 3], near the outline those of the ``triangles`` [t, 3] round them evened: what is shown of the photo there follows them.
+
+    The outline cuts the grid's cells anyhow, and a rim as steep as hair's would be photo and guess by turns.
+    """
+    rim = np.abs(nodes.inside_px) < _RIM_STEPS * step
+    corners = triangles[rim[triangles].any(1)]
+    evened = normal.astype(np.float64)
+    for _ in range(_RIM_STEPS):
+        total = np.zeros_like(evened)
+        np.add.at(total, corners.ravel(), np.repeat(evened[corners].sum(1), 3, axis=0))
+        length = np.linalg.norm(total, axis=1, keepdims=True)
+        evened = np.where(rim[:, None] & (length > 1e-6), total / np.maximum(length, 1e-6), evened)
+    return evened.astype(normal.dtype)
 
 
 def _with_soft_rim(normal: Array, nodes: _Nodes, step: float) -> Array:
