@@ -27,6 +27,7 @@ from triportrait.geometry.neighbours import NeighbourMean
 from triportrait.geometry.normals import vertex_normals
 from triportrait.geometry.rasteriser import draw_attributes, rasterise
 from triportrait.geometry.rotations import matrix_from_euler
+from triportrait.nn.parts import portrait_parts
 from triportrait.types import CAMERA_DISTANCE_DM, Array, HeadPart, PreparedPortrait
 
 #: A voxel's side; the field ends at this distance from the surface; a texel of the views by which the model is carved (decimetres).
@@ -155,7 +156,7 @@ class _Solid:
         size, motion, sheet = len(portrait.image), portrait.motion, state.mantle
         unit, margin = size / 512, round(_ABOVE_PX * size / 512)
         surface = fit_surface(portrait, head)
-        skin = like_the_face(portrait)
+        skin = like_the_face(portrait, parts := portrait_parts(portrait))
         scalp = Scalp.of(portrait, head, surface, bare_scalp(portrait, skin))
         matrix = matrix_from_euler(motion.rotation_rad)
         grown = _with_hair(head, surface.source, surface.skin, (scalp.vertices - motion.translation) @ matrix, portrait)
@@ -182,7 +183,7 @@ class _Solid:
         # Eyes, teeth and lining close the openings of the face.
         closing = head.triangles[(head.part[head.triangles] > HeadPart.SKIN).all(1)]
         model = depth_behind(grown, np.ascontiguousarray(np.concatenate([triangles, closing])), nodes.reshape(-1, 3))
-        front, plane, beside, hanging = _sheets(portrait, head, state, surface.source, scalp, skin)
+        front, plane, beside, hanging = _sheets(portrait, head, state, surface.source, scalp, skin, parts.hair)
         share = np.clip(sampled(_share_picture(portrait, state), places), 0.0, 1.0).reshape(-1)
         radius = _BODY_HALF_DM + share * (_BESIDE_HALF_DM - _BODY_HALF_DM)
         depth_in = np.clip(np.minimum(within, border + 0.2), 0.0, radius)
@@ -239,7 +240,7 @@ def _with_hair(head: OpenHead, source: Array, skin: Array, swollen: Array, portr
 
 
 def _sheets(
-    portrait: PreparedPortrait, head: OpenHead, state: LiftedState, source: Array, scalp: Scalp, skin: Array
+    portrait: PreparedPortrait, head: OpenHead, state: LiftedState, source: Array, scalp: Scalp, skin: Array, hair: Array
 ) -> tuple[Array, Array, Array, Array]:
     """Pictures [s, s] float32 of what the photo shows beside the model: depth of its front, of the outline's plane, and 1 where it is.
 
@@ -254,7 +255,7 @@ def _sheets(
     draw_attributes(pixels.astype(np.float32), away.astype(np.float32), sheet.triangles, away.astype(np.float32)[:, None], shown, depth)
     known = np.isfinite(depth)
     front = push_pull(shown, known.astype(np.float32))[..., 0]
-    ears, _ = seen_ears(portrait, skin)
+    ears, _ = seen_ears(portrait, skin, hair)
     plane = outline_depth(portrait, head, scalp.vertices, rise_of_face(portrait), ears).astype(np.float32)
     is_model = (head.part == HeadPart.SKIN) & _above_shoulders(source) & (source[:, 1] > _CHEST_DM)
     triangles = np.ascontiguousarray(head.triangles[is_model[head.triangles].all(1)])

@@ -52,6 +52,9 @@ def test_what_ends_beside_the_jaw_is_an_ear(astronaut_portrait: PreparedPortrait
     likely, whole = seen_ears(portrait, some_of(there))
     assert whole[there].mean() > 0.7 and not whole[~there].any()
     np.testing.assert_array_equal(likely, whole)
+    # What surely is hair is none, whatever of it has the skin's colour.
+    assert not seen_ears(portrait, some_of(there), 0.95 * there)[1].any()
+    assert seen_ears(portrait, some_of(there), 0.6 * there)[1].any()
     # Locks of another colour end there, too.
     assert not seen_ears(portrait, np.zeros_like(there))[1].any()
 

@@ -280,7 +280,7 @@ def build_mantle(
     alpha = beyond_the_crop(matte, margin := _margin(matte, portrait), body_row(portrait.landmarks), portrait.image)
     step, signed = _STEP_PX * unit, signed_distance(alpha, unit)
     skin = like_the_face(portrait, parts := portrait_parts(portrait))
-    nodes = _inflated(portrait, head, surface, seen, signed, skin, whole_person=whole_person, share=share)
+    nodes = _inflated(portrait, head, surface, seen, signed, skin, parts.hair, whole_person=whole_person, share=share)
     nodes, sheets = _cut_at_outline(nodes, _shows_sheet(portrait, nodes, alpha, mesh), size)
     total, count = len(nodes.x), sheets.count
 
@@ -359,6 +359,7 @@ def _inflated(
     seen: _SeenSkin,
     signed: Array,
     skin: Array,
+    hair: Array,
     *,
     whole_person: bool,
     share: Array | None,
@@ -367,6 +368,7 @@ def _inflated(
 
     Args:
         signed: float32, pixels to the outline, with the margin; skin: bool [s, s], from :func:`like_the_face`.
+        hair: float32 [s, s], from :func:`portrait_parts`.
         whole_person: the sheet bends at the neck; share: as of :func:`build_mantle`.
     """
     size = portrait.image.shape[0]
@@ -381,7 +383,7 @@ def _inflated(
     column, row = (np.clip(v, 0, size - 1).astype(int) for v in (x, y))
     rise_map = rise_of_face(portrait)
     scalp = Scalp.of(portrait, head, surface, bare_scalp(portrait, skin))
-    ears, plates = seen_ears(portrait, skin)
+    ears, plates = seen_ears(portrait, skin, hair)
     plane, rise = outline_depth(portrait, head, scalp.vertices, rise_map, ears)[row, column], rise_map[row, column]
     # Rounded off towards the scene alone: where the torso goes on, the outline is a mere cut.
     whole = np.maximum(portrait.person_alpha, portrait.head_alpha)

@@ -40,6 +40,8 @@ _EARS_DM = (0.8, -0.15), (np.inf, 0.35)
 _LEAST_EAR_DM, _LOBE, _AFTER_DM, _UPPER_END = 0.05, 0.35, 0.08, 0.05
 #: So much of an ear in any shade is told as skin; of dark hair nothing is.
 _SOME_SKIN = 0.06
+#: What is hair as surely as this, in more than this share of its pixels, is no ear in any shade.
+_SURELY_HAIR, _ALL_HAIR = 0.9, 0.5
 #: Between which heights of the face ears lie (0 mouth, 1 brows), and how far up a nod by a radian takes them.
 _EARS_HEIGHT, _EARS_RISE = (0.0, 1.0), 0.93
 #: What lies beyond the crop shows a band so wide inside it (pixels of a 512 px crop).
@@ -97,11 +99,12 @@ def outline_depth(portrait: PreparedPortrait, head: FullHead, posed: Array, rise
     return usual + cv2.GaussianBlur(away, (0, 0), 12 * size / 512)
 
 
-def seen_ears(portrait: PreparedPortrait, skin: Array) -> tuple[Array, Array]:
+def seen_ears(portrait: PreparedPortrait, skin: Array, hair: Array | None = None) -> tuple[Array, Array]:
     """What lies beside the face between mouth and brows, unless so much stands there that hair hangs over the ear.
 
     Args:
         skin: bool [s, s], where the person is skin: beside the face that is likely an ear.
+        hair: float32 [s, s], how surely there is hair; None: nobody knows.
 
     Returns:
         bool [s, s], where there is skin or an ear, and bool [s, s], where there are whole ears: what ends beside the jaw is one if some of
@@ -124,7 +127,8 @@ def seen_ears(portrait: PreparedPortrait, skin: Array) -> tuple[Array, Array]:
         here = there & rows[:, None]
         # Of an ear that the crop's border cuts nobody can say how wide it is.
         is_cut, is_skin = here[:, [0, -1]].any(), here & skin
-        if not is_cut and _ends_below(wide, np.flatnonzero(rows), px_per_dm) and is_skin.sum() > _SOME_SKIN * here.sum():
+        is_hair = hair is not None and here.any() and float((hair[here] > _SURELY_HAIR).mean()) > _ALL_HAIR
+        if not is_cut and not is_hair and _ends_below(wide, np.flatnonzero(rows), px_per_dm) and is_skin.sum() > _SOME_SKIN * here.sum():
             whole |= here
         likely |= is_skin
     return likely | whole, whole

@@ -144,7 +144,7 @@ def without_features(portrait: PreparedPortrait, colours: Array, skin: Array, ha
         feature |= convex_mask(middle + (hull - middle) * (low, high), size)
     face = face_hull(portrait.landmarks, size)
     beside = cv2.dilate(face.astype(np.uint8), np.ones((2 * round(2 * unit) + 1,) * 2, np.uint8)) == 0
-    ears, _ = seen_ears(portrait, skin)
+    ears, _ = seen_ears(portrait, skin, hair)
     skin = skin | ears
     ear = cv2.dilate(ears.astype(np.uint8), np.ones((2 * round(3 * unit) + 1,) * 2, np.uint8))
     solid = signed > 4 * unit
