@@ -26,6 +26,7 @@ from triportrait.avatar.lifted.eyes import eye_coordinates, eyeball_textures
 from triportrait.avatar.lifted.lid_kernels import FINER, hang_lashes
 from triportrait.avatar.lifted.lids import STRIP_TEXELS, Lids, closed_expression
 from triportrait.avatar.lifted.mantle import Mantle, build_mantle, cosines, streaks
+from triportrait.avatar.lifted.mouth_corners import MouthCorners
 from triportrait.avatar.lifted.moved_head import MovedHead
 from triportrait.avatar.lifted.neck import belonging, thinned
 from triportrait.avatar.lifted.other_half import OtherHalf
@@ -116,7 +117,7 @@ class LiftedState:
         colours: [v, 4] float32, colour of what the photo does not show (0..255) and how much it counts (0..1).
         closed_hidden: [v] float32, 0..1, how far closed eyes would hide a vertex from the photo.
         lid: [v, 2] float32, membership of the left and right lids, and ``lids``: their skin, fold and lashes.
-        under_brows: the skin above them.
+        under_brows: the skin above them; mouth_corners: the skin beside the lips.
         photo: [s, s, 4] float32, head colours (0..255) and matte (0..1).
         inside: what lies between the lips.
         membrane: the photo's own view of that, if its mouth is wide open.
@@ -139,6 +140,7 @@ class LiftedState:
     lid: Array
     lids: Lids
     under_brows: UnderBrows
+    mouth_corners: MouthCorners
     photo: Array
     membrane: Membrane | None
     inside: MouthInside
@@ -268,6 +270,7 @@ class LiftedAvatar:
             lid=lid,
             lids=Lids.of(portrait, head, surface.shape, surface.source, photo, light),
             under_brows=UnderBrows.of(portrait, head, surface.pixels, surface.source, photo[..., :3]),
+            mouth_corners=MouthCorners.of(portrait, head, surface.pixels, surface.source, photo[..., :3]),
             photo=np.ascontiguousarray(photo, np.float32),
             membrane=membrane,
             inside=inside,
@@ -333,6 +336,7 @@ class LiftedAvatar:
             gain += shut * (state.lid @ ((gain @ around) / np.maximum(around.sum(0), 1e-6)) - gain * state.lid.sum(1))
             source_pixels = source_pixels + shut[:, None] * (state.lids.closed_pixels - source_pixels)
         state.under_brows.flatten(moved.landmarks, colours)
+        state.mouth_corners.unfold(moved.landmarks, colours)
         skin = kernels.Skin(
             state.triangles,
             state.kind,
