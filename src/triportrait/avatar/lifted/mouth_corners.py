@@ -19,7 +19,7 @@ from triportrait.types import Array, FullHead, HeadPart, PreparedPortrait
 #: Shares of the mouth's width: within the first of a corner all of the shadow goes, from the second on nothing.
 _NEAR, _FAR = 0.1, 0.24
 #: So much farther apart than in the photo (decimetres) the lips are when it has gone; so much of it goes.
-_PARTED_DM, _GOES = 0.14, 0.75
+_PARTED_DM, _GOES = 0.14, 0.5
 #: Shares of the mouth's width: how tall a shadow may be, and how far colours are evened.
 _TALL, _EVEN = 0.3, 0.03
 #: It is brightened by this factor at most; what would be brightened by so much is shadow.
