@@ -67,8 +67,8 @@ def shown_mm(image: Array, landmarks: Array) -> tuple[float, float, float]:
 def measured(frames: Iterable[Array]) -> Array:
     """Of the frames whose lips are parted: [n, 3]."""
     rows = []
-    frames = list(frames)
     try:
+        frames = list(frames)
         for frame, (landmarks, seen) in zip(frames, drivers.default_tracker().track(iter(frames)), strict=False):
             points = np.asarray(landmarks)[:, :2]
             corners = float(np.linalg.norm(np.diff(points[list(EYE_CORNERS)], axis=0)))
