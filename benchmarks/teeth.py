@@ -45,9 +45,8 @@ def shown_mm(image: Array, landmarks: Array) -> tuple[float, float, float]:
     places = (upper + (lower - upper) * down).astype(np.float32)
     seen = cv2.remap(image, places[..., 0], places[..., 1], cv2.INTER_LINEAR).astype(np.float32)
     reach = max(round(2.8 / mm), 1)
-    cheeks = [
-        image[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].reshape(-1, 3) for x, y in landmarks[CHEEKS].astype(int)
-    ]
+    centres = np.clip(landmarks[CHEEKS].astype(int), reach, np.array(image.shape[1::-1]) - reach - 1)
+    cheeks = [image[y - reach : y + reach + 1, x - reach : x + reach + 1].reshape(-1, 3) for x, y in centres]
     seen /= np.maximum(np.median(np.concatenate(cheeks), 0), 8.0)
     teeth = (seen[..., 0] > LIGHT) & (seen[..., 1] > GREEN * seen[..., 0])
     gap = float(np.linalg.norm(lower - upper, axis=1).mean()) * mm
@@ -98,6 +97,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--every", type=int, default=2)
     given = parser.parse_args()
+    if given.voice is not None and given.portraits is None:
+        parser.error("--voice needs --portraits, the folder of the photos that shall speak")
     means = []
     sources: list[tuple[str, Iterable[Array]]] = []
     for path in given.videos:

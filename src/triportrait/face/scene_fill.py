@@ -1,4 +1,6 @@
-"""A hole in a scene filled with the scene's own patches, from coarse to fine: lines and textures go on, as sharp and as grainy as they are.
+"""A hole in a scene filled with the scene's own patches, from coarse to fine, as sharp and as grainy as the scene is.
+
+At its edge the scene goes on smoothly, and far from everything known it is smooth, too.
 
 Sources: Wexler, Shechtman and Irani, "Space-time completion of video" (2007); search by Barnes et al., "PatchMatch" (2009).
 """
@@ -20,7 +22,7 @@ _PASSES = (6, 4, 2, 1, 1)
 _RADIUS = 3
 #: What a patch that comes from the picture's other side must be better by, as a difference of each colour.
 _AWAY = 25.0
-#: Within this share of the picture's side from the known scene, the fill is made of patches; beyond it, it is smooth.
+#: Farther from the known scene than this share of the picture's side, the fill is smooth.
 _REACH = 0.1
 #: What lies so near the hole's edge (pixels of a 512 px picture) on both sides is made to meet.
 _EDGE_PX = 1.5

@@ -23,7 +23,7 @@ def test_lips_that_part_take_the_shadow_away_and_resting_ones_keep_it(astronaut_
     out = 0.14 * (corners - corners.mean(0)) * 2
     for corner, way in zip(corners, out, strict=True):
         cv2.line(photo, *(tuple(np.round(end).astype(int).tolist()) for end in (corner, corner + way)), (110.0, 100.0, 95.0), 3)
-    skin = MouthCorners.of(astronaut_portrait, open_head, surface.pixels, surface.source, photo)
+    skin = MouthCorners.of(astronaut_portrait, open_head, surface, photo)
     landmarks = open_head.landmarks478(surface.source)
     colours = np.zeros((len(surface.source), 4), np.float32)
     skin.unfold(landmarks, colours)
@@ -43,5 +43,5 @@ def test_lips_that_part_take_the_shadow_away_and_resting_ones_keep_it(astronaut_
 
 def test_skin_without_a_shadow_keeps_its_texture(astronaut_portrait, open_head, surface):
     even = np.full((*astronaut_portrait.image.shape[:2], 3), 180.0, np.float32)
-    skin = MouthCorners.of(astronaut_portrait, open_head, surface.pixels, surface.source, even)
+    skin = MouthCorners.of(astronaut_portrait, open_head, surface, even)
     assert skin.share.max() < 1e-4

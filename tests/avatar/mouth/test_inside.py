@@ -223,7 +223,7 @@ def test_people_who_talk_show_their_teeth(open_head):
     closed[1, 1] = closed[0, 1] - 0.002
     for sink in (-0.04, 0.0, 0.04):
         sunk = tuple(moved_up(row, sink, 0.1) for row in rows)
-        (low, high), (below, above) = seated(sunk, plain_look(head, closed), plain_look(talking, open_lips), False)
+        (low, high), (below, above) = seated(sunk, plain_look(head, closed), plain_look(talking, open_lips), upper_seen=False)
         look = plain_look(talking, open_lips)
         assert 0.025 < look.shown_dm(high, 0) < 0.06 and 0.015 < look.shown_dm(low, 1) < 0.07
         # Half of what lips do besides is believed.
@@ -233,9 +233,13 @@ def test_people_who_talk_show_their_teeth(open_head):
         assert 0.015 < shown - (look.shown_dm(high, 0) - above.up_dm(edge, open_lips)) < 0.03
     parted = closed.copy()
     parted[:, 1] += (0.05, -0.05)
-    (_, hidden), (_, above) = seated(rows, plain_look(head, parted), plain_look(talking, open_lips), False)
+    (_, hidden), (_, above) = seated(rows, plain_look(head, parted), plain_look(talking, open_lips), upper_seen=False)
     assert plain_look(head, parted).shown_dm(hidden, 0) < 0.0051 and above.less_dm > 0.01
-    (_, kept), (_, none) = seated(rows, plain_look(head, parted), plain_look(talking, open_lips), True)
+    looks = plain_look(head, parted), plain_look(talking, open_lips)
+    (bare, _), (below, _) = seated(rows, *looks, upper_seen=False, lower_seen=True)
+    (covered, _), (less, _) = seated(rows, *looks, upper_seen=False)
+    assert below.less_dm == 0.0 < less.less_dm and looks[0].shown_dm(covered, 1) < 0.0051 < looks[0].shown_dm(bare, 1)
+    (_, kept), (_, none) = seated(rows, plain_look(head, parted), plain_look(talking, open_lips), upper_seen=True)
     assert kept is rows[1] and none is None
 
 

@@ -270,7 +270,7 @@ class LiftedAvatar:
             lid=lid,
             lids=Lids.of(portrait, head, surface.shape, surface.source, photo, light),
             under_brows=UnderBrows.of(portrait, head, surface.pixels, surface.source, photo[..., :3]),
-            mouth_corners=MouthCorners.of(portrait, head, surface.pixels, surface.source, photo[..., :3]),
+            mouth_corners=MouthCorners.of(portrait, head, surface, photo[..., :3]),
             photo=np.ascontiguousarray(photo, np.float32),
             membrane=membrane,
             inside=inside,

@@ -70,8 +70,8 @@ _HEAD_NECK = 0.05
 _FADE = 0.02, 0.045
 #: Heights are smoothed over so many nodes of the grid.
 _EVEN_NODES = 1.5
-#: Normals are evened so often, and so many nodes from the outline.
-_RIM_STEPS = 4
+#: Normals are evened so many nodes from the outline, and so often.
+_RIM_STEPS, _RIM_ROUNDS = 4, 4
 #: Keeps islands of the sheet without any known height solvable.
 _REGULARISATION = 1e-9
 #: The sheet keeps a rim of so many pixels of a 512 px crop over the mesh, and half as many over lids.
@@ -305,9 +305,10 @@ def build_mantle(
     view /= np.linalg.norm(view, axis=1, keepdims=True)
     # Neither the head beside an ear nor the ear faces where the step between them does.
     on_ear = nodes.ear[sheets.form] > 0.5
-    normal = vertex_normals(near, sheets.form[on_ear.all(1) | ~on_ear.any(1)])
+    form = sheets.form[on_ear.all(1) | ~on_ear.any(1)]
+    normal = vertex_normals(near, form)
     normal = np.where(np.linalg.norm(normal, axis=1, keepdims=True) < 0.5, view, normal)
-    normal = _with_soft_rim(_even_rim(normal, sheets.form, nodes, step), nodes, step)
+    normal = _with_soft_rim(_even_rim(normal, form, nodes, step), nodes, step)
 
     row, column = (np.clip(v, 0, size - 1).astype(int) for v in (nodes.y, nodes.x))
     corner, weight = seen.follow(row, column)
@@ -508,14 +509,16 @@ def _eyes(landmarks: Array, size: int, reach: float) -> Array:
 
 
 def _even_rim(normal: Array, triangles: Array, nodes: _Nodes, step: float) -> Array:
-    """Normals [n, 3], near the outline those of the ``triangles`` [t, 3] round them evened: what is shown of the photo there follows them.
+    """Normals [n, 3]: near the outline each becomes the mean of those round it in the ``triangles`` [t, 3].
 
-    The outline cuts the grid's cells anyhow, and a rim as steep as hair's would be photo and guess by turns.
+    How much is shown of the photo there follows them.
+
+    The outline cuts the grid's cells at random, and a rim as steep as hair's would be photo and guess by turns.
     """
     rim = np.abs(nodes.inside_px) < _RIM_STEPS * step
     corners = triangles[rim[triangles].any(1)]
     evened = normal.astype(np.float64)
-    for _ in range(_RIM_STEPS):
+    for _ in range(_RIM_ROUNDS):
         total = np.zeros_like(evened)
         np.add.at(total, corners.ravel(), np.repeat(evened[corners].sum(1), 3, axis=0))
         length = np.linalg.norm(total, axis=1, keepdims=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.avatar.lifted.surface import Surface
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.landmarks import LOWER_LIP_INSIDE, OUTER_LIPS, OUTER_MOUTH_CORNERS, UPPER_LIP_INSIDE
 from triportrait.geometry.masks import outline_mask
@@ -42,20 +43,21 @@ class MouthCorners:
     gap_dm: float
 
     @staticmethod
-    def of(portrait: PreparedPortrait, head: FullHead, pixels: Array, source: Array, photo: Array) -> MouthCorners:
+    def of(portrait: PreparedPortrait, head: FullHead, surface: Surface, photo: Array) -> MouthCorners:
         """Of a fitted head.
 
         Args:
-            pixels: [v, 2], where the photo shows the head's vertices ``source`` [v, 3].
+            surface: of the head in the photo; of what the photo hides nothing is changed.
             photo: float32 [s, s, 3], the head's colours 0..255.
         """
         import cv2
 
+        pixels, source = surface.pixels, surface.source
         points, size = portrait.landmarks[:, :2].astype(np.float64), len(photo)
         corners = points[list(OUTER_MOUTH_CORNERS)]
         wide = max(float(np.linalg.norm(corners[1] - corners[0])), 1.0)
         away = np.linalg.norm(pixels[:, None] - corners, axis=-1).min(1) / wide
-        share = smooth_step(np.clip((_FAR - away) / (_FAR - _NEAR), 0.0, 1.0)) * (head.part == HeadPart.SKIN)
+        share = smooth_step(np.clip((_FAR - away) / (_FAR - _NEAR), 0.0, 1.0)) * (head.part == HeadPart.SKIN) * surface.seen
         vertices = np.flatnonzero(share > 0)
         light = photo.mean(-1)
         tall = np.ones((max(3, round(_TALL * wide)) | 1, 1), np.uint8)

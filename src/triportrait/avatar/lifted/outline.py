@@ -108,7 +108,7 @@ def seen_ears(portrait: PreparedPortrait, skin: Array, hair: Array | None = None
 
     Returns:
         bool [s, s], where there is skin or an ear, and bool [s, s], where there are whole ears: what ends beside the jaw is one if some of
-        it is told as skin, whatever shade it is in.
+        it is told as skin, whatever shade it is in, unless most of it surely is hair.
     """
     import cv2
 

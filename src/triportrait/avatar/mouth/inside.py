@@ -10,9 +10,9 @@ import numpy as np
 from triportrait.avatar.lifted.eyes import eye_opening
 from triportrait.avatar.mouth import kernels
 from triportrait.avatar.mouth.parts import MouthPart, tongue, tongue_amounts, tooth_row
-from triportrait.avatar.mouth.photo_teeth import SeenTeeth, show_photo, upper_edge
+from triportrait.avatar.mouth.photo_teeth import SeenTeeth, at_edge, show_photo, upper_edge
 from triportrait.avatar.mouth.rim import LipRim
-from triportrait.avatar.mouth.seats import MouthLook, Seat, edge_of, seated
+from triportrait.avatar.mouth.seats import MouthLook, Seat, edge_middle, seated
 from triportrait.avatar.photo_tone import PhotoTone
 from triportrait.geometry.landmarks import (
     EYE_LEFT_RIM,
@@ -124,9 +124,9 @@ def _white_in_colour(portrait: PreparedPortrait, face: Array, seen: SeenTeeth | 
 
 
 def _paleness(portrait: PreparedPortrait, white: Array, toned: float) -> Array:
-    """How much more of each channel [3] than is usual flesh throws back here, relative to red, as the lips tell.
+    """How much more of each channel [3] flesh reflects here than is usual, relative to red, judged by the lips.
 
-    White is ``white`` [3]; of a photo ``toned`` by 1 nothing is told.
+    White things look like ``white`` [3]; a photo that is ``toned`` by 1 tells nothing.
     """
     lips = outline_mask(portrait.landmarks[OUTER_LIPS, :2], len(portrait.image)).astype(bool)
     lips &= ~outline_mask(portrait.landmarks[INNER_LIPS, :2], len(portrait.image)).astype(bool)
@@ -207,7 +207,8 @@ class MouthInside:
         talking: Array,
         to_pixels: Callable[[Array], tuple[Array, Array]],
     ) -> None:
-        """Make this mouth the photo's: its lips' rim, and the teeth or else the light that it shows.
+        """Make this mouth the photo's: its lips' rim, the colour of its flesh, where rows of teeth sit, and the teeth or else the light
+        that the photo shows.
 
         The head ``source`` [v, 3] lies as in the photo under ``to_pixels``; ``talking`` [v, 3] is the same with a talker's lips.
         """
@@ -219,7 +220,10 @@ class MouthInside:
         edge = None if seen is None else upper_edge(seen, portrait)
         looks = ((source, landmarks), (talking, self._head.landmarks478(talking)))
         still, talks = (MouthLook(head, self._rim.edges(points), to_pixels) for head, points in looks)
-        self._rows, self._seats = seated(self._rows, still, talks, edge is not None)
+        if edge is not None:
+            self._rows = self._rows[0], at_edge(self._rows[1], edge, portrait, source, to_pixels)
+        lower_alone = seen is not None and edge is None
+        self._rows, self._seats = seated(self._rows, still, talks, upper_seen=edge is not None, lower_seen=lower_alone)
         if seen is None or edge is None:
             if seen is None and gap > _SLIT_DM:
                 drawn = self.draw(source, landmarks, portrait.motion.expression, to_pixels, opening)
@@ -241,16 +245,16 @@ class MouthInside:
             self._seats = (None, None)
 
     def baked(self, deformed: Array, landmarks: Array) -> BakedMouth:
-        """The parts of this mouth, lit as with the lips of ``deformed`` [v, 3], whose landmarks are [478, 3]."""
+        """The parts of this mouth, lit as with the lips of ``deformed`` [v, 3], whose landmarks are [478, 3]; no lips move its rows."""
         lining = deformed[self._used]
         reached, _ = _light(lining, -vertex_normals(lining, self._triangles), landmarks)
         flesh = self._tone.apply(self._on_flesh * _LINING * reached**_FLESH_EVEN)
         parts = (self._tongue, *self._rows)
         light = []
         lights = (self._on_flesh, self._white, self._white)
-        for part, on, even, most in zip(parts, lights, (_FLESH_EVEN, _EVEN, _EVEN), (1.0, *self._most), strict=True):
+        for part, on_part, even, most in zip(parts, lights, (_FLESH_EVEN, _EVEN, _EVEN), (1.0, *self._most), strict=True):
             reached, _ = _light(*part.carried(deformed, np.zeros(len(part.modes)) if len(part.modes) else None), landmarks)
-            light.append((on * np.minimum(reached**even, most)).astype(np.float32))
+            light.append((on_part * np.minimum(reached**even, most)).astype(np.float32))
         return BakedMouth(self._used, self._triangles, flesh.astype(np.float32), parts, tuple(light))
 
     def draw(
@@ -284,17 +288,17 @@ class MouthInside:
         amounts = tongue_amounts(expression, self._head.expression_names)
         rows_of_teeth = ((row, None, self._white, _EVEN, most, 1.0) for row, most in zip(self._rows, self._most, strict=True))
         parts = ((self._tongue, amounts, self._on_flesh, _FLESH_EVEN, 1.0, 0.0), *rows_of_teeth)
-        for seat, (part, how, on, even, most, is_teeth) in zip((None, *self._seats), parts, strict=True):
+        for seat, (part, how, on_part, even, most, is_teeth) in zip((None, *self._seats), parts, strict=True):
             points, normals = part.carried(deformed, how)
             if seat is not None and self._rim is not None:
-                points[:, 1] += seat.up_dm(edge_of(points, part.columns), self._rim.edges(landmarks))
+                points[:, 1] += seat.up_dm(edge_middle(points, part.columns), self._rim.edges(landmarks))
             layer = _layer(points, part.triangles, to_pixels, box)
             reached, mirrored = _light(points, normals, landmarks)
             kernels.lay_part(
                 layer.triangle,
                 layer.barycentric,
                 layer.depth,
-                (on * np.minimum(reached**even, most)).astype(np.float32),
+                (on_part * np.minimum(reached**even, most)).astype(np.float32),
                 (self._white * mirrored[:, None]).astype(np.float32),
                 part.triangles,
                 part.texels,

@@ -95,6 +95,34 @@ class SeenTeeth:
         return cls(soft, teeth, soft * clear, cast * bright / np.array(_ENAMEL, np.float32))
 
 
+def at_edge(
+    upper: MouthPart,
+    edge: tuple[Array, Array],
+    portrait: PreparedPortrait,
+    source: Array,
+    to_pixels: Callable[[Array], tuple[Array, Array]],
+) -> MouthPart:
+    """The upper row moved to its :func:`upper_edge`; see :func:`show_photo` for the rest.
+
+    Where teeth go on to the lower lip nobody sees where the upper ones end: the row stays where it is.
+    """
+    x, y = edge
+    told = np.isfinite(y)
+    if told.mean() <= _TELLING:
+        return upper
+    ends_x, ends_y, per_pixel = _ends(upper, portrait, source, to_pixels)
+    return moved_up(upper, -float(np.median((y - np.interp(x, ends_x, ends_y))[told])) * per_pixel, _FARTHEST_DM[0])
+
+
+def _ends(
+    row: MouthPart, portrait: PreparedPortrait, source: Array, to_pixels: Callable[[Array], tuple[Array, Array]]
+) -> tuple[Array, Array, float]:
+    """Pixels of a row's biting edge, by their columns; decimetres of a pixel."""
+    pixels, depth = to_pixels(row.carried(source)[0][: row.columns])
+    order = np.argsort(pixels[:, 0])
+    return pixels[order, 0], pixels[order, 1], float(depth[row.columns // 2]) / (portrait.focal * len(portrait.image))
+
+
 def show_photo(
     seen: SeenTeeth,
     portrait: PreparedPortrait,
@@ -109,34 +137,25 @@ def show_photo(
     """Both rows with the photo's teeth, and whether the lower ones are among these.
 
     Args:
-        edge: of the upper ones: :func:`upper_edge`.
+        edge: of the upper ones: :func:`upper_edge`; upper is already at it: :func:`at_edge`.
         source: [v, 3], the head as in the photo.
         to_pixels: the photo's projection of points [n, 3] to pixels [n, 2] and depths [n].
         light: what reaches points [n, 3] with normals [n, 3] in the photo, 0..255: [n, 3].
         shade: float32 [s, s], the share of it that the photo's lips let in.
     """
 
-    def ends_of(row: MouthPart) -> tuple[Array, Array, float]:
-        """Pixels of a row's biting edge, by their columns; decimetres of a pixel."""
-        pixels, depth = to_pixels(row.carried(source)[0][: row.columns])
-        order = np.argsort(pixels[:, 0])
-        return pixels[order, 0], pixels[order, 1], float(depth[row.columns // 2]) / (portrait.focal * len(portrait.image))
-
     x, y = edge
-    ends_x, ends_y, per_pixel = ends_of(upper)
-    own = np.interp(x, ends_x, ends_y)
     told = np.isfinite(y)
-    # Where teeth go on to the lower lip nobody sees where the upper ones end: the row stays where it is.
     if told.mean() > _TELLING:
-        upper = moved_up(upper, -float(np.median((y - own)[told])) * per_pixel, _FARTHEST_DM[0])
         x, y = x[told], y[told]
     else:
-        y = own
+        ends_x, ends_y, _ = _ends(upper, portrait, source, to_pixels)
+        y = np.interp(x, ends_x, ends_y)
     begins = _lower_edge(seen, x, y)
     found = np.isfinite(begins)
     lower_seen = bool(found.mean() > _TELLING)
     if lower_seen:
-        ends_x, ends_y, per_pixel = ends_of(lower)
+        ends_x, ends_y, per_pixel = _ends(lower, portrait, source, to_pixels)
         away = float(np.median((begins - np.interp(x, ends_x, ends_y))[found]))
         # In a closed bite the upper teeth may hide more of them.
         bites = np.median((begins - y)[found]) < 2.0 * len(portrait.image) / 512 + 1.0

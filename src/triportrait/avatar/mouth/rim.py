@@ -22,7 +22,8 @@ _ACROSS = -np.arange(len(INNER_LIPS)) % len(INNER_LIPS)
 _MIDDLES = [int(np.flatnonzero(INNER_LIPS == lip)[0]) for lip in (UPPER_LIP_INSIDE, LOWER_LIP_INSIDE)]
 #: Lips are lighter than this share of what they typically are, and no greener in proportion to their red than that by so much.
 _LIGHT, _GREENER = 0.62, 0.08
-#: The strip is no wider than this (decimetres): behind a lip that is open may lie a tongue. It reaches so far under the lip.
+#: The strip is no wider than this (decimetres): behind a lip that is open may lie a tongue. It reaches so far under the lip, and so much
+#: farther than the lip that the photo shows.
 _WIDEST_DM, _UNDER_DM, _SPARE_DM = 0.035, 0.012, 0.006
 #: Of the way to the other lip it takes this share at most.
 _MEET = 0.6

@@ -16,7 +16,7 @@ from triportrait.types import Array
 
 #: A row is moved so far at most (decimetres), once and for all and in a frame.
 _FARTHEST_DM, _FARTHEST_IN_FRAME_DM = 0.1, 0.06
-#: Curves that raise or lower a lip, and what those of them do that part the lips of somebody who talks.
+#: Curves that raise or lower a lip, and those of them that part the lips of somebody who talks, with how far they go.
 _LIFTING = ("jawOpen", "mouthClose", "mouthFunnel", "mouthLowerDown", "mouthShrugUpper", "mouthUpperUp", "noseSneer")
 _TALKING = {"jawOpen": 0.4, "mouthLowerDownLeft": 0.38, "mouthLowerDownRight": 0.38, "mouthUpperUpLeft": 0.18, "mouthUpperUpRight": 0.18}
 #: How much of the upper and of the lower teeth people show while they talk: so much (decimetres), and so much more per decimetre between
@@ -26,8 +26,8 @@ _SHOWN = ((0.016, 0.17), (-0.008, 0.32))
 _KNOWN, _FOLLOWS = 0.2, 0.5
 #: Upper teeth come out from behind their lip downwards, lower ones upwards.
 _OUTWARDS = (-1.0, 1.0)
-#: Rows lie a centimetre behind the lips: who looks from above or below sees less of one and more of the other. A fitted head's pitch is not
-#: trusted beyond so much of it (decimetres), which is measured over the second length.
+#: Rows lie a centimetre behind the lips: who looks from above or below sees less of one and more of the other, by so many decimetres at
+#: most, for a fitted head's pitch is not trusted beyond that. What a decimetre is in the photo is measured over the second length.
 _HIDES_DM, _UNIT_DM = 0.04, 0.05
 #: Lips that a photo shows this far apart (decimetres) show no more of a row that is not seen between them than so much.
 _PARTED_DM, _HIDDEN_DM = 0.03, 0.005
@@ -65,7 +65,7 @@ class MouthLook:
     @property
     def gap_dm(self) -> float:
         """Between the lips."""
-        return _gap_dm(self.lips)
+        return _height_dm(self.lips)
 
     def shown_dm(self, row: MouthPart, lip: int) -> float:
         """How far the middle of a row's edge is seen to stand out from behind its lip, 0 the upper and 1 the lower one."""
@@ -101,26 +101,27 @@ class Seat:
     def up_dm(self, edge: Array, lips: Array) -> float:
         """How much higher than it lies to draw a row, the middle of whose edge is [3], behind lips whose edges' middles are [2, 3]."""
         shown = _out_dm(edge, lips, self.lip) - self.hidden_dm
-        out = (1.0 - _FOLLOWS) * (self.usual_dm(_gap_dm(lips)) - shown)
+        out = (1.0 - _FOLLOWS) * (self.usual_dm(_height_dm(lips)) - shown)
         return _OUTWARDS[self.lip] * float(np.clip(out, -_FARTHEST_IN_FRAME_DM, _FARTHEST_IN_FRAME_DM))
 
 
 def seated(
-    rows: tuple[MouthPart, MouthPart], still: MouthLook, talking: MouthLook, upper_seen: bool
+    rows: tuple[MouthPart, MouthPart], still: MouthLook, talking: MouthLook, *, upper_seen: bool, lower_seen: bool = False
 ) -> tuple[tuple[MouthPart, MouthPart], tuple[Seat, Seat | None]]:
     """The lower and the upper row where those of people who talk are, and their seats.
 
     Args:
         still: the head as in the photo, and talking: the same with :func:`talking_lips`.
         upper_seen: whether the photo shows the upper row, which is left where it is then and has no seat.
+        lower_seen: whether it shows the lower row alone, so that parted lips do not tell that this is hidden.
     """
     lower, upper = rows
     parted = still.gap_dm > _PARTED_DM
 
     def out(row: MouthPart, lip: int, behind_dm: float = 0.0) -> tuple[MouthPart, Seat]:
         """A row come out from behind its lip, of which the photo hides so much ``behind_dm``."""
-        most_dm = max(_HIDDEN_DM, behind_dm)
-        # Who has parted lips and shows no teeth shows less of them than others.
+        most_dm = np.inf if lip == 1 and lower_seen else max(_HIDDEN_DM, behind_dm)
+        # Who has parted lips and shows nothing of a row shows less of it than others.
         less_dm = max(_usually_shown_dm(still.gap_dm, lip) - most_dm, 0.0) if parted else 0.0
         seat = Seat(lip, talking.hidden_dm(row, lip), less_dm)
         out_dm = (1.0 - _KNOWN) * (seat.usual_dm(talking.gap_dm) - talking.shown_dm(row, lip))
@@ -136,16 +137,17 @@ def seated(
     return (lower, upper), (below, above)
 
 
-def edge_of(points: Array, columns: int) -> Array:
+def edge_middle(points: Array, columns: int) -> Array:
     """The middle [3] of the edge of a row whose nodes are [n, 3], so many in a line."""
     return points[columns // 2]
 
 
 def _edge(row: MouthPart, vertices: Array) -> Array:
-    return edge_of(row.carried(vertices)[0], row.columns)
+    return edge_middle(row.carried(vertices)[0], row.columns)
 
 
-def _gap_dm(lips: Array) -> float:
+def _height_dm(lips: Array) -> float:
+    """How much higher the upper lip's edge lies than the lower one's, of edges [2, 3]."""
     return max(float(lips[0, 1] - lips[1, 1]), 0.0)
 
 
