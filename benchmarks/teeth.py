@@ -74,8 +74,14 @@ def measured(frames: Iterable[Array]) -> Array:
             if seen and EYE_CORNERS_MM * np.linalg.norm(points[UPPER_LIP_INSIDE] - points[LOWER_LIP_INSIDE]) > PARTED_MM * corners:
                 rows.append(shown_mm(frame, points))
     except TriPortraitError as error:
-        print("  left out:", error)
+        print(f"A video or photo is left out: {error}")
     return np.array(rows).reshape(-1, 3)
+
+
+def shown(video: Path, every: int) -> Iterator[Array]:
+    """One in so many of the first 400 frames of a video."""
+    for _, image in islice(VideoReader(video).frames(), 0, 400, every):
+        yield image
 
 
 def spoken(portrait: Path, sound: Path) -> Iterator[Array]:
@@ -103,7 +109,7 @@ def main() -> None:
     sources: list[tuple[str, Iterable[Array]]] = []
     for path in given.videos:
         for video in sorted(path.glob("*.mp4")) if path.is_dir() else [path]:
-            sources.append((video.stem, (image for _, image in islice(VideoReader(video).frames(), 0, 400, given.every))))
+            sources.append((video.stem, shown(video, given.every)))
     if given.voice is not None:
         photos = sorted(file for file in given.portraits.rglob("*") if file.suffix in {".jpg", ".png"})
         for i in np.random.default_rng(given.seed).choice(len(photos), given.count, replace=False):
@@ -114,8 +120,9 @@ def main() -> None:
             means.append(np.nanmean(rows, 0))
             gap, upper, lower = means[-1]
             print(f"{name:24s} {len(rows):4d} frames, lips {gap:4.1f} mm apart, upper teeth {upper:.1f}, lower {lower:.1f}")
-    if means:
-        print("mean of", len(means), np.nanmean(means, 0).round(1), "spread", np.nanstd(means, 0).round(1))
+    if not means:
+        parser.error("no parted lips were found; name videos of people who talk, or a voice and a folder of photos")
+    print("mean of", len(means), np.nanmean(means, 0).round(1), "spread", np.nanstd(means, 0).round(1))
 
 
 if __name__ == "__main__":

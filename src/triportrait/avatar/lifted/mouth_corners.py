@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from triportrait.avatar.lifted.surface import Surface
+from triportrait.avatar.lifted.surface import Surface, lay_over
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.landmarks import LOWER_LIP_INSIDE, OUTER_LIPS, OUTER_MOUTH_CORNERS, UPPER_LIP_INSIDE
 from triportrait.geometry.masks import outline_mask
@@ -78,12 +78,7 @@ class MouthCorners:
         parted = float(np.clip((_gap_dm(landmarks) - self.gap_dm) / _PARTED_DM, 0.0, 1.0))
         if not parted:
             return
-        amount = self.share * np.float32(_GOES * parted)
-        own = colours[self.vertices]
-        total = amount + (1.0 - amount) * own[:, 3:]
-        own[:, :3] += amount / np.maximum(total, 1e-6) * (self.colours - own[:, :3])
-        own[:, 3:] = total
-        colours[self.vertices] = own
+        lay_over(colours, self.vertices, self.colours, self.share * np.float32(_GOES * parted))
 
 
 def _gap_dm(landmarks: Array) -> float:

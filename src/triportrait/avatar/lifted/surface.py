@@ -172,3 +172,16 @@ def spread_colours(surface: Surface, portrait: PreparedPortrait, head: FullHead)
     for _ in range(12):
         colour[hidden] = mean(colour)[hidden]
     return np.concatenate([colour, _replaced(surface.seen)[:, None]], 1).astype(np.float32)
+
+
+def lay_over(colours: Array, vertices: Array, own: Array, amount: Array) -> None:
+    """Let ``own`` [k, 3], 0..255, replace the photo at ``vertices`` [k] by an ``amount`` [k, 1] of 0..1, in ``colours`` [v, 4], in place.
+
+    The last channel of ``colours`` is how far the other three replace the photo already: what is hidden anyway keeps its colour as far as
+    it counted.
+    """
+    before = colours[vertices]
+    total = amount + (1.0 - amount) * before[:, 3:]
+    before[:, :3] += amount / np.maximum(total, 1e-6) * (own - before[:, :3])
+    before[:, 3:] = total
+    colours[vertices] = before

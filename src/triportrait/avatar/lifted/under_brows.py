@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triportrait.avatar.lifted.surface import lay_over
 from triportrait.geometry.fields import smooth_step
 from triportrait.geometry.landmarks import BROW_LEFT, BROW_RIGHT, EYE_LEFT_CORNERS, EYE_RIGHT_CORNERS, UPPER_LID_LEFT, UPPER_LID_RIGHT
 from triportrait.types import Array, FullHead, HeadPart, PreparedPortrait
@@ -85,13 +86,7 @@ class UnderBrows:
         flat = np.clip((_heights(landmarks) / self.heights_dm - _RISES) / (_FLAT - _RISES), 0.0, 1.0)
         if not flat.any():
             return
-        amount = (self.share @ smooth_step(flat).astype(np.float32))[:, None]
-        own = colours[self.vertices]
-        total = amount + (1.0 - amount) * own[:, 3:]
-        # What is hidden anyway keeps its colour as far as it counted.
-        own[:, :3] += amount / np.maximum(total, 1e-6) * (self.colours - own[:, :3])
-        own[:, 3:] = total
-        colours[self.vertices] = own
+        lay_over(colours, self.vertices, self.colours, (self.share @ smooth_step(flat).astype(np.float32))[:, None])
 
 
 def _height_at(at: Array, along: Array, up: Array) -> Array:

@@ -287,11 +287,12 @@ class MouthInside:
         kernels.lay_flesh(behind.triangle, behind.barycentric, colours.astype(np.float32), self._triangles, deep.astype(np.float32), fine)
         amounts = tongue_amounts(expression, self._head.expression_names)
         rows_of_teeth = ((row, None, self._white, _EVEN, most, 1.0) for row, most in zip(self._rows, self._most, strict=True))
+        lips = None if self._rim is None else self._rim.edges(landmarks)
         parts = ((self._tongue, amounts, self._on_flesh, _FLESH_EVEN, 1.0, 0.0), *rows_of_teeth)
         for seat, (part, how, on_part, even, most, is_teeth) in zip((None, *self._seats), parts, strict=True):
             points, normals = part.carried(deformed, how)
-            if seat is not None and self._rim is not None:
-                points[:, 1] += seat.up_dm(edge_middle(points, part.columns), self._rim.edges(landmarks))
+            if seat is not None and lips is not None:
+                points[:, 1] += seat.up_dm(edge_middle(points, part.columns), lips)
             layer = _layer(points, part.triangles, to_pixels, box)
             reached, mirrored = _light(points, normals, landmarks)
             kernels.lay_part(
