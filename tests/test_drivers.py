@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from triportrait import drivers, pipeline
+from triportrait import drivers, pipeline, shot_motion
 from triportrait.drivers import DRIVERS
 from triportrait.errors import MediaError
 from triportrait.face.fitting import LandmarkFitter, Person
@@ -55,7 +55,7 @@ def test_every_driver_stands_behind_the_protocol(talking_portrait: Portrait, voi
         driver = make(inputs[kind], DriveOptions(), progress=None, tracker=None, head=None)
         assert isinstance(driver, Driver), kind
         chunks = driver.chunks(talking_portrait.prepared)
-        once, again = drivers.join_motion(chunks), drivers.join_motion(chunks)
+        once, again = join_motion(chunks), join_motion(chunks)
         assert same(once, again) and len(once) == driver.frame_count and once.fps == driver.fps, kind
         performance = talking_portrait.driven_by(driver)
         assert (performance.sound, performance.sources, performance.fps) == (driver.sound, driver.sources, driver.fps)
@@ -235,9 +235,9 @@ def test_motion_is_calmed_piece_by_piece_as_at_once(open_head: OpenHead) -> None
         rows.append(project(pose_points(points, frame.rotation_rad, frame.translation), 512.0)[0])
     landmarks = np.stack(rows) + random.normal(0.0, 0.3, (count, 478, 2))
     fitted = fitter.fit_motion(landmarks, person)
-    at_once = drivers.calm_motion(fitted, landmarks, person, fitter)
+    at_once = shot_motion.calm_motion(fitted, landmarks, person, fitter)
     cuts = [slice(0, 50), slice(50, 100), slice(100, count)]
-    calmed = join_motion(drivers._calmed(iter([(fitted.rows(cut), landmarks[cut]) for cut in cuts]), person, fitter))
+    calmed = join_motion(shot_motion.calmed(iter([(fitted.rows(cut), landmarks[cut]) for cut in cuts]), person, fitter))
     assert len(calmed) == count
     np.testing.assert_allclose(calmed.rotation_rad, at_once.rotation_rad, atol=1e-3)
     np.testing.assert_allclose(calmed.expression, at_once.expression, atol=0.03)

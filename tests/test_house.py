@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 GROUND = {"types", "errors", "files", "array_files", "compiling", "concurrency", "geometry"}
 STAGES = {"media", "face", "motion", "avatar", "composite", "provenance"}
 #: What joins the stages. Each may use those before it; published systems stand between those that drive and the list of avatars.
-DRIVING = ["background", "driver_files", "drivers", "reenactment", "performance"]
+DRIVING = ["background", "driver_files", "shot_motion", "drivers", "reenactment", "performance"]
 JOINS = [*DRIVING, "speakers", "model", "looks", "person_files", "pipeline"]
 PAPERS = {"real3d", "talk3d", "erlnet"}
 BELOW_THE_TOP = GROUND | STAGES | PAPERS | {"nn", "weights", "presets", "personal", "live", *JOINS}

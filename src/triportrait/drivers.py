@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -22,11 +22,10 @@ from triportrait.errors import EmptyMedia, MediaError, NoFaceFound, OptionError
 from triportrait.motion.files import READ_ENDINGS
 from triportrait.motion.head_motion import FirstPoses, pose_library
 from triportrait.motion.options import POSES, DriveOptions, check_driver_face
-from triportrait.motion.timing import NOTHING, join_motion
+from triportrait.motion.timing import NOTHING
 from triportrait.motion.voice_controls import BLINKS_PER_MINUTE
+from triportrait.shot_motion import shot_of
 from triportrait.types import (
-    CAMERA_DISTANCE_DM,
-    FOCAL_IN_WIDTHS,
     FPS,
     Array,
     Driver,
@@ -39,26 +38,14 @@ from triportrait.types import (
 )
 
 if TYPE_CHECKING:
-    from triportrait.face.fitting import LandmarkFitter, Person
-    from triportrait.face.following import FollowedFace
     from triportrait.face.open_head import OpenHead
     from triportrait.face.tracker import FaceTracker
     from triportrait.media.pcm import Samples
     from triportrait.motion.audio import AudioDriver, AudioSettings
     from triportrait.motion.controls import ControlTrack
-    from triportrait.motion.shots import Shot
 
 log = logging.getLogger(__name__)
 
-#: Frames of a driving clip from which the driver's own shape is estimated.
-_PERSON_FRAMES = 200
-_PERSON_ROWS = 10
-#: Rows fitted at a time; landmarks of a long clip are not kept.
-_FIT_ROWS = 256
-#: So many rows beside them have a say in how they are smoothed.
-_BESIDE_ROWS = 16
-#: Tremble of a tracked landmark, in sides of the crop.
-_LIPS_NOISE = 0.0007
 #: Idle motion is made in one piece.
 _LONGEST_IDLE_S = 3600.0
 
@@ -91,7 +78,7 @@ def motion_of_video(
     tracker: FaceTracker | None = None,
     head: OpenHead | None = None,
 ) -> Motion:
-    """Expression, pose, gaze and body of one person in a clip, in that person's own shape. Bounded memory for any length.
+    """Expression, pose, gaze, body and warp of one person in a clip, in that person's own shape. Bounded memory for any length.
 
     Behind a cut the motion goes on from the first shot's rest pose; while the face is out of sight the head is at rest. A clip that lies
     on its side, or is upside down, is turned, which a warning says.
@@ -112,6 +99,7 @@ def motion_of_video(
     from triportrait.face.body_following import with_bodies
     from triportrait.face.fitting import LandmarkFitter
     from triportrait.face.following import follow_face, people_apart
+    from triportrait.face.warp_following import with_squares
     from triportrait.media.video import VideoReader
     from triportrait.motion.shots import join_shots, tell_of_shots
 
@@ -122,80 +110,10 @@ def motion_of_video(
         total = max(1, round(reader.seconds * fps)) if reader.seconds else 0
         frames = counted((frame for _, frame in islice(reader.frames(fps), most)), progress, "tracking", total)
         followed = follow_face(tracker, frames, face, name, fps=fps, can_choose=can_choose, fitter=fitter, with_pictures=True)
-        followed = with_bodies(followed, tracker.person_mask)
-        shots = [_shot_of(fitter, rows, fps) for _, rows in groupby(people_apart(followed, fitter), key=lambda row: row.shot)]
+        followed = people_apart(with_squares(with_bodies(followed, tracker.person_mask)), fitter)
+        shots = [shot_of(fitter, tracker, rows, fps, progress) for _, rows in groupby(followed, key=lambda row: row.shot)]
     tell_of_shots(name, [shot.seen for shot in shots], fps, chosen=face is not None)
     return join_shots(shots)
-
-
-def calm_motion(motion: Motion, landmarks: Array, person: Person, fitter: LandmarkFitter) -> Motion:
-    """A fitted motion without the tremble of tracking, whose lips are where they were seen.
-
-    Pose and curves make up for each other's tremble, and each is smoothed by itself. So the mouth is solved again for the smooth pose, from
-    landmarks that are smoothed as places in the picture.
-
-    Args:
-        motion: from :meth:`LandmarkFitter.fit_motion`, [t] rows; landmarks: [t, 478, >=2], what it was fitted to, and whose.
-    """
-    from triportrait.motion.smoothing import smooth_motion, smooth_points
-
-    places = smooth_points(np.asarray(landmarks, np.float64)[..., :2], _LIPS_NOISE * fitter.side_px)
-    return fitter.with_mouth(places, person, smooth_motion(motion))
-
-
-def _shot_of(fitter: LandmarkFitter, rows: Iterator[FollowedFace], fps: float) -> Shot:
-    """Fit the person of one shot and smooth the motion."""
-    from triportrait.face.body_following import in_decimetres
-    from triportrait.motion.shots import Shot
-    from triportrait.motion.smoothing import smooth_body
-
-    opening = list(islice(rows, _PERSON_FRAMES))
-    shown = [row for row in opening if row.seen] or opening
-    low, high = shown[0].landmarks[:, :2].min(0), shown[0].landmarks[:, :2].max(0)
-    side = 2.3 * float((high - low).max())
-    if not side:  # nobody in this shot
-        count = len(opening) + sum(1 for _ in rows)
-        names = fitter.head.expression_names
-        expression, rotation, move, gaze = (np.zeros((count, size), np.float32) for size in (len(names), 3, 3, 2))
-        return Shot(Motion(expression, rotation, move, gaze, fps, names, fitter.head.name), np.zeros(count, bool))
-    corner = 0.5 * (low + high) - 0.5 * side
-
-    def in_crop(rows: list[FollowedFace]) -> Array:
-        return (np.stack([row.landmarks for row in rows])[..., :2] - corner) * (512.0 / side)
-
-    person = fitter.fit_person(in_crop(shown[:: max(1, len(shown) // _PERSON_ROWS)]))[0]
-    seen: list[bool] = []
-    bodies: list[Array] = []
-
-    def fitted() -> Iterator[tuple[Motion, Array]]:
-        following = chain(opening, rows)
-        while batch := list(islice(following, _FIT_ROWS)):
-            seen.extend(row.seen for row in batch)
-            bodies.extend(np.full(4, np.nan) if row.body is None else row.body for row in batch)
-            places = in_crop(batch)
-            yield fitter.fit_motion(places, person, fps), places
-
-    motion = join_motion(_calmed(fitted(), person, fitter))
-    away = CAMERA_DISTANCE_DM - float(np.median(motion.translation[seen, 2] if any(seen) else motion.translation[:, 2]))
-    body = in_decimetres(np.stack(bodies), away / (FOCAL_IN_WIDTHS * side))
-    return Shot(motion.with_rows(body=None if body is None else smooth_body(body, fps)), np.array(seen))
-
-
-def _calmed(pieces: Iterator[tuple[Motion, Array]], person: Person, fitter: LandmarkFitter) -> Iterator[Motion]:
-    """:func:`calm_motion` of motion and landmarks that come piece by piece; some rows beside a piece are looked at, too."""
-    before: tuple[Motion, Array] | None = None
-    now = next(pieces, None)
-    while now is not None:
-        after = next(pieces, None)
-        first = 0 if before is None else min(_BESIDE_ROWS, len(before[0]))
-        parts = [
-            (one[0].rows(part), one[1][part])
-            for one, part in ((before, slice(-first, None)), (now, slice(None)), (after, slice(0, _BESIDE_ROWS)))
-            if one is not None
-        ]
-        motion, places = join_motion(part for part, _ in parts), np.concatenate([place for _, place in parts])
-        yield calm_motion(motion, places, person, fitter).rows(slice(first, first + len(now[0])))
-        before, now = now, after
 
 
 def motion_of_audio(

@@ -22,6 +22,7 @@ from triportrait.drivers import Progress
 from triportrait.errors import EmptyMedia, MediaError, OptionError
 from triportrait.files import make_folder, refuse_inputs
 from triportrait.geometry.crops import resized
+from triportrait.geometry.warp import of_head_alone
 from triportrait.motion.timing import NOTHING, join_motion
 from triportrait.provenance.maker import Account
 from triportrait.provenance.marks import Finish, Marks
@@ -152,7 +153,10 @@ class Performance:
     def _rows(self, still_body: bool) -> Iterator[MotionFrame]:
         """The motion row by row. In the full photograph the body stands still: beyond the crop it is the photo's own."""
         for chunk in self.chunks():
-            yield from chunk.with_rows(body=np.zeros((len(chunk), 4), np.float32)) if still_body else chunk
+            if still_body:
+                warp = None if chunk.warp is None else of_head_alone(chunk.warp)
+                chunk = chunk.with_rows(body=np.zeros((len(chunk), 4), np.float32), warp=warp)
+            yield from chunk
 
     def _pictures(self, rows: Iterator[MotionFrame], scenes: Iterator[Array] | None) -> Iterator[tuple[Array, dict[str, Array]]]:
         """Crops, several at once where that is faster; no panels."""

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from triportrait.concurrency import built_once, calm_libraries
-from triportrait.drivers import DRIVERS, Progress, calm_motion, default_head, default_tracker
+from triportrait.drivers import DRIVERS, Progress, default_head, default_tracker
 from triportrait.errors import MediaError, OptionError
 from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
 from triportrait.motion.voice_controls import EMOTION_STRENGTH, EmotionName
 from triportrait.performance import Performance
+from triportrait.shot_motion import calm_motion
 from triportrait.speakers import voice_driver_of
 from triportrait.types import (
     Array,

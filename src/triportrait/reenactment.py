@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.concurrency import calm_libraries
-from triportrait.drivers import calm_motion, default_head, default_tracker
-from triportrait.types import CAMERA_DISTANCE_DM, FPS, Array, Motion, PreparedPortrait
+from triportrait.drivers import default_head, default_tracker
+from triportrait.shot_motion import SeenRow, followed_motion
+from triportrait.types import FPS, Array, Motion, PreparedPortrait
 
 if TYPE_CHECKING:
     from triportrait.face.open_head import OpenHead
@@ -29,9 +30,10 @@ def motion_of_frames(
 
     The crop box of the portrait applies to every frame; ``landmarks`` of the result are in its pixels.
     """
-    from triportrait.face.body_following import BodyFollower, in_decimetres
+    from triportrait.face.body_following import BodyFollower
     from triportrait.face.fitting import LandmarkFitter
     from triportrait.face.portrait import person_of
+    from triportrait.face.warp_following import small_grey
     from triportrait.geometry.crops import cut
 
     tracker, head = default_tracker() if tracker is None else tracker, default_head() if head is None else head
@@ -47,14 +49,12 @@ def motion_of_frames(
             now = cut(frame, portrait.crop_box, size)
             yield frame
 
-    rows, bodies = [], []
-    for points, _ in tracker.track(watched()):
-        rows.append((points[:, :2] - (left, top)) * (size / side))
-        bodies.append(follower.see(now, rows[-1]))
-    landmarks = np.stack(rows)
-    fitter = LandmarkFitter(head, side_px=size)
-    person = person_of(portrait, head)
-    motion = fitter.fit_motion(landmarks, person, fps)
-    away = CAMERA_DISTANCE_DM - float(portrait.motion.translation[2])
-    body = in_decimetres(np.stack(bodies), away / (portrait.focal * size))
-    return calm_motion(motion.with_rows(body=body), landmarks, person, fitter).with_rows(landmarks=landmarks.astype(np.float32))
+    landmarks: list[Array] = []
+
+    def seen() -> Iterator[SeenRow]:
+        for points, _ in tracker.track(watched()):
+            landmarks.append((points[:, :2] - (left, top)) * (size / side))
+            yield SeenRow(landmarks[-1], follower.see(now, landmarks[-1]), small_grey(now))
+
+    motion = followed_motion(seen(), person_of(portrait, head), LandmarkFitter(head, side_px=size), fps, portrait)
+    return motion.with_rows(landmarks=np.stack(landmarks).astype(np.float32))

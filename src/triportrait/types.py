@@ -45,12 +45,14 @@ ARKIT_EXPRESSIONS: tuple[str, ...] = (
     "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight", "tongueOut",
 )  # fmt: skip
 
-#: The columns of a body's motion, see :class:`MotionFrame`.
+#: The columns of a body's motion and of a warp, see :class:`MotionFrame`.
 BODY_COLUMNS = ("body_x", "body_y", "body_scale", "body_roll")
+WARP_COLUMNS = tuple(f"warp_{row}{column}_{axis}" for row in range(1, 6) for column in range(1, 5) for axis in "xy")
+#: Widths of the fields of a row of motion that have one; of them body and warp may be None.
+_ROW_WIDTHS = {"rotation_rad": 3, "translation": 3, "gaze_rad": 2, "body": len(BODY_COLUMNS), "warp": len(WARP_COLUMNS)}
 
 #: Frames per second of every motion that we make, and of the videos; a driving clip is resampled to it.
 FPS = 25.0
-
 #: Focal length in image widths of the square head crop (EG3D and Real3D-Portrait: 2985.29 / 700).
 FOCAL_IN_WIDTHS = 2985.29 / 700.0
 
@@ -160,6 +162,8 @@ class MotionFrame:
         body: [4] how the shoulders have moved from their place in the photo: x to image right and y up in decimetres at the head's
             distance, logarithm of the scale, roll counter-clockwise in radians, all about the pit of the neck
             (:func:`triportrait.geometry.body.body_pivot`); None lets them follow the head.
+        warp: [40] how hair, ears, neck and shoulders have moved since the photo besides what head and body explain: x to image right and y
+            up, in decimetres at the head's distance, at the places of :mod:`triportrait.geometry.warp`; None: not at all.
     """
 
     expression: Array
@@ -168,13 +172,13 @@ class MotionFrame:
     gaze_rad: Array
     landmarks: Array | None = None
     body: Array | None = None
+    warp: Array | None = None
 
     def __post_init__(self) -> None:
         expect(self.expression, "e", "expression")
-        for name, width in (("rotation_rad", 3), ("translation", 3), ("gaze_rad", 2)):
-            expect(getattr(self, name), f"{width}", name)
-        if self.body is not None:
-            expect(self.body, "4", "body")
+        for name, width in _ROW_WIDTHS.items():
+            if (values := getattr(self, name)) is not None:
+                expect(values, f"{width}", name)
 
     def expect_finite(self) -> None:
         """Refuse NaN and infinity before anything is drawn.
@@ -182,7 +186,7 @@ class MotionFrame:
         Raises:
             NumericError: the row holds one.
         """
-        rows = (self.expression, self.rotation_rad, self.translation, self.gaze_rad, self.body)
+        rows = (self.expression, self.rotation_rad, self.translation, self.gaze_rad, self.body, self.warp)
         if not all(np.isfinite(row).all() for row in rows if row is not None):
             raise NumericError("a motion row holds NaN or infinity; the motion file or its source is damaged")
 
@@ -201,7 +205,7 @@ class Motion:
         head_model: name of the :class:`HeadModel` the columns belong to.
         identity: [i] float32 shape coefficients of whom it was measured on, or None.
         landmarks: [t, 478, 2] pixels of the portrait's crop, or None (see :class:`MotionFrame`).
-        body: [t, 4] float32 motion of the shoulders (see :class:`MotionFrame`), or None.
+        body: [t, 4] float32 motion of the shoulders, and warp: [t, 40] float32 (see :class:`MotionFrame`), or None.
     """
 
     expression: Array
@@ -214,16 +218,13 @@ class Motion:
     identity: Array | None = None
     landmarks: Array | None = None
     body: Array | None = None
+    warp: Array | None = None
 
     def __post_init__(self) -> None:
         frames = expect(self.expression, f"t {len(self.expression_names)}", "expression")["t"]
-        expect(self.rotation_rad, f"{frames} 3", "rotation_rad")
-        expect(self.translation, f"{frames} 3", "translation")
-        expect(self.gaze_rad, f"{frames} 2", "gaze_rad")
-        if self.landmarks is not None:
-            expect(self.landmarks, f"{frames} 478 2", "landmarks")
-        if self.body is not None:
-            expect(self.body, f"{frames} 4", "body")
+        for name, width in (*_ROW_WIDTHS.items(), ("landmarks", "478 2")):
+            if (values := getattr(self, name)) is not None:
+                expect(values, f"{frames} {width}", name)
         if not self.fps > 0:
             raise ValueError(f"fps is {self.fps}, expected a positive number")
 
@@ -231,8 +232,8 @@ class Motion:
         return len(self.expression)
 
     def __getitem__(self, index: int) -> MotionFrame:
-        landmarks, body = (None if rows is None else rows[index] for rows in (self.landmarks, self.body))
-        return MotionFrame(self.expression[index], self.rotation_rad[index], self.translation[index], self.gaze_rad[index], landmarks, body)
+        more = (None if rows is None else rows[index] for rows in (self.landmarks, self.body, self.warp))
+        return MotionFrame(self.expression[index], self.rotation_rad[index], self.translation[index], self.gaze_rad[index], *more)
 
     def __iter__(self) -> Iterator[MotionFrame]:
         return (self[i] for i in range(len(self)))
@@ -251,8 +252,7 @@ class Motion:
     @property
     def row_fields(self) -> tuple[str, ...]:
         """Names of the fields that have a row per frame, landmarks apart."""
-        body = () if self.body is None else ("body",)
-        return ("expression", "rotation_rad", "translation", "gaze_rad", *body)
+        return ("expression", "rotation_rad", "translation", "gaze_rad", *(n for n in ("body", "warp") if getattr(self, n) is not None))
 
     def with_rows(self, **changes: Any) -> Motion:
         """A copy with some fields replaced (and checked again)."""

@@ -320,5 +320,5 @@ def test_half_a_body_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "motion.csv"
     save_motion(make_motion(seed=1), path)
     path.write_text(path.read_text(encoding="utf-8").replace("body_roll", "control_sad"), encoding="utf-8")
-    with pytest.raises(MotionFileError, match="body_x but not all"):
+    with pytest.raises(MotionFileError, match="body_x but no body_roll"):
         load_motion(path)

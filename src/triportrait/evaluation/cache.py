@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[1]
 #: What the tracked numbers depend on.
 _SOURCES = (
+    "avatar/lifted",
     "face",
     "geometry",
     "media",
@@ -31,6 +32,7 @@ _SOURCES = (
     "motion/shots.py",
     "drivers.py",
     "reenactment.py",
+    "shot_motion.py",
     "pipeline.py",
     "real3d/clip_motion.py",
     "evaluation/parts.py",
@@ -88,6 +90,7 @@ class TrackCache:
             kept.get("identity"),
             kept.get("landmarks"),
             kept.get("body"),
+            kept.get("warp"),
         )
 
     def track(

@@ -219,7 +219,7 @@ def _body_between(start: Array, end: Array, share: Array, head: Array, pivot: Ar
 
 
 def with_bodies(rows: Iterable[FollowedFace], person_mask: Callable[[Array], Array]) -> Iterator[FollowedFace]:
-    """Rows with the motion of the body within their shot, in pixels of the frame, in place of their pictures."""
+    """Rows with the motion of the body within their shot, in pixels of the frame."""
     follower, shot = BodyFollower(person_mask), 0
     for row in rows:
         if row.shot != shot:
@@ -227,7 +227,7 @@ def with_bodies(rows: Iterable[FollowedFace], person_mask: Callable[[Array], Arr
         body = np.full(4, np.nan)
         if row.seen and row.picture is not None:
             body = follower.see(row.picture, row.landmarks)
-        yield replace(row, picture=None, body=body)
+        yield replace(row, body=body)
 
 
 def in_decimetres(bodies: Array, dm_per_px: float) -> Array | None:

@@ -68,7 +68,9 @@ class FollowedFace:
         shot: number of the shot, from 0.
         size: width and height of the upright frame that ``landmarks`` are pixels of.
         changed: whether the whole picture changes with this frame, though somebody is where the followed face was.
-        picture: uint8 [h, w, 3], the upright frame, where it was asked for.
+        picture: uint8 [h, w, 3], the upright frame, where it was asked for; after :func:`.warp_following.with_squares` the first of a shot
+            alone has one, cut.
+        square: uint8 [256, 256], what a warp is measured on.
         body: [4] how the body has moved within the shot (:mod:`.body_following`), NaN where nobody can tell; None where nobody looked.
         turn: quarter turns to the left that made the clip's frame upright.
     """
@@ -79,6 +81,7 @@ class FollowedFace:
     size: tuple[int, int]
     changed: bool = False
     picture: Array | None = None
+    square: Array | None = None
     body: Array | None = None
     turn: int = 0
 
@@ -434,11 +437,18 @@ class _KnownPerson:
         return faces[int(np.argmin((missed**2).mean(1)))]
 
 
-def in_own_square(landmarks: Array) -> Array:
-    """Landmarks [478, 2] in a square of 512 px round the face."""
+def own_square(landmarks: Array) -> tuple[float, float, float]:
+    """The square (left, top, side) round a face [478, >=2]."""
     low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
     side = 2.3 * float((high - low).max())
-    return (landmarks[:, :2] - (0.5 * (low + high) - 0.5 * side)) * (512.0 / side)
+    left, top = (0.5 * (low + high) - 0.5 * side).tolist()
+    return left, top, side
+
+
+def in_own_square(landmarks: Array) -> Array:
+    """Landmarks [478, 2] in a square of 512 px round the face."""
+    left, top, side = own_square(landmarks)
+    return (landmarks[:, :2] - (left, top)) * (512.0 / side)
 
 
 class _NoSuchFace(NoFaceFound):

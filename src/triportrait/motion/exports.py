@@ -111,6 +111,8 @@ def write_json(first: Motion, chunks: Iterable[Motion], controls: ControlTrack |
         }
         if chunk.body is not None:
             fields["body"] = chunk.body
+        if chunk.warp is not None:
+            fields["warp"] = chunk.warp
         if controls:
             fields["controls"] = controls.rows(row, len(chunk))
         columns = {name: np.round(values.astype(np.float64), 6).tolist() for name, values in fields.items()}

@@ -3,8 +3,9 @@
 CSV: comment lines first (``# triportrait motion 1``, ``# fps: 25``, ``# head_model: open``), then a heading, then one
 row per frame: ``time_s``, every expression curve by its name, ``pitch_deg, yaw_deg, roll_deg``, ``x_dm, y_dm, z_dm``,
 ``gaze_pitch_deg, gaze_yaw_deg``, and where the motion of the shoulders is known ``body_x, body_y`` (decimetres),
-``body_scale`` (logarithm) and ``body_roll`` (radians). Spreadsheets that write semicolons and decimal commas are understood. A curve
-without a column is zero; a column that is no curve is an error. Axes and signs are those of :mod:`triportrait.types`.
+``body_scale`` (logarithm) and ``body_roll`` (radians), and where a warp is, ``warp_11_x`` to ``warp_54_y`` (decimetres).
+Spreadsheets that write semicolons and decimal commas are understood. A curve without a column is zero; a column that is no
+curve is an error. Axes and signs are those of :mod:`triportrait.types`.
 
 Motion of a voice also carries what it was made with, as ``control_<name>`` columns (see
 :mod:`triportrait.motion.controls`): :func:`load_motion` leaves them aside, :func:`load_controls` reads them.
@@ -36,7 +37,7 @@ from triportrait.geometry.curve_range import lowest_curves
 from triportrait.motion.controls import NAMES as CONTROL_NAMES
 from triportrait.motion.controls import PREFIX, ControlCurves, ControlTrack
 from triportrait.motion.exports import write_json, write_live_link
-from triportrait.types import ARKIT_EXPRESSIONS, BODY_COLUMNS, Array, Motion
+from triportrait.types import ARKIT_EXPRESSIONS, BODY_COLUMNS, WARP_COLUMNS, Array, Motion
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +219,7 @@ _ARRAYS = {
     "translation": 2,
     "gaze_rad": 2,
     "body": 2,
+    "warp": 2,
     "identity": 1,
     "landmarks": 3,
 }
@@ -267,7 +269,7 @@ def _read_npz(source: Path) -> Motion:
         with np.errstate(over="ignore"):
             floats = {
                 name: arrays[name].astype(np.float32, copy=False)
-                for name in ("expression", "rotation_rad", "translation", "gaze_rad", "body", "identity", "landmarks")
+                for name in ("expression", "rotation_rad", "translation", "gaze_rad", "body", "warp", "identity", "landmarks")
                 if name in arrays
             }
         for name, values in floats.items():
@@ -303,8 +305,11 @@ def _complete(expression: Array, names: tuple[str, ...], head_model: str, file: 
     return complete, ARKIT_EXPRESSIONS
 
 
+#: Fields whose columns follow the pose's where a motion has them.
+_MORE_COLUMNS: dict[str, tuple[str, ...]] = {"body": BODY_COLUMNS, "warp": WARP_COLUMNS}
+
 #: Far beyond any head: what lies outside is damage, and no picture can be made of it.
-_HIGHEST = {"expression": 1e4, "rotation_rad": 1e3, "translation": 1e4, "gaze_rad": 1e3, "body": 1e2, "landmarks": 1e6}
+_HIGHEST = {"expression": 1e4, "rotation_rad": 1e3, "translation": 1e4, "gaze_rad": 1e3, "body": 1e2, "warp": 1e1, "landmarks": 1e6}
 
 
 def _check(motion: Motion, file: str) -> None:
@@ -341,8 +346,8 @@ def _pose_rows(motion: Motion) -> Array:
 
 def _write_csv(first: Motion, chunks: Iterable[Motion], controls: ControlTrack | None, file: BinaryIO) -> None:
     heading = ["time_s", *first.expression_names, *_POSE_COLUMNS]
-    if first.body is not None:
-        heading += BODY_COLUMNS
+    more = [name for name in _MORE_COLUMNS if getattr(first, name) is not None]
+    heading += [cell for name in more for cell in _MORE_COLUMNS[name]]
     if controls:
         heading += [PREFIX + name for name in CONTROL_NAMES]
     lines = [f"# triportrait motion {VERSION}", f"# fps: {first.fps:.10g}", f"# head_model: {first.head_model}"]
@@ -351,16 +356,14 @@ def _write_csv(first: Motion, chunks: Iterable[Motion], controls: ControlTrack |
     file.write("\n".join([*lines, ",".join(heading), ""]).encode("utf-8"))
     # Nine digits carry single precision exactly, twelve its degrees.
     form = ",".join(["%.6f"] + ["%.9g"] * len(first.expression_names) + ["%.12g"] * len(_POSE_COLUMNS))
-    if first.body is not None:
-        form += ",%.9g" * len(BODY_COLUMNS)
+    form += ",%.9g" * sum(len(_MORE_COLUMNS[name]) for name in more)
     if controls:
         form += ",%.6g" * len(CONTROL_NAMES)
     row = 0
     for chunk in chunks:
         time_s = (row + np.arange(len(chunk)))[:, None] / chunk.fps
         columns = [time_s, chunk.expression.astype(np.float64), _pose_rows(chunk)]
-        if chunk.body is not None:
-            columns.append(chunk.body.astype(np.float64))
+        columns += [getattr(chunk, name).astype(np.float64) for name in more]
         if controls:
             columns.append(controls.rows(row, len(chunk)))
         row += len(chunk)
@@ -466,12 +469,8 @@ def _read_csv(source: Path) -> Motion:
     for missing in (cell for cell in _POSE_COLUMNS if cell not in columns):
         log.warning("%s has no column %s; taken as 0", name, missing)
     pose = np.stack([columns.get(cell, np.zeros(len(times))) for cell in _POSE_COLUMNS], axis=1)
-    body = None
-    if given := [cell for cell in BODY_COLUMNS if cell in columns]:
-        if len(given) < len(BODY_COLUMNS):
-            raise MotionFileError(f"{name} has the column {given[0]} but not all of {', '.join(BODY_COLUMNS)}; add or remove columns")
-        body = np.stack([columns[cell] for cell in BODY_COLUMNS], axis=1).astype(np.float32)
-    others = ("time_s", *_POSE_COLUMNS, *BODY_COLUMNS, *(PREFIX + control for control in CONTROL_NAMES))
+    more = {field: _together(columns, cells, name) for field, cells in _MORE_COLUMNS.items()}
+    others = ("time_s", *_POSE_COLUMNS, *BODY_COLUMNS, *WARP_COLUMNS, *(PREFIX + control for control in CONTROL_NAMES))
     curve_names = tuple(cell for cell in columns if cell not in others)
     curves = np.stack([columns[cell] for cell in curve_names], axis=1) if curve_names else np.zeros((len(times), 0))
     expression, curve_names = _complete(curves.astype(np.float32), curve_names, head_model, name)
@@ -495,10 +494,27 @@ def _read_csv(source: Path) -> Motion:
         expression_names=curve_names,
         head_model=head_model,
         identity=identity,
-        body=body,
+        **more,
     )
     _check(motion, name)
     return motion
+
+
+def _together(columns: dict[str, Array], cells: tuple[str, ...], file: str) -> Array | None:
+    """Columns that a file has all of or none: float32 [t, n], or None.
+
+    Raises:
+        MotionFileError: it has some.
+    """
+    missing = [cell for cell in cells if cell not in columns]
+    if len(missing) == len(cells):
+        return None
+    if missing:
+        given = next(cell for cell in cells if cell in columns)
+        raise MotionFileError(
+            f"{file} has the column {given} but no {missing[0]}; add the columns {cells[0]} to {cells[-1]}, or remove them"
+        )
+    return np.stack([columns[cell] for cell in cells], axis=1).astype(np.float32)
 
 
 def _fps(note: str | None, times: Array, file: str) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from triportrait.geometry.body import borne
 from triportrait.geometry.curve_range import lowest_curves
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
+from triportrait.geometry.warp import warp_since
 from triportrait.motion.controls import Controls
 from triportrait.motion.emotion import yielding
 from triportrait.motion.filters import gaussian, running_maximum, running_median
@@ -95,6 +96,7 @@ def relative(
         expression_names=motion.expression_names,
         head_model=motion.head_model,
         body=None if motion.body is None else body_since(motion.body, row),
+        warp=None if motion.warp is None else warp_since(motion.warp, row),
     )
 
 
@@ -253,7 +255,7 @@ def _keep_contact(expression: Array, motion: Motion) -> Array:
 
 
 def with_clip_pose(motion: Motion, pose: Motion, start: int = 0, eye_contact: float = 0.0) -> Motion:
-    """Rotation, translation and body of another clip, which is on the portrait already, to and fro where it is shorter.
+    """Rotation, translation, body and warp of another clip, which is on the portrait already, to and fro where it is shorter.
 
     Args:
         motion: rows whose expression stays.
@@ -269,6 +271,7 @@ def with_clip_pose(motion: Motion, pose: Motion, start: int = 0, eye_contact: fl
         translation=pose.translation[index],
         gaze_rad=gaze.astype(np.float32),
         body=None if pose.body is None else pose.body[index],
+        warp=None if pose.warp is None else pose.warp[index],
     )
 
 
@@ -279,7 +282,7 @@ def with_pose(
     controls: Controls | None = None,
     seed: int = 0,
 ) -> Motion:
-    """Replace rotation, translation and body by made-up ones; :func:`with_clip_pose` takes those of a clip.
+    """Replace rotation, translation, body and warp by made-up ones; :func:`with_clip_pose` takes those of a clip.
 
     Args:
         motion: rows whose expression stays.
@@ -295,6 +298,7 @@ def with_pose(
             rotation_rad=np.tile(np.asarray(portrait_motion.rotation_rad, np.float32), (frames, 1)),
             translation=np.tile(np.asarray(portrait_motion.translation, np.float32), (frames, 1)),
             body=None,
+            warp=None,
             landmarks=None,
         )
     controls = controls or Controls()
@@ -306,6 +310,7 @@ def with_pose(
         translation=(portrait_motion.translation + idle.translation).astype(np.float32),
         gaze_rad=(motion.gaze_rad + counter).astype(np.float32),
         body=idle.body,
+        warp=None,
         landmarks=None,
     )
 

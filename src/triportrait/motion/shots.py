@@ -21,7 +21,7 @@ from triportrait.geometry.rotations import (
     vector_from_matrix,
 )
 from triportrait.motion.retarget import neutral_row
-from triportrait.types import BODY_COLUMNS, Array, Motion
+from triportrait.types import BODY_COLUMNS, WARP_COLUMNS, Array, Motion
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ _EASE_S = 0.5
 _FADE_POSE_S, _FADE_FACE_S = 0.4, 0.12
 #: A shot's rest is measured on at least so many rows; shorter ones take their median all the same but are never the base.
 _BASE_ROWS = 12
+#: Columns of fields that a motion may lack.
+_STILL = {"body": BODY_COLUMNS, "warp": WARP_COLUMNS}
 #: Rows beside a long absence in which a tracker guesses already.
 _MARGIN = 2
 
@@ -78,9 +80,12 @@ def join_shots(shots: list[Shot]) -> Motion:
     for start in np.cumsum([len(shot.seen) for shot in shots])[:-1]:
         _fade(rows, int(start), fps)
     joined = {name: getattr(rows, name).astype(np.float32) for name in _Rows.__slots__}
+    unknown: dict[str, None] = {}
     if any(shot.motion.body is None for shot in shots if shot.seen.any()):
-        joined["body"] = None
-    return base.motion.with_rows(**joined, landmarks=None)
+        unknown["body"] = None
+    if all(shot.motion.warp is None for shot in shots):
+        unknown["warp"] = None
+    return base.motion.with_rows(**joined | unknown, landmarks=None)
 
 
 @dataclass(slots=True)
@@ -90,12 +95,13 @@ class _Rows:
     translation: Array
     gaze_rad: Array
     body: Array
+    warp: Array
 
 
 def _rows_of(motion: Motion, name: str) -> Array:
-    """A field of a motion; a body that is not known stands still."""
+    """A field of a motion; a body that is not known stands still, and a warp is none."""
     values = getattr(motion, name)
-    return np.zeros((len(motion), len(BODY_COLUMNS)), np.float32) if values is None else values
+    return np.zeros((len(motion), len(_STILL[name])), np.float32) if values is None else values
 
 
 def _base_of(shots: list[Shot]) -> Shot:
@@ -153,7 +159,7 @@ def _eased(rows: _Rows, seen: Array, fps: float, rest: _Rows) -> _Rows:
     held = _held_rows(seen, fps)
     share = here[:, None]
     eased = _Rows(*(getattr(rows, name)[held] for name in _Rows.__slots__))
-    for name in ("expression", "translation", "gaze_rad", "body"):
+    for name in ("expression", "translation", "gaze_rad", "body", "warp"):
         values = getattr(eased, name)
         values[away] = (share * values + (1 - share) * getattr(rest, name))[away]
     home = matrix_from_euler(rest.rotation_rad)
@@ -200,7 +206,7 @@ def _fade(rows: _Rows, start: int, fps: float) -> None:
     turn = vector_from_matrix(before @ after.T)
     behind = slice(start, start + len(pose))
     rows.rotation_rad[behind] = euler_from_matrix(matrix_from_vector(pose[:, None] * turn) @ matrix_from_euler(rows.rotation_rad[behind]))
-    for name, share in (("translation", pose), ("body", pose), ("expression", face), ("gaze_rad", face)):
+    for name, share in (("translation", pose), ("body", pose), ("warp", pose), ("expression", face), ("gaze_rad", face)):
         values = getattr(rows, name)
         difference = values[start - 1] - values[start]
         values[start : start + len(share)] += share[:, None] * difference

@@ -24,6 +24,8 @@ from triportrait.types import Array, Motion
 
 #: A body is heavy: it has no events that a Gaussian of this deviation would take away.
 BODY_SIGMA_S = 0.12
+#: Hair is light.
+_WARP_SIGMA_S = 0.05
 
 
 def smooth_adaptive(values: Array, noise: float | Array, window: int = 7) -> Array:
@@ -81,6 +83,15 @@ def smooth_points(points: Array, noise: float) -> Array:
 def smooth_body(body: Array, fps: float, strength: float = 1.0) -> Array:
     """Smooth a body's motion [t, 4]: float32."""
     return gaussian(body, strength * BODY_SIGMA_S * fps, "edge").astype(np.float32)
+
+
+def smooth_warp(warps: Array, known: Array, fps: float) -> Array | None:
+    """Measured warps [t, 40] smoothed in time, each counting as it is ``known`` [t]: float32; None where nothing is known."""
+    if not (known > 0).any():
+        return None
+    sigma = _WARP_SIGMA_S * fps
+    share = known[:, None] + 1e-3
+    return (gaussian(warps * share, sigma, "edge") / gaussian(share, sigma, "edge")).astype(np.float32)
 
 
 def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:

@@ -37,7 +37,7 @@ def resample(motion: Motion, fps: float) -> Motion:
 
 
 def join_motion(parts: Iterable[Motion]) -> Motion:
-    """Chunks of one motion in one piece, without landmarks, and without a body unless all have one.
+    """Chunks of one motion in one piece, without landmarks, and without a body or a warp unless all have one.
 
     Raises:
         EmptyMedia: there is no row in them.
@@ -45,7 +45,7 @@ def join_motion(parts: Iterable[Motion]) -> Motion:
     parts = [part for part in parts if len(part)]
     if not parts:
         raise EmptyMedia(NOTHING)
-    if any(part.body is None for part in parts):
-        parts = [part.with_rows(body=None) for part in parts]
+    partly = {name: None for name in ("body", "warp") if any(getattr(part, name) is None for part in parts)}
+    parts = [part.with_rows(**partly) for part in parts]
     names = parts[0].row_fields
     return parts[0].with_rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}, landmarks=None)

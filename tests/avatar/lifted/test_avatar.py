@@ -283,9 +283,9 @@ def test_the_state_holds_the_photo(state, astronaut_portrait):
     np.testing.assert_array_equal(state.photo[..., 3], astronaut_portrait.head_alpha)
 
 
-def soften(rgb: np.ndarray, alpha: np.ndarray, surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def soften(rgb: np.ndarray, alpha: np.ndarray, surface: np.ndarray, depth: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     soft_rgb, soft_alpha = rgb.copy(), alpha.copy()
-    soften_edges(soft_rgb, soft_alpha, surface)
+    soften_edges(soft_rgb, soft_alpha, surface, np.full(alpha.shape, 10.0, np.float32) if depth is None else depth)
     return soft_rgb, soft_alpha
 
 
@@ -316,6 +316,11 @@ def test_soften_edges_smooths_steps_and_only_them():
     soft_rgb, soft_alpha = soften(rgb, np.ones_like(alpha), surface)
     assert (soft_alpha == 1).all()
     np.testing.assert_allclose(soft_rgb[5:-5, 13:17, 0], np.broadcast_to([0.2, 0.3, 0.5, 0.6], (10, 4)), atol=1e-6)
+    # So do those of two parts of one surface, of which one hides the other.
+    same = np.ones_like(surface)
+    np.testing.assert_array_equal(soften(rgb, np.ones_like(alpha), same)[0], rgb)
+    depth = np.where(np.arange(30) < 15, np.float32(10.0), np.float32(10.2)) * np.ones((20, 1), np.float32)
+    np.testing.assert_allclose(soften(rgb, np.ones_like(alpha), same, depth)[0], soft_rgb, atol=1e-6)
 
 
 def test_soften_edges_is_the_tent_where_anything_ends():

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from triportrait.avatar.lifted.avatar import LiftedAvatar
-from triportrait.avatar.lifted.mantle import Mantle, _cut, _margin, build_mantle, streaks
+from triportrait.avatar.lifted.mantle import Mantle, _margin, build_mantle, streaks
 from triportrait.avatar.lifted.outline import _bows, _strands, beyond_the_crop, mirrored
 from triportrait.avatar.lifted.surface import Surface, fit_surface
 from triportrait.avatar.lifted.unseen_colours import _without_scene, guess_places, without_features
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points, project
+from triportrait.geometry.cutting import cut_triangles
 from triportrait.geometry.fields import grid_triangles
 from triportrait.geometry.landmarks import OVAL
 from triportrait.geometry.nearest import distance_px
@@ -270,7 +271,7 @@ def test_a_cut_keeps_every_area_and_puts_its_nodes_on_the_line():
     y, x = (v.ravel() for v in np.mgrid[:rows, :columns].astype(float))
     value = x + 0.37 * y - 3.1
     triangles = grid_triangles(rows, columns)
-    pieces, parent, inside, ends, share = _cut(triangles, value)
+    pieces, parent, inside, ends, share = cut_triangles(triangles, value)
     points = np.stack([x, y], 1)
     both = np.concatenate([points, points[ends[:, 0]] * (1 - share[:, None]) + points[ends[:, 1]] * share[:, None]])
 

@@ -35,10 +35,12 @@ from triportrait.avatar.lifted.relight import Light, fit_light
 from triportrait.avatar.lifted.surface import Surface, fit_surface, hidden_vertices, spread_colours
 from triportrait.avatar.lifted.under_brows import UnderBrows
 from triportrait.avatar.lifted.unseen_colours import sampled
+from triportrait.avatar.lifted.warping import LoosePoints
 from triportrait.avatar.mouth.inside import Membrane, MouthInside, bite_dm, mouth_is_shut, white_in
 from triportrait.avatar.mouth.photo_teeth import SeenTeeth
 from triportrait.avatar.mouth.seats import talking_lips
 from triportrait.avatar.photo_tone import PhotoTone
+from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.filling import foreground_colours
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, INNER_LIPS, JAW_ENDS_OF_68, OUTER_LIPS
 from triportrait.geometry.masks import face_hull, hull_mask
@@ -126,6 +128,7 @@ class LiftedState:
         other_half: the relief that the hidden half of the face takes from the half that is seen.
         cheeks: what a turn uncovers of the face's sides.
         bias: [v] float32 decimetres added to the depth (the rim of the face yields to the mantle).
+        warp: the vertices as what a warp moves: beside the face the mesh goes where the mantle goes.
     """
 
     portrait: PreparedPortrait
@@ -151,6 +154,7 @@ class LiftedState:
     other_half: OtherHalf
     cheeks: Cheeks
     bias: Array
+    warp: LoosePoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +258,7 @@ class LiftedAvatar:
         side = np.maximum(cheeks.side, other_half.texels[:, 2])
         cheeks = replace(cheeks, side=side, bleached=sampled(mantle.plain.bleached, surface.pixels))
         photo = np.dstack([pure, matte]).astype(np.float32)
+        posed = pose_points(surface.source, motion.rotation_rad, motion.translation)
         light = fit_light(portrait, head, surface)
         eye_textures, raised_eye_textures = eyeball_textures(portrait, head, surface.source, tone)
         return LiftedState(
@@ -281,6 +286,7 @@ class LiftedAvatar:
             other_half=other_half,
             cheeks=cheeks,
             bias=_depth_bias(head, surface, portrait, self.whole_person),
+            warp=LoosePoints.of(portrait, posed),
         )
 
     def _mouth(self, portrait: PreparedPortrait, surface: Surface, face: Array, tone: PhotoTone) -> tuple[MouthInside, Membrane | None]:
@@ -314,8 +320,9 @@ class LiftedAvatar:
         moved = MovedHead.of(self.head, state.shape, frame)
         to_pixels = view.under(frame)
         mesh, mantle, far = self._canvases(height, width)
-        self._draw_mesh(state, to_pixels(moved.vertices), mesh)
         nodes = state.mantle.follow(moved.vertices - state.source, frame)
+        moved = moved.warped(state.warp, frame)
+        self._draw_mesh(state, to_pixels(moved.vertices), mesh)
         guessed = self._draw_mantle(state, to_pixels(nodes), frame, mantle, far)
         landmark_pixels, _ = to_pixels(moved.landmarks)
         kernels.close_gaps(mesh.triangle, mesh.barycentric, mesh.depth, _eye_boxes(landmark_pixels, height, width))
@@ -362,7 +369,7 @@ class LiftedAvatar:
         photo = kernels.Photo(state.photo, eyes)
         shaded = kernels.Shaded.empty(height, width)
         kernels.shade(mesh, mantle, far, skin, sheet, photo, self._between_lips(state, moved, frame.expression, to_pixels, opening), shaded)
-        kernels.soften_edges(shaded.rgb, shaded.alpha, shaded.surface)
+        kernels.soften_edges(shaded.rgb, shaded.alpha, shaded.surface, shaded.depth)
         self._hang_lashes(state, moved, to_pixels, closure, shaded.rgb, shaded.depth)
         rgb = state.tone.settled(shaded.rgb, shaded.alpha)
         landmarks = landmark_pixels + np.array([view.part.left, view.part.top], np.float32)

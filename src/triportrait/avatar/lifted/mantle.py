@@ -29,8 +29,10 @@ from triportrait.avatar.lifted.outline import (
 )
 from triportrait.avatar.lifted.surface import Surface
 from triportrait.avatar.lifted.unseen_colours import PlainColours, bare_scalp, guess_places, like_the_face, sampled, without_features
+from triportrait.avatar.lifted.warping import LoosePoints
 from triportrait.geometry.body import body_motion, body_pivot
 from triportrait.geometry.cameras import pose_points
+from triportrait.geometry.cutting import cut_triangles
 from triportrait.geometry.fields import grid_triangles, harmonic_fill, smooth_step
 from triportrait.geometry.filling import push_pull
 from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, RIM_INNER_CORNER, RIM_OUTER_CORNER
@@ -98,6 +100,7 @@ class Mantle:
         share: [m] float32, 1 where a node moves with the head, 0 where it stays with the body.
         home: [m, 3] float32, where the photo's pose has the nodes (camera axes, decimetres), and ``source``, that pose.
         pivot: [2], of the body's own motion; see :func:`triportrait.geometry.body.body_motion`.
+        warp: the nodes as what a warp moves.
         plain: the photo without its features.
     """
 
@@ -117,6 +120,7 @@ class Mantle:
     home: Array
     source: MotionFrame
     pivot: Array
+    warp: LoosePoints
     plain: PlainColours
 
     def follow(self, displacement: Array, frame: MotionFrame) -> Array:
@@ -124,9 +128,10 @@ class Mantle:
         body = body_motion(frame, self.source, self.pivot)
         body[:, 3] -= frame.translation
         moved = np.empty_like(self.rest)
-        to_head = matrix_from_euler(frame.rotation_rad).T @ body
-        vertex_kernels.follow(self.rest, self.corner, self.weight, displacement, self.share, self.home, to_head, moved)
-        return moved
+        turn = matrix_from_euler(frame.rotation_rad)
+        vertex_kernels.follow(self.rest, self.corner, self.weight, displacement, self.share, self.home, turn.T @ body, moved)
+        shift = self.warp.shift(frame)
+        return moved if shift is None else moved + shift
 
     def guessed(self, frame: MotionFrame) -> Array:
         """How far each node shows its guess instead of the photo from the view of ``frame``: float32 [m].
@@ -300,8 +305,7 @@ def build_mantle(
 
     posed = partial(pose_points, rotation_rad=motion.rotation_rad, translation=motion.translation)
     near, far = in_head_space(nodes.plane - height), in_head_space(nodes.plane + far_height)
-    view = np.array([0.0, 0.0, CAMERA_DISTANCE_DM]) - motion.translation
-    view = view @ matrix - near
+    view = (np.array([0.0, 0.0, CAMERA_DISTANCE_DM]) - motion.translation) @ matrix - near
     view /= np.linalg.norm(view, axis=1, keepdims=True)
     # Neither the head beside an ear nor the ear faces where the step between them does.
     on_ear = nodes.ear[sheets.form] > 0.5
@@ -346,9 +350,10 @@ def build_mantle(
         corner=twice(corner, kind=np.int32),
         weight=twice(weight, np.zeros_like(weight)),
         share=twice(nodes.share),
-        home=twice(posed(near), posed(far)),
+        home=(home := twice(posed(near), posed(far))),
         source=motion,
         pivot=(body_pivot(portrait.landmarks) - size / 2) / focal_px,
+        warp=LoosePoints.of(portrait, home, 1.0 if share is None else twice(nodes.share)),
         plain=plain,
     )
 
@@ -461,7 +466,7 @@ def _cut_at_outline(nodes: _Nodes, shown: Array, size: int) -> tuple[_Nodes, _Sh
     beyond = np.tile(_touched((nodes.x < 0) | (nodes.x > size) | (nodes.y < 0) | (nodes.y > size)), 2)
     behind = np.tile(_touched(nodes.rise > _FAR_RISE[0]), 2)
     chosen = in_front | behind
-    triangles, parent, within, ends, share = _cut(grid_triangles(*nodes.x.shape)[chosen], nodes.inside_px.ravel())
+    triangles, parent, within, ends, share = cut_triangles(grid_triangles(*nodes.x.shape)[chosen], nodes.inside_px.ravel())
     in_front, behind, beyond = (flag[chosen][parent] for flag in (in_front, behind, beyond))
     in_front &= within | ~beyond
     cut = nodes.with_ends(ends, share)
@@ -565,33 +570,3 @@ def _round_rim(squared: Array, inside_px: Array, step: float) -> tuple[Array, Ar
 def _touched(nodes: Array) -> Array:
     """Which cells have a node that is True: bool, row by row."""
     return (nodes[:-1, :-1] | nodes[:-1, 1:] | nodes[1:, :-1] | nodes[1:, 1:]).ravel()
-
-
-def _cut(triangles: Array, value: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """Triangles [k, 3] cut where ``value`` [n], which is nowhere 0, changes its sign.
-
-    Returns:
-        triangles [j, 3], the one each is a part of [j], whether it is where ``value`` is positive [j]; of new nodes n, n + 1, .. the two
-        nodes each lies between [e, 2], and how far it is from the first to the second [e].
-    """
-    inside = value[triangles] > 0
-    count = inside.sum(1)
-    whole = (count == 0) | (count == 3)
-    mixed = np.flatnonzero(~whole)
-    # Turned so that the corner which is alone on its side comes first.
-    alone = np.where(count[mixed, None] == 1, inside[mixed], ~inside[mixed]).argmax(1)
-    a, b, c = (triangles[mixed, (alone + k) % 3] for k in range(3))
-    edges = np.sort(np.concatenate([np.stack([a, b], 1), np.stack([a, c], 1)]), axis=1)
-    ends, which = np.unique(edges, axis=0, return_inverse=True)
-    which = which.reshape(-1) + len(value)
-    p, q = which[: len(mixed)], which[len(mixed) :]
-    pieces = [triangles[whole], np.stack([a, p, q], 1), np.stack([p, b, c], 1), np.stack([p, c, q], 1)]
-    first = inside[mixed, alone]
-    first_end, second_end = value[ends[:, 0]], value[ends[:, 1]]
-    return (
-        np.concatenate(pieces),
-        np.concatenate([np.flatnonzero(whole), mixed, mixed, mixed]),
-        np.concatenate([count[whole] == 3, first, ~first, ~first]),
-        ends,
-        first_end / (first_end - second_end),
-    )

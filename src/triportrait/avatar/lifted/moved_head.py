@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from triportrait.avatar.lifted.warping import LoosePoints
 from triportrait.types import Array, FullHead, MotionFrame
 
 
@@ -24,3 +25,8 @@ class MovedHead:
         """The expressionless head ``shape`` [v, 3] as ``frame`` has it."""
         vertices = head.deform(shape, frame.expression, frame.gaze_rad)
         return MovedHead(vertices, head.landmarks478(vertices))
+
+    def warped(self, points: LoosePoints, frame: MotionFrame) -> MovedHead:
+        """The same with the warp of ``frame``, if it has one; the vertices are ``points``."""
+        shift = points.shift(frame)
+        return self if shift is None else MovedHead(self.vertices + shift, self.landmarks)

@@ -30,6 +30,8 @@ def expression_offsets(state: LiftedState, head: FullHead, frame: MotionFrame, s
     """
     deformed = head.deform(state.shape, frame.expression, frame.gaze_rad)
     nodes = state.mantle.follow(deformed - state.source, frame)
+    shift = state.warp.shift(frame)
+    deformed = deformed if shift is None else deformed + shift
     offset = np.zeros((size_px, size_px, 3), np.float32)
     depth = np.full((size_px, size_px), np.inf, np.float32)
     skin = np.ascontiguousarray(state.triangles[state.kind == kernels.SKIN])
