@@ -135,9 +135,11 @@ def _with_image(one: PreparedPortrait, image: Array, portrait: PreparedPortrait,
 
 
 def _as_seen_from(frame: MotionFrame, source: MotionFrame) -> MotionFrame:
-    """A picture's own motion as a row that moves the ``source``: bodies are counted from it."""
-    if frame.body is None and source.body is None:
-        return replace(frame, landmarks=None)
-    still = np.zeros(4, np.float32)
-    there, here = (still if body is None else body for body in (frame.body, source.body))
-    return replace(frame, body=(there - here).astype(np.float32), landmarks=None)
+    """A picture's own motion as a row that moves the ``source``: body and warp are counted from it."""
+    since: dict[str, Array] = {}
+    for name in ("body", "warp"):
+        there, here = getattr(frame, name), getattr(source, name)
+        if there is not None or here is not None:
+            nothing = np.zeros_like(here if there is None else there)
+            since[name] = ((nothing if there is None else there) - (nothing if here is None else here)).astype(np.float32)
+    return replace(frame, **since, landmarks=None)

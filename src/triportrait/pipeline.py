@@ -18,7 +18,7 @@ from triportrait.files import refuse_inputs
 from triportrait.motion.options import DriveOptions
 from triportrait.motion.voice_controls import EMOTION_STRENGTH, EmotionName
 from triportrait.performance import Performance
-from triportrait.shot_motion import calm_motion
+from triportrait.shot_motion import calm_motion, warped_rows, with_warps
 from triportrait.speakers import voice_driver_of
 from triportrait.types import (
     Array,
@@ -152,6 +152,7 @@ def prepare_person(
         return _with_remarks(person_of_photos([_read_opaque(file) for file in files], tracker, head, options, names), names[0])
     used, takes = takes_of(files, round(options.seconds * FPS), progress)
     portrait, track = person_of_takes(takes, FPS, tracker, head, options)
+    portrait = with_warps(portrait, head)
     delta = learn_delta(portrait, takes, track, teacher=teacher, head=head) if learn else None
     return _with_remarks(replace(portrait, manner=manner_of(used, track), delta=delta), Path(used[0]).name)
 
@@ -181,7 +182,8 @@ def learn_delta(
     rows = [slice(take.start, take.start + take.count) for take in track.takes]
     motion = join_motion(calm_motion(track.motion.rows(own), track.landmarks[own], person, fitter) for own in rows)
     avatar, size = make_model("person", head=head).avatar, len(portrait.image)
-    return learning.learn_delta(avatar, portrait, lambda wanted: track.crops(takes, wanted, size), motion, track.seen, teacher)
+    place = warped_rows(portrait, head)
+    return learning.learn_delta(avatar, portrait, lambda wanted: track.crops(takes, wanted, size), motion, track.seen, teacher, place)
 
 
 def save_person(

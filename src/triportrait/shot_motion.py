@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -152,6 +152,27 @@ class _BodyInDecimetres:
         filled = np.stack([np.interp(np.arange(len(bodies)), at, column) for column in rows.T], 1)
         self._last = filled[-1]
         return np.asarray(filled * self._units, np.float32)
+
+
+def with_warps(portrait: PreparedPortrait, head: OpenHead) -> PreparedPortrait:
+    """A person in several pictures, with the warp of those since the first one that are framed as it is."""
+    if all(other.motion.body is None for other in portrait.others):
+        return portrait
+    place = warped_rows(portrait, head)
+    others = [other if other.motion.body is None else replace(other, motion=place(other.image, other.motion)) for other in portrait.others]
+    return replace(portrait, others=tuple(others))
+
+
+def warped_rows(portrait: PreparedPortrait, head: OpenHead) -> Callable[[Array, MotionFrame], MotionFrame]:
+    """What gives a row of motion the warp of its crop uint8 [s, s, 3] since the ``portrait``'s photo."""
+    from triportrait.face.warp_following import small_grey
+
+    look = _warps_since(replace(portrait, others=()), head)
+
+    def place(crop: Array, frame: MotionFrame) -> MotionFrame:
+        return replace(frame, warp=look((small_grey(crop), frame))[0].astype(np.float32))
+
+    return place
 
 
 def _warps_since(portrait: PreparedPortrait, head: OpenHead) -> Callable[[tuple[Array | None, MotionFrame]], tuple[Array, float]]:

@@ -147,12 +147,12 @@ def version_of(path: Path) -> int:
     return int(json.loads(json.loads(header_of(path))["__metadata__"][avatar_files.ENTRY])["version"])
 
 
-@pytest.mark.parametrize("with_bodies", [False, True])
-def test_a_person_of_several_pictures(with_bodies: bool, portrait: PreparedPortrait, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("with_bodies", "with_warps"), [(False, False), (True, False), (True, True)])
+def test_a_person_of_several_pictures(with_bodies: bool, with_warps: bool, portrait: PreparedPortrait, tmp_path: Path) -> None:
     def another(number: int) -> PreparedPortrait:
         image = np.roll(portrait.image, number, axis=0)
         body = np.full(4, 0.1 * number, np.float32) if with_bodies else None
-        motion = replace(portrait.motion, body=body)
+        motion = replace(portrait.motion, body=body, warp=np.full(40, 0.01 * number, np.float32) if with_warps else None)
         return replace(portrait, image=image, photo=image, crop_box=(0.0, 0.0, 64.0), motion=motion, same_take=number == 1)
 
     person = replace(portrait, others=(another(1), another(2)))
@@ -164,6 +164,8 @@ def test_a_person_of_several_pictures(with_bodies: bool, portrait: PreparedPortr
         expect_equal(one, other)
     assert [one.same_take for one in found.others] == [True, False]
     assert "3 of one person" in describe_avatar(path)
+    # Older versions read what has none.
+    assert version_of(path) == (4 if with_warps else 3)
     header = path.read_bytes()[:8]
     assert looks_like_avatar(path) and int.from_bytes(header, "little") < 1 << 20
     path.write_bytes(changed(path.read_bytes(), **{"other1.landmarks": np.zeros((478, 3), np.float32)}))
@@ -204,7 +206,7 @@ WRONG = {
     "other_json": (lambda data: save({"weight": np.zeros(3, np.float32)}, {"triportrait": "[1]"}), "no avatar file"),
     "deep_json": (lambda data: save({"weight": np.zeros(3, np.float32)}, {"triportrait": "[" * 100_000}), "no avatar file"),
     "no_metadata": (lambda data: save({"weight": np.zeros(3, np.float32)}), "no avatar file"),
-    "newer": (lambda data: changed(data, {"version": 4}), "avatar format 4, this version reads 3; update"),
+    "newer": (lambda data: changed(data, {"version": 5}), "avatar format 5, this version reads 4; update"),
     "version_word": (lambda data: changed(data, {"version": "one"}), "damaged"),
     "cut": (lambda data: data[:-100], "damaged"),
     "header_only": (lambda data: data[:200], "damaged"),

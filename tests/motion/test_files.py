@@ -30,6 +30,7 @@ def make_motion(frames: int = 5, seed: int = 0, fps: float = 25.0) -> Motion:
         fps=fps,
         identity=random.normal(size=80).astype(np.float32),
         body=random.normal(0, 0.1, (frames, 4)).astype(np.float32) if seed % 2 else None,
+        warp=random.normal(0, 0.1, (frames, 40)).astype(np.float32) if seed % 3 == 1 else None,
     )
 
 
@@ -39,9 +40,9 @@ def assert_same(first: Motion, second: Motion, radians: float = 0.0) -> None:
     np.testing.assert_allclose(first.rotation_rad, second.rotation_rad, rtol=0, atol=radians)
     np.testing.assert_allclose(first.gaze_rad, second.gaze_rad, rtol=0, atol=radians)
     np.testing.assert_array_equal(first.identity, second.identity)
-    assert (first.body is None) == (second.body is None)
-    if first.body is not None:
-        np.testing.assert_array_equal(first.body, second.body)
+    assert first.row_fields == second.row_fields
+    for name in {"body", "warp"} & set(first.row_fields):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert first.fps == pytest.approx(second.fps, abs=1e-9)
     assert first.expression_names == second.expression_names
     assert first.head_model == second.head_model
@@ -321,4 +322,8 @@ def test_half_a_body_is_refused(tmp_path: Path) -> None:
     save_motion(make_motion(seed=1), path)
     path.write_text(path.read_text(encoding="utf-8").replace("body_roll", "control_sad"), encoding="utf-8")
     with pytest.raises(MotionFileError, match="body_x but no body_roll"):
+        load_motion(path)
+    save_motion(make_motion(seed=1), path)
+    path.write_text(path.read_text(encoding="utf-8").replace("warp_23_y", "control_sad"), encoding="utf-8")
+    with pytest.raises(MotionFileError, match="warp_11_x but no warp_23_y"):
         load_motion(path)

@@ -312,3 +312,15 @@ def test_a_body_is_taken_since_the_reference_and_goes_along_with_its_head() -> N
     np.testing.assert_allclose(walking.body[:, :2], (walking.translation - own.translation)[:, :2], atol=1e-5)
     near = retarget.body_since(np.float32([[0, 0, np.log(2), 0], [0.2, 0, np.log(2), 0]]), 0)
     np.testing.assert_allclose(near[1], (0.1, 0, 0, 0), atol=1e-6)
+
+
+def test_a_warp_is_taken_since_the_reference_and_goes_with_the_pose() -> None:
+    own, still = portrait_frame(), np.zeros((5, 3))
+    warp = np.random.default_rng(4).normal(0, 0.1, (5, 40)).astype(np.float32)
+    placed = retarget.relative(moved(still, still, own).with_rows(warp=warp), 2, own)
+    assert placed.warp is not None and not placed.warp[2].any()
+    np.testing.assert_allclose(placed.warp[4], warp[4] - warp[2], atol=1e-7)
+    others = retarget.with_clip_pose(moved(np.zeros((7, 3)), np.zeros((7, 3)), own), placed)
+    np.testing.assert_array_equal(others.warp, placed.warp[[0, 1, 2, 3, 4, 3, 2]])
+    for pose in ("still", "natural"):
+        assert retarget.with_pose(placed, pose, own).warp is None

@@ -116,9 +116,12 @@ def default_personal_tools(teacher_of: TeacherOf | None = None) -> PersonalTools
     from triportrait import drivers
     from triportrait.face.person import person_of_takes
     from triportrait.pipeline import learn_delta
+    from triportrait.shot_motion import with_warps
 
     def make_person(takes: Sequence[Take], fps: float, box: tuple[float, float, float]) -> tuple[PreparedPortrait, PersonTrack]:
-        return person_of_takes(takes, fps, drivers.default_tracker(), drivers.default_head(), box=box)
+        head = drivers.default_head()
+        person, track = person_of_takes(takes, fps, drivers.default_tracker(), head, box=box)
+        return with_warps(person, head), track
 
     def learn(portrait: PreparedPortrait, takes: Sequence[Take], track: PersonTrack, row: str) -> PersonalDelta | None:
         teacher = None

@@ -21,11 +21,13 @@ from triportrait.types import CAMERA_DISTANCE_DM, WARP_COLUMNS, Array, MotionFra
 _ROUND_TRIP_PX, _OFF_PX = 1.0, 1.0
 #: Deviation of a place, and of the difference between two that are neighbours (decimetres).
 _USUAL_DM = 0.1
+#: No place moves farther than this against head and body, whatever flow says.
+_MOST_DM = 0.4
 _ROUNDS = 8
 #: Side of the crop that a shot's first picture keeps.
 _CROP_PX = 512
-#: A frame with fewer samples tells nothing, and one with so many counts fully.
-_LEAST_SAMPLES, _ENOUGH_SAMPLES = 6, 20
+#: A frame in which a smaller share of the samples is found again tells nothing, and one with so many counts fully.
+_LEAST_FOUND, _ENOUGH_FOUND = 0.1, 0.3
 
 
 class WarpFollower:
@@ -47,6 +49,9 @@ class WarpFollower:
         """
         import cv2
 
+        nothing = np.zeros(len(WARP_COLUMNS)), 0.0
+        if not len(self._grid.samples):
+            return nothing
         px_per_dm = self._grid.focal_px / (CAMERA_DISTANCE_DM - float(frame.translation[2]))
         goes = self._grid.where(frame).astype(np.float32)
         there = cv2.remap(goes, self._x / STEP_PX, self._y / STEP_PX, cv2.INTER_LINEAR)
@@ -55,18 +60,20 @@ class WarpFollower:
         forth, back = _flow(self._grey, taken_back), _flow(taken_back, self._grey)
         returned = forth + cv2.remap(back, self._x + forth[..., 0], self._y + forth[..., 1], cv2.INTER_LINEAR)
         column, row = self._grid.samples.T
-        flow = forth[row, column]
-        start = there[row, column]
-        end = cv2.remap(there, column.astype(np.float32)[None] + flow[None, :, 0], row.astype(np.float32)[None] + flow[None, :, 1], 1)[0]
+        start, flow = there[row, column], forth[row, column]
+        goal = (self._grid.samples + flow).astype(np.float32)[None]
+        end = cv2.remap(there, goal[..., 0], goal[..., 1], cv2.INTER_LINEAR)[0]
         sure = np.linalg.norm(returned[row, column], axis=1) < _ROUND_TRIP_PX
         for place in (start, end):
             sure &= ((place > 1) & (place < SIDE_PX - 1)).all(1)
-        count = int(sure.sum())
-        if count < _LEAST_SAMPLES:
-            return np.zeros(len(WARP_COLUMNS)), 0.0
+        found_again = float(sure.mean())
+        if found_again <= _LEAST_FOUND:
+            return nothing
         moved = (end - start)[sure] * np.array([1.0, -1.0]) / px_per_dm
         found = self._fitted(self._grid.weights[sure].astype(np.float64), moved, _OFF_PX / px_per_dm)
-        return found.ravel(), min(1.0, count / _ENOUGH_SAMPLES)
+        length = np.linalg.norm(found, axis=1, keepdims=True)
+        found *= np.minimum(1.0, _MOST_DM / np.maximum(length, 1e-9))
+        return found.ravel(), min(1.0, (found_again - _LEAST_FOUND) / (_ENOUGH_FOUND - _LEAST_FOUND))
 
     def _fitted(self, weights: Array, moved: Array, off_dm: float) -> Array:
         """Shifts of the places [20, 2] by weighted least squares in which what is far off counts little (Cauchy)."""

@@ -23,6 +23,7 @@ from triportrait.files import atomic_file, check_readable
 from triportrait.media.images import MAX_PIXELS
 from triportrait.types import (
     FOCAL_IN_WIDTHS,
+    WARP_COLUMNS,
     Array,
     MotionFrame,
     PersonalDelta,
@@ -33,8 +34,9 @@ from triportrait.types import (
 
 FORMAT = "triportrait.avatar"
 #: 1: one photograph; 2: a person of several pictures; 3: with a network beside their delta, or with pictures of
-#: other takes. A file is written in the lowest that holds it, which older versions read.
-VERSION = 3
+#: other takes; 4: whose hair's motion since the first picture is known. A file is written in the lowest that holds it, which older
+#: versions read.
+VERSION = 4
 #: The metadata entry that holds the description, as JSON. One entry: safetensors writes several in an order that changes from run to run.
 ENTRY = "triportrait"
 #: Larger files hold no portrait of a photo that is read.
@@ -54,6 +56,7 @@ _HIGHEST = {
     "motion.gaze_rad": 1e2,
     "motion.landmarks": 1e6,
     "motion.body": 1e3,
+    "motion.warp": 10.0,
     "manner.style": 100.0,
     "manner.voice": 1e3,
     "delta.level": 255.0,
@@ -92,6 +95,7 @@ _MOTION = {
 }
 _LANDMARKS = {"motion.landmarks": ("F32", "478 2")}
 _BODY = {"motion.body": ("F32", "4")}
+_WARP = {"motion.warp": ("F32", str(len(WARP_COLUMNS)))}
 #: How a person moves; each may be missing.
 _MANNER = {"manner.style": ("F32", "y"), "manner.voice": ("F32", "l")}
 #: What the pictures of a person lack; all of it, or nothing. The side u is one of :data:`_DELTA_SIDES_PX`.
@@ -156,14 +160,14 @@ def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refine
         tensors |= {name: getattr(portrait.delta, name.partition(".")[2]) for name in _DELTA}
         if portrait.delta.network is not None:
             tensors["delta.network"] = portrait.delta.network
-    bodies = bool(portrait.others) and all(other.motion.body is not None for other in portrait.others)
+    bodies, warps = (_all_have(portrait, name) for name in ("body", "warp"))
     for number, other in enumerate(portrait.others):
-        tensors |= {_of_other(number, name): array for name, array in _arrays(other, _OTHER | _BODY if bodies else _OTHER).items()}
+        tensors |= {_of_other(number, name): array for name, array in _arrays(other, _each_other(bodies, warps)).items()}
     note = None
     if refined is not None:
         tensors |= {name: getattr(refined, name.partition(".")[2]) for name in _PLANES}
         note = {"network": refined.network, "steps": refined.steps, "before_db": refined.before_db, "after_db": refined.after_db}
-    kinds = _expected(len(portrait.others), bodies) | _LANDMARKS | _PLANES | _MANNER | _DELTA | _NETWORK
+    kinds = _expected(len(portrait.others), bodies, warps) | _LANDMARKS | _PLANES | _MANNER | _DELTA | _NETWORK
     tensors = {name: np.ascontiguousarray(array, _KINDS[kinds[name][0]]) for name, array in tensors.items()}
     description: dict[str, Any] = {
         "format": FORMAT,
@@ -176,6 +180,8 @@ def save_avatar(path: str | os.PathLike[str], portrait: PreparedPortrait, refine
     }
     if portrait.others:
         description |= {"others": len(portrait.others), "bodies": bodies}
+        if warps:
+            description["warps"] = True
         other_takes = [number for number, other in enumerate(portrait.others) if not other.same_take]
         if other_takes:
             description["other_takes"] = other_takes
@@ -215,6 +221,7 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         refined: Refined | None
         others: int = Field(default=0, ge=0, le=_MOST_OTHERS)
         bodies: bool = False
+        warps: bool = False
         other_takes: frozenset[Annotated[int, Field(ge=0, lt=_MOST_OTHERS)]] = frozenset()
         digest: str
 
@@ -226,7 +233,7 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
         with safe_open(absolute, "np") as file:
             text = _expect_ours((file.metadata() or {}).get(ENTRY), path)
             description = Description.model_validate_json(text)
-            expected = _expected(description.others, description.bodies)
+            expected = _expected(description.others, description.bodies, description.warps)
             if "motion.landmarks" in file.keys():  # noqa: SIM118 - not a dict
                 expected = expected | _LANDMARKS
             expected = expected | {name: kind for name, kind in _MANNER.items() if name in file.keys()}  # noqa: SIM118
@@ -264,10 +271,12 @@ def load_avatar(path: str | os.PathLike[str]) -> AvatarFile:
 
 def _version_of(portrait: PreparedPortrait) -> int:
     """The oldest format that holds the portrait."""
+    if _all_have(portrait, "warp"):
+        return VERSION
     manner = portrait.manner
     has_network = portrait.delta is not None and portrait.delta.network is not None
     if has_network or any(not other.same_take for other in portrait.others):
-        return VERSION
+        return 3
     learned = (manner.style, manner.voice, portrait.delta)
     return 2 if portrait.others or any(part is not None for part in learned) else 1
 
@@ -276,9 +285,18 @@ def _of_other(number: int, name: str) -> str:
     return f"other{number}.{name}"
 
 
-def _expected(others: int, bodies: bool) -> dict[str, tuple[str, str]]:
+def _all_have(portrait: PreparedPortrait, name: str) -> bool:
+    """Whether there are other pictures, and of each the body, or the warp, is known."""
+    return bool(portrait.others) and all(getattr(other.motion, name) is not None for other in portrait.others)
+
+
+def _each_other(bodies: bool, warps: bool) -> dict[str, tuple[str, str]]:
+    return _OTHER | (_BODY if bodies else {}) | (_WARP if warps else {})
+
+
+def _expected(others: int, bodies: bool, warps: bool) -> dict[str, tuple[str, str]]:
     """Tensors of a portrait with so many others, as :data:`_PORTRAIT`."""
-    each = _OTHER | _BODY if bodies else _OTHER
+    each = _each_other(bodies, warps)
     return _PORTRAIT | _MOTION | {_of_other(number, name): kind for number in range(others) for name, kind in each.items()}
 
 

@@ -65,6 +65,22 @@ def test_the_picture_turned_alike_is_taken(astronaut_portrait: PreparedPortrait,
     assert far[..., 0].mean() > 0.9 * far[..., 1].mean()
 
 
+def test_hair_moves_since_the_picture_that_shows_it(astronaut_portrait: PreparedPortrait, open_head: OpenHead, frame: MotionFrame) -> None:
+    """Another picture whose hair has swung as the frame's has is drawn as it is."""
+    person = PersonAvatar(LiftedAvatar(open_head, whole_person=True))
+    warp, turned = np.full(40, 0.05, np.float32), replace(frame, landmarks=None)
+
+    def drawn(own: np.ndarray | None, seen: np.ndarray | None) -> np.ndarray:
+        other = replace(astronaut_portrait, motion=replace(turned, warp=own))
+        return person.render(person.prepare(replace(astronaut_portrait, others=(other,))), replace(turned, warp=seen)).rgb[:200]
+
+    unmoved = drawn(None, None)
+    np.testing.assert_allclose(drawn(warp, warp), unmoved, atol=0.02)
+    assert np.abs(drawn(np.zeros_like(warp), warp) - unmoved).mean() > 1e-3
+    # What has not been measured in it does not move.
+    np.testing.assert_allclose(drawn(None, warp), unmoved, atol=0.02)
+
+
 def test_pictures_that_are_turned_alike_are_one_picture_for_the_head():
     turns_deg = np.array([0.0, 2.0, 9.0, 20.0, 18.0, -7.0])
     rotations = [matrix_from_euler(np.radians([0.0, turn, 0.0])) for turn in turns_deg]

@@ -21,7 +21,7 @@ from triportrait.geometry.landmarks import EYE_LEFT_RIM, EYE_RIGHT_RIM, OUTER_LI
 from triportrait.geometry.parts import PicturePart, around
 from triportrait.geometry.rotations import matrix_from_euler
 from triportrait.geometry.shapes import FaceShape
-from triportrait.types import Array, FullHead, MotionFrame, PreparedPortrait, RenderedHead
+from triportrait.types import WARP_COLUMNS, Array, FullHead, MotionFrame, PreparedPortrait, RenderedHead
 
 #: So many pictures are blended for head and body, each of them drawn whole; and for mouth and eyes, whose landmarks would tremble more as
 #: one of two gives way to the next.
@@ -49,12 +49,17 @@ class PhotoAvatar(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One picture of the person: its ``state`` in the one-photo avatar, its turn, and the shape of its face."""
+    """One picture of the person: its ``state`` in the one-photo avatar, its turn, and the shape of its face.
+
+    Args:
+        body, warp: how far body and hair have moved in it since the first picture; None: nobody knows.
+    """
 
     state: Any
     rotation: Array
     shape: FaceShape
     body: Array | None
+    warp: Array | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +94,12 @@ class PersonAvatar:
 
     def prepare(self, portrait: PreparedPortrait) -> PersonState:
         """Everything that is computed once per person."""
-        sources = []
+        sources: list[Source] = []
         pictures = [replace(portrait, others=()), *portrait.others]
         for one, state in zip(pictures, in_order(self.inner.prepare, pictures, thread_count()), strict=True):
             rotation = matrix_from_euler(np.asarray(one.motion.rotation_rad, np.float64))
-            sources.append(Source(state, rotation, FaceShape.of(one.landmarks), one.motion.body))
+            warp = one.motion.warp if sources else np.zeros(len(WARP_COLUMNS), np.float32)
+            sources.append(Source(state, rotation, FaceShape.of(one.landmarks), one.motion.body, warp))
         vertices = self.head.shape(portrait.identity) + portrait.vertex_offset
         least = [_APART_DEG if one.same_take else _OTHER_TAKE_DEG for one in (portrait, *portrait.others)]
         by_pose = turned_apart([source.rotation for source in sources], least)
@@ -193,11 +199,13 @@ def _angle_deg(one: Array, other: Array) -> float:
 
 
 def _for_source(frame: MotionFrame, source: Source) -> MotionFrame:
-    """The frame as seen from a source in which the body has moved already."""
-    if source.body is None or frame.body is None:
-        return frame
-    since = frame.body - source.body
-    return replace(frame, body=since.astype(np.float32))
+    """The frame as seen from a source in which body and hair have moved already."""
+    since = {name: _since(getattr(frame, name), getattr(source, name)) for name in ("body", "warp")}
+    return replace(frame, body=frame.body if since["body"] is None else since["body"], warp=since["warp"])
+
+
+def _since(now: Array | None, then: Array | None) -> Array | None:
+    return None if now is None or then is None else (now - then).astype(np.float32)
 
 
 def _body_shares(state: PersonState, frame: MotionFrame) -> Array:

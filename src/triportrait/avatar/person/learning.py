@@ -10,7 +10,7 @@ import numpy as np
 from triportrait.avatar.person.avatar import PersonAvatar
 from triportrait.avatar.person.head_space import HeadSpace
 from triportrait.avatar.person.linear_delta import SPACE_PX, Residuals, delta_features, fit_linear_delta, motion_numbers, residual
-from triportrait.types import Array, Motion, PersonalDelta, PreparedPortrait
+from triportrait.types import Array, Motion, MotionFrame, PersonalDelta, PreparedPortrait
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ def learn_delta(
     motion: Motion,
     seen: Array,
     teacher: Teacher | None = None,
+    place: Callable[[Array, MotionFrame], MotionFrame] = lambda crop, frame: frame,
 ) -> PersonalDelta | None:
     """What the person's pictures lack.
 
@@ -45,6 +46,7 @@ def learn_delta(
         crops: gives those of the video's rows that are asked for, in order, each with its crop uint8 RGB [s, s, 3].
         motion: of all rows, in the portrait's pose frame; ``seen``: bool [t], where the person is.
         teacher: learns a network on top of the linear map; None leaves that out.
+        place: gives a row the warp of its crop.
 
     Returns:
         None where too little was seen, or nothing of it helps in frames that were held out.
@@ -59,7 +61,7 @@ def learn_delta(
     found = []
     sum_drawn = np.zeros((SPACE_PX, SPACE_PX, 3), np.float32)
     for index, real in crops(chosen):
-        frame = motion[index]
+        frame = place(real, motion[index])
         difference, shown, drawn = residual(space, real, avatar.render(state, frame), frame)
         sum_drawn += drawn
         features = delta_features(frame, avatar.shares(state, frame))

@@ -1,0 +1,81 @@
+"""A warp moves hair and shoulders by what it says, leaves the face alone, and never folds what lies between."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedState
+from triportrait.avatar.lifted.photo_grid import photo_grid
+from triportrait.avatar.lifted.warping import LoosePoints
+from triportrait.face.open_head import OpenHead
+from triportrait.geometry.cameras import pose_points
+from triportrait.geometry.masks import face_hull
+from triportrait.geometry.warp import SIDE_PX, STEP_PX
+from triportrait.types import WARP_COLUMNS, MotionFrame, PreparedPortrait
+
+
+@pytest.fixture(scope="module")
+def avatar(open_head: OpenHead) -> LiftedAvatar:
+    return LiftedAvatar(open_head, whole_person=True)
+
+
+@pytest.fixture(scope="module")
+def state(avatar: LiftedAvatar, astronaut_portrait: PreparedPortrait) -> LiftedState:
+    return avatar.prepare(astronaut_portrait)
+
+
+def warped(portrait: PreparedPortrait, right: float, up: float = 0.0, yaw: float = 0.0) -> MotionFrame:
+    turn = portrait.motion.rotation_rad + np.float32([0.0, yaw, 0.0])
+    return replace(portrait.motion, rotation_rad=turn, warp=np.tile(np.float32([right, up]), len(WARP_COLUMNS) // 2))
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.3])
+def test_hair_goes_where_the_warp_says_and_the_face_stays(avatar, state, astronaut_portrait, yaw) -> None:
+    own = replace(astronaut_portrait.motion, rotation_rad=astronaut_portrait.motion.rotation_rad + np.float32([0, yaw, 0]))
+    frame = warped(astronaut_portrait, 0.05, -0.02, yaw)
+    still, moved = (state.mantle.follow(np.zeros_like(state.source), row) for row in (own, frame))
+    shift = pose_points(moved, own.rotation_rad, np.zeros(3)) - pose_points(still, own.rotation_rad, np.zeros(3))
+    far, near = state.mantle.warp.away_dm > 0.2, state.mantle.warp.away_dm == 0
+    assert far.any() and near.any()
+    np.testing.assert_allclose(shift[far], np.broadcast_to([0.05, -0.02, 0.0], shift[far].shape), atol=1e-5)
+    assert not shift[near].any()
+    drawn, plain = avatar.draw(state, frame), avatar.draw(state, own)
+    np.testing.assert_array_equal(drawn.landmarks, plain.landmarks)
+    assert np.abs(drawn.rgb - plain.rgb).mean() > 1e-3
+
+
+def test_no_warp_and_one_of_nothing_are_the_same_picture(avatar, state, astronaut_portrait) -> None:
+    plain, nothing = (avatar.draw(state, frame) for frame in (astronaut_portrait.motion, warped(astronaut_portrait, 0.0)))
+    np.testing.assert_array_equal(plain.rgb, nothing.rgb)
+
+
+@pytest.mark.parametrize("length", [0.03, 0.1, 0.3])
+def test_whatever_its_length_a_warp_does_not_fold(astronaut_portrait, length) -> None:
+    """Points on a line away from the face keep their order when they are pushed towards it."""
+    portrait = astronaut_portrait
+    row = int(portrait.landmarks[:, 1].mean())
+    right = int(np.flatnonzero(face_hull(portrait.landmarks, len(portrait.image))[row]).max())
+    dm_per_px = (10.0 - float(portrait.motion.translation[2])) / (portrait.focal * len(portrait.image))
+    x = (np.arange(right - 10, len(portrait.image)) + 0.5 - len(portrait.image) / 2) * dm_per_px
+    y, z = (len(portrait.image) / 2 - row - 0.5) * dm_per_px, float(portrait.motion.translation[2])
+    points = LoosePoints.of(portrait, np.stack([x, np.full_like(x, y), np.full_like(x, z)], -1))
+    frame = replace(warped(portrait, -length), rotation_rad=np.zeros(3, np.float32))
+    shift = points.shift(frame)
+    assert shift is not None and shift[-1, 0] == pytest.approx(-length, abs=1e-5)
+    assert (np.diff(x + shift[:, 0]) > 0).all()
+
+
+def test_the_grid_stays_in_the_photos_own_pose_and_follows_a_turn(astronaut_portrait, open_head) -> None:
+    grid = photo_grid(astronaut_portrait, open_head)
+    line = np.arange(0, SIDE_PX + 1, STEP_PX)
+    np.testing.assert_allclose(grid.where(astronaut_portrait.motion), np.stack(np.meshgrid(line, line), -1), atol=1e-3)
+    turned = replace(astronaut_portrait.motion, rotation_rad=astronaut_portrait.motion.rotation_rad + np.float32([0, 0.3, 0]))
+    assert np.abs(grid.where(turned) - grid.where(astronaut_portrait.motion)).max() > 5.0
+    np.testing.assert_allclose(grid.weights.sum(1), 1.0, atol=1e-5)
+    inside = face_hull(astronaut_portrait.landmarks, len(astronaut_portrait.image))
+    unit = len(astronaut_portrait.image) / SIDE_PX
+    column, row = (grid.samples * unit).astype(int).T
+    assert len(grid.samples) > 100 and not inside[row, column].any() and (astronaut_portrait.person_alpha[row, column] > 0.8).all()
