@@ -117,7 +117,7 @@ def followed_motion(
     motion = join_motion(pieces)
     known = body is not None and body.is_known
     if warps:
-        smooth = smooth_warp(np.stack([warp for warp, _ in warps]), np.array([sure for _, sure in warps]), fps)
+        smooth = smooth_warp(np.stack([warp for warp, _ in warps]), np.stack([sure for _, sure in warps]), fps)
         motion = motion.with_rows(warp=smooth if known or smooth is None else of_head_alone(smooth))
     return motion if known else motion.with_rows(body=None)
 
@@ -175,16 +175,17 @@ def warped_rows(portrait: PreparedPortrait, head: OpenHead) -> Callable[[Array, 
     return place
 
 
-def _warps_since(portrait: PreparedPortrait, head: OpenHead) -> Callable[[tuple[Array | None, MotionFrame]], tuple[Array, float]]:
-    """What measures the warp [40] of a picture under a row of motion, and how surely; several pictures may be looked at at once."""
+def _warps_since(portrait: PreparedPortrait, head: OpenHead) -> Callable[[tuple[Array | None, MotionFrame]], tuple[Array, Array]]:
+    """What measures the warp [184] of a picture under a row of motion, and how surely; several pictures may be looked at at once."""
     from triportrait.avatar.lifted.photo_grid import photo_grid
     from triportrait.face.warp_following import WarpFollower
 
     follower = WarpFollower(photo_grid(portrait, head))
+    nothing = np.zeros(len(WARP_COLUMNS)), np.zeros(len(WARP_COLUMNS))
 
-    def look(seen: tuple[Array | None, MotionFrame]) -> tuple[Array, float]:
+    def look(seen: tuple[Array | None, MotionFrame]) -> tuple[Array, Array]:
         picture, frame = seen
-        return (np.zeros(len(WARP_COLUMNS)), 0.0) if picture is None else follower.see(picture, frame)
+        return nothing if picture is None else follower.see(picture, frame)
 
     return look
 

@@ -47,7 +47,8 @@ ARKIT_EXPRESSIONS: tuple[str, ...] = (
 
 #: The columns of a body's motion and of a warp, see :class:`MotionFrame`.
 BODY_COLUMNS = ("body_x", "body_y", "body_scale", "body_roll")
-WARP_COLUMNS = tuple(f"warp_{row}{column}_{axis}" for row in range(1, 6) for column in range(1, 5) for axis in "xy")
+_GRIDS = (("warp", 20, 4), ("warp_face", 72, 9))
+WARP_COLUMNS = tuple(f"{part}_{i // wide + 1}{i % wide + 1}_{axis}" for part, count, wide in _GRIDS for i in range(count) for axis in "xy")
 #: Widths of the fields of a row of motion that have one; of them body and warp may be None.
 _ROW_WIDTHS = {"rotation_rad": 3, "translation": 3, "gaze_rad": 2, "body": len(BODY_COLUMNS), "warp": len(WARP_COLUMNS)}
 
@@ -55,7 +56,6 @@ _ROW_WIDTHS = {"rotation_rad": 3, "translation": 3, "gaze_rad": 2, "body": len(B
 FPS = 25.0
 #: Focal length in image widths of the square head crop (EG3D and Real3D-Portrait: 2985.29 / 700).
 FOCAL_IN_WIDTHS = 2985.29 / 700.0
-
 #: Distance of the camera from the origin of head space at translation 0, in decimetres.
 CAMERA_DISTANCE_DM = 10.0
 
@@ -162,8 +162,8 @@ class MotionFrame:
         body: [4] how the shoulders have moved from their place in the photo: x to image right and y up in decimetres at the head's
             distance, logarithm of the scale, roll counter-clockwise in radians, all about the pit of the neck
             (:func:`triportrait.geometry.body.body_pivot`); None lets them follow the head.
-        warp: [40] how hair, ears, neck and shoulders have moved since the photo besides what head and body explain: x to image right and y
-            up, in decimetres at the head's distance, at the places of :mod:`triportrait.geometry.warp`; None: not at all.
+        warp: [184] how the person has moved since the photo besides what head, expression and body explain: x to image right and y up, in
+            decimetres at the head's distance, at the places of :mod:`triportrait.geometry.warp`; None: not at all.
     """
 
     expression: Array
@@ -205,7 +205,7 @@ class Motion:
         head_model: name of the :class:`HeadModel` the columns belong to.
         identity: [i] float32 shape coefficients of whom it was measured on, or None.
         landmarks: [t, 478, 2] pixels of the portrait's crop, or None (see :class:`MotionFrame`).
-        body: [t, 4] float32 motion of the shoulders, and warp: [t, 40] float32 (see :class:`MotionFrame`), or None.
+        body: [t, 4] float32 motion of the shoulders, and warp: [t, 184] float32 (see :class:`MotionFrame`), or None.
     """
 
     expression: Array

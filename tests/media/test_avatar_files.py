@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 from triportrait.errors import MediaError, OutputError
 from triportrait.media import avatar_files
 from triportrait.media.avatar_files import describe_avatar, load_avatar, looks_like_avatar, save_avatar
-from triportrait.types import MotionFrame, PersonalDelta, PersonalManner, PreparedPortrait, RefinedPlanes
+from triportrait.types import WARP_COLUMNS, MotionFrame, PersonalDelta, PersonalManner, PreparedPortrait, RefinedPlanes
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_a_person_of_several_pictures(with_bodies: bool, with_warps: bool, portr
     def another(number: int) -> PreparedPortrait:
         image = np.roll(portrait.image, number, axis=0)
         body = np.full(4, 0.1 * number, np.float32) if with_bodies else None
-        motion = replace(portrait.motion, body=body, warp=np.full(40, 0.01 * number, np.float32) if with_warps else None)
+        motion = replace(portrait.motion, body=body, warp=np.full(len(WARP_COLUMNS), 0.01 * number, np.float32) if with_warps else None)
         return replace(portrait, image=image, photo=image, crop_box=(0.0, 0.0, 64.0), motion=motion, same_take=number == 1)
 
     person = replace(portrait, others=(another(1), another(2)))

@@ -17,7 +17,7 @@ from triportrait.geometry.curve_range import LOWEST_BROW
 from triportrait.motion import files
 from triportrait.motion.exports import arkit52
 from triportrait.motion.files import load_motion, save_motion, write_motion
-from triportrait.types import ARKIT_EXPRESSIONS, Motion
+from triportrait.types import ARKIT_EXPRESSIONS, WARP_COLUMNS, Motion
 
 
 def make_motion(frames: int = 5, seed: int = 0, fps: float = 25.0) -> Motion:
@@ -30,7 +30,7 @@ def make_motion(frames: int = 5, seed: int = 0, fps: float = 25.0) -> Motion:
         fps=fps,
         identity=random.normal(size=80).astype(np.float32),
         body=random.normal(0, 0.1, (frames, 4)).astype(np.float32) if seed % 2 else None,
-        warp=random.normal(0, 0.1, (frames, 40)).astype(np.float32) if seed % 3 == 1 else None,
+        warp=random.normal(0, 0.1, (frames, len(WARP_COLUMNS))).astype(np.float32) if seed % 3 == 1 else None,
     )
 
 

@@ -15,7 +15,7 @@ from triportrait.motion import timing as motion_timing
 from triportrait.motion.lips import close_lips, lip_opening
 from triportrait.motion.natural import blink_shape, idle_motion
 from triportrait.motion.smoothing import smooth_adaptive, smooth_motion, smooth_rotations
-from triportrait.types import ARKIT_EXPRESSIONS, Motion, MotionFrame
+from triportrait.types import ARKIT_EXPRESSIONS, WARP_COLUMNS, Motion, MotionFrame
 
 
 def column(name: str) -> int:
@@ -316,7 +316,7 @@ def test_a_body_is_taken_since_the_reference_and_goes_along_with_its_head() -> N
 
 def test_a_warp_is_taken_since_the_reference_and_goes_with_the_pose() -> None:
     own, still = portrait_frame(), np.zeros((5, 3))
-    warp = np.random.default_rng(4).normal(0, 0.1, (5, 40)).astype(np.float32)
+    warp = np.random.default_rng(4).normal(0, 0.1, (5, len(WARP_COLUMNS))).astype(np.float32)
     placed = retarget.relative(moved(still, still, own).with_rows(warp=warp), 2, own)
     assert placed.warp is not None and not placed.warp[2].any()
     np.testing.assert_allclose(placed.warp[4], warp[4] - warp[2], atol=1e-7)

@@ -8,7 +8,7 @@ import pytest
 from triportrait.geometry.rotations import matrix_from_euler, vector_from_matrix
 from triportrait.motion.retarget import neutral_row
 from triportrait.motion.shots import Shot, absences, join_shots
-from triportrait.types import ARKIT_EXPRESSIONS, Motion
+from triportrait.types import ARKIT_EXPRESSIONS, WARP_COLUMNS, Motion
 
 FPS = 25.0
 ROWS = ("expression", "rotation_rad", "translation", "gaze_rad")
@@ -130,9 +130,9 @@ def test_bodies_are_joined_as_poses_are_and_dropped_where_one_is_not_known() -> 
 
 def test_a_warp_fades_across_a_cut_and_is_none_where_nobody_measured_it() -> None:
     first, second = swaying(40), swaying(50)
-    warp = np.full((40, 40), 0.1, np.float32)
+    warp = np.full((40, len(WARP_COLUMNS)), 0.1, np.float32)
     joined = join_shots([Shot(first.with_rows(warp=warp), seen(40)), Shot(second, seen(50))])
-    assert joined.warp is not None and joined.warp.shape == (90, 40)
+    assert joined.warp is not None and joined.warp.shape == (90, len(WARP_COLUMNS))
     np.testing.assert_allclose(joined.warp[:40], 0.1, atol=1e-6)
     assert np.abs(np.diff(joined.warp, axis=0)).max() < 0.03 and not joined.warp[-1].any()
     assert join_shots([Shot(first, seen(40)), Shot(second, seen(50))]).warp is None

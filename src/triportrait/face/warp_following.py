@@ -14,8 +14,8 @@ import numpy as np
 
 from triportrait.face.following import FollowedFace, own_square
 from triportrait.geometry.crops import cut, resized
-from triportrait.geometry.warp import SIDE_PX, STEP_PX, WARP_GRID, PhotoGrid
-from triportrait.types import CAMERA_DISTANCE_DM, WARP_COLUMNS, Array, MotionFrame
+from triportrait.geometry.warp import FACE_GRID, SIDE_PX, WARP_GRID, PhotoGrid
+from triportrait.types import CAMERA_DISTANCE_DM, Array, MotionFrame
 
 #: Flow forth and back ends within so many pixels; a sample that is off by so many counts half.
 _ROUND_TRIP_PX, _OFF_PX = 1.0, 1.0
@@ -23,7 +23,7 @@ _ROUND_TRIP_PX, _OFF_PX = 1.0, 1.0
 _USUAL_DM = 0.1
 #: No place moves farther than this against head and body, whatever flow says.
 _MOST_DM = 0.4
-_ROUNDS = 8
+_ROUNDS = 4
 #: Side of the crop that a shot's first picture keeps.
 _CROP_PX = 512
 #: A frame in which a smaller share of the samples is found again tells nothing, and one with so many counts fully.
@@ -38,10 +38,12 @@ class WarpFollower:
         self._grey = small_grey(grid.picture)
         y, x = np.mgrid[:SIDE_PX, :SIDE_PX].astype(np.float32)
         self._x, self._y = x, y
-        self._prior = _prior()
+        self._samples = (grid.around, grid.face)
+        self._weights = tuple(weights.astype(np.float64) for weights in (grid.around_weights, grid.face_weights))
+        self._priors = tuple(_prior(*places) for places in (WARP_GRID, FACE_GRID))
 
-    def see(self, grey: Array, frame: MotionFrame) -> tuple[Array, float]:
-        """The warp [40] of a picture, and how surely it is known, 0..1.
+    def see(self, grey: Array, frame: MotionFrame) -> tuple[Array, Array]:
+        """The warp [184] of a picture, and how surely each number of it is known, 0..1.
 
         Args:
             grey: uint8 [256, 256], from :func:`small_grey`.
@@ -49,41 +51,61 @@ class WarpFollower:
         """
         import cv2
 
-        nothing = np.zeros(len(WARP_COLUMNS)), 0.0
-        if not len(self._grid.samples):
-            return nothing
         px_per_dm = self._grid.focal_px / (CAMERA_DISTANCE_DM - float(frame.translation[2]))
-        goes = self._grid.where(frame).astype(np.float32)
-        there = cv2.remap(goes, self._x / STEP_PX, self._y / STEP_PX, cv2.INTER_LINEAR)
+        there = self._grid.where(frame)
         # OpenCV counts pixel centres from 0, and so does the grid: a point that stays in its place is read where it is.
         taken_back = cv2.remap(grey, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         forth, back = _flow(self._grey, taken_back), _flow(taken_back, self._grey)
         returned = forth + cv2.remap(back, self._x + forth[..., 0], self._y + forth[..., 1], cv2.INTER_LINEAR)
-        column, row = self._grid.samples.T
-        start, flow = there[row, column], forth[row, column]
-        goal = (self._grid.samples + flow).astype(np.float32)[None]
-        end = cv2.remap(there, goal[..., 0], goal[..., 1], cv2.INTER_LINEAR)[0]
-        sure = np.linalg.norm(returned[row, column], axis=1) < _ROUND_TRIP_PX
-        for place in (start, end):
-            sure &= ((place > 1) & (place < SIDE_PX - 1)).all(1)
-        found_again = float(sure.mean())
-        if found_again <= _LEAST_FOUND:
-            return nothing
-        moved = (end - start)[sure] * np.array([1.0, -1.0]) / px_per_dm
-        found = self._fitted(self._grid.weights[sure].astype(np.float64), moved, _OFF_PX / px_per_dm)
-        length = np.linalg.norm(found, axis=1, keepdims=True)
-        found *= np.minimum(1.0, _MOST_DM / np.maximum(length, 1e-9))
-        return found.ravel(), min(1.0, (found_again - _LEAST_FOUND) / (_ENOUGH_FOUND - _LEAST_FOUND))
+        missed = np.linalg.norm(returned, axis=-1)
+        parts = []
+        for samples, weights, prior in zip(self._samples, self._weights, self._priors, strict=True):
+            moved, sure = _moved(samples, there, forth, missed)
+            found, share = np.zeros((weights.shape[1], 2)), float(sure.mean()) if len(sure) else 0.0
+            if share > _LEAST_FOUND:
+                found = _fitted(weights[sure], moved[sure] * (1.0, -1.0) / px_per_dm, prior, _OFF_PX / px_per_dm)
+            parts.append((found, float(np.clip((share - _LEAST_FOUND) / (_ENOUGH_FOUND - _LEAST_FOUND), 0.0, 1.0))))
+        places = np.concatenate([found for found, _ in parts])
+        length = np.linalg.norm(places, axis=1, keepdims=True)
+        places *= np.minimum(1.0, _MOST_DM / np.maximum(length, 1e-9))
+        return places.ravel(), np.repeat([share for _, share in parts], [2 * len(found) for found, _ in parts])
 
-    def _fitted(self, weights: Array, moved: Array, off_dm: float) -> Array:
-        """Shifts of the places [20, 2] by weighted least squares in which what is far off counts little (Cauchy)."""
-        prior = off_dm**2 * self._prior
-        trust = np.ones(len(moved))
-        for _ in range(_ROUNDS):
-            weighted = weights * trust[:, None]
-            found = np.linalg.solve(weighted.T @ weights + prior, weighted.T @ moved)
-            trust = 1.0 / (1.0 + ((moved - weights @ found) ** 2).sum(1) / off_dm**2)
-        return found
+
+def _moved(samples: Array, there: Array, flow: Array, missed: Array) -> tuple[Array, Array]:
+    """How far what a photo shows at ``samples`` [n, 2] lies from where geometry has it, [n, 2] pixels, and which of that is sure, bool [n].
+
+    Args:
+        there: [256, 256, 2], where geometry has pixels; flow: [256, 256, 2], from the photo to the picture as it is taken back.
+        missed: [256, 256], how far flow forth and back ends from where it began.
+    """
+    import cv2
+
+    if not len(samples):
+        return np.zeros((0, 2)), np.zeros(0, bool)
+    column, row = samples.T
+    start = there[row, column]
+    goal = (samples + flow[row, column]).astype(np.float32)[None]
+    end = cv2.remap(there, goal[..., 0], goal[..., 1], cv2.INTER_LINEAR)[0]
+    sure = missed[row, column] < _ROUND_TRIP_PX
+    for place in (start, end):
+        sure &= ((place > 1) & (place < SIDE_PX - 1)).all(1)
+    return end - start, sure
+
+
+def _fitted(weights: Array, moved: Array, prior: Array, off_dm: float) -> Array:
+    """Shifts of places [k, 2] by weighted least squares in which what is far off counts little (Cauchy).
+
+    Args:
+        weights: [n, k], how far each place counts; moved: [n, 2] decimetres.
+        prior: [k, k], inverse covariance of the places; off_dm: what is off by so much counts half.
+    """
+    trust = np.ones(len(moved))
+    found = np.zeros((weights.shape[1], 2))
+    for _ in range(_ROUNDS):
+        weighted = weights * trust[:, None]
+        found = np.linalg.solve(weighted.T @ weights + off_dm**2 * prior, weighted.T @ moved)
+        trust = 1.0 / (1.0 + ((moved - weights @ found) ** 2).sum(1) / off_dm**2)
+    return found
 
 
 def _flow(start: Array, end: Array) -> Array:
@@ -95,10 +117,9 @@ def _flow(start: Array, end: Array) -> Array:
     return np.asarray(cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(start, end, unknown))
 
 
-def _prior() -> Array:
-    """The inverse covariance of places and of the differences between neighbours: [20, 20]."""
-    rows, columns = WARP_GRID
-    number = np.arange(rows * columns).reshape(WARP_GRID)
+def _prior(rows: int, columns: int) -> Array:
+    """The inverse covariance of the places of a grid and of the differences between neighbours: [k, k]."""
+    number = np.arange(rows * columns).reshape(rows, columns)
     pairs = [*zip(number[:, :-1].ravel(), number[:, 1:].ravel(), strict=True), *zip(number[:-1].ravel(), number[1:].ravel(), strict=True)]
     result = np.eye(rows * columns)
     for one, other in pairs:

@@ -86,11 +86,10 @@ def smooth_body(body: Array, fps: float, strength: float = 1.0) -> Array:
 
 
 def smooth_warp(warps: Array, known: Array, fps: float) -> Array | None:
-    """Measured warps [t, 40] smoothed in time, each counting as it is ``known`` [t]: float32; None where nothing is known."""
-    if not (known > 0).any():
+    """Measured warps [t, 184] smoothed in time, each number as it is ``known`` [t, 184]: float32; None where nothing is known."""
+    if not known.any():
         return None
-    sigma = _WARP_SIGMA_S * fps
-    share = known[:, None] + 1e-3
+    sigma, share = _WARP_SIGMA_S * fps, known + 1e-3
     return (gaussian(warps * share, sigma, "edge") / gaussian(share, sigma, "edge")).astype(np.float32)
 
 

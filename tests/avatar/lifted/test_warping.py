@@ -9,12 +9,12 @@ import pytest
 
 from triportrait.avatar.lifted.avatar import LiftedAvatar, LiftedState
 from triportrait.avatar.lifted.photo_grid import photo_grid
-from triportrait.avatar.lifted.warping import LoosePoints
+from triportrait.avatar.lifted.warping import LoosePoints, face_frame
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.masks import face_hull
-from triportrait.geometry.warp import SIDE_PX, STEP_PX
-from triportrait.types import WARP_COLUMNS, MotionFrame, PreparedPortrait
+from triportrait.geometry.warp import AROUND, SIDE_PX
+from triportrait.types import ARKIT_EXPRESSIONS, WARP_COLUMNS, MotionFrame, PreparedPortrait
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,11 @@ def state(avatar: LiftedAvatar, astronaut_portrait: PreparedPortrait) -> LiftedS
 
 
 def warped(portrait: PreparedPortrait, right: float, up: float = 0.0, yaw: float = 0.0) -> MotionFrame:
+    """All places round the head shifted alike, and none on the face."""
     turn = portrait.motion.rotation_rad + np.float32([0.0, yaw, 0.0])
-    return replace(portrait.motion, rotation_rad=turn, warp=np.tile(np.float32([right, up]), len(WARP_COLUMNS) // 2))
+    places = np.zeros((len(WARP_COLUMNS) // 2, 2), np.float32)
+    places[:AROUND] = right, up
+    return replace(portrait.motion, rotation_rad=turn, warp=places.ravel())
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.3])
@@ -42,9 +45,28 @@ def test_hair_goes_where_the_warp_says_and_the_face_stays(avatar, state, astrona
     assert far.any() and near.any()
     np.testing.assert_allclose(shift[far], np.broadcast_to([0.05, -0.02, 0.0], shift[far].shape), atol=1e-5)
     assert not shift[near].any()
+    assert (state.warp.away_dm == 0).any()
     drawn, plain = avatar.draw(state, frame), avatar.draw(state, own)
-    np.testing.assert_array_equal(drawn.landmarks, plain.landmarks)
+    # The outline's own vertices may lie a little beside it.
+    np.testing.assert_allclose(drawn.landmarks, plain.landmarks, atol=1.0)
+    assert np.median(np.abs(drawn.landmarks - plain.landmarks)) == 0.0
     assert np.abs(drawn.rgb - plain.rgb).mean() > 1e-3
+
+
+def test_the_face_goes_by_its_own_places(avatar, state, astronaut_portrait) -> None:
+    places = np.zeros((len(WARP_COLUMNS) // 2, 2), np.float32)
+    places[AROUND:] = 0.03, 0.0
+    frame = replace(astronaut_portrait.motion, warp=places.ravel())
+    drawn, plain = avatar.draw(state, frame), avatar.draw(state, astronaut_portrait.motion)
+    px_per_dm = astronaut_portrait.focal * len(astronaut_portrait.image) / (10.0 - float(astronaut_portrait.motion.translation[2]))
+    inner = np.abs(state.warp.away_dm) == 0
+    assert inner.any()
+    middle = [1, 13, 14, 33, 263, 50, 280]
+    np.testing.assert_allclose(
+        (drawn.landmarks - plain.landmarks)[middle], np.broadcast_to([0.03 * px_per_dm, 0.0], (7, 2)), rtol=0.12, atol=0.05
+    )
+    shift = state.mantle.warp.shift(frame)
+    assert shift is not None and np.abs(shift[state.mantle.warp.away_dm > 0.3]).max() < 1e-6
 
 
 def test_no_warp_and_one_of_nothing_are_the_same_picture(avatar, state, astronaut_portrait) -> None:
@@ -53,7 +75,7 @@ def test_no_warp_and_one_of_nothing_are_the_same_picture(avatar, state, astronau
 
 
 @pytest.mark.parametrize("length", [0.03, 0.1, 0.3])
-def test_whatever_its_length_a_warp_does_not_fold(astronaut_portrait, length) -> None:
+def test_whatever_its_length_a_warp_does_not_fold(astronaut_portrait, open_head, length) -> None:
     """Points on a line away from the face keep their order when they are pushed towards it."""
     portrait = astronaut_portrait
     row = int(portrait.landmarks[:, 1].mean())
@@ -61,7 +83,8 @@ def test_whatever_its_length_a_warp_does_not_fold(astronaut_portrait, length) ->
     dm_per_px = (10.0 - float(portrait.motion.translation[2])) / (portrait.focal * len(portrait.image))
     x = (np.arange(right - 10, len(portrait.image)) + 0.5 - len(portrait.image) / 2) * dm_per_px
     y, z = (len(portrait.image) / 2 - row - 0.5) * dm_per_px, float(portrait.motion.translation[2])
-    points = LoosePoints.of(portrait, np.stack([x, np.full_like(x, y), np.full_like(x, z)], -1))
+    face = face_frame(open_head, open_head.shape(portrait.identity))
+    points = LoosePoints.of(portrait, face, np.stack([x, np.full_like(x, y), np.full_like(x, z)], -1))
     frame = replace(warped(portrait, -length), rotation_rad=np.zeros(3, np.float32))
     shift = points.shift(frame)
     assert shift is not None and shift[-1, 0] == pytest.approx(-length, abs=1e-5)
@@ -70,12 +93,25 @@ def test_whatever_its_length_a_warp_does_not_fold(astronaut_portrait, length) ->
 
 def test_the_grid_stays_in_the_photos_own_pose_and_follows_a_turn(astronaut_portrait, open_head) -> None:
     grid = photo_grid(astronaut_portrait, open_head)
-    line = np.arange(0, SIDE_PX + 1, STEP_PX)
-    np.testing.assert_allclose(grid.where(astronaut_portrait.motion), np.stack(np.meshgrid(line, line), -1), atol=1e-3)
+    still = grid.where(astronaut_portrait.motion)
+    np.testing.assert_allclose(still, np.stack(np.meshgrid(np.arange(SIDE_PX), np.arange(SIDE_PX)), -1), atol=2e-3)
     turned = replace(astronaut_portrait.motion, rotation_rad=astronaut_portrait.motion.rotation_rad + np.float32([0, 0.3, 0]))
-    assert np.abs(grid.where(turned) - grid.where(astronaut_portrait.motion)).max() > 5.0
-    np.testing.assert_allclose(grid.weights.sum(1), 1.0, atol=1e-5)
+    assert np.abs(grid.where(turned) - still).max() > 5.0
     inside = face_hull(astronaut_portrait.landmarks, len(astronaut_portrait.image))
     unit = len(astronaut_portrait.image) / SIDE_PX
-    column, row = (grid.samples * unit).astype(int).T
-    assert len(grid.samples) > 100 and not inside[row, column].any() and (astronaut_portrait.person_alpha[row, column] > 0.8).all()
+    for samples, weights, within in ((grid.around, grid.around_weights, False), (grid.face, grid.face_weights, True)):
+        column, row = (samples * unit).astype(int).T
+        assert len(samples) > 100 and (inside[row, column] == within).mean() > 0.98
+        assert (astronaut_portrait.person_alpha[row, column] > 0.8).mean() > 0.99
+        np.testing.assert_allclose(weights.sum(1), 1.0, atol=1e-5)
+
+
+def test_the_jaws_pixels_go_down_where_it_opens(astronaut_portrait, open_head) -> None:
+    grid = photo_grid(astronaut_portrait, open_head)
+    own = astronaut_portrait.motion
+    opened = np.array(own.expression)
+    opened[ARKIT_EXPRESSIONS.index("jawOpen")] += 0.4
+    moved = grid.where(replace(own, expression=opened)) - grid.where(own)
+    unit = len(astronaut_portrait.image) / SIDE_PX
+    (x, y), (brow_x, brow_y) = ((astronaut_portrait.landmarks[k, :2] / unit).astype(int) for k in (18, 9))
+    assert moved[y, x, 1] > 2.0 > 0.3 > np.abs(moved[brow_y, brow_x]).max()

@@ -11,7 +11,7 @@ from triportrait.avatar.lifted.avatar import LiftedAvatar
 from triportrait.avatar.person.avatar import PersonAvatar, turned_apart, weights_of
 from triportrait.face.open_head import OpenHead
 from triportrait.geometry.rotations import matrix_from_euler
-from triportrait.types import MotionFrame, PreparedPortrait
+from triportrait.types import WARP_COLUMNS, MotionFrame, PreparedPortrait
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_the_picture_turned_alike_is_taken(astronaut_portrait: PreparedPortrait,
 def test_hair_moves_since_the_picture_that_shows_it(astronaut_portrait: PreparedPortrait, open_head: OpenHead, frame: MotionFrame) -> None:
     """Another picture whose hair has swung as the frame's has is drawn as it is."""
     person = PersonAvatar(LiftedAvatar(open_head, whole_person=True))
-    warp, turned = np.full(40, 0.05, np.float32), replace(frame, landmarks=None)
+    warp, turned = np.full(len(WARP_COLUMNS), 0.05, np.float32), replace(frame, landmarks=None)
 
     def drawn(own: np.ndarray | None, seen: np.ndarray | None) -> np.ndarray:
         other = replace(astronaut_portrait, motion=replace(turned, warp=own))

@@ -35,7 +35,7 @@ from triportrait.avatar.lifted.relight import Light, fit_light
 from triportrait.avatar.lifted.surface import Surface, fit_surface, hidden_vertices, spread_colours
 from triportrait.avatar.lifted.under_brows import UnderBrows
 from triportrait.avatar.lifted.unseen_colours import sampled
-from triportrait.avatar.lifted.warping import LoosePoints
+from triportrait.avatar.lifted.warping import LoosePoints, face_frame
 from triportrait.avatar.mouth.inside import Membrane, MouthInside, bite_dm, mouth_is_shut, white_in
 from triportrait.avatar.mouth.photo_teeth import SeenTeeth
 from triportrait.avatar.mouth.seats import talking_lips
@@ -286,7 +286,7 @@ class LiftedAvatar:
             other_half=other_half,
             cheeks=cheeks,
             bias=_depth_bias(head, surface, portrait, self.whole_person),
-            warp=LoosePoints.of(portrait, posed),
+            warp=LoosePoints.of(portrait, face_frame(head, surface.shape), posed),
         )
 
     def _mouth(self, portrait: PreparedPortrait, surface: Surface, face: Array, tone: PhotoTone) -> tuple[MouthInside, Membrane | None]:
@@ -321,7 +321,7 @@ class LiftedAvatar:
         to_pixels = view.under(frame)
         mesh, mantle, far = self._canvases(height, width)
         nodes = state.mantle.follow(moved.vertices - state.source, frame)
-        moved = moved.warped(state.warp, frame)
+        moved = moved.warped(self.head, state.warp, frame)
         self._draw_mesh(state, to_pixels(moved.vertices), mesh)
         guessed = self._draw_mantle(state, to_pixels(nodes), frame, mantle, far)
         landmark_pixels, _ = to_pixels(moved.landmarks)

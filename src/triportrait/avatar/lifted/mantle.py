@@ -29,7 +29,7 @@ from triportrait.avatar.lifted.outline import (
 )
 from triportrait.avatar.lifted.surface import Surface
 from triportrait.avatar.lifted.unseen_colours import PlainColours, bare_scalp, guess_places, like_the_face, sampled, without_features
-from triportrait.avatar.lifted.warping import LoosePoints
+from triportrait.avatar.lifted.warping import LoosePoints, face_frame
 from triportrait.geometry.body import body_motion, body_pivot
 from triportrait.geometry.cameras import pose_points
 from triportrait.geometry.cutting import cut_triangles
@@ -353,7 +353,7 @@ def build_mantle(
         home=(home := twice(posed(near), posed(far))),
         source=motion,
         pivot=(body_pivot(portrait.landmarks) - size / 2) / focal_px,
-        warp=LoosePoints.of(portrait, home, 1.0 if share is None else twice(nodes.share)),
+        warp=LoosePoints.of(portrait, face_frame(head, surface.shape), home, 1.0 if share is None else twice(nodes.share)),
         plain=plain,
     )
 

@@ -26,7 +26,10 @@ class MovedHead:
         vertices = head.deform(shape, frame.expression, frame.gaze_rad)
         return MovedHead(vertices, head.landmarks478(vertices))
 
-    def warped(self, points: LoosePoints, frame: MotionFrame) -> MovedHead:
+    def warped(self, head: FullHead, points: LoosePoints, frame: MotionFrame) -> MovedHead:
         """The same with the warp of ``frame``, if it has one; the vertices are ``points``."""
         shift = points.shift(frame)
-        return self if shift is None else MovedHead(self.vertices + shift, self.landmarks)
+        if shift is None:
+            return self
+        vertices = self.vertices + shift
+        return MovedHead(vertices, head.landmarks478(vertices))

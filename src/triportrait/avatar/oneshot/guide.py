@@ -88,7 +88,7 @@ def render_guide(
     depth, far = np.full((2, size_px, size_px), np.inf, np.float32)
     if nodes is None:
         nodes = state.mantle.follow(moved.vertices - state.source, frame)
-        moved = moved.warped(state.warp, frame)
+        moved = moved.warped(mesh.head, state.warp, frame)
     skin = _Skin(moved.vertices, state.source, state.bias, mesh.skin, mesh.inside)
     sheet = _Sheet(nodes, state.mantle.rest, mesh.front, mesh.far)
     _draw(skin, sheet, _View(matrix, move, float(state.portrait.focal)), maps, depth, far)
