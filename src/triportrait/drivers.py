@@ -75,6 +75,7 @@ def motion_of_video(
     *,
     can_choose: bool = True,
     most: int | None = None,
+    warp: bool = True,
     tracker: FaceTracker | None = None,
     head: OpenHead | None = None,
 ) -> Motion:
@@ -90,6 +91,7 @@ def motion_of_video(
         face: whom to follow, counted from the left in the first frame that shows faces; None takes the largest face.
         can_choose: whether ``--driver-face`` would set ``face``; a warning of several people then names it.
         most: at most so many frames, from the clip's beginning.
+        warp: measure what hair and skin do besides; who needs the curves alone saves half of the time.
         tracker, head: the parts to use; None takes the defaults.
 
     Raises:
@@ -110,7 +112,8 @@ def motion_of_video(
         total = max(1, round(reader.seconds * fps)) if reader.seconds else 0
         frames = counted((frame for _, frame in islice(reader.frames(fps), most)), progress, "tracking", total)
         followed = follow_face(tracker, frames, face, name, fps=fps, can_choose=can_choose, fitter=fitter, with_pictures=True)
-        followed = people_apart(with_squares(with_bodies(followed, tracker.person_mask)), fitter)
+        with_body = with_bodies(followed, tracker.person_mask)
+        followed = people_apart(with_squares(with_body) if warp else (replace(row, picture=None) for row in with_body), fitter)
         shots = [shot_of(fitter, tracker, rows, fps, progress) for _, rows in groupby(followed, key=lambda row: row.shot)]
     tell_of_shots(name, [shot.seen for shot in shots], fps, chosen=face is not None)
     return join_shots(shots)
@@ -168,7 +171,7 @@ def voice_settings(
     ).with_emotion(options.emotion, options.emotion_strength)
     style, curves = options.style, options.controls
     if style is not None and not isinstance(style, SpeakingStyle):
-        style = style_of(motion_of_file("--style", os.fspath(style), progress, tracker=tracker, head=head))
+        style = style_of(motion_of_file("--style", os.fspath(style), progress, warp=False, tracker=tracker, head=head))
     if curves is not None and not isinstance(curves, ControlCurves):
         curves = load_controls(curves)
     return AudioSettings(controls=controls, seed=options.seed, style=style, curves=curves)
@@ -181,6 +184,7 @@ def motion_of_file(
     face: int | None = None,
     *,
     can_choose: bool = False,
+    warp: bool = True,
     tracker: FaceTracker | None = None,
     head: OpenHead | None = None,
 ) -> Motion:
@@ -189,7 +193,7 @@ def motion_of_file(
         raise OptionError(f"{option} is {path!r}; {FILE_OPTIONS[option]}")
     if Path(path).suffix.lower() in READ_ENDINGS:
         return read_motion(path)
-    return motion_of_video(path, FPS, progress, face, can_choose=can_choose, tracker=tracker, head=head)
+    return motion_of_video(path, FPS, progress, face, can_choose=can_choose, warp=warp, tracker=tracker, head=head)
 
 
 def counted(frames: Iterable[Array], progress: Progress | None, what: str, total: int) -> Iterator[Array]:
@@ -219,7 +223,7 @@ def first_pose_of_clip(path: PathLike, *, tracker: FaceTracker | None = None, he
     if Path(path).suffix.lower() in READ_ENDINGS:
         return read_motion(path).rotation_rad[0]
     try:
-        return motion_of_video(path, FPS, can_choose=False, most=1, tracker=tracker, head=head).rotation_rad[0]
+        return motion_of_video(path, FPS, can_choose=False, most=1, warp=False, tracker=tracker, head=head).rotation_rad[0]
     except NoFaceFound:
         return None
 

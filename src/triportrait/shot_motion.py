@@ -230,7 +230,7 @@ def shot_of(
 
     def tell(done: int) -> None:
         if progress is not None:
-            progress("measuring hair", done, 0)
+            progress("measuring hair and skin", done, 0)
 
     return Shot(followed_motion(seen_rows(), person, fitter, fps, first, tell), np.array(seen))
 

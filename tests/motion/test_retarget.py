@@ -10,6 +10,7 @@ import pytest
 from triportrait.geometry.body import NECK_LENGTH_DM
 from triportrait.geometry.curve_range import LOWEST_BROW
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
+from triportrait.geometry.warp import AROUND, FACE_GRID, FACE_UP
 from triportrait.motion import retarget
 from triportrait.motion import timing as motion_timing
 from triportrait.motion.lips import close_lips, lip_opening
@@ -321,6 +322,11 @@ def test_a_warp_is_taken_since_the_reference_and_goes_with_the_pose() -> None:
     assert placed.warp is not None and not placed.warp[2].any()
     np.testing.assert_allclose(placed.warp[4], warp[4] - warp[2], atol=1e-7)
     others = retarget.with_clip_pose(moved(np.zeros((7, 3)), np.zeros((7, 3)), own), placed)
-    np.testing.assert_array_equal(others.warp, placed.warp[[0, 1, 2, 3, 4, 3, 2]])
+    around = 2 * AROUND
+    np.testing.assert_array_equal(others.warp[:, :around], placed.warp[[0, 1, 2, 3, 4, 3, 2], :around])
+    # The face that speaks is another's.
+    assert not others.warp[:, around:].any()
+    held = retarget.hold_mouth(placed, own).warp.reshape(5, -1, 2)[:, AROUND:].reshape(5, *FACE_GRID, 2)
+    assert not held[:, [up < 0.3 for up in FACE_UP]].any() and held[4, 0].any()
     for pose in ("still", "natural"):
         assert retarget.with_pose(placed, pose, own).warp is None

@@ -25,6 +25,8 @@ HEAD_ROWS = 4
 FACE_ACROSS = (-1.6, -1.2, -0.8, -0.4, 0.0, 0.4, 0.8, 1.2, 1.6)
 FACE_UP = (1.3, 0.97, 0.64, 0.31, -0.02, -0.35, -0.68, -1.01)
 FACE_GRID = (len(FACE_UP), len(FACE_ACROSS))
+#: Rows of it below this are the mouth's.
+_NOSE_UP = 0.3
 #: Pictures are compared at this side, and a photo's geometry is asked at points so many pixels apart.
 SIDE_PX, STEP_PX = 256, 16
 
@@ -96,4 +98,19 @@ def of_head_alone(warp: Array) -> Array:
     """A warp [t, 184] under which shoulders stand still."""
     kept = warp.copy()
     kept[:, 2 * HEAD_ROWS * WARP_GRID[1] : 2 * AROUND] = 0.0
+    return kept
+
+
+def beside_the_face(warp: Array) -> Array:
+    """A warp [t, 184] without what the face does: what it says is another's."""
+    kept = warp.copy()
+    kept[:, 2 * AROUND :] = 0.0
+    return kept
+
+
+def above_the_mouth(warp: Array) -> Array:
+    """A warp [t, 184] under which the lower face stays as expression and pose have it."""
+    kept = warp.copy()
+    rows = np.flatnonzero(np.array(FACE_UP) < _NOSE_UP)
+    kept[:, 2 * (AROUND + rows[0] * len(FACE_ACROSS)) :] = 0.0
     return kept

@@ -15,7 +15,7 @@ import numpy as np
 from triportrait.geometry.body import borne
 from triportrait.geometry.curve_range import lowest_curves
 from triportrait.geometry.rotations import euler_from_matrix, matrix_from_euler
-from triportrait.geometry.warp import warp_since
+from triportrait.geometry.warp import above_the_mouth, beside_the_face, warp_since
 from triportrait.motion.controls import Controls
 from triportrait.motion.emotion import yielding
 from triportrait.motion.filters import gaussian, running_maximum, running_median
@@ -257,6 +257,8 @@ def _keep_contact(expression: Array, motion: Motion) -> Array:
 def with_clip_pose(motion: Motion, pose: Motion, start: int = 0, eye_contact: float = 0.0) -> Motion:
     """Rotation, translation, body and warp of another clip, which is on the portrait already, to and fro where it is shorter.
 
+    Of the warp the face has none: it is not the one that speaks here.
+
     Args:
         motion: rows whose expression stays.
         pose: the clip's head in the portrait's pose frame, at the rate of ``motion``.
@@ -271,7 +273,7 @@ def with_clip_pose(motion: Motion, pose: Motion, start: int = 0, eye_contact: fl
         translation=pose.translation[index],
         gaze_rad=gaze.astype(np.float32),
         body=None if pose.body is None else pose.body[index],
-        warp=None if pose.warp is None else pose.warp[index],
+        warp=None if pose.warp is None else beside_the_face(pose.warp)[index],
     )
 
 
@@ -331,7 +333,7 @@ def hold_mouth(motion: Motion, portrait_motion: MotionFrame) -> Motion:
     held = [i for i, name in enumerate(motion.expression_names) if name.startswith(("jaw", "mouth", "tongue", "cheek", "nose"))]
     expression = np.array(motion.expression, np.float32)
     expression[:, held] = np.asarray(portrait_motion.expression, np.float32)[held]
-    return motion.with_rows(expression=expression)
+    return motion.with_rows(expression=expression, warp=None if motion.warp is None else above_the_mouth(motion.warp))
 
 
 def without_blinks(motion: Motion) -> Motion:

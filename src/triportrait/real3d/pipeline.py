@@ -239,7 +239,7 @@ class PaperPipeline:
         from triportrait.real3d.clip_motion import own_motion_of_video
 
         if isinstance(self.head, OpenHead):
-            return open_motion_of_video(path, FPS, progress, can_choose=False)
+            return open_motion_of_video(path, FPS, progress, can_choose=False, warp=False)
         return own_motion_of_video(self.head, path, progress)
 
     def makes_blinks(self, options: PaperOptions) -> bool:

@@ -121,7 +121,7 @@ class PersonalDriver:
         self.sound: Path | None = Path(source)
         self.sources = {"driving video" if is_clip else "voice": Path(source)}
         self.inputs = self._options.files()
-        self._clip = motion_of_video(source, FPS, progress) if is_clip else None
+        self._clip = motion_of_video(source, FPS, progress, warp=False) if is_clip else None
         self._borrowed = BorrowedPose.of(self._options.as_drive(), progress=progress)
 
     def chunks(self, portrait: PreparedPortrait) -> Iterable[Motion]:

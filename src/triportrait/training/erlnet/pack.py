@@ -110,7 +110,7 @@ def _filmed(folders: Sequence[Path]) -> Iterator[_Source]:
     """Videos; those of one subfolder show one person."""
 
     def made(path: Path, person: str, held_out: bool) -> list[MannerClip]:
-        rows = motion_rows(drivers.motion_of_video(path, can_choose=False))
+        rows = motion_rows(drivers.motion_of_video(path, can_choose=False, warp=False))
         return [MannerClip(*_of_one_length(rows, _heard_in(path)), person, "filmed", held_out)]
 
     for folder in folders:
