@@ -25,6 +25,7 @@ from triportrait.motion import options as motion_options
 from triportrait.motion.files import load_motion, save_motion
 from triportrait.motion.statistics import measure
 from triportrait.motion.style import REFERENCE
+from triportrait.motion.timing import join_motion
 from triportrait.provenance import marks as provenance_marks
 from triportrait.types import Motion
 
@@ -51,7 +52,7 @@ def tracked(clip: Path, folder: Path | None) -> Motion:
     kept = folder / f"{clip.stem}.npz" if folder else None
     if kept is not None and kept.exists():
         return load_motion(kept)
-    motion = drivers.motion_of_video(clip)
+    motion = drivers.motion_of_video(clip, warp=False)
     if kept is not None:
         save_motion(motion, kept)
     return motion
@@ -60,7 +61,7 @@ def tracked(clip: Path, folder: Path | None) -> Motion:
 def spoken(sound: Path, seed: int) -> Motion:
     """What our default makes of a sound."""
     settings = drivers.voice_settings(motion_options.DriveOptions(seed=seed))
-    return drivers.join_motion(drivers.motion_of_audio(sound, settings))
+    return join_motion(drivers.motion_of_audio(sound, settings))
 
 
 def rendered(portrait: pipeline.Portrait, sound: Path, seed: int) -> Motion:
@@ -68,7 +69,7 @@ def rendered(portrait: pipeline.Portrait, sound: Path, seed: int) -> Motion:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "talk.mp4"
         portrait.talk(sound, motion_options.DriveOptions(seed=seed)).save(path, marks=provenance_marks.Marks(False, False, False))
-        return drivers.motion_of_video(path)
+        return drivers.motion_of_video(path, warp=False)
 
 
 def main() -> None:

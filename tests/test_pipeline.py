@@ -29,7 +29,7 @@ from triportrait.provenance.detect import detect
 from triportrait.provenance.maker import NO_MAKER, maker_number
 from triportrait.provenance.marks import Marks
 from triportrait.reenactment import motion_of_frames
-from triportrait.types import Motion, MotionFrame
+from triportrait.types import WARP_COLUMNS, Motion, MotionFrame
 
 ROOT = Path(__file__).resolve().parents[1]
 UNMARKED = Marks(label=False, watermark=False, manifest=False)
@@ -710,6 +710,9 @@ def test_the_public_names(astronaut_png: Path, voice: Path, tmp_path: Path) -> N
 def test_motion_of_frames_of_the_same_shot(talking_portrait: Portrait, clip: Path) -> None:
     motion = motion_of_frames(talking_portrait.prepared, read(clip))
     assert motion.landmarks.shape == (25, 478, 2)
+    # The photo is the first frame: nothing has moved there besides, and nothing jumps.
+    assert motion.warp is not None and motion.warp.shape == (25, len(WARP_COLUMNS)) and np.isfinite(motion.warp).all()
+    assert np.abs(motion.warp).max() <= 0.4 and np.abs(np.diff(motion.warp, axis=0)).max() < 0.1
 
 
 def test_no_frames_is_an_error(talking_portrait: Portrait, clip_motion: Motion) -> None:
@@ -720,6 +723,7 @@ def test_no_frames_is_an_error(talking_portrait: Portrait, clip_motion: Motion) 
         translation=motion.translation[:0],
         gaze_rad=motion.gaze_rad[:0],
         body=None,
+        warp=None,
     )
     with pytest.raises(EmptyMedia, match="give a longer one"):
         talking_portrait.perform(empty)

@@ -24,7 +24,7 @@ from triportrait.motion.head_motion import FirstPoses, pose_library
 from triportrait.motion.options import POSES, DriveOptions, check_driver_face
 from triportrait.motion.timing import NOTHING
 from triportrait.motion.voice_controls import BLINKS_PER_MINUTE
-from triportrait.shot_motion import shot_of
+from triportrait.shot_motion import Progress, shot_of
 from triportrait.types import (
     FPS,
     Array,
@@ -91,7 +91,7 @@ def motion_of_video(
         face: whom to follow, counted from the left in the first frame that shows faces; None takes the largest face.
         can_choose: whether ``--driver-face`` would set ``face``; a warning of several people then names it.
         most: at most so many frames, from the clip's beginning.
-        warp: measure what hair and skin do besides; who needs the curves alone saves half of the time.
+        warp: measure what hair and skin do besides; False saves a third of the time.
         tracker, head: the parts to use; None takes the defaults.
 
     Raises:
@@ -140,10 +140,6 @@ def motion_of_audio(
     else:
         rate_hz, blocks = 16_000, stream_voice(voice, 16_000, 1.0)
     return speaker((Waveform(block, rate_hz) for block in blocks), settings).chunks()
-
-
-#: Called with what is being done, how many are done and how many there are (0 = not known).
-Progress = Callable[[str, int, int], None]
 
 
 def voice_settings(

@@ -182,7 +182,17 @@ def learn_delta(
     rows = [slice(take.start, take.start + take.count) for take in track.takes]
     motion = join_motion(calm_motion(track.motion.rows(own), track.landmarks[own], person, fitter) for own in rows)
     avatar, size = make_model("person", head=head).avatar, len(portrait.image)
-    place = warped_rows(portrait, head)
+    measured, first = warped_rows(portrait, head), track.takes[0]
+    alike = {
+        row
+        for take in track.takes
+        if (take.box, take.turn) == (first.box, first.turn)
+        for row in range(take.start, take.start + take.count)
+    }
+
+    def place(row: int, crop: Array, frame: MotionFrame) -> MotionFrame:
+        return measured(crop, frame) if row in alike else frame
+
     return learning.learn_delta(avatar, portrait, lambda wanted: track.crops(takes, wanted, size), motion, track.seen, teacher, place)
 
 

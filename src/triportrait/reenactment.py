@@ -52,9 +52,9 @@ def motion_of_frames(
     landmarks: list[Array] = []
 
     def seen() -> Iterator[SeenRow]:
-        for points, _ in tracker.track(watched()):
+        for points, found in tracker.track(watched()):
             landmarks.append((points[:, :2] - (left, top)) * (size / side))
-            yield SeenRow(landmarks[-1], follower.see(now, landmarks[-1]), small_grey(now))
+            yield SeenRow(landmarks[-1], follower.see(now, landmarks[-1]), small_grey(now) if found else None)
 
     motion = followed_motion(seen(), person_of(portrait, head), LandmarkFitter(head, side_px=size), fps, portrait)
     return motion.with_rows(landmarks=np.stack(landmarks).astype(np.float32))

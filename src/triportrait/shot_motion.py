@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.concurrency import in_order, thread_count
-from triportrait.geometry.warp import of_head_alone
+from triportrait.geometry.warp import AROUND, of_head_alone
 from triportrait.motion.timing import join_motion
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, WARP_COLUMNS, Array, Motion, MotionFrame, PreparedPortrait
 
@@ -34,7 +34,7 @@ _FIT_ROWS = 256
 _BESIDE_ROWS = 16
 #: Tremble of a tracked landmark, in sides of the crop.
 _LIPS_NOISE = 0.0007
-#: A shot that shows the face in fewer rows has no warp, nor has one whose first face is turned farther than this.
+#: A shot that shows the face in fewer of its first rows has no warp, nor has one whose first face is turned farther than this.
 _WARPED_ROWS, _WARPED_YAW_RAD = 12, np.radians(40.0)
 
 #: Called with what is being done, how many are done and how many there are (0 = not known).
@@ -123,7 +123,9 @@ def followed_motion(
 
 
 class _BodyInDecimetres:
-    """Measured bodies as :class:`triportrait.types.Motion` has them, batch by batch; gaps lie between the rows around them.
+    """Measured bodies as :class:`triportrait.types.Motion` has them, batch by batch.
+
+    What is not known lies between the rows around it; to the end of a batch a body stays where it was known last.
 
     Args:
         z_dm: the head's translation along the view; focal_px: the focal length.
@@ -155,11 +157,16 @@ class _BodyInDecimetres:
 
 
 def with_warps(portrait: PreparedPortrait, head: OpenHead) -> PreparedPortrait:
-    """A person in several pictures, with the warp of those since the first one that are framed as it is."""
+    """A person in several pictures, with the warp of each since the first one; none in what is framed otherwise or of another take."""
     if all(other.motion.body is None for other in portrait.others):
         return portrait
     place = warped_rows(portrait, head)
-    others = [other if other.motion.body is None else replace(other, motion=place(other.image, other.motion)) for other in portrait.others]
+    unmoved = np.zeros(len(WARP_COLUMNS), np.float32)
+    others = []
+    for other in portrait.others:
+        # In another take hair and clothes lie differently, and flow would tell of that.
+        is_alike = other.same_take and other.motion.body is not None
+        others.append(replace(other, motion=place(other.image, other.motion) if is_alike else replace(other.motion, warp=unmoved)))
     return replace(portrait, others=tuple(others))
 
 
@@ -170,7 +177,8 @@ def warped_rows(portrait: PreparedPortrait, head: OpenHead) -> Callable[[Array, 
     look = _warps_since(replace(portrait, others=()), head)
 
     def place(crop: Array, frame: MotionFrame) -> MotionFrame:
-        return replace(frame, warp=look((small_grey(crop), frame))[0].astype(np.float32))
+        warp, known = look((small_grey(crop), frame))
+        return replace(frame, warp=warp * np.repeat(known, (2 * AROUND, len(warp) - 2 * AROUND)))
 
     return place
 
@@ -181,7 +189,7 @@ def _warps_since(portrait: PreparedPortrait, head: OpenHead) -> Callable[[tuple[
     from triportrait.face.warp_following import WarpFollower
 
     follower = WarpFollower(photo_grid(portrait, head))
-    nothing = np.zeros(len(WARP_COLUMNS)), np.zeros(len(WARP_COLUMNS))
+    nothing = np.zeros(len(WARP_COLUMNS), np.float32), np.zeros(2, np.float32)
 
     def look(seen: tuple[Array | None, MotionFrame]) -> tuple[Array, Array]:
         picture, frame = seen

@@ -340,7 +340,7 @@ class PreparedPortrait:
         focal: focal length in crop widths; the principal point is the crop's centre.
         head_model: name of the head model the coefficients belong to.
         mouth_is_covered: whether something hides the mouth (mask, microphone, hand); None where nobody has looked yet.
-        others: the person in other pictures, with the identity and the scene as here; their ``motion.body`` is since this picture.
+        others: the person in other pictures, with the identity and the scene as here; body and warp of ``motion`` are since this one.
         same_take: of one of the ``others``: whether it comes from the first picture's shot, with the same hair, clothes and light.
         manner: of moving, where a video of the person was seen, and ``delta``: what its pictures lack, where that could be learned.
     """

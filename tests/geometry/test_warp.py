@@ -59,7 +59,7 @@ def test_since_a_row_and_of_the_head_alone() -> None:
 
 @pytest.mark.parametrize("size", [0.8, 1.3])
 def test_eyes_and_mouths_lie_in_the_same_places_of_every_face(open_head: OpenHead, size: float) -> None:
-    """A face half as large again, higher in its head, has the same weights at the same landmarks."""
+    """A smaller or larger face, higher in its head, has the same weights at the same landmarks."""
     points = open_head.landmarks478(open_head.mean)
     usual, other = FaceFrame.of(points).weights(points), FaceFrame.of(points * size + (0, 0.1, 0)).weights(points * size + (0, 0.1, 0))
     np.testing.assert_allclose(other, usual, atol=1e-4)

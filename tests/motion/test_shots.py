@@ -128,11 +128,20 @@ def test_bodies_are_joined_as_poses_are_and_dropped_where_one_is_not_known() -> 
     assert np.abs(join_shots([shots[0], nobody]).body).max() < 0.11
 
 
-def test_a_warp_fades_across_a_cut_and_is_none_where_nobody_measured_it() -> None:
-    first, second = swaying(40), swaying(50)
-    warp = np.full((40, len(WARP_COLUMNS)), 0.1, np.float32)
-    joined = join_shots([Shot(first.with_rows(warp=warp), seen(40)), Shot(second, seen(50))])
-    assert joined.warp is not None and joined.warp.shape == (90, len(WARP_COLUMNS))
-    np.testing.assert_allclose(joined.warp[:40], 0.1, atol=1e-6)
-    assert np.abs(np.diff(joined.warp, axis=0)).max() < 0.03 and not joined.warp[-1].any()
+def test_a_warp_is_counted_from_one_rest_and_is_none_where_nobody_measured_it() -> None:
+    """Each shot's warp is since its own first picture: joined, all have the base's typical one."""
+    first, second, third = swaying(40), swaying(50), swaying(40)
+    noise = np.random.default_rng(1).normal(0, 0.01, (40, len(WARP_COLUMNS))).astype(np.float32)
+    measured = Shot(first.with_rows(warp=noise + np.float32(0.1)), seen(40))
+    other = Shot(third.with_rows(warp=noise - np.float32(0.2)), seen(40))
+    still = np.zeros((40, 4), np.float32)
+    bodies = [Shot(shot.motion.with_rows(body=still), shot.seen) for shot in (measured, other)]
+    joined = join_shots(bodies)
+    assert joined.warp is not None and joined.warp.shape == (80, len(WARP_COLUMNS))
+    np.testing.assert_allclose(np.median(joined.warp[40:], 0), np.median(joined.warp[:40], 0), atol=0.02)
+    unmeasured = join_shots([measured, Shot(second, seen(50))])
+    assert unmeasured.warp is not None and unmeasured.body is None
+    around = unmeasured.warp[:, :40].reshape(90, 5, 4, 2)
+    # Nobody knows where the shoulders are, so that they have no warp either.
+    assert not around[:, 4].any() and np.abs(around[-1, :4] - 0.1).max() < 0.01
     assert join_shots([Shot(first, seen(40)), Shot(second, seen(50))]).warp is None

@@ -181,7 +181,7 @@ class LearnedManner(VoiceDriver):
         model = load_erlnet(weights)
         style = None
         if options.style is not None and not isinstance(options.style, SpeakingStyle):
-            style = model.style(motion_of_file("--style", os.fspath(options.style), **tools))
+            style = model.style(motion_of_file("--style", os.fspath(options.style), warp=False, **tools))
         super().__init__(source, replace(options, style=None), rate_hz=rate_hz, **tools)
         self.inputs = (*options.files(), *(weights / file for file in FILES.values()))
         self._speaker = partial(LearnedSpeaker, model=model, style=style)

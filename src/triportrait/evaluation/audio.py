@@ -40,6 +40,7 @@ from triportrait.evaluation.report import (
     write_report,
 )
 from triportrait.evaluation.running import Item, Progress, ProtocolOptions, Tell, networks_of, reason_of, run_items
+from triportrait.geometry.warp import beside_the_face
 from triportrait.motion.head_motion import CANDIDATES, FirstPoses, pose_library
 from triportrait.motion.voice_controls import check_seed
 from triportrait.types import Array, FaceTrack, Motion, PreparedPortrait, Waveform
@@ -251,7 +252,8 @@ def evaluate_voice(
         own = cache.motion(path, portrait, lambda: tools.base.drive(portrait, frames, EVALUATED_FPS))
         count = min(count, len(own))
         own = _rows(own, count)
-        asked = _rows(asked, count).with_rows(rotation_rad=own.rotation_rad, translation=own.translation, body=own.body)
+        warp = None if own.warp is None else beside_the_face(own.warp)
+        asked = _rows(asked, count).with_rows(rotation_rad=own.rotation_rad, translation=own.translation, body=own.body, warp=warp)
     lender = None
     if poses is not None:
         lender = poses.drawn(portrait.motion.rotation_rad, (options.seed, zlib.crc32(item.name.encode())))

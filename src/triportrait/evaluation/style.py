@@ -150,7 +150,7 @@ def run_style(options: StyleOptions, progress: Callable[[Progress], None] | None
     for index, clip in enumerate(clips):
         if progress is not None:
             progress(Progress(clip.name, index, len(clips), "motion", 0, 1))
-        motions[clip.name] = cache.motion(clip, None, lambda clip=clip: motion_of_video(clip, warp=False))  # type: ignore[misc]
+        motions[clip.name] = cache.motion(clip, None, lambda clip=clip: motion_of_video(clip))  # type: ignore[misc]
         voices[clip.name] = read_audio(clip)
     report = {
         "format": FORMAT,

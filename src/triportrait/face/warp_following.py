@@ -1,4 +1,4 @@
-"""How hair, ears, neck and shoulders of a person move in a clip besides what head and body explain: a warp, by optical flow.
+"""How hair, ears, shoulders and skin of a person move in a clip besides what head, expression and body explain: a warp, by optical flow.
 
 What the geometry says is taken back first: each frame is drawn over the photo as the fitted motion has it, and what is left is flow
 between two pictures of the same pose. So no error adds up, and what is turned far is still recognised.
@@ -43,7 +43,7 @@ class WarpFollower:
         self._priors = tuple(_prior(*places) for places in (WARP_GRID, FACE_GRID))
 
     def see(self, grey: Array, frame: MotionFrame) -> tuple[Array, Array]:
-        """The warp [184] of a picture, and how surely each number of it is known, 0..1.
+        """The warp [184] of a picture, and how surely the places round the head and those on the face are known: [2] in 0..1.
 
         Args:
             grey: uint8 [256, 256], from :func:`small_grey`.
@@ -68,7 +68,7 @@ class WarpFollower:
         places = np.concatenate([found for found, _ in parts])
         length = np.linalg.norm(places, axis=1, keepdims=True)
         places *= np.minimum(1.0, _MOST_DM / np.maximum(length, 1e-9))
-        return places.ravel(), np.repeat([share for _, share in parts], [2 * len(found) for found, _ in parts])
+        return places.ravel().astype(np.float32), np.array([share for _, share in parts], np.float32)
 
 
 def _moved(samples: Array, there: Array, flow: Array, missed: Array) -> tuple[Array, Array]:

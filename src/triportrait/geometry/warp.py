@@ -102,7 +102,7 @@ def of_head_alone(warp: Array) -> Array:
 
 
 def beside_the_face(warp: Array) -> Array:
-    """A warp [t, 184] without what the face does: what it says is another's."""
+    """A warp [t, 184] without what the face does, for a pose that is lent to a face with another expression."""
     kept = warp.copy()
     kept[:, 2 * AROUND :] = 0.0
     return kept

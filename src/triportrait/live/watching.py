@@ -106,8 +106,9 @@ class WatchedFace:
         share = np.float32(smooth_step(self._share))
         names = ("expression", "rotation_rad", "translation", "gaze_rad")
         mixed = {name: (1 - share) * getattr(idle, name) + share * getattr(seen, name) for name in names}
-        # Shoulders are not looked at; they stay where the photo has them.
-        return idle.with_rows(**mixed, body=None if idle.body is None else (1 - share) * idle.body)
+        # Shoulders and hair are not looked at; they stay where the photo has them.
+        faded = {name: (1 - share) * rows for name in ("body", "warp") if (rows := getattr(idle, name)) is not None}
+        return idle.with_rows(**mixed, **faded)
 
     def _look(self, image: Array) -> Array | None:
         """Landmarks [478, 3], or None where nobody is seen."""

@@ -3,7 +3,8 @@
 CSV: comment lines first (``# triportrait motion 1``, ``# fps: 25``, ``# head_model: open``), then a heading, then one
 row per frame: ``time_s``, every expression curve by its name, ``pitch_deg, yaw_deg, roll_deg``, ``x_dm, y_dm, z_dm``,
 ``gaze_pitch_deg, gaze_yaw_deg``, and where the motion of the shoulders is known ``body_x, body_y`` (decimetres),
-``body_scale`` (logarithm) and ``body_roll`` (radians), and where a warp is, ``warp_11_x`` to ``warp_54_y`` (decimetres).
+``body_scale`` (logarithm) and ``body_roll`` (radians), and where a warp is, ``warp_11_x`` to
+``warp_54_y`` and ``warp_face_11_x`` to ``warp_face_89_y`` (decimetres).
 Spreadsheets that write semicolons and decimal commas are understood. A curve without a column is zero; a column that is no
 curve is an error. Axes and signs are those of :mod:`triportrait.types`.
 
@@ -48,10 +49,10 @@ READ_ENDINGS = (".npz", ".csv")
 
 _POSE_COLUMNS = ("pitch_deg", "yaw_deg", "roll_deg", "x_dm", "y_dm", "z_dm", "gaze_pitch_deg", "gaze_yaw_deg")
 
-#: Longer motion is refused: five and a half hours at 25 frames per second, which take 104 MB.
+#: Longer motion is refused: five and a half hours at 25 frames per second, which take 480 MB with a warp.
 MAXIMUM_ROWS = 500_000
 #: What the arrays of a file may take together; landmarks need 3.8 kB a row.
-_LARGEST_BYTES = 256 << 20
+_LARGEST_BYTES = 1024 << 20
 #: Names of curves that a heading may hold, and numbers in an identity.
 _MOST_NAMES = 1000
 #: A line longer than this holds no row of numbers.

@@ -257,7 +257,7 @@ def _keep_contact(expression: Array, motion: Motion) -> Array:
 def with_clip_pose(motion: Motion, pose: Motion, start: int = 0, eye_contact: float = 0.0) -> Motion:
     """Rotation, translation, body and warp of another clip, which is on the portrait already, to and fro where it is shorter.
 
-    Of the warp the face has none: it is not the one that speaks here.
+    The warp's places on the face are left out: the clip's face made them with another expression.
 
     Args:
         motion: rows whose expression stays.

@@ -20,6 +20,7 @@ from triportrait.geometry.rotations import (
     mean_rotation,
     vector_from_matrix,
 )
+from triportrait.geometry.warp import of_head_alone
 from triportrait.motion.retarget import neutral_row
 from triportrait.types import BODY_COLUMNS, WARP_COLUMNS, Array, Motion
 
@@ -70,6 +71,7 @@ def join_shots(shots: list[Shot]) -> Motion:
     origin = bridged[next(i for i, shot in enumerate(shots) if shot is base)]
     pairs = zip(bridged, shots, strict=True)
     placed = [motion if shot is base else _on_base(motion, shot.seen, origin, base.seen) for motion, shot in pairs]
+    placed = [_warped_as(motion, origin, base.seen) for motion in placed]
     rows = _Rows(*(np.concatenate([_rows_of(motion, name) for motion in placed]).astype(np.float64) for name in _Rows.__slots__))
     seen = np.concatenate([shot.seen for shot in shots])
     fps = base.motion.fps
@@ -85,6 +87,8 @@ def join_shots(shots: list[Shot]) -> Motion:
         unknown["body"] = None
     if all(shot.motion.warp is None for shot in shots):
         unknown["warp"] = None
+    if "body" in unknown and "warp" not in unknown:
+        joined["warp"] = of_head_alone(joined["warp"])
     return base.motion.with_rows(**joined | unknown, landmarks=None)
 
 
@@ -145,9 +149,16 @@ def _on_base(motion: Motion, seen: Array, base: Motion, base_seen: Array) -> Mot
     moved = {
         name: getattr(motion, name) + np.median(getattr(base, name)[base_seen], 0) - np.median(getattr(motion, name)[seen], 0)
         for name in motion.row_fields
-        if name in ("translation", "gaze_rad") or (name == "body" and base.body is not None)
+        if name in ("translation", "gaze_rad") or (name in ("body", "warp") and getattr(base, name) is not None)
     }
     return motion.with_rows(rotation_rad=euler_from_matrix(turns).astype(np.float32), **{k: v.astype(np.float32) for k, v in moved.items()})
+
+
+def _warped_as(motion: Motion, base: Motion, base_seen: Array) -> Motion:
+    """A shot whose warp nobody measured has the base shot's typical one, from which all are counted later."""
+    if motion.warp is not None or base.warp is None or not base_seen.any():
+        return motion
+    return motion.with_rows(warp=np.tile(np.median(base.warp[base_seen], 0), (len(motion), 1)).astype(np.float32))
 
 
 def _eased(rows: _Rows, seen: Array, fps: float, rest: _Rows) -> _Rows:

@@ -19,13 +19,14 @@ from triportrait.geometry.rotations import (
     mean_rotation,
     vector_from_matrix,
 )
+from triportrait.geometry.warp import AROUND
 from triportrait.motion.filters import gaussian, quadratic_fit
 from triportrait.types import Array, Motion
 
 #: A body is heavy: it has no events that a Gaussian of this deviation would take away.
 BODY_SIGMA_S = 0.12
-#: Hair is light.
-_WARP_SIGMA_S = 0.05
+#: Hair is light; landmarks of the face would tremble with skin that follows flow from frame to frame.
+_AROUND_SIGMA_S, _FACE_SIGMA_S = 0.05, 0.1
 
 
 def smooth_adaptive(values: Array, noise: float | Array, window: int = 7) -> Array:
@@ -86,11 +87,19 @@ def smooth_body(body: Array, fps: float, strength: float = 1.0) -> Array:
 
 
 def smooth_warp(warps: Array, known: Array, fps: float) -> Array | None:
-    """Measured warps [t, 184] smoothed in time, each number as it is ``known`` [t, 184]: float32; None where nothing is known."""
+    """Measured warps [t, 184] smoothed in time, each row as it is known: float32; None where nothing is known.
+
+    Args:
+        known: [t, 2], how surely the places round the head and those on the face are known in each row, 0..1.
+    """
     if not known.any():
         return None
-    sigma, share = _WARP_SIGMA_S * fps, known + 1e-3
-    return (gaussian(warps * share, sigma, "edge") / gaussian(share, sigma, "edge")).astype(np.float32)
+    parts = []
+    split = 2 * AROUND
+    for values, sure, sigma_s in ((warps[:, :split], known[:, :1], _AROUND_SIGMA_S), (warps[:, split:], known[:, 1:], _FACE_SIGMA_S)):
+        share = sure + 1e-3
+        parts.append(gaussian(values * share, sigma_s * fps, "edge") / gaussian(share, sigma_s * fps, "edge"))
+    return np.concatenate(parts, 1).astype(np.float32)
 
 
 def smooth_motion(motion: Motion, strength: float = 1.0) -> Motion:

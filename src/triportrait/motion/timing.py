@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from triportrait.errors import EmptyMedia
+from triportrait.geometry.warp import of_head_alone
 from triportrait.types import Array, Motion
 
 NOTHING = "there is nothing to show: the voice or motion is shorter than one frame; give a longer one"
@@ -47,5 +48,7 @@ def join_motion(parts: Iterable[Motion]) -> Motion:
         raise EmptyMedia(NOTHING)
     partly = {name: None for name in ("body", "warp") if any(getattr(part, name) is None for part in parts)}
     parts = [part.with_rows(**partly) for part in parts]
+    if "body" in partly and "warp" not in partly:
+        parts = [part if part.warp is None else part.with_rows(warp=of_head_alone(part.warp)) for part in parts]
     names = parts[0].row_fields
     return parts[0].with_rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}, landmarks=None)

@@ -1,4 +1,4 @@
-"""A warp moves hair and shoulders by what it says, leaves the face alone, and never folds what lies between."""
+"""A warp moves hair and shoulders by its places round the head and the face by its own, and folds nothing between them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class MovedHead:
         return MovedHead(vertices, head.landmarks478(vertices))
 
     def warped(self, head: FullHead, points: LoosePoints, frame: MotionFrame) -> MovedHead:
-        """The same with the warp of ``frame``, if it has one; the vertices are ``points``."""
+        """The same with the warp of ``frame``, if it has one; ``points`` are the vertices as what a warp moves."""
         shift = points.shift(frame)
         if shift is None:
             return self

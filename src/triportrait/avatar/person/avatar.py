@@ -200,12 +200,13 @@ def _angle_deg(one: Array, other: Array) -> float:
 
 def _for_source(frame: MotionFrame, source: Source) -> MotionFrame:
     """The frame as seen from a source in which body and hair have moved already."""
-    since = {name: _since(getattr(frame, name), getattr(source, name)) for name in ("body", "warp")}
-    return replace(frame, body=frame.body if since["body"] is None else since["body"], warp=since["warp"])
-
-
-def _since(now: Array | None, then: Array | None) -> Array | None:
-    return None if now is None or then is None else (now - then).astype(np.float32)
+    body, warp = frame.body, None
+    if source.body is not None and body is not None:
+        body = (body - source.body).astype(np.float32)
+    if source.warp is not None:
+        # Without a warp all pictures show hair and skin as the first one has them, so that they agree.
+        warp = ((0.0 if frame.warp is None else frame.warp) - source.warp).astype(np.float32)
+    return replace(frame, body=body, warp=warp)
 
 
 def _body_shares(state: PersonState, frame: MotionFrame) -> Array:

@@ -128,6 +128,7 @@ def _projected(head: FullHead, state: LiftedState, frame: MotionFrame, size_px: 
     """Pixels and depth of mesh and mantle in a frame."""
     moved = MovedHead.of(head, state.shape, frame)
     nodes = state.mantle.follow(moved.vertices - state.source, frame)
+    moved = moved.warped(head, state.warp, frame)
     found = []
     for points, bias in ((moved.vertices, state.bias), (nodes, 0.0)):
         pixels, depth = project(pose_points(points, frame.rotation_rad, frame.translation), size_px, state.portrait.focal)

@@ -36,7 +36,7 @@ def learn_delta(
     motion: Motion,
     seen: Array,
     teacher: Teacher | None = None,
-    place: Callable[[Array, MotionFrame], MotionFrame] = lambda crop, frame: frame,
+    place: Callable[[int, Array, MotionFrame], MotionFrame] = lambda row, crop, frame: frame,
 ) -> PersonalDelta | None:
     """What the person's pictures lack.
 
@@ -46,7 +46,7 @@ def learn_delta(
         crops: gives those of the video's rows that are asked for, in order, each with its crop uint8 RGB [s, s, 3].
         motion: of all rows, in the portrait's pose frame; ``seen``: bool [t], where the person is.
         teacher: learns a network on top of the linear map; None leaves that out.
-        place: gives a row the warp of its crop.
+        place: gives a row of motion the warp of its crop, by the row's number.
 
     Returns:
         None where too little was seen, or nothing of it helps in frames that were held out.
@@ -61,7 +61,7 @@ def learn_delta(
     found = []
     sum_drawn = np.zeros((SPACE_PX, SPACE_PX, 3), np.float32)
     for index, real in crops(chosen):
-        frame = place(real, motion[index])
+        frame = place(index, real, motion[index])
         difference, shown, drawn = residual(space, real, avatar.render(state, frame), frame)
         sum_drawn += drawn
         features = delta_features(frame, avatar.shares(state, frame))
