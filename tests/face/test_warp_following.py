@@ -90,7 +90,8 @@ def test_places_that_nobody_sees_go_with_their_neighbours() -> None:
 
 def test_nothing_moves_without_samples_or_far() -> None:
     other = small_grey(noise(9))
-    nearly = WarpFollower(grid()).see(seen(np.full((SIDE_PX, SIDE_PX, 2), (43.0, 0.0))), replace(STILL, translation=np.float32([0, 0, -20])))
+    far_off = replace(STILL, translation=np.float32([0, 0, -20]))
+    nearly = WarpFollower(grid()).see(seen(np.full((SIDE_PX, SIDE_PX, 2), (43.0, 0.0))), far_off)
     length = np.linalg.norm(nearly[0].reshape(-1, 2), axis=1)
     assert length.max() == pytest.approx(0.4, abs=1e-5)
     none = np.zeros((0, 2), int)

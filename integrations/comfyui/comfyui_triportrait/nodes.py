@@ -205,7 +205,8 @@ class EditMotion(io.ComfyNode):
             expression = motion.expression.copy()
             expression[:, motion.column(curve)] = np.clip(expression[:, motion.column(curve)] + add, 0.0, 1.0)
             motion = motion.with_rows(expression=expression)
-        moved = {name: getattr(motion, name) for name in ("rotation_rad", "translation", "body", "warp") if getattr(motion, name) is not None}
+        names = ("rotation_rad", "translation", "body", "warp")
+        moved = {name: getattr(motion, name) for name in names if getattr(motion, name) is not None}
         return io.NodeOutput(motion.with_rows(**{name: rows[:1] + head * (rows - rows[:1]) for name, rows in moved.items()}))
 
 
