@@ -715,6 +715,17 @@ def test_motion_of_frames_of_the_same_shot(talking_portrait: Portrait, clip: Pat
     assert np.abs(motion.warp).max() <= 0.4 and np.abs(np.diff(motion.warp, axis=0)).max() < 0.1
 
 
+def test_shoulders_have_no_warp_where_the_photo_goes_on_beyond_the_crop(talking_portrait: Portrait, clip_motion: Motion) -> None:
+    warp = np.random.default_rng(5).normal(0, 0.1, (len(clip_motion), len(WARP_COLUMNS))).astype(np.float32)
+    performance = talking_portrait.perform(clip_motion.with_rows(warp=warp), triportrait.DriveOptions(reference="first"))
+    still, moving = (list(performance._rows(still_body=still)) for still in (True, False))
+    assert all(row.warp is not None for row in (*still, *moving))
+    shoulders = np.s_[32:40]
+    assert not any(row.warp[shoulders].any() or row.body.any() for row in still)
+    assert moving[3].warp[shoulders].any()
+    np.testing.assert_array_equal(still[3].warp[:32], moving[3].warp[:32])
+
+
 def test_no_frames_is_an_error(talking_portrait: Portrait, clip_motion: Motion) -> None:
     motion = clip_motion
     empty = motion.with_rows(
