@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from triportrait.avatar.lifted.moved_head import MovedHead
 from triportrait.avatar.person.blending import FAINT, Drawn, blended, head_map, part_of, put_window, sharper, window_of
 from triportrait.avatar.person.head_space import HeadSpace
 from triportrait.avatar.person.linear_delta import DrawnDelta
@@ -148,8 +149,8 @@ class PersonAvatar:
         return _shares(state, frame, self._landmarks(state, frame))
 
     def _landmarks(self, state: PersonState, frame: MotionFrame) -> Array:
-        vertices = self.head.deform(state.vertices, frame.expression, frame.gaze_rad)
-        posed = pose_points(self.head.landmarks478(vertices), frame.rotation_rad, frame.translation)
+        moved = MovedHead.of(self.head, state.vertices, frame).warped(self.head, state.sources[0].state.warp, frame)
+        posed = pose_points(moved.landmarks, frame.rotation_rad, frame.translation)
         return project(posed, len(state.portrait.image), state.portrait.focal)[0]
 
 
