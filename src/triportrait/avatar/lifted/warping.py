@@ -15,8 +15,8 @@ from triportrait.geometry.warp import AROUND, FaceFrame, warp_weights
 from triportrait.types import CAMERA_DISTANCE_DM, Array, FullHead, MotionFrame, PreparedPortrait
 
 #: From the face's outline on the places round the head count ever more: fully from here on (heights of the face), or from so many lengths
-#: of the shift on. What moves farther than the way on which that begins would fold.
-_WHOLLY, _LENGTHS = 0.04, 2.0
+#: of the shift on. On a shorter way an ear would be squeezed, and what moves farther than that way would fold.
+_WHOLLY, _LENGTHS = 0.08, 4.0
 
 
 @dataclass(frozen=True, slots=True)
