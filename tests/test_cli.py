@@ -486,9 +486,9 @@ def test_no_command_writes_over_what_it_reads(line: str, here: Path, capfd: pyte
 
 def test_the_interface_refuses_inputs_too(here: Path, inputs: Path, talking_portrait, voice: Path) -> None:
     from triportrait.background import Background
-    from triportrait.drivers import join_motion
     from triportrait.errors import OutputError
     from triportrait.motion.options import DriveOptions
+    from triportrait.motion.timing import join_motion
     from triportrait.pipeline import save_portrait
 
     linked(here, inputs)
