@@ -90,9 +90,10 @@ def avatars() -> Entries:
 
 def motion() -> Entries:
     """Motion of the example voice as every kind of motion file."""
-    from triportrait.drivers import join_motion, motion_of_audio, voice_settings
+    from triportrait.drivers import motion_of_audio, voice_settings
     from triportrait.motion.files import write_motion
     from triportrait.motion.options import DriveOptions
+    from triportrait.motion.timing import join_motion
 
     whole = join_motion(motion_of_audio(EXAMPLES / "speech.wav", voice_settings(DriveOptions())))
     yield "motion/rows", digest(whole.expression, whole.rotation_rad, whole.translation, whole.gaze_rad)
