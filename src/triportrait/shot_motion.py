@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from triportrait.concurrency import in_order, thread_count
-from triportrait.geometry.warp import AROUND, of_head_alone
-from triportrait.motion.timing import join_motion
+from triportrait.geometry.warp import AROUND
+from triportrait.motion.timing import join_motion, without_body
 from triportrait.types import CAMERA_DISTANCE_DM, FOCAL_IN_WIDTHS, WARP_COLUMNS, Array, Motion, MotionFrame, PreparedPortrait
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ def followed_motion(
     known = body is not None and body.is_known
     if warps:
         smooth = smooth_warp(np.stack([warp for warp, _ in warps]), np.stack([sure for _, sure in warps]), fps)
-        motion = motion.with_rows(warp=smooth if known or smooth is None else of_head_alone(smooth))
-    return motion if known else motion.with_rows(body=None)
+        motion = motion.with_rows(warp=smooth)
+    return motion if known else without_body(motion)
 
 
 class _BodyInDecimetres:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triportrait.evaluation import metrics
+from triportrait.geometry.flow import flow_between, round_trip
 from triportrait.geometry.landmarks import CHEEK_SIDES, CHIN, EYE_LEFT_RIM, EYE_RIGHT_RIM, FACE_POINTS, FOREHEAD_TOP, OVAL
 from triportrait.geometry.masks import hull_mask
 from triportrait.types import Array
@@ -115,15 +116,6 @@ def near_jaw(landmarks: Array, person: Array) -> tuple[Array, Array]:
     return jaw, below & ~jaw & ~face & (person > _PERSON)
 
 
-def _flow(first: Array, second: Array) -> Array:
-    """Dense inverse search flow [s, s, 2] from one picture to another (Kroeger et al., ECCV 2016), in pixels."""
-    import cv2
-
-    start, end = (cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in (first, second))
-    unknown = np.zeros((*start.shape, 2), np.float32)
-    return np.asarray(cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(start, end, unknown))
-
-
 def hair_shifts(made: Array, real: Array, areas: Sequence[Array]) -> Array:
     """How far the hair of ``made`` lies from that of ``real``, one (x, y) per area [n, 2] in pixels; NaN where it was not found again.
 
@@ -131,11 +123,10 @@ def hair_shifts(made: Array, real: Array, areas: Sequence[Array]) -> Array:
     """
     import cv2
 
-    forth, back = _flow(real, made), _flow(made, real)
-    y, x = np.mgrid[: len(real), : len(real)].astype(np.float32)
-    returned = forth + cv2.remap(back, x + forth[..., 0], y + forth[..., 1], cv2.INTER_LINEAR)
+    start, end = (cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in (real, made))
+    forth = flow_between(start, end)
     unit = len(real) / 256
-    sure = np.linalg.norm(returned, axis=-1) < _ROUND_TRIP_PX * unit
+    sure = round_trip(forth, flow_between(end, start)) < _ROUND_TRIP_PX * unit
     shifts = np.full((len(areas), 2), np.nan)
     for i, area in enumerate(areas):
         if area.sum() >= _LEAST_AREA_PX * unit**2 and sure[area].mean() >= _MATCHED_SHARE:

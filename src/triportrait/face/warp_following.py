@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from triportrait.face.following import FollowedFace, own_square
 from triportrait.geometry.crops import cut, resized
+from triportrait.geometry.flow import flow_between, round_trip
 from triportrait.geometry.warp import FACE_GRID, SIDE_PX, WARP_GRID, PhotoGrid
 from triportrait.types import CAMERA_DISTANCE_DM, Array, MotionFrame
 
@@ -36,8 +36,6 @@ class WarpFollower:
     def __init__(self, grid: PhotoGrid) -> None:
         self._grid = grid
         self._grey = small_grey(grid.picture)
-        y, x = np.mgrid[:SIDE_PX, :SIDE_PX].astype(np.float32)
-        self._x, self._y = x, y
         self._samples = (grid.around, grid.face)
         self._weights = tuple(weights.astype(np.float64) for weights in (grid.around_weights, grid.face_weights))
         self._priors = tuple(_prior(*places) for places in (WARP_GRID, FACE_GRID))
@@ -55,9 +53,8 @@ class WarpFollower:
         there = self._grid.where(frame)
         # OpenCV counts pixel centres from 0, and so does the grid: a point that stays in its place is read where it is.
         taken_back = cv2.remap(grey, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        forth, back = _flow(self._grey, taken_back), _flow(taken_back, self._grey)
-        returned = forth + cv2.remap(back, self._x + forth[..., 0], self._y + forth[..., 1], cv2.INTER_LINEAR)
-        missed = np.linalg.norm(returned, axis=-1)
+        forth = flow_between(self._grey, taken_back)
+        missed = round_trip(forth, flow_between(taken_back, self._grey))
         parts = []
         for samples, weights, prior in zip(self._samples, self._weights, self._priors, strict=True):
             moved, sure = _moved(samples, there, forth, missed)
@@ -106,15 +103,6 @@ def _fitted(weights: Array, moved: Array, prior: Array, off_dm: float) -> Array:
         found = np.linalg.solve(weighted.T @ weights + off_dm**2 * prior, weighted.T @ moved)
         trust = 1.0 / (1.0 + ((moved - weights @ found) ** 2).sum(1) / off_dm**2)
     return found
-
-
-def _flow(start: Array, end: Array) -> Array:
-    """Dense inverse search flow [s, s, 2] between two grey pictures (Kroeger et al., ECCV 2016)."""
-    import cv2
-
-    # One instance a call: threads may not share it.
-    unknown: Any = None
-    return np.asarray(cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(start, end, unknown))
 
 
 def _prior(rows: int, columns: int) -> Array:

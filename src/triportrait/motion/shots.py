@@ -20,8 +20,8 @@ from triportrait.geometry.rotations import (
     mean_rotation,
     vector_from_matrix,
 )
-from triportrait.geometry.warp import of_head_alone
 from triportrait.motion.retarget import neutral_row
+from triportrait.motion.timing import without_body
 from triportrait.types import BODY_COLUMNS, WARP_COLUMNS, Array, Motion
 
 log = logging.getLogger(__name__)
@@ -82,14 +82,10 @@ def join_shots(shots: list[Shot]) -> Motion:
     for start in np.cumsum([len(shot.seen) for shot in shots])[:-1]:
         _fade(rows, int(start), fps)
     joined = {name: getattr(rows, name).astype(np.float32) for name in _Rows.__slots__}
-    unknown: dict[str, None] = {}
-    if any(shot.motion.body is None for shot in shots if shot.seen.any()):
-        unknown["body"] = None
+    whole = base.motion.with_rows(**joined, landmarks=None)
     if all(shot.motion.warp is None for shot in shots):
-        unknown["warp"] = None
-    if "body" in unknown and "warp" not in unknown:
-        joined["warp"] = of_head_alone(joined["warp"])
-    return base.motion.with_rows(**joined | unknown, landmarks=None)
+        whole = whole.with_rows(warp=None)
+    return without_body(whole) if any(shot.motion.body is None for shot in shots if shot.seen.any()) else whole
 
 
 @dataclass(slots=True)

@@ -37,6 +37,11 @@ def resample(motion: Motion, fps: float) -> Motion:
     return motion.with_rows(fps=fps, **{name: between(getattr(motion, name)) for name in names})
 
 
+def without_body(motion: Motion) -> Motion:
+    """Motion whose shoulders follow the head: what a warp says of where they were seen goes, too."""
+    return motion.with_rows(body=None, warp=None if motion.warp is None else of_head_alone(motion.warp))
+
+
 def join_motion(parts: Iterable[Motion]) -> Motion:
     """Chunks of one motion in one piece, without landmarks, and without a body or a warp unless all have one.
 
@@ -46,9 +51,9 @@ def join_motion(parts: Iterable[Motion]) -> Motion:
     parts = [part for part in parts if len(part)]
     if not parts:
         raise EmptyMedia(NOTHING)
-    partly = {name: None for name in ("body", "warp") if any(getattr(part, name) is None for part in parts)}
-    parts = [part.with_rows(**partly) for part in parts]
-    if "body" in partly and "warp" not in partly:
-        parts = [part if part.warp is None else part.with_rows(warp=of_head_alone(part.warp)) for part in parts]
+    if any(part.body is None for part in parts):
+        parts = [without_body(part) for part in parts]
+    if any(part.warp is None for part in parts):
+        parts = [part.with_rows(warp=None) for part in parts]
     names = parts[0].row_fields
     return parts[0].with_rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}, landmarks=None)
